@@ -1,0 +1,126 @@
+//! Recycled buffers for reading, without `unsafe`.
+//!
+//! A slab is one large buffer that is filled from the front; what was filled is split off as
+//! [`Bytes`] slices that travel through the program. When all slices of a slab are gone,
+//! `BytesMut::try_reclaim` makes it whole again. So bytes move without an allocation per read,
+//! and a connection that is idle owns no buffer: slabs belong to the thread ([`with_local`]).
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+/// Size of the slabs of [`with_local`]: what one read can return at most.
+pub const LOCAL_SLAB_SIZE: usize = 128 * 1024;
+
+/// Slabs that [`with_local`] keeps per thread while slices of them are in use (4 MiB).
+const LOCAL_MAX_KEPT: usize = 32;
+
+/// Kept slabs that are looked at for one that is free again.
+const MAX_LOOKED_AT: usize = 4;
+
+/// After so many turns in which the first slab sufficed, one kept slab is let go.
+const TURNS_TO_SHRINK: u32 = 256;
+
+/// A few buffers that are used again and again.
+#[derive(Debug)]
+pub struct Slabs {
+    slab_size: usize,
+    max_kept: usize,
+    /// `None` before the first use.
+    current: Option<BytesMut>,
+    /// Used-up slabs, oldest first, that wait for their slices to go.
+    kept: VecDeque<BytesMut>,
+    turns: u32,
+}
+
+impl Slabs {
+    /// Slabs of `slab_size` bytes, of which at most `max_kept` wait for being used again. Takes
+    /// no memory yet.
+    pub fn new(slab_size: usize, max_kept: usize) -> Self {
+        Self {
+            slab_size,
+            max_kept,
+            current: None,
+            kept: VecDeque::new(),
+            turns: 0,
+        }
+    }
+
+    /// Calls `f` with an empty buffer that has room for at least `min_spare` bytes (at most the
+    /// slab size). `f` takes what it filled with `split`; what it leaves is lost.
+    pub fn read_with<R>(&mut self, min_spare: usize, f: impl FnOnce(&mut BytesMut) -> R) -> R {
+        let mut slab = self.take(min_spare.min(self.slab_size));
+        let result = f(&mut slab);
+        slab.clear();
+        self.current = Some(slab);
+        result
+    }
+
+    /// Copies `data` into a slab; larger data than a slab gets a buffer of its own.
+    pub fn copy(&mut self, data: &[u8]) -> Bytes {
+        if data.len() > self.slab_size {
+            return Bytes::copy_from_slice(data);
+        }
+        self.read_with(data.len(), |buffer| {
+            buffer.extend_from_slice(data);
+            buffer.split().freeze()
+        })
+    }
+
+    /// A slab with room for `min_spare` bytes.
+    fn take(&mut self, min_spare: usize) -> BytesMut {
+        let Some(mut current) = self.current.take() else {
+            return BytesMut::with_capacity(self.slab_size);
+        };
+        // Reclaiming early keeps small traffic at the front of one slab, which stays in cache.
+        if current.capacity() >= self.slab_size || current.try_reclaim(self.slab_size) {
+            self.turns += 1;
+            if self.turns >= TURNS_TO_SHRINK {
+                self.turns = 0;
+                self.kept.pop_front();
+            }
+            return current;
+        }
+        if current.capacity() >= min_spare {
+            return current;
+        }
+        self.turns = 0;
+        let next = self.reclaim();
+        if self.kept.len() >= self.max_kept {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(current);
+        next.unwrap_or_else(|| BytesMut::with_capacity(self.slab_size))
+    }
+
+    fn reclaim(&mut self) -> Option<BytesMut> {
+        for _ in 0..self.kept.len().min(MAX_LOOKED_AT) {
+            let mut slab = self.kept.pop_front()?;
+            if slab.try_reclaim(self.slab_size) {
+                return Some(slab);
+            }
+            self.kept.push_back(slab);
+        }
+        None
+    }
+}
+
+thread_local! {
+    static LOCAL: Cell<Option<Slabs>> = const { Cell::new(None) };
+}
+
+/// Calls `f` with this thread's slabs, of [`LOCAL_SLAB_SIZE`] bytes each.
+///
+/// A call within `f` is allowed (a connection may lie on top of another) and gets slabs of its
+/// own that do not last.
+pub fn with_local<R>(f: impl FnOnce(&mut Slabs) -> R) -> R {
+    LOCAL.with(|local| {
+        let mut slabs = local
+            .take()
+            .unwrap_or_else(|| Slabs::new(LOCAL_SLAB_SIZE, LOCAL_MAX_KEPT));
+        let result = f(&mut slabs);
+        local.set(Some(slabs));
+        result
+    })
+}
