@@ -1,0 +1,123 @@
+//! The client's configuration, as the client uses it.
+
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
+
+use crate::{auth::Auth, log::Log, proxy::ProxyConfig, server::DEFAULT_GRACE_PERIOD};
+
+/// Everything that the client can be told. [`Default`] is what an empty file means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientConfig {
+    /// Who this is: a prefix, with a dot, of the proxies' names on the wire; empty is none.
+    pub user: String,
+    /// A name of this client that survives restarts, which the server keeps unique; empty is none.
+    pub client_id: String,
+    /// The server's address or name. The "any" addresses, which cannot be dialled everywhere, have become loopback.
+    pub server_addr: String,
+    /// The server's control port.
+    pub server_port: u16,
+    /// Gives up if the first login fails; otherwise it is tried for ever.
+    pub login_fail_exit: bool,
+    /// The longest datagram in bytes that is carried whole; must match the server's. At least 1.
+    pub udp_packet_size: usize,
+    /// Told to the server at login, for its plugins.
+    pub metadatas: BTreeMap<String, String>,
+    /// How this client proves itself.
+    pub auth: Auth,
+    /// What is logged, and where to.
+    pub log: Log,
+    /// How long user connections may finish after a request to stop.
+    pub grace_period: Duration,
+    /// How the server is connected.
+    pub transport: ClientTransport,
+    /// The proxies to publish: those of the file that are enabled and, if `start` is given, named there.
+    pub proxies: Vec<ProxyConfig>,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        // frp: these values, but for the grace period
+        Self {
+            user: String::new(),
+            client_id: String::new(),
+            server_addr: LOOPBACK.to_owned(),
+            server_port: 7000,
+            login_fail_exit: true,
+            udp_packet_size: 1500,
+            metadatas: BTreeMap::new(),
+            auth: Auth::default(),
+            log: Log::default(),
+            grace_period: DEFAULT_GRACE_PERIOD,
+            transport: ClientTransport::default(),
+            proxies: Vec::new(),
+        }
+    }
+}
+
+/// Where a client without `serverAddr` looks for its server.
+const LOOPBACK: &str = "127.0.0.1";
+
+/// The client's `transport` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTransport {
+    /// How long connecting to the server may take.
+    pub dial_server_timeout: Duration,
+    /// The keepalive time of sockets to the server; `None` is off.
+    pub dial_server_keepalive: Option<Duration>,
+    /// The address to connect from; `None` lets the system choose.
+    pub connect_server_local_ip: Option<IpAddr>,
+    /// How many work connections to keep in store at the server, which may allow fewer.
+    pub pool_count: u32,
+    /// Many streams share one connection; must match the server's.
+    pub tcp_mux: bool,
+    /// How often a silent multiplexed connection is probed; more than zero.
+    pub tcp_mux_keepalive_interval: Duration,
+    /// How often the server is pinged; `None` is never.
+    pub heartbeat_interval: Option<Duration>,
+    /// How long to wait for the answer to a ping; `None` is for ever, and always so when nothing is pinged.
+    pub heartbeat_timeout: Option<Duration>,
+    /// TLS to the server; `None` is off.
+    pub tls: Option<ClientTls>,
+}
+
+impl Default for ClientTransport {
+    fn default() -> Self {
+        // frp: these values
+        Self {
+            dial_server_timeout: Duration::from_secs(10),
+            dial_server_keepalive: Some(Duration::from_secs(7200)),
+            connect_server_local_ip: None,
+            pool_count: 1,
+            tcp_mux: true,
+            tcp_mux_keepalive_interval: Duration::from_secs(30),
+            heartbeat_interval: None,
+            heartbeat_timeout: None,
+            tls: Some(ClientTls::default()),
+        }
+    }
+}
+
+/// The client's `transport.tls` section, when TLS is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTls {
+    /// Sends one byte of frp's own before the handshake, for servers that share the port with HTTPS.
+    pub custom_first_byte: bool,
+    /// Files of the certificate chain to show and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// A file of authorities that the server's certificate must come from; `None` accepts any certificate.
+    pub trusted_ca: Option<PathBuf>,
+    /// The name to ask for and to find in the server's certificate.
+    pub server_name: String,
+}
+
+impl Default for ClientTls {
+    /// TLS to a server on this machine. Whoever sets another [`server_addr`](ClientConfig::server_addr) by hand and
+    /// sets `trusted_ca` must set `server_name` too.
+    fn default() -> Self {
+        Self {
+            custom_first_byte: false,
+            certificate: None,
+            trusted_ca: None,
+            server_name: LOOPBACK.to_owned(),
+        }
+    }
+}

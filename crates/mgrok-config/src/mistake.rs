@@ -1,0 +1,109 @@
+//! What can be wrong with a configuration file.
+
+use std::fmt;
+
+/// A line and a column, both from 1; columns count characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line, from 1.
+    pub line: usize,
+    /// The character within the line, from 1.
+    pub column: usize,
+}
+
+/// One thing to put right, printed as `<file>:<line>:<column>: <what>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The file, or what else the text came from.
+    pub origin: String,
+    /// Where in the text.
+    pub position: Position,
+    /// The dotted key it is about, like `proxies[0].localPort`; empty if it is about the text itself.
+    pub key: String,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Position { line, column } = self.position;
+        write!(f, "{}:{line}:{column}: ", self.origin)?;
+        match &self.problem {
+            Problem::Invalid(why) | Problem::Syntax(why) if self.key.is_empty() => f.write_str(why),
+            Problem::Invalid(why) | Problem::Syntax(why) => write!(f, "{}: {why}", self.key),
+            Problem::Kind { expected, found } => {
+                write!(f, "{}: must be {expected}, not {found}", self.key)
+            }
+            Problem::Unknown { field, nearest } => {
+                // frp: scripts look for `unknown field "<k>"`
+                write!(f, "{}: unknown field \"{field}\"", self.key)?;
+                match nearest {
+                    Some(nearest) => write!(f, ", did you mean \"{nearest}\"?"),
+                    None => Ok(()),
+                }
+            }
+            Problem::Unsupported { what } => {
+                write!(f, "{what} is not supported by this version of mgrok")
+            }
+        }
+    }
+}
+
+/// What kind of mistake it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// The value does not make sense, or not together with others.
+    Invalid(String),
+    /// The value is of another kind than the key's.
+    Kind {
+        /// The key's kind, with an article.
+        expected: &'static str,
+        /// The value's kind, with an article.
+        found: &'static str,
+    },
+    /// The text cannot be read.
+    Syntax(String),
+    /// Nothing has this key.
+    Unknown {
+        /// The last part of the key.
+        field: String,
+        /// A key in its place that looks like it.
+        nearest: Option<String>,
+    },
+    /// frp has it, mgrok does not have it yet.
+    Unsupported {
+        /// The key, its value or the feature, quoted where needed.
+        what: String,
+    },
+}
+
+/// All mistakes of one text, in its order; at least one. Printed one per line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Mistakes(Vec<Mistake>);
+
+impl Mistakes {
+    /// `Err` if there is any mistake.
+    pub(crate) fn none_of(mistakes: Vec<Mistake>) -> Result<(), Self> {
+        if mistakes.is_empty() {
+            return Ok(());
+        }
+        Err(Self(mistakes))
+    }
+
+    /// The mistakes, in the order of the text.
+    pub fn iter(&self) -> std::slice::Iter<'_, Mistake> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            mistake.fmt(f)?;
+        }
+        Ok(())
+    }
+}

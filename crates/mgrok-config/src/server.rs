@@ -1,0 +1,100 @@
+//! The server's configuration, as the server uses it.
+
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+
+use crate::{auth::Auth, log::Log, port_set::PortSet};
+
+/// How long user connections may finish after a request to stop, unless `gracePeriod` says otherwise: long enough for
+/// an ordinary request, short enough for a service manager, which waits 10 s (Docker) or more.
+pub(crate) const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(5);
+
+/// Everything that the server can be told. [`Default`] is what an empty file means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerConfig {
+    /// The address of the control port, without brackets.
+    pub bind_addr: String,
+    /// The control port. A file cannot say 0, which stands for the default there; a program may.
+    pub bind_port: u16,
+    /// The address of the proxies' ports.
+    pub proxy_bind_addr: String,
+    /// Whether clients are told why something failed; otherwise only that it did.
+    pub detailed_errors_to_client: bool,
+    /// How many ports the proxies of one session may take; `None` is as many as they like.
+    pub max_ports_per_client: Option<NonZeroU32>,
+    /// How long a user waits for a work connection.
+    pub user_conn_timeout: Duration,
+    /// The longest datagram in bytes that is carried whole; must match the client's. At least 1.
+    pub udp_packet_size: usize,
+    /// The ports that proxies may take.
+    pub allow_ports: PortSet,
+    /// How clients prove themselves.
+    pub auth: Auth,
+    /// What is logged, and where to.
+    pub log: Log,
+    /// How long user connections may finish after a request to stop.
+    pub grace_period: Duration,
+    /// How clients are connected.
+    pub transport: ServerTransport,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        // frp: these values, but for the grace period
+        Self {
+            bind_addr: "0.0.0.0".to_owned(),
+            bind_port: 7000,
+            proxy_bind_addr: "0.0.0.0".to_owned(),
+            detailed_errors_to_client: true,
+            max_ports_per_client: None,
+            user_conn_timeout: Duration::from_secs(10),
+            udp_packet_size: 1500,
+            allow_ports: PortSet::unrestricted(),
+            auth: Auth::default(),
+            log: Log::default(),
+            grace_period: DEFAULT_GRACE_PERIOD,
+            transport: ServerTransport::default(),
+        }
+    }
+}
+
+/// The server's `transport` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTransport {
+    /// Many streams share one connection; must match the clients'.
+    pub tcp_mux: bool,
+    /// How often a silent multiplexed connection is probed; more than zero.
+    pub tcp_mux_keepalive_interval: Duration,
+    /// The keepalive time of accepted sockets; `None` is off.
+    pub tcp_keepalive: Option<Duration>,
+    /// The most work connections that a client may keep in store.
+    pub max_pool_count: u32,
+    /// How long a session without a valid ping lives; `None` is for ever.
+    pub heartbeat_timeout: Option<Duration>,
+    /// TLS on the control port.
+    pub tls: ServerTls,
+}
+
+impl Default for ServerTransport {
+    fn default() -> Self {
+        // frp: these values
+        Self {
+            tcp_mux: true,
+            tcp_mux_keepalive_interval: Duration::from_secs(30),
+            tcp_keepalive: Some(Duration::from_secs(7200)),
+            max_pool_count: 5,
+            heartbeat_timeout: None,
+            tls: ServerTls::default(),
+        }
+    }
+}
+
+/// The server's `transport.tls` section. TLS is always offered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerTls {
+    /// Refuses clients without TLS. True whenever `trusted_ca` is set.
+    pub force: bool,
+    /// Files of the certificate chain and its key; `None` makes a self-signed one at each start.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// A file of authorities. Clients must show a certificate that one of them signed.
+    pub trusted_ca: Option<PathBuf>,
+}
