@@ -1,1 +1,26 @@
-//! Placeholder.
+//! What travels between a client and a server, be they mgrok or frp: messages, their framing, signatures and ciphers.
+//!
+//! Nothing here does I/O or waits. Whoever owns a connection hands in the bytes that came and sends those that come out, so
+//! every rule of the wire can be tested without a socket. The modules, lowest first:
+//!
+//! - [`auth`]: secrets, and signatures made with them.
+//! - [`cipher`]: the stream cipher of control connections and of `useEncryption`.
+//! - [`message`]: the messages themselves; their JSON is read and written as Go's `encoding/json` would.
+//! - [`v1`] and [`WireVersion`]: one message, one frame.
+//! - [`udp`]: the one message that carries traffic, without a detour through a general JSON reader.
+
+pub mod auth;
+pub mod cipher;
+mod go_json;
+mod run_id;
+// Reads upwards from here: a message is made of values, a frame of messages.
+pub mod message;
+pub mod udp;
+pub mod v1;
+mod wire;
+
+pub use run_id::RunId;
+pub use wire::{DecodeError, EncodeError, WireVersion};
+
+/// The frp version that both ends report on the wire; frp peers only log and show it.
+pub const FRP_VERSION: &str = "0.70.1";

@@ -1,0 +1,174 @@
+//! What Go's rules mean for each type that a member can have.
+
+use std::{collections::BTreeMap, fmt};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, Visitor},
+};
+
+use super::{Go, Object, Value};
+use crate::auth::Secret;
+
+/// Types whose reading by serde is Go's already: integers must be plain and within range, nothing is converted.
+macro_rules! plain {
+    ($($type:ty),*) => { $(
+        impl Value for $type {
+            fn is_zero(&self) -> bool {
+                *self == Self::default()
+            }
+
+            fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::deserialize(deserializer)
+            }
+
+            fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.serialize(serializer)
+            }
+        }
+    )* };
+}
+
+plain!(bool, i64, u16);
+
+impl Value for String {
+    fn is_zero(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // As bytes, because serde_json refuses strings that are not UTF-8.
+        deserializer.deserialize_bytes(TextVisitor)
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+impl Value for Secret {
+    fn is_zero(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::read(deserializer).map(Self::new)
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.expose())
+    }
+}
+
+/// Padded standard base64; line breaks anywhere in it are tolerated.
+impl Value for Bytes {
+    fn is_zero(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut text = String::read(deserializer)?;
+        text.retain(|char| !matches!(char, '\r' | '\n'));
+        let bytes = BASE64_STANDARD.decode(text).map_err(D::Error::custom)?;
+        Ok(bytes.into())
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(self))
+    }
+}
+
+impl<T: Default + Value> Value for Vec<T> {
+    fn is_zero(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let elements: Vec<Option<Go<T>>> = Vec::deserialize(deserializer)?;
+        Ok(elements.into_iter().map(or_zero).collect())
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(Go))
+    }
+}
+
+/// In the order of the keys, as Go writes maps.
+impl Value for BTreeMap<String, String> {
+    fn is_zero(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let members: BTreeMap<Go<String>, Option<Go<String>>> =
+            BTreeMap::deserialize(deserializer)?;
+        Ok(members
+            .into_iter()
+            .map(|(Go(key), value)| (key, or_zero(value)))
+            .collect())
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self)
+    }
+}
+
+/// A Go pointer: left out if it points nowhere.
+impl<T: Object> Value for Option<T> {
+    fn is_zero(&self) -> bool {
+        self.is_none()
+    }
+
+    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::read(deserializer).map(Some)
+    }
+
+    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Some(object) => object.write(serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+}
+
+/// `null` in a list or a map is the zero value.
+fn or_zero<T: Default>(value: Option<Go<T>>) -> T {
+    value.map(|Go(value)| value).unwrap_or_default()
+}
+
+struct TextVisitor;
+
+impl Visitor<'_> for TextVisitor {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_bytes<E: Error>(self, text: &[u8]) -> Result<String, E> {
+        Ok(repaired(text))
+    }
+}
+
+/// Puts U+FFFD in place of every byte that is not UTF-8 and of every lone surrogate, which serde_json hands out as the three
+/// bytes that UTF-8 would have for it.
+fn repaired(text: &[u8]) -> String {
+    let mut repaired = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(chunk) = rest.utf8_chunks().next() {
+        repaired.push_str(chunk.valid());
+        let broken = &rest[chunk.valid().len()..];
+        rest = match broken {
+            [] => break,
+            [0xed, 0xa0..=0xbf, 0x80..=0xbf, rest @ ..] | [_, rest @ ..] => rest,
+        };
+        repaired.push(char::REPLACEMENT_CHARACTER);
+    }
+    repaired
+}

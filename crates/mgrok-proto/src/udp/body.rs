@@ -1,0 +1,161 @@
+//! The JSON of a datagram, in the one shape that frp writes.
+
+use std::{
+    fmt::Write,
+    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::BytesMut;
+
+const BEFORE_CONTENT: &[u8] = b"{\"c\":\"";
+const BEFORE_IP: &[u8] = b"\"r\":{\"IP\":\"";
+const BEFORE_PORT: &[u8] = b"\",\"Port\":";
+const BEFORE_ZONE: &[u8] = b",\"Zone\":\"";
+const END: &[u8] = b"\"}}";
+
+/// Longest text of an address: an IPv4 address in the last 32 bits of an IPv6 address.
+const MAX_IP_LEN: usize = "0000:0000:0000:0000:0000:ffff:255.255.255.255".len();
+/// Longest text of a port, and of a zone that is a number.
+const MAX_NUMBER_LEN: usize = "4294967295".len();
+
+/// Most bytes from the end of the content to the end of the body.
+const MAX_TAIL_LEN: usize = "\",".len()
+    + BEFORE_IP.len()
+    + MAX_IP_LEN
+    + BEFORE_PORT.len()
+    + MAX_NUMBER_LEN
+    + BEFORE_ZONE.len()
+    + MAX_NUMBER_LEN
+    + END.len();
+
+/// Appends the body of a datagram.
+pub(super) fn write(payload: &[u8], user: Option<SocketAddr>, out: &mut BytesMut) {
+    out.reserve(BEFORE_CONTENT.len() + payload.len().div_ceil(3) * 4 + MAX_TAIL_LEN);
+    if payload.is_empty() {
+        out.extend_from_slice(b"{");
+    } else {
+        out.extend_from_slice(BEFORE_CONTENT);
+        write_base64(payload, out);
+        out.extend_from_slice(if user.is_some() { b"\"," } else { b"\"" });
+    }
+    match user {
+        Some(user) => write_user(user, out),
+        None => out.extend_from_slice(b"}"),
+    }
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "room for all of it was made in the line above"
+)]
+fn write_base64(payload: &[u8], out: &mut BytesMut) {
+    let start = out.len();
+    out.resize(start + payload.len().div_ceil(3) * 4, 0);
+    BASE64_STANDARD
+        .encode_slice(payload, &mut out[start..])
+        .expect("four characters for every three bytes are enough");
+}
+
+#[expect(clippy::expect_used, reason = "memory takes every byte")]
+fn write_user(user: SocketAddr, out: &mut BytesMut) {
+    out.extend_from_slice(BEFORE_IP);
+    match user.ip().to_canonical() {
+        IpAddr::V4(ip) => {
+            let [first, rest @ ..] = ip.octets();
+            write_number(first.into(), out);
+            for octet in rest {
+                out.extend_from_slice(b".");
+                write_number(octet.into(), out);
+            }
+        }
+        IpAddr::V6(ip) => write!(out, "{ip}").expect("memory takes every byte"),
+    }
+    out.extend_from_slice(BEFORE_PORT);
+    write_number(user.port().into(), out);
+    out.extend_from_slice(BEFORE_ZONE);
+    if let SocketAddr::V6(user) = user
+        && user.scope_id() != 0
+    {
+        write_number(user.scope_id(), out);
+    }
+    out.extend_from_slice(END);
+}
+
+fn write_number(mut number: u32, out: &mut BytesMut) {
+    let mut digits = [0; MAX_NUMBER_LEN];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        // A remainder of ten always fits.
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+/// Reads the body of a datagram: appends its content to `payload` and returns its user. `None`, with `payload` as it was:
+/// not of the usual shape, which says nothing about whether it is good.
+pub(super) fn read(body: &[u8], payload: &mut BytesMut) -> Option<SocketAddr> {
+    let body = body.strip_prefix(BEFORE_CONTENT)?;
+    // The end of the content is looked for from the end of the body, so that only the decoder looks at the content. It
+    // refuses quotes and escapes, so what it accepts is the string that JSON has here.
+    let tail_at = body.len().saturating_sub(MAX_TAIL_LEN);
+    let tail = &body[tail_at..];
+    let ip_at = tail
+        .windows(BEFORE_IP.len())
+        .rposition(|window| window == BEFORE_IP)?;
+    let (content, user) = (&body[..tail_at + ip_at], &tail[ip_at + BEFORE_IP.len()..]);
+    let content = content.strip_suffix(b"\",")?;
+    let user = read_user(user)?;
+    read_base64(content, payload)?;
+    Some(user)
+}
+
+fn read_base64(content: &[u8], payload: &mut BytesMut) -> Option<()> {
+    let start = payload.len();
+    payload.resize(start + content.len().div_ceil(4) * 3, 0);
+    let decoded = BASE64_STANDARD.decode_slice(content, &mut payload[start..]);
+    payload.truncate(start + decoded.as_ref().map_or(0, |len| *len));
+    decoded.ok().map(drop)
+}
+
+/// Reads what follows [`BEFORE_IP`].
+fn read_user(user: &[u8]) -> Option<SocketAddr> {
+    let quote = user.iter().position(|&byte| byte == b'"')?;
+    let (ip, user) = user.split_at(quote);
+    let ip: IpAddr = std::str::from_utf8(ip).ok()?.parse().ok()?;
+    let (port, user) = read_number(user.strip_prefix(BEFORE_PORT)?)?;
+    let port = u16::try_from(port).ok()?;
+    let zone = user.strip_prefix(BEFORE_ZONE)?.strip_suffix(END)?;
+    match ip.to_canonical() {
+        IpAddr::V4(ip) if zone.is_empty() => Some((ip, port).into()),
+        IpAddr::V4(_) => None,
+        IpAddr::V6(ip) => with_zone(ip, port, zone),
+    }
+}
+
+fn with_zone(ip: Ipv6Addr, port: u16, zone: &[u8]) -> Option<SocketAddr> {
+    let scope_id = if zone.is_empty() {
+        0
+    } else {
+        match read_number(zone)? {
+            (number, []) => number,
+            (_, _) => return None,
+        }
+    };
+    Some(SocketAddrV6::new(ip, port, 0, scope_id).into())
+}
+
+/// Reads a number as JSON writes it, that is, without leading zeros.
+fn read_number(text: &[u8]) -> Option<(u32, &[u8])> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, rest) = text.split_at(digits);
+    if number.len() > 1 && number.starts_with(b"0") {
+        return None;
+    }
+    Some((std::str::from_utf8(number).ok()?.parse().ok()?, rest))
+}
