@@ -1,0 +1,155 @@
+//! Any connection of the program, as one type.
+//!
+//! Bytes travel as owned chunks ([`Bytes`]) through [`ByteStream`], not through borrowed buffers: what
+//! one read fetched into a slab of the thread is passed on as a slice of it. So no connection owns a
+//! buffer while it waits, and a layer that has nothing to change changes nothing.
+
+mod carrier;
+mod std_io;
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use mgrok_mux::Stream;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+/// A full-duplex stream of bytes that moves owned chunks.
+///
+/// The methods follow the rules of `poll` functions: on `Pending` the task is woken when it is worth
+/// trying again, and the last caller of a direction is the one that is woken.
+pub trait ByteStream: Send {
+    /// The next bytes that arrived; empty at the end of the stream, and from then on.
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>>;
+
+    /// Takes bytes from the front of `chunk`, as many as there is room for. Ready once `chunk` is
+    /// empty. What was taken may still be on its way until [`ByteStream::poll_flush`] is ready.
+    fn poll_send(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<()>>;
+
+    /// Ready once everything that was taken has been handed to the carrier.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Flushes, then ends our direction (FIN, `shutdown(SHUT_WR)` or close_notify). Reading goes on.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// A connection: bytes that were read from it and not used yet, and what carries it.
+#[derive(Debug)]
+pub struct Conn {
+    unread: Bytes,
+    io: Io,
+}
+
+/// What carries a connection.
+enum Io {
+    Layered(Box<dyn ByteStream>),
+    Mux(Stream),
+    Tcp(TcpStream),
+    /// Boxed: a TLS session is a hundred times the size of a socket.
+    Tls(Box<TlsStream<Conn>>),
+}
+
+impl Conn {
+    /// A connection through a layer that owns the connection below it.
+    pub fn layered(stream: Box<dyn ByteStream>) -> Self {
+        Io::Layered(stream).into()
+    }
+
+    /// Puts bytes back, in front of all that is still to be read.
+    pub fn unread(&mut self, bytes: Bytes) {
+        if self.unread.is_empty() {
+            self.unread = bytes;
+        } else if !bytes.is_empty() {
+            let mut joined = BytesMut::with_capacity(bytes.len() + self.unread.len());
+            joined.extend_from_slice(&bytes);
+            joined.extend_from_slice(&self.unread);
+            self.unread = joined.freeze();
+        }
+    }
+
+    /// The next bytes that arrive; empty at the end of the stream. Cancel-safe.
+    pub async fn recv(&mut self) -> io::Result<Bytes> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Sends all of `chunk` and flushes. Not cancel-safe: a part may have been sent.
+    pub async fn send(&mut self, mut chunk: Bytes) -> io::Result<()> {
+        poll_fn(|cx| self.poll_send(cx, &mut chunk)).await?;
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Flushes and ends our direction; reading goes on. Cancel-safe.
+    pub async fn close(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_close(cx)).await
+    }
+
+    /// The socket, if there is nothing but a socket: no layer, and no byte that waits to be read.
+    pub(crate) fn bare_tcp(&self) -> Option<&TcpStream> {
+        match &self.io {
+            Io::Tcp(socket) if self.unread.is_empty() => Some(socket),
+            Io::Layered(_) | Io::Mux(_) | Io::Tcp(_) | Io::Tls(_) => None,
+        }
+    }
+}
+
+impl ByteStream for Conn {
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        if !self.unread.is_empty() {
+            return Poll::Ready(Ok(std::mem::take(&mut self.unread)));
+        }
+        self.io.poll_recv(cx)
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<()>> {
+        self.io.poll_send(cx, chunk)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_flush(cx)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_close(cx)
+    }
+}
+
+impl From<Io> for Conn {
+    fn from(io: Io) -> Self {
+        Self {
+            unread: Bytes::new(),
+            io,
+        }
+    }
+}
+
+impl From<TcpStream> for Conn {
+    fn from(socket: TcpStream) -> Self {
+        Io::Tcp(socket).into()
+    }
+}
+
+impl From<Stream> for Conn {
+    fn from(stream: Stream) -> Self {
+        Io::Mux(stream).into()
+    }
+}
+
+impl From<TlsStream<Conn>> for Conn {
+    fn from(stream: TlsStream<Conn>) -> Self {
+        Io::Tls(Box::new(stream)).into()
+    }
+}
+
+impl fmt::Debug for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Layered(_) => "Layered",
+            Self::Mux(_) => "Mux",
+            Self::Tcp(_) => "Tcp",
+            Self::Tls(_) => "Tls",
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! How each carrier moves chunks.
+
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use mgrok_mux::slab::with_local;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+
+use super::Io;
+use crate::conn::ByteStream;
+
+/// The least room that a read is given, so that the end of a slab does not make reads tiny. Also one
+/// TLS record.
+const MIN_READ: usize = 16 * 1024;
+
+impl Io {
+    pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        match self {
+            Self::Layered(stream) => stream.poll_recv(cx),
+            Self::Mux(stream) => stream.poll_recv(cx),
+            Self::Tcp(socket) => {
+                // Nothing is borrowed from the slabs before there is something to read.
+                ready!(socket.poll_read_ready(cx))?;
+                poll_read_chunk(socket, cx)
+            }
+            Self::Tls(stream) => poll_read_chunk(&mut **stream, cx),
+        }
+    }
+
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: &mut Bytes,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Layered(stream) => stream.poll_send(cx, chunk),
+            Self::Mux(stream) => stream.poll_send(cx, chunk),
+            Self::Tcp(socket) => poll_write_chunk(socket, cx, chunk),
+            Self::Tls(stream) => poll_write_chunk(&mut **stream, cx, chunk),
+        }
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Layered(stream) => stream.poll_flush(cx),
+            // Both took the bytes for good: the session's driver writes them, or the kernel.
+            Self::Mux(_) | Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+        }
+    }
+
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Layered(stream) => stream.poll_close(cx),
+            Self::Mux(stream) => stream.poll_close(cx),
+            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Reads once into a slab of this thread.
+fn poll_read_chunk(
+    stream: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Bytes>> {
+    with_local(|slabs| {
+        slabs.read_with(MIN_READ, |slab| {
+            // A future made for one poll: it is how tokio reads into spare capacity without a
+            // detour over initialised memory, and it keeps no state between polls.
+            ready!(pin!(stream.read_buf(slab)).poll(cx))?;
+            Poll::Ready(Ok(slab.split().freeze()))
+        })
+    })
+}
+
+fn poll_write_chunk(
+    stream: &mut (impl AsyncWrite + Unpin),
+    cx: &mut Context<'_>,
+    chunk: &mut Bytes,
+) -> Poll<io::Result<()>> {
+    while !chunk.is_empty() {
+        let written = ready!(Pin::new(&mut *stream).poll_write(cx, chunk))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        chunk.advance(written);
+    }
+    Poll::Ready(Ok(()))
+}
