@@ -1,1 +1,130 @@
-//! Placeholder.
+//! The log: `tracing` events as the lines that frp's users know, to the console or to a file.
+//!
+//! ```text
+//! 2026-11-23 23:40:01.123 [I] [server/session.rs:42] [3f0c9a7be1d24c55] [ssh] new proxy success port=6000
+//! ```
+//!
+//! The libraries know `tracing` only. Two kinds of span become prefixes of the lines inside
+//! them: `session` with a field `run_id`, and `proxy` with a field `name`; they are made at level
+//! info or above. Fields beside the message follow it as `key=value`.
+//!
+//! An event is formatted where it happens and handed to one writer thread through a bounded
+//! queue, so a full disk or a terminal that nobody reads delays no connection. Lines that find
+//! the queue full, or that could not be written, are counted, and the log says how many are
+//! missing as soon as it can.
+//!
+//! In order, lowest first: [`line`](self) (what a line looks like), `file` and `console` (where
+//! it goes), `queue`, `writer` (the thread), `layer` (what `tracing` calls).
+
+mod console;
+mod file;
+mod layer;
+mod line;
+mod queue;
+mod writer;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tracing::Level;
+use tracing_subscriber::layer::SubscriberExt;
+
+use console::Console;
+use file::LogFile;
+use layer::LineLayer;
+use queue::Queue;
+use writer::{Sink, Writer};
+
+/// How long the end of the program waits for the last lines to be written. A healthy disk needs
+/// milliseconds; a blocked terminal would keep the program for ever.
+const LAST_LINES_WAIT: Duration = Duration::from_secs(1);
+
+/// Where the log goes and what is in it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Colour the lines by level. Only a console that is a terminal is ever coloured.
+    pub color: bool,
+    /// The least important level that is written. Crates that are not mgrok's own are heard
+    /// from `warn` on, whatever this says.
+    pub level: Level,
+    /// How many days rotated files are kept; `None` keeps them all.
+    pub max_days: Option<u32>,
+    /// Where the lines go.
+    pub to: Target,
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Target {
+    /// Standard output.
+    Console,
+    /// A file that is appended to and rotated at local midnight.
+    File(PathBuf),
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// This process has a log already.
+    #[error("another logger is set up in this process")]
+    AlreadyStarted,
+    /// The thread that writes could not be started.
+    #[error("cannot start the thread that writes the log")]
+    Thread(#[source] io::Error),
+}
+
+/// The running log. Dropping it writes what is queued, for a second at most.
+#[derive(Debug)]
+pub struct Log {
+    queue: Arc<Queue>,
+}
+
+/// Makes the log of this process, and takes every `tracing` event from now on.
+///
+/// # Errors
+/// A process has one log, and needs a thread for it. That a file cannot be opened is no error:
+/// standard error says so, and the log begins when the file can be opened.
+pub fn start(options: Options) -> Result<Log, StartError> {
+    // Go reads the time zone once as well. Its rules are all here, so a change to summer time
+    // is followed; a change of the machine's zone is followed by the next start.
+    let zone = TimeZone::system();
+    let (sink, color) = match options.to {
+        Target::Console => {
+            let console = Console::stdout().map_err(StartError::Thread)?;
+            let color = options.color && console.is_terminal();
+            (Sink::Console(console), color)
+        }
+        Target::File(path) => {
+            let file = LogFile::new(path, options.max_days, zone.clone(), Timestamp::now());
+            (Sink::File(file), false)
+        }
+    };
+
+    let queue = Arc::new(Queue::default());
+    let layer = LineLayer {
+        color,
+        level: options.level,
+        now: Timestamp::now,
+        queue: Arc::clone(&queue),
+        zone: zone.clone(),
+    };
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| StartError::AlreadyStarted)?;
+    let log = Log {
+        queue: Arc::clone(&queue),
+    };
+    Writer::new(sink, zone)
+        .spawn(queue)
+        .map_err(StartError::Thread)?;
+    Ok(log)
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.queue.close(LAST_LINES_WAIT);
+    }
+}

@@ -1,0 +1,258 @@
+//! What `tracing` calls: decides which events are written, and makes lines of them.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::line;
+use crate::queue::Queue;
+
+/// What the targets of mgrok's own crates begin with.
+const OWN_TARGETS: &str = "mgrok";
+
+/// What is heard of other crates: their everyday is not the operator's.
+const OTHERS_LEVEL: Level = Level::WARN;
+
+/// The level at which prefixing spans are made. They must exist even if the log is less
+/// talkative, or warnings would come without their prefixes.
+const SPAN_LEVEL: LevelFilter = LevelFilter::INFO;
+
+/// The largest line buffer that a thread keeps.
+const KEPT_BUFFER: usize = 4 << 10;
+
+thread_local! {
+    /// The line being made. It is taken out while in use, because a value that is formatted may
+    /// log something itself.
+    static LINE: Cell<String> = const { Cell::new(String::new()) };
+}
+
+/// Turns events into lines of the log.
+pub(crate) struct LineLayer {
+    pub(crate) color: bool,
+    pub(crate) level: Level,
+    /// Asks for the time. A function, so that a test can be at any time it likes.
+    pub(crate) now: fn() -> Timestamp,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) zone: TimeZone,
+}
+
+/// Which prefix the lines inside a span get.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum PrefixKind {
+    Proxy,
+    Session,
+}
+
+impl PrefixKind {
+    fn of(span: &Metadata<'_>) -> Option<Self> {
+        match span.name() {
+            "proxy" => Some(Self::Proxy),
+            "session" => Some(Self::Session),
+            _ => None,
+        }
+    }
+
+    /// The field that holds the prefix.
+    fn field(self) -> &'static str {
+        match self {
+            Self::Proxy => "name",
+            Self::Session => "run_id",
+        }
+    }
+}
+
+/// The prefix that a span stands for, stored with it. Empty until the field has a value: a
+/// client learns its run id after its session began.
+struct Prefix {
+    kind: PrefixKind,
+    text: String,
+}
+
+impl LineLayer {
+    /// Decided once per call site and remembered by `tracing`.
+    fn wants(&self, metadata: &Metadata<'_>) -> bool {
+        let own = metadata.target().starts_with(OWN_TARGETS);
+        if metadata.is_span() {
+            return own && PrefixKind::of(metadata).is_some();
+        }
+        let level = if own {
+            self.level
+        } else {
+            self.level.min(OTHERS_LEVEL)
+        };
+        *metadata.level() <= level
+    }
+
+    fn write_line<S>(&self, line: &mut String, event: &Event<'_>, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let metadata = event.metadata();
+        let color = line::color(*metadata.level()).filter(|_| self.color);
+        line.push_str(color.unwrap_or_default());
+        line::push_head(line, self.zone.to_datetime((self.now)()), metadata);
+
+        let message_start = line.len();
+        push_prefixes(line, event, context);
+        let mut message = Message {
+            empty: true,
+            fields: String::new(),
+            line,
+        };
+        event.record(&mut message);
+        let Message { empty, fields, .. } = message;
+        // Each field brings the space that parts it from what stands before it.
+        line.push_str(if empty { fields.trim_start() } else { &fields });
+        line::escape_controls(line, message_start);
+
+        // frp: the reset comes after the line break and colours the start of the next line.
+        if color.is_some() {
+            line.push_str(line::COLOR_RESET);
+        }
+        line.push('\n');
+    }
+}
+
+impl<S> Layer<S> for LineLayer
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.wants(metadata) {
+            Interest::always()
+        } else {
+            Interest::never()
+        }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.wants(metadata)
+    }
+
+    /// What is above this costs one load and a comparison where it would be logged.
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(SPAN_LEVEL.max(LevelFilter::from_level(self.level)))
+    }
+
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let (Some(kind), Some(span)) = (PrefixKind::of(attributes.metadata()), context.span(id))
+        else {
+            return;
+        };
+        let mut prefix = Prefix {
+            kind,
+            text: String::new(),
+        };
+        attributes.record(&mut prefix);
+        span.extensions_mut().insert(prefix);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else {
+            return;
+        };
+        if let Some(prefix) = span.extensions_mut().get_mut::<Prefix>() {
+            values.record(prefix);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut line = LINE.take();
+        line.clear();
+        self.write_line(&mut line, event, &context);
+        self.queue.push(&line);
+        line.shrink_to(KEPT_BUFFER);
+        LINE.set(line);
+    }
+}
+
+/// Appends the prefixes of the innermost spans around the event: the session first, however the
+/// spans are nested.
+fn push_prefixes<S>(line: &mut String, event: &Event<'_>, context: &Context<'_, S>)
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    for wanted in [PrefixKind::Session, PrefixKind::Proxy] {
+        for span in context.event_scope(event).into_iter().flatten() {
+            let extensions = span.extensions();
+            let prefix = extensions.get::<Prefix>();
+            if let Some(prefix) = prefix.filter(|it| it.kind == wanted && !it.text.is_empty()) {
+                line.push('[');
+                line.push_str(&prefix.text);
+                line.push_str("] ");
+                break;
+            }
+        }
+    }
+}
+
+impl Visit for Prefix {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == self.kind.field() {
+            self.text.clear();
+            // Writing to a string does not fail.
+            let _ = write!(self.text, "{value:?}");
+        }
+    }
+}
+
+/// Collects the message and the fields of an event.
+struct Message<'a> {
+    /// There was no message.
+    empty: bool,
+    fields: String,
+    line: &'a mut String,
+}
+
+impl Visit for Message<'_> {
+    /// Text that is more than a word is quoted, so that one sees where it ends.
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let is_word = |it: char| !it.is_whitespace() && !matches!(it, '"' | '=');
+        if field.name() == "message" || (!value.is_empty() && value.chars().all(is_word)) {
+            self.record_debug(field, &format_args!("{value}"));
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+
+    /// An error with everything that caused it.
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let mut chain = value.to_string();
+        let mut source = value.source();
+        while let Some(error) = source {
+            // Writing to a string does not fail.
+            let _ = write!(chain, ": {error}");
+            source = error.source();
+        }
+        self.record_debug(field, &format_args!("{chain}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a string does not fail.
+        let _ = if field.name() == "message" {
+            self.empty = false;
+            write!(self.line, "{value:?}")
+        } else {
+            write!(self.fields, " {}={value:?}", field.name())
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+use std::io;
+
+use tracing::{Span, debug, debug_span, error, info, info_span, trace, warn};
+use tracing_subscriber::layer::SubscriberExt;
+
+use super::*;
+
+/// 2026-11-23 22:40:01.123 UTC, 23:40 in Berlin.
+fn a_winter_night() -> Timestamp {
+    Timestamp::from_millisecond(1_795_473_601_123).unwrap()
+}
+
+/// 2026-07-01 22:40:01.123 UTC, 00:40 on the next day in Berlin.
+fn a_summer_night() -> Timestamp {
+    Timestamp::from_millisecond(1_782_945_601_123).unwrap()
+}
+
+fn berlin() -> TimeZone {
+    TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap()
+}
+
+/// Runs `code` under a log and returns what it wrote.
+fn logged(level: Level, color: bool, now: fn() -> Timestamp, code: impl FnOnce()) -> String {
+    let queue = Arc::new(Queue::default());
+    let layer = LineLayer {
+        color,
+        level,
+        now,
+        queue: Arc::clone(&queue),
+        zone: berlin(),
+    };
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), code);
+    let mut text = String::new();
+    queue.close(std::time::Duration::ZERO);
+    queue.take(&mut text, None);
+    text
+}
+
+/// The lines without time and call site, which have tests of their own.
+fn messages(level: Level, code: impl FnOnce()) -> Vec<String> {
+    let text = logged(level, false, a_winter_night, code);
+    let message = |line: &str| line.splitn(5, ' ').nth(4).unwrap_or_default().to_owned();
+    text.lines().map(message).collect()
+}
+
+#[test]
+fn a_line_is_frps_line() {
+    let line = line!() + 1;
+    let code = || info!("frps started successfully");
+    let text = logged(Level::INFO, false, a_winter_night, code);
+    assert_eq!(
+        text,
+        format!("2026-11-23 23:40:01.123 [I] [layer/tests.rs:{line}] frps started successfully\n")
+    );
+}
+
+#[test]
+fn summer_time_is_followed() {
+    let text = logged(Level::INFO, false, a_summer_night, || info!("warm"));
+    assert!(text.starts_with("2026-07-02 00:40:01.123 [I] "), "{text}");
+}
+
+#[test]
+fn every_level_has_its_letter_and_colour() {
+    let text = logged(Level::TRACE, true, a_winter_night, || {
+        error!("e");
+        warn!("w");
+        info!("i");
+        debug!("d");
+        trace!("t");
+    });
+    let frames: Vec<_> = text
+        .lines()
+        .map(|line| {
+            let (before, rest) = line.split_once("2026").unwrap();
+            let letter = rest.split_once('[').unwrap().1.split_once(']').unwrap().0;
+            let after = line.rsplit_once(' ').unwrap().1;
+            (before, letter, after)
+        })
+        .collect();
+    assert_eq!(
+        frames,
+        [
+            ("\x1b[1;31m", "E", "e\x1b[0m"),
+            ("\x1b[1;33m", "W", "w\x1b[0m"),
+            ("\x1b[1;34m", "I", "i\x1b[0m"),
+            ("\x1b[1;36m", "D", "d\x1b[0m"),
+            ("", "T", "t"),
+        ]
+    );
+}
+
+#[test]
+fn spans_become_prefixes() {
+    let lines = messages(Level::INFO, || {
+        let session = info_span!("session", run_id = "3f0c", user = "ann");
+        session.in_scope(|| {
+            info!("client login");
+            info_span!("conn", from = "somewhere").in_scope(|| {
+                info_span!("proxy", name = %"ssh", kind = "tcp").in_scope(|| info!("new proxy"));
+            });
+        });
+        info!("outside");
+    });
+    assert_eq!(
+        lines,
+        ["[3f0c] client login", "[3f0c] [ssh] new proxy", "outside"]
+    );
+}
+
+#[test]
+fn the_session_comes_first_however_spans_are_nested() {
+    let lines = messages(Level::INFO, || {
+        let proxy = info_span!("proxy", name = "web");
+        let session = info_span!(parent: &proxy, "session", run_id = "1");
+        session.in_scope(|| info!("x"));
+        info_span!(parent: &session, "session", run_id = "2").in_scope(|| info!("inner wins"));
+    });
+    assert_eq!(lines, ["[1] [web] x", "[2] [web] inner wins"]);
+}
+
+#[test]
+fn a_prefix_may_become_known_later() {
+    let lines = messages(Level::INFO, || {
+        let session = info_span!("session", run_id = tracing::field::Empty);
+        session.in_scope(|| {
+            info!("try to connect to server...");
+            Span::current().record("run_id", "77ab");
+            info!("login to server success");
+        });
+    });
+    assert_eq!(
+        lines,
+        [
+            "try to connect to server...",
+            "[77ab] login to server success"
+        ]
+    );
+}
+
+#[test]
+fn a_quiet_log_keeps_its_prefixes() {
+    let lines = messages(Level::ERROR, || {
+        info_span!("session", run_id = "5").in_scope(|| {
+            warn!("not written");
+            error!("written");
+        });
+    });
+    assert_eq!(lines, ["[5] written"]);
+}
+
+#[test]
+fn fields_follow_the_message() {
+    let lines = messages(Level::INFO, || {
+        info!(port = 6000, ok = true, name = "ssh", "up");
+        info!(text = "two words", empty = "", quoted = "a\"b", "text");
+        info!(path = %"a b", debug = ?Some("x"), "as asked for");
+        info!(only = 1, fields = 2);
+    });
+    assert_eq!(
+        lines,
+        [
+            "up port=6000 ok=true name=ssh",
+            "text text=\"two words\" empty=\"\" quoted=\"a\\\"b\"",
+            "as asked for path=a b debug=Some(\"x\")",
+            "only=1 fields=2",
+        ]
+    );
+}
+
+#[test]
+fn errors_print_what_caused_them() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot bind port 80")]
+    struct Bind(#[source] io::Error);
+
+    let lines = messages(Level::INFO, || {
+        let error = Bind(io::Error::other("address in use"));
+        warn!(error = &error as &(dyn Error + 'static), "no listener");
+    });
+    assert_eq!(
+        lines,
+        ["no listener error=cannot bind port 80: address in use"]
+    );
+}
+
+#[test]
+fn strangers_cannot_forge_lines() {
+    let lines = messages(Level::INFO, || {
+        let session = info_span!("session", run_id = "x\n2026-01-01 forged");
+        session.in_scope(|| info!("host {} {}", "a\nb", "\x1b[2J"));
+    });
+    assert_eq!(lines, ["[x\\n2026-01-01 forged] host a\\nb \\u{1b}[2J"]);
+}
+
+#[test]
+fn other_crates_are_heard_from_warn_on() {
+    let code = || {
+        info!(target: "rustls::server", "handshake");
+        warn!(target: "rustls::server", "bad certificate");
+        debug!(target: "mgrok_mux::session", "window");
+        info_span!(target: "elsewhere", "session", run_id = "9").in_scope(|| info!("no prefix"));
+    };
+    assert_eq!(
+        messages(Level::DEBUG, code),
+        ["bad certificate", "window", "no prefix"]
+    );
+    assert_eq!(messages(Level::ERROR, code), Vec::<String>::new());
+}
+
+#[test]
+fn spans_that_no_line_shows_are_not_made() {
+    let text = logged(Level::TRACE, false, a_winter_night, || {
+        assert!(info_span!("user", from = "10.0.0.1").is_disabled());
+        assert!(debug_span!("conn").is_disabled());
+        assert!(!info_span!("session", run_id = "1").is_disabled());
+    });
+    assert_eq!(text, "");
+}
+
+#[test]
+fn a_value_may_log_while_it_is_formatted() {
+    struct Chatty;
+    impl fmt::Display for Chatty {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            info!("inner");
+            f.write_str("done")
+        }
+    }
+    // Whether the inner event is written is tracing's affair; the outer line must be whole.
+    let lines = messages(Level::INFO, || info!("outer {}", Chatty));
+    assert_eq!(lines.last().map(String::as_str), Some("outer done"));
+}

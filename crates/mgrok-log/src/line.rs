@@ -1,0 +1,132 @@
+//! What a line looks like. Asks nobody for the time and writes to a string only.
+
+use std::fmt::Write as _;
+
+use jiff::civil::DateTime;
+use tracing::{Level, Metadata};
+
+/// Ends what [`color`] began.
+pub(crate) const COLOR_RESET: &str = "\x1b[0m";
+
+/// The escape sequence that colours a line of this level.
+pub(crate) fn color(level: Level) -> Option<&'static str> {
+    match level {
+        Level::ERROR => Some("\x1b[1;31m"),
+        Level::WARN => Some("\x1b[1;33m"),
+        Level::INFO => Some("\x1b[1;34m"),
+        Level::DEBUG => Some("\x1b[1;36m"),
+        Level::TRACE => None,
+    }
+}
+
+/// Appends everything that stands before the message: time, level and call site.
+pub(crate) fn push_head(out: &mut String, time: DateTime, metadata: &Metadata<'_>) {
+    push_time(out, time);
+    out.push_str(match *metadata.level() {
+        Level::ERROR => " [E] [",
+        Level::WARN => " [W] [",
+        Level::INFO => " [I] [",
+        Level::DEBUG => " [D] [",
+        Level::TRACE => " [T] [",
+    });
+    push_caller(out, metadata);
+    out.push_str("] ");
+}
+
+/// Appends `YYYY-MM-DD hh:mm:ss.mmm`.
+pub(crate) fn push_time(out: &mut String, time: DateTime) {
+    // By hand: the formatting machinery would take most of the time that a line takes.
+    let mut number = |value: i32, width: u32, end: &str| {
+        for place in (0..width).rev() {
+            let digit = value / 10_i32.pow(place) % 10;
+            out.push(char::from(b'0' + u8::try_from(digit).unwrap_or(0)));
+        }
+        out.push_str(end);
+    };
+    number(time.year().into(), 4, "-");
+    number(time.month().into(), 2, "-");
+    number(time.day().into(), 2, " ");
+    number(time.hour().into(), 2, ":");
+    number(time.minute().into(), 2, ":");
+    number(time.second().into(), 2, ".");
+    number(time.millisecond().into(), 3, "");
+}
+
+/// Appends `directory/file.rs:line`. A file at the top of a crate's `src` is shown under the
+/// crate's short name, because `src` would tell nothing.
+fn push_caller(out: &mut String, metadata: &Metadata<'_>) {
+    let Some(file) = metadata.file() else {
+        out.push_str(metadata.target());
+        return;
+    };
+    let mut parts = file.rsplit(['/', '\\']);
+    let name = parts.next().unwrap_or(file);
+    let directory = match parts.next() {
+        Some("src") => parts.next().map(short_crate_name),
+        other => other,
+    };
+    if let Some(directory) = directory {
+        out.push_str(directory);
+        out.push('/');
+    }
+    out.push_str(name);
+    // Writing to a string does not fail.
+    let _ = write!(out, ":{}", metadata.line().unwrap_or(0));
+}
+
+fn short_crate_name(directory: &str) -> &str {
+    directory.strip_prefix("mgrok-").unwrap_or(directory)
+}
+
+/// Makes sure that what stands from `start` on is one line and steers no terminal.
+///
+/// frp: messages are written raw. But they hold text that strangers sent, such as host names and
+/// run ids, and a line break in one would let them forge lines.
+pub(crate) fn escape_controls(out: &mut String, start: usize) {
+    // In UTF-8 the control characters from U+0080 on begin with 0xC2, as do some harmless ones.
+    let suspicious = |byte: &u8| byte.is_ascii_control() || *byte == 0xc2;
+    if !out.as_bytes()[start..].iter().any(suspicious) {
+        return;
+    }
+    let raw = out.split_off(start);
+    for character in raw.chars() {
+        if character.is_control() && character != '\t' {
+            out.extend(character.escape_debug());
+        } else {
+            out.push(character);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+
+    #[test]
+    fn times_have_a_fixed_width() {
+        let mut out = String::new();
+        push_time(&mut out, date(2026, 1, 2).at(3, 4, 5, 6_000_000));
+        assert_eq!(out, "2026-01-02 03:04:05.006");
+        out.clear();
+        push_time(&mut out, date(2026, 11, 23).at(23, 59, 59, 999_999_999));
+        assert_eq!(out, "2026-11-23 23:59:59.999");
+    }
+
+    #[track_caller]
+    fn check_escape(raw: &str, expect: &str) {
+        let mut out = format!("\x1b[1m{raw}");
+        escape_controls(&mut out, 4);
+        assert_eq!(out, format!("\x1b[1m{expect}"));
+    }
+
+    #[test]
+    fn text_of_strangers_stays_in_its_line() {
+        check_escape("plain", "plain");
+        check_escape("tab\tand ümlaut, ©", "tab\tand ümlaut, ©");
+        check_escape("a\r\n2026-01-01 [I] forged", "a\\r\\n2026-01-01 [I] forged");
+        check_escape("\x1b[2J\x07", "\\u{1b}[2J\\u{7}");
+        check_escape("\u{9b}31m", "\\u{9b}31m");
+    }
+}

@@ -1,0 +1,184 @@
+//! The thread that writes, and what it does when it cannot.
+//!
+//! Why a thread: writing in the task that logs was measured (`cargo bench -p mgrok-log`) and is
+//! no slower on a healthy disk, but it hands the disk's bad moments to the tunnel. A terminal in
+//! scroll lock, a full pipe to the service manager or a disk that flushes would then stop every
+//! connection of the worker thread that logged. Here the task pays for a copy, and the worst
+//! that can happen is that lines are missing and the log says so.
+
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::console::Console;
+use crate::file::LogFile;
+use crate::line;
+use crate::queue::Queue;
+
+/// What is kept of a buffer that grew in a burst.
+const KEPT_BUFFER: usize = 16 << 10;
+
+/// The writer formats paths and short messages only.
+const STACK_SIZE: usize = 128 << 10;
+
+/// Where lines go.
+#[derive(Debug)]
+pub(crate) enum Sink {
+    Console(Console),
+    File(LogFile),
+}
+
+/// Writes batches of lines and keeps account of those that could not be written.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    /// The last attempt failed, and standard error was told.
+    failing: bool,
+    /// Lines missing in the log that the log does not tell of yet.
+    lost: u64,
+    sink: Sink,
+    /// The log ends within a line, because the disk filled up there.
+    torn: bool,
+    zone: TimeZone,
+}
+
+impl Writer {
+    /// A writer that has written nothing yet.
+    pub(crate) fn new(sink: Sink, zone: TimeZone) -> Self {
+        Self {
+            failing: false,
+            lost: 0,
+            sink,
+            torn: false,
+            zone,
+        }
+    }
+
+    /// Writes what comes through `queue` until that is closed, in a thread of its own. The thread
+    /// is not joined: whoever closes the queue waits for it as long as it likes.
+    pub(crate) fn spawn(mut self, queue: Arc<Queue>) -> io::Result<()> {
+        let run = move || {
+            let mut text = String::new();
+            loop {
+                let taken = queue.take(&mut text, self.longest_wait(Timestamp::now()));
+                self.lost += taken.lost;
+                if let Some(complaint) = self.deliver(&text, Timestamp::now()) {
+                    // There is nobody left to tell if this fails too.
+                    let _ = writeln!(io::stderr(), "{complaint}");
+                }
+                if taken.closed {
+                    return queue.writer_left();
+                }
+                text.clear();
+                text.shrink_to(KEPT_BUFFER);
+            }
+        };
+        thread::Builder::new()
+            .name("log".into())
+            .stack_size(STACK_SIZE)
+            .spawn(run)?;
+        Ok(())
+    }
+
+    /// Writes whole lines, after a line about those that are missing before them. Returns what to
+    /// tell the operator on another way, once until writing works again.
+    fn deliver(&mut self, text: &str, now: Timestamp) -> Option<String> {
+        let mut problem = None;
+        if let Sink::File(file) = &mut self.sink
+            && let Err(error) = file.rotate_if_due(now)
+        {
+            let path = file.path().display();
+            problem = Some(format!("log: cannot rotate {path}, writing on: {error}"));
+        }
+        match self.try_deliver(text, now) {
+            Ok(()) => self.failing = false,
+            Err(error) if !self.failing => {
+                self.failing = true;
+                let name = self.sink_name();
+                problem = Some(format!(
+                    "log: cannot write to {name}, lines are lost until it works again: {error}"
+                ));
+            }
+            Err(_) => {}
+        }
+        problem
+    }
+
+    fn try_deliver(&mut self, text: &str, now: Timestamp) -> io::Result<()> {
+        if self.lost > 0 {
+            let mut notice = self.notice(now);
+            if self.torn {
+                notice.insert(0, '\n');
+            }
+            if let Err((written, error)) = self.write_all(notice.as_bytes()) {
+                self.torn |= written > 0;
+                self.lost += count_lines(text.as_bytes());
+                return Err(error);
+            }
+            self.lost = 0;
+            self.torn = false;
+        }
+        self.write_all(text.as_bytes()).map_err(|(written, error)| {
+            let (done, rest) = text.as_bytes().split_at(written);
+            self.lost += count_lines(rest);
+            self.torn = done.last().is_some_and(|it| *it != b'\n');
+            error
+        })
+    }
+
+    /// Writes all, or says how much was written before the error.
+    fn write_all(&mut self, text: &[u8]) -> Result<(), (usize, io::Error)> {
+        let mut written = 0;
+        while written < text.len() {
+            let result = match &mut self.sink {
+                Sink::Console(console) => console.write(&text[written..]),
+                Sink::File(file) => file.write(&text[written..]),
+            };
+            match result {
+                Ok(0) => return Err((written, io::ErrorKind::WriteZero.into())),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err((written, error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The line that tells of missing lines.
+    fn notice(&self, now: Timestamp) -> String {
+        let mut out = String::new();
+        line::push_time(&mut out, self.zone.to_datetime(now));
+        let lost = self.lost;
+        let lines = if lost == 1 { "line is" } else { "lines are" };
+        out.push_str(&format!(
+            " [W] [log/writer.rs:{}] {lost} {lines} missing here: they came too fast or could not be written\n",
+            line!()
+        ));
+        out
+    }
+
+    /// How long the writer may sleep when nothing is logged.
+    fn longest_wait(&self, now: Timestamp) -> Option<Duration> {
+        match &self.sink {
+            Sink::Console(_) => None,
+            Sink::File(file) => Some(file.until_due(now)),
+        }
+    }
+
+    fn sink_name(&self) -> String {
+        match &self.sink {
+            Sink::Console(_) => "standard output".into(),
+            Sink::File(file) => file.path().display().to_string(),
+        }
+    }
+}
+
+fn count_lines(text: &[u8]) -> u64 {
+    text.iter().filter(|it| **it == b'\n').count() as u64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::*;
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_795_473_601).unwrap()
+}
+
+/// A writer to `log` in a directory of its own.
+fn writer() -> (TempDir, PathBuf, Writer) {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("log");
+    let file = LogFile::new(path.clone(), None, TimeZone::UTC, now());
+    (
+        directory,
+        path,
+        Writer::new(Sink::File(file), TimeZone::UTC),
+    )
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_told_once_and_the_log_recovers() {
+    let (_directory, path, mut writer) = writer();
+    fs::create_dir(&path).unwrap();
+    let complaint = writer.deliver("one\n", now()).unwrap();
+    assert!(complaint.contains("cannot write to"), "{complaint}");
+    assert!(complaint.contains(path.to_str().unwrap()), "{complaint}");
+    assert_eq!(writer.deliver("two\nthree\n", now()), None);
+
+    fs::remove_dir(&path).unwrap();
+    assert_eq!(writer.deliver("four\n", now()), None);
+    let text = fs::read_to_string(&path).unwrap();
+    let (notice, rest) = text.split_once('\n').unwrap();
+    assert!(notice.starts_with("2026-11-23 "), "{notice}");
+    assert!(notice.contains("[W] [log/writer.rs:"), "{notice}");
+    assert!(notice.contains("] 3 lines are missing here"), "{notice}");
+    assert_eq!(rest, "four\n");
+
+    fs::remove_file(&path).unwrap();
+    writer.deliver("five\n", now());
+    assert_eq!(writer.lost, 0);
+}
+
+#[test]
+fn a_full_disk_is_told_once_and_the_log_recovers() {
+    let (_directory, path, mut writer) = writer();
+    symlink("/dev/full", &path).unwrap();
+    let complaint = writer.deliver("one\ntwo\n", now()).unwrap();
+    assert!(complaint.contains("No space left"), "{complaint}");
+    assert_eq!(writer.deliver("three\n", now()), None);
+
+    fs::remove_file(&path).unwrap();
+    assert_eq!(writer.deliver("four\n", now()), None);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("] 3 lines are missing here"), "{text}");
+    assert!(text.ends_with("\nfour\n"), "{text}");
+
+    fs::remove_file(&path).unwrap();
+    symlink("/dev/full", &path).unwrap();
+    writer.sink = Sink::File(LogFile::new(path, None, TimeZone::UTC, now()));
+    assert!(
+        writer.deliver("five\n", now()).is_some(),
+        "a new trouble is told again"
+    );
+}
+
+#[test]
+fn a_torn_line_is_ended_before_the_log_goes_on() {
+    let (_directory, path, mut writer) = writer();
+    fs::write(&path, "whole\nto").unwrap();
+    writer.torn = true;
+    writer.lost = 1;
+    writer.deliver("next\n", now());
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("whole\nto\n2026-"), "{text}");
+    assert!(text.contains("] 1 line is missing here"), "{text}");
+    assert!(text.ends_with("\nnext\n"), "{text}");
+}
+
+#[test]
+fn what_the_queue_dropped_is_told() {
+    let (_directory, path, mut writer) = writer();
+    writer.lost = 7;
+    writer.deliver("x\n", now());
+    assert!(
+        fs::read_to_string(&path)
+            .unwrap()
+            .contains("] 7 lines are missing here")
+    );
+    assert_eq!(writer.lost, 0);
+}
+
+#[test]
+fn the_thread_writes_everything_before_it_ends() {
+    let (_directory, path, writer) = writer();
+    let queue = Arc::new(Queue::default());
+    writer.spawn(Arc::clone(&queue)).unwrap();
+    let mut expect = String::new();
+    for number in 0..1000 {
+        let line = format!("line {number}\n");
+        queue.push(&line);
+        expect.push_str(&line);
+    }
+    queue.close(Duration::from_secs(30));
+    assert_eq!(fs::read_to_string(&path).unwrap(), expect);
+}
