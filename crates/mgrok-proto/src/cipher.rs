@@ -26,7 +26,7 @@ const BLOCK_LEN: usize = 16;
 
 /// frp: salt and number of rounds are fixed, or two ends would not derive the same key (golib `crypto/encode.go`).
 const SALT: &[u8] = b"frp";
-const ROUNDS: NonZeroU32 = NonZeroU32::MIN.saturating_add(63);
+const ROUNDS: NonZeroU32 = NonZeroU32::new(64).unwrap();
 
 type Block = Array<u8, U16>;
 

@@ -11,6 +11,7 @@
 
 pub mod auth;
 pub mod cipher;
+mod go_base64;
 mod go_json;
 mod run_id;
 // Reads upwards from here: a message is made of values, a frame of messages.

@@ -2,15 +2,15 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{Error, Visitor},
+    de::{Error as _, Visitor},
+    ser::Error as _,
 };
 
 use super::{Go, Object, Value};
-use crate::auth::Secret;
+use crate::{auth::Secret, go_base64};
 
 /// Types whose reading by serde is Go's already: integers must be plain and within range, nothing is converted.
 macro_rules! plain {
@@ -71,12 +71,16 @@ impl Value for Bytes {
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut text = String::read(deserializer)?;
         text.retain(|char| !matches!(char, '\r' | '\n'));
-        let bytes = BASE64_STANDARD.decode(text).map_err(D::Error::custom)?;
+        let mut bytes = vec![0; go_base64::decoded_len(text.len())];
+        let len = go_base64::decode(text.as_bytes(), &mut bytes).map_err(D::Error::custom)?;
+        bytes.truncate(len);
         Ok(bytes.into())
     }
 
     fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&BASE64_STANDARD.encode(self))
+        let mut text = vec![0; go_base64::encoded_len(self.len())];
+        go_base64::encode(self, &mut text);
+        serializer.serialize_str(&String::from_utf8(text).map_err(S::Error::custom)?)
     }
 }
 
@@ -147,11 +151,11 @@ impl Visitor<'_> for TextVisitor {
         f.write_str("a string")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<String, E> {
         Ok(text.to_owned())
     }
 
-    fn visit_bytes<E: Error>(self, text: &[u8]) -> Result<String, E> {
+    fn visit_bytes<E: serde::de::Error>(self, text: &[u8]) -> Result<String, E> {
         Ok(repaired(text))
     }
 }

@@ -5,8 +5,9 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6},
 };
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::BytesMut;
+
+use crate::go_base64;
 
 const BEFORE_CONTENT: &[u8] = b"{\"c\":\"";
 const BEFORE_IP: &[u8] = b"\"r\":{\"IP\":\"";
@@ -31,7 +32,7 @@ const MAX_TAIL_LEN: usize = "\",".len()
 
 /// Appends the body of a datagram.
 pub(super) fn write(payload: &[u8], user: Option<SocketAddr>, out: &mut BytesMut) {
-    out.reserve(BEFORE_CONTENT.len() + payload.len().div_ceil(3) * 4 + MAX_TAIL_LEN);
+    out.reserve(BEFORE_CONTENT.len() + go_base64::encoded_len(payload.len()) + MAX_TAIL_LEN);
     if payload.is_empty() {
         out.extend_from_slice(b"{");
     } else {
@@ -45,16 +46,10 @@ pub(super) fn write(payload: &[u8], user: Option<SocketAddr>, out: &mut BytesMut
     }
 }
 
-#[expect(
-    clippy::expect_used,
-    reason = "room for all of it was made in the line above"
-)]
 fn write_base64(payload: &[u8], out: &mut BytesMut) {
     let start = out.len();
-    out.resize(start + payload.len().div_ceil(3) * 4, 0);
-    BASE64_STANDARD
-        .encode_slice(payload, &mut out[start..])
-        .expect("four characters for every three bytes are enough");
+    out.resize(start + go_base64::encoded_len(payload.len()), 0);
+    go_base64::encode(payload, &mut out[start..]);
 }
 
 #[expect(clippy::expect_used, reason = "memory takes every byte")]
@@ -117,10 +112,10 @@ pub(super) fn read(body: &[u8], payload: &mut BytesMut) -> Option<SocketAddr> {
 
 fn read_base64(content: &[u8], payload: &mut BytesMut) -> Option<()> {
     let start = payload.len();
-    payload.resize(start + content.len().div_ceil(4) * 3, 0);
-    let decoded = BASE64_STANDARD.decode_slice(content, &mut payload[start..]);
-    payload.truncate(start + decoded.as_ref().map_or(0, |len| *len));
-    decoded.ok().map(drop)
+    payload.resize(start + go_base64::decoded_len(content.len()), 0);
+    let decoded = go_base64::decode(content, &mut payload[start..]).ok();
+    payload.truncate(start + decoded.unwrap_or(0));
+    decoded.map(drop)
 }
 
 /// Reads what follows [`BEFORE_IP`].
