@@ -1,5 +1,6 @@
 //! From a configuration file, in frp's keys, to values that cannot be wrong.
 
+mod annotations;
 mod bandwidth;
 mod mistake;
 mod port_set;
@@ -11,8 +12,16 @@ mod proxy;
 mod client;
 mod server;
 
+mod later;
+mod nearest;
+mod report;
+mod section;
+mod source;
+
+mod check;
 mod load;
 
+pub use annotations::{AnnotationError, check_annotations};
 pub use auth::Auth;
 pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
 pub use client::{ClientConfig, ClientTls, ClientTransport};

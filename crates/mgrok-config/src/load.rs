@@ -1,8 +1,24 @@
 //! From a file to a checked configuration: the only ways in.
 
-use std::{io, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
-use crate::{client::ClientConfig, mistake::Mistakes, server::ServerConfig};
+use crate::{
+    check,
+    client::ClientConfig,
+    later::{self, Later},
+    mistake::Mistakes,
+    report::Report,
+    section::Section,
+    server::ServerConfig,
+    source,
+};
+
+/// The longest text that is read: more than 100,000 proxies need, and little enough to keep a wrong path harmless.
+const MAX_LEN: u64 = 16 * 1024 * 1024;
 
 /// What becomes of keys that nothing knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,20 +66,12 @@ pub enum LoadError {
 
 /// Reads the server's configuration from a file.
 pub fn load_server(path: &Path, strictness: Strictness) -> Result<Loaded<ServerConfig>, LoadError> {
-    let _ = (path, strictness);
-    Ok(Loaded {
-        config: ServerConfig::default(),
-        warnings: Vec::new(),
-    })
+    load_server_from_str(&read(path)?, &path.to_string_lossy(), strictness)
 }
 
 /// Reads the client's configuration from a file.
 pub fn load_client(path: &Path, strictness: Strictness) -> Result<Loaded<ClientConfig>, LoadError> {
-    let _ = (path, strictness);
-    Ok(Loaded {
-        config: ClientConfig::default(),
-        warnings: Vec::new(),
-    })
+    load_client_from_str(&read(path)?, &path.to_string_lossy(), strictness)
 }
 
 /// Reads the server's configuration from a text; `origin` is what messages call it.
@@ -72,11 +80,11 @@ pub fn load_server_from_str(
     origin: &str,
     strictness: Strictness,
 ) -> Result<Loaded<ServerConfig>, LoadError> {
-    let _ = (text, origin, strictness);
-    Ok(Loaded {
-        config: ServerConfig::default(),
-        warnings: Vec::new(),
-    })
+    load(
+        Report::new(text, origin, strictness),
+        later::SERVER,
+        check::server,
+    )
 }
 
 /// Reads the client's configuration from a text; `origin` is what messages call it.
@@ -85,10 +93,40 @@ pub fn load_client_from_str(
     origin: &str,
     strictness: Strictness,
 ) -> Result<Loaded<ClientConfig>, LoadError> {
-    let _ = (text, origin, strictness);
-    Ok(Loaded {
-        config: ClientConfig::default(),
-        warnings: Vec::new(),
+    load(
+        Report::new(text, origin, strictness),
+        later::CLIENT,
+        check::client,
+    )
+}
+
+fn load<T>(
+    report: Report<'_>,
+    later: &'static [&'static [Later]],
+    check: impl FnOnce(Section<'_>) -> T,
+) -> Result<Loaded<T>, LoadError> {
+    let entries = source::read(&report);
+    let config = check(Section::root(&entries, &report, later));
+    let warnings = report.finish()?;
+    Ok(Loaded { config, warnings })
+}
+
+fn read(path: &Path) -> Result<String, LoadError> {
+    let name = || path.to_string_lossy().into_owned();
+    let file = File::open(path).map_err(|error| LoadError::Open {
+        path: name(),
+        error,
+    })?;
+    let mut text = String::new();
+    let read = file.take(MAX_LEN + 1).read_to_string(&mut text);
+    let error = match read {
+        Ok(len) if len as u64 <= MAX_LEN => return Ok(text),
+        Ok(_) => io::Error::new(io::ErrorKind::FileTooLarge, "more than 16 MiB"),
+        Err(error) => error,
+    };
+    Err(LoadError::Read {
+        path: name(),
+        error,
     })
 }
 

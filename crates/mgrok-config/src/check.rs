@@ -1,0 +1,127 @@
+//! From sections to checked types. Every key that mgrok has is asked for in exactly one place below.
+
+mod client;
+mod proxies;
+mod server;
+
+use std::path::PathBuf;
+
+use mgrok_proto::auth::Secret;
+
+use crate::{
+    auth::Auth,
+    log::{Log, LogLevel, LogTarget},
+    section::Section,
+};
+
+pub(crate) use self::{client::client, server::server};
+
+/// The longest datagram that a message of frp's first wire format can carry, between IPv4 addresses: its base64 text
+/// and the JSON around it must not have more than 10,240 bytes.
+const MAX_V1_DATAGRAM: usize = 7635;
+
+fn auth(mut section: Section<'_>) -> Auth {
+    match section.text("method").as_deref() {
+        None | Some("token") => {}
+        Some("oidc") => section.unsupported("method", "`auth.method = \"oidc\"`"),
+        Some(other) => {
+            section.invalid(
+                "method",
+                format!("invalid auth method {other:?}, must be \"token\""),
+            );
+        }
+    }
+    let mut auth = Auth {
+        token: section.text("token").map(Secret::new).unwrap_or_default(),
+        ..Auth::default()
+    };
+    for scope in section.texts("additionalScopes") {
+        match scope.text.as_str() {
+            "HeartBeats" => auth.heartbeats = true,
+            "NewWorkConns" => auth.new_work_conns = true,
+            other => {
+                let why = format!(
+                    "invalid auth additional scopes: {other:?} is neither \"HeartBeats\" nor \"NewWorkConns\""
+                );
+                section.invalid_item("additionalScopes", &scope, why);
+            }
+        }
+    }
+    auth
+}
+
+fn log(mut section: Section<'_>) -> Log {
+    let default = Log::default();
+    let to = match section.text("to") {
+        None => default.to,
+        Some(console) if console == "console" => LogTarget::Console,
+        Some(file) => LogTarget::File(file.into()),
+    };
+    let mut level = default.level;
+    if let Some(word) = section.text("level") {
+        match LogLevel::ALL
+            .into_iter()
+            .find(|level| level.as_str() == word)
+        {
+            Some(named) => level = named,
+            None => {
+                let levels = LogLevel::ALL.map(LogLevel::as_str).join(", ");
+                section.invalid(
+                    "level",
+                    format!("invalid log level {word:?}, must be one of {levels}"),
+                );
+            }
+        }
+    }
+    let max_days = match section.integer("maxDays") {
+        None => default.max_days,
+        Some(days) => u32::try_from(days).ok().or((days > 0).then_some(u32::MAX)),
+    };
+    Log {
+        to,
+        level,
+        max_days,
+        color: !section.boolean("disablePrintColor").unwrap_or(false),
+    }
+}
+
+/// A certificate and its key, which only count together.
+fn certificate(section: &mut Section<'_>, otherwise: &str) -> Option<(PathBuf, PathBuf)> {
+    match (section.path("certFile"), section.path("keyFile")) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (Some(_), None) => {
+            section.warn(
+                "certFile",
+                format!("is not used without `keyFile`: {otherwise}"),
+            );
+            None
+        }
+        (None, Some(_)) => {
+            section.warn(
+                "keyFile",
+                format!("is not used without `certFile`: {otherwise}"),
+            );
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+fn udp_packet_size(section: &mut Section<'_>) -> Option<usize> {
+    let key = "udpPacketSize";
+    let number = section.integer(key)?;
+    match u16::try_from(number).map(usize::from) {
+        Ok(size) if size > MAX_V1_DATAGRAM => {
+            section.warn(
+                key,
+                format!("datagrams of more than {MAX_V1_DATAGRAM} bytes may not fit into a message and are then lost"),
+            );
+            Some(size)
+        }
+        Ok(size) => Some(size),
+        Err(_) => {
+            section.invalid(key, format!("must be between 1 and 65535, not {number}"));
+            None
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The client's file.
+
+use std::{net::IpAddr, time::Duration};
+
+use super::{auth, certificate, log, proxies::proxies, udp_packet_size};
+use crate::{
+    client::{ClientConfig, ClientTls, ClientTransport},
+    section::Section,
+};
+
+/// How often the server is pinged when streams are not multiplexed, so that nothing else notices that it is gone.
+// frp: the same
+const HEARTBEAT_INTERVAL_WITHOUT_MUX: Duration = Duration::from_secs(30);
+/// How long an answer to those pings may take.
+// frp: the same
+const HEARTBEAT_TIMEOUT_WITHOUT_MUX: Duration = Duration::from_secs(90);
+
+/// Reads the whole file.
+pub(crate) fn client(mut root: Section<'_>) -> ClientConfig {
+    let default = ClientConfig::default();
+    // frp: allowed and without a meaning
+    root.text("version");
+    let server_addr = match root.text("serverAddr") {
+        None => default.server_addr,
+        Some(host) => dialable(host),
+    };
+    let auth = auth(root.section("auth"));
+    let proxies = proxies(&mut root, &auth);
+    ClientConfig {
+        user: root.text("user").unwrap_or_default(),
+        client_id: root.text("clientID").unwrap_or_default(),
+        server_port: root.port("serverPort").unwrap_or(default.server_port),
+        login_fail_exit: root
+            .boolean("loginFailExit")
+            .unwrap_or(default.login_fail_exit),
+        udp_packet_size: udp_packet_size(&mut root).unwrap_or(default.udp_packet_size),
+        metadatas: root.map("metadatas"),
+        auth,
+        log: log(root.section("log")),
+        grace_period: root
+            .seconds_or_off("gracePeriod")
+            .map_or(default.grace_period, Option::unwrap_or_default),
+        transport: transport(root.section("transport"), default.transport, &server_addr),
+        server_addr,
+        proxies,
+    }
+}
+
+/// Makes the addresses that mean "any", which not every system can dial, what dialling them means on those that can.
+fn dialable(host: String) -> String {
+    match host.parse() {
+        Ok(IpAddr::V4(addr)) if addr.is_unspecified() => "127.0.0.1".to_owned(),
+        Ok(IpAddr::V6(addr)) if addr.is_unspecified() => "::1".to_owned(),
+        Ok(_) | Err(_) => host,
+    }
+}
+
+fn transport(
+    mut section: Section<'_>,
+    default: ClientTransport,
+    server_addr: &str,
+) -> ClientTransport {
+    road(&mut section);
+    let tcp_mux = section.boolean("tcpMux").unwrap_or(default.tcp_mux);
+    let (heartbeat_interval, heartbeat_timeout) = heartbeats(&mut section, tcp_mux);
+    ClientTransport {
+        dial_server_timeout: section
+            .seconds("dialServerTimeout")
+            .unwrap_or(default.dial_server_timeout),
+        dial_server_keepalive: section
+            .seconds_or_off("dialServerKeepalive")
+            .unwrap_or(default.dial_server_keepalive),
+        connect_server_local_ip: connect_server_local_ip(&mut section),
+        pool_count: section.count("poolCount").unwrap_or(default.pool_count),
+        tcp_mux,
+        tcp_mux_keepalive_interval: section
+            .seconds("tcpMuxKeepaliveInterval")
+            .unwrap_or(default.tcp_mux_keepalive_interval),
+        heartbeat_interval,
+        heartbeat_timeout,
+        tls: tls(section.section("tls"), server_addr),
+    }
+}
+
+/// What carries messages, and in which form. There is only one of each for now.
+fn road(section: &mut Section<'_>) {
+    match section.text("protocol").as_deref() {
+        None | Some("tcp") => {}
+        Some(later @ ("kcp" | "quic" | "websocket" | "wss")) => {
+            section.unsupported("protocol", format!("`transport.protocol = {later:?}`"));
+        }
+        Some(other) => section.invalid("protocol", format!("must be \"tcp\", not {other:?}")),
+    }
+    match section.text("wireProtocol").as_deref() {
+        None | Some("v1") => {}
+        Some(later @ "v2") => {
+            section.unsupported(
+                "wireProtocol",
+                format!("`transport.wireProtocol = {later:?}`"),
+            );
+        }
+        Some(other) => section.invalid("wireProtocol", format!("must be \"v1\", not {other:?}")),
+    }
+}
+
+fn heartbeats(section: &mut Section<'_>, tcp_mux: bool) -> (Option<Duration>, Option<Duration>) {
+    let interval = section
+        .seconds_or_off("heartbeatInterval")
+        .unwrap_or((!tcp_mux).then_some(HEARTBEAT_INTERVAL_WITHOUT_MUX));
+    let chosen = section.seconds_or_off("heartbeatTimeout");
+    let timeout = chosen.unwrap_or((!tcp_mux).then_some(HEARTBEAT_TIMEOUT_WITHOUT_MUX));
+    let Some(interval) = interval else {
+        if chosen.flatten().is_some() {
+            section.warn(
+                "heartbeatTimeout",
+                "does nothing while `heartbeatInterval` is off, which it is by default with `tcpMux`",
+            );
+        }
+        return (None, None);
+    };
+    if let Some(timeout) = timeout.filter(|timeout| *timeout < interval) {
+        let (timeout, interval) = (timeout.as_secs(), interval.as_secs());
+        section.invalid(
+            "heartbeatTimeout",
+            format!("must not be less than `heartbeatInterval`: {timeout} is less than {interval}"),
+        );
+    }
+    (Some(interval), timeout)
+}
+
+fn connect_server_local_ip(section: &mut Section<'_>) -> Option<IpAddr> {
+    let key = "connectServerLocalIP";
+    let text = section.text(key)?;
+    let Ok(addr) = text.parse() else {
+        section.invalid(key, format!("must be an IP address, not {text:?}"));
+        return None;
+    };
+    Some(addr)
+}
+
+fn tls(mut section: Section<'_>, server_addr: &str) -> Option<ClientTls> {
+    let enabled = section.boolean("enable").unwrap_or(true);
+    let custom_first_byte = !section.boolean("disableCustomTLSFirstByte").unwrap_or(true);
+    let server_name = section.text("serverName");
+    if !enabled {
+        for key in ["certFile", "keyFile", "trustedCaFile"] {
+            if section.text(key).is_some() {
+                section.warn(key, "does nothing while `transport.tls.enable` is false");
+            }
+        }
+        return None;
+    }
+    Some(ClientTls {
+        custom_first_byte,
+        certificate: certificate(&mut section, "the server is shown none"),
+        trusted_ca: section.path("trustedCaFile"),
+        server_name: server_name.unwrap_or_else(|| server_addr.to_owned()),
+    })
+}

@@ -1,0 +1,96 @@
+//! TOML as a tree of values.
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{Entry, Node, Value};
+
+/// A text that could be read.
+pub(super) struct Document {
+    pub(super) entries: Vec<Entry>,
+    /// Where texts stand that frp would fill in from the environment.
+    pub(super) templates: Vec<usize>,
+}
+
+/// Reads a text, or says where it is wrong and why.
+pub(super) fn read(text: &str) -> Result<Document, Vec<(usize, String)>> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        return Err(errors
+            .iter()
+            .map(|error| {
+                let at = error.span().map_or(text.len(), |span| span.start);
+                (at, error.message().to_owned())
+            })
+            .collect());
+    }
+    let mut reading = Reading::default();
+    let entries = reading.table(document.into_inner());
+    if !reading.mistakes.is_empty() {
+        return Err(reading.mistakes);
+    }
+    Ok(Document {
+        entries,
+        templates: reading.templates,
+    })
+}
+
+/// What is noticed on the way through the tree, whose depth the parser has limited.
+#[derive(Default)]
+struct Reading {
+    mistakes: Vec<(usize, String)>,
+    templates: Vec<usize>,
+}
+
+impl Reading {
+    fn table(&mut self, table: DeTable<'_>) -> Vec<Entry> {
+        table
+            .into_iter()
+            .map(|(key, value)| {
+                let at = key.span().start;
+                let key = key.into_inner().into_owned();
+                self.look_for_template(at, &key);
+                Entry {
+                    key,
+                    at,
+                    node: self.node(value),
+                }
+            })
+            .collect()
+    }
+
+    fn node(&mut self, value: Spanned<DeValue<'_>>) -> Node {
+        let at = value.span().start;
+        let value = match value.into_inner() {
+            DeValue::Array(nodes) => {
+                Value::List(nodes.into_iter().map(|node| self.node(node)).collect())
+            }
+            DeValue::Boolean(value) => Value::Boolean(value),
+            // frp: dates arrive as text
+            DeValue::Datetime(value) => Value::Text(value.to_string()),
+            DeValue::Float(value) => Value::Float(value.as_str().parse().unwrap_or(f64::INFINITY)),
+            DeValue::Integer(value) => {
+                let integer = i64::from_str_radix(value.as_str(), value.radix());
+                Value::Integer(integer.unwrap_or_else(|_| {
+                    self.mistakes
+                        .push((at, "the integer has more than 64 bits".to_owned()));
+                    0
+                }))
+            }
+            DeValue::String(text) => {
+                self.look_for_template(at, &text);
+                Value::Text(text.into_owned())
+            }
+            DeValue::Table(table) => Value::Table(self.table(table)),
+        };
+        Node { at, value }
+    }
+
+    fn look_for_template(&mut self, at: usize, text: &str) {
+        if text.contains("{{") {
+            self.templates.push(at);
+        }
+    }
+}
