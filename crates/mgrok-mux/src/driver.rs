@@ -1,74 +1,299 @@
-//! The task that moves a session's bytes.
+//! The task that moves a session's bytes between the connection and the state machine.
+//!
+//! It is one task that polls both directions: read a slab, let the machine take it in, take out
+//! a batch of frames, write it. It never waits for a stream. While the connection does not take
+//! the batch, reading goes on; the machine says when it had better not.
 
-use std::marker::PhantomData;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::Sleep;
 
-use crate::{Config, OpenError, SessionError, Stream};
+use crate::config::Config;
+use crate::error::SessionError;
+use crate::handles::{Acceptor, Opener};
+use crate::machine::Batch;
+use crate::shared::Shared;
+use crate::slab;
 
-/// Starts a session on `io`.
-pub fn session<IO>(_io: IO, _config: Config) -> (Opener, Acceptor, Driver<IO>)
+/// Room in a slab that is worth reading into, in bytes.
+const MIN_READ: usize = 32 * 1024;
+
+/// Slices that one write takes.
+const MAX_SLICES: usize = 64;
+
+/// The driver lets other tasks run after so many turns, which move up to 256 KiB each way.
+const MAX_TURNS: usize = 8;
+
+/// Starts a session on `io`. Nothing happens unless the [`Driver`] is polled, usually by
+/// spawning it.
+pub fn session<IO>(io: IO, config: Config) -> (Opener, Acceptor, Driver<IO>)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    (Opener {}, Acceptor {}, Driver { io: PhantomData })
+    let shared = Shared::new(config.clone());
+    let opener = Opener::new(Arc::clone(&shared), config.open_timeout);
+    let acceptor = Acceptor::new(Arc::clone(&shared));
+    let driver = Driver {
+        batch: Batch::new(io.is_write_vectored()),
+        io,
+        shared,
+        config,
+        phase: Phase::Running,
+        wants_input: true,
+        unflushed: false,
+        timer: None,
+        wakes: Vec::new(),
+    };
+    (opener, acceptor, driver)
 }
 
-/// Moves the session's bytes; ends when the session ends.
+/// Moves the session's bytes. Ends when the session ends: with `Ok` if either end closed it, else
+/// with the reason. Dropping it ends the session at once.
 #[derive(Debug)]
+#[must_use = "a session does nothing unless its driver is polled"]
 pub struct Driver<IO> {
-    io: PhantomData<IO>,
+    io: IO,
+    shared: Arc<Shared>,
+    config: Config,
+    phase: Phase,
+    batch: Batch,
+    /// Whether the machine takes more input.
+    wants_input: bool,
+    /// Something was written since the last flush.
+    unflushed: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// An empty list, kept for its memory.
+    wakes: Vec<Waker>,
+}
+
+/// How far the session is.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Running,
+    /// The session has ended; the rest of the output is being written.
+    Flushing {
+        until: Instant,
+    },
+    /// Our direction is shut down. Input is dropped until the other end closes as well: closing
+    /// a connection with unread input could destroy what the other end has not read.
+    Draining {
+        until: Instant,
+    },
+}
+
+/// What a turn came to.
+enum Turn {
+    Blocked,
+    Done,
+    Progress,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Future for Driver<IO> {
     type Output = Result<(), SessionError>;
 
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        for _ in 0..MAX_TURNS {
+            let turn = match this.phase {
+                Phase::Running => this.run(cx),
+                Phase::Flushing { until } => this.flush(cx, until),
+                Phase::Draining { until } => this.drain(cx, until),
+            };
+            match turn {
+                Turn::Blocked => return Poll::Pending,
+                Turn::Done => return Poll::Ready(this.finish()),
+                Turn::Progress => {}
+            }
+        }
+        cx.waker().wake_by_ref();
         Poll::Pending
     }
 }
 
-/// Opens streams.
-#[derive(Clone, Debug)]
-pub struct Opener {}
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
+    /// One turn of a living session.
+    fn run(&mut self, cx: &mut Context<'_>) -> Turn {
+        let input = if self.wants_input {
+            self.poll_read(cx)
+        } else {
+            Poll::Pending
+        };
+        let has_read = input.is_ready();
+        let now = now();
+        let mut guard = self.shared.lock();
+        match input {
+            Poll::Pending => {}
+            Poll::Ready(Err(error)) => guard.machine.handle_end(SessionError::Io(Arc::new(error))),
+            Poll::Ready(Ok(input)) if input.is_empty() => guard.machine.handle_eof(),
+            Poll::Ready(Ok(input)) => guard.machine.handle_input(input, now),
+        }
+        if guard.machine.timeout_at().is_some_and(|at| at <= now) {
+            guard.machine.handle_timeout(now);
+        }
+        if guard.is_abandoned() {
+            guard.machine.close();
+        }
+        if self.batch.is_empty() {
+            guard.machine.poll_transmit(&mut self.batch, now);
+        }
+        self.wants_input = guard.machine.wants_input();
+        let orderly = guard.machine.ended().map(SessionError::is_orderly);
+        guard.finish_driving(&mut self.wakes);
 
-impl Opener {
-    /// Opens a stream.
-    pub async fn open(&self) -> Result<Stream, OpenError> {
-        std::future::pending().await
+        match orderly {
+            Some(true) => {
+                self.phase = Phase::Flushing {
+                    until: now + self.config.flush_timeout,
+                };
+                return Turn::Progress;
+            }
+            Some(false) => return Turn::Done,
+            None => {}
+        }
+        let had_output = !self.batch.is_empty();
+        let written = match self.poll_write(cx) {
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(error)) => {
+                self.end(SessionError::Io(Arc::new(error)));
+                return Turn::Done;
+            }
+            Poll::Pending => false,
+        };
+        if has_read || (had_output && written) {
+            return Turn::Progress;
+        }
+        self.park(cx, written)
     }
 
-    /// Announces that there will be no new streams.
-    pub fn go_away(&self) {}
-
-    /// Ends the session.
-    pub fn close(&self) {}
-
-    /// Waits for the end of the session.
-    pub async fn closed(&self) {
-        std::future::pending().await
+    /// Nothing can be done now: sees to it that the driver is woken when that changes.
+    fn park(&mut self, cx: &mut Context<'_>, wants_output: bool) -> Turn {
+        let mut guard = self.shared.lock();
+        let missed_output = wants_output && guard.machine.has_output();
+        if missed_output || guard.machine.ended().is_some() || guard.is_abandoned() {
+            return Turn::Progress;
+        }
+        guard.park_driver(cx, wants_output);
+        let timeout_at = guard.machine.timeout_at();
+        drop(guard);
+        self.batch.release();
+        self.wait_until(cx, timeout_at, Turn::Progress)
     }
 
-    /// Whether the session has ended.
-    pub fn is_closed(&self) -> bool {
-        false
+    /// Writes what is left of a session that was closed, then shuts our direction down.
+    fn flush(&mut self, cx: &mut Context<'_>, until: Instant) -> Turn {
+        if self.batch.is_empty() {
+            let mut guard = self.shared.lock();
+            guard.machine.poll_transmit(&mut self.batch, now());
+            guard.finish_driving(&mut self.wakes);
+        }
+        let had_output = !self.batch.is_empty();
+        let result = match self.poll_write(cx) {
+            Poll::Ready(Ok(())) if had_output => return Turn::Progress,
+            Poll::Ready(Ok(())) => Pin::new(&mut self.io).poll_shutdown(cx),
+            result => result,
+        };
+        match result {
+            Poll::Ready(Ok(())) => {
+                self.phase = Phase::Draining { until };
+                Turn::Progress
+            }
+            Poll::Ready(Err(_)) => Turn::Done,
+            Poll::Pending => self.wait_until(cx, Some(until), Turn::Done),
+        }
+    }
+
+    /// Drops input until the other end has closed its direction too.
+    fn drain(&mut self, cx: &mut Context<'_>, until: Instant) -> Turn {
+        match self.poll_read(cx) {
+            Poll::Ready(Ok(input)) if !input.is_empty() && now() < until => Turn::Progress,
+            Poll::Ready(_) => Turn::Done,
+            Poll::Pending => self.wait_until(cx, Some(until), Turn::Done),
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        slab::with_local(|slabs| {
+            slabs.read_with(MIN_READ, |buffer| {
+                // This future keeps nothing between polls, a new one each time loses nothing.
+                ready!(pin!(self.io.read_buf(buffer)).poll(cx))?;
+                Poll::Ready(Ok(buffer.split().freeze()))
+            })
+        })
+    }
+
+    /// Writes the batch; ready when all of it is written and flushed.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let io = &mut self.io;
+        while !self.batch.is_empty() {
+            let count = if io.is_write_vectored() {
+                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                let used = self.batch.slices(&mut slices);
+                ready!(Pin::new(&mut *io).poll_write_vectored(cx, &slices[..used]))?
+            } else {
+                ready!(Pin::new(&mut *io).poll_write(cx, self.batch.first()))?
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.batch.advance(count);
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            ready!(Pin::new(io).poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Blocked until `at`, then `due`.
+    fn wait_until(&mut self, cx: &mut Context<'_>, at: Option<Instant>, due: Turn) -> Turn {
+        let Some(at) = at.map(tokio::time::Instant::from_std) else {
+            return Turn::Blocked;
+        };
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if timer.deadline() != at {
+            timer.as_mut().reset(at);
+        }
+        match timer.as_mut().poll(cx) {
+            Poll::Ready(()) => due,
+            Poll::Pending => Turn::Blocked,
+        }
     }
 }
 
-/// Receives the streams that the other end opens.
-#[derive(Debug)]
-pub struct Acceptor {}
-
-impl Acceptor {
-    /// The next stream; `None` when the session has ended.
-    pub async fn accept(&mut self) -> Option<Stream> {
-        std::future::poll_fn(|cx| self.poll_accept(cx)).await
+impl<IO> Driver<IO> {
+    fn end(&mut self, reason: SessionError) {
+        let mut guard = self.shared.lock();
+        guard.machine.handle_end(reason);
+        guard.finish();
     }
 
-    /// As [`accept`](Self::accept).
-    pub fn poll_accept(&mut self, _cx: &mut Context<'_>) -> Poll<Option<Stream>> {
-        Poll::Pending
+    fn finish(&mut self) -> Result<(), SessionError> {
+        self.end(SessionError::Closed);
+        self.shared.note_done();
+        let guard = self.shared.lock();
+        match guard.machine.ended() {
+            None | Some(SessionError::Closed | SessionError::Eof) => Ok(()),
+            Some(error) => Err(error.clone()),
+        }
     }
+}
+
+impl<IO> Drop for Driver<IO> {
+    fn drop(&mut self) {
+        self.end(SessionError::Closed);
+        self.shared.note_done();
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

@@ -32,6 +32,11 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// Whether what is queued, if only our reason to go, should still be sent.
+    pub(crate) fn is_orderly(&self) -> bool {
+        matches!(self, Self::Closed | Self::Protocol(_))
+    }
+
     /// The error that an operation on a stream of the session returns.
     pub(crate) fn to_io(&self) -> io::Error {
         let kind = match self {

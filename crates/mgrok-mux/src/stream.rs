@@ -1,65 +1,162 @@
-//! One stream of a session.
+//! One stream of a session, as its owner holds it.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop;
+
+use crate::shared::Shared;
+use crate::slab;
+
+/// Most bytes that one `poll_write` copies: what one frame can carry.
+const MAX_WRITE: usize = 64 * 1024;
 
 /// One stream of a session: a full-duplex byte stream with one owner.
+///
+/// [`poll_recv`](Self::poll_recv) and [`poll_send`](Self::poll_send) move owned slices without
+/// copying; the stream is an [`AsyncRead`] and [`AsyncWrite`] as well, at the price of a copy.
+///
+/// What was sent is on its way without a flush. Dropping the stream sends a FIN after it; what
+/// the other end still sends is drained until its FIN, so that it can come to its end.
 #[derive(Debug)]
 pub struct Stream {
+    shared: Arc<Shared>,
     id: u32,
+    /// Received bytes of which `poll_read` has returned a part.
+    unread: Bytes,
 }
 
 impl Stream {
+    pub(crate) fn new(shared: Arc<Shared>, id: u32) -> Self {
+        Self {
+            shared,
+            id,
+            unread: Bytes::new(),
+        }
+    }
+
     /// The stream's number in its session.
     pub fn id(&self) -> u32 {
         self.id
     }
 
     /// The next received bytes as an owned slice; empty means that the other end sends no more.
-    pub fn poll_recv(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        Poll::Pending
+    ///
+    /// The slice is a part of a buffer of up to [`slab::LOCAL_SLAB_SIZE`] bytes, which is not
+    /// used again before all its slices are dropped: do not keep small ones for long.
+    ///
+    /// # Errors
+    ///
+    /// The stream was reset, or the session ended before the other end's FIN. Bytes that arrived
+    /// before are returned first.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        if !self.unread.is_empty() {
+            return Poll::Ready(Ok(std::mem::take(&mut self.unread)));
+        }
+        let coop = ready!(coop::poll_proceed(cx));
+        let mut guard = self.shared.lock();
+        let result = guard.machine.poll_recv(self.id, cx);
+        guard.finish();
+        if result.is_ready() {
+            coop.made_progress();
+        }
+        result
     }
 
     /// Hands bytes from the front of `chunk` to the session, as many as window and queue allow;
     /// ready when `chunk` is empty.
-    pub fn poll_send(&mut self, _cx: &mut Context<'_>, _chunk: &mut Bytes) -> Poll<io::Result<()>> {
-        Poll::Pending
+    ///
+    /// # Errors
+    ///
+    /// The stream was closed or reset, or the session ended. Whether the other end received what
+    /// was handed over before cannot be known.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<()>> {
+        let coop = ready!(coop::poll_proceed(cx));
+        let mut guard = self.shared.lock();
+        let result = guard.machine.poll_send(self.id, cx, chunk);
+        guard.finish();
+        if result.is_ready() {
+            coop.made_progress();
+        }
+        result
     }
 
     /// Ends our direction after what was sent; reading goes on.
+    ///
+    /// # Errors
+    ///
+    /// The stream was reset or the session ended before.
     pub fn poll_close(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Pending
+        let mut guard = self.shared.lock();
+        let result = guard.machine.close_stream(self.id);
+        guard.finish();
+        Poll::Ready(result)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let now = tokio::time::Instant::now().into_std();
+        let mut guard = self.shared.lock();
+        guard.machine.drop_stream(self.id, now);
+        if guard.is_abandoned() {
+            guard.finish_and_wake_driver();
+        } else {
+            guard.finish();
+        }
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        _buf: &mut ReadBuf<'_>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Poll::Pending
+        let this = self.get_mut();
+        let mut bytes = ready!(this.poll_recv(cx))?;
+        let count = bytes.len().min(buf.remaining());
+        buf.put_slice(&bytes[..count]);
+        bytes.advance(count);
+        this.unread = bytes;
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(
         self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        _buf: &[u8],
+        cx: &mut Context<'_>,
+        buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Poll::Pending
+        let this = self.get_mut();
+        let coop = ready!(coop::poll_proceed(cx));
+        let wanted = buf.len().min(MAX_WRITE);
+        let room = ready!(
+            this.shared
+                .lock()
+                .machine
+                .poll_send_room(this.id, cx, wanted)
+        )?;
+        coop.made_progress();
+        // Copied without the lock: the room stays ours, because the stream has one owner.
+        let chunk = slab::with_local(|slabs| slabs.copy(&buf[..room]));
+        let mut guard = this.shared.lock();
+        let result = guard.machine.push(this.id, chunk);
+        guard.finish();
+        Poll::Ready(result.map(|()| room))
     }
 
+    /// Ready at once: what was written is on its way already.
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Pending
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Pending
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_close(cx)
     }
 }

@@ -1,0 +1,360 @@
+//! A session as a state machine: no sockets, no tasks, no clock.
+//!
+//! Bytes that arrived go in through [`Machine::handle_input`], bytes to write come out of
+//! [`Machine::poll_transmit`], time goes in as `now`. Streams are operated by their id. Whoever
+//! has to wait leaves a [`Waker`]; the machine never wakes anyone itself but collects wakers
+//! for [`Machine::take_wakes`], so that its owner can wake after releasing its lock.
+//!
+//! Memory is bounded: unread data by the windows (see `chunks` for what it pins), data to send
+//! by [`Config::send_queue`], frames without data by one entry per stream and
+//! [`MAX_PENDING_REPLIES`], streams by [`Config::max_streams`].
+
+mod batch;
+mod chunks;
+mod input;
+mod keepalive;
+mod output;
+mod state;
+mod streams;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+pub use batch::Batch;
+
+use crate::config::{Config, Role};
+use crate::error::{OpenError, SessionError};
+use crate::frame::Header;
+use input::Parser;
+use keepalive::Keepalive;
+use state::State;
+
+/// Streams that may be opened before the first of them is acknowledged.
+// frp: as many as its accept backlog (yamux session.go#OpenStream)
+pub const MAX_UNACKNOWLEDGED: usize = 256;
+
+/// Frames that answer the other end's frames and have not been written. When there are more,
+/// the machine wants no input. Honest ends cannot block each other by this, because they leave
+/// fewer than [`MAX_UNACKNOWLEDGED`] opens and a few pings unanswered.
+pub const MAX_PENDING_REPLIES: usize = 1024;
+
+/// The state of one session.
+#[derive(Debug)]
+pub struct Machine {
+    config: Config,
+    parser: Parser,
+    streams: HashMap<u32, Box<State>>,
+    /// The id of the next stream that we open; `None` if all are used.
+    next_id: Option<u32>,
+    /// Streams that we opened and that are not acknowledged.
+    unacknowledged: usize,
+    /// Of these, how many have ceased to be so since the last question.
+    freed_opens: usize,
+    /// Streams that a `Stream` stands for.
+    attached: usize,
+    backlog: Backlog,
+    keepalive: Keepalive,
+    /// Frames that belong to no stream that we keep.
+    control: VecDeque<Header>,
+    /// Streams that have a frame without data to send. May name streams that are gone.
+    urgent: VecDeque<u32>,
+    /// Streams that have data to send, each once, in turn. May name streams that are gone.
+    round: VecDeque<u32>,
+    /// Streams that wait for room in the send queue. May name streams that are gone.
+    room_waiters: VecDeque<u32>,
+    /// Bytes of data that wait to be sent, over all streams.
+    queued: usize,
+    /// Bytes by which windows exceed their initial size, over all streams.
+    grown: usize,
+    /// Dropped streams that wait for the other end's FIN.
+    lingering: BTreeSet<(Instant, u32)>,
+    wakes: Vec<Waker>,
+    /// We said that we take no new streams.
+    sent_go_away: bool,
+    /// The other end said that it takes no new streams.
+    received_go_away: bool,
+    ended: Option<SessionError>,
+}
+
+/// Streams that wait to be accepted.
+#[derive(Debug)]
+struct Backlog {
+    /// Nobody accepts any more.
+    closed: bool,
+    ids: VecDeque<u32>,
+    waker: Option<Waker>,
+}
+
+impl Machine {
+    /// A session that starts now.
+    pub fn new(config: Config, now: Instant) -> Self {
+        Self {
+            parser: Parser::default(),
+            streams: HashMap::new(),
+            next_id: Some(match config.role {
+                Role::Client => 1,
+                Role::Server => 2,
+            }),
+            unacknowledged: 0,
+            freed_opens: 0,
+            attached: 0,
+            backlog: Backlog {
+                closed: false,
+                ids: VecDeque::new(),
+                waker: None,
+            },
+            keepalive: Keepalive::new(config.keepalive_interval, config.keepalive_timeout, now),
+            control: VecDeque::new(),
+            urgent: VecDeque::new(),
+            round: VecDeque::new(),
+            room_waiters: VecDeque::new(),
+            queued: 0,
+            grown: 0,
+            lingering: BTreeSet::new(),
+            wakes: Vec::new(),
+            sent_go_away: false,
+            received_go_away: false,
+            ended: None,
+            config,
+        }
+    }
+
+    /// Does what is due: pings, giving up a dead connection, resetting streams that were closed
+    /// long ago.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.ended.is_some() {
+            return;
+        }
+        if self.keepalive.handle_timeout(now).is_err() {
+            self.end(SessionError::KeepaliveTimeout);
+            return;
+        }
+        while let Some(&(until, id)) = self.lingering.first()
+            && until <= now
+        {
+            self.reset_stream(id);
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    pub fn timeout_at(&self) -> Option<Instant> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let lingering = self.lingering.first().map(|&(until, _)| until);
+        [self.keepalive.timeout_at(), lingering]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Opens a stream. It may be used at once.
+    pub fn open(&mut self) -> Result<u32, OpenError> {
+        if let Some(error) = &self.ended {
+            return Err(OpenError::SessionEnded(error.clone()));
+        }
+        if self.sent_go_away || self.received_go_away {
+            return Err(OpenError::GoingAway);
+        }
+        if self.streams.len() >= self.config.max_streams {
+            return Err(OpenError::TooManyStreams {
+                limit: self.config.max_streams,
+            });
+        }
+        if self.unacknowledged >= MAX_UNACKNOWLEDGED {
+            return Err(OpenError::TooManyUnacknowledged);
+        }
+        let id = self.next_id.ok_or(OpenError::Exhausted)?;
+        self.next_id = id.checked_add(2);
+        self.streams.insert(id, Box::new(State::opened()));
+        self.unacknowledged += 1;
+        self.attached += 1;
+        self.note_urgent(id);
+        Ok(id)
+    }
+
+    /// The next stream that the other end opened; `None` when the session has ended.
+    pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<u32>> {
+        if self.ended.is_some() {
+            return Poll::Ready(None);
+        }
+        while let Some(id) = self.backlog.ids.pop_front() {
+            if let Some(state) = self.streams.get_mut(&id) {
+                state.in_backlog = false;
+                state.attached = true;
+                self.attached += 1;
+                return Poll::Ready(Some(id));
+            }
+        }
+        set_waker(&mut self.backlog.waker, cx);
+        Poll::Pending
+    }
+
+    /// Refuses all streams that the other end opens from now on, and those that wait.
+    pub fn stop_accepting(&mut self) {
+        self.backlog.closed = true;
+        for id in std::mem::take(&mut self.backlog.ids) {
+            self.reset_stream(id);
+        }
+    }
+
+    /// Announces that there will be no new streams. Those that exist go on.
+    pub fn go_away(&mut self) {
+        if self.ended.is_none() && !self.sent_go_away {
+            self.sent_go_away = true;
+            self.control
+                .push_back(Header::go_away(crate::frame::GO_AWAY_NORMAL));
+        }
+    }
+
+    /// Ends the session in an orderly way: what is queued may still be sent, everything else
+    /// fails.
+    pub fn close(&mut self) {
+        self.end(SessionError::Closed);
+    }
+
+    /// Takes note that there is no more input.
+    pub fn handle_eof(&mut self) {
+        let reason = if self.parser.is_between_frames() {
+            SessionError::Eof
+        } else {
+            SessionError::Io(Arc::new(io::ErrorKind::UnexpectedEof.into()))
+        };
+        self.end(reason);
+    }
+
+    /// Takes note that the session cannot go on. The first reason counts.
+    pub fn handle_end(&mut self, reason: SessionError) {
+        self.end(reason);
+    }
+
+    /// Why the session ended.
+    pub fn ended(&self) -> Option<&SessionError> {
+        self.ended.as_ref()
+    }
+
+    /// Whether no new streams can be opened for good.
+    pub fn is_going_away(&self) -> bool {
+        self.sent_go_away || self.received_go_away || self.ended.is_some()
+    }
+
+    /// Streams of which this end knows, whether somebody uses them or not.
+    pub fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Streams that somebody uses.
+    pub fn attached_count(&self) -> usize {
+        self.attached
+    }
+
+    /// Opened streams that ceased to be unacknowledged since the last call.
+    pub fn take_freed_opens(&mut self) -> usize {
+        std::mem::take(&mut self.freed_opens)
+    }
+
+    /// Exchanges the list of those to wake for `empty`.
+    pub fn take_wakes(&mut self, empty: &mut Vec<Waker>) {
+        debug_assert!(empty.is_empty(), "wakers would be lost");
+        std::mem::swap(&mut self.wakes, empty);
+    }
+
+    fn end(&mut self, reason: SessionError) {
+        if self.ended.is_some() {
+            return;
+        }
+        if !matches!(reason, SessionError::Closed) {
+            self.drop_output();
+        }
+        if let SessionError::Protocol(_) = reason {
+            self.control
+                .push_back(Header::go_away(crate::frame::GO_AWAY_PROTOCOL));
+        }
+        self.ended = Some(reason);
+        for state in self.streams.values_mut() {
+            self.wakes.extend(state.recv.waker.take());
+            self.wakes.extend(state.send.waker.take());
+        }
+        self.wakes.extend(self.backlog.waker.take());
+        self.lingering.clear();
+        self.streams
+            .retain(|_, state| state.attached || state.send.queued() > 0 || state.has_urgent());
+    }
+
+    fn drop_output(&mut self) {
+        self.control.clear();
+        self.urgent.clear();
+        self.round.clear();
+        self.room_waiters.clear();
+        self.queued = 0;
+        for state in self.streams.values_mut() {
+            state.send.discard();
+        }
+    }
+
+    /// Sees to it that the stream's frames without data are sent.
+    fn note_urgent(&mut self, id: u32) {
+        if let Some(state) = self.streams.get_mut(&id)
+            && state.has_urgent()
+            && !state.in_urgent
+            && !state.reset
+        {
+            state.in_urgent = true;
+            self.urgent.push_back(id);
+        }
+    }
+
+    /// Ends a stream at once in both directions and tells the other end.
+    fn reset_stream(&mut self, id: u32) {
+        if self.forget(id) {
+            self.control
+                .push_back(Header::window_update(crate::frame::RST, id, 0));
+        }
+    }
+
+    /// Takes a stream out of the books. Whether it was in them.
+    fn forget(&mut self, id: u32) -> bool {
+        let Some(mut state) = self.streams.remove(&id) else {
+            return false;
+        };
+        self.queued -= state.send.discard();
+        if state.unacknowledged {
+            self.note_acknowledged();
+        }
+        if state.attached {
+            self.attached -= 1;
+        }
+        if let Some(until) = state.lingers_until {
+            self.lingering.remove(&(until, id));
+        }
+        let grown = (state.recv.window() - crate::frame::INITIAL_WINDOW) as usize;
+        self.grown -= grown;
+        if let Some(budget) = &self.config.window_budget {
+            budget.give_back(grown);
+        }
+        true
+    }
+
+    fn note_acknowledged(&mut self) {
+        self.unacknowledged -= 1;
+        self.freed_opens += 1;
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.config.window_budget {
+            budget.give_back(self.grown);
+        }
+    }
+}
+
+fn set_waker(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    match slot {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *slot = Some(cx.waker().clone()),
+    }
+}

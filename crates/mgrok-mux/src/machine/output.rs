@@ -1,0 +1,159 @@
+//! What leaves: replies first, then frames without data, then data in turn.
+
+use std::time::Instant;
+
+use super::{Batch, Machine};
+use crate::frame::{ACK, FIN, Header, SYN};
+
+/// Most data of one stream in a row, in bytes. A multiple of TLS's record size.
+const MAX_BODY: usize = 64 * 1024;
+
+/// Streams that wait for room are woken when there is this much of it, so that the wakes are
+/// worth their price.
+const WORTH_WAKING: usize = 64 * 1024;
+
+/// Room that is counted for each stream that is woken.
+const ROOM_PER_WAITER: usize = 16 * 1024;
+
+impl Machine {
+    /// Fills `batch` with frames until it is full or nothing is left to send.
+    pub fn poll_transmit(&mut self, batch: &mut Batch, now: Instant) {
+        if let Some(value) = self.keepalive.poll_ping(now) {
+            batch.push_header(Header::ping(SYN, value));
+        }
+        while !batch.is_full()
+            && let Some(header) = self.control.pop_front()
+        {
+            batch.push_header(header);
+        }
+        while !batch.is_full()
+            && let Some(id) = self.urgent.pop_front()
+        {
+            self.send_urgent(id, batch, now);
+        }
+        while !batch.is_full()
+            && let Some(id) = self.round.pop_front()
+        {
+            self.send_data(id, batch);
+        }
+        self.wake_room_waiters();
+    }
+
+    /// Whether [`poll_transmit`](Self::poll_transmit) has something to send.
+    pub fn has_output(&self) -> bool {
+        !self.control.is_empty()
+            || !self.urgent.is_empty()
+            || !self.round.is_empty()
+            || self.keepalive.has_ping()
+    }
+
+    fn send_urgent(&mut self, id: u32, batch: &mut Batch, now: Instant) {
+        let Some(state) = self.streams.get_mut(&id) else {
+            return;
+        };
+        state.in_urgent = false;
+        if state.reset {
+            return;
+        }
+        let mut flags = 0;
+        if std::mem::take(&mut state.syn_due) {
+            flags |= SYN;
+        }
+        if std::mem::take(&mut state.ack_due) {
+            flags |= ACK;
+        }
+        let update = std::mem::take(&mut state.recv.update_due) && !state.recv.fin;
+        let credit = if update { self.grant(id, now) } else { 0 };
+        if flags != 0 || credit > 0 {
+            batch.push_header(Header::window_update(flags, id, credit));
+        }
+        self.send_fin(id, batch);
+    }
+
+    fn send_data(&mut self, id: u32, batch: &mut Batch) {
+        let Some(state) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let length = state.send.queued().min(MAX_BODY);
+        if length > 0 {
+            batch.push_header(Header::data(id, length as u32));
+        }
+        let mut left = length;
+        while left > 0
+            && let Some(piece) = state.send.pop(left)
+        {
+            left -= piece.len();
+            batch.push_body(piece);
+        }
+        debug_assert_eq!(left, 0, "the body has the announced length");
+        self.queued -= length;
+        state.send.in_round = state.send.queued() > 0;
+        if state.send.in_round {
+            self.round.push_back(id);
+        }
+        if !state.send.awaits_room && state.send.queued() <= self.config.send_queue / 4 {
+            self.wakes
+                .extend(state.send.waker.take_if(|_| state.send.credit > 0));
+        }
+        self.send_fin(id, batch);
+    }
+
+    /// The FIN travels alone: a Go reader that is woken by it must find the data in place.
+    fn send_fin(&mut self, id: u32, batch: &mut Batch) {
+        if let Some(state) = self.streams.get_mut(&id)
+            && state.send.is_fin_due()
+        {
+            state.send.fin_sent = true;
+            batch.push_header(Header::window_update(FIN, id, 0));
+            self.forget_if_over(id);
+        }
+    }
+
+    /// Grants what the window allows, after letting the window grow if it is too small for the
+    /// speed at which it is read.
+    fn grant(&mut self, id: u32, now: Instant) -> u32 {
+        let round_trip = self.keepalive.round_trip(now);
+        let Some(state) = self.streams.get_mut(&id) else {
+            return 0;
+        };
+        let window = state.recv.window();
+        let growth = window.min(self.config.largest_window().saturating_sub(window));
+        if growth > 0
+            && round_trip.is_some_and(|round_trip| state.recv.is_short(now, round_trip))
+            && self.grown + growth as usize <= self.config.max_session_memory
+            && self
+                .config
+                .window_budget
+                .as_ref()
+                .is_none_or(|budget| budget.take(growth as usize))
+        {
+            self.grown += growth as usize;
+            state.recv.grow(growth);
+        }
+        state.recv.grant(now)
+    }
+
+    fn wake_room_waiters(&mut self) {
+        if self.room_waiters.is_empty() {
+            return;
+        }
+        let mut room = self.config.send_queue.saturating_sub(self.queued);
+        if room < WORTH_WAKING.min(self.config.send_queue) {
+            return;
+        }
+        if self.queued == 0 {
+            // Nothing is left whose sending would wake the rest, should those woken want nothing.
+            room = usize::MAX;
+        }
+        while room > 0
+            && let Some(id) = self.room_waiters.pop_front()
+        {
+            if let Some(state) = self.streams.get_mut(&id) {
+                state.send.awaits_room = false;
+                state.send.room_promised = true;
+                self.wakes.extend(state.send.waker.take());
+                room = room.saturating_sub(ROOM_PER_WAITER);
+            }
+        }
+    }
+}

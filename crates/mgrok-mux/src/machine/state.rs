@@ -1,0 +1,246 @@
+//! What the session knows of one stream.
+
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::chunks::Chunks;
+use crate::frame::INITIAL_WINDOW;
+
+/// Received pieces of at least this size are kept where they lie, in bytes: an eighth of a slab,
+/// so that unread data pins at most eight times its length. Smaller ones are copied unless
+/// their reader is waiting.
+const KEPT_RECEIVED: usize = crate::slab::LOCAL_SLAB_SIZE / 8;
+
+/// Chunks to send of at least this size are kept where they lie even if others are queued
+/// before them, in bytes.
+const KEPT_SENT: usize = 2 * 1024;
+
+/// One stream, as the session sees it.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) recv: Receiving,
+    pub(super) send: Sending,
+    /// The SYN has not been sent yet.
+    pub(super) syn_due: bool,
+    /// The ACK has not been sent yet.
+    pub(super) ack_due: bool,
+    /// We opened it and the other end has not acknowledged it.
+    pub(super) unacknowledged: bool,
+    /// A `Stream` exists for it. Not so in the backlog and after the drop.
+    pub(super) attached: bool,
+    /// It waits to be accepted.
+    pub(super) in_backlog: bool,
+    /// It has been reset: nothing is sent or expected any more.
+    pub(super) reset: bool,
+    /// It is in the queue of streams that have a frame without data to send.
+    pub(super) in_urgent: bool,
+    /// When it is reset although the other end has not sent its FIN.
+    pub(super) lingers_until: Option<Instant>,
+}
+
+/// The direction towards us.
+#[derive(Debug)]
+pub(super) struct Receiving {
+    chunks: Chunks,
+    /// Bytes that the other end may still send.
+    credit: u32,
+    /// Bytes that may be promised or lie unread at a time.
+    window: u32,
+    granted_at: Option<Instant>,
+    pub(super) update_due: bool,
+    pub(super) fin: bool,
+    pub(super) waker: Option<Waker>,
+}
+
+/// The direction from us.
+#[derive(Debug)]
+pub(super) struct Sending {
+    chunks: Chunks,
+    /// Bytes that may still be queued before the other end grants more.
+    pub(super) credit: u32,
+    /// The FIN follows what is queued.
+    pub(super) fin_wanted: bool,
+    pub(super) fin_sent: bool,
+    /// It is in the round of streams that have data to send.
+    pub(super) in_round: bool,
+    /// It is in the queue of streams that wait for room in the session's queue.
+    pub(super) awaits_room: bool,
+    /// It was woken because there is room; if others were faster it does not lose its turn.
+    pub(super) room_promised: bool,
+    pub(super) waker: Option<Waker>,
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            recv: Receiving {
+                chunks: Chunks::default(),
+                credit: INITIAL_WINDOW,
+                window: INITIAL_WINDOW,
+                granted_at: None,
+                update_due: false,
+                fin: false,
+                waker: None,
+            },
+            send: Sending {
+                chunks: Chunks::default(),
+                credit: INITIAL_WINDOW,
+                fin_wanted: false,
+                fin_sent: false,
+                in_round: false,
+                awaits_room: false,
+                room_promised: false,
+                waker: None,
+            },
+            syn_due: false,
+            ack_due: false,
+            unacknowledged: false,
+            attached: false,
+            in_backlog: false,
+            reset: false,
+            in_urgent: false,
+            lingers_until: None,
+        }
+    }
+
+    /// A stream that we open.
+    pub(super) fn opened() -> Self {
+        Self {
+            syn_due: true,
+            unacknowledged: true,
+            attached: true,
+            ..Self::new()
+        }
+    }
+
+    /// A stream that the other end opened.
+    pub(super) fn incoming() -> Self {
+        Self {
+            ack_due: true,
+            in_backlog: true,
+            ..Self::new()
+        }
+    }
+
+    /// Whether the two ends have nothing more to say about it.
+    pub(super) fn is_over(&self) -> bool {
+        self.reset || (self.recv.fin && self.send.fin_sent)
+    }
+
+    /// Whether a frame without data is to be sent.
+    pub(super) fn has_urgent(&self) -> bool {
+        self.syn_due || self.ack_due || self.recv.update_due || self.send.is_fin_due()
+    }
+}
+
+impl Receiving {
+    /// Bytes that the other end may still send.
+    pub(super) fn credit(&self) -> u32 {
+        self.credit
+    }
+
+    /// Takes note of `length` bytes of a body whose length was found to be within the credit.
+    pub(super) fn spend(&mut self, length: usize) {
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        self.credit = self.credit.saturating_sub(length);
+    }
+
+    /// Adds a piece of a frame's body.
+    pub(super) fn push(&mut self, piece: Bytes) {
+        self.spend(piece.len());
+        let reader_waits = self.waker.is_some() && self.chunks.is_empty();
+        if reader_waits || piece.len() >= KEPT_RECEIVED {
+            self.chunks.push(piece);
+        } else {
+            self.chunks.push_copy(&piece);
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
+        let piece = self.chunks.pop(usize::MAX);
+        self.note_consumed();
+        piece
+    }
+
+    /// Drops what lies unread.
+    pub(super) fn discard(&mut self) {
+        self.chunks.clear();
+        self.note_consumed();
+    }
+
+    /// Asks for a window update if it is worth one: at least half of the window.
+    pub(super) fn note_consumed(&mut self) {
+        if !self.fin && self.grantable() >= self.window / 2 {
+            self.update_due = true;
+        }
+    }
+
+    /// Bytes that the other end may be allowed in addition.
+    fn grantable(&self) -> u32 {
+        let unread = u32::try_from(self.chunks.len()).unwrap_or(u32::MAX);
+        self.window
+            .saturating_sub(self.credit)
+            .saturating_sub(unread)
+    }
+
+    /// Whether half a window was consumed within two round trips, so that the window may be what
+    /// limits the speed.
+    pub(super) fn is_short(&self, now: Instant, round_trip: Duration) -> bool {
+        self.granted_at
+            .is_some_and(|at| now.saturating_duration_since(at) < round_trip * 2)
+    }
+
+    /// Makes the window larger.
+    pub(super) fn grow(&mut self, bytes: u32) {
+        self.window = self.window.saturating_add(bytes);
+    }
+
+    pub(super) fn window(&self) -> u32 {
+        self.window
+    }
+
+    /// Bytes that lie unread.
+    pub(super) fn unread(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// What a window update now grants.
+    pub(super) fn grant(&mut self, now: Instant) -> u32 {
+        let bytes = self.grantable();
+        self.credit += bytes;
+        self.granted_at = Some(now);
+        bytes
+    }
+}
+
+impl Sending {
+    /// Queues `chunk`.
+    pub(super) fn push(&mut self, chunk: Bytes) {
+        if self.chunks.is_empty() || chunk.len() >= KEPT_SENT {
+            self.chunks.push(chunk);
+        } else {
+            self.chunks.push_copy(&chunk);
+        }
+    }
+
+    pub(super) fn pop(&mut self, max: usize) -> Option<Bytes> {
+        self.chunks.pop(max)
+    }
+
+    /// Drops what is queued and returns how much it was.
+    pub(super) fn discard(&mut self) -> usize {
+        self.chunks.clear()
+    }
+
+    /// Bytes that are queued.
+    pub(super) fn queued(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Whether the FIN is the next thing to send.
+    pub(super) fn is_fin_due(&self) -> bool {
+        self.fin_wanted && !self.fin_sent && self.chunks.is_empty()
+    }
+}

@@ -1,0 +1,202 @@
+//! What the owner of a stream does with it.
+
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Machine, set_waker};
+
+/// Why an operation names a stream that is not there: its owner has dropped it.
+fn not_a_stream() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the stream is not open")
+}
+
+fn reset_by_other_end() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionReset,
+        "the stream was reset by the other end",
+    )
+}
+
+fn closed_by_us() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::BrokenPipe,
+        "the stream is closed for sending",
+    )
+}
+
+impl Machine {
+    /// The next received bytes; empty if the other end sends no more. What arrived before a reset
+    /// or the end of the session can still be had.
+    pub fn poll_recv(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let Some(state) = self.streams.get_mut(&id) else {
+            return Poll::Ready(Err(not_a_stream()));
+        };
+        if let Some(piece) = state.recv.pop() {
+            if state.recv.update_due && self.ended.is_none() {
+                self.note_urgent(id);
+            }
+            return Poll::Ready(Ok(piece));
+        }
+        if state.recv.fin {
+            return Poll::Ready(Ok(Bytes::new()));
+        }
+        if state.reset {
+            return Poll::Ready(Err(reset_by_other_end()));
+        }
+        if let Some(error) = &self.ended {
+            return Poll::Ready(Err(error.to_io()));
+        }
+        set_waker(&mut state.recv.waker, cx);
+        Poll::Pending
+    }
+
+    /// How many of `wanted` bytes the stream may hand to [`push`](Self::push) now; never 0 unless
+    /// `wanted` is.
+    pub fn poll_send_room(
+        &mut self,
+        id: u32,
+        cx: &mut Context<'_>,
+        wanted: usize,
+    ) -> Poll<io::Result<usize>> {
+        let Some(state) = self.streams.get_mut(&id) else {
+            return Poll::Ready(Err(not_a_stream()));
+        };
+        if let Some(error) = &self.ended {
+            return Poll::Ready(Err(error.to_io()));
+        }
+        if state.reset {
+            return Poll::Ready(Err(reset_by_other_end()));
+        }
+        if state.send.fin_wanted {
+            return Poll::Ready(Err(closed_by_us()));
+        }
+        if wanted == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        // One stream gets half of the queue, so that others find room.
+        let own_room = (self.config.send_queue / 2).saturating_sub(state.send.queued());
+        let allowed = own_room.min(state.send.credit as usize);
+        if allowed == 0 {
+            set_waker(&mut state.send.waker, cx);
+            return Poll::Pending;
+        }
+        let room = self.config.send_queue.saturating_sub(self.queued);
+        let its_turn = state.send.room_promised || self.room_waiters.is_empty();
+        if room == 0 || !its_turn {
+            set_waker(&mut state.send.waker, cx);
+            if !state.send.awaits_room {
+                state.send.awaits_room = true;
+                if std::mem::take(&mut state.send.room_promised) {
+                    self.room_waiters.push_front(id);
+                } else {
+                    self.room_waiters.push_back(id);
+                }
+            }
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(wanted.min(allowed).min(room)))
+    }
+
+    /// Queues `chunk`, for which [`poll_send_room`](Self::poll_send_room) has found room. Room
+    /// that is gone by now is exceeded for once, the other end's window never.
+    pub fn push(&mut self, id: u32, chunk: Bytes) -> io::Result<()> {
+        let state = self.streams.get_mut(&id).ok_or_else(not_a_stream)?;
+        if let Some(error) = &self.ended {
+            return Err(error.to_io());
+        }
+        if state.reset {
+            return Err(reset_by_other_end());
+        }
+        if state.send.fin_wanted {
+            return Err(closed_by_us());
+        }
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        state.send.credit = u32::try_from(chunk.len())
+            .ok()
+            .and_then(|length| state.send.credit.checked_sub(length))
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        state.send.room_promised = false;
+        self.queued += chunk.len();
+        state.send.push(chunk);
+        if !state.send.in_round {
+            state.send.in_round = true;
+            self.round.push_back(id);
+        }
+        Ok(())
+    }
+
+    /// Queues bytes from the front of `chunk`, as many as window and queue allow; ready when
+    /// `chunk` is empty.
+    pub fn poll_send(
+        &mut self,
+        id: u32,
+        cx: &mut Context<'_>,
+        chunk: &mut Bytes,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let room = std::task::ready!(self.poll_send_room(id, cx, chunk.len()))?;
+            if chunk.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.push(id, chunk.split_to(room))?;
+        }
+    }
+
+    /// Sends a FIN after what is queued. Reading goes on.
+    pub fn close_stream(&mut self, id: u32) -> io::Result<()> {
+        let state = self.streams.get_mut(&id).ok_or_else(not_a_stream)?;
+        if state.send.fin_wanted {
+            return Ok(());
+        }
+        if let Some(error) = &self.ended {
+            return Err(error.to_io());
+        }
+        if state.reset {
+            return Err(reset_by_other_end());
+        }
+        state.send.fin_wanted = true;
+        self.note_urgent(id);
+        Ok(())
+    }
+
+    /// Takes note that nobody owns the stream any more. What is queued is sent, then a FIN; what
+    /// still arrives is drained and credited until the other end's FIN, or for
+    /// [`Config::close_timeout`](crate::Config::close_timeout).
+    pub fn drop_stream(&mut self, id: u32, now: Instant) {
+        let Some(state) = self.streams.get_mut(&id) else {
+            return;
+        };
+        if !std::mem::take(&mut state.attached) {
+            return;
+        }
+        self.attached -= 1;
+        state.recv.waker = None;
+        state.send.waker = None;
+        if self.ended.is_some() {
+            // An orderly end still sends what was queued.
+            if state.send.queued() == 0 && !state.has_urgent() {
+                self.forget(id);
+            }
+            return;
+        }
+        state.recv.discard();
+        state.send.fin_wanted = true;
+        if !state.recv.fin && !state.reset {
+            let until = now + self.config.close_timeout;
+            state.lingers_until = Some(until);
+            self.lingering.insert((until, id));
+        }
+        self.note_urgent(id);
+        self.forget_if_over(id);
+    }
+
+    /// Bytes of the stream that arrived and were not read.
+    pub fn unread(&self, id: u32) -> usize {
+        self.streams.get(&id).map_or(0, |state| state.recv.unread())
+    }
+}
