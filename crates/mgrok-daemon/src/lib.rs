@@ -1,0 +1,17 @@
+//! What both binaries do around their engine: arguments, log, signals, service manager, exit codes.
+//!
+//! A binary says who it is with a [`Program`], how its configuration is loaded, and what it
+//! serves; [`Program::main`] does the rest. The exit codes and streams are frp's, because scripts
+//! know them: 0 after `verify`, help and a graceful stop, 1 for anything wrong; wrong arguments go
+//! to standard error, everything else that ends the program to standard output.
+
+mod arguments;
+mod limits;
+mod program;
+mod service_manager;
+mod signals;
+
+mod running;
+
+pub use program::Program;
+pub use running::{Daemon, Running};

@@ -1,0 +1,109 @@
+//! What a run of the program does, from its arguments to its exit code.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use mgrok_config::{LoadError, Loaded, Strictness};
+use mgrok_proto::FRP_VERSION;
+
+use crate::arguments::{self, Request, Task};
+
+/// Who a binary is.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// One line for the help text.
+    pub about: &'static str,
+    /// The file that is read when none is named.
+    pub default_config: Option<&'static str>,
+    /// What the binary is called.
+    pub name: &'static str,
+    /// The binary's own version.
+    pub version: &'static str,
+}
+
+impl Program {
+    /// Does what the arguments ask for.
+    ///
+    /// `load` reads the configuration from a file, or makes one without. `run` serves until it is
+    /// stopped; what it returns as an error is printed with everything that caused it.
+    pub fn main<C>(
+        self,
+        args: impl IntoIterator<Item = OsString>,
+        load: impl FnOnce(Option<&Path>, Strictness) -> Result<Loaded<C>, LoadError>,
+        run: impl FnOnce(C, Option<&Path>) -> anyhow::Result<ExitCode>,
+    ) -> ExitCode {
+        let request = match arguments::parse(self.name, self.about, self.default_config, args) {
+            Ok(request) => request,
+            Err(answer) if answer.is_error => {
+                // There is nobody left to tell if this fails.
+                let _ = write!(io::stderr(), "{}", answer.text);
+                return ExitCode::FAILURE;
+            }
+            Err(answer) => {
+                say(answer.text.trim_end());
+                return ExitCode::SUCCESS;
+            }
+        };
+        match request.task {
+            Task::Version => {
+                let Self { name, version, .. } = self;
+                say(&format!("{name} {version} (speaks frp {FRP_VERSION})"));
+                ExitCode::SUCCESS
+            }
+            Task::Verify => self.verify(&request, load),
+            Task::Run => {
+                let file = request.config.as_deref();
+                let loaded = load(file, request.strictness).map_err(anyhow::Error::from);
+                let ended = loaded.and_then(|Loaded { config, warnings }| {
+                    say_warnings(&warnings);
+                    run(config, file)
+                });
+                ended.unwrap_or_else(|error| {
+                    say(&format!("{error:#}"));
+                    ExitCode::FAILURE
+                })
+            }
+        }
+    }
+
+    fn verify<C>(
+        self,
+        request: &Request,
+        load: impl FnOnce(Option<&Path>, Strictness) -> Result<Loaded<C>, LoadError>,
+    ) -> ExitCode {
+        let name = self.name;
+        let Some(file) = request.config.as_deref() else {
+            // frp: this is no failure (cmd/frps/verify.go)
+            say(&format!("{name}: the configuration file is not specified"));
+            return ExitCode::SUCCESS;
+        };
+        match load(Some(file), request.strictness) {
+            Ok(loaded) => {
+                say_warnings(&loaded.warnings);
+                let file = file.display();
+                say(&format!(
+                    "{name}: the configuration file {file} syntax is ok"
+                ));
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                say(&error.to_string());
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn say_warnings(warnings: &[String]) {
+    for warning in warnings {
+        say(&format!("WARNING: {warning}"));
+    }
+}
+
+/// Prints a line before the log begins or after it has ended.
+fn say(line: &str) {
+    // A script that has closed the pipe wants the exit code only.
+    let _ = writeln!(io::stdout(), "{line}");
+}

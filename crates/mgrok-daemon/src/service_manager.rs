@@ -1,0 +1,98 @@
+//! Tells the service manager how the program is doing, as `sd_notify(3)` describes it.
+
+use std::env;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use tracing::debug;
+
+/// Where the service manager says that it listens.
+const SOCKET_VARIABLE: &str = "NOTIFY_SOCKET";
+
+/// The service manager that started this program, if it wants to know.
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceManager {
+    addr: Option<SocketAddr>,
+}
+
+impl ServiceManager {
+    /// The one that the environment names.
+    pub(crate) fn from_env() -> Self {
+        let addr = env::var_os(SOCKET_VARIABLE).and_then(|it| socket_addr(it.as_bytes()).ok());
+        Self { addr }
+    }
+
+    /// The program does what it is for.
+    pub(crate) fn ready(&self) {
+        self.notify("READY=1");
+    }
+
+    /// The program is on its way out.
+    pub(crate) fn stopping(&self) {
+        self.notify("STOPPING=1");
+    }
+
+    fn notify(&self, state: &str) {
+        let Some(addr) = &self.addr else {
+            return;
+        };
+        if let Err(error) = send(addr, state) {
+            debug!(%error, state, "cannot tell the service manager");
+        }
+    }
+}
+
+/// A path, or with `@` in front a name in Linux' abstract space.
+fn socket_addr(name: &[u8]) -> io::Result<SocketAddr> {
+    match name.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(name)),
+    }
+}
+
+fn send(addr: &SocketAddr, state: &str) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    // The program does not hang because its manager does.
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(state.as_bytes(), addr)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &[u8]) {
+        let addr = socket_addr(name).unwrap();
+        let listening = UnixDatagram::bind_addr(&addr).unwrap();
+        let manager = ServiceManager { addr: Some(addr) };
+        manager.ready();
+        manager.stopping();
+        let mut datagram = [0; 64];
+        for expect in ["READY=1", "STOPPING=1"] {
+            let len = listening.recv(&mut datagram).unwrap();
+            assert_eq!(&datagram[..len], expect.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_manager_at_a_path_hears() {
+        let directory = tempfile::tempdir().unwrap();
+        check(directory.path().join("notify").as_os_str().as_bytes());
+    }
+
+    #[test]
+    fn a_manager_with_an_abstract_name_hears() {
+        check(format!("@mgrok-test-{}", std::process::id()).as_bytes());
+    }
+
+    #[test]
+    fn a_missing_manager_is_no_trouble() {
+        let addr = socket_addr(b"/nonexistent/notify").unwrap();
+        ServiceManager { addr: Some(addr) }.ready();
+        ServiceManager { addr: None }.ready();
+    }
+}
