@@ -1,1 +1,54 @@
-//! Placeholder.
+//! The end of the tunnel behind the NAT: publishes local services through a server.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use mgrok_client::{Client, ProxyPhase};
+//! use mgrok_config::{ClientConfig, ProxyConfig, ProxyKind};
+//!
+//! let ssh = ProxyConfig::new("ssh", ProxyKind::Tcp { remote_port: 6000 }, 22);
+//! let client = Client::new(ClientConfig {
+//!     server_addr: "tunnel.example.com".to_owned(),
+//!     proxies: vec![ssh],
+//!     ..ClientConfig::default()
+//! })?;
+//! let mut status = client.status();
+//! tokio::spawn(async move {
+//!     let running = status.wait_for("ssh", |it| it.phase == ProxyPhase::Running);
+//!     println!("{:?}", running.await.and_then(|it| it.remote_addr));
+//! });
+//! client.run(std::future::pending()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The life of a [`Client`] is a row of sessions: [connect](connect), [log in](login), serve until
+//! the control connection is lost, wait, again. What is decided with the time in hand (when to try
+//! again, what to announce, when the server is gone) is in modules that do no I/O. The modules,
+//! lowest first:
+
+mod backoff;
+mod clock;
+mod heartbeat;
+mod printable;
+mod proxy;
+
+// These two tell one story: the table of proxies, and what others may see of it.
+mod proxies;
+mod status;
+
+mod connect;
+mod login;
+mod tasks;
+
+mod tcp;
+mod udp;
+mod work;
+
+mod session;
+
+mod client;
+
+pub use client::{Client, ClientError, ProxySet, StartError, StopReport};
+pub use connect::ConnectError;
+pub use login::LoginError;
+pub use status::{ProxyPhase, ProxyStatus, StatusWatch};

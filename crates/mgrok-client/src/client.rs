@@ -1,0 +1,263 @@
+//! The client: one session after the other, until it is stopped.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mgrok_config::{ClientConfig, ProxyConfig};
+use mgrok_net::tls::TlsError;
+use mgrok_proto::RunId;
+use mgrok_proto::cipher::CipherKey;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, error, error_span, info, warn};
+
+use crate::backoff::Backoff;
+use crate::clock::now;
+use crate::connect::Connector;
+use crate::heartbeat::Heartbeat;
+use crate::login::{LoginError, login};
+use crate::printable::Chain;
+use crate::proxies::Proxies;
+use crate::session::{Session, SessionEnd};
+use crate::status::StatusWatch;
+use crate::tasks::{TaskOwner, Tasks};
+use crate::work::{Terms, WorkConns};
+
+/// Why a client cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The files of `transport.tls` are of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// Why a client that ran has ended although nobody stopped it.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The first login failed, and `loginFailExit` says that there shall be no other.
+    // frp: these words, which the program prints (client/service.go#Run)
+    #[error(
+        "login to the server failed: {}. With loginFailExit enabled, no additional retries will \
+         be attempted",
+        Chain(.0)
+    )]
+    Login(LoginError),
+}
+
+/// How a client ended that was stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StopReport {
+    /// User connections that had not finished when the grace period was over.
+    pub cut: usize,
+}
+
+/// Changes which proxies a [`Client`] has, also while it runs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ProxySet {
+    wanted: watch::Sender<Vec<ProxyConfig>>,
+}
+
+impl ProxySet {
+    /// Makes `proxies` the proxies of the client: those that are not among them are closed, new
+    /// ones started, changed ones started anew, and the others left alone. Of several with one
+    /// name the last counts.
+    ///
+    /// Takes effect soon after, or with the next login if there is no session.
+    pub fn apply(&self, proxies: Vec<ProxyConfig>) {
+        self.wanted.send_replace(proxies);
+    }
+}
+
+/// A client of one server, not yet running.
+#[derive(Debug)]
+pub struct Client {
+    config: ClientConfig,
+    connector: Arc<Connector>,
+    key: CipherKey,
+    proxies: Proxies,
+    /// The proxies that are to be, here being applied in a session at a time.
+    wanted: watch::Sender<Vec<ProxyConfig>>,
+    /// The last session's; asks the server to let the next one take its place.
+    run_id: Option<RunId>,
+    backoff: Backoff,
+}
+
+impl Client {
+    /// Makes a client of `config`. Connects nowhere yet, but reads the files that TLS needs.
+    ///
+    /// # Errors
+    /// If those files cannot be used.
+    pub fn new(mut config: ClientConfig) -> Result<Self, StartError> {
+        let key = CipherKey::derive(&config.auth.token);
+        let user = config.user.clone();
+        let server_addr = config.server_addr.clone();
+        Ok(Self {
+            connector: Arc::new(Connector::new(&config)?),
+            proxies: Proxies::new(user, server_addr, key.clone()),
+            wanted: watch::Sender::new(std::mem::take(&mut config.proxies)),
+            key,
+            run_id: None,
+            backoff: Backoff::default(),
+            config,
+        })
+    }
+
+    /// Follows the client's proxies. They appear in it with the first login.
+    pub fn status(&self) -> StatusWatch {
+        StatusWatch::new(self.proxies.watch())
+    }
+
+    /// The way to change the client's proxies; at first they are those of its configuration.
+    pub fn proxy_set(&self) -> ProxySet {
+        ProxySet {
+            wanted: self.wanted.clone(),
+        }
+    }
+
+    /// Logs in and serves, again after every loss of the server, until `stop` is ready.
+    ///
+    /// Then the proxies are closed, and user connections may finish for
+    /// [`grace_period`](ClientConfig::grace_period). Dropping the future cuts them at once.
+    ///
+    /// # Errors
+    /// If the first login fails and [`login_fail_exit`](ClientConfig::login_fail_exit) is set.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<StopReport, ClientError> {
+        let stopping = CancellationToken::new();
+        let work = self.work(stopping.clone());
+        tokio::pin!(work, stop);
+        tokio::select! {
+            ended = &mut work => return ended,
+            () = &mut stop => stopping.cancel(),
+        }
+        work.await
+    }
+
+    async fn work(mut self, stopping: CancellationToken) -> Result<StopReport, ClientError> {
+        let owner = TaskOwner::new();
+        let deadline = self.sessions(owner.tasks(), &stopping).await?;
+        owner.tasks().users_gone(deadline).await;
+        let cut = owner.finish().await;
+        Ok(StopReport { cut })
+    }
+
+    /// Serves until the client is stopped; gives the end of the grace period.
+    async fn sessions(
+        &mut self,
+        tasks: &Tasks,
+        stopping: &CancellationToken,
+    ) -> Result<Instant, ClientError> {
+        let mut ever_logged_in = false;
+        while !stopping.is_cancelled() {
+            let span = self.span();
+            let attempt = self.connect(tasks).instrument(span.clone());
+            let attempt = tokio::select! {
+                attempt = attempt => attempt,
+                () = stopping.cancelled() => break,
+            };
+            let wait = match attempt {
+                Ok(session) => {
+                    ever_logged_in = true;
+                    let span = self.span();
+                    match self.serve(session, tasks, stopping).instrument(span).await {
+                        ControlFlow::Break(deadline) => return Ok(deadline),
+                        ControlFlow::Continue(wait) => wait,
+                    }
+                }
+                Err(error) => {
+                    span.in_scope(|| warn!("connect to server error: {}", Chain(&error)));
+                    if !ever_logged_in && self.config.login_fail_exit {
+                        return Err(ClientError::Login(error));
+                    }
+                    self.backoff.login_failed(dice())
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stopping.cancelled() => {}
+            }
+        }
+        self.proxies.close();
+        Ok(now() + self.config.grace_period)
+    }
+
+    /// One attempt to log in.
+    async fn connect(&mut self, tasks: &Tasks) -> Result<Session, LoginError> {
+        info!("try to connect to server...");
+        let link = self.connector.link().await?;
+        let stream = link.streams().open().await?;
+        let (control, run_id) =
+            login(stream, &self.config, self.run_id.as_ref(), &self.key).await?;
+        self.run_id = Some(run_id.clone());
+
+        let transport = &self.config.transport;
+        let ended = tasks.part();
+        let terms = Terms {
+            auth: self.config.auth.clone(),
+            ended: ended.clone(),
+            run_id,
+            streams: link.streams().clone(),
+            table: self.proxies.watch(),
+            tasks: tasks.clone(),
+            udp_packet_size: self.config.udp_packet_size,
+            user: self.config.user.clone(),
+        };
+        Ok(Session {
+            auth: self.config.auth.clone(),
+            control,
+            ended,
+            heartbeat: Heartbeat::new(
+                transport.heartbeat_interval,
+                transport.heartbeat_timeout,
+                now(),
+            ),
+            link,
+            work: WorkConns::new(terms),
+        })
+    }
+
+    /// Serves one session to its end; gives how long to wait before the next, or, if the client
+    /// was stopped, the end of the grace period.
+    async fn serve(
+        &mut self,
+        mut session: Session,
+        tasks: &Tasks,
+        stopping: &CancellationToken,
+    ) -> ControlFlow<Instant, Duration> {
+        if let Some(run_id) = &self.run_id {
+            info!("login to server success, get run id [{run_id}]");
+        }
+        self.backoff.logged_in(now());
+        let mut wanted = self.wanted.subscribe();
+        let ended = session.run(&mut self.proxies, &mut wanted, stopping).await;
+        match ended {
+            Ok(()) => {
+                let deadline = now() + self.config.grace_period;
+                session.drain(&mut self.proxies, tasks, deadline).await;
+                session.close().await;
+                return ControlFlow::Break(deadline);
+            }
+            Err(end @ SessionEnd::Pong(_)) => error!("{end}"),
+            Err(end) => warn!("{}", Chain(&end)),
+        }
+        session.close().await;
+        self.proxies.end_session();
+        ControlFlow::Continue(self.backoff.session_ended(now(), dice()))
+    }
+
+    /// What the log says of the session, once there has been one.
+    fn span(&self) -> Span {
+        match &self.run_id {
+            Some(run_id) => error_span!("session", %run_id),
+            None => Span::none(),
+        }
+    }
+}
+
+/// A number in `0.0..1.0` that differs from client to client. Not for secrets.
+fn dice() -> f64 {
+    // The standard library seeds every hasher at random.
+    let random = RandomState::new().build_hasher().finish();
+    random as f64 / u64::MAX as f64
+}

@@ -1,0 +1,225 @@
+//! The life of proxies, with the clock in hand.
+
+use mgrok_config::ProxyKind;
+use mgrok_proto::auth::Secret;
+
+use super::*;
+
+fn config(name: &str) -> ProxyConfig {
+    ProxyConfig::new(name, ProxyKind::Tcp { remote_port: 6000 }, 22)
+}
+
+/// Proxies of these names, of a user `ada`.
+fn proxies(names: &[&str]) -> (Proxies, Instant) {
+    let key = CipherKey::derive(&Secret::new("secret"));
+    let mut proxies = Proxies::new("ada".to_owned(), "example.com".to_owned(), key);
+    let configs: Vec<_> = names.iter().map(|it| config(it)).collect();
+    let now = Instant::now();
+    proxies.apply(&configs, now);
+    (proxies, now)
+}
+
+/// The names that are announced now, as on the wire.
+fn announced(proxies: &mut Proxies, now: Instant) -> Vec<String> {
+    std::iter::from_fn(|| proxies.poll_announce(now))
+        .map(|(_, announcement)| announcement.proxy_name)
+        .collect()
+}
+
+fn answer(name: &str, remote_addr: &str, error: &str) -> NewProxyResp {
+    NewProxyResp {
+        proxy_name: name.to_owned(),
+        remote_addr: remote_addr.to_owned(),
+        error: error.to_owned(),
+    }
+}
+
+fn phase(proxies: &Proxies, name: &str) -> Option<ProxyPhase> {
+    proxies.watch().borrow().status(name).map(|it| it.phase)
+}
+
+#[test]
+fn a_proxy_is_announced_once_and_runs_when_the_server_says_so() {
+    let (mut proxies, now) = proxies(&["ssh", "web"]);
+    assert_eq!(announced(&mut proxies, now), [""; 0], "there is no session");
+    assert_eq!(proxies.wake_at(), None);
+
+    proxies.begin_session(now);
+    assert_eq!(proxies.wake_at(), Some(now));
+    assert_eq!(announced(&mut proxies, now), ["ada.ssh", "ada.web"]);
+    assert_eq!(announced(&mut proxies, now), [""; 0]);
+    assert!(proxies.watch().borrow().is_waiting("ssh"));
+
+    let started = proxies.handle_answer(&answer("ada.ssh", ":6000", ""), now);
+    assert_eq!(started, Answer::Started("ssh".into()));
+    let table = proxies.watch();
+    let table = table.borrow();
+    assert!(table.running("ssh").is_some());
+    assert!(table.running("web").is_none());
+    let status = table.status("ssh").unwrap();
+    assert_eq!(status.remote_addr.as_deref(), Some("example.com:6000"));
+}
+
+#[test]
+fn an_unanswered_announcement_is_repeated() {
+    let (mut proxies, now) = proxies(&["ssh"]);
+    proxies.begin_session(now);
+    announced(&mut proxies, now);
+    let later = now + ANSWER_TIMEOUT;
+    assert_eq!(proxies.wake_at(), Some(later));
+    assert_eq!(
+        announced(&mut proxies, later - Duration::from_millis(1)),
+        [""; 0]
+    );
+    assert_eq!(announced(&mut proxies, later), ["ada.ssh"]);
+    // The answer to the repetition finds the proxy running and changes nothing.
+    proxies.handle_answer(&answer("ada.ssh", ":1", ""), later);
+    let repeated = answer("ada.ssh", "", "proxy [ada.ssh] already exists");
+    assert_eq!(proxies.handle_answer(&repeated, later), Answer::Ignored);
+    assert_eq!(phase(&proxies, "ssh"), Some(ProxyPhase::Running));
+    assert_eq!(proxies.wake_at(), None);
+}
+
+#[test]
+fn a_refused_proxy_tries_again_later() {
+    let (mut proxies, now) = proxies(&["ssh"]);
+    proxies.begin_session(now);
+    announced(&mut proxies, now);
+    let refused = answer("ada.ssh", "", "port already used");
+    assert_eq!(
+        proxies.handle_answer(&refused, now),
+        Answer::Refused("ssh".into(), "port already used".to_owned())
+    );
+    assert_eq!(phase(&proxies, "ssh"), Some(ProxyPhase::StartError));
+    let later = now + RETRY_AFTER_ERROR;
+    assert_eq!(proxies.wake_at(), Some(later));
+    assert_eq!(announced(&mut proxies, later), ["ada.ssh"]);
+    proxies.handle_answer(&answer("ada.ssh", ":6000", ""), later);
+    let status = proxies.watch().borrow().status("ssh").cloned().unwrap();
+    assert_eq!((status.phase, status.error), (ProxyPhase::Running, None));
+}
+
+#[test]
+fn answers_for_others_are_ignored() {
+    let (mut proxies, now) = proxies(&["ssh"]);
+    proxies.begin_session(now);
+    announced(&mut proxies, now);
+    for name in ["ssh", "bob.ssh", "ada.", "ada.web", "adassh", ""] {
+        let stray = answer(name, ":1", "");
+        assert_eq!(proxies.handle_answer(&stray, now), Answer::Ignored, "{name:?}");
+    }
+    assert_eq!(phase(&proxies, "ssh"), Some(ProxyPhase::WaitStart));
+}
+
+#[test]
+fn few_announcements_are_under_way_however_many_proxies_there_are() {
+    let names: Vec<String> = (0..3 * MAX_UNANSWERED).map(|it| format!("p{it:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (mut proxies, now) = proxies(&names);
+    proxies.begin_session(now);
+    let first = announced(&mut proxies, now);
+    assert_eq!(first.len(), MAX_UNANSWERED);
+    // Nothing to do before an answer comes or an announcement is to be repeated.
+    assert_eq!(proxies.wake_at(), Some(now + ANSWER_TIMEOUT));
+    for name in &first[..10] {
+        proxies.handle_answer(&answer(name, ":1", ""), now);
+    }
+    assert_eq!(proxies.wake_at(), Some(now));
+    assert_eq!(announced(&mut proxies, now).len(), 10);
+    let repeated = announced(&mut proxies, now + ANSWER_TIMEOUT);
+    assert_eq!(repeated.len(), MAX_UNANSWERED);
+    assert!(repeated.contains(&first[10]));
+}
+
+#[test]
+fn what_cannot_be_sent_does_not_stand_in_the_way() {
+    let (mut proxies, now) = proxies(&["long", "late"]);
+    proxies.begin_session(now);
+    announced(&mut proxies, now);
+    proxies.handle_unsendable("long", "too long");
+    proxies.handle_unsent("late", now);
+    assert_eq!(phase(&proxies, "long"), Some(ProxyPhase::StartError));
+    assert_eq!(phase(&proxies, "late"), Some(ProxyPhase::New));
+    assert_eq!(proxies.wake_at(), Some(now + RETRY_WHEN_FULL));
+    assert_eq!(announced(&mut proxies, now + RETRY_AFTER_ERROR), ["ada.late"]);
+}
+
+#[test]
+fn a_lost_session_starts_everything_anew() {
+    let (mut proxies, now) = proxies(&["ssh"]);
+    proxies.begin_session(now);
+    announced(&mut proxies, now);
+    proxies.handle_answer(&answer("ada.ssh", ":6000", ""), now);
+    proxies.end_session();
+    assert_eq!(phase(&proxies, "ssh"), Some(ProxyPhase::New));
+    assert_eq!(proxies.wake_at(), None);
+    proxies.begin_session(now);
+    assert_eq!(announced(&mut proxies, now), ["ada.ssh"]);
+}
+
+#[test]
+fn applying_again_touches_only_what_differs() {
+    let (mut proxies, now) = proxies(&["gone", "changed", "same"]);
+    proxies.begin_session(now);
+    for name in announced(&mut proxies, now) {
+        proxies.handle_answer(&answer(&name, ":6000", ""), now);
+    }
+    let before = proxies.watch().borrow().running("same").cloned().unwrap();
+
+    let mut changed = config("changed");
+    changed.local_port = 23;
+    let wanted = [changed, config("new"), config("same")];
+    let changes = proxies.apply(&wanted, now);
+    assert_eq!(changes.added, ["changed".into(), "new".into()] as [Arc<str>; 2]);
+    assert_eq!(changes.removed, ["changed".into(), "gone".into()] as [Arc<str>; 2]);
+    let withdrawn: Vec<_> = changes.withdrawn.iter().map(|it| &it.proxy_name).collect();
+    assert_eq!(withdrawn, ["ada.changed", "ada.gone"]);
+    assert_eq!(announced(&mut proxies, now), ["ada.changed", "ada.new"]);
+    let after = proxies.watch().borrow().running("same").cloned().unwrap();
+    assert!(Arc::ptr_eq(&before, &after));
+
+    assert_eq!(proxies.apply(&wanted, now), Changes::default());
+}
+
+#[test]
+fn a_removed_proxy_frees_its_place_and_ends_its_udp_turn() {
+    let (mut proxies, now) = proxies(&["ssh"]);
+    proxies.begin_session(now);
+    announced(&mut proxies, now);
+    proxies.handle_answer(&answer("ada.ssh", ":6000", ""), now);
+    let running = proxies.watch().borrow().running("ssh").cloned().unwrap();
+    let first = running.next_udp_turn();
+    let second = running.next_udp_turn();
+    assert!(first.is_cancelled(), "a new turn ends the one before");
+    assert!(!second.is_cancelled());
+    proxies.apply(&[], now);
+    assert!(second.is_cancelled());
+    assert_eq!(phase(&proxies, "ssh"), None);
+    assert_eq!(proxies.wake_at(), None);
+}
+
+#[test]
+fn closing_withdraws_what_the_server_may_know() {
+    let (mut proxies, now) = proxies(&["asked", "refused", "running"]);
+    proxies.begin_session(now);
+    announced(&mut proxies, now);
+    proxies.handle_answer(&answer("ada.running", ":6000", ""), now);
+    proxies.handle_answer(&answer("ada.refused", "", "no"), now);
+    let withdrawn: Vec<_> = proxies.close().into_iter().map(|it| it.proxy_name).collect();
+    assert_eq!(withdrawn, ["ada.asked", "ada.running"]);
+    assert_eq!(phase(&proxies, "running"), Some(ProxyPhase::Closed));
+    assert_eq!(proxies.wake_at(), None);
+}
+
+#[test]
+fn public_addresses() {
+    for (server_addr, answered, expect) in [
+        ("example.com", ":6000", "example.com:6000"),
+        ("::1", ":6000", "[::1]:6000"),
+        ("[::1]", ":6000", "[::1]:6000"),
+        ("example.com", "www.example.com:8080", "www.example.com:8080"),
+        ("example.com", "", ""),
+    ] {
+        assert_eq!(public_addr(server_addr, answered), expect);
+    }
+}

@@ -1,0 +1,192 @@
+//! One configured proxy: how it is announced, and what its connections pass through.
+
+use std::fmt::{self, Debug, Formatter};
+use std::sync::{Mutex, PoisonError};
+
+use mgrok_config::{BandwidthMode, ProxyConfig, ProxyKind};
+use mgrok_net::layers::{Layers, Limiter};
+use mgrok_net::relay::Traffic;
+use mgrok_proto::cipher::CipherKey;
+use mgrok_proto::message::NewProxy;
+use tokio_util::sync::CancellationToken;
+
+/// One published service. Shared by the connections that serve it, and unchanged for its life:
+/// another configuration is another proxy.
+pub(crate) struct Proxy {
+    config: ProxyConfig,
+    layers: Layers,
+    traffic: Traffic,
+    retired: CancellationToken,
+    udp_turn: Mutex<CancellationToken>,
+}
+
+impl Proxy {
+    /// Makes the proxy of `config`, with one bandwidth limiter for all its connections.
+    /// `retired` ends what cannot end by itself: the UDP connection.
+    pub(crate) fn new(config: ProxyConfig, key: &CipherKey, retired: CancellationToken) -> Self {
+        let limit = config
+            .bandwidth
+            .as_ref()
+            .filter(|bandwidth| bandwidth.mode == BandwidthMode::Client)
+            .map(|bandwidth| Limiter::new(bandwidth.bytes_per_second));
+        Self {
+            layers: Layers {
+                encryption: config.use_encryption.then(|| key.clone()),
+                compression: config.use_compression,
+                limit,
+            },
+            traffic: Traffic::default(),
+            udp_turn: Mutex::new(retired.child_token()),
+            retired,
+            config,
+        }
+    }
+
+    /// Ends the turn of the UDP work connection before, and gives the token of the next one: a
+    /// server keeps one per proxy, and asks for another only when it has given up the last.
+    pub(crate) fn next_udp_turn(&self) -> CancellationToken {
+        let next = self.retired.child_token();
+        let mut turn = self.udp_turn.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *turn, next.clone()).cancel();
+        next
+    }
+
+    /// What tells the server of this proxy.
+    pub(crate) fn announcement(&self, user: &str) -> Box<NewProxy> {
+        let config = &self.config;
+        let (proxy_type, remote_port) = match config.kind {
+            ProxyKind::Tcp { remote_port } => ("tcp", remote_port),
+            ProxyKind::Udp { remote_port } => ("udp", remote_port),
+        };
+        let (bandwidth_limit, bandwidth_limit_mode) = match &config.bandwidth {
+            None => (String::new(), String::new()),
+            Some(bandwidth) => {
+                let mode = match bandwidth.mode {
+                    // frp: the default is not written (pkg/config/v1/proxy.go#MarshalToMsg).
+                    BandwidthMode::Client => "",
+                    BandwidthMode::Server => "server",
+                };
+                (bandwidth.text.clone(), mode.to_owned())
+            }
+        };
+        Box::new(NewProxy {
+            proxy_name: wire_name(user, &config.name),
+            proxy_type: proxy_type.to_owned(),
+            use_encryption: config.use_encryption,
+            use_compression: config.use_compression,
+            bandwidth_limit,
+            bandwidth_limit_mode,
+            metas: config.metadatas.clone(),
+            annotations: config.annotations.clone(),
+            remote_port: i64::from(remote_port),
+            ..NewProxy::default()
+        })
+    }
+
+    pub(crate) fn config(&self) -> &ProxyConfig {
+        &self.config
+    }
+
+    pub(crate) fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// What its user connections have moved so far.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+}
+
+impl Debug for Proxy {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Proxy").field(&self.config.name).finish()
+    }
+}
+
+/// The name that the server knows a proxy by: it is unique over all users of the server.
+pub(crate) fn wire_name(user: &str, name: &str) -> String {
+    if user.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{user}.{name}")
+    }
+}
+
+/// The configured name behind a name on the wire; `None` if it is not one of `user`.
+pub(crate) fn local_name<'a>(user: &str, wire_name: &'a str) -> Option<&'a str> {
+    if user.is_empty() {
+        Some(wire_name)
+    } else {
+        wire_name.strip_prefix(user)?.strip_prefix('.')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mgrok_config::Bandwidth;
+    use mgrok_proto::auth::Secret;
+
+    use super::*;
+
+    fn announcement(config: ProxyConfig) -> NewProxy {
+        let key = CipherKey::derive(&Secret::default());
+        *Proxy::new(config, &key, CancellationToken::new()).announcement("")
+    }
+
+    fn tcp() -> ProxyConfig {
+        ProxyConfig::new("ssh", ProxyKind::Tcp { remote_port: 6000 }, 22)
+    }
+
+    #[test]
+    fn a_plain_proxy_is_announced_with_little() {
+        let expect = NewProxy {
+            proxy_name: "ssh".to_owned(),
+            proxy_type: "tcp".to_owned(),
+            remote_port: 6000,
+            ..NewProxy::default()
+        };
+        assert_eq!(announcement(tcp()), expect);
+        let udp = ProxyConfig::new("dns", ProxyKind::Udp { remote_port: 53 }, 53);
+        assert_eq!(announcement(udp).proxy_type, "udp");
+    }
+
+    #[test]
+    fn everything_the_server_must_know_is_announced() {
+        let mut config = tcp();
+        config.use_encryption = true;
+        config.use_compression = true;
+        config.metadatas.insert("a".to_owned(), "1".to_owned());
+        config.annotations.insert("b".to_owned(), "2".to_owned());
+        let got = announcement(config.clone());
+        assert!(got.use_encryption && got.use_compression);
+        assert_eq!(got.metas, config.metadatas);
+        assert_eq!(got.annotations, config.annotations);
+    }
+
+    #[test]
+    fn the_limit_is_announced_and_applied_on_one_side() {
+        for (mode, announced, ours) in [
+            (BandwidthMode::Client, "", true),
+            (BandwidthMode::Server, "server", false),
+        ] {
+            let mut config = tcp();
+            config.bandwidth = Bandwidth::parse("1.5MB", mode).unwrap();
+            let got = announcement(config.clone());
+            assert_eq!(got.bandwidth_limit, "1.5MB");
+            assert_eq!(got.bandwidth_limit_mode, announced);
+            let key = CipherKey::derive(&Secret::default());
+            let proxy = Proxy::new(config, &key, CancellationToken::new());
+            assert_eq!(proxy.layers().limit.is_some(), ours);
+        }
+    }
+
+    #[test]
+    fn names_carry_the_user_on_the_wire() {
+        for (user, name, on_the_wire) in [("", "ssh", "ssh"), ("ada", "ssh", "ada.ssh")] {
+            assert_eq!(wire_name(user, name), on_the_wire);
+            assert_eq!(local_name(user, on_the_wire), Some(name));
+        }
+        assert_eq!(local_name("ada", "bob.ssh"), None);
+        assert_eq!(local_name("ada", "adamssh"), None);
+    }
+}

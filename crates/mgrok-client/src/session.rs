@@ -1,0 +1,226 @@
+//! A session: everything between a login and the loss of the control connection.
+//!
+//! One task owns the control connection. It reads what the server says, decides with the clock in
+//! hand what is due (announcements, pings), and never waits for a work connection or a user.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mgrok_config::{Auth, ProxyConfig};
+use mgrok_mux::SessionError;
+use mgrok_net::message::{MessageConn, RecvError, SendError};
+use mgrok_proto::message::{CloseProxy, Message, Ping};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error_span, info, warn};
+
+use crate::clock::{now, signed_now};
+use crate::connect::Link;
+use crate::heartbeat::Heartbeat;
+use crate::printable::server_text;
+use crate::proxies::{Answer, Proxies};
+use crate::tasks::Tasks;
+use crate::work::WorkConns;
+
+/// How long a stopping client tries to tell the server that its proxies close. Best effort: the
+/// server closes them anyway when the connection ends.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a session is over although nobody stopped the client.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionEnd {
+    #[error("the server closed the control connection")]
+    Closed,
+    #[error("heartbeat timeout")]
+    HeartbeatTimeout,
+    #[error("the connection to the server is lost")]
+    LinkLost(#[source] SessionError),
+    #[error("pong message contains error: {0}")]
+    Pong(String),
+    #[error("the server's messages cannot be understood")]
+    Receive(#[source] RecvError),
+    #[error("the control connection failed")]
+    Io(#[source] io::Error),
+    #[error("cannot send on the control connection")]
+    Send(#[from] SendError),
+}
+
+/// A session that has logged in.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) auth: Auth,
+    pub(crate) control: MessageConn,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) link: Link,
+    pub(crate) work: WorkConns,
+    /// Cancelled to take no more users.
+    pub(crate) ended: CancellationToken,
+}
+
+impl Session {
+    /// Serves the `wanted` proxies until the session ends, or `stop` is cancelled (`Ok`).
+    pub(crate) async fn run(
+        &mut self,
+        proxies: &mut Proxies,
+        wanted: &mut watch::Receiver<Vec<ProxyConfig>>,
+        stop: &CancellationToken,
+    ) -> Result<(), SessionEnd> {
+        proxies.begin_session(now());
+        self.apply(proxies, &wanted.borrow_and_update())?;
+        let timer = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(timer);
+        loop {
+            let now = now();
+            if self.heartbeat.is_overdue(now) {
+                return Err(SessionEnd::HeartbeatTimeout);
+            }
+            self.queue_due(proxies, now)?;
+            let wake_at = [proxies.wake_at(), self.heartbeat.wake_at()];
+            let wake_at = wake_at.into_iter().flatten().min();
+            if let Some(wake_at) = wake_at {
+                timer.as_mut().reset(wake_at.into());
+            }
+            tokio::select! {
+                received = self.control.recv() => match received {
+                    Ok(Some(message)) => self.handle(&message, proxies)?,
+                    Ok(None) => return Err(self.lost(SessionEnd::Closed).await),
+                    Err(error) => return Err(self.lost(error.into()).await),
+                },
+                error = self.link.ended() => return Err(SessionEnd::LinkLost(error)),
+                () = self.work.catch_up() => {}
+                () = &mut timer, if wake_at.is_some() => {}
+                Ok(()) = wanted.changed() => self.apply(proxies, &wanted.borrow_and_update())?,
+                () = stop.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes no more users, and keeps the link up for those there are until the `deadline`.
+    pub(crate) async fn drain(&mut self, proxies: &mut Proxies, tasks: &Tasks, deadline: Instant) {
+        self.ended.cancel();
+        let farewell = self.withdraw(proxies.close());
+        // Whether it worked makes no difference to what follows.
+        let _ = tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await;
+
+        let users_gone = tasks.users_gone(deadline);
+        tokio::pin!(users_gone);
+        loop {
+            tokio::select! {
+                () = &mut users_gone => return,
+                _ = self.link.ended() => return,
+                received = self.control.recv() => match received {
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(_) => return,
+                },
+            }
+        }
+    }
+
+    /// Ends what the session runs over, after what is queued has been written.
+    pub(crate) async fn close(self) {
+        self.ended.cancel();
+        self.link.close().await;
+    }
+
+    /// Makes `wanted` the proxies there are; what is new is announced when it is due, which is now.
+    fn apply(&mut self, proxies: &mut Proxies, wanted: &[ProxyConfig]) -> Result<(), SessionEnd> {
+        let changes = proxies.apply(wanted, now());
+        for (what, names) in [("removed", &changes.removed), ("added", &changes.added)] {
+            if !names.is_empty() {
+                info!("proxy {what}: [{}]", names.join(" "));
+            }
+        }
+        for proxy in changes.withdrawn {
+            self.control.queue(&proxy.into())?;
+        }
+        Ok(())
+    }
+
+    /// Queues every message whose time has come.
+    fn queue_due(&mut self, proxies: &mut Proxies, now: Instant) -> Result<(), SessionEnd> {
+        if self.heartbeat.poll_ping(now) {
+            let mut ping = Ping::default();
+            if self.auth.heartbeats {
+                (ping.privilege_key, ping.timestamp) = signed_now(&self.auth.token);
+            }
+            debug!("send heartbeat to server");
+            self.control.queue(&ping.into())?;
+        }
+        while let Some((name, announcement)) = proxies.poll_announce(now) {
+            match self.control.queue(&Message::NewProxy(announcement)) {
+                Ok(()) => {}
+                Err(SendError::Full) => {
+                    proxies.handle_unsent(&name, now);
+                    break;
+                }
+                Err(SendError::Encode(error)) => {
+                    let reason = format!("{error}; shorten the proxy's annotations or metadatas");
+                    let _proxy = error_span!("proxy", %name).entered();
+                    warn!("start error: {reason}");
+                    proxies.handle_unsendable(&name, &reason);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, message: &Message, proxies: &mut Proxies) -> Result<(), SessionEnd> {
+        match message {
+            Message::ReqWorkConn(_) => self.work.request(),
+            Message::NewProxyResp(answer) => match proxies.handle_answer(answer, now()) {
+                Answer::Ignored => {
+                    let name = server_text(&answer.proxy_name);
+                    debug!("answer for proxy [{name}], which waits for none");
+                }
+                Answer::Refused(name, reason) => {
+                    let _proxy = error_span!("proxy", %name).entered();
+                    warn!("start error: {reason}");
+                }
+                Answer::Started(name) => {
+                    let _proxy = error_span!("proxy", %name).entered();
+                    info!("start proxy success");
+                }
+            },
+            Message::Pong(pong) => {
+                if !pong.error.is_empty() {
+                    return Err(SessionEnd::Pong(server_text(&pong.error)));
+                }
+                self.heartbeat.handle_pong(now());
+                debug!("receive heartbeat from server");
+            }
+            // frp: known messages in the wrong place are passed over (pkg/msg/handler.go#Dispatcher).
+            other => debug!("unexpected {} passed over", other.name()),
+        }
+        Ok(())
+    }
+
+    /// Tells the server of proxies that are no more, however many there are.
+    async fn withdraw(&mut self, proxies: Vec<CloseProxy>) -> Result<(), SendError> {
+        for proxy in proxies {
+            let message = Message::from(proxy);
+            if let Err(SendError::Full) = self.control.queue(&message) {
+                self.control.flush().await?;
+                self.control.queue(&message)?;
+            }
+        }
+        self.control.flush().await
+    }
+
+    /// Why the control stream ended: the shared connection knows better, if it ended too.
+    async fn lost(&mut self, seen: SessionEnd) -> SessionEnd {
+        match self.link.failure().await {
+            Some(error) => SessionEnd::LinkLost(error),
+            None => seen,
+        }
+    }
+}
+
+impl From<RecvError> for SessionEnd {
+    fn from(error: RecvError) -> Self {
+        match error {
+            RecvError::Io(error) => Self::Io(error),
+            RecvError::Decode(_) | RecvError::Truncated => Self::Receive(error),
+        }
+    }
+}

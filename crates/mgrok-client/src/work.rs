@@ -1,0 +1,183 @@
+//! Work connections: the pipes that a session offers to its server, one for each user.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mgrok_config::{Auth, ProxyKind};
+use mgrok_net::conn::Conn;
+use mgrok_net::message::{MessageConn, RecvError, SendError};
+use mgrok_proto::message::{Message, NewWorkConn, StartWorkConn};
+use mgrok_proto::{RunId, WireVersion};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, debug, error, error_span, warn};
+
+use crate::clock::signed_now;
+use crate::connect::{ConnectError, Streams};
+use crate::printable::{Chain, server_text};
+use crate::proxies::Table;
+use crate::proxy::{Proxy, local_name};
+use crate::tasks::Tasks;
+use crate::{tcp, udp};
+
+/// The most work connections of a session that wait for a user at a time. A server keeps a few in
+/// store and asks for two per arriving user; what it asks for beyond this is opened later.
+const MAX_WAITING: usize = 1024;
+/// The most work connections that are owed to the server. A server that asks for more has users
+/// that will have given up by the time they are served.
+const MAX_OWED: usize = 65_536;
+/// How long a work connection may overtake the answer that its proxy has started: they come by
+/// different streams.
+const OVERTAKE: Duration = Duration::from_secs(2);
+
+/// Why a work connection came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum WorkError {
+    #[error("the server closed the work connection")]
+    Closed,
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("waiting for a user")]
+    Receive(#[from] RecvError),
+    #[error("cannot offer the work connection")]
+    Send(#[from] SendError),
+    #[error("the server sent {0} on a work connection")]
+    Unexpected(&'static str),
+}
+
+/// What the work connections of one session are offered under.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) auth: Auth,
+    /// Cancelled when the session takes no more users.
+    pub(crate) ended: CancellationToken,
+    pub(crate) run_id: RunId,
+    pub(crate) streams: Streams,
+    pub(crate) table: watch::Receiver<Table>,
+    pub(crate) tasks: Tasks,
+    pub(crate) udp_packet_size: usize,
+    pub(crate) user: String,
+}
+
+/// Opens the work connections that the server asks for, as many at a time as may wait.
+#[derive(Debug)]
+pub(crate) struct WorkConns {
+    terms: Arc<Terms>,
+    waiting: Arc<Semaphore>,
+    owed: usize,
+}
+
+impl WorkConns {
+    pub(crate) fn new(terms: Terms) -> Self {
+        Self {
+            terms: Arc::new(terms),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            owed: 0,
+        }
+    }
+
+    /// Takes note that the server wants one more.
+    pub(crate) fn request(&mut self) {
+        self.owed = (self.owed + 1).min(MAX_OWED);
+        while self.owed > 0
+            && let Ok(place) = self.waiting.clone().try_acquire_owned()
+        {
+            self.offer(place);
+        }
+    }
+
+    /// Offers one that is owed when another has found its user; waits for ever if none is owed.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn catch_up(&mut self) {
+        if self.owed == 0 {
+            return std::future::pending().await;
+        }
+        // The semaphore is never closed.
+        if let Ok(place) = self.waiting.clone().acquire_owned().await {
+            self.offer(place);
+        }
+    }
+
+    fn offer(&mut self, place: OwnedSemaphorePermit) {
+        self.owed -= 1;
+        let terms = self.terms.clone();
+        let tasks = terms.tasks.clone();
+        tasks.spawn(terms.work_conn(place).instrument(Span::current()));
+    }
+}
+
+impl Terms {
+    /// One work connection, from its offer to the end of its user.
+    async fn work_conn(self: Arc<Self>, place: OwnedSemaphorePermit) {
+        let started = tokio::select! {
+            biased;
+            () = self.ended.cancelled() => return,
+            started = self.start() => started,
+        };
+        drop(place);
+        let (start, conn) = match started {
+            Ok(started) => started,
+            Err(WorkError::Closed) => return debug!("the server closed a waiting work connection"),
+            Err(e) => return warn!("work connection error: {}", Chain(&e)),
+        };
+        if !start.error.is_empty() {
+            let reason = server_text(&start.error);
+            return error!("StartWorkConn contains error: {reason}");
+        }
+        let Some(proxy) = self.running(&start.proxy_name).await else {
+            let name = server_text(&start.proxy_name);
+            return warn!("work connection for proxy [{name}], which is not running: closed");
+        };
+        let span = error_span!("proxy", name = %proxy.config().name);
+        self.serve(&proxy, conn).instrument(span).await;
+    }
+
+    /// Offers a connection, and waits until a user needs it.
+    async fn start(&self) -> Result<(StartWorkConn, Conn), WorkError> {
+        let mut conn = MessageConn::new(self.streams.open().await?, WireVersion::V1);
+        let mut offer = NewWorkConn {
+            run_id: self.run_id.as_str().to_owned(),
+            ..NewWorkConn::default()
+        };
+        if self.auth.new_work_conns {
+            (offer.privilege_key, offer.timestamp) = signed_now(&self.auth.token);
+        }
+        conn.send(&offer.into()).await?;
+        match conn.recv().await? {
+            None => Err(WorkError::Closed),
+            Some(Message::StartWorkConn(start)) => Ok((start, conn.into_conn())),
+            Some(other) => Err(WorkError::Unexpected(other.name())),
+        }
+    }
+
+    /// The proxy of this name on the wire, if it is running or turns out to be.
+    async fn running(&self, wire_name: &str) -> Option<Arc<Proxy>> {
+        let name = local_name(&self.user, wire_name)?;
+        let mut table = self.table.clone();
+        let settled = table.wait_for(|table| !table.is_waiting(name));
+        let table = tokio::time::timeout(OVERTAKE, settled).await.ok()?.ok()?;
+        table.running(name).cloned()
+    }
+
+    async fn serve(&self, proxy: &Proxy, conn: Conn) {
+        match proxy.config().kind {
+            ProxyKind::Tcp { .. } => {
+                let _user = self.tasks.user();
+                tokio::select! {
+                    () = tcp::serve(proxy, conn) => {}
+                    () = self.tasks.is_cut() => {}
+                }
+            }
+            ProxyKind::Udp { .. } => {
+                let turn = proxy.next_udp_turn();
+                tokio::select! {
+                    () = udp::serve(proxy, conn, self.udp_packet_size) => {}
+                    () = turn.cancelled() => {}
+                    // Its server ends with the session; there is nothing to wait for.
+                    () = self.ended.cancelled() => {}
+                }
+            }
+        }
+    }
+}
