@@ -5,6 +5,8 @@
 //! left out, but never an object. [`object!`] makes a struct that keeps these rules for its own members, [`Value`] says
 //! what they mean for each type.
 //!
+//! Of what Go reads and never writes, two things are refused: `-0`, and `\u` escapes of half a surrogate pair.
+//!
 //! Nothing here can be driven into deep recursion: messages nest four levels at most, and serde_json skips unknown values
 //! without recursion.
 
@@ -104,8 +106,21 @@ pub(crate) use {name_of, object};
 
 /// Reads a whole document. `null` is an object at its zero value; anything but white space behind it is an error.
 pub(crate) fn read<T: Object>(json: &[u8]) -> Result<T, serde_json::Error> {
-    let object: Option<Go<T>> = serde_json::from_slice(json)?;
+    let object: Option<Go<T>> = match str::from_utf8(json) {
+        Ok(json) => serde_json::from_str(json),
+        Err(_) => serde_json::from_str(&repaired(json)),
+    }?;
     Ok(object.map(|Go(object)| object).unwrap_or_default())
+}
+
+/// Puts U+FFFD in place of every byte that is not UTF-8. Outside of strings that is as wrong as the byte was.
+fn repaired(json: &[u8]) -> String {
+    let mut repaired = String::with_capacity(json.len());
+    for chunk in json.utf8_chunks() {
+        repaired.push_str(chunk.valid());
+        repaired.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    repaired
 }
 
 /// Appends a whole document.
@@ -149,7 +164,6 @@ pub(crate) fn write_member<T: Value, M: SerializeMap>(
 }
 
 /// Hands a value under Go's rules to serde, so that serde's own traits stay off the messages.
-#[derive(Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Go<T>(pub(crate) T);
 
 impl<'de, T: Value> Deserialize<'de> for Go<T> {
@@ -192,7 +206,7 @@ impl<'de, T: Object> Visitor<'de> for ObjectVisitor<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<T, A::Error> {
         let mut object = T::default();
-        while let Some(Go(name)) = members.next_key::<Go<String>>()? {
+        while let Some(name) = members.next_key::<String>()? {
             object.read_member(&name, &mut members)?;
         }
         Ok(object)

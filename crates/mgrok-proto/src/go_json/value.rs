@@ -1,13 +1,9 @@
 //! What Go's rules mean for each type that a member can have.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{Error as _, Visitor},
-    ser::Error as _,
-};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
 
 use super::{Go, Object, Value};
 use crate::{auth::Secret, go_base64};
@@ -31,22 +27,7 @@ macro_rules! plain {
     )* };
 }
 
-plain!(bool, i64, u16);
-
-impl Value for String {
-    fn is_zero(&self) -> bool {
-        self.is_empty()
-    }
-
-    fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // As bytes, because serde_json refuses strings that are not UTF-8.
-        deserializer.deserialize_bytes(TextVisitor)
-    }
-
-    fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self)
-    }
-}
+plain!(bool, i64, u16, String);
 
 impl Value for Secret {
     fn is_zero(&self) -> bool {
@@ -106,11 +87,10 @@ impl Value for BTreeMap<String, String> {
     }
 
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let members: BTreeMap<Go<String>, Option<Go<String>>> =
-            BTreeMap::deserialize(deserializer)?;
+        let members: BTreeMap<String, Option<Go<String>>> = BTreeMap::deserialize(deserializer)?;
         Ok(members
             .into_iter()
-            .map(|(Go(key), value)| (key, or_zero(value)))
+            .map(|(key, value)| (key, or_zero(value)))
             .collect())
     }
 
@@ -140,39 +120,4 @@ impl<T: Object> Value for Option<T> {
 /// `null` in a list or a map is the zero value.
 fn or_zero<T: Default>(value: Option<Go<T>>) -> T {
     value.map(|Go(value)| value).unwrap_or_default()
-}
-
-struct TextVisitor;
-
-impl Visitor<'_> for TextVisitor {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<String, E> {
-        Ok(text.to_owned())
-    }
-
-    fn visit_bytes<E: serde::de::Error>(self, text: &[u8]) -> Result<String, E> {
-        Ok(repaired(text))
-    }
-}
-
-/// Puts U+FFFD in place of every byte that is not UTF-8 and of every lone surrogate, which serde_json hands out as the three
-/// bytes that UTF-8 would have for it.
-fn repaired(text: &[u8]) -> String {
-    let mut repaired = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(chunk) = rest.utf8_chunks().next() {
-        repaired.push_str(chunk.valid());
-        let broken = &rest[chunk.valid().len()..];
-        rest = match broken {
-            [] => break,
-            [0xed, 0xa0..=0xbf, 0x80..=0xbf, rest @ ..] | [_, rest @ ..] => rest,
-        };
-        repaired.push(char::REPLACEMENT_CHARACTER);
-    }
-    repaired
 }

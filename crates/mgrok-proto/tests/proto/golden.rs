@@ -1,0 +1,185 @@
+//! Bytes that frp's own packages have read: signatures, keys and frames of known input.
+
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use mgrok_proto::{
+    WireVersion,
+    auth::{self, Secret},
+    cipher::{CipherKey, Decryptor, Encryptor, IV_LEN},
+    message::{
+        Login, LoginResp, Message, NatHoleSid, NewProxy, Ping, ReqWorkConn, UdpAddr, UdpPacket,
+    },
+    udp,
+};
+
+use crate::{decode, encode, hex};
+
+const TIMESTAMP: i64 = 1_700_000_000;
+
+/// The initialization vector of all examples: 00 01 .. 0f.
+fn iv() -> [u8; IV_LEN] {
+    std::array::from_fn(|index| index as u8)
+}
+
+/// `message` is `expected` on the wire, and the other way round.
+#[track_caller]
+fn check(message: impl Into<Message>, expected: &str) {
+    let message = message.into();
+    assert_eq!(encode(&message), hex(expected));
+    assert_eq!(decode(&hex(expected)).unwrap(), message);
+}
+
+/// `plain` behind the vector is `expected` on the wire, and the other way round.
+#[track_caller]
+fn check_encrypted(secret: &str, plain: &[u8], expected: &str) {
+    let key = CipherKey::derive(&Secret::new(secret));
+    let expected = hex(expected);
+    let (sent_iv, coded) = expected.split_at(IV_LEN);
+    assert_eq!(sent_iv, iv());
+
+    let mut data = plain.to_vec();
+    Encryptor::new(&key, iv()).apply(&mut data);
+    assert_eq!(data, coded);
+    Decryptor::new(&key, iv()).apply(&mut data);
+    assert_eq!(data, plain);
+}
+
+fn new_proxy() -> NewProxy {
+    NewProxy {
+        proxy_name: "ssh".into(),
+        proxy_type: "tcp".into(),
+        remote_port: 6000,
+        ..NewProxy::default()
+    }
+}
+
+#[test]
+fn signatures() {
+    for (secret, expected) in [
+        ("secret", "e37729af62f40f134311cffbc230178e"),
+        ("", "24920decf83f6960b80f737a28eeafc1"),
+    ] {
+        let secret = Secret::new(secret);
+        assert_eq!(auth::sign(&secret, TIMESTAMP), expected);
+        assert!(auth::verify(&secret, TIMESTAMP, expected));
+        assert!(!auth::verify(&secret, TIMESTAMP + 1, expected));
+        assert!(!auth::verify(&secret, TIMESTAMP, &expected.to_uppercase()));
+        assert!(!auth::verify(&secret, TIMESTAMP, &expected[..31]));
+        assert!(!auth::verify(&secret, TIMESTAMP, ""));
+    }
+}
+
+#[test]
+fn login() {
+    check(
+        Login {
+            version: "0.70.1".into(),
+            hostname: "h".into(),
+            os: "linux".into(),
+            arch: "amd64".into(),
+            privilege_key: auth::sign(&Secret::new("secret"), TIMESTAMP).into(),
+            timestamp: TIMESTAMP,
+            pool_count: 1,
+            ..Login::default()
+        },
+        "6f00000000000000a97b2276657273696f6e223a22302e37302e31222c22686f73746e616d65223a2268222c22\
+         6f73223a226c696e7578222c2261726368223a22616d643634222c2270726976696c6567655f6b6579223a2265\
+         3337373239616636326634306631333433313163666662633233303137386522\
+         2c2274696d657374616d70223a313730303030303030302c22636c69656e745f73706563223a7b7d2c22706f6f\
+         6c5f636f756e74223a317d",
+    );
+}
+
+#[test]
+fn login_resp() {
+    check(
+        LoginResp {
+            version: "0.70.1".into(),
+            run_id: "0123456789abcdef".into(),
+            ..LoginResp::default()
+        },
+        "3100000000000000307b2276657273696f6e223a22302e37302e31222c2272756e5f6964223a22303132333435\
+         36373839616263646566227d",
+    );
+}
+
+#[test]
+fn messages_without_content() {
+    check(Ping::default(), "6800000000000000027b7d");
+    check(ReqWorkConn::default(), "7200000000000000027b7d");
+}
+
+#[test]
+fn new_proxy_of_a_tcp_port() {
+    check(
+        new_proxy(),
+        "70000000000000003a7b2270726f78795f6e616d65223a22737368222c2270726f78795f74797065223a227463\
+         70222c2272656d6f74655f706f7274223a363030307d",
+    );
+}
+
+#[test]
+fn udp_packet() {
+    const FRAME: &str = "7500000000000000397b2263223a2261476b3d222c2272223a7b224950223a223132372e302e\
+                         302e31222c22506f7274223a353335332c225a6f6e65223a22227d7d";
+    let user = SocketAddr::from(([127, 0, 0, 1], 5353));
+    check(
+        UdpPacket {
+            content: "hi".into(),
+            user: Some(UdpAddr::from(user)),
+            ..UdpPacket::default()
+        },
+        FRAME,
+    );
+
+    let mut frame = BytesMut::new();
+    udp::encode(WireVersion::V1, b"hi", Some(user), &mut frame).unwrap();
+    assert_eq!(frame, hex(FRAME));
+    let mut payload = BytesMut::new();
+    let decoded = udp::decode(WireVersion::V1, &frame, &mut payload).unwrap();
+    let user = Some(user);
+    assert_eq!(decoded, Some((udp::Carried::Packet { user }, frame.len())));
+    assert_eq!(payload, "hi");
+}
+
+#[test]
+fn encrypted_control_connection() {
+    let mut plain = encode(&Ping::default().into());
+    check_encrypted(
+        "secret",
+        &plain,
+        "000102030405060708090a0b0c0d0e0f dc0f8df813e99ddbfa42ac",
+    );
+    plain.extend_from_slice(&encode(&new_proxy().into()));
+    check_encrypted(
+        "secret",
+        &plain,
+        "000102030405060708090a0b0c0d0e0f dc0f8df813e99ddbfa42ac06f0f2fcbc00f9e49cdc66facbfb1bc7526a\
+         b20d0a89ac5a3f4647969e8709302f44893af5bab7e85da1384d7b1c8af405ef8aa528ab72a493aaa77c45b9b9\
+         720b7db0",
+    );
+}
+
+#[test]
+fn hole_punching_datagram() {
+    let message = Message::from(NatHoleSid {
+        transaction_id: "17000000000123456789abcdef".into(),
+        sid: "1700000000fedcba9876543210".into(),
+        nonce: "000".into(),
+        ..NatHoleSid::default()
+    });
+    check(
+        message.clone(),
+        "3500000000000000607b227472616e73616374696f6e5f6964223a223137303030303030303030313233343536\
+         373839616263646566222c22736964223a223137303030303030303066656463626139383736353433323130222c\
+         226e6f6e6365223a22303030227d",
+    );
+    check_encrypted(
+        "abc",
+        &encode(&message),
+        "000102030405060708090a0b0c0d0e0f9b740161fd1427c7a9b95af6e5f141e2848ed265ed36c3d2d95d2de2dc\
+         c92c720d3d3012877a53d31975cca16c4b417ee88e0b5a037923bbe99a9c5bed9a1f5507d27b3734448f174f90\
+         76f630fc23883bd1532e1996daef17a3bb5fd0b6a1bf6bbef5b3bd93c51bb5",
+    );
+}

@@ -1,0 +1,49 @@
+//! What the wire must look like, tested from outside: golden bytes of frp, Go's JSON rules, and properties that hold for
+//! any input.
+
+mod cipher;
+mod go_rules;
+mod golden;
+mod messages;
+mod samples;
+mod udp;
+
+use bytes::BytesMut;
+use mgrok_proto::{DecodeError, WireVersion, message::Message};
+
+/// One v1 frame around `body`, whatever is in it.
+fn frame(type_byte: u8, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let mut frame = vec![type_byte];
+    frame.extend_from_slice(&(body.len() as u64).to_be_bytes());
+    frame.extend_from_slice(body);
+    frame
+}
+
+/// Decodes a frame that is expected to be whole.
+fn decode(frame: &[u8]) -> Result<Message, DecodeError> {
+    WireVersion::V1.decode(frame).map(|decoded| {
+        let (message, len) = decoded.expect("the frame is whole");
+        assert_eq!(len, frame.len());
+        message
+    })
+}
+
+/// Encodes a message that is expected to fit.
+fn encode(message: &Message) -> BytesMut {
+    let mut frame = BytesMut::new();
+    WireVersion::V1.encode(message, &mut frame).unwrap();
+    frame
+}
+
+/// The bytes that hex digits stand for; blanks are for the reader.
+fn hex(digits: &str) -> Vec<u8> {
+    let digits: Vec<u32> = digits
+        .chars()
+        .filter_map(|digit| digit.to_digit(16))
+        .collect();
+    digits
+        .chunks(2)
+        .map(|pair| (pair[0] * 16 + pair[1]) as u8)
+        .collect()
+}

@@ -1,0 +1,198 @@
+//! The fast way with datagrams gives the same answers as the general one.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
+
+use bytes::BytesMut;
+use mgrok_proto::{
+    DecodeError, EncodeError, WireVersion,
+    message::{Kind, Message, UdpPacket},
+    udp::{self, Carried},
+};
+use proptest::{collection::vec, prelude::*};
+
+use crate::{frame, samples::SAMPLES};
+
+/// What the general decoder makes of a frame, in the fast decoder's terms.
+fn general(input: &[u8]) -> Result<Option<(Carried, usize, Vec<u8>)>, String> {
+    let decoded = WireVersion::V1
+        .decode(input)
+        .map_err(|error| error.to_string())?;
+    let Some((message, len)) = decoded else {
+        return Ok(None);
+    };
+    match message {
+        Message::Ping(_) => Ok(Some((Carried::Ping, len, Vec::new()))),
+        Message::UdpPacket(packet) => {
+            let user = packet.user.and_then(|user| user.socket_addr());
+            Ok(Some((
+                Carried::Packet { user },
+                len,
+                packet.content.to_vec(),
+            )))
+        }
+        other => Err(DecodeError::Unexpected { kind: other.kind() }.to_string()),
+    }
+}
+
+fn fast(input: &[u8]) -> Result<Option<(Carried, usize, Vec<u8>)>, String> {
+    let mut payload = BytesMut::from("before");
+    let decoded = udp::decode(WireVersion::V1, input, &mut payload);
+    let payload = payload.strip_prefix(b"before").unwrap().to_vec();
+    if !matches!(decoded, Ok(Some(_))) {
+        assert!(payload.is_empty());
+    }
+    let decoded = decoded.map_err(|error| error.to_string())?;
+    Ok(decoded.map(|(carried, len)| (carried, len, payload)))
+}
+
+fn any_user() -> impl Strategy<Value = SocketAddr> {
+    prop_oneof![
+        any::<SocketAddr>(),
+        // Shapes with rules of their own: IPv4 in IPv6, and zones.
+        (any::<Ipv4Addr>(), any::<u16>()).prop_map(|(ip, port)| (ip.to_ipv6_mapped(), port).into()),
+        (any::<u64>(), any::<u16>(), any::<u32>()).prop_map(|(host, port, scope_id)| {
+            let ip = ((0xfe80 << 112) | u128::from(host)).into();
+            SocketAddrV6::new(ip, port, 0, scope_id).into()
+        }),
+    ]
+}
+
+/// The user as it comes back: as plain IPv4 if it is IPv4 at all, and without a flow label.
+fn canonical(user: SocketAddr) -> SocketAddr {
+    match user {
+        SocketAddr::V6(user) if user.ip().to_ipv4_mapped().is_none() => {
+            SocketAddrV6::new(*user.ip(), user.port(), 0, user.scope_id()).into()
+        }
+        SocketAddr::V4(_) | SocketAddr::V6(_) => {
+            SocketAddr::new(user.ip().to_canonical(), user.port())
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn both_write_the_same_and_read_it_back(
+        payload in vec(any::<u8>(), 0..700),
+        user in prop::option::of(any_user()),
+    ) {
+        let user = user.map(canonical);
+        let mut fast_frame = BytesMut::from("before");
+        udp::encode(WireVersion::V1, &payload, user, &mut fast_frame).unwrap();
+        let message = Message::from(UdpPacket {
+            content: payload.clone().into(),
+            user: user.map(Into::into),
+            ..UdpPacket::default()
+        });
+        let mut frame = BytesMut::from("before");
+        WireVersion::V1.encode(&message, &mut frame).unwrap();
+        prop_assert_eq!(&fast_frame, &frame);
+
+        let frame = &frame[b"before".len()..];
+        let expected = Ok(Some((Carried::Packet { user }, frame.len(), payload)));
+        prop_assert_eq!(&fast(frame), &expected);
+        prop_assert_eq!(&general(frame), &expected);
+        prop_assert_eq!(fast(&frame[..frame.len() - 1]), Ok(None));
+    }
+
+    #[test]
+    fn every_user_comes_back_as_itself(user in any_user()) {
+        let mut frame = BytesMut::new();
+        udp::encode(WireVersion::V1, b"x", Some(user), &mut frame).unwrap();
+        let (carried, ..) = fast(&frame).unwrap().unwrap();
+        prop_assert_eq!(carried, Carried::Packet { user: Some(canonical(user)) });
+    }
+
+    #[test]
+    fn both_read_the_same_of_damaged_frames(
+        payload in vec(any::<u8>(), 0..40),
+        user in any_user(),
+        damage in vec((any::<prop::sample::Index>(), "[\"\\\\,:{}=A-Za-z0-9 \r\n.]"), 0..4),
+    ) {
+        let mut body = BytesMut::new();
+        udp::encode(WireVersion::V1, &payload, Some(user), &mut body).unwrap();
+        let mut body = body[9..].to_vec();
+        for (at, byte) in damage {
+            let at = at.index(body.len());
+            body[at] = byte.as_bytes()[0];
+        }
+        let frame = frame(b'u', body);
+        prop_assert_eq!(fast(&frame), general(&frame));
+    }
+}
+
+#[test]
+fn both_read_the_same_of_unusual_bodies() {
+    let tail = r#""r":{"IP":"127.0.0.1","Port":53,"Zone":""}}"#;
+    let bodies = [
+        "{}".to_owned(),
+        "null".into(),
+        "".into(),
+        r#"{"c":"aGk="}"#.into(),
+        format!("{{{tail}"),
+        format!(r#"{{"c":"",{tail}"#),
+        format!(r#"{{"c":"aGk",{tail}"#),
+        format!(r#"{{"c":"aGl=",{tail}"#),
+        format!(r#"{{"c":"aG\nk=",{tail}"#),
+        format!(r#"{{"c":"aGk=\r\n",{tail}"#),
+        format!(r#"{{"c":"\u0061Gk=",{tail}"#),
+        format!(r#"{{"c":"aGk=", {tail}"#),
+        format!(r#"{{"C":"aGk=",{tail}"#),
+        format!(r#"{{"c":null,{tail}"#),
+        format!(r#"{{"c":5,{tail}"#),
+        format!(r#"{{"c":"aGk=",{tail} "#),
+        format!(r#"{{"c":"aGk=",{tail}x"#),
+        format!(r#"{{"c":"aGk=","r":null,{tail}"#),
+        format!(r#"{{"c":"aGk=","c":"aG8=",{tail}"#),
+        format!(r#"{{"c":"aGk=","x":{{{tail},{tail}"#),
+        r#"{"c":"aGk=","r":{"IP":"","Port":53,"Zone":""}}"#.into(),
+        r#"{"c":"aGk=","r":{"IP":"x","Port":53,"Zone":""}}"#.into(),
+        r#"{"c":"aGk=","r":{"IP":"127.0.0.01","Port":53,"Zone":""}}"#.into(),
+        r#"{"c":"aGk=","r":{"IP":"127.0.0.1","Port":65536,"Zone":""}}"#.into(),
+        r#"{"c":"aGk=","r":{"IP":"127.0.0.1","Port":-1,"Zone":""}}"#.into(),
+        r#"{"c":"aGk=","r":{"IP":"127.0.0.1","Port":053,"Zone":""}}"#.into(),
+        r#"{"c":"aGk=","r":{"IP":"127.0.0.1","Port":1.5,"Zone":""}}"#.into(),
+        r#"{"c":"aGk=","r":{"IP":"127.0.0.1","Port":,"Zone":""}}"#.into(),
+        r#"{"c":"aGk=","r":{"IP":"127.0.0.1","Port":53,"Zone":"1"}}"#.into(),
+        r#"{"c":"aGk=","r":{"IP":"fe80::1","Port":53,"Zone":"1"}}"#.into(),
+        r#"{"c":"aGk=","r":{"IP":"fe80::1","Port":53,"Zone":"01"}}"#.into(),
+        r#"{"c":"aGk=","r":{"IP":"fe80::1","Port":53,"Zone":"+1"}}"#.into(),
+        r#"{"c":"aGk=","r":{"IP":"fe80::1","Port":53,"Zone":"99999999999"}}"#.into(),
+        r#"{"c":"aGk=","r":{"IP":"fe80::1","Port":53,"Zone":"eth0"}}"#.into(),
+        r#"{"c":"aGk=","r":{"IP":"::ffff:1.2.3.4","Port":53,"Zone":""}}"#.into(),
+        r#"{"c":"aGk=","r":{"IP":"fe80::1%eth0","Port":53,"Zone":""}}"#.into(),
+        r#"{"r":{"ip":"127.0.0.1","PORT":53},"c":"aGk="}"#.into(),
+    ];
+    for body in bodies {
+        let frame = frame(b'u', &body);
+        assert_eq!(fast(&frame), general(&frame), "{body}");
+    }
+}
+
+#[test]
+fn other_messages_have_no_place_among_datagrams() {
+    for (type_byte, kind, body) in SAMPLES {
+        let frame = frame(type_byte, body);
+        assert_eq!(fast(&frame), general(&frame));
+        let carried = matches!(kind, Kind::Ping | Kind::UdpPacket);
+        assert_eq!(fast(&frame).is_ok(), carried);
+    }
+}
+
+#[test]
+fn a_datagram_that_no_reader_accepts_is_not_written() {
+    let user = Some(SocketAddr::from(([255; 4], 65_535)));
+    let mut out = BytesMut::from("before");
+    // 10240 less 60 for everything around the content, in base64.
+    udp::encode(WireVersion::V1, &[0; 7_635], user, &mut out).unwrap();
+    out.truncate(6);
+    let error = udp::encode(WireVersion::V1, &[0; 7_636], user, &mut out).unwrap_err();
+    assert!(matches!(
+        error,
+        EncodeError::TooLong {
+            kind: Kind::UdpPacket,
+            len: 10_244,
+            ..
+        }
+    ));
+    assert_eq!(out, "before");
+}
