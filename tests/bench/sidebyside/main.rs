@@ -1,0 +1,82 @@
+//! mgrok beside its peers: the same work, in the same run, on the same machine, taking turns.
+//!
+//! ```text
+//! FRPS_BIN=… FRPC_BIN=… RATHOLE_BIN=… cargo bench --bench sidebyside -- [options] [workload…]
+//!
+//!   --rounds N     how often each product does each workload (3)
+//!   --seconds S    how long one measurement takes (2)
+//!   --hold N       how many idle connections are held (2000)
+//!   --without NAME leave a product out, even if it is there
+//!   workload       only workloads whose name contains this: bulk, udp, connects, hold, idle, …
+//! ```
+//!
+//! mgrok's programs are built in the bench's profile unless `MGROKS_BIN` and `MGROKC_BIN` name
+//! others. A product whose programs are not named is left out.
+//!
+//! Every figure is the median over the rounds. The load generator shares the machine with what
+//! it measures; the row `direct` is what it reaches without a tunnel, and so how little of a
+//! figure is its own. rathole has no multiplexing, and its TLS wants a key file in a format of
+//! its own, so it runs over plain TCP in both modes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench prints its results, and a panic is how it fails"
+)]
+
+mod bulk;
+mod connects;
+mod datagrams;
+mod hold;
+mod options;
+mod product;
+mod report;
+mod services;
+mod usage;
+
+use options::Options;
+use product::{Mode, Product, Tunnel};
+use report::Report;
+use services::Services;
+
+fn main() {
+    let mut args = std::env::args().skip(1).peekable();
+    if args.peek().is_some_and(|arg| arg == hold::SERVE) {
+        hold::serve();
+        return;
+    }
+    let options = Options::parse(args);
+    let mut products = Product::available();
+    products.retain(|product| !options.without.contains(&product.name().to_owned()));
+    let services = Services::start();
+    let mut report = Report::new(&products);
+    for mode in Mode::ALL {
+        let tunnels: Vec<Tunnel> = products
+            .iter()
+            .map(|product| Tunnel::start(*product, mode, &services.published()))
+            .collect();
+        for work in bulk::all() {
+            options.run(&mut report, mode, &work.name(), &tunnels, |tunnel| {
+                bulk::measure(work, tunnel, options.window)
+            });
+        }
+        for work in datagrams::all() {
+            options.run(&mut report, mode, &work.name(), &tunnels, |tunnel| {
+                datagrams::measure(work, tunnel, options.window)
+            });
+        }
+        options.run(&mut report, mode, connects::NAME, &tunnels, |tunnel| {
+            connects::measure(tunnel, options.window)
+        });
+    }
+    // Memory is measured on pairs that have done nothing before.
+    for mode in Mode::ALL {
+        let name = hold::name(options.hold);
+        options.run(&mut report, mode, &name, &products, |product| {
+            hold::measure(*product, mode, options.hold)
+        });
+    }
+    report.print();
+}

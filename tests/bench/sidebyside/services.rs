@@ -1,0 +1,114 @@
+//! The local services that are published: threads with blocking sockets, because nothing costs
+//! less per byte and the machine is shared with what is measured.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use rustix::net::RecvFlags;
+
+/// How much is sent or received in one call.
+const CHUNK: usize = 256 * 1024;
+
+/// Everything a tunnel publishes for the workloads.
+pub(crate) struct Services {
+    published: Published,
+}
+
+/// Where the services are, and what they have received.
+#[derive(Clone)]
+pub(crate) struct Published {
+    /// Receives and forgets.
+    pub(crate) sink: SocketAddr,
+    /// Sends until nobody listens.
+    pub(crate) source: SocketAddr,
+    /// Sends back single bytes.
+    pub(crate) echo: SocketAddr,
+    /// Sends back datagrams.
+    pub(crate) udp: SocketAddr,
+    /// How many bytes the sink has received.
+    pub(crate) sunk: Arc<AtomicU64>,
+}
+
+impl Services {
+    pub(crate) fn start() -> Self {
+        let sunk = Arc::new(AtomicU64::new(0));
+        let counter = sunk.clone();
+        let published = Published {
+            sink: serve(move |stream| discard(&stream, &counter)),
+            source: serve(|stream| produce(stream)),
+            echo: serve(|stream| echo(stream)),
+            udp: udp_echo(),
+            sunk,
+        };
+        Self { published }
+    }
+
+    pub(crate) fn published(&self) -> Published {
+        self.published.clone()
+    }
+}
+
+/// Serves every connection on a thread of its own, for as long as the bench runs.
+fn serve(handle: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let handle = handle.clone();
+            thread::spawn(move || handle(stream));
+        }
+    });
+    addr
+}
+
+/// Receives until the end and counts; the kernel drops the bytes without copying them.
+pub(crate) fn discard(stream: &TcpStream, counter: &AtomicU64) {
+    let mut nothing = vec![0; CHUNK];
+    loop {
+        match rustix::net::recv(stream, nothing.as_mut_slice(), RecvFlags::TRUNC) {
+            Ok((_, 0)) => return,
+            Ok((_, len)) => counter.fetch_add(len as u64, Ordering::Relaxed),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return,
+        };
+    }
+}
+
+/// Sends until that fails.
+pub(crate) fn produce(mut stream: TcpStream) {
+    // Not zeros: a compressing or deduplicating path must not look better than it is.
+    let mut data = vec![0; CHUNK];
+    fastrand::Rng::with_seed(1).fill(&mut data);
+    while stream.write_all(&data).is_ok() {}
+}
+
+fn echo(mut stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let mut buffer = [0; 64];
+    while let Ok(len @ 1..) = stream.read(&mut buffer) {
+        if stream.write_all(&buffer[..len]).is_err() {
+            return;
+        }
+    }
+}
+
+fn udp_echo() -> SocketAddr {
+    let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
+    let addr = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        loop {
+            if let Ok((len, from)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(&buffer[..len], from);
+            }
+        }
+    });
+    addr
+}

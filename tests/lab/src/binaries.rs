@@ -1,0 +1,94 @@
+//! Where the programs are.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Mutex, OnceLock},
+};
+
+/// Which end of the tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The public end.
+    Server,
+    /// The end behind the NAT.
+    Client,
+}
+
+/// The path of mgrok's program: `MGROKS_BIN` or `MGROKC_BIN` when set, otherwise what cargo
+/// builds beside the running test, in the same profile.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn binary(role: Role) -> PathBuf {
+    let (variable, name) = match role {
+        Role::Server => ("MGROKS_BIN", "mgroks"),
+        Role::Client => ("MGROKC_BIN", "mgrokc"),
+    };
+    match env::var_os(variable) {
+        Some(path) => path.into(),
+        None => built().join(format!("{name}{}", env::consts::EXE_SUFFIX)),
+    }
+}
+
+/// Builds both programs, once per test process, and says where they are.
+///
+/// Cargo tells a test only the programs of its own package; these belong to two others. A build
+/// that changes nothing takes cargo a fraction of a second.
+fn built() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        // <target>/<profile>/deps/<test>
+        let test = env::current_exe().unwrap();
+        let directory = test.ancestors().nth(2).unwrap();
+        let profile = match directory.file_name().unwrap().to_str().unwrap() {
+            "debug" => "dev",
+            other => other,
+        };
+        let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["build", "--quiet", "--package=mgroks", "--package=mgrokc"])
+            .args(["--profile", profile, "--target-dir"])
+            .arg(directory.parent().unwrap())
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "mgroks and mgrokc do not build");
+        directory.to_owned()
+    })
+}
+
+/// frp's program, when the environment names it.
+pub(crate) fn frp(role: Role) -> Option<PathBuf> {
+    let variable = match role {
+        Role::Server => "FRPS_BIN",
+        Role::Client => "FRPC_BIN",
+    };
+    env::var_os(variable).map(PathBuf::from)
+}
+
+/// Whether there is an frp to test against; says so, once, when there is none.
+pub fn frp_is_here() -> bool {
+    let here = frp(Role::Server).is_some() && frp(Role::Client).is_some();
+    if !here {
+        skipped(
+            "frp",
+            "FRPS_BIN and FRPC_BIN do not name an frps and an frpc",
+        );
+    }
+    here
+}
+
+/// Says, once for each `what`, that tests with it are skipped, and why.
+///
+/// # Panics
+/// Never in practice: only when another test panicked in here.
+pub fn skipped(what: &'static str, why: &str) {
+    static SAID: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+    if SAID.lock().unwrap().insert(what) {
+        // Not `eprintln!`: its output is captured, and shown only when a test fails.
+        let _ = writeln!(io::stderr(), "skipped: tests with {what}: {why}");
+    }
+}
