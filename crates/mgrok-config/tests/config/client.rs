@@ -1,0 +1,243 @@
+//! The client's keys, but for its proxies.
+
+use std::{path::PathBuf, time::Duration};
+
+use mgrok_config::{ClientConfig, ClientTls, LogLevel};
+use mgrok_proto::auth::Secret;
+
+use super::{client, client_mistakes, client_warnings};
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn an_empty_file_means_the_default() {
+    let default = ClientConfig::default();
+    assert_eq!(client(""), default);
+
+    // frp 0.70.1; its "0.0.0.0" for the server means this machine
+    assert_eq!(default.user, "");
+    assert_eq!(default.client_id, "");
+    assert_eq!(default.server_addr, "127.0.0.1");
+    assert_eq!(default.server_port, 7000);
+    assert!(default.login_fail_exit);
+    assert_eq!(default.udp_packet_size, 1500);
+    assert!(default.metadatas.is_empty());
+    assert!(default.auth.token.is_empty());
+    assert_eq!(default.grace_period, seconds(5));
+    assert!(default.proxies.is_empty());
+    let transport = default.transport;
+    assert_eq!(transport.dial_server_timeout, seconds(10));
+    assert_eq!(transport.dial_server_keepalive, Some(seconds(7200)));
+    assert_eq!(transport.connect_server_local_ip, None);
+    assert_eq!(transport.pool_count, 1);
+    assert!(transport.tcp_mux);
+    assert_eq!(transport.tcp_mux_keepalive_interval, seconds(30));
+    assert_eq!(transport.heartbeat_interval, None);
+    assert_eq!(transport.heartbeat_timeout, None);
+    let tls = transport.tls.unwrap();
+    assert!(!tls.custom_first_byte);
+    assert_eq!(tls.certificate, None);
+    assert_eq!(tls.trusted_ca, None);
+    assert_eq!(tls.server_name, "127.0.0.1");
+}
+
+#[test]
+fn zero_means_the_default() {
+    let config = client(
+        r#"
+        version = ""
+        user = ""
+        clientID = ""
+        serverAddr = ""
+        serverPort = 0
+        udpPacketSize = 0
+        start = []
+        proxies = []
+        [metadatas]
+        [transport]
+        protocol = ""
+        wireProtocol = ""
+        dialServerTimeout = 0
+        dialServerKeepalive = 0
+        connectServerLocalIP = ""
+        poolCount = 0
+        heartbeatInterval = 0
+        heartbeatTimeout = 0
+        tls = { serverName = "", certFile = "" }
+        "#,
+    );
+    assert_eq!(config, ClientConfig::default());
+}
+
+#[test]
+fn every_key_arrives() {
+    let config = client(
+        r#"
+        user = "alice"
+        clientID = "laptop"
+        serverAddr = "tunnel.example.com"
+        serverPort = 7001
+        loginFailExit = false
+        udpPacketSize = 1400
+        gracePeriod = 7
+        metadatas = { Site = "berlin", empty = "" }
+        auth = { token = "secret", additionalScopes = ["NewWorkConns"] }
+        log = { level = "warn" }
+        [transport]
+        protocol = "tcp"
+        wireProtocol = "v1"
+        dialServerTimeout = 3
+        dialServerKeepalive = -1
+        connectServerLocalIP = "2001:db8::7"
+        poolCount = 4
+        tcpMux = false
+        tcpMuxKeepaliveInterval = 31
+        heartbeatInterval = 5
+        heartbeatTimeout = 15
+        [transport.tls]
+        enable = true
+        disableCustomTLSFirstByte = false
+        certFile = "c.crt"
+        keyFile = "c.key"
+        trustedCaFile = "ca.crt"
+        serverName = "other.example.com"
+        "#,
+    );
+    assert_eq!(config.user, "alice");
+    assert_eq!(config.client_id, "laptop");
+    assert_eq!(config.server_addr, "tunnel.example.com");
+    assert_eq!(config.server_port, 7001);
+    assert!(!config.login_fail_exit);
+    assert_eq!(config.udp_packet_size, 1400);
+    assert_eq!(config.grace_period, seconds(7));
+    assert_eq!(config.metadatas["Site"], "berlin");
+    assert_eq!(config.metadatas["empty"], "");
+    assert_eq!(config.auth.token, Secret::new("secret"));
+    assert!(!config.auth.heartbeats);
+    assert!(config.auth.new_work_conns);
+    assert_eq!(config.log.level, LogLevel::Warn);
+    let transport = config.transport;
+    assert_eq!(transport.dial_server_timeout, seconds(3));
+    assert_eq!(transport.dial_server_keepalive, None);
+    assert_eq!(
+        transport.connect_server_local_ip,
+        Some("2001:db8::7".parse().unwrap())
+    );
+    assert_eq!(transport.pool_count, 4);
+    assert!(!transport.tcp_mux);
+    assert_eq!(transport.tcp_mux_keepalive_interval, seconds(31));
+    assert_eq!(transport.heartbeat_interval, Some(seconds(5)));
+    assert_eq!(transport.heartbeat_timeout, Some(seconds(15)));
+    let expect = ClientTls {
+        custom_first_byte: true,
+        certificate: Some((PathBuf::from("c.crt"), PathBuf::from("c.key"))),
+        trusted_ca: Some(PathBuf::from("ca.crt")),
+        server_name: "other.example.com".to_owned(),
+    };
+    assert_eq!(transport.tls, Some(expect));
+}
+
+#[test]
+fn any_address_is_dialled_as_loopback() {
+    for (written, dialled) in [
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "::1"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("localhost", "localhost"),
+    ] {
+        let config = client(&format!("serverAddr = {written:?}"));
+        assert_eq!(config.server_addr, dialled);
+        assert_eq!(config.transport.tls.unwrap().server_name, dialled);
+    }
+}
+
+#[test]
+fn heartbeats() {
+    for (text, interval, timeout) in [
+        ("tcpMux = false", Some(30), Some(90)),
+        ("tcpMux = true", None, None),
+        ("heartbeatInterval = 20", Some(20), None),
+        (
+            "heartbeatInterval = 20\nheartbeatTimeout = 20",
+            Some(20),
+            Some(20),
+        ),
+        ("tcpMux = false\nheartbeatInterval = -1", None, None),
+        ("tcpMux = false\nheartbeatTimeout = -1", Some(30), None),
+    ] {
+        let transport = client(&format!("[transport]\n{text}")).transport;
+        assert_eq!(
+            transport.heartbeat_interval,
+            interval.map(seconds),
+            "{text}"
+        );
+        assert_eq!(transport.heartbeat_timeout, timeout.map(seconds), "{text}");
+    }
+    client_mistakes(
+        "transport.heartbeatTimeout = 9\ntransport.heartbeatInterval = 10",
+        &[
+            "1:30: transport.heartbeatTimeout: must not be less than `heartbeatInterval`: 9 is less than 10",
+        ],
+    );
+    client_mistakes(
+        "\n[transport]\ntcpMux = false\nheartbeatInterval = 100",
+        &[
+            "2:1: transport.heartbeatTimeout: must not be less than `heartbeatInterval`: 90 is less than 100",
+        ],
+    );
+    client_warnings(
+        "transport.heartbeatTimeout = 9",
+        &[
+            "1:30: transport.heartbeatTimeout: does nothing while `heartbeatInterval` is off, which it is by default with `tcpMux`",
+        ],
+    );
+}
+
+#[test]
+fn tls_can_be_off_but_not_unnoticed() {
+    assert_eq!(client("transport.tls.enable = false").transport.tls, None);
+    client_warnings(
+        "[transport.tls]\nenable = false\ncertFile = \"c\"\nkeyFile = \"k\"\ntrustedCaFile = \"a\"\nserverName = \"n\"",
+        &[
+            "3:12: transport.tls.certFile: does nothing while `transport.tls.enable` is false",
+            "4:11: transport.tls.keyFile: does nothing while `transport.tls.enable` is false",
+            "5:17: transport.tls.trustedCaFile: does nothing while `transport.tls.enable` is false",
+        ],
+    );
+    client_warnings(
+        "transport.tls.keyFile = \"k\"",
+        &["1:25: transport.tls.keyFile: is not used without `certFile`: the server is shown none"],
+    );
+}
+
+#[test]
+fn values_that_make_no_sense() {
+    client_mistakes(
+        r#"
+serverPort = 70000
+user = 5
+start = ["a", 2]
+metadatas = { a = "b", c = 1 }
+[transport]
+protocol = "tpc"
+wireProtocol = "v3"
+dialServerTimeout = -1
+connectServerLocalIP = "localhost"
+[transport.tls]
+enable = "yes"
+"#,
+        &[
+            "2:14: serverPort: port number 70000 must be in the range 0..65535",
+            "3:8: user: must be a string, not an integer",
+            "4:15: start[1]: must be a string, not an integer",
+            "5:28: metadatas.c: must be a string, not an integer",
+            "7:12: transport.protocol: must be \"tcp\", not \"tpc\"",
+            "8:16: transport.wireProtocol: must be \"v1\", not \"v3\"",
+            "9:21: transport.dialServerTimeout: must be a number of seconds, not -1",
+            "10:24: transport.connectServerLocalIP: must be an IP address, not \"localhost\"",
+            "12:10: transport.tls.enable: must be a boolean, not a string",
+        ],
+    );
+}

@@ -1,0 +1,191 @@
+//! The annotated files in `examples/` are what they say.
+
+use std::{fs, path::PathBuf};
+
+use mgrok_config::{
+    ClientConfig, ServerConfig, Strictness, load_client, load_client_from_str, load_server,
+    load_server_from_str,
+};
+
+use super::clean;
+
+fn examples() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples")
+}
+
+/// An example with the keys that it shows in comments like `#key = value` set.
+fn with_comments_taken_away(name: &str) -> String {
+    let text = fs::read_to_string(examples().join(name)).unwrap();
+    let lines = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(setting) if setting.starts_with(|first: char| first.is_ascii_alphabetic()) => setting,
+        Some(_) | None => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_file_loads() {
+    let mut loaded = Vec::new();
+    for entry in fs::read_dir(examples()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let Some(stem) = name.strip_suffix(".toml") else {
+            continue;
+        };
+        if stem.ends_with("server") {
+            clean(load_server(&path, Strictness::Strict));
+        } else if stem.ends_with("client") {
+            clean(load_client(&path, Strictness::Strict));
+        } else {
+            panic!("{name} is neither for a server nor for a client");
+        }
+        loaded.push(name);
+    }
+    assert!(loaded.contains(&"server.toml".to_owned()));
+    assert!(loaded.contains(&"client.toml".to_owned()));
+}
+
+#[test]
+fn every_setting_that_is_shown_can_be_set() {
+    for name in ["server.toml", "tls-mutual-server.toml"] {
+        let text = with_comments_taken_away(name);
+        clean(load_server_from_str(&text, name, Strictness::Strict));
+    }
+    for name in ["client.toml", "tls-mutual-client.toml"] {
+        let text = with_comments_taken_away(name);
+        clean(load_client_from_str(&text, name, Strictness::Strict));
+    }
+}
+
+#[test]
+fn the_complete_files_show_every_key() {
+    let keys = |name| -> Vec<String> {
+        let text = with_comments_taken_away(name);
+        let settings = text.lines().filter_map(|line| line.split_once(" = "));
+        settings.map(|(key, _)| key.to_owned()).collect()
+    };
+    let server = keys("server.toml");
+    for key in [
+        "bindAddr",
+        "bindPort",
+        "proxyBindAddr",
+        "detailedErrorsToClient",
+        "maxPortsPerClient",
+        "userConnTimeout",
+        "udpPacketSize",
+        "allowPorts",
+        "gracePeriod",
+        "auth.method",
+        "auth.token",
+        "auth.additionalScopes",
+        "log.to",
+        "log.level",
+        "log.maxDays",
+        "log.disablePrintColor",
+        "transport.tcpMux",
+        "transport.tcpMuxKeepaliveInterval",
+        "transport.tcpKeepalive",
+        "transport.maxPoolCount",
+        "transport.heartbeatTimeout",
+        "transport.tls.force",
+        "transport.tls.certFile",
+        "transport.tls.keyFile",
+        "transport.tls.trustedCaFile",
+    ] {
+        assert!(server.iter().any(|shown| shown == key), "{key}");
+    }
+    let client = keys("client.toml");
+    for key in [
+        "serverAddr",
+        "serverPort",
+        "user",
+        "clientID",
+        "metadatas.site",
+        "auth.method",
+        "auth.token",
+        "auth.additionalScopes",
+        "loginFailExit",
+        "udpPacketSize",
+        "gracePeriod",
+        "start",
+        "transport.protocol",
+        "transport.wireProtocol",
+        "transport.dialServerTimeout",
+        "transport.dialServerKeepalive",
+        "transport.connectServerLocalIP",
+        "transport.poolCount",
+        "transport.tcpMux",
+        "transport.tcpMuxKeepaliveInterval",
+        "transport.heartbeatInterval",
+        "transport.heartbeatTimeout",
+        "transport.tls.enable",
+        "transport.tls.trustedCaFile",
+        "transport.tls.serverName",
+        "transport.tls.certFile",
+        "transport.tls.keyFile",
+        "transport.tls.disableCustomTLSFirstByte",
+        "log.to",
+        "log.level",
+        "log.maxDays",
+        "log.disablePrintColor",
+        "name",
+        "type",
+        "localIP",
+        "localPort",
+        "remotePort",
+        "enabled",
+        "annotations.\"example.com/owner\"",
+        "metadatas.room",
+        "transport.useEncryption",
+        "transport.useCompression",
+        "transport.bandwidthLimit",
+        "transport.bandwidthLimitMode",
+    ] {
+        assert!(client.iter().any(|shown| shown == key), "{key}");
+    }
+}
+
+#[test]
+fn what_is_shown_as_a_default_is_one() {
+    let shown = with_comments_taken_away("server.toml");
+    let shown: String = shown
+        .lines()
+        .filter(|line| {
+            !["allowPorts", "auth.", "transport.tls."]
+                .iter()
+                .any(|key| line.starts_with(key))
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let config = clean(load_server_from_str(
+        &shown,
+        "server.toml",
+        Strictness::Strict,
+    ));
+    assert_eq!(config, ServerConfig::default());
+
+    let shown = with_comments_taken_away("client.toml");
+    let own = [
+        "user",
+        "clientID",
+        "serverAddr",
+        "metadatas",
+        "auth.",
+        "start",
+        "transport.connect",
+        "transport.heart",
+    ];
+    let shown: String = shown
+        .lines()
+        .take_while(|line| *line != "[[proxies]]")
+        .filter(|line| !own.iter().any(|key| line.starts_with(key)))
+        .filter(|line| !line.contains("File = ") && !line.contains("serverName"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let config = clean(load_client_from_str(
+        &shown,
+        "client.toml",
+        Strictness::Strict,
+    ));
+    assert_eq!(config, ClientConfig::default());
+}

@@ -1,0 +1,190 @@
+//! frp's keys that mgrok does not have yet: refused by name, unless they say what mgrok does anyway.
+
+use super::{client, client_mistakes, server, server_mistakes};
+
+fn check(keys: &[&str], check: impl Fn(&str, &[&str])) {
+    for setting in keys {
+        let key = setting.split(" =").next().unwrap();
+        let expect = format!("1:COLUMN: `{key}` is not supported by this version of mgrok");
+        // The last part of a dotted key is what is pointed at.
+        let column = key.rfind('.').map_or(1, |dot| dot + 2);
+        check(setting, &[&expect.replace("COLUMN", &column.to_string())]);
+    }
+}
+
+const BOTH: &[&str] = &[
+    "auth.oidc.audience = \"a\"",
+    "auth.tokenSource = { type = \"file\", file.path = \"t\" }",
+    "transport.quic.keepalivePeriod = 11",
+    "transport.quic.maxIdleTimeout = 31",
+    "transport.quic.maxIncomingStreams = 7",
+    "webServer.addr = \"0.0.0.0\"",
+    "webServer.port = 7500",
+    "webServer.user = \"u\"",
+    "webServer.password = \"p\"",
+    "webServer.assetsDir = \"d\"",
+    "webServer.pprofEnable = true",
+    "webServer.tls.certFile = \"c\"",
+    "webServer.tls.keyFile = \"k\"",
+    "webServer.tls.trustedCaFile = \"a\"",
+    "webServer.tls.serverName = \"n\"",
+    "WEBSERVER.Port = 7500",
+];
+
+#[test]
+fn on_the_server() {
+    check(BOTH, server_mistakes);
+    check(
+        &[
+            "auth.oidc.issuer = \"i\"",
+            "auth.oidc.skipExpiryCheck = true",
+            "auth.oidc.skipIssuerCheck = true",
+            "custom404Page = \"p\"",
+            "enablePrometheus = true",
+            "httpPlugins = [{ name = \"n\", addr = \"a\", path = \"p\", ops = [\"Login\"] }]",
+            "kcpBindPort = 7000",
+            "natholeAnalysisDataReserveHours = 1",
+            "quicBindPort = 7000",
+            "sshTunnelGateway.authorizedKeysFile = \"f\"",
+            "sshTunnelGateway.autoGenPrivateKeyPath = \"f\"",
+            "sshTunnelGateway.bindPort = 2200",
+            "sshTunnelGateway.privateKeyFile = \"f\"",
+            "subDomainHost = \"h\"",
+            "tcpmuxHTTPConnectPort = 1337",
+            "tcpmuxPassthrough = true",
+            "vhostHTTPPort = 80",
+            "vhostHTTPTimeout = 61",
+            "vhostHTTPSPort = 443",
+            "webServer = 5",
+        ],
+        server_mistakes,
+    );
+}
+
+#[test]
+fn on_the_client() {
+    check(BOTH, client_mistakes);
+    check(
+        &[
+            "auth.oidc.additionalEndpointParams = { a = \"b\" }",
+            "auth.oidc.clientID = \"i\"",
+            "auth.oidc.clientSecret = \"s\"",
+            "auth.oidc.insecureSkipVerify = true",
+            "auth.oidc.proxyURL = \"p\"",
+            "auth.oidc.scope = \"s\"",
+            "auth.oidc.tokenEndpointURL = \"u\"",
+            "auth.oidc.tokenSource = { type = \"file\" }",
+            "auth.oidc.trustedCaFile = \"f\"",
+            "dnsServer = \"192.0.2.1\"",
+            "featureGates = { VirtualNet = true }",
+            "includes = [\"conf.d/*.toml\"]",
+            "natHoleStunServer = \"stun.example.com:3478\"",
+            "store.path = \"s.json\"",
+            "transport.proxyURL = \"http://proxy.example.com\"",
+            "virtualNet.address = \"100.86.0.1/24\"",
+            "visitors = [{ name = \"v\", type = \"stcp\" }]",
+        ],
+        client_mistakes,
+    );
+    for later in ["kcp", "quic", "websocket", "wss"] {
+        client_mistakes(
+            &format!("transport.protocol = \"{later}\""),
+            &[&format!(
+                "1:22: `transport.protocol = \"{later}\"` is not supported by this version of mgrok"
+            )],
+        );
+    }
+    client_mistakes(
+        "transport.wireProtocol = \"v2\"\nauth.method = \"oidc\"",
+        &[
+            "1:26: `transport.wireProtocol = \"v2\"` is not supported by this version of mgrok",
+            "2:15: `auth.method = \"oidc\"` is not supported by this version of mgrok",
+        ],
+    );
+}
+
+#[test]
+fn in_a_proxy() {
+    let proxy = "[[proxies]]\nname = \"a\"\ntype = \"tcp\"\nlocalPort = 1\n";
+    for (key, value) in [
+        ("healthCheck.type", "\"tcp\""),
+        ("healthCheck.path", "\"/\""),
+        ("healthCheck.timeoutSeconds", "4"),
+        ("healthCheck.maxFailed", "4"),
+        ("healthCheck.intervalSeconds", "4"),
+        (
+            "healthCheck.httpHeaders",
+            "[{ name = \"a\", value = \"b\" }]",
+        ),
+        ("loadBalancer.group", "\"g\""),
+        ("loadBalancer.groupKey", "\"g\""),
+        ("plugin", "{ type = \"socks5\" }"),
+        ("transport.proxyProtocolVersion", "\"v2\""),
+    ] {
+        let column = key.rfind('.').map_or(1, |dot| dot + 2);
+        client_mistakes(
+            &format!("{proxy}{key} = {value}"),
+            &[&format!(
+                "5:{column}: `proxies[0].{key}` is not supported by this version of mgrok"
+            )],
+        );
+    }
+}
+
+#[test]
+fn values_that_ask_for_nothing_pass() {
+    server(
+        r#"
+        enablePrometheus = false
+        httpPlugins = []
+        kcpBindPort = 0
+        natholeAnalysisDataReserveHours = 168
+        subDomainHost = ""
+        vhostHTTPPort = 0
+        vhostHTTPTimeout = 60.0
+        auth.oidc = {}
+        sshTunnelGateway = { bindPort = 0, autoGenPrivateKeyPath = "./.autogen_ssh_key" }
+        webServer = { addr = "127.0.0.1", port = 0, user = "", tls = {} }
+        transport.quic = { keepalivePeriod = 10, maxIdleTimeout = 30, maxIncomingStreams = 100000 }
+        "#,
+    );
+    client(
+        r#"
+        featureGates = {}
+        includes = []
+        natHoleStunServer = "stun.easyvoip.com:3478"
+        store.path = ""
+        visitors = []
+        transport.proxyURL = ""
+        [[proxies]]
+        name = "a"
+        type = "tcp"
+        localPort = 1
+        plugin = {}
+        healthCheck = { type = "", timeoutSeconds = 3, maxFailed = 1, intervalSeconds = 10 }
+        loadBalancer.group = ""
+        transport.proxyProtocolVersion = ""
+        "#,
+    );
+}
+
+#[test]
+fn what_frp_does_not_know_either_is_unknown() {
+    server_mistakes(
+        "[webServer]\nprot = 7500\n[webServer.tls]\ncert = \"c\"\nport = 1",
+        &[
+            "2:1: webServer.prot: unknown field \"prot\", did you mean \"port\"?",
+            "4:1: webServer.tls.cert: unknown field \"cert\"",
+            "5:1: webServer.tls.port: unknown field \"port\"",
+        ],
+    );
+    // Keys of the other side.
+    client_mistakes(
+        "kcpBindPort = 7000",
+        &["1:1: kcpBindPort: unknown field \"kcpBindPort\""],
+    );
+    server_mistakes(
+        "visitors = []",
+        &["1:1: visitors: unknown field \"visitors\""],
+    );
+}
