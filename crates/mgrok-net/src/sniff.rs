@@ -1,1 +1,175 @@
-//! Placeholder.
+//! What a connection or stream begins with, and so what it is.
+//!
+//! One port serves several protocols, which are told apart by their first bytes. Nothing is
+//! guessed from silence, and no more bytes are waited for than it takes: a v1 message can be told
+//! by its first byte.
+// frp: waits for ten bytes, whatever they are (server/service.go#NewService, golib net/mux). All
+// that it accepts is longer, so that nobody sees the difference.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::conn::Conn;
+
+/// How a WebSocket client of a tunnel begins.
+const WEB_SOCKET: &[u8] = b"GET /~!frp";
+/// How a stream of a v2 client begins (PROTOCOL 4.1).
+const V2_MAGIC: &[u8] = b"FRP\0\x02\r\n";
+/// TLS handshake record.
+const TLS_HANDSHAKE: u8 = 0x16;
+/// What some clients send before TLS, so that it is not taken for HTTPS on a shared port.
+pub(crate) const TLS_CUSTOM: u8 = 0x17;
+/// The version of yamux, which every frame begins with.
+const MUX_VERSION: u8 = 0;
+
+/// What begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Opening {
+    /// Nothing: the stream ended before it could be told.
+    Closed,
+    /// A multiplexed session.
+    Mux,
+    /// A TLS handshake.
+    Tls {
+        /// Whether a byte stands before it that is not TLS.
+        /// [`ServerTls::accept`](crate::tls::ServerTls::accept) takes it off.
+        consume_first: bool,
+    },
+    /// Nothing that a client of ours sends.
+    Unknown,
+    /// A v1 message that may open a stream: Login, NewWorkConn or NewVisitorConn.
+    V1,
+    /// A v2 stream.
+    V2,
+    /// A request for the WebSocket of the tunnel.
+    WebSocket,
+}
+
+/// Reads as little as possible to tell what begins. The bytes stay in front of `conn`.
+///
+/// Waits for as long as the peer is silent: the caller sets the deadline. Not cancel-safe: bytes
+/// may be lost.
+pub async fn opening(conn: &mut Conn) -> io::Result<Opening> {
+    let first = conn.recv().await?;
+    if let Some(opening) = classify(&first) {
+        conn.unread(first);
+        return Ok(opening);
+    }
+    let mut seen = BytesMut::from(&first[..]);
+    loop {
+        let more: Bytes = conn.recv().await?;
+        seen.extend_from_slice(&more);
+        let opening = if more.is_empty() {
+            Some(Opening::Closed)
+        } else {
+            classify(&seen)
+        };
+        if let Some(opening) = opening {
+            conn.unread(seen.freeze());
+            return Ok(opening);
+        }
+    }
+}
+
+/// `None`: more bytes are needed.
+fn classify(seen: &[u8]) -> Option<Opening> {
+    match seen.first() {
+        None => Some(Opening::Closed),
+        Some(&MUX_VERSION) => Some(Opening::Mux),
+        Some(&TLS_HANDSHAKE) => Some(Opening::Tls {
+            consume_first: false,
+        }),
+        Some(&TLS_CUSTOM) => Some(Opening::Tls {
+            consume_first: true,
+        }),
+        Some(b'o' | b'w' | b'v') => Some(Opening::V1),
+        Some(b'F') => compare(seen, V2_MAGIC, Opening::V2),
+        Some(b'G') => compare(seen, WEB_SOCKET, Opening::WebSocket),
+        Some(_) => Some(Opening::Unknown),
+    }
+}
+
+fn compare(seen: &[u8], wanted: &[u8], opening: Opening) -> Option<Opening> {
+    if seen.starts_with(wanted) {
+        Some(opening)
+    } else if wanted.starts_with(seen) {
+        None
+    } else {
+        Some(Opening::Unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::tcp;
+
+    #[track_caller]
+    fn check(seen: &[u8], expect: Option<Opening>) {
+        assert_eq!(classify(seen), expect, "{seen:?}");
+    }
+
+    #[test]
+    fn openings_are_told_apart_as_soon_as_possible() {
+        check(b"", Some(Opening::Closed));
+        check(b"\0", Some(Opening::Mux));
+        for kind in [b"o", b"w", b"v"] {
+            check(kind, Some(Opening::V1));
+        }
+        let tls = |consume_first| Some(Opening::Tls { consume_first });
+        check(b"\x16", tls(false));
+        check(b"\x17\x16\x03\x01", tls(true));
+        check(b"FRP\0\x02\r", None);
+        check(b"FRP\0\x02\r\n\0\x01", Some(Opening::V2));
+        check(b"FRP\0\x03", Some(Opening::Unknown));
+        check(b"GET /~!fr", None);
+        check(b"GET /~!frp HTTP/1.1", Some(Opening::WebSocket));
+        check(b"GET / HTTP/1.1", Some(Opening::Unknown));
+        check(b"SSH-2.0", Some(Opening::Unknown));
+        check(b"p\0\0", Some(Opening::Unknown));
+    }
+
+    async fn pair() -> (TcpStream, Conn) {
+        let listener = tcp::bind("127.0.0.1", 0).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (peer, (ours, _)) = tokio::join!(TcpStream::connect(addr), tcp::accept(&listener));
+        (peer.unwrap(), Conn::from(ours))
+    }
+
+    #[tokio::test]
+    async fn the_bytes_stay_in_front() {
+        let (mut peer, mut conn) = pair().await;
+        peer.set_nodelay(true).unwrap();
+        let (opening, ()) = tokio::join!(opening(&mut conn), async {
+            for byte in V2_MAGIC {
+                peer.write_all(&[*byte]).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            peer.write_all(b"rest").await.unwrap();
+        });
+        assert_eq!(opening.unwrap(), Opening::V2);
+        drop(peer);
+        let mut all = Vec::new();
+        loop {
+            let chunk = conn.recv().await.unwrap();
+            if chunk.is_empty() {
+                break;
+            }
+            all.extend_from_slice(&chunk);
+        }
+        assert_eq!(all, b"FRP\0\x02\r\nrest");
+    }
+
+    #[tokio::test]
+    async fn an_end_is_no_opening() {
+        let (mut peer, mut conn) = pair().await;
+        peer.write_all(b"GET").await.unwrap();
+        drop(peer);
+        assert_eq!(opening(&mut conn).await.unwrap(), Opening::Closed);
+        assert_eq!(&conn.recv().await.unwrap()[..], b"GET");
+    }
+}

@@ -1,1 +1,106 @@
-//! Placeholder.
+//! TLS on both ends, as frp's peers expect it.
+//!
+//! Without a certificate authority nobody is authenticated: the server shows a certificate that it made for
+//! itself, and the client takes any. That is frp's default, and keeps out onlookers but not an attacker
+//! on the road. With `trusted_ca` an end insists on the other's certificate.
+//!
+//! Keys and certificates are read once, when [`ServerTls`] or [`ClientTls`] is made; an error there names the file and
+//! what is wrong with it. TLS 1.2 and 1.3, no ALPN.
+
+mod any_certificate;
+mod client;
+mod files;
+mod self_signed;
+mod server;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem;
+
+pub use client::{ClientTls, ClientTlsOptions};
+pub use server::{ServerTls, ServerTlsOptions};
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A certificate of an authority cannot be used.
+    #[error("{}: certificate {number} cannot be used as an authority", path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Its place in the file, from 1.
+        number: usize,
+        /// What is wrong with it.
+        #[source]
+        source: rustls::Error,
+    },
+    /// A server certificate cannot be generated.
+    #[error("cannot generate a certificate")]
+    Generate(#[source] io::Error),
+    /// The private key is of no use.
+    #[error("{}: the private key cannot be used", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: rustls::Error,
+    },
+    /// Certificate and key do not belong together, or the certificate is damaged.
+    #[error("{}: the first certificate does not go with the private key in {}", certificate.display(), key.display())]
+    Mismatch {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: rustls::Error,
+    },
+    /// A file holds nothing of the wanted kind.
+    #[error("{}: no {wanted} in PEM form", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        wanted: &'static str,
+    },
+    /// A file is not well-formed PEM.
+    #[error("{}: malformed PEM", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: pem::Error,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A server certificate cannot be checked against this name.
+    #[error("transport.tls.serverName `{name}` is not a host name or address")]
+    ServerName {
+        /// The name.
+        name: String,
+    },
+    /// rustls does not accept these settings.
+    #[error("cannot set up TLS")]
+    Setup(#[source] rustls::Error),
+}
+
+/// Always passed, never installed process-wide: with two providers in the program the default is ambiguous.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! Accepting, whatever happens meanwhile.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use tokio::net::{TcpListener, TcpStream};
+use tracing::warn;
+
+/// First pause when the system is short of something. Descriptors are freed by connections that
+/// end, which may be soon.
+const MIN_PAUSE: Duration = Duration::from_millis(10);
+/// Longest pause: what a user waits, at worst, after the shortage is over.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// Failures that lie closer together belong to one episode, which is logged once.
+const EPISODE_GAP: Duration = Duration::from_secs(10);
+
+/// When accepting last failed for want of something. A shortage is the process's, not a listener's.
+static LAST_SHORTAGE: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// What a failure of `accept` calls for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Failure {
+    /// It was about one connection, which is gone.
+    Connection,
+    /// The process or the system lacks something.
+    Shortage(&'static str),
+    /// Anything else.
+    Unknown,
+}
+
+/// Waits for the next connection. It does not fail: what concerns one connection is passed over,
+/// and a shortage of descriptors or memory is waited out, with one warning per episode.
+///
+/// An IPv4 user of a dual-stack listener has an IPv4 address. Cancel-safe.
+pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    let mut pause = MIN_PAUSE;
+    loop {
+        let error = match listener.accept().await {
+            Ok((stream, from)) => return (stream, canonical(from)),
+            Err(error) => error,
+        };
+        match Failure::of(&error) {
+            Failure::Connection => {
+                // Each took a connection off the queue, so this is no busy loop; others get a turn.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            Failure::Shortage(what) => {
+                if begins_episode(Instant::now()) {
+                    warn!("cannot accept connections: {what}");
+                }
+            }
+            Failure::Unknown => {
+                if begins_episode(Instant::now()) {
+                    warn!("cannot accept connections: {error}");
+                }
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
+/// An IPv4 address that is mapped into IPv6, as itself.
+pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        ip if ip.is_ipv4() => (ip, addr.port()).into(),
+        _ => addr,
+    }
+}
+
+fn begins_episode(now: Instant) -> bool {
+    let mut last = LAST_SHORTAGE.lock().unwrap_or_else(PoisonError::into_inner);
+    let begins = last.is_none_or(|last| now.duration_since(last) > EPISODE_GAP);
+    *last = Some(now);
+    begins
+}
+
+impl Failure {
+    fn of(error: &io::Error) -> Self {
+        match Errno::from_io_error(error) {
+            Some(Errno::MFILE) => {
+                Self::Shortage("too many open files: raise LimitNOFILE/ulimit -n")
+            }
+            Some(Errno::NFILE) => {
+                Self::Shortage("too many open files in the system: raise fs.file-max")
+            }
+            Some(Errno::NOBUFS | Errno::NOMEM) => {
+                Self::Shortage("the system has no memory for sockets")
+            }
+            // The network errors are those of the new connection; Linux hands them on (accept(2)).
+            Some(
+                Errno::CONNABORTED
+                | Errno::CONNRESET
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::INTR
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::NOPROTOOPT
+                | Errno::OPNOTSUPP
+                | Errno::PERM
+                | Errno::PROTO
+                | Errno::TIMEDOUT,
+            ) => Self::Connection,
+            Some(_) | None => Self::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_apart() {
+        let of = |errno: Errno| Failure::of(&io::Error::from(errno));
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+            assert!(matches!(of(errno), Failure::Shortage(_)), "{errno}");
+        }
+        for errno in [Errno::CONNABORTED, Errno::PERM, Errno::HOSTUNREACH] {
+            assert_eq!(of(errno), Failure::Connection, "{errno}");
+        }
+        assert_eq!(of(Errno::BADF), Failure::Unknown);
+        assert_eq!(Failure::of(&io::ErrorKind::Other.into()), Failure::Unknown);
+    }
+
+    #[test]
+    fn an_episode_is_logged_once() {
+        let start = Instant::now() + Duration::from_secs(3600);
+        assert!(begins_episode(start));
+        assert!(!begins_episode(start + EPISODE_GAP));
+        assert!(!begins_episode(start + EPISODE_GAP * 2));
+        assert!(begins_episode(start + EPISODE_GAP * 4));
+    }
+
+    #[test]
+    fn mapped_addresses_become_plain_ones() {
+        let plain: SocketAddr = "1.2.3.4:5".parse().unwrap();
+        assert_eq!(canonical("[::ffff:1.2.3.4]:5".parse().unwrap()), plain);
+        let v6: SocketAddr = "[fe80::1%3]:5".parse().unwrap();
+        assert_eq!(canonical(v6), v6);
+    }
+}

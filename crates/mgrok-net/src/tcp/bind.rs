@@ -1,0 +1,64 @@
+//! Where a socket is bound.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, lookup_host};
+
+/// Connections that may wait to be accepted; Linux lowers it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Listens on `host` and `port`; port 0 lets the system choose.
+///
+/// `host` is an address with or without brackets, or a name. Every unspecified address (none, `0.0.0.0`,
+/// `::`) is for IPv4 and IPv6 alike where the system has both, as in Go. Callers then see IPv4
+/// users as such: [`accept`](super::accept) undoes the mapping.
+///
+/// # Errors
+/// What the system or the resolver says about the last of the addresses of `host`.
+pub async fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
+    let mut last = None;
+    for addr in resolve_bind(host, port).await? {
+        match listen(addr) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    dual_stack(&socket, addr)?;
+    // Elsewhere it would let two programs share the port.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// The addresses to try for `host`, the best first.
+pub(crate) async fn resolve_bind(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let host = super::dial::without_brackets(host);
+    // Go does the same for all three (net/ipsock_posix.go#favoriteAddrFamily), and frp's default,
+    // 0.0.0.0, thereby serves IPv6.
+    let v6 = (Ipv6Addr::UNSPECIFIED, port).into();
+    let v4 = (Ipv4Addr::UNSPECIFIED, port).into();
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) if ip.is_unspecified() => Ok(vec![v6, v4]),
+        Ok(ip) => Ok(vec![(ip, port).into()]),
+        Err(_) if host.is_empty() => Ok(vec![v6, v4]),
+        Err(_) => Ok(lookup_host((host, port)).await?.collect()),
+    }
+}
+
+/// Opens `::` to IPv4, whatever the system's default.
+pub(crate) fn dual_stack(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
+    match addr {
+        SocketAddr::V6(addr) => socket.set_only_v6(!addr.ip().is_unspecified()),
+        SocketAddr::V4(_) => Ok(()),
+    }
+}

@@ -1,0 +1,107 @@
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::*;
+
+const OPTIONS: DialOptions = DialOptions {
+    timeout: Duration::from_secs(5),
+    keepalive: Some(Duration::from_secs(30)),
+    local_ip: None,
+};
+
+async fn dial_and_accept(listen_on: &str, dial_to: &str) -> (TcpStream, TcpStream, SocketAddr) {
+    let listener = bind(listen_on, 0).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (dialled, (accepted, from)) =
+        tokio::join!(dial(dial_to, port, &OPTIONS), accept(&listener));
+    (dialled.unwrap(), accepted, from)
+}
+
+#[tokio::test]
+async fn any_address_serves_both_families() {
+    for host in ["", "0.0.0.0", "::", "[::]"] {
+        let (_, _, from) = dial_and_accept(host, "127.0.0.1").await;
+        assert_eq!(from.ip(), IpAddr::V4(Ipv4Addr::LOCALHOST), "{host}");
+        if std::net::TcpListener::bind("[::1]:0").is_ok() {
+            let (_, _, from) = dial_and_accept(host, "[::1]").await;
+            assert!(from.is_ipv6(), "{host}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_address_serves_only_itself() {
+    let listener = bind("127.0.0.1", 0).await.unwrap();
+    assert_eq!(listener.local_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);
+}
+
+#[tokio::test]
+async fn a_name_can_be_bound_and_dialled() {
+    dial_and_accept("localhost", "localhost").await;
+}
+
+#[tokio::test]
+async fn sockets_get_their_options() {
+    let (dialled, accepted, _) = dial_and_accept("127.0.0.1", "127.0.0.1").await;
+    set_accepted_options(&accepted, None);
+    assert!(accepted.nodelay().unwrap());
+    assert!(!SockRef::from(&accepted).keepalive().unwrap());
+    assert!(dialled.nodelay().unwrap());
+    let socket = SockRef::from(&dialled);
+    assert!(socket.keepalive().unwrap());
+    assert_eq!(
+        socket.tcp_keepalive_time().unwrap(),
+        Duration::from_secs(30)
+    );
+}
+
+#[cfg(target_os = "linux")] // where all of 127.0.0.0/8 is local
+#[tokio::test]
+async fn the_local_address_is_used() {
+    let listener = bind("127.0.0.1", 0).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let ip = IpAddr::from([127, 0, 0, 9]);
+    let options = DialOptions {
+        local_ip: Some(ip),
+        ..OPTIONS
+    };
+    let (dialled, (_, from)) = tokio::join!(dial("localhost", port, &options), accept(&listener));
+    assert_eq!(dialled.unwrap().local_addr().unwrap().ip(), ip);
+    assert_eq!(from.ip(), ip);
+}
+
+#[tokio::test]
+async fn errors_say_what_failed() {
+    let refused = {
+        let listener = bind("127.0.0.1", 0).await.unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let error = dial("127.0.0.1", refused, &OPTIONS).await.unwrap_err();
+    assert!(matches!(error, DialError::Connect { .. }), "{error:?}");
+
+    let elsewhere = DialOptions {
+        // Set aside for documentation, so it is nobody's address.
+        local_ip: Some(IpAddr::from([192, 0, 2, 1])),
+        ..OPTIONS
+    };
+    let error = dial("127.0.0.1", refused, &elsewhere).await.unwrap_err();
+    assert!(matches!(error, DialError::LocalIp { .. }), "{error:?}");
+
+    let other_family = DialOptions {
+        local_ip: Some("::1".parse().unwrap()),
+        ..OPTIONS
+    };
+    let error = dial("127.0.0.1", refused, &other_family).await.unwrap_err();
+    assert!(matches!(error, DialError::NoAddress { .. }), "{error:?}");
+
+    let error = dial("no such host", refused, &OPTIONS).await.unwrap_err();
+    assert!(matches!(error, DialError::Resolve { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_taken_port_is_an_error() {
+    let taken = bind("127.0.0.1", 0).await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let error = bind("127.0.0.1", port).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}

@@ -1,0 +1,97 @@
+//! Any server certificate will do: what a client without `trusted_ca` thinks.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+
+/// Accepts every certificate without looking into it: no subject, a validity in the year 1 and
+/// X.509 v1 are all fine, as they are to frp.
+///
+/// The signature of the handshake is still checked where the certificate can be read, as Go does. It proves that the
+/// server holds the certificate's key, which finds broken peers. It keeps no attacker out, who would show a
+/// certificate of their own; so where it cannot be checked (webpki reads no X.509 v1, and no odd kinds of keys) it is taken
+/// for good.
+#[derive(Debug)]
+pub(super) struct AnyCertificate {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl AnyCertificate {
+    pub(super) fn new(provider: &CryptoProvider) -> Arc<Self> {
+        Arc::new(Self {
+            algorithms: provider.signature_verification_algorithms,
+        })
+    }
+}
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        only_wrong_is_wrong(verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.algorithms,
+        ))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        only_wrong_is_wrong(verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.algorithms,
+        ))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Turns "cannot be checked" into a yes.
+fn only_wrong_is_wrong(
+    verdict: Result<HandshakeSignatureValid, Error>,
+) -> Result<HandshakeSignatureValid, Error> {
+    match verdict {
+        Err(error @ Error::InvalidCertificate(CertificateError::BadSignature)) => Err(error),
+        Ok(_) | Err(_) => Ok(HandshakeSignatureValid::assertion()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_signature_is_refused() {
+        let refused = |error| only_wrong_is_wrong(Err(error)).is_err();
+        assert!(refused(CertificateError::BadSignature.into()));
+        assert!(!refused(CertificateError::BadEncoding.into()));
+    }
+}

@@ -1,0 +1,125 @@
+//! The dialling end.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, ClientConnection};
+use tokio_rustls::{TlsConnector, TlsStream};
+
+use super::any_certificate::AnyCertificate;
+use super::{TlsError, files, provider};
+use crate::conn::Conn;
+use crate::sniff::TLS_CUSTOM;
+
+/// What a client's TLS is made of.
+#[derive(Clone, Debug, Default)]
+pub struct ClientTlsOptions {
+    /// The files of the certificate chain that is shown to the server, and of its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The file of the authorities one of which must have signed the server's certificate.
+    /// `None`: any certificate will do.
+    ///
+    /// With it the certificate must be X.509 v3 and carry the name as a subject alternative name.
+    pub trusted_ca: Option<PathBuf>,
+    /// Whom the certificate must name, and what the server is told (SNI) unless it is an address. An
+    /// address may stand in brackets.
+    pub server_name: String,
+    /// Whether the byte 0x17 goes before TLS, for servers that share their port with HTTPS.
+    pub custom_first_byte: bool,
+}
+
+/// Puts TLS on dialled connections. Cheap to clone; clones share the tickets for resumption.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+    server_name: ServerName<'static>,
+    custom_first_byte: bool,
+}
+
+impl ClientTls {
+    /// Reads all that is needed.
+    pub fn new(options: ClientTlsOptions) -> Result<Self, TlsError> {
+        let provider = provider();
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Setup)?;
+        let builder = match &options.trusted_ca {
+            None => builder
+                .dangerous()
+                .with_custom_certificate_verifier(AnyCertificate::new(&provider)),
+            Some(path) => {
+                let roots = Arc::new(files::authorities(path)?);
+                let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+                    .build()
+                    .map_err(|error| TlsError::Setup(rustls::Error::General(error.to_string())))?;
+                builder.with_webpki_verifier(verifier)
+            }
+        };
+        let config = match &options.certificate {
+            None => builder.with_no_client_auth(),
+            Some(paths) => {
+                let certificate = files::certified_key(paths, &provider)?;
+                let resolver: Arc<dyn ResolvesClientCert> =
+                    Arc::new(SingleCertAndKey::from(certificate));
+                builder.with_client_cert_resolver(resolver)
+            }
+        };
+        Ok(Self {
+            config: Arc::new(config),
+            server_name: server_name(&options.server_name)?,
+            custom_first_byte: options.custom_first_byte,
+        })
+    }
+
+    /// Shakes hands.
+    ///
+    /// Waits for as long as the server is silent: the caller sets the deadline. Not cancel-safe.
+    /// With TLS 1.3 a server that refuses our certificate says so only in answer to what we send next.
+    ///
+    /// # Errors
+    /// If the server does not speak TLS, or shows a certificate that is not trusted, or the connection fails.
+    pub async fn connect(&self, conn: Conn) -> io::Result<Conn> {
+        let connector = TlsConnector::from(self.config.clone());
+        let name = self.server_name.clone();
+        let connecting = if self.custom_first_byte {
+            let mut start = Ok(Vec::new());
+            let mut connecting = connector.connect_with(name, conn, |session| {
+                start = with_client_hello(session);
+            });
+            // Both in one segment, as what looks at the first bytes might not wait for more.
+            if let Some(conn) = connecting.get_mut() {
+                conn.send(Bytes::from(start?)).await?;
+            }
+            connecting
+        } else {
+            connector.connect(name, conn)
+        };
+        Ok(Conn::from(TlsStream::Client(connecting.await?)))
+    }
+}
+
+/// Takes the ClientHello out of `session`.
+fn with_client_hello(session: &mut ClientConnection) -> io::Result<Vec<u8>> {
+    let mut start = vec![TLS_CUSTOM];
+    while session.wants_write() {
+        session.write_tls(&mut start)?;
+    }
+    Ok(start)
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
+    ServerName::try_from(bare)
+        .map(|name| name.to_owned())
+        .map_err(|_| TlsError::ServerName {
+            name: name.to_owned(),
+        })
+}

@@ -1,0 +1,85 @@
+//! Certificates and keys from PEM files.
+
+use std::path::{Path, PathBuf};
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, Error, RootCertStore};
+
+use super::TlsError;
+
+/// Reads a certificate chain and its key.
+pub(super) fn certified_key(
+    (certificate, key): &(PathBuf, PathBuf),
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
+    let chain = certificates(certificate)?;
+    let der = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|source| match source {
+        pem::Error::NoItemsFound => TlsError::Missing {
+            path: key.clone(),
+            wanted: "private key",
+        },
+        source => TlsError::Pem {
+            path: key.clone(),
+            source,
+        },
+    })?;
+    let der = provider.key_provider.load_private_key(der);
+    let certified = CertifiedKey::new(
+        chain,
+        der.map_err(|source| TlsError::Key {
+            path: key.clone(),
+            source,
+        })?,
+    );
+    match certified.keys_match() {
+        Ok(()) => Ok(certified),
+        // It is well-formed but of a kind that rustls cannot look into, such as X.509 v1. frp's
+        // peers take those, so the check is left to them.
+        Err(Error::InvalidCertificate(CertificateError::Other(_))) => Ok(certified),
+        Err(source) => Err(TlsError::Mismatch {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            source,
+        }),
+    }
+}
+
+/// Reads the authorities whose certificates are trusted.
+pub(super) fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    for (index, certificate) in certificates(path)?.into_iter().enumerate() {
+        store
+            .add(certificate)
+            .map_err(|source| TlsError::Authority {
+                path: path.to_owned(),
+                number: index + 1,
+                source,
+            })?;
+    }
+    Ok(store)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
+    let found = found.map_err(|source| TlsError::Pem {
+        path: path.to_owned(),
+        source,
+    })?;
+    if found.is_empty() {
+        return Err(TlsError::Missing {
+            path: path.to_owned(),
+            wanted: "certificate",
+        });
+    }
+    Ok(found)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
