@@ -1,41 +1,56 @@
 //! What can lie between a connection and its payload, and in which order.
+//!
+//! The order is a matter of the wire: the sender compresses before it encrypts. The limit stands on
+//! top, so that it means bytes of payload whatever is below. [`Layers::wrap`] is the only place that
+//! knows this; everyone else says what is wanted.
 
-use std::num::NonZeroU64;
+mod cipher;
+mod coded;
+mod snappy;
+mod throttle;
 
 use mgrok_proto::cipher::CipherKey;
 
 use crate::conn::Conn;
+use cipher::Cipher;
+use coded::Coded;
+use snappy::Snappy;
+use throttle::Throttle;
+
+pub use throttle::Limiter;
 
 /// What lies on a connection.
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
     /// Encrypts with this key; `None` sends in clear.
     pub encryption: Option<CipherKey>,
-    /// Whether payload is compressed.
+    /// Compresses payload.
     pub compression: bool,
-    /// Slows payload down to a rate; `None` for no limit.
+    /// Slows payload down, both directions together; `None` for no limit.
     pub limit: Option<Limiter>,
 }
 
 impl Layers {
     /// Lays the layers on `conn`; returns `conn` itself if there are none.
     pub fn wrap(&self, conn: Conn) -> Conn {
+        let mut conn = conn;
+        if let Some(key) = &self.encryption {
+            conn = encrypt(conn, key);
+        }
+        if self.compression {
+            conn = Conn::layered(Box::new(Coded::new(conn, Snappy::default())));
+        }
+        if let Some(limiter) = &self.limit {
+            conn = Conn::layered(Box::new(Throttle::new(conn, limiter.clone())));
+        }
         conn
     }
 }
 
-/// Puts the control connection's cipher on `conn`.
-pub fn encrypt(conn: Conn, _key: &CipherKey) -> Conn {
-    conn
+/// Encrypts all that follows on `conn`, both ways: what a control connection does after the login.
+pub fn encrypt(conn: Conn, key: &CipherKey) -> Conn {
+    Conn::layered(Box::new(Coded::new(conn, Cipher::new(key))))
 }
 
-/// A rate that any number of connections share.
-#[derive(Clone, Debug)]
-pub struct Limiter;
-
-impl Limiter {
-    /// A rate of `bytes_per_second`, of which one second's worth may pass at once.
-    pub fn new(_bytes_per_second: NonZeroU64) -> Self {
-        Self
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,81 +1,217 @@
 //! Messages over any connection.
+//!
+//! Two ends that both write and never read would wait for each other for ever. Here this cannot
+//! happen: a message to be sent goes into a bounded queue, and the queue is written whenever the
+//! connection is touched, above all while [`MessageConn::recv`] waits.
 
+use std::future::poll_fn;
 use std::io;
+use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, Bytes, BytesMut};
 use mgrok_proto::message::Message;
 use mgrok_proto::{DecodeError, EncodeError, WireVersion};
+use tokio::task::coop;
 
-use crate::conn::Conn;
+use crate::conn::{ByteStream, Conn};
+
+/// Encoded messages that may wait for the other side to read. Some 25 of the longest, or thousands
+/// of the ordinary: who lets that many pile up is not reading.
+pub const MAX_QUEUED: usize = 256 * 1024;
 
 /// A connection that carries messages.
 #[derive(Debug)]
 pub struct MessageConn {
     conn: Conn,
     version: WireVersion,
+    /// Arrived, not decoded yet. While `partial` holds the start of a frame, this is empty.
+    incoming: Bytes,
+    /// The start of a frame that did not arrive in one piece, and what came with its end.
+    partial: BytesMut,
+    /// On its way to the connection.
+    sending: Bytes,
+    /// Encoded and waiting.
+    queued: BytesMut,
+    /// Whether the connection may still hold back what it took.
+    unflushed: bool,
+    /// Writing failed. Told when there is nothing more to read: a refusal that the other side sent
+    /// before it closed matters more.
+    broken: Option<io::Error>,
 }
 
-/// Why a message could not be received.
+/// Why no message was received. The connection is of no use afterwards.
 #[derive(Debug, thiserror::Error)]
 pub enum RecvError {
-    /// What arrived is no message.
-    #[error("cannot read a message")]
+    /// What arrived is not a message.
+    #[error("cannot decode a message")]
     Decode(#[source] DecodeError),
-    /// The connection failed.
-    #[error("the connection failed")]
+    /// The connection failed, in either direction.
+    #[error("cannot receive a message")]
     Io(#[source] io::Error),
     /// The connection ended inside a message.
-    #[error("the connection ended in the middle of a message")]
+    #[error("the connection ended inside a message")]
     Truncated,
 }
 
-/// Why a message could not be sent.
+/// Why a message was not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// The message cannot be written.
-    #[error("cannot write the message")]
-    Encode(#[source] EncodeError),
-    /// The other side does not read.
-    #[error("too many messages wait to be sent")]
+    /// The message cannot be written on the wire. The connection is as good as before.
+    #[error("cannot encode a message of type {name}")]
+    Encode {
+        /// The message's type.
+        name: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: EncodeError,
+    },
+    /// [`MAX_QUEUED`] bytes wait already. The message was not queued.
+    #[error("the other side does not read: {MAX_QUEUED} bytes of messages wait")]
     Full,
     /// The connection failed.
-    #[error("the connection failed")]
+    #[error("cannot send a message")]
     Io(#[source] io::Error),
 }
 
 impl MessageConn {
     /// Speaks `version` over `conn`.
     pub fn new(conn: Conn, version: WireVersion) -> Self {
-        Self { conn, version }
+        Self {
+            conn,
+            version,
+            incoming: Bytes::new(),
+            partial: BytesMut::new(),
+            sending: Bytes::new(),
+            queued: BytesMut::new(),
+            unflushed: false,
+            broken: None,
+        }
     }
 
-    /// Encodes `message` and puts it in the queue.
-    pub fn queue(&mut self, _message: &Message) -> Result<(), SendError> {
-        let _ = self.version;
+    /// Encodes `message` and puts it in the queue, which [`Self::recv`] and [`Self::flush`] write.
+    pub fn queue(&mut self, message: &Message) -> Result<(), SendError> {
+        let before = self.queued.len();
+        self.version
+            .encode(message, &mut self.queued)
+            .map_err(|source| SendError::Encode {
+                name: message.name(),
+                source,
+            })?;
+        if self.sending.len() + self.queued.len() > MAX_QUEUED {
+            self.queued.truncate(before);
+            return Err(SendError::Full);
+        }
         Ok(())
     }
 
-    /// Queues `message` and flushes.
+    /// Queues `message` and writes everything that is queued.
+    ///
+    /// Cancel-safe in that no message is ever cut: what was not written stays in the queue.
     pub async fn send(&mut self, message: &Message) -> Result<(), SendError> {
         self.queue(message)?;
         self.flush().await
     }
 
-    /// Writes what is queued.
+    /// Writes everything that is queued. Cancel-safe.
     pub async fn flush(&mut self) -> Result<(), SendError> {
-        self.conn
-            .send(bytes::Bytes::new())
+        poll_fn(|cx| self.poll_flush(cx))
             .await
             .map_err(SendError::Io)
     }
 
-    /// The next message; `None` at the end of the connection.
+    /// The next message; `None` when the other side has ended the connection between two messages.
+    /// Writes what is queued while it waits. Cancel-safe.
     pub async fn recv(&mut self) -> Result<Option<Message>, RecvError> {
-        self.conn.recv().await.map_err(RecvError::Io)?;
-        Ok(None)
+        poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// The connection, for what follows the messages.
-    pub fn into_conn(self) -> Conn {
+    /// The connection, for what follows the messages; bytes that arrived early are in front. Flush
+    /// first: what is still queued would be lost.
+    pub fn into_conn(mut self) -> Conn {
+        debug_assert!(
+            self.sending.is_empty() && self.queued.is_empty(),
+            "messages are still queued"
+        );
+        self.conn.unread(self.incoming);
+        self.conn.unread(self.partial.freeze());
         self.conn
     }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, RecvError>> {
+        // Messages that arrived together would otherwise be handled in one go, however many.
+        let progress = ready!(coop::poll_proceed(cx));
+        if self.broken.is_none()
+            && let Poll::Ready(Err(error)) = self.poll_flush(cx)
+        {
+            self.broken = Some(error);
+        }
+        loop {
+            if let Some(message) = self.next_buffered().map_err(RecvError::Decode)? {
+                progress.made_progress();
+                return Poll::Ready(Ok(Some(message)));
+            }
+            let chunk = match self.conn.poll_recv(cx) {
+                Poll::Ready(chunk) => chunk.map_err(RecvError::Io)?,
+                Poll::Pending => match self.broken.take() {
+                    Some(error) => return Poll::Ready(Err(RecvError::Io(error))),
+                    None => return Poll::Pending,
+                },
+            };
+            if chunk.is_empty() {
+                let clean = self.partial.is_empty();
+                return Poll::Ready(if clean {
+                    Ok(None)
+                } else {
+                    Err(RecvError::Truncated)
+                });
+            }
+            if self.partial.is_empty() {
+                self.incoming = chunk;
+            } else {
+                self.partial.extend_from_slice(&chunk);
+            }
+        }
+    }
+
+    /// Decodes the next message of those that arrived. The decoder refuses a frame over the limit at
+    /// its header, so `partial` never holds more than one frame and the chunk that brought its end.
+    fn next_buffered(&mut self) -> Result<Option<Message>, DecodeError> {
+        if self.partial.is_empty() {
+            if let Some((message, len)) = self.version.decode(&self.incoming)? {
+                self.incoming.advance(len);
+                return Ok(Some(message));
+            }
+            self.partial = BytesMut::from(&*std::mem::take(&mut self.incoming));
+            return Ok(None);
+        }
+        let Some((message, len)) = self.version.decode(&self.partial)? else {
+            return Ok(None);
+        };
+        self.partial.advance(len);
+        // From here on the rest is read where it is, and an idle connection keeps no buffer.
+        self.incoming = std::mem::take(&mut self.partial).freeze();
+        Ok(Some(message))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.sending.is_empty() {
+                if self.queued.is_empty() {
+                    break;
+                }
+                // All that is queued goes out in one write.
+                self.sending = self.queued.split().freeze();
+            }
+            self.unflushed = true;
+            ready!(self.conn.poll_send(cx, &mut self.sending))?;
+        }
+        if self.unflushed {
+            ready!(self.conn.poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,34 @@
 //! The one place that copies between two connections.
+//!
+//! One task drives both directions. Each is a small machine ([`copy::Direction`]) that moves chunks,
+//! passes the end of its source on to its target, or, where both are plain sockets, has the kernel
+//! move the bytes. What the end of one direction means for the other is decided here and nowhere
+//! else.
 
+mod copy;
+#[cfg_attr(not(target_os = "linux"), path = "relay/no_splice.rs")]
+mod splice;
+
+use std::fmt;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::conn::Conn;
+use tokio::task::coop;
+use tokio::time::{Sleep, sleep};
 
-/// How long the other direction may go on when one has ended and [`HalfClose::EndsBoth`] holds.
+use crate::conn::Conn;
+use copy::{Direction, Failure};
+
+/// How long one direction may still take when the other has failed, or has ended and
+/// [`HalfClose::EndsBoth`] holds. A reply that is on its way arrives within this time; without it,
+/// closing a socket that still receives would reset it and destroy the reply.
 pub const LINGER: Duration = Duration::from_secs(1);
 
-/// Bytes that moved, counted while they move.
+/// Bytes that moved, counted as they move. Relays may share one.
 #[derive(Debug, Default)]
 pub struct Traffic {
     /// From the work connection to the user.
@@ -21,50 +40,230 @@ pub struct Traffic {
 /// What the end of one direction means for the other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HalfClose {
-    /// The other direction goes on for as long as it likes.
+    /// Nothing: the other direction goes on until it ends too, however long that takes.
     Carried,
-    /// The other direction may finish within [`LINGER`].
+    /// The other direction has to finish within [`LINGER`].
+    // frp: closes both directions of both connections at the first end of file (golib io/io.go#Join),
+    // so nothing useful can follow.
     EndsBoth,
 }
 
-/// One of the two connections.
+/// One of the two connections of a relay.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Leg {
-    /// The first.
+    /// The connection to the user.
     User,
-    /// The second.
+    /// The work connection, or what it stands for.
     Work,
 }
 
-/// How a relay came to its end.
+/// What a relay did.
 #[derive(Debug)]
 pub struct RelayEnd {
-    /// Bytes delivered to the user.
+    /// Bytes that were passed to the user.
     pub sent: u64,
-    /// Bytes delivered to the work connection.
+    /// Bytes that were passed to the work connection.
     pub received: u64,
-    /// Why it ended.
+    /// Why it is over.
     pub reason: EndReason,
 }
 
-/// Why a relay ended.
+/// Why a relay is over.
 #[derive(Debug)]
 pub enum EndReason {
     /// Both directions came to their end.
     Closed,
-    /// This leg ended, and the other had not when its time was over.
+    /// This leg ended, and what came from the other was not over when [`LINGER`] was.
     Cut(Leg),
-    /// A leg failed.
+    /// A leg failed, and that ended both.
     Failed {
-        /// Which one.
+        /// The one that failed.
         leg: Leg,
         /// What the operating system or a layer said.
         error: io::Error,
     },
 }
 
-/// Copies both ways until both directions have ended. Dropping it closes both.
-pub async fn relay(user: Conn, work: Conn, _half_close: HalfClose, _traffic: &Traffic) -> RelayEnd {
-    let _ = (user, work);
-    std::future::pending().await
+/// Copies both ways between `user` and `work` until both directions are over, as `half_close` says,
+/// or until one of the legs fails.
+///
+/// Bytes are counted in `traffic` while they move. Dropping the future closes both connections at
+/// once.
+pub fn relay(user: Conn, work: Conn, half_close: HalfClose, traffic: &Traffic) -> Relay<'_> {
+    Relay::new(user, work, half_close, traffic)
 }
+
+/// The future of [`relay`].
+#[must_use = "a relay does nothing unless it is awaited"]
+pub struct Relay<'a> {
+    user: Conn,
+    work: Conn,
+    half_close: HalfClose,
+    traffic: &'a Traffic,
+    /// From the work connection to the user.
+    sending: Direction,
+    /// From the user to the work connection.
+    receiving: Direction,
+    /// What decided the end, if it was neither the regular end of both directions nor time.
+    failed: Option<(Leg, io::Error)>,
+    /// The source that ended first.
+    ended: Option<Leg>,
+    /// Runs once the end of both is decided.
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+impl<'a> Relay<'a> {
+    fn new(user: Conn, work: Conn, half_close: HalfClose, traffic: &'a Traffic) -> Self {
+        Self {
+            user,
+            work,
+            half_close,
+            traffic,
+            sending: Direction::default(),
+            receiving: Direction::default(),
+            failed: None,
+            ended: None,
+            linger: None,
+        }
+    }
+
+    /// Moves what can be moved. The directions take turns, chunk by chunk, so that neither starves
+    /// the other of the task's budget.
+    fn move_bytes(&mut self, cx: &mut Context<'_>) {
+        let (mut sending, mut receiving) = (true, true);
+        while sending || receiving {
+            let Poll::Ready(budget) = coop::poll_proceed(cx) else {
+                return;
+            };
+            budget.made_progress();
+            if receiving {
+                receiving = self.step(Leg::User, cx);
+            }
+            if sending {
+                sending = self.step(Leg::Work, cx);
+            }
+        }
+    }
+
+    /// Takes one step in the direction that comes from `source`; whether another is worth trying.
+    fn step(&mut self, source: Leg, cx: &mut Context<'_>) -> bool {
+        let stepped = match source {
+            Leg::User => {
+                self.receiving
+                    .poll_step(&mut self.user, &mut self.work, &self.traffic.received, cx)
+            }
+            Leg::Work => {
+                self.sending
+                    .poll_step(&mut self.work, &mut self.user, &self.traffic.sent, cx)
+            }
+        };
+        match stepped {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) => {
+                if self.direction(source).is_over() {
+                    self.source_ended(source);
+                }
+                !self.direction(source).is_over()
+            }
+            Poll::Ready(Err(Failure::Read(error))) => {
+                // Nobody is left there to write to.
+                self.direction(source.other()).abandon();
+                self.leg_failed(source, error);
+                true
+            }
+            Poll::Ready(Err(Failure::Write(error))) => {
+                self.leg_failed(source.other(), error);
+                true
+            }
+        }
+    }
+
+    fn source_ended(&mut self, source: Leg) {
+        if self.ended.is_none() {
+            self.ended = Some(source);
+            if self.half_close == HalfClose::EndsBoth {
+                self.start_linger();
+            }
+        }
+    }
+
+    fn leg_failed(&mut self, leg: Leg, error: io::Error) {
+        // Once the end is decided, failures are its consequences.
+        if self.linger.is_none() {
+            self.failed = Some((leg, error));
+            self.start_linger();
+        }
+    }
+
+    fn start_linger(&mut self) {
+        self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+    }
+
+    fn direction(&mut self, source: Leg) -> &mut Direction {
+        match source {
+            Leg::User => &mut self.receiving,
+            Leg::Work => &mut self.sending,
+        }
+    }
+
+    fn end(&mut self, reason: EndReason) -> RelayEnd {
+        RelayEnd {
+            sent: self.sending.moved(),
+            received: self.receiving.moved(),
+            reason: match self.failed.take() {
+                Some((leg, error)) => EndReason::Failed { leg, error },
+                None => reason,
+            },
+        }
+    }
+}
+
+impl Future for Relay<'_> {
+    type Output = RelayEnd;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RelayEnd> {
+        let relay = &mut *self;
+        relay.move_bytes(cx);
+        if relay.sending.is_over() && relay.receiving.is_over() {
+            return Poll::Ready(relay.end(EndReason::Closed));
+        }
+        if let Some(linger) = &mut relay.linger
+            && linger.as_mut().poll(cx).is_ready()
+        {
+            let reason = relay.ended.map_or(EndReason::Closed, EndReason::Cut);
+            return Poll::Ready(relay.end(reason));
+        }
+        Poll::Pending
+    }
+}
+
+impl Leg {
+    fn other(self) -> Self {
+        match self {
+            Self::User => Self::Work,
+            Self::Work => Self::User,
+        }
+    }
+}
+
+impl fmt::Display for Leg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::User => "user connection",
+            Self::Work => "work connection",
+        })
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("both directions ended"),
+            Self::Cut(leg) => write!(f, "the {leg} ended"),
+            Self::Failed { leg, error } => write!(f, "the {leg} failed: {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,14 @@
 //! How each carrier moves chunks.
 
-use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use mgrok_mux::slab::with_local;
+use mgrok_mux::slab::{Slabs, with_local};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use super::Io;
-use crate::conn::ByteStream;
 
 /// The least room that a read is given, so that the end of a slab does not make reads tiny. Also one
 /// TLS record.
@@ -24,9 +22,9 @@ impl Io {
             Self::Tcp(socket) => {
                 // Nothing is borrowed from the slabs before there is something to read.
                 ready!(socket.poll_read_ready(cx))?;
-                poll_read_chunk(socket, cx)
+                with_local(|slabs| poll_read_chunk(slabs, socket, cx))
             }
-            Self::Tls(stream) => poll_read_chunk(&mut **stream, cx),
+            Self::Tls(stream) => with_local(|slabs| poll_read_chunk(slabs, &mut **stream, cx)),
         }
     }
 
@@ -62,18 +60,17 @@ impl Io {
     }
 }
 
-/// Reads once into a slab of this thread.
-fn poll_read_chunk(
+/// Reads once into a slab.
+pub(super) fn poll_read_chunk(
+    slabs: &mut Slabs,
     stream: &mut (impl AsyncRead + Unpin),
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<Bytes>> {
-    with_local(|slabs| {
-        slabs.read_with(MIN_READ, |slab| {
-            // A future made for one poll: it is how tokio reads into spare capacity without a
-            // detour over initialised memory, and it keeps no state between polls.
-            ready!(pin!(stream.read_buf(slab)).poll(cx))?;
-            Poll::Ready(Ok(slab.split().freeze()))
-        })
+    slabs.read_with(MIN_READ, |slab| {
+        // A future made for one poll: it is how tokio reads into spare capacity without a detour
+        // over initialised memory, and it keeps no state between polls.
+        ready!(pin!(stream.read_buf(slab)).poll(cx))?;
+        Poll::Ready(Ok(slab.split().freeze()))
     })
 }
 

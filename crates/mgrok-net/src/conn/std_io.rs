@@ -1,14 +1,35 @@
 //! A connection behind tokio's traits, for what is built on those: TLS and the multiplexer.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
-use mgrok_mux::slab::Slabs;
+use bytes::Bytes;
+use mgrok_mux::slab::{Slabs, with_local};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
+use super::carrier::poll_read_chunk;
 use super::{ByteStream, Conn, Io};
+
+/// Whoever reads into less than this reads ahead: rustls asks for 4 KiB at a time, a quarter of a
+/// record, and would make four times the system calls.
+const READ_AHEAD_BELOW: usize = 16 * 1024;
+
+/// How much is read ahead at most: four TLS records.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// Buffers for reading ahead that a thread keeps.
+const READ_AHEAD_KEPT: usize = 8;
+
+/// The most that one write into a layer takes; the rest is offered again.
+const MAX_WRITE: usize = 64 * 1024;
+
+thread_local! {
+    /// Apart from the slabs of the mux crate, which are in use while TLS decrypts into them.
+    static AHEAD: Cell<Option<Slabs>> = const { Cell::new(None) };
+}
 
 impl AsyncRead for Conn {
     fn poll_read(
@@ -21,6 +42,9 @@ impl AsyncRead for Conn {
             match &mut conn.io {
                 Io::Layered(stream) => conn.unread = ready!(stream.poll_recv(cx))?,
                 Io::Mux(stream) => return Pin::new(stream).poll_read(cx, buf),
+                Io::Tcp(socket) if buf.remaining() < READ_AHEAD_BELOW => {
+                    conn.unread = ready!(poll_read_ahead(socket, cx))?;
+                }
                 Io::Tcp(socket) => return Pin::new(socket).poll_read(cx, buf),
                 Io::Tls(stream) => return Pin::new(&mut **stream).poll_read(cx, buf),
             }
@@ -38,7 +62,7 @@ impl AsyncWrite for Conn {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match &mut self.io {
-            Io::Layered(_) => Poll::Pending,
+            Io::Layered(stream) => poll_write_copy(&mut **stream, cx, buf),
             Io::Mux(stream) => Pin::new(stream).poll_write(cx, buf),
             Io::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
             Io::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
@@ -77,4 +101,32 @@ impl AsyncWrite for Conn {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_close(cx)
     }
+}
+
+/// Reads once into a slab of this thread that is not the one for payload.
+fn poll_read_ahead(socket: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+    ready!(socket.poll_read_ready(cx))?;
+    let mut slabs = AHEAD
+        .take()
+        .unwrap_or_else(|| Slabs::new(READ_AHEAD, READ_AHEAD_KEPT));
+    let read = poll_read_chunk(&mut slabs, socket, cx);
+    AHEAD.set(Some(slabs));
+    read
+}
+
+/// Writes borrowed bytes to a stream that wants owned ones.
+fn poll_write_copy(
+    stream: &mut dyn ByteStream,
+    cx: &mut Context<'_>,
+    buf: &[u8],
+) -> Poll<io::Result<usize>> {
+    let offered = &buf[..buf.len().min(MAX_WRITE)];
+    let mut chunk = with_local(|slabs| slabs.copy(offered));
+    let sent = stream.poll_send(cx, &mut chunk)?;
+    let taken = offered.len() - chunk.len();
+    // What was taken is under way whether or not the stream wants to be asked again.
+    if sent.is_pending() && taken == 0 {
+        return Poll::Pending;
+    }
+    Poll::Ready(Ok(taken))
 }

@@ -1,0 +1,174 @@
+//! One direction of a relay: moves chunks from a source to a target, then the end of the source.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use super::splice::{Moved, Splice};
+use crate::conn::{ByteStream, Conn};
+
+/// From this many bytes at once, a direction is worth a pipe: the kernel hands pages over for less
+/// than it costs to copy them twice. Below, it is the other way round.
+const BULK: usize = 16 * 1024;
+
+/// One direction of a relay. Owns no buffer: between polls it holds one chunk at most, and that only
+/// while the target takes no more.
+#[derive(Debug, Default)]
+pub(super) struct Direction {
+    state: State,
+    chunk: Bytes,
+    splice: Splice,
+    /// The source delivers so much that the kernel should move it.
+    bulk: bool,
+    /// The target may still hold back what it took.
+    unflushed: bool,
+    moved: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum State {
+    /// Bytes move.
+    #[default]
+    Moving,
+    /// The source has ended; its end is passed on.
+    Closing,
+    /// The source has failed; what it delivered before is passed on.
+    Flushing,
+    /// The target has failed. What still arrives is thrown away: a socket that is closed with unread
+    /// bytes is reset, and its other end would lose what is on the way to it.
+    Draining,
+    /// Nothing is left to do.
+    Over,
+}
+
+/// Which end of a direction failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The source.
+    Read(io::Error),
+    /// The target.
+    Write(io::Error),
+}
+
+impl Direction {
+    /// Takes one step: moves one chunk, or goes one state further. A direction that failed has gone
+    /// on to the state that this leads to.
+    pub(super) fn poll_step(
+        &mut self,
+        source: &mut Conn,
+        target: &mut Conn,
+        traffic: &AtomicU64,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Failure>> {
+        let stepped = match self.state {
+            State::Moving => ready!(self.poll_move(source, target, traffic, cx)),
+            State::Closing => ready!(target.poll_close(cx))
+                .map(|()| self.state = State::Over)
+                .map_err(Failure::Write),
+            State::Flushing => ready!(target.poll_flush(cx))
+                .map(|()| self.state = State::Over)
+                .map_err(Failure::Write),
+            State::Draining => {
+                // That the source fails now is as good as its end.
+                if ready!(source.poll_recv(cx)).is_ok_and(|chunk| !chunk.is_empty()) {
+                    return Poll::Ready(Ok(()));
+                }
+                self.state = State::Over;
+                Ok(())
+            }
+            State::Over => return Poll::Pending,
+        };
+        if let Err(failure) = &stepped {
+            self.abandon_chunk();
+            self.state = match (failure, self.state) {
+                (Failure::Read(_), _) => State::Flushing,
+                (Failure::Write(_), State::Moving) => State::Draining,
+                // The source has ended, so there is nothing to drain.
+                (Failure::Write(_), _) => State::Over,
+            };
+        }
+        Poll::Ready(stepped)
+    }
+
+    /// Gives the direction up.
+    pub(super) fn abandon(&mut self) {
+        self.abandon_chunk();
+        self.state = State::Over;
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
+    /// Bytes that the target took.
+    pub(super) fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    fn poll_move(
+        &mut self,
+        source: &mut Conn,
+        target: &mut Conn,
+        traffic: &AtomicU64,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Failure>> {
+        if self.chunk.is_empty() {
+            if (self.bulk || self.splice.holds_bytes())
+                && let (Some(from), Some(to)) = (source.bare_tcp(), target.bare_tcp())
+            {
+                match ready!(self.splice.poll_move(from, to, cx)) {
+                    Ok(Moved::Bytes(bytes)) => {
+                        self.count(bytes, traffic);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Ok(Moved::End) => {
+                        self.state = State::Closing;
+                        return Poll::Ready(Ok(()));
+                    }
+                    Ok(Moved::Nothing { unsent }) => {
+                        self.bulk = false;
+                        self.chunk = unsent;
+                        return Poll::Ready(Ok(()));
+                    }
+                    Err(failure) => return Poll::Ready(Err(failure)),
+                }
+            }
+            match source.poll_recv(cx) {
+                Poll::Ready(chunk) => self.chunk = chunk.map_err(Failure::Read)?,
+                Poll::Pending => {
+                    if self.unflushed {
+                        ready!(target.poll_flush(cx)).map_err(Failure::Write)?;
+                        self.unflushed = false;
+                    }
+                    return Poll::Pending;
+                }
+            }
+            if self.chunk.is_empty() {
+                self.state = State::Closing;
+                return Poll::Ready(Ok(()));
+            }
+            self.bulk = self.chunk.len() >= BULK && self.splice.is_possible();
+        }
+        let before = self.chunk.len();
+        let sent = target.poll_send(cx, &mut self.chunk);
+        let taken = before - self.chunk.len();
+        if taken > 0 {
+            self.unflushed = true;
+            self.count(taken, traffic);
+        }
+        sent.map_err(Failure::Write)
+    }
+
+    fn count(&mut self, bytes: usize, traffic: &AtomicU64) {
+        self.moved += bytes as u64;
+        traffic.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn abandon_chunk(&mut self) {
+        self.chunk = Bytes::new();
+        self.splice = Splice::default();
+    }
+}

@@ -1,0 +1,38 @@
+//! Where the kernel cannot move bytes between sockets, nothing is ever spliced.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+
+use super::copy::Failure;
+
+#[derive(Debug, Default)]
+pub(super) struct Splice;
+
+pub(super) enum Moved {
+    Bytes(usize),
+    End,
+    Nothing { unsent: Bytes },
+}
+
+impl Splice {
+    pub(super) fn is_possible(&self) -> bool {
+        false
+    }
+
+    pub(super) fn holds_bytes(&self) -> bool {
+        false
+    }
+
+    pub(super) fn poll_move(
+        &mut self,
+        _source: &TcpStream,
+        _target: &TcpStream,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Result<Moved, Failure>> {
+        Poll::Ready(Ok(Moved::Nothing {
+            unsent: Bytes::new(),
+        }))
+    }
+}

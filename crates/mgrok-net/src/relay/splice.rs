@@ -1,0 +1,152 @@
+//! Lets the kernel move bytes from socket to socket: `splice(2)`, through a pipe.
+//!
+//! A direction borrows a pipe when its source has bytes and gives it back when there are no more, so
+//! an idle connection holds none. If there is no pipe, or the kernel does not want to splice these
+//! sockets, the caller copies instead.
+
+mod pipe;
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::copy::Failure;
+use pipe::Pipe;
+
+/// One direction's use of `splice(2)`.
+#[derive(Debug, Default)]
+pub(super) struct Splice {
+    pipe: Option<Pipe>,
+    /// The kernel said that it will not splice these sockets.
+    refused: bool,
+}
+
+/// What one call moved.
+pub(super) enum Moved {
+    /// The target took so many bytes.
+    Bytes(usize),
+    /// The source has ended, and everything before is delivered.
+    End,
+    /// Copying is better from here on. `unsent` comes first: bytes that had already left the source.
+    Nothing { unsent: Bytes },
+}
+
+impl Splice {
+    /// Whether it is worth asking.
+    pub(super) fn is_possible(&self) -> bool {
+        !self.refused
+    }
+
+    /// Whether bytes are in the pipe, which must be delivered before any others.
+    pub(super) fn holds_bytes(&self) -> bool {
+        self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
+    }
+
+    /// Moves bytes once from `source` to `target`.
+    pub(super) fn poll_move(
+        &mut self,
+        source: &TcpStream,
+        target: &TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Moved, Failure>> {
+        if !self.holds_bytes() {
+            match ready!(self.poll_fill(source, cx)) {
+                Ok(None) => {}
+                Ok(Some(moved)) => return Poll::Ready(Ok(moved)),
+                Err(error) => return Poll::Ready(Err(Failure::Read(error))),
+            }
+        }
+        self.poll_drain(target, cx).map_err(Failure::Write)
+    }
+
+    /// Fills the empty pipe from `source`; `Some` if that did not work out.
+    fn poll_fill(
+        &mut self,
+        source: &TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Option<Moved>>> {
+        loop {
+            let Poll::Ready(readable) = source.poll_read_ready(cx) else {
+                self.give_back();
+                return Poll::Pending;
+            };
+            readable?;
+            let Some(pipe) = self.pipe.take().or_else(Pipe::take) else {
+                return Poll::Ready(Ok(Some(Moved::nothing())));
+            };
+            let pipe = self.pipe.insert(pipe);
+            // The pipe is empty, so only the socket can be what would block.
+            match source.try_io(Interest::READABLE, || pipe.fill_from(source)) {
+                Ok(0) => {
+                    self.give_back();
+                    return Poll::Ready(Ok(Some(Moved::End)));
+                }
+                Ok(_) => return Poll::Ready(Ok(None)),
+                Err(error) if is_transient(&error) => {}
+                Err(error) if is_refusal(&error) => {
+                    self.give_back();
+                    self.refused = true;
+                    return Poll::Ready(Ok(Some(Moved::nothing())));
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Moves bytes from the pipe to `target`, as many as it takes.
+    fn poll_drain(&mut self, target: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
+        while let Some(pipe) = &mut self.pipe {
+            ready!(target.poll_write_ready(cx))?;
+            // The pipe is not empty, so only the socket can be what would block.
+            match target.try_io(Interest::WRITABLE, || pipe.drain_to(target)) {
+                Ok(moved) => return Poll::Ready(Ok(Moved::Bytes(moved))),
+                Err(error) if is_transient(&error) => {}
+                Err(error) if is_refusal(&error) => break,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        self.refused = true;
+        let unsent = self.pipe.take().map(Pipe::empty).transpose()?;
+        Poll::Ready(Ok(Moved::Nothing {
+            unsent: unsent.unwrap_or_default(),
+        }))
+    }
+
+    fn give_back(&mut self) {
+        if let Some(pipe) = self.pipe.take() {
+            pipe.give_back();
+        }
+    }
+}
+
+impl Drop for Splice {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+impl Moved {
+    fn nothing() -> Self {
+        Self::Nothing {
+            unsent: Bytes::new(),
+        }
+    }
+}
+
+fn is_transient(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+/// What the kernel says of sockets it cannot splice, and what a sandbox says of the call.
+fn is_refusal(error: &io::Error) -> bool {
+    [Errno::INVAL, Errno::NOSYS, Errno::PERM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}

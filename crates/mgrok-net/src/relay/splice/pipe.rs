@@ -1,0 +1,127 @@
+//! Pipes for `splice(2)`: few, shared by all relays of the process, and used again.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use rustix::pipe::{
+    PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice,
+};
+
+/// The size that is asked for: the most that Linux gives to everyone (`fs.pipe-max-size`), and the
+/// most that one call moves.
+const WANTED: usize = 1024 * 1024;
+
+/// The least size that is accepted. A user who has many pipes gets tiny ones
+/// (`fs.pipe-user-pages-soft`), which are worse than copying.
+const ACCEPTED: usize = 64 * 1024;
+
+/// Pipes of the process, in use or waiting. Each takes two descriptors, and those must remain
+/// plentiful for connections; a direction that gets no pipe copies.
+const MAX_PIPES: usize = 256;
+
+/// Pipes that wait for their next use.
+const MAX_WAITING: usize = 32;
+
+static WAITING: Mutex<Vec<Pipe>> = Mutex::new(Vec::new());
+
+static PIPES: AtomicUsize = AtomicUsize::new(0);
+
+/// A pipe, and how many bytes are in it.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    entry: OwnedFd,
+    exit: OwnedFd,
+    held: usize,
+    _place: Place,
+}
+
+/// One of the [`MAX_PIPES`] that there may be.
+#[derive(Debug)]
+struct Place;
+
+impl Pipe {
+    /// An empty pipe, unless there are too many already or the system has no more.
+    pub(super) fn take() -> Option<Self> {
+        let waiting = waiting().pop();
+        waiting.or_else(Self::new)
+    }
+
+    fn new() -> Option<Self> {
+        let place = Place::take()?;
+        let (exit, entry) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
+        // What matters is the size that it has afterwards.
+        let _best_effort = fcntl_setpipe_size(&entry, WANTED);
+        let size = fcntl_getpipe_size(&entry).ok()?;
+        (size >= ACCEPTED).then_some(Self {
+            entry,
+            exit,
+            held: 0,
+            _place: place,
+        })
+    }
+
+    /// Keeps the pipe for its next use if that is possible, closes it otherwise.
+    pub(super) fn give_back(self) {
+        if self.held == 0 {
+            let mut waiting = waiting();
+            if waiting.len() < MAX_WAITING {
+                waiting.push(self);
+            }
+        }
+    }
+
+    /// Bytes in the pipe.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Moves bytes from `source` into the pipe, which must be empty. 0 at the end of `source`.
+    pub(super) fn fill_from(&mut self, source: impl AsFd) -> io::Result<usize> {
+        self.held = splice(source, None, &self.entry, None, WANTED, flags())?;
+        Ok(self.held)
+    }
+
+    /// Moves bytes from the pipe, which must not be empty, to `target`.
+    pub(super) fn drain_to(&mut self, target: impl AsFd) -> io::Result<usize> {
+        let moved = splice(&self.exit, None, target, None, self.held, flags())?;
+        self.held -= moved;
+        Ok(moved)
+    }
+
+    /// Takes everything out of the pipe.
+    pub(super) fn empty(mut self) -> io::Result<Bytes> {
+        let mut bytes = BytesMut::zeroed(self.held);
+        while self.held > 0 {
+            let start = bytes.len() - self.held;
+            self.held -= rustix::io::read(&self.exit, &mut bytes[start..])?;
+        }
+        self.give_back();
+        Ok(bytes.freeze())
+    }
+}
+
+impl Place {
+    fn take() -> Option<Self> {
+        let place = Self;
+        // Counted before the check, so that two threads cannot take the last one.
+        (PIPES.fetch_add(1, Ordering::Relaxed) < MAX_PIPES).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        PIPES.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn waiting() -> MutexGuard<'static, Vec<Pipe>> {
+    // A list of pipes is never left half-changed.
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn flags() -> SpliceFlags {
+    SpliceFlags::MOVE | SpliceFlags::NONBLOCK
+}
