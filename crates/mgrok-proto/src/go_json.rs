@@ -5,7 +5,8 @@
 //! left out, but never an object. [`object!`] makes a struct that keeps these rules for its own members, [`Value`] says
 //! what they mean for each type.
 //!
-//! Of what Go reads and never writes, two things are refused: `-0`, and `\u` escapes of half a surrogate pair.
+//! Some of what Go reads but never writes is left out on purpose: `-0`, escapes of half a surrogate pair, bytes as a list of
+//! numbers, names that equal ours only beyond ASCII. An object that comes twice is not merged with itself.
 //!
 //! Nothing here can be driven into deep recursion: messages nest four levels at most, and serde_json skips unknown values
 //! without recursion.

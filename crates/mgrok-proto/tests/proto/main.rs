@@ -1,5 +1,10 @@
 //! What the wire must look like, tested from outside: golden bytes of frp, Go's JSON rules, and properties that hold for
 //! any input.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod cipher;
 mod go_rules;
