@@ -77,7 +77,9 @@ impl Backoff {
 
 /// [`FIRST_WAIT`] for the first failure, twice that for the second and so on, up to `longest`.
 fn doubled(failures: u32, longest: Duration) -> Duration {
-    let factor = 1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    let factor = 1u32
+        .checked_shl(failures.saturating_sub(1))
+        .unwrap_or(u32::MAX);
     FIRST_WAIT.saturating_mul(factor).min(longest)
 }
 
@@ -139,7 +141,9 @@ mod tests {
         assert_eq!(
             seconds(waits),
             // The minute of the first quick retries is over after 0.6 + 2 + 4 + 8 + 16 + 20 + 20 s.
-            [0.2, 0.2, 0.2, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0, 0.2, 0.2, 0.2]
+            [
+                0.2, 0.2, 0.2, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0, 0.2, 0.2, 0.2
+            ]
         );
     }
 
@@ -152,7 +156,10 @@ mod tests {
             backoff.session_ended(start, NO_DICE);
         }
         backoff.logged_in(start);
-        assert_eq!(backoff.session_ended(start + STEADY, NO_DICE), Duration::ZERO);
+        assert_eq!(
+            backoff.session_ended(start + STEADY, NO_DICE),
+            Duration::ZERO
+        );
         let later = start + STEADY;
         backoff.logged_in(later);
         assert_eq!(backoff.session_ended(later, NO_DICE), FIRST_WAIT);

@@ -145,25 +145,21 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Waits until the shared connection ends, and tells why; for ever if there is none.
+    /// Waits until the shared connection ends, and tells how; for ever if there is none.
     ///
     /// Cancel-safe.
-    pub(crate) async fn ended(&mut self) -> SessionError {
+    pub(crate) async fn ended(&mut self) -> Result<(), SessionError> {
         let Some(driver) = &mut self.driver else {
             return std::future::pending().await;
         };
         let ended = driver.await;
         // A task that has ended must not be polled again.
         self.driver = None;
-        match ended {
-            Ok(Err(error)) => error,
-            Ok(Ok(())) => SessionError::Closed,
-            Err(error) => SessionError::Io(Arc::new(io::Error::other(error))),
-        }
+        ended.unwrap_or_else(|panic| Err(SessionError::Io(Arc::new(io::Error::other(panic)))))
     }
 
-    /// Why the shared connection ended, if there is one and it has.
-    pub(crate) async fn failure(&mut self) -> Option<SessionError> {
+    /// How the shared connection ended, if there is one and it has.
+    pub(crate) async fn failure(&mut self) -> Option<Result<(), SessionError>> {
         match &self.streams {
             Streams::Muxed(opener) if opener.is_closed() => Some(self.ended().await),
             Streams::Connections(_) | Streams::Muxed(_) => None,

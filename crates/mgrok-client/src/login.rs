@@ -197,10 +197,18 @@ mod tests {
 
     #[test]
     fn systems_have_go_names() {
-        for (ours, gos) in [("linux", "linux"), ("macos", "darwin"), ("windows", "windows")] {
+        for (ours, gos) in [
+            ("linux", "linux"),
+            ("macos", "darwin"),
+            ("windows", "windows"),
+        ] {
             assert_eq!(go_os(ours), gos);
         }
-        for (ours, gos) in [("x86_64", "amd64"), ("aarch64", "arm64"), ("riscv64", "riscv64")] {
+        for (ours, gos) in [
+            ("x86_64", "amd64"),
+            ("aarch64", "arm64"),
+            ("riscv64", "riscv64"),
+        ] {
             assert_eq!(go_arch(ours), gos);
         }
     }

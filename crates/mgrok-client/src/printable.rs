@@ -51,7 +51,10 @@ mod tests {
     #[test]
     fn a_chain_names_every_cause() {
         let error = Outer(std::io::Error::other("no route"));
-        assert_eq!(Chain(&error).to_string(), "cannot reach the server: no route");
+        assert_eq!(
+            Chain(&error).to_string(),
+            "cannot reach the server: no route"
+        );
     }
 
     #[test]

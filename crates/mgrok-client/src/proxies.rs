@@ -81,10 +81,9 @@ impl Due {
     fn insert(&mut self, phase: ProxyPhase, at: Instant, name: Arc<str>) {
         match phase {
             ProxyPhase::WaitStart => self.repeat.insert((at, name)),
-            ProxyPhase::Closed
-            | ProxyPhase::New
-            | ProxyPhase::Running
-            | ProxyPhase::StartError => self.fresh.insert((at, name)),
+            ProxyPhase::Closed | ProxyPhase::New | ProxyPhase::Running | ProxyPhase::StartError => {
+                self.fresh.insert((at, name))
+            }
         };
     }
 
@@ -202,7 +201,10 @@ impl Proxies {
     /// Closes every proxy for good, and gives what to tell the server.
     pub(crate) fn close(&mut self) -> Vec<CloseProxy> {
         let names: Vec<Arc<str>> = self.table.borrow().entries.keys().cloned().collect();
-        let withdrawn = names.iter().filter_map(|name| self.withdraw(name)).collect();
+        let withdrawn = names
+            .iter()
+            .filter_map(|name| self.withdraw(name))
+            .collect();
         self.in_session = false;
         self.set_all(ProxyPhase::Closed, None);
         withdrawn
@@ -282,7 +284,11 @@ impl Proxies {
         let repeat = self.due.repeat.first();
         let fresh = self.due.fresh.first();
         let fresh = fresh.filter(|_| self.unanswered < MAX_UNANSWERED);
-        [repeat, fresh].into_iter().flatten().map(|(at, _)| *at).min()
+        [repeat, fresh]
+            .into_iter()
+            .flatten()
+            .map(|(at, _)| *at)
+            .min()
     }
 
     /// The table, for those who look.

@@ -86,7 +86,7 @@ impl Session {
                     Ok(None) => return Err(self.lost(SessionEnd::Closed).await),
                     Err(error) => return Err(self.lost(error.into()).await),
                 },
-                error = self.link.ended() => return Err(SessionEnd::LinkLost(error)),
+                ended = self.link.ended() => return Err(SessionEnd::from(ended)),
                 () = self.work.catch_up() => {}
                 () = &mut timer, if wake_at.is_some() => {}
                 Ok(()) = wanted.changed() => self.apply(proxies, &wanted.borrow_and_update())?,
@@ -153,8 +153,8 @@ impl Session {
                     proxies.handle_unsent(&name, now);
                     break;
                 }
-                Err(SendError::Encode(error)) => {
-                    let reason = format!("{error}; shorten the proxy's annotations or metadatas");
+                Err(SendError::Encode { source, .. }) => {
+                    let reason = format!("{source}; shorten the proxy's annotations or metadatas");
                     let _proxy = error_span!("proxy", %name).entered();
                     warn!("start error: {reason}");
                     proxies.handle_unsendable(&name, &reason);
@@ -210,8 +210,18 @@ impl Session {
     /// Why the control stream ended: the shared connection knows better, if it ended too.
     async fn lost(&mut self, seen: SessionEnd) -> SessionEnd {
         match self.link.failure().await {
-            Some(error) => SessionEnd::LinkLost(error),
+            Some(ended) => SessionEnd::from(ended),
             None => seen,
+        }
+    }
+}
+
+/// From the end of the shared connection, which is orderly if either side closed it.
+impl From<Result<(), SessionError>> for SessionEnd {
+    fn from(ended: Result<(), SessionError>) -> Self {
+        match ended {
+            Ok(()) => Self::Closed,
+            Err(error) => Self::LinkLost(error),
         }
     }
 }

@@ -106,14 +106,20 @@ fn answers_for_others_are_ignored() {
     announced(&mut proxies, now);
     for name in ["ssh", "bob.ssh", "ada.", "ada.web", "adassh", ""] {
         let stray = answer(name, ":1", "");
-        assert_eq!(proxies.handle_answer(&stray, now), Answer::Ignored, "{name:?}");
+        assert_eq!(
+            proxies.handle_answer(&stray, now),
+            Answer::Ignored,
+            "{name:?}"
+        );
     }
     assert_eq!(phase(&proxies, "ssh"), Some(ProxyPhase::WaitStart));
 }
 
 #[test]
 fn few_announcements_are_under_way_however_many_proxies_there_are() {
-    let names: Vec<String> = (0..3 * MAX_UNANSWERED).map(|it| format!("p{it:04}")).collect();
+    let names: Vec<String> = (0..3 * MAX_UNANSWERED)
+        .map(|it| format!("p{it:04}"))
+        .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (mut proxies, now) = proxies(&names);
     proxies.begin_session(now);
@@ -141,7 +147,10 @@ fn what_cannot_be_sent_does_not_stand_in_the_way() {
     assert_eq!(phase(&proxies, "long"), Some(ProxyPhase::StartError));
     assert_eq!(phase(&proxies, "late"), Some(ProxyPhase::New));
     assert_eq!(proxies.wake_at(), Some(now + RETRY_WHEN_FULL));
-    assert_eq!(announced(&mut proxies, now + RETRY_AFTER_ERROR), ["ada.late"]);
+    assert_eq!(
+        announced(&mut proxies, now + RETRY_AFTER_ERROR),
+        ["ada.late"]
+    );
 }
 
 #[test]
@@ -170,8 +179,14 @@ fn applying_again_touches_only_what_differs() {
     changed.local_port = 23;
     let wanted = [changed, config("new"), config("same")];
     let changes = proxies.apply(&wanted, now);
-    assert_eq!(changes.added, ["changed".into(), "new".into()] as [Arc<str>; 2]);
-    assert_eq!(changes.removed, ["changed".into(), "gone".into()] as [Arc<str>; 2]);
+    assert_eq!(
+        changes.added,
+        ["changed".into(), "new".into()] as [Arc<str>; 2]
+    );
+    assert_eq!(
+        changes.removed,
+        ["changed".into(), "gone".into()] as [Arc<str>; 2]
+    );
     let withdrawn: Vec<_> = changes.withdrawn.iter().map(|it| &it.proxy_name).collect();
     assert_eq!(withdrawn, ["ada.changed", "ada.gone"]);
     assert_eq!(announced(&mut proxies, now), ["ada.changed", "ada.new"]);
@@ -205,7 +220,11 @@ fn closing_withdraws_what_the_server_may_know() {
     announced(&mut proxies, now);
     proxies.handle_answer(&answer("ada.running", ":6000", ""), now);
     proxies.handle_answer(&answer("ada.refused", "", "no"), now);
-    let withdrawn: Vec<_> = proxies.close().into_iter().map(|it| it.proxy_name).collect();
+    let withdrawn: Vec<_> = proxies
+        .close()
+        .into_iter()
+        .map(|it| it.proxy_name)
+        .collect();
     assert_eq!(withdrawn, ["ada.asked", "ada.running"]);
     assert_eq!(phase(&proxies, "running"), Some(ProxyPhase::Closed));
     assert_eq!(proxies.wake_at(), None);
@@ -217,7 +236,11 @@ fn public_addresses() {
         ("example.com", ":6000", "example.com:6000"),
         ("::1", ":6000", "[::1]:6000"),
         ("[::1]", ":6000", "[::1]:6000"),
-        ("example.com", "www.example.com:8080", "www.example.com:8080"),
+        (
+            "example.com",
+            "www.example.com:8080",
+            "www.example.com:8080",
+        ),
         ("example.com", "", ""),
     ] {
         assert_eq!(public_addr(server_addr, answered), expect);

@@ -1,0 +1,15 @@
+//! A whole client against a server that a test plays by hand, over real sockets.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how tests fail"
+)]
+
+mod server;
+
+mod faults;
+mod heartbeats;
+mod life;
+mod stopping;
+mod users;

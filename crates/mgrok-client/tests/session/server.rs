@@ -1,0 +1,222 @@
+//! The server that a test plays, the client under test, and a local service.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mgrok_client::{Client, ClientError, ProxyPhase, ProxySet, StatusWatch, StopReport};
+use mgrok_config::{Auth, ClientConfig, ClientTransport, ProxyConfig, ProxyKind};
+use mgrok_net::conn::Conn;
+use mgrok_net::layers;
+use mgrok_net::message::MessageConn;
+use mgrok_proto::WireVersion;
+use mgrok_proto::auth::Secret;
+use mgrok_proto::cipher::CipherKey;
+use mgrok_proto::message::{
+    Login, LoginResp, Message, NewProxy, NewProxyResp, NewWorkConn, ReqWorkConn, StartWorkConn,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub(crate) const RUN_ID: &str = "0123456789abcdef";
+
+/// Waits for what must happen, but not for ever.
+pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
+    let limit = Duration::from_secs(20);
+    tokio::time::timeout(limit, what)
+        .await
+        .expect("it happens in time")
+}
+
+pub(crate) struct Server {
+    listener: TcpListener,
+}
+
+impl Server {
+    pub(crate) async fn bind() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { listener }
+    }
+
+    /// A configuration of a client of this server: no multiplexing, no TLS.
+    pub(crate) fn config(&self) -> ClientConfig {
+        let addr = self.listener.local_addr().unwrap();
+        ClientConfig {
+            server_addr: addr.ip().to_string(),
+            server_port: addr.port(),
+            auth: Auth {
+                token: Secret::new("secret"),
+                ..Auth::default()
+            },
+            transport: ClientTransport {
+                tcp_mux: false,
+                tls: None,
+                ..ClientTransport::default()
+            },
+            ..ClientConfig::default()
+        }
+    }
+
+    pub(crate) async fn accept(&self) -> TcpStream {
+        within(self.listener.accept()).await.unwrap().0
+    }
+
+    /// The next connection, on which the client logs in; not answered yet.
+    pub(crate) async fn login(&self) -> (MessageConn, Login) {
+        let mut conn = MessageConn::new(self.accept().await.into(), WireVersion::V1);
+        match recv(&mut conn).await {
+            Message::Login(login) => (conn, login),
+            other => panic!("{} instead of Login", other.name()),
+        }
+    }
+
+    /// Lets the client log in.
+    pub(crate) async fn control(&self) -> (MessageConn, Login) {
+        let (mut conn, login) = self.login().await;
+        let answer = LoginResp {
+            run_id: RUN_ID.to_owned(),
+            ..LoginResp::default()
+        };
+        conn.send(&answer.into()).await.unwrap();
+        let key = CipherKey::derive(&Secret::new("secret"));
+        let conn = layers::encrypt(conn.into_conn(), &key);
+        (MessageConn::new(conn, WireVersion::V1), login)
+    }
+
+    /// Lets the client log in and start one proxy.
+    pub(crate) async fn control_with_proxy(&self) -> MessageConn {
+        let (mut control, _) = self.control().await;
+        let announced = new_proxy(&mut control).await;
+        accept_proxy(&mut control, &announced.proxy_name).await;
+        control
+    }
+
+    /// Has the client offer a work connection.
+    pub(crate) async fn work_conn(&self, control: &mut MessageConn) -> (MessageConn, NewWorkConn) {
+        control.send(&ReqWorkConn::default().into()).await.unwrap();
+        let mut conn = MessageConn::new(self.accept().await.into(), WireVersion::V1);
+        match recv(&mut conn).await {
+            Message::NewWorkConn(offer) => (conn, offer),
+            other => panic!("{} instead of NewWorkConn", other.name()),
+        }
+    }
+
+    /// Has the client connect a user of `proxy`.
+    pub(crate) async fn user(&self, control: &mut MessageConn, proxy: &str) -> Conn {
+        let (mut work, _) = self.work_conn(control).await;
+        start(&mut work, proxy).await;
+        work.into_conn()
+    }
+}
+
+/// The next message, which must come.
+pub(crate) async fn recv(conn: &mut MessageConn) -> Message {
+    within(conn.recv()).await.unwrap().expect("a message")
+}
+
+pub(crate) async fn new_proxy(control: &mut MessageConn) -> NewProxy {
+    match recv(control).await {
+        Message::NewProxy(announced) => *announced,
+        other => panic!("{} instead of NewProxy", other.name()),
+    }
+}
+
+pub(crate) async fn accept_proxy(control: &mut MessageConn, name: &str) {
+    answer_proxy(control, name, ":6000", "").await;
+}
+
+pub(crate) async fn answer_proxy(control: &mut MessageConn, name: &str, addr: &str, error: &str) {
+    let answer = NewProxyResp {
+        proxy_name: name.to_owned(),
+        remote_addr: addr.to_owned(),
+        error: error.to_owned(),
+    };
+    control.send(&answer.into()).await.unwrap();
+}
+
+pub(crate) async fn start(work: &mut MessageConn, proxy: &str) {
+    let start = StartWorkConn {
+        proxy_name: proxy.to_owned(),
+        ..StartWorkConn::default()
+    };
+    work.send(&start.into()).await.unwrap();
+}
+
+/// Sends `text` and expects it back.
+pub(crate) async fn echo(user: &mut Conn, text: &str) {
+    user.write_all(text.as_bytes()).await.unwrap();
+    user.flush().await.unwrap();
+    let mut got = vec![0; text.len()];
+    within(user.read_exact(&mut got)).await.unwrap();
+    assert_eq!(got, text.as_bytes());
+}
+
+/// Expects that nothing more comes, be it by an orderly end or not.
+pub(crate) async fn ended(conn: &mut Conn) {
+    let mut rest = Vec::new();
+    let _ = within(conn.read_to_end(&mut rest)).await;
+    assert_eq!(rest, b"");
+}
+
+/// A local service that sends everything back.
+pub(crate) async fn echo_service() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut read, mut write) = stream.split();
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+            });
+        }
+    });
+    addr
+}
+
+pub(crate) fn tcp_proxy(name: &str, local: SocketAddr) -> ProxyConfig {
+    ProxyConfig::new(name, ProxyKind::Tcp { remote_port: 6000 }, local.port())
+}
+
+/// A client that runs until it is stopped or dropped.
+pub(crate) struct Running {
+    pub(crate) status: StatusWatch,
+    pub(crate) proxies: ProxySet,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<Result<StopReport, ClientError>>,
+}
+
+impl Running {
+    pub(crate) fn start(config: ClientConfig) -> Self {
+        let client = Client::new(config).unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        Self {
+            status: client.status(),
+            proxies: client.proxy_set(),
+            stop,
+            ended: tokio::spawn(client.run(async move {
+                if stopped.await.is_err() {
+                    std::future::pending().await
+                }
+            })),
+        }
+    }
+
+    pub(crate) async fn wait_for(&mut self, name: &str, phase: ProxyPhase) {
+        let reached = self.status.wait_for(name, |it| it.phase == phase);
+        within(reached).await.expect("the client goes on");
+    }
+
+    /// Asks the client to stop; gives its task.
+    pub(crate) fn stop(self) -> JoinHandle<Result<StopReport, ClientError>> {
+        self.stop.send(()).unwrap();
+        self.ended
+    }
+
+    /// Waits for a client that ends by itself.
+    pub(crate) async fn ended(self) -> Result<StopReport, ClientError> {
+        let ended = within(self.ended).await.unwrap();
+        drop(self.stop);
+        ended
+    }
+}

@@ -1,0 +1,103 @@
+//! How a client stops.
+
+use std::time::Duration;
+
+use mgrok_client::{ProxyPhase, StopReport};
+use mgrok_net::message::MessageConn;
+use mgrok_proto::message::{Message, ReqWorkConn};
+
+use crate::server::{Running, Server, echo, echo_service, ended, recv, tcp_proxy, within};
+
+async fn close_proxy(control: &mut MessageConn) -> String {
+    match recv(control).await {
+        Message::CloseProxy(closed) => closed.proxy_name,
+        other => panic!("{} instead of CloseProxy", other.name()),
+    }
+}
+
+#[tokio::test]
+async fn an_idle_client_says_farewell_and_ends() {
+    let server = Server::bind().await;
+    let mut config = server.config();
+    config.grace_period = Duration::from_secs(3600);
+    config.proxies = vec![tcp_proxy("echo", echo_service().await)];
+    let mut client = Running::start(config);
+    let mut control = server.control_with_proxy().await;
+    client.wait_for("echo", ProxyPhase::Running).await;
+    let (waiting, _) = server.work_conn(&mut control).await;
+
+    let status = client.status.clone();
+    let report = within(client.stop()).await.unwrap().unwrap();
+    assert_eq!(report, StopReport { cut: 0 });
+    assert_eq!(close_proxy(&mut control).await, "echo");
+    assert!(within(control.recv()).await.unwrap().is_none());
+    ended(&mut waiting.into_conn()).await;
+    assert_eq!(status.proxy("echo").unwrap().phase, ProxyPhase::Closed);
+}
+
+#[tokio::test]
+async fn users_may_finish_and_no_new_ones_come() {
+    let server = Server::bind().await;
+    let mut config = server.config();
+    config.grace_period = Duration::from_secs(3600);
+    config.proxies = vec![tcp_proxy("echo", echo_service().await)];
+    let client = Running::start(config);
+    let mut control = server.control_with_proxy().await;
+    let mut user = server.user(&mut control, "echo").await;
+    echo(&mut user, "before").await;
+
+    let stopped = client.stop();
+    assert_eq!(close_proxy(&mut control).await, "echo");
+    control.send(&ReqWorkConn::default().into()).await.unwrap();
+    echo(&mut user, "after").await;
+    assert!(!stopped.is_finished());
+    drop(user);
+    let report = within(stopped).await.unwrap().unwrap();
+    assert_eq!(report, StopReport { cut: 0 });
+}
+
+#[tokio::test]
+async fn users_that_do_not_finish_are_cut_and_counted() {
+    let server = Server::bind().await;
+    let mut config = server.config();
+    config.grace_period = Duration::from_millis(50);
+    config.proxies = vec![tcp_proxy("echo", echo_service().await)];
+    let client = Running::start(config);
+    let mut control = server.control_with_proxy().await;
+    let mut first = server.user(&mut control, "echo").await;
+    let mut second = server.user(&mut control, "echo").await;
+    echo(&mut first, "one").await;
+    echo(&mut second, "two").await;
+
+    let report = within(client.stop()).await.unwrap().unwrap();
+    assert_eq!(report, StopReport { cut: 2 });
+    ended(&mut first).await;
+    ended(&mut second).await;
+}
+
+#[tokio::test]
+async fn a_client_without_a_server_stops_at_once() {
+    let server = Server::bind().await;
+    let mut config = server.config();
+    config.login_fail_exit = false;
+    let client = Running::start(config);
+    let attempt = server.login().await;
+    let report = within(client.stop()).await.unwrap().unwrap();
+    assert_eq!(report, StopReport { cut: 0 });
+    drop(attempt);
+}
+
+#[tokio::test]
+async fn a_dropped_client_leaves_nothing_behind() {
+    let server = Server::bind().await;
+    let mut config = server.config();
+    config.proxies = vec![tcp_proxy("echo", echo_service().await)];
+    let client = Running::start(config);
+    let mut control = server.control_with_proxy().await;
+    let mut user = server.user(&mut control, "echo").await;
+    echo(&mut user, "before").await;
+    let task = client.stop();
+    close_proxy(&mut control).await;
+    task.abort();
+    ended(&mut user).await;
+}
