@@ -4,7 +4,7 @@ mod client;
 mod proxies;
 mod server;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use mgrok_proto::auth::Secret;
 
@@ -105,6 +105,12 @@ fn certificate(section: &mut Section<'_>, otherwise: &str) -> Option<(PathBuf, P
         }
         (None, None) => None,
     }
+}
+
+/// mgrok's own key. Less than no time, since an explicit 0 means the default, is none at all.
+fn grace_period(section: &mut Section<'_>) -> Option<Duration> {
+    let period = section.seconds_or_off("gracePeriod")?;
+    Some(period.unwrap_or_default())
 }
 
 fn udp_packet_size(section: &mut Section<'_>) -> Option<usize> {

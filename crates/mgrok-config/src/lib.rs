@@ -1,24 +1,52 @@
 //! From a configuration file, in frp's keys, to values that cannot be wrong.
+//!
+//! A text goes through three forms. `source` makes it a tree of values that know their place, whatever its format.
+//! `section` reads that tree table by table and notes every mistake instead of stopping at the first. `check` asks
+//! the sections for keys and builds the types that the server and the client work with. Keys of frp's that mgrok does
+//! not have yet stand in `later`, so that they are refused by name and never ignored.
+//!
+//! ```
+//! use mgrok_config::{Strictness, load_server_from_str};
+//!
+//! let text = "bindPort = 7001\nauth.token = \"a long random text\"";
+//! let loaded = load_server_from_str(text, "server.toml", Strictness::Strict)?;
+//! assert_eq!(loaded.config.bind_port, 7001);
+//! assert!(loaded.config.allow_ports.is_unrestricted());
+//!
+//! let mistakes = load_server_from_str("bindPrt = 7001", "server.toml", Strictness::Strict).unwrap_err();
+//! assert_eq!(
+//!     mistakes.to_string(),
+//!     "server.toml:1:1: bindPrt: unknown field \"bindPrt\", did you mean \"bindPort\"?",
+//! );
+//! # Ok::<(), mgrok_config::LoadError>(())
+//! ```
 
+// The types, then what reads a text into them; lower modules first.
 mod annotations;
 mod bandwidth;
-mod mistake;
 mod port_set;
 
 mod auth;
 mod log;
 mod proxy;
 
-mod client;
 mod server;
 
-mod later;
+mod client;
+
+mod mistake;
 mod nearest;
+
 mod report;
-mod section;
+
 mod source;
 
+mod later;
+
+mod section;
+
 mod check;
+
 mod load;
 
 pub use annotations::{AnnotationError, check_annotations};
@@ -26,11 +54,11 @@ pub use auth::Auth;
 pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
 pub use client::{ClientConfig, ClientTls, ClientTransport};
 pub use load::{
-    LoadError, Loaded, Strictness, load_client, load_client_from_str, load_server,
-    load_server_from_str,
+    LoadError, Loaded, load_client, load_client_from_str, load_server, load_server_from_str,
 };
 pub use log::{Log, LogLevel, LogTarget};
 pub use mistake::{Mistake, Mistakes, Position, Problem};
 pub use port_set::PortSet;
 pub use proxy::{ProxyConfig, ProxyKind};
+pub use report::Strictness;
 pub use server::{ServerConfig, ServerTls, ServerTransport};

@@ -11,7 +11,7 @@ use crate::{
     client::ClientConfig,
     later::{self, Later},
     mistake::Mistakes,
-    report::Report,
+    report::{Report, Strictness},
     section::Section,
     server::ServerConfig,
     source,
@@ -19,16 +19,6 @@ use crate::{
 
 /// The longest text that is read: more than 100,000 proxies need, and little enough to keep a wrong path harmless.
 const MAX_LEN: u64 = 16 * 1024 * 1024;
-
-/// What becomes of keys that nothing knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Strictness {
-    /// They are mistakes.
-    #[default]
-    Strict,
-    /// They are warnings.
-    Lenient,
-}
 
 /// A configuration, and what its author should know about it.
 #[derive(Clone, Debug, PartialEq)]

@@ -78,31 +78,39 @@ pub enum Problem {
 }
 
 /// All mistakes of one text, in its order; at least one. Printed one per line.
+///
+/// Of a text with thousands of mistakes only the number is known beyond the first thousand.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Mistakes(Vec<Mistake>);
+pub struct Mistakes {
+    told: Vec<Mistake>,
+    untold: usize,
+}
 
 impl Mistakes {
     /// `Err` if there is any mistake.
-    pub(crate) fn none_of(mistakes: Vec<Mistake>) -> Result<(), Self> {
-        if mistakes.is_empty() {
+    pub(crate) fn none_of(told: Vec<Mistake>, untold: usize) -> Result<(), Self> {
+        if told.is_empty() {
             return Ok(());
         }
-        Err(Self(mistakes))
+        Err(Self { told, untold })
     }
 
     /// The mistakes, in the order of the text.
     pub fn iter(&self) -> std::slice::Iter<'_, Mistake> {
-        self.0.iter()
+        self.told.iter()
     }
 }
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, mistake) in self.0.iter().enumerate() {
+        for (index, mistake) in self.told.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
             mistake.fmt(f)?;
+        }
+        if self.untold > 0 {
+            write!(f, "\nand {} more", self.untold)?;
         }
         Ok(())
     }

@@ -6,6 +6,9 @@ mod toml;
 
 use crate::report::Report;
 
+/// What frp would fill in before it reads the text.
+const TEMPLATE: &str = "a template (`{{ … }}`)";
+
 /// A key and what it is set to.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -70,7 +73,7 @@ pub(crate) fn read(report: &Report<'_>) -> Vec<Entry> {
     match toml::read(text) {
         Ok(document) => {
             for at in document.templates {
-                report.unsupported(at, "a template (`{{ … }}`)");
+                report.unsupported(at, TEMPLATE);
             }
             document.entries
         }
@@ -79,12 +82,29 @@ pub(crate) fn read(report: &Report<'_>) -> Vec<Entry> {
                 report.unsupported(at, format);
                 return Vec::new();
             }
+            if let Some(at) = action(text) {
+                report.unsupported(at, TEMPLATE);
+            }
             for (at, why) in mistakes {
                 report.syntax(at, format!("toml: {why}"));
             }
             Vec::new()
         }
     }
+}
+
+/// Where the first action of a template stands in a text that, maybe because of it, is not TOML.
+fn action(text: &str) -> Option<usize> {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        if !line.trim_start().starts_with('#')
+            && let Some(column) = line.find("{{")
+        {
+            return Some(at + column);
+        }
+        at += line.len();
+    }
+    None
 }
 
 /// Where the section stands that makes frp take a file for INI, even if it could be read as TOML.
@@ -110,7 +130,7 @@ fn other_format(text: &str) -> Option<(usize, &'static str)> {
         }
         let word = content.split(':').next().unwrap_or_default();
         let format = if content.starts_with("{{") {
-            "a template (`{{ … }}`)"
+            TEMPLATE
         } else if content.starts_with('{') {
             "JSON"
         } else if word.len() < content.len()

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use super::{auth, certificate, log, proxies::proxies, udp_packet_size};
+use super::{auth, certificate, grace_period, log, proxies::proxies, udp_packet_size};
 use crate::{
     client::{ClientConfig, ClientTls, ClientTransport},
     section::Section,
@@ -37,9 +37,7 @@ pub(crate) fn client(mut root: Section<'_>) -> ClientConfig {
         metadatas: root.map("metadatas"),
         auth,
         log: log(root.section("log")),
-        grace_period: root
-            .seconds_or_off("gracePeriod")
-            .map_or(default.grace_period, Option::unwrap_or_default),
+        grace_period: grace_period(&mut root).unwrap_or(default.grace_period),
         transport: transport(root.section("transport"), default.transport, &server_addr),
         server_addr,
         proxies,

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
-use super::{auth, certificate, log, udp_packet_size};
+use super::{auth, certificate, grace_period, log, udp_packet_size};
 use crate::{
     port_set::PortSet,
     section::Section,
@@ -36,9 +36,7 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         allow_ports: allow_ports(&mut root),
         auth: auth(root.section("auth")),
         log: log(root.section("log")),
-        grace_period: root
-            .seconds_or_off("gracePeriod")
-            .map_or(default.grace_period, Option::unwrap_or_default),
+        grace_period: grace_period(&mut root).unwrap_or(default.grace_period),
         transport: transport(root.section("transport"), default.transport),
     }
 }

@@ -3,7 +3,6 @@
 use super::{Section, join};
 use crate::{
     later::{Later, Place},
-    nearest::nearest,
     source::{Entry, Value},
 };
 
@@ -49,8 +48,7 @@ impl Section<'_> {
             Place::Nowhere => {
                 let asked = self.asked.iter().copied().filter(|_| path == self.path);
                 let known = asked.chain(Later::below(self.later, schema));
-                let nearest = nearest(&entry.key, known);
-                self.report.unknown(entry.at, shown, &entry.key, nearest);
+                self.report.unknown(entry.at, shown, &entry.key, known);
             }
         }
     }

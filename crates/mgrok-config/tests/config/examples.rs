@@ -15,7 +15,8 @@ fn examples() -> PathBuf {
 
 /// An example with the keys that it shows in comments like `#key = value` set.
 fn with_comments_taken_away(name: &str) -> String {
-    let text = fs::read_to_string(examples().join(name)).unwrap();
+    let path = examples().join(name);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
     let lines = text.lines().map(|line| match line.strip_prefix('#') {
         Some(setting) if setting.starts_with(|first: char| first.is_ascii_alphabetic()) => setting,
         Some(_) | None => line,

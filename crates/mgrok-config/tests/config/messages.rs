@@ -129,6 +129,13 @@ fn texts_that_are_not_toml() {
 
 #[test]
 fn templates_are_not_taken_literally() {
+    server_mistakes(
+        "bindPort = 7001\n# {{ a }}\n{{- if true }}\nbindAddr = \"::\"",
+        &[
+            "3:1: a template (`{{ … }}`) is not supported by this version of mgrok",
+            "3:1: toml: invalid key-value pair, expected key",
+        ],
+    );
     client_mistakes(
         "# {{ .Envs.X }}\nauth.token = \"{{ .Envs.TOKEN }}\"\nuser = \"}}\"\n[metadatas]\n\"{{\" = \"x\"",
         &[
@@ -157,4 +164,18 @@ fn dates_are_texts() {
         "bindPort = 2026-01-02",
         &["1:12: bindPort: must be an integer, not a string"],
     );
+}
+
+#[test]
+fn a_text_that_is_no_configuration_gets_a_bounded_answer() {
+    let text = (0..200_000)
+        .map(|n| format!("k{n} = 1\n"))
+        .collect::<String>();
+    let error = load_server_from_str(&text, "f", Strictness::Strict).unwrap_err();
+    let told = error.to_string();
+    assert_eq!(told.lines().count(), 1001);
+    assert!(told.ends_with("\nand 199000 more"));
+    let loaded = load_server_from_str(&text, "f", Strictness::Lenient).unwrap();
+    assert_eq!(loaded.warnings.len(), 1001);
+    assert_eq!(loaded.warnings.last().unwrap(), "f: and 199000 more");
 }
