@@ -1,0 +1,147 @@
+//! One published service as the public side sees it: something that opens.
+//!
+//! Whoever serves users (a listener, later a router or a visitor) holds a
+//! [`Backend`] and never a session. The request for a work connection travels
+//! down a bounded channel; the session that owns the other end answers it.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use mgrok_net::{conn::Conn, layers::Layers};
+use mgrok_proto::{WireVersion, message::StartWorkConn};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
+use tracing::debug;
+
+/// How many requests may wait for the session to look at them. Beyond it users
+/// wait, and are refused when their time is up.
+pub(crate) const REQUEST_QUEUE: usize = 1_024;
+
+/// Asks a session for one work connection.
+#[derive(Debug)]
+pub(crate) struct WorkRequest {
+    /// Where the connection goes; closed when nobody waits for it any more.
+    pub(crate) reply: oneshot::Sender<Conn>,
+}
+
+/// One proxy of one client, seen from the public side.
+#[derive(Clone, Debug)]
+pub(crate) struct Backend {
+    inner: Arc<Inner>,
+}
+
+/// What a [`Backend`] is made of.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    /// The proxy's name as registered, which `StartWorkConn` repeats.
+    pub(crate) proxy_name: String,
+    /// The session's end of this channel hands out work connections.
+    pub(crate) requests: mpsc::Sender<WorkRequest>,
+    /// Around every work connection of this proxy.
+    pub(crate) layers: Layers,
+    /// How the client's streams are framed.
+    pub(crate) wire: WireVersion,
+    /// How long one user waits for a usable work connection.
+    pub(crate) timeout: Duration,
+    /// How many work connections are tried for one user: pooled ones may be dead.
+    pub(crate) attempts: usize,
+}
+
+/// Who connected, and to which of our addresses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UserAddrs {
+    /// The user's address.
+    pub(crate) from: SocketAddr,
+    /// Our address that the user connected to.
+    pub(crate) to: SocketAddr,
+}
+
+/// Why a backend could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// Every work connection that was tried was dead.
+    #[error("no usable work connection in {attempts} attempts")]
+    Dead {
+        /// How many were tried.
+        attempts: usize,
+        /// What the last one said.
+        #[source]
+        source: io::Error,
+    },
+    /// The session has ended, or has more users waiting than it may.
+    #[error("the client cannot take more connections")]
+    Refused,
+    /// The client offered none in time.
+    #[error("timeout trying to get work connection")]
+    Timeout,
+}
+
+impl Backend {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// How the client's streams are framed.
+    pub(crate) fn wire(&self) -> WireVersion {
+        self.inner.wire
+    }
+
+    /// Opens a stream to the service, ready for the user's bytes.
+    ///
+    /// `user` is what the service may learn of the user. Not cancel-safe in the
+    /// sense that a work connection taken meanwhile is closed; nothing is leaked.
+    pub(crate) async fn open(&self, user: Option<UserAddrs>) -> Result<Conn, OpenError> {
+        let deadline = Instant::now() + self.inner.timeout;
+        match timeout_at(deadline, self.open_any(user)).await {
+            Ok(result) => result,
+            Err(_) => Err(OpenError::Timeout),
+        }
+    }
+
+    async fn open_any(&self, user: Option<UserAddrs>) -> Result<Conn, OpenError> {
+        let attempts = self.inner.attempts;
+        let mut tried = 0;
+        loop {
+            let (reply, answer) = oneshot::channel();
+            self.inner
+                .requests
+                .send(WorkRequest { reply })
+                .await
+                .map_err(|_| OpenError::Refused)?;
+            let conn = answer.await.map_err(|_| OpenError::Refused)?;
+            tried += 1;
+            match self.start(conn, user).await {
+                Ok(conn) => return Ok(self.inner.layers.wrap(conn)),
+                Err(source) if tried == attempts => {
+                    return Err(OpenError::Dead { attempts, source });
+                }
+                Err(error) => debug!(%error, "work connection was dead, trying another"),
+            }
+        }
+    }
+
+    /// Tells the client which proxy the work connection is for.
+    async fn start(&self, mut conn: Conn, user: Option<UserAddrs>) -> io::Result<Conn> {
+        let mut start = StartWorkConn {
+            proxy_name: self.inner.proxy_name.clone(),
+            ..StartWorkConn::default()
+        };
+        if let Some(UserAddrs { from, to }) = user {
+            start.src_addr = from.ip().to_canonical().to_string();
+            start.src_port = from.port();
+            start.dst_addr = to.ip().to_canonical().to_string();
+            start.dst_port = to.port();
+        }
+        let mut frame = BytesMut::new();
+        self.inner
+            .wire
+            .encode(&start.into(), &mut frame)
+            .map_err(io::Error::other)?;
+        conn.send(frame.freeze()).await?;
+        Ok(conn)
+    }
+}

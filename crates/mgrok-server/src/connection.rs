@@ -1,0 +1,47 @@
+//! What the streams of one client connection know of each other.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use tokio_util::sync::CancellationToken;
+
+/// One connection of a client, which carries one stream or many.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// The client's address.
+    pub(crate) from: SocketAddr,
+    has_session: AtomicBool,
+    session_over: CancellationToken,
+}
+
+impl Connection {
+    pub(crate) fn new(from: SocketAddr) -> Self {
+        Self {
+            from,
+            has_session: AtomicBool::new(false),
+            session_over: CancellationToken::new(),
+        }
+    }
+
+    /// From now on the connection may stay as long as the session does.
+    pub(crate) fn session_begins(&self) {
+        self.has_session.store(true, Ordering::Relaxed);
+    }
+
+    /// The client is gone or replaced, so its other streams are of no use.
+    pub(crate) fn session_ends(&self) {
+        self.session_over.cancel();
+    }
+
+    /// Whether a session ever began.
+    pub(crate) fn has_session(&self) -> bool {
+        self.has_session.load(Ordering::Relaxed)
+    }
+
+    /// Waits until a session that began is over.
+    pub(crate) async fn session_over(&self) {
+        self.session_over.cancelled().await;
+    }
+}

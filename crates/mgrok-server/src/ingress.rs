@@ -1,0 +1,244 @@
+//! The control port: accept, find out what is spoken, hand on.
+//!
+//! The accept loop only accepts. Everything after that happens in the
+//! connection's own task and under a deadline, so a silent or hostile
+//! connection delays nobody.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use mgrok_mux::Acceptor;
+use mgrok_net::{
+    conn::Conn,
+    message::{MessageConn, RecvError},
+    sniff::{self, Opening},
+    tcp,
+};
+use mgrok_proto::{
+    RunId, WireVersion, auth,
+    message::{Message, NewWorkConn},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tracing::{debug, warn};
+
+use crate::{
+    connection::Connection, error::chain, login, session::refuse_work_conn, shared::Shared,
+};
+
+/// How long a connection or stream may take to say what it is, as in frp (PROTOCOL 1.2).
+const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many streams of one connection may be at their first message at once.
+const MAX_OPENING_STREAMS: usize = 256;
+
+/// Why a connection or stream was closed before it was one.
+#[derive(Debug, thiserror::Error)]
+enum OpeningError {
+    #[error("closed before its first message")]
+    Closed,
+    #[error("connection failed")]
+    Io(#[from] io::Error),
+    #[error("its first message cannot be read")]
+    Message(#[from] RecvError),
+    #[error(
+        "expected a multiplexed connection; transport.tcpMux is on here, and must be on in the client"
+    )]
+    MuxExpected,
+    #[error(
+        "a multiplexed connection; transport.tcpMux is off here, and must be off in the client"
+    )]
+    MuxUnexpected,
+    #[error("not a client of this server")]
+    NotAClient,
+    #[error("said nothing for {} s", OPENING_TIMEOUT.as_secs())]
+    Silent,
+    #[error(
+        "TLS is required here (transport.tls.force); turn transport.tls.enable on in the client"
+    )]
+    TlsRequired,
+    #[error("TLS handshake failed")]
+    Tls(#[source] io::Error),
+    #[error("first message {0} is not one that opens a stream")]
+    Unexpected(&'static str),
+    #[error("WebSocket is not supported by this server")]
+    WebSocket,
+    #[error(
+        "wire protocol v2 is not supported by this server; set transport.wireProtocol = \"v1\" in the client"
+    )]
+    WireV2,
+}
+
+/// Accepts clients until the server stops listening.
+pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        let (stream, from) = tokio::select! {
+            () = shared.stop_listening.cancelled() => return,
+            accepted = tcp::accept(&listener) => accepted,
+        };
+        let connection = connection(stream, from, shared.clone());
+        shared.tasks.spawn(connection);
+    }
+}
+
+async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>) {
+    tcp::set_accepted_options(&stream, shared.config.transport.tcp_keepalive);
+    let opening = unwrap(Conn::from(stream), &shared);
+    let conn = match timeout(OPENING_TIMEOUT, opening).await {
+        Ok(Ok(conn)) => conn,
+        Ok(Err(error)) => return log(from, &error),
+        Err(_) => return log(from, &OpeningError::Silent),
+    };
+    let connection = Arc::new(Connection::new(from));
+    if shared.config.transport.tcp_mux {
+        multiplexed(conn, &connection, &shared).await;
+    } else {
+        let opened = first_message(conn).await;
+        dispatch(opened, &connection, &shared).await;
+    }
+}
+
+/// Takes TLS off, if it is on, and checks that what is inside can be ours.
+async fn unwrap(mut conn: Conn, shared: &Shared) -> Result<Conn, OpeningError> {
+    let mut opening = sniff::opening(&mut conn).await?;
+    if let Opening::Tls { .. } = opening {
+        conn = shared.tls.accept(conn).await.map_err(OpeningError::Tls)?;
+        opening = sniff::opening(&mut conn).await?;
+    } else if shared.config.transport.tls.force {
+        return Err(OpeningError::TlsRequired);
+    }
+    let tcp_mux = shared.config.transport.tcp_mux;
+    match opening {
+        Opening::Mux if tcp_mux => Ok(conn),
+        Opening::Mux => Err(OpeningError::MuxUnexpected),
+        Opening::V1 | Opening::V2 if tcp_mux => Err(OpeningError::MuxExpected),
+        Opening::V1 => Ok(conn),
+        Opening::V2 => Err(OpeningError::WireV2),
+        Opening::WebSocket => Err(OpeningError::WebSocket),
+        Opening::Closed => Err(OpeningError::Closed),
+        Opening::Tls { .. } | Opening::Unknown => Err(OpeningError::NotAClient),
+    }
+}
+
+/// Serves the streams of a multiplexed connection until it ends.
+async fn multiplexed(conn: Conn, connection: &Arc<Connection>, shared: &Arc<Shared>) {
+    let from = connection.from;
+    let config = mgrok_mux::Config {
+        keepalive_interval: Some(shared.config.transport.tcp_mux_keepalive_interval),
+        ..mgrok_mux::Config::server()
+    };
+    let (opener, acceptor, driver) = mgrok_mux::session(conn, config);
+    shared.tasks.spawn(async move {
+        if let Err(error) = driver.await {
+            debug!("connection of {from} ended: {}", chain(&error));
+        }
+    });
+    tokio::select! {
+        () = shared.stop_connections.cancelled() => {}
+        () = connection.session_over() => {}
+        () = accept_streams(acceptor, connection, shared) => {}
+        () = never_logs_in(connection) => log(from, &OpeningError::Silent),
+    }
+    opener.close();
+}
+
+async fn accept_streams(
+    mut acceptor: Acceptor,
+    connection: &Arc<Connection>,
+    shared: &Arc<Shared>,
+) {
+    let opening = Arc::new(Semaphore::new(MAX_OPENING_STREAMS));
+    while let Some(stream) = acceptor.accept().await {
+        let Ok(permit) = opening.clone().acquire_owned().await else {
+            return;
+        };
+        let (connection, shared) = (connection.clone(), shared.clone());
+        shared.clone().tasks.spawn(async move {
+            let opened = first_message(Conn::from(stream)).await;
+            drop(permit);
+            dispatch(opened, &connection, &shared).await;
+        });
+    }
+}
+
+/// Ends when the connection should have been logged in and is not.
+async fn never_logs_in(connection: &Connection) {
+    sleep(OPENING_TIMEOUT).await;
+    if connection.has_session() {
+        std::future::pending().await
+    }
+}
+
+async fn first_message(mut conn: Conn) -> Result<(MessageConn, Message), OpeningError> {
+    let receive = async {
+        if matches!(sniff::opening(&mut conn).await?, Opening::V2) {
+            return Err(OpeningError::WireV2);
+        }
+        let mut conn = MessageConn::new(conn, WireVersion::V1);
+        let message = conn.recv().await?.ok_or(OpeningError::Closed)?;
+        Ok((conn, message))
+    };
+    timeout(OPENING_TIMEOUT, receive)
+        .await
+        .unwrap_or(Err(OpeningError::Silent))
+}
+
+/// The first message on a stream says what the stream is.
+async fn dispatch(
+    opened: Result<(MessageConn, Message), OpeningError>,
+    connection: &Connection,
+    shared: &Arc<Shared>,
+) {
+    match opened {
+        Ok((conn, Message::Login(login))) => {
+            login::serve(conn, login, connection, shared).await;
+        }
+        Ok((conn, Message::NewWorkConn(new))) => {
+            work_conn(conn.into_conn(), &new, shared).await;
+        }
+        Ok((_, other)) => log(connection.from, &OpeningError::Unexpected(other.name())),
+        Err(error) => log(connection.from, &error),
+    }
+}
+
+/// Takes a work connection to its session.
+async fn work_conn(conn: Conn, new: &NewWorkConn, shared: &Shared) {
+    let auth = &shared.config.auth;
+    let refusal = if auth.new_work_conns
+        && !auth::verify(&auth.token, new.timestamp, new.privilege_key.expose())
+    {
+        "token in NewWorkConn doesn't match token from configuration".to_owned()
+    } else if let Some(offers) = shared.registry.offers(&RunId::from(new.run_id.as_str())) {
+        match offers.send(conn).await {
+            Ok(()) => {}
+            Err(_) => debug!("a work connection came when its session had just ended"),
+        }
+        return;
+    } else {
+        format!("no client control found for run id [{}]", new.run_id)
+    };
+    warn!("work connection refused: {refusal}");
+    let text = shared.error_text(&refusal, "invalid NewWorkConn");
+    refuse_work_conn(conn, WireVersion::V1, text).await;
+}
+
+/// A scan of the port is nothing to wake anybody for; a client that is set up
+/// differently from its server is.
+fn log(from: SocketAddr, error: &OpeningError) {
+    match error {
+        OpeningError::MuxExpected
+        | OpeningError::MuxUnexpected
+        | OpeningError::TlsRequired
+        | OpeningError::WebSocket
+        | OpeningError::WireV2 => warn!("connection of {from} closed: {}", chain(error)),
+        OpeningError::Closed
+        | OpeningError::Io(_)
+        | OpeningError::Message(_)
+        | OpeningError::NotAClient
+        | OpeningError::Silent
+        | OpeningError::Tls(_)
+        | OpeningError::Unexpected(_) => debug!("connection of {from} closed: {}", chain(error)),
+    }
+}

@@ -1,0 +1,121 @@
+//! From a `Login` to a running session, or to a refusal that says why.
+
+use std::{sync::Arc, time::Duration};
+
+use mgrok_net::{layers, message::MessageConn};
+use mgrok_proto::{
+    FRP_VERSION, RunId, WireVersion, auth,
+    message::{Login, LoginResp},
+};
+use tokio::{sync::mpsc, time::timeout};
+use tracing::{Instrument, debug, info, info_span, warn};
+
+use crate::{
+    connection::Connection,
+    registry::{Claim, ClaimError, Identity, OFFER_QUEUE},
+    session::{ClientSpec, Session},
+    shared::Shared,
+};
+
+/// How long a client may take to accept the answer to its login, as in frp (PROTOCOL 7.1).
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest run id that is taken from a client, in bytes. Ours have 16.
+const MAX_RUN_ID_LEN: usize = 128;
+
+/// Why a login was refused. The texts are frp's where frp has one.
+#[derive(Debug, thiserror::Error)]
+enum LoginError {
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    #[error("run_id is longer than {MAX_RUN_ID_LEN} bytes")]
+    RunIdTooLong,
+    #[error("token in login doesn't match token from configuration")]
+    Token,
+}
+
+/// Serves a client from its login until its session ends.
+pub(crate) async fn serve(
+    mut control: MessageConn,
+    login: Login,
+    connection: &Connection,
+    shared: &Arc<Shared>,
+) {
+    let from = connection.from;
+    info!(
+        "client login info: ip [{from}] version [{}] hostname [{}] os [{}] arch [{}]",
+        login.version, login.hostname, login.os, login.arch
+    );
+    let (offer_sender, offers) = mpsc::channel(OFFER_QUEUE);
+    let (claim, run_id) = match admit(&login, offer_sender, shared).await {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            warn!("register control error: {error}");
+            let text = shared.error_text(&error.to_string(), "register control error");
+            answer(&mut control, String::new(), text).await;
+            return;
+        }
+    };
+    // Set before the answer: the client may act on it at once.
+    connection.session_begins();
+    let span = info_span!("session", run_id = run_id.as_str());
+    if !answer(&mut control, run_id.as_str().to_owned(), String::new()).await {
+        return;
+    }
+    let pool_count = usize::try_from(login.pool_count)
+        .unwrap_or(0)
+        .min(shared.config.transport.max_pool_count as usize);
+    let wire = WireVersion::V1;
+    let control = layers::encrypt(control.into_conn(), &shared.cipher_key);
+    let session = Session::new(
+        shared.clone(),
+        ClientSpec { wire, pool_count },
+        MessageConn::new(control, wire),
+        claim,
+        offers,
+    );
+    session.run().instrument(span).await;
+    connection.session_ends();
+}
+
+/// Checks the login and makes room for its session.
+async fn admit(
+    login: &Login,
+    offers: mpsc::Sender<mgrok_net::conn::Conn>,
+    shared: &Shared,
+) -> Result<(Claim, RunId), LoginError> {
+    let token = &shared.config.auth.token;
+    if !auth::verify(token, login.timestamp, login.privilege_key.expose()) {
+        return Err(LoginError::Token);
+    }
+    if login.run_id.len() > MAX_RUN_ID_LEN {
+        return Err(LoginError::RunIdTooLong);
+    }
+    let run_id = if login.run_id.is_empty() {
+        RunId::random()
+    } else {
+        RunId::from(login.run_id.as_str())
+    };
+    let identity = Identity {
+        run_id: run_id.clone(),
+        user: login.user.clone(),
+        client_id: login.client_id.clone(),
+    };
+    let claim = shared.registry.claim(identity, offers).await?;
+    Ok((claim, run_id))
+}
+
+/// Answers the login; `false` if the client did not take the answer.
+async fn answer(control: &mut MessageConn, run_id: String, error: String) -> bool {
+    let answer = LoginResp {
+        version: FRP_VERSION.to_owned(),
+        run_id,
+        error,
+    };
+    let sent = timeout(ANSWER_TIMEOUT, control.send(&answer.into())).await;
+    if !matches!(sent, Ok(Ok(()))) {
+        debug!("the client left before its login was answered");
+        return false;
+    }
+    true
+}

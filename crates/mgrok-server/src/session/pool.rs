@@ -1,0 +1,201 @@
+//! The work connections of one session: idle ones, asked-for ones, and who waits.
+//!
+//! Pure state. It decides how many `ReqWorkConn` to send so that, when all asked
+//! for have come, everybody is served and `target` idle ones are left.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// Beyond the client's pool count, how many surplus connections are kept, as in frp (PROTOCOL 7.2).
+const SURPLUS: usize = 10;
+
+/// How many users of one session may wait for a work connection.
+const MAX_WAITING: usize = 16_384;
+
+/// A request counts as on its way for this long; then the client may have lost it.
+const ASKED_FOR: Duration = Duration::from_secs(10);
+
+/// Idle connections `C`, and the replies `R` of those who wait for one.
+#[derive(Debug)]
+pub(super) struct Pool<C, R> {
+    target: usize,
+    idle: VecDeque<C>,
+    waiting: VecDeque<R>,
+    asked_at: VecDeque<Instant>,
+}
+
+/// Who may be waiting for a connection.
+pub(super) trait Waiter<C> {
+    /// Hands the connection over, or gives it back if nobody waits any more.
+    fn hand_over(self, conn: C) -> Result<(), C>;
+
+    /// Whether somebody still waits.
+    fn waits(&self) -> bool;
+}
+
+impl<C, R: Waiter<C>> Pool<C, R> {
+    /// A pool that keeps `target` idle connections ready.
+    pub(super) fn new(target: usize) -> Self {
+        Self {
+            target,
+            idle: VecDeque::new(),
+            waiting: VecDeque::new(),
+            asked_at: VecDeque::new(),
+        }
+    }
+
+    /// Somebody needs a connection: the freshest idle one that `is_live`, or the
+    /// next that comes. When too many wait, the reply is dropped, which refuses it.
+    pub(super) fn request(&mut self, reply: R, is_live: impl Fn(&mut C) -> bool) {
+        while let Some(mut conn) = self.idle.pop_back() {
+            if !is_live(&mut conn) {
+                continue;
+            }
+            match reply.hand_over(conn) {
+                Ok(()) => return,
+                Err(conn) => {
+                    self.idle.push_back(conn);
+                    return;
+                }
+            }
+        }
+        if self.waiting.len() >= MAX_WAITING {
+            self.waiting.retain(R::waits);
+        }
+        if self.waiting.len() < MAX_WAITING {
+            self.waiting.push_back(reply);
+        }
+    }
+
+    /// The client offers a connection. Gives it back if the pool is full.
+    pub(super) fn offer(&mut self, mut conn: C) -> Result<(), C> {
+        self.asked_at.pop_front();
+        while let Some(reply) = self.waiting.pop_front() {
+            match reply.hand_over(conn) {
+                Ok(()) => return Ok(()),
+                Err(back) => conn = back,
+            }
+        }
+        if self.idle.len() >= self.target + SURPLUS {
+            return Err(conn);
+        }
+        self.idle.push_back(conn);
+        Ok(())
+    }
+
+    /// How many connections to ask the client for now. They then count as asked for.
+    pub(super) fn ask(&mut self, now: Instant) -> usize {
+        while self
+            .asked_at
+            .front()
+            .is_some_and(|at| now.saturating_duration_since(*at) >= ASKED_FOR)
+        {
+            self.asked_at.pop_front();
+        }
+        let wanted = self.waiting.len() + self.target;
+        let coming = self.idle.len() + self.asked_at.len();
+        let missing = wanted.saturating_sub(coming);
+        self.asked_at.extend(std::iter::repeat_n(now, missing));
+        missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{cell::RefCell, rc::Rc};
+
+    /// Notes what it was given; gives back when nobody waits.
+    #[derive(Clone, Default)]
+    struct User {
+        got: Rc<RefCell<Option<u32>>>,
+        left: bool,
+    }
+
+    impl Waiter<u32> for User {
+        fn hand_over(self, conn: u32) -> Result<(), u32> {
+            if self.left {
+                return Err(conn);
+            }
+            *self.got.borrow_mut() = Some(conn);
+            Ok(())
+        }
+
+        fn waits(&self) -> bool {
+            !self.left
+        }
+    }
+
+    fn live(_: &mut u32) -> bool {
+        true
+    }
+
+    #[test]
+    fn the_pool_asks_for_what_is_missing_and_no_more() {
+        let now = Instant::now();
+        let mut pool = Pool::<u32, User>::new(2);
+        assert_eq!(pool.ask(now), 2, "to fill up after login");
+        assert_eq!(pool.ask(now), 0, "they are on their way");
+        pool.offer(1).unwrap();
+        pool.offer(2).unwrap();
+        assert_eq!(pool.ask(now), 0);
+        let user = User::default();
+        pool.request(user.clone(), live);
+        assert_eq!(*user.got.borrow(), Some(2), "the freshest first");
+        assert_eq!(pool.ask(now), 1, "the one that was taken");
+    }
+
+    #[test]
+    fn who_waits_is_served_first_come_first_served() {
+        let now = Instant::now();
+        let mut pool = Pool::new(0);
+        let (first, gone, second) = (
+            User::default(),
+            User {
+                left: true,
+                ..User::default()
+            },
+            User::default(),
+        );
+        for user in [&first, &gone, &second] {
+            pool.request(user.clone(), live);
+        }
+        assert_eq!(pool.ask(now), 3);
+        pool.offer(1).unwrap();
+        pool.offer(2).unwrap();
+        assert_eq!(*first.got.borrow(), Some(1));
+        assert_eq!(*second.got.borrow(), Some(2), "who left is passed over");
+        pool.offer(3).unwrap();
+        assert_eq!(pool.idle.len(), 1, "nobody's connection is kept");
+    }
+
+    #[test]
+    fn a_request_that_the_client_lost_is_made_again() {
+        let now = Instant::now();
+        let mut pool = Pool::<u32, User>::new(1);
+        assert_eq!(pool.ask(now), 1);
+        assert_eq!(pool.ask(now + ASKED_FOR), 1);
+    }
+
+    #[test]
+    fn dead_idle_connections_are_passed_over() {
+        let mut pool = Pool::new(2);
+        pool.offer(1).unwrap();
+        pool.offer(2).unwrap();
+        let user = User::default();
+        pool.request(user.clone(), |conn| *conn == 1);
+        assert_eq!(*user.got.borrow(), Some(1));
+        assert!(pool.idle.is_empty());
+    }
+
+    #[test]
+    fn the_surplus_is_given_back() {
+        let mut pool = Pool::<u32, User>::new(1);
+        for conn in 0..11 {
+            pool.offer(conn).unwrap();
+        }
+        assert_eq!(pool.offer(11), Err(11));
+    }
+}

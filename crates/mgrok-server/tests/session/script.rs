@@ -1,0 +1,167 @@
+//! A server in this process, and a client that says what a test tells it to.
+
+use std::{future::Future, net::SocketAddr, time::Duration};
+
+use mgrok_config::ServerConfig;
+use mgrok_net::{conn::Conn, layers, message::MessageConn};
+use mgrok_proto::{
+    WireVersion,
+    auth::{self, Secret},
+    cipher::CipherKey,
+    message::{Login, Message, NewProxy, NewWorkConn, Pong, StartWorkConn},
+};
+use mgrok_server::{Server, StopReport};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+    time::timeout,
+};
+
+/// What may take long on a busy machine, and yet means failure beyond it.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// Neither TLS nor multiplexing, and an empty token.
+pub fn plain_config() -> ServerConfig {
+    let mut config = ServerConfig::default();
+    config.proxy_bind_addr = "127.0.0.1".into();
+    config.transport.tcp_mux = false;
+    config
+}
+
+/// A server that runs until it is dropped or stopped.
+pub struct RunningServer {
+    pub addr: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<StopReport>,
+}
+
+impl RunningServer {
+    pub async fn start(config: ServerConfig) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let server = Server::from_listener(config, listener).unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(server.run(async {
+            let _ = stopped.await;
+        }));
+        Self {
+            addr,
+            stop: Some(stop),
+            task,
+        }
+    }
+
+    /// Asks it to stop; the future resolves when it has.
+    pub fn stop(mut self) -> impl Future<Output = Result<StopReport, tokio::task::JoinError>> {
+        self.stop.take().unwrap().send(()).unwrap();
+        self.task
+    }
+}
+
+/// A connection on which nothing was said.
+pub async fn connect(server: &RunningServer) -> MessageConn {
+    let stream = TcpStream::connect(server.addr).await.unwrap();
+    MessageConn::new(Conn::from(stream), WireVersion::V1)
+}
+
+/// Waits until nobody listens on `port`.
+pub async fn until_refused(port: u16) {
+    timeout(LIMIT, async {
+        while TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+}
+
+/// A logged-in client.
+#[derive(Debug)]
+pub struct Client {
+    pub run_id: String,
+    pub control: MessageConn,
+}
+
+impl Client {
+    pub async fn login(server: &RunningServer, run_id: &str) -> Self {
+        Self::try_login(server, run_id).await.unwrap()
+    }
+
+    /// Logs in with the empty token, or returns the server's error text.
+    pub async fn try_login(server: &RunningServer, run_id: &str) -> Result<Self, String> {
+        let mut control = connect(server).await;
+        let login = Login {
+            run_id: run_id.into(),
+            privilege_key: auth::sign(&Secret::default(), 1).into(),
+            timestamp: 1,
+            ..Login::default()
+        };
+        control.send(&login.into()).await.unwrap();
+        let answer = timeout(LIMIT, control.recv()).await.unwrap().unwrap();
+        let Some(Message::LoginResp(answer)) = answer else {
+            panic!("expected the answer to a login, not {answer:?}");
+        };
+        if !answer.error.is_empty() {
+            return Err(answer.error);
+        }
+        let key = CipherKey::derive(&Secret::default());
+        let control = layers::encrypt(control.into_conn(), &key);
+        Ok(Self {
+            run_id: answer.run_id,
+            control: MessageConn::new(control, WireVersion::V1),
+        })
+    }
+
+    /// The public port of the started proxy, or the server's error text.
+    pub async fn start_proxy(&mut self, new: NewProxy) -> Result<u16, String> {
+        self.control.send(&new.into()).await.unwrap();
+        loop {
+            match self.recv().await {
+                Message::NewProxyResp(answer) if answer.error.is_empty() => {
+                    let port = answer.remote_addr.strip_prefix(':').unwrap();
+                    return Ok(port.parse().unwrap());
+                }
+                Message::NewProxyResp(answer) => return Err(answer.error),
+                _ => {}
+            }
+        }
+    }
+
+    /// Offers a work connection and waits until a user gets it.
+    pub async fn work_conn(&mut self, server: &RunningServer) -> (StartWorkConn, Conn) {
+        while !matches!(self.recv().await, Message::ReqWorkConn(_)) {}
+        let mut work = connect(server).await;
+        let new = NewWorkConn {
+            run_id: self.run_id.clone(),
+            ..NewWorkConn::default()
+        };
+        work.send(&new.into()).await.unwrap();
+        let start = timeout(LIMIT, work.recv()).await.unwrap().unwrap();
+        let Some(Message::StartWorkConn(start)) = start else {
+            panic!("expected the start of a work connection, not {start:?}");
+        };
+        (start, work.into_conn())
+    }
+
+    pub async fn pong(&mut self) -> Pong {
+        loop {
+            if let Message::Pong(pong) = self.recv().await {
+                return pong;
+            }
+        }
+    }
+
+    /// Reads until the server closes the control connection.
+    pub async fn until_closed(&mut self) {
+        while let Ok(Some(_)) = self.control.recv().await {}
+    }
+
+    async fn recv(&mut self) -> Message {
+        timeout(LIMIT, self.control.recv())
+            .await
+            .expect("the server says nothing")
+            .unwrap()
+            .expect("the server closed the control connection")
+    }
+}
