@@ -14,3 +14,6 @@ pub mod sniff;
 pub mod tcp;
 pub mod tls;
 pub mod udp;
+
+#[cfg(test)]
+mod testing;
