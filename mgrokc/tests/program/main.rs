@@ -1,0 +1,198 @@
+//! The client's binary as an operator meets it: arguments, exit codes, streams, signals.
+
+// One package's tests cannot use another's without a crate for it, which this is not worth.
+#[path = "../../../mgroks/tests/program/process.rs"]
+mod process;
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mgrok_config::{Strictness, load_server_from_str};
+use mgrok_server::Server;
+use process::{Process, greeted_user, run};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+const EXE: &str = env!("CARGO_BIN_EXE_mgrokc");
+
+/// Writes `client.toml` into a directory of its own.
+fn config(text: &str) -> TempDir {
+    let directory = TempDir::new().unwrap();
+    std::fs::write(directory.path().join("client.toml"), text).unwrap();
+    directory
+}
+
+/// A client that is started where its file is, and so need not be told of it.
+fn client_in(directory: &Path) -> Command {
+    let mut command = Command::new(EXE);
+    command.current_dir(directory);
+    command
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[test]
+fn verify_reads_the_default_file() {
+    let directory = config("serverPort = 7000\n");
+    let (code, text) = Process::start(client_in(directory.path()).arg("verify")).ended();
+    assert_eq!(
+        text,
+        "mgrokc: the configuration file ./client.toml syntax is ok"
+    );
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn verify_names_the_mistakes_of_a_bad_file() {
+    let directory = config("serverPort = 70000\n");
+    let file = directory.path().join("client.toml");
+    let ended = run(EXE, ["verify".as_ref(), "-c".as_ref(), file.as_os_str()]);
+    assert!(ended.stdout.contains("serverPort"), "{ended:?}");
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), ""));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let directory = TempDir::new().unwrap();
+    let (code, text) = Process::start(&mut client_in(directory.path())).ended();
+    assert!(text.contains("./client.toml"), "{text}");
+    assert_eq!(code, Some(1));
+
+    let ended = run(EXE, ["verify", "-c", ""]);
+    assert_eq!(
+        ended.stdout,
+        "mgrokc: the configuration file is not specified\n"
+    );
+    assert_eq!(ended.code, Some(0));
+}
+
+#[test]
+fn version_and_wrong_arguments() {
+    let ended = run(EXE, ["-v"]);
+    assert!(ended.stdout.starts_with("mgrokc "), "{ended:?}");
+    assert_eq!(ended.code, Some(0));
+    let ended = run(EXE, ["tcp", "--local-port", "22"]);
+    assert!(ended.stderr.contains("error: "), "{ended:?}");
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+}
+
+#[test]
+fn a_first_login_that_fails_ends_the_program() {
+    let port = free_port();
+    let directory = config(&format!(
+        "serverAddr = \"127.0.0.1\"\nserverPort = {port}\n"
+    ));
+    let (code, text) = Process::start(&mut client_in(directory.path())).ended();
+    let first = text.lines().next().unwrap();
+    assert!(
+        first.ends_with(
+            "start frpc service for config file [./client.toml] with aggregated configuration"
+        ),
+        "{text}"
+    );
+    let last = text.lines().last().unwrap();
+    assert!(last.starts_with("login to the server failed: "), "{text}");
+    assert!(
+        last.ends_with("With loginFailExit enabled, no additional retries will be attempted"),
+        "{text}"
+    );
+    assert_eq!(code, Some(1), "{text}");
+}
+
+#[test]
+fn a_client_that_looks_for_its_server_can_be_stopped() {
+    let port = free_port();
+    let directory = config(&format!(
+        "serverAddr = \"127.0.0.1\"\nserverPort = {port}\nloginFailExit = false\n"
+    ));
+    let mut client = Process::start(&mut client_in(directory.path()));
+    client.wait_for("] connect to server error: ");
+    client.signal(Signal::TERM);
+    let (code, text) = client.ended();
+    assert!(
+        text.contains("frpc service for config file [./client.toml] stopped"),
+        "{text}"
+    );
+    assert_eq!(code, Some(0), "{text}");
+}
+
+/// A client with a user who stays, through a server in this process.
+fn client_with_a_user(settings: &str) -> (Process, TcpStream) {
+    let service = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let local_port = service.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let mut kept = Vec::new();
+        for stream in service.incoming() {
+            let mut stream = stream.unwrap();
+            // A user who has left is not greeted.
+            let _ = stream.write_all(b"!");
+            kept.push(stream);
+        }
+    });
+    let server_port = start_server();
+    let remote_port = free_port();
+    let directory = config(&format!(
+        "serverAddr = \"127.0.0.1\"\nserverPort = {server_port}\n{settings}\n\
+         [[proxies]]\nname = \"greet\"\ntype = \"tcp\"\nlocalPort = {local_port}\n\
+         remotePort = {remote_port}\n"
+    ));
+    let mut client = Process::start(&mut client_in(directory.path()));
+    client.wait_for("] [greet] start proxy success");
+    let user = greeted_user(SocketAddr::from((Ipv4Addr::LOCALHOST, remote_port)));
+    (client, user)
+}
+
+/// A server in a thread that ends with the test; returns its port.
+fn start_server() -> u16 {
+    let config = load_server_from_str(
+        "proxyBindAddr = \"127.0.0.1\"\n",
+        "the test",
+        Strictness::Strict,
+    );
+    let config = config.unwrap().config;
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+            let server = Server::from_listener(config, listener.unwrap()).unwrap();
+            tell.send(server.local_addr().unwrap().port()).unwrap();
+            server.run(std::future::pending()).await;
+        });
+    });
+    told.recv().unwrap()
+}
+
+#[test]
+fn users_who_stay_are_cut_after_the_grace_period() {
+    let (client, _user) = client_with_a_user("gracePeriod = 1");
+    let started = Instant::now();
+    client.signal(Signal::TERM);
+    let (code, text) = client.ended();
+    assert!(started.elapsed() >= Duration::from_secs(1), "{text}");
+    assert!(text.contains("1 user connections were cut"), "{text}");
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let (mut client, _user) = client_with_a_user("gracePeriod = 3600");
+    client.signal(Signal::INT);
+    client.wait_for("SIGINT: stopping");
+    client.signal(Signal::TERM);
+    let (code, text) = client.ended();
+    assert!(text.contains("SIGTERM: ending at once"), "{text}");
+    assert_eq!(code, Some(143), "{text}");
+}

@@ -1,0 +1,331 @@
+//! The server's binary as an operator meets it: arguments, exit codes, streams, signals.
+
+mod process;
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mgrok_client::Client;
+use mgrok_config::{Strictness, load_client_from_str};
+use process::{LIMIT, Process, greeted_user, run};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+const EXE: &str = env!("CARGO_BIN_EXE_mgroks");
+
+/// A configuration file in a directory of its own.
+struct Config {
+    directory: TempDir,
+    file: PathBuf,
+}
+
+impl Config {
+    fn new(text: &str) -> Self {
+        let directory = TempDir::new().unwrap();
+        let file = directory.path().join("server.toml");
+        std::fs::write(&file, text).unwrap();
+        Self { directory, file }
+    }
+
+    /// One that listens where nobody else does.
+    fn of_server(more: &str) -> Self {
+        Self::new(&format!(
+            "bindAddr = \"127.0.0.1\"\nbindPort = {}\n{more}",
+            free_port()
+        ))
+    }
+
+    fn path(&self) -> &str {
+        self.file.to_str().unwrap()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(EXE);
+        command.arg("-c").arg(&self.file);
+        command
+    }
+}
+
+/// A port that was free a moment ago. A number 0 in the file means the default.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+#[test]
+fn verify_accepts_a_good_file() {
+    let config = Config::new("bindPort = 7000\n");
+    for args in [
+        ["verify", "-c", config.path()],
+        ["-c", config.path(), "verify"],
+    ] {
+        let ended = run(EXE, args);
+        let file = config.path();
+        assert_eq!(
+            ended.stdout,
+            format!("mgroks: the configuration file {file} syntax is ok\n")
+        );
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    }
+}
+
+#[test]
+fn verify_names_every_mistake_of_a_bad_file() {
+    let config = Config::new("bindPort = 70000\nnoSuchKey = 1\n");
+    let ended = run(EXE, ["verify", "-c", config.path()]);
+    assert!(ended.stdout.contains("bindPort"), "{ended:?}");
+    assert!(
+        ended.stdout.contains("unknown field \"noSuchKey\""),
+        "{ended:?}"
+    );
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), ""));
+}
+
+#[test]
+fn unknown_keys_are_forgiven_on_request() {
+    let config = Config::new("noSuchKey = 1\n");
+    for flag in ["--strict-config=false", "--strict_config=0"] {
+        let ended = run(EXE, ["verify", "-c", config.path(), flag]);
+        assert!(ended.stdout.starts_with("WARNING: "), "{ended:?}");
+        assert!(ended.stdout.ends_with(" syntax is ok\n"), "{ended:?}");
+        assert_eq!(ended.code, Some(0));
+    }
+}
+
+#[test]
+fn verify_wants_a_file_that_is_there() {
+    let ended = run(EXE, ["verify", "-c", "/nonexistent/server.toml"]);
+    assert!(
+        ended.stdout.contains("/nonexistent/server.toml"),
+        "{ended:?}"
+    );
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), ""));
+
+    let ended = run(EXE, ["verify"]);
+    assert_eq!(
+        ended.stdout,
+        "mgroks: the configuration file is not specified\n"
+    );
+    assert_eq!(ended.code, Some(0));
+}
+
+#[test]
+fn the_version_names_frps() {
+    let expect = format!("mgroks {} (speaks frp 0.70.1)\n", env!("CARGO_PKG_VERSION"));
+    for flag in ["-v", "--version"] {
+        let ended = run(EXE, [flag]);
+        assert_eq!(
+            (ended.stdout.as_str(), ended.code),
+            (expect.as_str(), Some(0))
+        );
+    }
+}
+
+#[test]
+fn wrong_arguments_are_told_on_stderr() {
+    for args in [
+        ["--no-such-flag"],
+        ["no-such-command"],
+        ["--bind-port=7000"],
+    ] {
+        let ended = run(EXE, args);
+        assert!(ended.stderr.contains("error: "), "{ended:?}");
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    }
+}
+
+#[test]
+fn a_bad_file_ends_a_start_on_stdout() {
+    let config = Config::new("bindPort = \"x\"\n");
+    let ended = run(EXE, ["-c", config.path()]);
+    assert!(ended.stdout.contains("bindPort"), "{ended:?}");
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), ""));
+}
+
+#[test]
+fn a_taken_port_ends_a_start_on_stdout() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let config = Config::new(&format!("bindAddr = \"127.0.0.1\"\nbindPort = {port}\n"));
+    let ended = run(EXE, ["-c", config.path()]);
+    let last = ended.stdout.lines().last().unwrap();
+    assert!(last.contains(&format!("127.0.0.1:{port}")), "{ended:?}");
+    assert!(last.contains("in use"), "{ended:?}");
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), ""));
+}
+
+#[test]
+fn without_a_file_the_defaults_are_used() {
+    let mut server = Process::start(&mut Command::new(EXE));
+    // Whether the default port is free here is not the question.
+    server.wait_for("] frps uses command line arguments for config");
+}
+
+#[test]
+fn both_stop_signals_stop() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let config = Config::of_server("");
+        let mut server = Process::start(&mut config.command());
+        let first = server.wait_for("");
+        let expect = format!(
+            "[I] [mgroks/main.rs:{{}}] frps uses config file: {}",
+            config.path()
+        );
+        let (head, tail) = expect.split_once("{}").unwrap();
+        assert!(first.contains(head) && first.ends_with(tail), "{first}");
+        server.wait_for("] frps started successfully");
+        server.signal(signal);
+        let (code, text) = server.ended();
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains("no user connections were cut"), "{text}");
+    }
+}
+
+#[test]
+fn the_service_manager_is_told() {
+    let config = Config::of_server("");
+    let socket = config.directory.path().join("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(LIMIT)).unwrap();
+    let told = || {
+        let mut datagram = [0; 64];
+        let len = manager.recv(&mut datagram).unwrap();
+        String::from_utf8(datagram[..len].to_vec()).unwrap()
+    };
+    let server = Process::start(config.command().env("NOTIFY_SOCKET", &socket));
+    assert_eq!(told(), "READY=1");
+    server.signal(Signal::TERM);
+    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(server.ended().0, Some(0));
+}
+
+#[test]
+fn a_log_file_takes_the_lines() {
+    let directory = TempDir::new().unwrap();
+    let log = directory.path().join("logs/server.log");
+    let config = Config::of_server(&format!("log.to = {log:?}\n"));
+    let server = Process::start(&mut config.command());
+    let deadline = Instant::now() + LIMIT;
+    let read = || std::fs::read_to_string(&log).unwrap_or_default();
+    while !read().contains("] frps started successfully\n") {
+        assert!(Instant::now() < deadline, "{}", read());
+        thread::sleep(Duration::from_millis(5));
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended(), (Some(0), String::new()));
+    assert!(
+        read().ends_with("no user connections were cut\n"),
+        "{}",
+        read()
+    );
+}
+
+#[test]
+fn the_server_may_open_as_many_files_as_it_is_allowed() {
+    let config = Config::of_server("log.level = \"debug\"\n");
+    let mut shell = Command::new("sh");
+    let script = "ulimit -Sn 64; exec \"$@\"";
+    shell.args(["-c", script, "sh", EXE, "-c", config.path()]);
+    let mut server = Process::start(&mut shell);
+    server.wait_for("] raised the limit of open files from=64 to=");
+    server.wait_for("] frps started successfully");
+    let limits = format!("/proc/{}/limits", server.pid().as_raw_nonzero());
+    let limits = std::fs::read_to_string(limits).unwrap();
+    let files = limits
+        .lines()
+        .find(|it| it.starts_with("Max open files"))
+        .unwrap();
+    let columns: Vec<_> = files.split_whitespace().collect();
+    assert_eq!(columns[3], columns[4], "{files}");
+}
+
+/// A server with a user who stays: through a client, to a service that greets and then waits.
+struct Tunnel {
+    server: Process,
+    _config: Config,
+    _user: TcpStream,
+}
+
+impl Tunnel {
+    fn new(settings: &str) -> Self {
+        let server_port = free_port();
+        let config = Config::new(&format!(
+            "bindAddr = \"127.0.0.1\"\nbindPort = {server_port}\n{settings}"
+        ));
+        let mut server = Process::start(&mut config.command());
+        server.wait_for("] frps started successfully");
+        start_client(server_port, greeting_service());
+        let line = server.wait_for("tcp proxy listen port [");
+        let port = line.rsplit_once('[').unwrap().1.trim_end_matches(']');
+        let user = greeted_user(SocketAddr::from((
+            Ipv4Addr::LOCALHOST,
+            port.parse().unwrap(),
+        )));
+        Self {
+            server,
+            _config: config,
+            _user: user,
+        }
+    }
+}
+
+/// A service that sends a byte and keeps the connection.
+fn greeting_service() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let mut kept = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // A user who has left is not greeted.
+            let _ = stream.write_all(b"!");
+            kept.push(stream);
+        }
+    });
+    port
+}
+
+/// A client in a thread that ends with the test.
+fn start_client(server_port: u16, local_port: u16) {
+    let text = format!(
+        "serverPort = {server_port}\nserverAddr = \"127.0.0.1\"\nloginFailExit = false\n\
+         [[proxies]]\nname = \"greet\"\ntype = \"tcp\"\nlocalPort = {local_port}\n"
+    );
+    let config = load_client_from_str(&text, "the test", Strictness::Strict).unwrap();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let client = Client::new(config.config).unwrap();
+        let _ = runtime.block_on(client.run(std::future::pending()));
+    });
+}
+
+#[test]
+fn users_who_stay_are_cut_after_the_grace_period() {
+    let tunnel = Tunnel::new("gracePeriod = 1\n");
+    let started = Instant::now();
+    tunnel.server.signal(Signal::TERM);
+    let (code, text) = tunnel.server.ended();
+    assert!(started.elapsed() >= Duration::from_secs(1), "{text}");
+    assert!(text.contains("1 user connections were cut"), "{text}");
+    assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    // Longer than the test waits for the end.
+    let mut tunnel = Tunnel::new("gracePeriod = 3600\n");
+    tunnel.server.signal(Signal::TERM);
+    tunnel.server.wait_for("SIGTERM: stopping");
+    tunnel.server.signal(Signal::INT);
+    let (code, text) = tunnel.server.ended();
+    assert!(text.contains("SIGINT: ending at once"), "{text}");
+    assert_eq!(code, Some(130), "{text}");
+}
