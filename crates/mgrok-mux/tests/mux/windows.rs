@@ -1,0 +1,225 @@
+//! Flow control: who may send how much, and who waits for whom.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use mgrok_mux::Config;
+use mgrok_mux::frame::{ACK, Header, INITIAL_WINDOW, Kind, SYN};
+
+use crate::raw::Raw;
+
+/// The other end's send credit on a stream, as far as the frames so far say.
+struct Credit {
+    left: u64,
+}
+
+impl Credit {
+    /// Answers pings after a round trip and collects grants.
+    fn collect(&mut self, server: &mut Raw, id: u32, round_trip: Duration) {
+        let sent = server.sent();
+        server.pass(round_trip);
+        for frame in sent {
+            match frame.header.kind {
+                Kind::Ping => server.feed(Header::ping(ACK, frame.header.length)),
+                Kind::WindowUpdate if frame.header.stream == id => {
+                    self.left += u64::from(frame.header.length);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Sends `total` bytes as fast as the windows allow over a path of 20 ms, read at once. Returns
+/// the largest credit that was seen.
+pub(crate) fn read_fast(server: &mut Raw, id: u32, total: u64) -> u64 {
+    let mut credit = Credit {
+        left: u64::from(INITIAL_WINDOW),
+    };
+    let (mut sent, mut largest) = (0, credit.left);
+    while sent < total {
+        let mut burst = credit.left.min(total - sent);
+        assert!(burst > 0, "no credit although everything was read");
+        sent += burst;
+        credit.left -= burst;
+        while burst > 0 {
+            let piece = burst.min(64 * 1024);
+            server.feed_data(id, &vec![0; piece as usize]);
+            let _all = server.recv_all(id);
+            burst -= piece;
+        }
+        server.assert_alive();
+        credit.collect(server, id, Duration::from_millis(20));
+        largest = largest.max(credit.left);
+    }
+    largest
+}
+
+#[test]
+fn a_window_update_comes_when_half_of_the_window_was_read() {
+    let mut server = Raw::with_stream(1);
+    let half = INITIAL_WINDOW as usize / 2;
+    server.feed_data(1, &vec![0; half - 1]);
+    let _all = server.recv_all(1);
+    assert_eq!(server.sent(), []);
+    server.feed_data(1, &[0]);
+    assert_eq!(server.sent(), []);
+    let _all = server.recv_all(1);
+    let updates: Vec<_> = server
+        .sent()
+        .into_iter()
+        .filter(|frame| frame.header.kind == Kind::WindowUpdate)
+        .collect();
+    assert_eq!(updates.len(), 1);
+    assert_eq!(updates[0].header, Header::window_update(0, 1, half as u32));
+}
+
+#[test]
+fn unread_data_is_not_credited() {
+    let mut server = Raw::with_stream(1);
+    server.feed_data(1, &vec![0; INITIAL_WINDOW as usize]);
+    assert_eq!(server.sent(), []);
+    assert_eq!(server.machine.unread(1), INITIAL_WINDOW as usize);
+}
+
+#[test]
+fn a_body_that_is_under_way_is_not_credited() {
+    let mut server = Raw::with_stream(1);
+    let length = INITIAL_WINDOW / 4 * 3;
+    server.feed(Header::data(1, length));
+    server.feed_bytes(&vec![0; INITIAL_WINDOW as usize / 2]);
+    let _all = server.recv_all(1);
+    let granted: u32 = server
+        .sent()
+        .iter()
+        .filter(|frame| frame.header.stream == 1)
+        .map(|frame| frame.header.length)
+        .sum();
+    assert_eq!(granted, INITIAL_WINDOW / 2);
+}
+
+#[test]
+fn a_fast_reader_far_away_gets_a_large_window_but_not_more_than_allowed() {
+    let mut server = Raw::with_stream(1);
+    let largest = read_fast(&mut server, 1, 64 << 20);
+    assert!(largest > 3 << 20, "{largest}");
+    assert!(largest <= 6 << 20, "{largest}");
+
+    let mut server = Raw::new(Config {
+        max_stream_window: 1 << 20,
+        ..Config::server()
+    });
+    server.accept(1);
+    let largest = read_fast(&mut server, 1, 16 << 20);
+    assert!(largest > 1 << 19 && largest <= 1 << 20, "{largest}");
+}
+
+#[test]
+fn the_session_bounds_the_growth_of_all_windows_together() {
+    let mut server = Raw::new(Config {
+        max_session_memory: 1 << 20,
+        ..Config::server()
+    });
+    server.accept(1);
+    let largest = read_fast(&mut server, 1, 16 << 20);
+    assert_eq!(largest, 1 << 20, "256 KiB and growth by 256 and 512 KiB");
+    server.accept(3);
+    let largest = read_fast(&mut server, 3, 16 << 20);
+    assert_eq!(largest, 1 << 19, "256 KiB are left for growth");
+}
+
+#[test]
+fn a_slow_reader_keeps_the_initial_window() {
+    let mut server = Raw::with_stream(1);
+    let mut credit = Credit {
+        left: u64::from(INITIAL_WINDOW),
+    };
+    for _ in 0..100 {
+        let burst = credit.left.min(64 * 1024);
+        server.feed_data(1, &vec![0; burst as usize]);
+        credit.left -= burst;
+        let _all = server.recv_all(1);
+        credit.collect(&mut server, 1, Duration::from_millis(1));
+        server.pass(Duration::from_millis(100));
+    }
+    assert!(credit.left <= u64::from(INITIAL_WINDOW));
+}
+
+#[test]
+fn sending_stops_at_the_window_and_goes_on_with_an_update() {
+    let mut client = Raw::client();
+    let id = client.machine.open().unwrap();
+    let mut chunk = Bytes::from(vec![1; INITIAL_WINDOW as usize + 10]);
+    let mut sent = 0;
+    loop {
+        let pending = client.send(id, &mut chunk).is_pending();
+        assert!(pending);
+        let frames = client.sent();
+        let bytes: usize = frames.iter().map(|frame| frame.body.len()).sum();
+        if bytes == 0 {
+            break;
+        }
+        sent += bytes;
+    }
+    assert_eq!((sent, chunk.len()), (INITIAL_WINDOW as usize, 10));
+    client.feed(Header::window_update(0, id, 4));
+    assert!(client.send(id, &mut chunk).is_pending());
+    assert_eq!(client.sent()[0].body.len(), 4);
+    client.feed(Header::window_update(0, id, 6));
+    assert!(client.send(id, &mut chunk).is_ready());
+    assert_eq!(client.sent()[0].body.len(), 6);
+}
+
+#[test]
+fn streams_take_turns() {
+    let mut client = Raw::client();
+    let ids: Vec<_> = (0..3).map(|_| client.machine.open().unwrap()).collect();
+    for &id in &ids {
+        let mut chunk = Bytes::from(vec![id as u8; 150_000]);
+        assert!(client.send(id, &mut chunk).is_ready());
+    }
+    let order: Vec<_> = client
+        .sent()
+        .into_iter()
+        .filter(|frame| frame.header.kind == Kind::Data)
+        .map(|frame| frame.header.stream)
+        .collect();
+    assert_eq!(order, [ids.clone(), ids.clone(), ids].concat());
+}
+
+#[test]
+fn the_send_queue_is_bounded_and_waiters_come_in_turn() {
+    let mut client = Raw::new(Config {
+        send_queue: 128 * 1024,
+        ..Config::client()
+    });
+    let ids: Vec<_> = (0..10).map(|_| client.machine.open().unwrap()).collect();
+    let mut chunks = vec![Bytes::from(vec![0; 100_000]); ids.len()];
+    let mut total = 0;
+    for round in 0.. {
+        assert!(round < 100, "somebody waits for ever");
+        let mut done = true;
+        for (&id, chunk) in ids.iter().zip(&mut chunks) {
+            done &= client.send(id, chunk).is_ready();
+        }
+        let sent: usize = client.sent().iter().map(|frame| frame.body.len()).sum();
+        assert!(sent <= 128 * 1024);
+        total += sent;
+        if done {
+            break;
+        }
+    }
+    assert_eq!(total, 1_000_000);
+}
+
+#[test]
+fn a_stream_that_is_not_read_holds_up_nobody() {
+    let mut server = Raw::with_stream(1);
+    server.accept(3);
+    server.feed_data(1, &vec![0; INITIAL_WINDOW as usize]);
+    server.feed(Header::ping(SYN, 5));
+    server.feed_data(3, b"served");
+    assert_eq!(server.recv_all(3).0, b"served");
+    assert_eq!(server.sent()[0].header, Header::ping(ACK, 5));
+    assert!(server.machine.wants_input());
+}
