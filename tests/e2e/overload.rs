@@ -1,0 +1,65 @@
+//! More connections than the server has files for.
+
+use std::{io, time::Duration};
+
+use mgrok_lab::{Client, PATIENCE, Peer, Proxy, Server, eventually, service, traffic, within};
+use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinSet};
+
+/// So few that a crowd uses them up, and enough for everything the server needs itself.
+const FILES: u32 = 200;
+
+/// How many come at once.
+const CROWD: usize = 5_000;
+
+#[tokio::test]
+async fn a_crowd_of_users_does_not_take_the_server_down() {
+    let echo = service::tcp_echo().await;
+    let proxies = [Proxy::tcp("tcp", echo.addr())];
+    let server = Server::start_limited(Peer::MgrokProgram, "", Some(FILES)).await;
+    let _client = Client::start(Peer::Mgrok, server.addr(), "", &proxies).await;
+    traffic::tcp_echo(proxies[0].public(), 1_000).await;
+    crowd(proxies[0].public()).await;
+    serves_again(&proxies[0]).await;
+}
+
+#[tokio::test]
+async fn a_crowd_on_the_servers_own_port_does_not_take_it_down() {
+    let echo = service::tcp_echo().await;
+    let proxies = [Proxy::tcp("tcp", echo.addr())];
+    let server = Server::start_limited(Peer::MgrokProgram, "", Some(FILES)).await;
+    let client = Client::start(Peer::Mgrok, server.addr(), "", &proxies).await;
+    crowd(server.addr()).await;
+    serves_again(&proxies[0]).await;
+    // A new client gets in, too.
+    drop(client);
+    let _client = Client::start(Peer::Mgrok, server.addr(), "", &proxies).await;
+    traffic::tcp_echo(proxies[0].public(), 1_000).await;
+}
+
+/// Many connections at the same time, each with something to say, all gone in the end.
+async fn crowd(to: std::net::SocketAddr) {
+    let mut users = JoinSet::new();
+    for _ in 0..CROWD {
+        users.spawn(async move {
+            let one = async {
+                let mut stream = TcpStream::connect(to).await?;
+                stream.write_all(b"hello").await?;
+                // Long enough for all of them to be there.
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                io::Result::Ok(())
+            };
+            // Being refused is fine.
+            let _ = tokio::time::timeout(Duration::from_secs(4), one).await;
+        });
+    }
+    within(PATIENCE, "the crowd leaves", users.join_all()).await;
+}
+
+async fn serves_again(proxy: &Proxy) {
+    eventually("the server serves again", async || {
+        let attempt = traffic::try_tcp_echo(proxy.public(), 10_000);
+        let answer = tokio::time::timeout(Duration::from_secs(3), attempt).await;
+        answer.ok()?.ok()
+    })
+    .await;
+}
