@@ -1,0 +1,424 @@
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::conn::Conn;
+use crate::tcp;
+
+/// What a frp server before 0.64 shows, and worse: X.509 v1, valid only in the year 1, serial 1, no
+/// subject. The private key stands behind it.
+const YEAR_1: &str = include_str!("tests/x509_v1_year_1.pem");
+
+/// An authority, and a directory for what it signs.
+struct Authority {
+    dir: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Each has a name of its own, as authorities do.
+        let name = dir.path().to_string_lossy();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, name.into_owned());
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        std::fs::write(dir.path().join("ca.crt"), issuer.pem()).unwrap();
+        Self { dir, issuer }
+    }
+
+    fn ca(&self) -> Option<PathBuf> {
+        Some(self.dir.path().join("ca.crt"))
+    }
+
+    fn sign(&self, name: &str) -> Option<(PathBuf, PathBuf)> {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Some(self.write(name, &certificate.pem(), &key.serialize_pem()))
+    }
+
+    fn write(&self, name: &str, certificate: &str, key: &str) -> (PathBuf, PathBuf) {
+        let paths = (
+            self.dir.path().join(format!("{name}.crt")),
+            self.dir.path().join(format!("{name}.key")),
+        );
+        std::fs::write(&paths.0, certificate).unwrap();
+        std::fs::write(&paths.1, key).unwrap();
+        paths
+    }
+}
+
+fn client_options(server_name: &str) -> ClientTlsOptions {
+    ClientTlsOptions {
+        server_name: server_name.to_owned(),
+        ..ClientTlsOptions::default()
+    }
+}
+
+async fn sockets() -> (TcpStream, TcpStream) {
+    let listener = tcp::bind("127.0.0.1", 0).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (client, (server, _)) = tokio::join!(TcpStream::connect(addr), tcp::accept(&listener));
+    (client.unwrap(), server)
+}
+
+/// Shakes hands, then sends a word each way. The results are the client's and the server's.
+async fn talk(
+    server: ServerTlsOptions,
+    client: ClientTlsOptions,
+) -> (io::Result<()>, io::Result<()>) {
+    let (server, client) = (
+        ServerTls::new(server).unwrap(),
+        ClientTls::new(client).unwrap(),
+    );
+    talk_once(&server, &client).await
+}
+
+async fn talk_once(server: &ServerTls, client: &ClientTls) -> (io::Result<()>, io::Result<()>) {
+    let (client_socket, server_socket) = sockets().await;
+    let client = async {
+        let conn = client.connect(client_socket.into()).await?;
+        exchange(conn).await
+    };
+    let server = async {
+        let conn = server.accept(server_socket.into()).await?;
+        exchange(conn).await
+    };
+    in_time(async { tokio::join!(client, server) }).await
+}
+
+async fn exchange(mut conn: Conn) -> io::Result<()> {
+    conn.send(Bytes::from_static(b"word")).await?;
+    let mut received = Vec::new();
+    while received.len() < 4 {
+        let chunk = conn.recv().await?;
+        if chunk.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        received.extend_from_slice(&chunk);
+    }
+    assert_eq!(received, b"word");
+    Ok(())
+}
+
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future)
+        .await
+        .unwrap()
+}
+
+#[track_caller]
+fn assert_good((client, server): (io::Result<()>, io::Result<()>)) {
+    client.unwrap();
+    server.unwrap();
+}
+
+#[tokio::test]
+async fn by_default_any_certificate_will_do() {
+    for name in ["localhost", "example.com", "127.0.0.1", "[::1]", "::1"] {
+        assert_good(talk(ServerTlsOptions::default(), client_options(name)).await);
+    }
+}
+
+#[tokio::test]
+async fn a_byte_may_stand_in_front() {
+    let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
+    let client = ClientTls::new(ClientTlsOptions {
+        custom_first_byte: true,
+        ..client_options("localhost")
+    })
+    .unwrap();
+    assert_good(talk_once(&server, &client).await);
+
+    let (client_socket, mut server_socket) = sockets().await;
+    let mut start = [0; 3];
+    let (_, read) = in_time(async {
+        tokio::join!(client.connect(client_socket.into()), async {
+            let read = server_socket.read_exact(&mut start).await;
+            drop(server_socket);
+            read
+        })
+    })
+    .await;
+    read.unwrap();
+    assert_eq!(start, [0x17, 0x16, 0x03]);
+}
+
+#[tokio::test]
+async fn a_sniffed_connection_can_still_shake_hands() {
+    let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
+    for custom_first_byte in [false, true] {
+        let client = ClientTls::new(ClientTlsOptions {
+            custom_first_byte,
+            ..client_options("localhost")
+        })
+        .unwrap();
+        let (client_socket, server_socket) = sockets().await;
+        let accept = async {
+            let mut conn = Conn::from(server_socket);
+            let opening = crate::sniff::opening(&mut conn).await.unwrap();
+            let consume_first = custom_first_byte;
+            assert_eq!(opening, crate::sniff::Opening::Tls { consume_first });
+            exchange(server.accept(conn).await?).await
+        };
+        let connect = async { exchange(client.connect(client_socket.into()).await?).await };
+        assert_good(in_time(async { tokio::join!(connect, accept) }).await);
+    }
+}
+
+#[tokio::test]
+async fn an_absurd_certificate_will_do_unless_an_authority_is_asked_for() {
+    let authority = Authority::new();
+    let server = || ServerTlsOptions {
+        certificate: Some(authority.write("year1", YEAR_1, YEAR_1)),
+        trusted_ca: None,
+    };
+    assert_good(talk(server(), client_options("localhost")).await);
+    let (client, _) = talk(
+        server(),
+        ClientTlsOptions {
+            trusted_ca: authority.ca(),
+            ..client_options("localhost")
+        },
+    )
+    .await;
+    client.unwrap_err();
+}
+
+#[tokio::test]
+async fn the_server_must_be_who_it_should_be() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let talk = async |name: &str, ca: Option<PathBuf>| {
+        let server = ServerTlsOptions {
+            certificate: authority.sign("example.com"),
+            trusted_ca: None,
+        };
+        let client = ClientTlsOptions {
+            trusted_ca: ca,
+            ..client_options(name)
+        };
+        talk(server, client).await
+    };
+    assert_good(talk("example.com", authority.ca()).await);
+
+    let error = talk("example.org", authority.ca()).await.0.unwrap_err();
+    assert!(error.to_string().contains("not valid for name"), "{error}");
+    let error = talk("example.com", other.ca()).await.0.unwrap_err();
+    assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+}
+
+#[tokio::test]
+async fn the_server_may_be_known_by_its_address() {
+    let authority = Authority::new();
+    let server = ServerTlsOptions {
+        certificate: authority.sign("127.0.0.1"),
+        trusted_ca: None,
+    };
+    let client = ClientTlsOptions {
+        trusted_ca: authority.ca(),
+        ..client_options("127.0.0.1")
+    };
+    assert_good(talk(server, client).await);
+}
+
+#[tokio::test]
+async fn clients_must_show_a_certificate_where_one_is_asked_for() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let talk = async |certificate| {
+        let server = ServerTlsOptions {
+            certificate: None,
+            trusted_ca: authority.ca(),
+        };
+        let client = ClientTlsOptions {
+            certificate,
+            ..client_options("localhost")
+        };
+        talk(server, client).await
+    };
+    assert_good(talk(authority.sign("client")).await);
+    for refused in [None, other.sign("client")] {
+        let (client, server) = talk(refused).await;
+        client.unwrap_err();
+        server.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn a_second_handshake_resumes_the_first() {
+    let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
+    let client = ClientTls::new(client_options("localhost")).unwrap();
+    let mut kinds = Vec::new();
+    for _ in 0..2 {
+        let (client_socket, server_socket) = sockets().await;
+        let (conn, served) = in_time(async {
+            tokio::join!(
+                async {
+                    let name = client.server_name.clone();
+                    let connector = tokio_rustls::TlsConnector::from(client.config.clone());
+                    let mut stream = connector.connect(name, client_socket).await.unwrap();
+                    stream.write_all(b"word").await.unwrap();
+                    // The tickets come before the answer.
+                    stream.read_exact(&mut [0; 4]).await.unwrap();
+                    stream
+                },
+                async { exchange(server.accept(server_socket.into()).await?).await }
+            )
+        })
+        .await;
+        served.unwrap();
+        kinds.push(conn.get_ref().1.handshake_kind().unwrap());
+    }
+    assert_eq!(kinds[0], rustls::HandshakeKind::Full);
+    assert_eq!(kinds[1], rustls::HandshakeKind::Resumed);
+}
+
+#[tokio::test]
+async fn much_goes_through() {
+    let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
+    let client = ClientTls::new(client_options("localhost")).unwrap();
+    let (client_socket, server_socket) = sockets().await;
+    let sent: Vec<u8> = (0..3_000_000_u32).map(|it| (it / 7) as u8).collect();
+    let send = async {
+        let mut conn = client.connect(client_socket.into()).await?;
+        conn.send(Bytes::from(sent.clone())).await?;
+        conn.close().await?;
+        // Read to the end: to drop a socket with unread tickets would reset it.
+        while !conn.recv().await?.is_empty() {}
+        io::Result::Ok(())
+    };
+    let receive = async {
+        let mut conn = server.accept(server_socket.into()).await?;
+        let mut received = Vec::new();
+        loop {
+            let chunk = conn.recv().await?;
+            if chunk.is_empty() {
+                conn.close().await?;
+                return io::Result::Ok(received);
+            }
+            received.extend_from_slice(&chunk);
+        }
+    };
+    let (sending, received) = in_time(async { tokio::join!(send, receive) }).await;
+    sending.unwrap();
+    assert!(received.unwrap() == sent);
+}
+
+#[tokio::test]
+async fn garbage_is_an_error() {
+    let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
+    let garbage: [&[u8]; 5] = [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\xff\xff\xff",
+        b"\x17\x17\x17\x17\x17\x17",
+        b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",
+        b"",
+    ];
+    for bytes in garbage {
+        let (mut peer, socket) = sockets().await;
+        peer.write_all(bytes).await.unwrap();
+        peer.shutdown().await.unwrap();
+        let accepted = in_time(server.accept(socket.into())).await;
+        assert!(accepted.is_err(), "{bytes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_peer_is_left_to_the_deadline() {
+    let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
+    let client = ClientTls::new(client_options("localhost")).unwrap();
+    let deadline = Duration::from_millis(50);
+    let (_peer, socket) = sockets().await;
+    let accepting = tokio::time::timeout(deadline, server.accept(socket.into()));
+    accepting.await.unwrap_err();
+    let (_peer, socket) = sockets().await;
+    let connecting = tokio::time::timeout(deadline, client.connect(socket.into()));
+    connecting.await.unwrap_err();
+}
+
+/// What the operator reads, cause and all.
+#[track_caller]
+fn check_error(result: Result<impl std::fmt::Debug, TlsError>, expect: &[&str]) {
+    let error = with_causes(&result.unwrap_err());
+    for part in expect {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", with_causes(source)),
+        None => error.to_string(),
+    }
+}
+
+#[test]
+fn errors_name_the_file_and_what_is_wrong_with_it() {
+    let authority = Authority::new();
+    let dir = authority.dir.path();
+    let server = |certificate: &Path, key: &Path| {
+        ServerTls::new(ServerTlsOptions {
+            certificate: Some((certificate.to_owned(), key.to_owned())),
+            trusted_ca: None,
+        })
+    };
+    let (certificate, key) = authority.sign("a").unwrap();
+    let (_, other_key) = authority.sign("b").unwrap();
+    let (none, empty, broken) = (dir.join("none"), dir.join("empty"), dir.join("broken"));
+    std::fs::write(&empty, "no PEM in here\n").unwrap();
+    std::fs::write(
+        &broken,
+        "-----BEGIN CERTIFICATE-----\n%%%%\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
+
+    server(&certificate, &key).unwrap();
+    check_error(
+        server(&none, &key),
+        &["cannot read", "none", "No such file"],
+    );
+    check_error(server(&certificate, &none), &["cannot read", "none"]);
+    check_error(server(&empty, &key), &["empty: no certificate in PEM form"]);
+    check_error(
+        server(&certificate, &empty),
+        &["empty: no private key in PEM form"],
+    );
+    check_error(
+        server(&certificate, &certificate),
+        &["a.crt: no private key"],
+    );
+    check_error(server(&broken, &key), &["broken: malformed PEM"]);
+    check_error(
+        server(&certificate, &other_key),
+        &["a.crt", "does not go with", "b.key"],
+    );
+
+    let ca = |path: &Path| {
+        ClientTls::new(ClientTlsOptions {
+            trusted_ca: Some(path.to_owned()),
+            ..client_options("localhost")
+        })
+    };
+    check_error(ca(&none), &["cannot read", "none"]);
+    check_error(ca(&empty), &["empty: no certificate in PEM form"]);
+    std::fs::write(
+        &broken,
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
+    check_error(
+        ca(&broken),
+        &["broken: certificate 1 cannot be used as an authority"],
+    );
+    check_error(ClientTls::new(client_options("a b")), &["serverName `a b`"]);
+}
