@@ -65,24 +65,26 @@ macro_rules! object {
         }
 
         impl $crate::go_json::Object for $name {
-            #[expect(clippy::allow_attributes, reason = "one of the messages has no members")]
-            #[allow(unused_variables, reason = "one of the messages has no members")]
             fn read_member<'de, A: serde::de::MapAccess<'de>>(
                 &mut self,
                 name: &str,
                 members: &mut A,
             ) -> Result<(), A::Error> {
-                $(
-                    if name.eq_ignore_ascii_case($crate::go_json::name_of!($field $($wire_name)?)) {
-                        return $crate::go_json::read_member(&mut self.$field, members);
-                    }
-                )*
-                $crate::go_json::skip_member(members)
+                match name {
+                    $(
+                        name if name.eq_ignore_ascii_case($crate::go_json::name_of!($field $($wire_name)?)) => {
+                            $crate::go_json::read_member(&mut self.$field, members)
+                        }
+                    )*
+                    _ => $crate::go_json::skip_member(members),
+                }
             }
 
-            #[expect(clippy::allow_attributes, reason = "one of the messages has no members")]
             #[allow(unused_variables, reason = "one of the messages has no members")]
-            fn write_members<M: serde::ser::SerializeMap>(&self, members: &mut M) -> Result<(), M::Error> {
+            fn write_members<M: serde::ser::SerializeMap>(
+                &self,
+                members: &mut M,
+            ) -> Result<(), M::Error> {
                 $(
                     let name = $crate::go_json::name_of!($field $($wire_name)?);
                     $crate::go_json::write_member(name, &self.$field, members)?;

@@ -11,17 +11,18 @@
 
 pub mod auth;
 pub mod cipher;
+mod frame;
 mod go_base64;
 mod go_json;
-mod run_id;
-// Reads upwards from here: a message is made of values, a frame of messages.
 pub mod message;
+mod run_id;
 pub mod udp;
 pub mod v1;
 mod wire;
 
+pub use frame::{DecodeError, EncodeError};
 pub use run_id::RunId;
-pub use wire::{DecodeError, EncodeError, WireVersion};
+pub use wire::WireVersion;
 
 /// The frp version that both ends report on the wire; frp peers only log and show it.
 pub const FRP_VERSION: &str = "0.70.1";

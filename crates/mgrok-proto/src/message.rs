@@ -25,7 +25,7 @@ pub use self::{
     visitor::{NewVisitorConn, NewVisitorConnResp},
     work::{NewWorkConn, ReqWorkConn, StartWorkConn},
 };
-use crate::{go_json, wire::DecodeError};
+use crate::go_json;
 
 /// Makes [`Message`] and [`Kind`] from one list, so that a message cannot be in one and not in the other.
 macro_rules! messages {
@@ -58,11 +58,10 @@ macro_rules! messages {
             }
 
             /// Reads the body of a message.
-            pub(crate) fn read(kind: Kind, body: &[u8]) -> Result<Self, DecodeError> {
-                let message = match kind {
+            pub(crate) fn read(kind: Kind, body: &[u8]) -> Result<Self, serde_json::Error> {
+                match kind {
                     $( Kind::$name => go_json::read::<$name>(body).map(Self::from), )*
-                };
-                message.map_err(|source| DecodeError::Body { kind, source })
+                }
             }
         }
 

@@ -11,8 +11,9 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 
 use crate::{
+    frame::{DecodeError, EncodeError},
     message::{Kind, Message},
-    wire::{DecodeError, EncodeError, WireVersion},
+    wire::WireVersion,
 };
 
 /// What came on the work connection of a UDP proxy.
@@ -61,7 +62,7 @@ pub fn decode(
         let user = Some(user);
         return Ok(Some((Carried::Packet { user }, frame.len)));
     }
-    let carried = match Message::read(frame.kind, frame.body)? {
+    let carried = match frame.read()? {
         Message::Ping(_) => Carried::Ping,
         Message::UdpPacket(packet) => {
             payload.extend_from_slice(&packet.content);

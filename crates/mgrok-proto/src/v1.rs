@@ -3,8 +3,8 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::{
+    frame::{DecodeError, EncodeError, Frame},
     message::Kind,
-    wire::{DecodeError, EncodeError, Frame},
 };
 
 /// Bytes ahead of a body: type and length.

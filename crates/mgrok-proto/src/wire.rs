@@ -3,11 +3,26 @@
 use bytes::BytesMut;
 
 use crate::{
+    frame::{DecodeError, EncodeError, Frame},
     message::{Kind, Message},
     v1,
 };
 
 /// How messages are framed. All connections of a session use the same version.
+///
+/// ```
+/// use bytes::BytesMut;
+/// use mgrok_proto::{WireVersion, message::Ping};
+///
+/// let ping = Ping::default().into();
+/// let mut frame = BytesMut::new();
+/// WireVersion::V1.encode(&ping, &mut frame)?;
+/// assert_eq!(&frame[..], b"h\0\0\0\0\0\0\0\x02{}");
+///
+/// assert_eq!(WireVersion::V1.decode(&frame[..10])?, None);
+/// assert_eq!(WireVersion::V1.decode(&frame)?, Some((ping, frame.len())));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum WireVersion {
     /// A type byte and a 64-bit length; every frp speaks it.
@@ -31,7 +46,7 @@ impl WireVersion {
         let Some(frame) = self.split(input)? else {
             return Ok(None);
         };
-        Ok(Some((Message::read(frame.kind, frame.body)?, frame.len)))
+        Ok(Some((frame.read()?, frame.len)))
     }
 
     /// Appends a frame whose body `write` appends.
@@ -52,61 +67,4 @@ impl WireVersion {
             Self::V1 => v1::split(input),
         }
     }
-}
-
-/// A complete frame at the beginning of some input.
-#[derive(Debug)]
-pub(crate) struct Frame<'a> {
-    /// The message that it says it holds.
-    pub(crate) kind: Kind,
-    /// The message as JSON.
-    pub(crate) body: &'a [u8],
-    /// Bytes of the whole frame.
-    pub(crate) len: usize,
-}
-
-/// Why a message cannot be sent.
-#[derive(Debug, thiserror::Error)]
-pub enum EncodeError {
-    /// A reader would refuse it, and the stream with it.
-    #[error("{kind} message of {len} bytes exceeds the limit of {limit}")]
-    TooLong {
-        /// The message.
-        kind: Kind,
-        /// Bytes of its body.
-        len: usize,
-        /// The most that its framing allows.
-        limit: usize,
-    },
-}
-
-/// Why received bytes are no message. The stream is of no more use then: nobody knows where the next frame begins.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// The body is not the JSON of this message.
-    #[error("malformed {kind} message")]
-    Body {
-        /// The message that it should be.
-        kind: Kind,
-        /// What is wrong with it.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// No message is that long, or the length is negative.
-    #[error("message length {length} is not within 0..={limit}")]
-    Length {
-        /// The length as far as it has arrived, with zeros for what has not.
-        length: i64,
-        /// The most that the framing allows.
-        limit: usize,
-    },
-    /// A message that has no place on this kind of stream.
-    #[error("unexpected {kind} message")]
-    Unexpected {
-        /// The message.
-        kind: Kind,
-    },
-    /// No message has this type.
-    #[error("unknown message type {0:#04x}")]
-    UnknownType(u8),
 }

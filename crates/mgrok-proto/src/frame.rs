@@ -1,0 +1,68 @@
+//! A frame, however it is laid out, and what can be wrong with one.
+
+use crate::message::{Kind, Message};
+
+/// A complete frame at the beginning of some input.
+#[derive(Debug)]
+pub(crate) struct Frame<'a> {
+    /// The message that it says it holds.
+    pub(crate) kind: Kind,
+    /// The message as JSON.
+    pub(crate) body: &'a [u8],
+    /// Bytes of the whole frame.
+    pub(crate) len: usize,
+}
+
+impl Frame<'_> {
+    /// Reads the message.
+    pub(crate) fn read(&self) -> Result<Message, DecodeError> {
+        let kind = self.kind;
+        Message::read(kind, self.body).map_err(|source| DecodeError::Body { kind, source })
+    }
+}
+
+/// Why a message cannot be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// A reader would refuse it, and the stream with it.
+    #[error("{kind} message of {len} bytes exceeds the limit of {limit}")]
+    TooLong {
+        /// The message.
+        kind: Kind,
+        /// Bytes of its body.
+        len: usize,
+        /// The most that its framing allows.
+        limit: usize,
+    },
+}
+
+/// Why received bytes are no message. The stream is of no more use then: nobody knows where the next frame begins.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The body is not the JSON of this message.
+    #[error("malformed {kind} message")]
+    Body {
+        /// The message that it should be.
+        kind: Kind,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// No message is that long, or the length is negative.
+    #[error("message length {length} is not within 0..={limit}")]
+    Length {
+        /// The length as far as it has arrived, with zeros for what has not.
+        length: i64,
+        /// The most that the framing allows.
+        limit: usize,
+    },
+    /// A message that has no place on this kind of stream.
+    #[error("unexpected {kind} message")]
+    Unexpected {
+        /// The message.
+        kind: Kind,
+    },
+    /// No message has this type.
+    #[error("unknown message type {0:#04x}")]
+    UnknownType(u8),
+}
