@@ -108,6 +108,11 @@ impl Direction {
         self.moved
     }
 
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) fn splice_holds_pipe(&self) -> bool {
+        self.splice.holds_pipe()
+    }
+
     fn poll_move(
         &mut self,
         source: &mut Conn,

@@ -46,6 +46,11 @@ impl Splice {
         self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
     }
 
+    #[cfg(test)]
+    pub(super) fn holds_pipe(&self) -> bool {
+        self.pipe.is_some()
+    }
+
     /// Moves bytes once from `source` to `target`.
     pub(super) fn poll_move(
         &mut self,

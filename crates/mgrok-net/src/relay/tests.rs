@@ -1,1 +1,397 @@
-//! Tests.
+//! The relay between sockets. Whatever holds for copying holds for splicing, so both run the same
+//! tests.
+
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::*;
+use crate::testing::{opaque, pattern, tcp_pair};
+
+/// How a relay moves bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    Copy,
+    Splice,
+}
+
+const WAYS: [Way; 2] = [Way::Copy, Way::Splice];
+
+/// More than sockets buffer, and enough for splicing to start.
+const LARGE: usize = 24 * 1024 * 1024;
+
+/// Nothing here takes this long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A relay at work between a user and a service.
+struct Lab {
+    user: TcpStream,
+    work: TcpStream,
+    relay: JoinHandle<(RelayEnd, Traffic)>,
+}
+
+impl Lab {
+    async fn start(way: Way, half_close: HalfClose) -> Self {
+        let (user, user_conn) = tcp_pair().await;
+        let (work_conn, work) = tcp_pair().await;
+        let (user_conn, work_conn) = (conn(way, user_conn), conn(way, work_conn));
+        let relay = tokio::spawn(async move {
+            let traffic = Traffic::default();
+            let end = relay(user_conn, work_conn, half_close, &traffic).await;
+            (end, traffic)
+        });
+        Self { user, work, relay }
+    }
+
+    async fn end(self) -> RelayEnd {
+        drop((self.user, self.work));
+        end_of(self.relay).await
+    }
+}
+
+fn conn(way: Way, socket: TcpStream) -> Conn {
+    match way {
+        Way::Copy => opaque(socket.into()),
+        Way::Splice => socket.into(),
+    }
+}
+
+async fn end_of(relay: JoinHandle<(RelayEnd, Traffic)>) -> RelayEnd {
+    let (end, traffic) = timeout(PATIENCE, relay).await.unwrap().unwrap();
+    assert_eq!(traffic.sent.into_inner(), end.sent);
+    assert_eq!(traffic.received.into_inner(), end.received);
+    end
+}
+
+async fn read_to_end(socket: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    timeout(PATIENCE, socket.read_to_end(&mut all))
+        .await
+        .unwrap()?;
+    Ok(all)
+}
+
+async fn read_exactly(socket: &mut TcpStream, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    timeout(PATIENCE, socket.read_exact(&mut bytes))
+        .await
+        .unwrap()
+        .unwrap();
+    bytes
+}
+
+/// Closes with a reset instead of an end.
+fn reset(socket: TcpStream) {
+    socket.set_zero_linger().unwrap();
+}
+
+#[tokio::test]
+async fn large_transfers_both_ways_arrive_whole() {
+    for way in WAYS {
+        for half_close in [HalfClose::Carried, HalfClose::EndsBoth] {
+            let lab = Lab::start(way, half_close).await;
+            let payload = pattern(LARGE);
+            let exchange = |socket: TcpStream| {
+                let payload = payload.clone();
+                async move {
+                    let (mut read, mut write) = socket.into_split();
+                    let mut received = Vec::new();
+                    // Nobody ends before both have everything, so the end cannot cut anything.
+                    let (sent, all) = tokio::join!(write.write_all(&payload), async {
+                        while received.len() < LARGE {
+                            if read.read_buf(&mut received).await? == 0 {
+                                break;
+                            }
+                        }
+                        io::Result::Ok(())
+                    });
+                    sent.unwrap();
+                    all.unwrap();
+                    assert!(received == payload);
+                }
+            };
+            tokio::join!(exchange(lab.user), exchange(lab.work));
+            let end = end_of(lab.relay).await;
+            assert_eq!((end.sent, end.received), (LARGE as u64, LARGE as u64));
+            assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_tail_of_a_large_reply_is_delivered_to_a_slow_user() {
+    for way in WAYS {
+        for half_close in [HalfClose::Carried, HalfClose::EndsBoth] {
+            let mut lab = Lab::start(way, half_close).await;
+            let payload = pattern(LARGE);
+            let mut work = lab.work;
+            let reply = payload.clone();
+            let service = tokio::spawn(async move { work.write_all(&reply).await });
+            let mut received = Vec::new();
+            while received.len() < LARGE {
+                let mut some = vec![0; 700_001.min(LARGE - received.len())];
+                lab.user.read_exact(&mut some).await.unwrap();
+                received.append(&mut some);
+                tokio::task::yield_now().await;
+            }
+            assert!(received == payload);
+            assert!(read_to_end(&mut lab.user).await.unwrap().is_empty());
+            service.await.unwrap().unwrap();
+            drop(lab.user);
+            let end = end_of(lab.relay).await;
+            assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_half_close_is_carried_and_a_late_reply_arrives() {
+    for way in WAYS {
+        let mut lab = Lab::start(way, HalfClose::Carried).await;
+        lab.user.write_all(b"question").await.unwrap();
+        lab.user.shutdown().await.unwrap();
+        assert_eq!(read_to_end(&mut lab.work).await.unwrap(), b"question");
+        // Later than where the other rule would have cut it.
+        tokio::time::sleep(LINGER + Duration::from_millis(200)).await;
+        lab.work.write_all(b"answer").await.unwrap();
+        lab.work.shutdown().await.unwrap();
+        assert_eq!(read_to_end(&mut lab.user).await.unwrap(), b"answer");
+        let end = lab.end().await;
+        assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+        assert_eq!((end.sent, end.received), (6, 8));
+    }
+}
+
+#[tokio::test]
+async fn under_the_other_rule_a_prompt_reply_still_arrives() {
+    for way in WAYS {
+        let mut lab = Lab::start(way, HalfClose::EndsBoth).await;
+        lab.user.write_all(b"question").await.unwrap();
+        lab.user.shutdown().await.unwrap();
+        assert_eq!(read_to_end(&mut lab.work).await.unwrap(), b"question");
+        lab.work.write_all(b"answer").await.unwrap();
+        lab.work.shutdown().await.unwrap();
+        assert_eq!(read_to_end(&mut lab.user).await.unwrap(), b"answer");
+        let end = lab.end().await;
+        assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+    }
+}
+
+#[tokio::test]
+async fn under_the_other_rule_one_end_is_the_end_of_both() {
+    for way in WAYS {
+        let mut lab = Lab::start(way, HalfClose::EndsBoth).await;
+        lab.user.write_all(b"question").await.unwrap();
+        assert_eq!(read_exactly(&mut lab.work, 8).await, b"question");
+        let started = Instant::now();
+        lab.work.shutdown().await.unwrap();
+        // Passed on at once; the user, who does not react, is let go after the grace time.
+        assert_eq!(read_to_end(&mut lab.user).await.unwrap(), b"");
+        assert!(started.elapsed() < LINGER / 2);
+        let end = end_of(lab.relay).await;
+        assert!(matches!(end.reason, EndReason::Cut(Leg::Work)), "{end:?}");
+        assert!((LINGER / 2..LINGER * 5).contains(&started.elapsed()));
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_resets_ends_both_at_once() {
+    for way in WAYS {
+        for half_close in [HalfClose::Carried, HalfClose::EndsBoth] {
+            let mut lab = Lab::start(way, half_close).await;
+            lab.user.write_all(b"question").await.unwrap();
+            assert_eq!(read_exactly(&mut lab.work, 8).await, b"question");
+            let started = Instant::now();
+            reset(lab.user);
+            assert_eq!(read_to_end(&mut lab.work).await.unwrap(), b"");
+            let end = end_of(lab.relay).await;
+            let EndReason::Failed {
+                leg: Leg::User,
+                error,
+            } = end.reason
+            else {
+                panic!("{way:?} {end:?}");
+            };
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+            assert!(started.elapsed() < LINGER / 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_resets_while_it_is_written_to_ends_both() {
+    for way in WAYS {
+        let lab = Lab::start(way, HalfClose::Carried).await;
+        let mut user = lab.user;
+        let upload = tokio::spawn(async move {
+            let block = pattern(64 * 1024);
+            while user.write_all(&block).await.is_ok() {}
+        });
+        // Let it flow, so that there is something in every buffer.
+        let mut work = lab.work;
+        read_exactly(&mut work, LARGE).await;
+        let started = Instant::now();
+        reset(work);
+        timeout(PATIENCE, upload).await.unwrap().unwrap();
+        let end = end_of(lab.relay).await;
+        assert!(
+            matches!(end.reason, EndReason::Failed { leg: Leg::Work, .. }),
+            "{way:?} {end:?}"
+        );
+        assert!(started.elapsed() < LINGER * 3);
+    }
+}
+
+/// What a server does that refuses an upload: it answers and closes without reading the rest, which
+/// resets its connection.
+#[tokio::test]
+async fn a_refusal_in_the_middle_of_an_upload_arrives() {
+    for way in WAYS {
+        for half_close in [HalfClose::Carried, HalfClose::EndsBoth] {
+            let lab = Lab::start(way, half_close).await;
+            let (mut read, mut write) = lab.user.into_split();
+            let upload = tokio::spawn(async move {
+                let block = pattern(64 * 1024);
+                while write.write_all(&block).await.is_ok() {}
+            });
+            let mut work = lab.work;
+            read_exactly(&mut work, 1024 * 1024).await;
+            let mut answer = vec![0; 6];
+            work.write_all(b"refuse").await.unwrap();
+            timeout(PATIENCE, read.read_exact(&mut answer))
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(answer, b"refuse");
+            drop(work);
+            // The user sees an end or a reset, soon.
+            let mut rest = Vec::new();
+            let _either = timeout(PATIENCE, read.read_to_end(&mut rest))
+                .await
+                .unwrap();
+            assert!(rest.is_empty());
+            timeout(PATIENCE, upload).await.unwrap().unwrap();
+            end_of(lab.relay).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_were_read_early_come_first() {
+    for way in WAYS {
+        let (mut user, user_conn) = tcp_pair().await;
+        let (work_conn, mut work) = tcp_pair().await;
+        let mut user_conn = conn(way, user_conn);
+        let mut work_conn = conn(way, work_conn);
+        user_conn.unread(Bytes::from_static(b"early "));
+        work_conn.unread(Bytes::from_static(b"soon "));
+        let traffic = Traffic::default();
+        let payload = pattern(LARGE);
+        let (end, ()) = tokio::join!(
+            relay(user_conn, work_conn, HalfClose::Carried, &traffic),
+            async {
+                let (_, received) = tokio::join!(
+                    async {
+                        user.write_all(&payload).await.unwrap();
+                        user.shutdown().await.unwrap();
+                    },
+                    async { read_to_end(&mut work).await.unwrap() }
+                );
+                assert!(received.starts_with(b"early "));
+                assert!(received[6..] == payload);
+                work.write_all(b"later").await.unwrap();
+                work.shutdown().await.unwrap();
+                assert_eq!(read_to_end(&mut user).await.unwrap(), b"soon later");
+            }
+        );
+        assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+    }
+}
+
+/// Drives `relay` until `other` is done.
+async fn drive<T>(relay: &mut Relay<'_>, other: impl Future<Output = T>) -> T {
+    tokio::select! {
+        end = poll_fn(|cx| Pin::new(&mut *relay).poll(cx)) => panic!("{end:?}"),
+        result = other => result,
+    }
+}
+
+#[tokio::test]
+async fn bytes_are_counted_as_they_move() {
+    for way in WAYS {
+        let (mut user, user_conn) = tcp_pair().await;
+        let (work_conn, mut work) = tcp_pair().await;
+        let traffic = Traffic::default();
+        let mut relay = relay(
+            conn(way, user_conn),
+            conn(way, work_conn),
+            HalfClose::Carried,
+            &traffic,
+        );
+        drive(&mut relay, async {
+            user.write_all(b"question").await.unwrap();
+            read_exactly(&mut work, 8).await;
+            work.write_all(b"answer").await.unwrap();
+            read_exactly(&mut user, 6).await;
+        })
+        .await;
+        assert_eq!(traffic.received.load(Ordering::Relaxed), 8);
+        assert_eq!(traffic.sent.load(Ordering::Relaxed), 6);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_pipe_is_held_only_while_bytes_flow() {
+    let (user, user_conn) = tcp_pair().await;
+    let (work_conn, mut work) = tcp_pair().await;
+    let traffic = Traffic::default();
+    let mut relay = relay(
+        user_conn.into(),
+        work_conn.into(),
+        HalfClose::Carried,
+        &traffic,
+    );
+    // A service that does not read: in the end nothing moves, and the pipe holds what is left.
+    let block = pattern(1024 * 1024);
+    let mut written = 0;
+    let mut blocked = false;
+    while !(blocked && relay.receiving.splice_holds_pipe()) {
+        match user.try_write(&block) {
+            Ok(bytes) => written += bytes,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        let before = relay.receiving.moved();
+        drive(&mut relay, tokio::task::yield_now()).await;
+        blocked = relay.receiving.moved() == before;
+    }
+    // Then it reads all there is.
+    drive(&mut relay, read_exactly(&mut work, written)).await;
+    assert_eq!(relay.receiving.moved(), written as u64);
+    assert!(!relay.receiving.splice_holds_pipe());
+}
+
+#[tokio::test]
+async fn dropping_a_relay_closes_both_connections() {
+    for way in WAYS {
+        let mut lab = Lab::start(way, HalfClose::Carried).await;
+        lab.user.write_all(b"question").await.unwrap();
+        assert_eq!(read_exactly(&mut lab.work, 8).await, b"question");
+        lab.relay.abort();
+        assert_eq!(read_to_end(&mut lab.user).await.unwrap(), b"");
+        assert_eq!(read_to_end(&mut lab.work).await.unwrap(), b"");
+    }
+}
+
+/// A hundred thousand of these have to fit.
+#[test]
+fn an_idle_relay_is_small() {
+    assert!(size_of::<Conn>() <= 96, "{}", size_of::<Conn>());
+    assert!(size_of::<Relay<'_>>() <= 512, "{}", size_of::<Relay<'_>>());
+}

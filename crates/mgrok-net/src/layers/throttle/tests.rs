@@ -74,7 +74,7 @@ async fn both_directions_and_all_connections_share_the_rate() {
         let (near, far) = memory_pair(ROOM, ROOM);
         match at % 2 {
             0 => transfer(throttled(near, &limiter), far, 40_000),
-            _ => transfer(near, throttled(far, &limiter), 10_000),
+            _ => transfer(near, throttled(far, &limiter), 40_000),
         }
     });
     let [a, b, c, d] = transfers;
