@@ -1,12 +1,14 @@
 //! Flow control: who may send how much, and who waits for whom.
 
+use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use mgrok_mux::Config;
 use mgrok_mux::frame::{ACK, Header, INITIAL_WINDOW, Kind, SYN};
 
-use crate::raw::Raw;
+use crate::raw::{Flag, Raw};
 
 /// The other end's send credit on a stream, as far as the frames so far say.
 struct Credit {
@@ -222,4 +224,60 @@ fn a_stream_that_is_not_read_holds_up_nobody() {
     assert_eq!(server.recv_all(3).0, b"served");
     assert_eq!(server.sent()[0].header, Header::ping(ACK, 5));
     assert!(server.machine.wants_input());
+}
+
+#[test]
+fn an_empty_queue_leaves_no_waiter_asleep_even_if_others_do_not_come() {
+    let mut client = Raw::new(Config {
+        send_queue: 64 * 1024,
+        ..Config::client()
+    });
+    let ids: Vec<_> = (0..50).map(|_| client.machine.open().unwrap()).collect();
+    for &id in &ids[..2] {
+        let mut chunk = Bytes::from(vec![0; 32 * 1024]);
+        assert!(client.send(id, &mut chunk).is_ready());
+    }
+    let flags: Vec<_> = ids[2..]
+        .iter()
+        .map(|&id| {
+            let flag = Arc::new(Flag::default());
+            let waker = Waker::from(Arc::clone(&flag));
+            let mut chunk = Bytes::from_static(b"x");
+            let sending =
+                client
+                    .machine
+                    .poll_send(id, &mut Context::from_waker(&waker), &mut chunk);
+            assert!(sending.is_pending());
+            flag
+        })
+        .collect();
+    client.sent();
+    let mut wakes = Vec::new();
+    client.machine.take_wakes(&mut wakes);
+    wakes.into_iter().for_each(Waker::wake);
+    assert!(flags.iter().all(|flag| flag.is_set()));
+}
+
+#[test]
+fn a_stream_that_filled_its_share_is_woken_when_half_of_it_is_sent() {
+    let mut client = Raw::client();
+    let id = client.machine.open().unwrap();
+    client.feed(Header::window_update(ACK, id, 1 << 20));
+    let flag = Arc::new(Flag::default());
+    let waker = Waker::from(Arc::clone(&flag));
+    let mut chunk = Bytes::from(vec![0; 1 << 20]);
+    let sending = client
+        .machine
+        .poll_send(id, &mut Context::from_waker(&waker), &mut chunk);
+    assert!(sending.is_pending());
+    assert_eq!(
+        chunk.len(),
+        (1 << 20) - 256 * 1024,
+        "half of the queue is for others"
+    );
+    client.transmit();
+    let mut wakes = Vec::new();
+    client.machine.take_wakes(&mut wakes);
+    wakes.into_iter().for_each(Waker::wake);
+    assert!(flag.is_set());
 }
