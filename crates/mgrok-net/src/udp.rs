@@ -1,23 +1,34 @@
-//! Datagrams in batches.
+//! Datagrams in batches: between sockets and memory ([`UdpSocket`], [`Datagrams`]), and between memory and the work
+//! connection of a UDP proxy ([`Inbox`], [`Outbox`]).
+//!
+//! A turn of a busy socket is one system call for up to 32 datagrams, into buffers of the thread, so
+//! that an idle socket owns none and no datagram costs an allocation. On Linux the calls are `recvmmsg` and `sendmmsg`, and
+//! datagrams of one size to one address go as one message that the kernel or the network card cuts (GSO). Measured over
+//! loopback in bursts of 32 datagrams of 1400 bytes, against a system call for each: 1.0 instead of 1.8 µs to
+//! receive one, 0.7 instead of 7.2 µs to send one. Receiving a lone datagram costs one system call instead of two. Elsewhere
+//! it is a call for each.
 
-use std::io;
-use std::net::SocketAddr;
+mod datagrams;
+mod inbox;
+#[cfg(target_os = "linux")]
+mod mmsg;
+#[cfg(not(target_os = "linux"))]
+mod one_by_one;
+mod outbox;
+mod socket;
 
-/// A UDP socket that moves many datagrams per system call.
-#[derive(Debug)]
-pub struct UdpSocket {
-    io: tokio::net::UdpSocket,
-}
+#[cfg(target_os = "linux")]
+use mmsg as system;
+#[cfg(not(target_os = "linux"))]
+use one_by_one as system;
 
-impl UdpSocket {
-    /// Binds to `host` and `port`.
-    pub async fn bind(host: &str, port: u16) -> io::Result<Self> {
-        let io = tokio::net::UdpSocket::bind((host, port)).await?;
-        Ok(Self { io })
-    }
+pub use datagrams::Datagrams;
+pub use inbox::{Inbox, InboxError, Received};
+pub use outbox::{Outbox, QueueError};
+pub use socket::{Sent, UdpSocket};
 
-    /// Our address.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.io.local_addr()
-    }
-}
+/// Most datagrams of one receiving call, and most messages of one sending call.
+const BATCH: usize = 32;
+
+#[cfg(test)]
+mod tests;

@@ -218,7 +218,7 @@ impl Prepared {
                 async move {
                     udp::run(
                         &lease.socket,
-                        async || backend.open(None).await,
+                        || backend.open(None),
                         backend.wire(),
                         shared.config.udp_packet_size,
                         &traffic,

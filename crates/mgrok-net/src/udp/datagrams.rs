@@ -1,0 +1,98 @@
+//! Some datagrams, one behind the other in one buffer.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use bytes::BytesMut;
+
+/// Buffers above this are given back when they are empty: what a burst needed is not kept for ever.
+const KEPT_CAPACITY: usize = 16 * 1024;
+
+/// Datagrams with their addresses, in order. Used again and again, it allocates nothing.
+#[derive(Debug, Default)]
+pub struct Datagrams {
+    pub(super) bytes: BytesMut,
+    entries: Vec<Entry>,
+    /// How many entries from the front are done with.
+    done: usize,
+}
+
+/// One datagram of a batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Entry {
+    pub(super) start: usize,
+    pub(super) len: usize,
+    pub(super) addr: SocketAddr,
+}
+
+impl Datagrams {
+    /// Adds a datagram.
+    pub fn push(&mut self, payload: &[u8], addr: SocketAddr) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(payload);
+        self.push_from(start, addr);
+    }
+
+    /// Adds a datagram whose payload was appended to `bytes` from `start` on.
+    pub(super) fn push_from(&mut self, start: usize, addr: SocketAddr) {
+        self.entries.push(Entry {
+            start,
+            len: self.bytes.len() - start,
+            addr,
+        });
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.done == self.entries.len()
+    }
+
+    /// How many are left.
+    pub fn len(&self) -> usize {
+        self.entries.len() - self.done
+    }
+
+    /// The datagrams that are left.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], SocketAddr)> {
+        self.left().iter().map(|it| (self.payload(it), it.addr))
+    }
+
+    /// The address of the first that is left, and how many in a row have it.
+    pub fn front_run(&self) -> Option<(SocketAddr, usize)> {
+        let addr = self.left().first()?.addr;
+        let same = self.left().iter().take_while(|it| it.addr == addr);
+        Some((addr, same.count()))
+    }
+
+    /// Is done with the first `count`.
+    pub fn skip(&mut self, count: usize) {
+        self.done = self.entries.len().min(self.done + count);
+        if self.is_empty() {
+            self.clear();
+        }
+    }
+
+    pub(super) fn left(&self) -> &[Entry] {
+        &self.entries[self.done..]
+    }
+
+    pub(super) fn payload(&self, entry: &Entry) -> &[u8] {
+        &self.bytes[entry.range()]
+    }
+
+    fn clear(&mut self) {
+        self.done = 0;
+        self.entries.clear();
+        self.bytes.clear();
+        if self.bytes.capacity() > KEPT_CAPACITY {
+            self.bytes = BytesMut::new();
+            self.entries = Vec::new();
+        }
+    }
+}
+
+impl Entry {
+    fn range(self) -> Range<usize> {
+        self.start..self.start + self.len
+    }
+}

@@ -1,0 +1,304 @@
+//! A UDP socket that moves datagrams in batches.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+
+use super::datagrams::{Datagrams, Entry};
+use super::{BATCH, system};
+use crate::tcp;
+
+/// Room for one receiving call. With the usual 1500 bytes per datagram a call fetches [`BATCH`] of them, with the
+/// largest it fetches two.
+const RECV_BUFFER: usize = 128 * 1024;
+
+/// How many datagrams Linux cuts from one message at most; newer kernels take more.
+const MAX_SEGMENTS: usize = 64;
+/// How long a message may be that is to be cut: an IP packet without its headers.
+const MAX_SEGMENTED: usize = 65_000;
+
+/// A datagram as it was received.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) len: usize,
+    pub(super) from: SocketAddr,
+}
+
+/// A message for the system: a datagram, or several of one size that it will cut.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outgoing<'a> {
+    pub(super) bytes: &'a [u8],
+    /// `None` on a connected socket.
+    pub(super) to: Option<SocketAddr>,
+    /// The size of each, the last of which may be shorter; `None` if it is one.
+    pub(super) segment: Option<u16>,
+}
+
+/// What became of datagrams that were to be sent.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// How many bytes of payload were sent.
+    pub bytes: u64,
+    /// How many datagrams the system refused. They are lost.
+    pub refused: u64,
+    /// Why it refused the last of them.
+    pub error: Option<io::Error>,
+}
+
+/// A UDP socket. One task uses it at a time.
+#[derive(Debug)]
+pub struct UdpSocket {
+    io: tokio::net::UdpSocket,
+    connected: bool,
+    /// IPv4 addresses must be mapped.
+    v6: bool,
+    /// The largest datagrams that the way out is known not to refuse to cut.
+    max_segment: AtomicUsize,
+}
+
+impl UdpSocket {
+    /// Binds to `host` and `port`; port 0 lets the system choose. `host` is as in [`tcp::bind`].
+    pub async fn bind(host: &str, port: u16) -> io::Result<Self> {
+        let mut last = None;
+        for addr in tcp::resolve_bind(host, port).await? {
+            match open(addr).and_then(|socket| Self::new(socket, addr.is_ipv6(), false)) {
+                Ok(socket) => return Ok(socket),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
+    }
+
+    /// A socket that exchanges datagrams with `peer` only.
+    pub fn connected(peer: SocketAddr) -> io::Result<Self> {
+        let any: IpAddr = match peer {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = open((any, 0).into())?;
+        socket.connect(&peer.into())?;
+        Self::new(socket, peer.is_ipv6(), true)
+    }
+
+    fn new(socket: Socket, v6: bool, connected: bool) -> io::Result<Self> {
+        let max_segment = if system::SEGMENTS { usize::MAX } else { 0 };
+        Ok(Self {
+            io: tokio::net::UdpSocket::from_std(socket.into())?,
+            connected,
+            v6,
+            max_segment: AtomicUsize::new(max_segment),
+        })
+    }
+
+    /// Our address.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.local_addr()
+    }
+
+    /// Waits for datagrams, and calls `each` for a batch of them. Cuts those longer than `max_len`
+    /// bytes. IPv4 users of a dual-stack socket have IPv4 addresses.
+    ///
+    /// # Errors
+    /// What the system reports of the network; the socket stays usable.
+    pub fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        max_len: usize,
+        mut each: impl FnMut(&[u8], SocketAddr),
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.io.poll_recv_ready(cx))?;
+            let received = with_buffer(max_len, |buffer, arrived| {
+                let result = self.io.try_io(Interest::READABLE, || {
+                    system::recv(self.io.as_fd(), buffer, max_len, arrived)?;
+                    if arrived.len() < buffer.len() / max_len {
+                        // There is no more, and tokio is to know that now and not by another
+                        // system call. What arrives from here on makes the socket ready again.
+                        return Err(io::ErrorKind::WouldBlock.into());
+                    }
+                    Ok(())
+                });
+                for (datagram, piece) in arrived.iter().zip(buffer.chunks_exact(max_len)) {
+                    each(&piece[..datagram.len], tcp::canonical(datagram.from));
+                }
+                match result {
+                    Err(error) if arrived.is_empty() => Err(error),
+                    Ok(()) | Err(_) => Ok(()),
+                }
+            });
+            match received {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                received => return Poll::Ready(received),
+            }
+        }
+    }
+
+    /// Sends all `datagrams`, and waits for room where there is none. What the system refuses is passed over, and
+    /// counted in `sent`.
+    pub fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        datagrams: &mut Datagrams,
+        sent: &mut Sent,
+    ) -> Poll<()> {
+        while !datagrams.is_empty() {
+            let result = match self.io.poll_send_ready(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => self.io.try_io(Interest::WRITABLE, || {
+                    self.send_some(datagrams, datagrams.left())
+                }),
+                Poll::Ready(Err(error)) => Err(error),
+            };
+            match result {
+                Ok((count, bytes)) => {
+                    sent.bytes += bytes;
+                    datagrams.skip(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    sent.refused += 1;
+                    sent.error = Some(error);
+                    datagrams.skip(1);
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// Sends the first `count` of `datagrams`, which are for whom the socket is connected to. It does not wait: what
+    /// finds no room is refused as well.
+    pub fn send_connected(&self, datagrams: &mut Datagrams, count: usize, sent: &mut Sent) {
+        let mut left = count.min(datagrams.len());
+        // The socket may have news of an earlier datagram, which come instead of sending this one.
+        let mut is_news = true;
+        while left > 0 {
+            // Past tokio, which knows only after a while that a new socket can be written to.
+            match self.send_some(datagrams, &datagrams.left()[..left]) {
+                Ok((done, bytes)) => {
+                    sent.bytes += bytes;
+                    datagrams.skip(done);
+                    left -= done;
+                    is_news = true;
+                }
+                Err(_) if is_news => is_news = false,
+                Err(error) => {
+                    let refused = match error.kind() {
+                        io::ErrorKind::WouldBlock => left,
+                        _ => 1,
+                    };
+                    sent.refused += refused as u64;
+                    sent.error = Some(error);
+                    datagrams.skip(refused);
+                    left -= refused;
+                    is_news = true;
+                }
+            }
+        }
+    }
+
+    /// One system call. Returns how many datagrams and bytes were sent; an error is the first one's.
+    fn send_some(&self, datagrams: &Datagrams, entries: &[Entry]) -> io::Result<(usize, u64)> {
+        loop {
+            let mut messages = [Outgoing::default(); BATCH];
+            let mut ends = [0; BATCH];
+            let (mut used, mut taken) = (0, 0);
+            while used < BATCH && taken < entries.len() {
+                let run = self.run(&entries[taken..]);
+                let (first, last) = (&entries[taken], &entries[taken + run - 1]);
+                messages[used] = Outgoing {
+                    bytes: &datagrams.bytes[first.start..last.start + last.len],
+                    to: (!self.connected).then(|| self.reachable(first.addr)),
+                    // Only what fits a datagram is ever cut.
+                    segment: (run > 1).then_some(first.len as u16),
+                };
+                taken += run;
+                ends[used] = taken;
+                used += 1;
+            }
+            match system::send(self.io.as_fd(), &messages[..used]) {
+                Ok(0) => return Ok((0, 0)),
+                Ok(sent) => {
+                    let bytes: usize = messages[..sent].iter().map(|it| it.bytes.len()).sum();
+                    return Ok((ends[sent - 1], bytes as u64));
+                }
+                Err(error) => match messages[0].segment {
+                    Some(size) if self.cannot_cut(size, &error) => {}
+                    Some(_) | None => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// How many of the first datagrams can go as one message.
+    fn run(&self, entries: &[Entry]) -> usize {
+        let Entry { len, addr, .. } = entries[0];
+        if len == 0 || len > self.max_segment.load(Ordering::Relaxed) {
+            return 1;
+        }
+        let most = MAX_SEGMENTS.min(MAX_SEGMENTED / len).max(1);
+        let mut run = 1;
+        for pair in entries.windows(2).take(most - 1) {
+            let (before, next) = (pair[0], pair[1]);
+            let adjoins = before.start + before.len == next.start;
+            if before.len != len || next.addr != addr || !adjoins || next.len == 0 || next.len > len
+            {
+                break;
+            }
+            run += 1;
+        }
+        run
+    }
+
+    /// Takes note of a failure that comes from cutting; there is another way then.
+    fn cannot_cut(&self, size: u16, error: &io::Error) -> bool {
+        let max = match Errno::from_io_error(error) {
+            // Too large for the way, or unknown to the kernel, which is then found out soon.
+            Some(Errno::INVAL | Errno::MSGSIZE) => usize::from(size) - 1,
+            // The network card cannot do the checksums.
+            Some(Errno::IO) => 0,
+            Some(_) | None => return false,
+        };
+        self.max_segment.fetch_min(max, Ordering::Relaxed);
+        true
+    }
+
+    /// An address in the form that this socket can send to.
+    fn reachable(&self, addr: SocketAddr) -> SocketAddr {
+        match addr {
+            SocketAddr::V4(v4) if self.v6 => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
+            SocketAddr::V4(_) | SocketAddr::V6(_) => addr,
+        }
+    }
+}
+
+fn open(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    tcp::dual_stack(&socket, addr)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    Ok(socket)
+}
+
+thread_local! {
+    static BUFFER: Cell<(Vec<u8>, Vec<Arrived>)> = const { Cell::new((Vec::new(), Vec::new())) };
+}
+
+/// Calls `f` with the thread's receiving buffer, which has room for some datagrams of `max_len` bytes, and an empty list.
+fn with_buffer<R>(max_len: usize, f: impl FnOnce(&mut [u8], &mut Vec<Arrived>) -> R) -> R {
+    let (mut buffer, mut arrived) = BUFFER.take();
+    let len = max_len * (RECV_BUFFER / max_len).clamp(1, BATCH);
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    arrived.clear();
+    let result = f(&mut buffer[..len], &mut arrived);
+    BUFFER.set((buffer, arrived));
+    result
+}
