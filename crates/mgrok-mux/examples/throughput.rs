@@ -1,7 +1,10 @@
 //! Measures the multiplexer against plain TCP in the same run, over loopback, both ends in this
 //! process on two worker threads.
 //!
-//! `cargo run --release -p mgrok-mux --example throughput [seconds per case]`
+//! The cases take turns several times, so that whatever else the machine does hits all of them;
+//! medians are printed. Processor time says more than throughput on a machine that is not idle.
+//!
+//! `cargo run --release -p mgrok-mux --example throughput [rounds] [milliseconds per case]`
 
 #![allow(clippy::print_stdout, reason = "the program's purpose")]
 
@@ -36,11 +39,16 @@ struct Measured {
     cpu_s_per_gib: f64,
 }
 
+const CARRIERS: [(&str, Carrier); 3] = [
+    ("plain TCP", Carrier::Tcp),
+    ("mux, slices", Carrier::Mux),
+    ("mux, copying", Carrier::MuxCopying),
+];
+
 fn main() -> Result<()> {
-    let seconds = std::env::args()
-        .nth(1)
-        .map_or(Ok(2.0), |text| text.parse())?;
-    let time = Duration::from_secs_f64(seconds);
+    let mut args = std::env::args().skip(1);
+    let rounds: usize = args.next().map_or(Ok(9), |text| text.parse())?;
+    let time = Duration::from_millis(args.next().map_or(Ok(500), |text| text.parse())?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -48,34 +56,44 @@ fn main() -> Result<()> {
     runtime.block_on(async {
         for (streams, write) in [(1, 64 * 1024), (64, 16 * 1024)] {
             println!("{streams} streams, writes of {} KiB", write / 1024);
-            let mut plain = None;
-            for (name, carrier) in [
-                ("plain TCP", Carrier::Tcp),
-                ("mux, slices", Carrier::Mux),
-                ("mux, copying", Carrier::MuxCopying),
-            ] {
-                let got = bulk(carrier, streams, write, time).await?;
-                let plain = plain.get_or_insert(got.gib_per_s);
-                println!(
-                    "  {name:14} {:6.2} GiB/s  {:5.2} of TCP  {:5.2} CPU s/GiB",
-                    got.gib_per_s,
-                    got.gib_per_s / *plain,
-                    got.cpu_s_per_gib
-                );
+            let mut speeds = [const { Vec::new() }; CARRIERS.len()];
+            let mut costs = speeds.clone();
+            for _ in 0..rounds {
+                for (at, (_, carrier)) in CARRIERS.into_iter().enumerate() {
+                    let got = bulk(carrier, streams, write, time).await?;
+                    speeds[at].push(got.gib_per_s);
+                    costs[at].push(got.cpu_s_per_gib);
+                }
             }
+            print("GiB/s", speeds);
+            print("CPU s/GiB", costs);
         }
         println!("ping-pong of 64 bytes");
-        let mut plain = None;
-        for (name, carrier) in [("plain TCP", Carrier::Tcp), ("mux", Carrier::Mux)] {
-            let round_trip = ping_pong(carrier, time).await?.as_secs_f64() * 1e6;
-            let plain = plain.get_or_insert(round_trip);
-            println!(
-                "  {name:14} {round_trip:6.1} us  {:5.2} of TCP",
-                round_trip / *plain
-            );
+        let mut times = [const { Vec::new() }; CARRIERS.len()];
+        for _ in 0..rounds {
+            for (at, (_, carrier)) in CARRIERS.into_iter().enumerate().take(2) {
+                times[at].push(ping_pong(carrier, time).await?.as_secs_f64() * 1e6);
+            }
         }
+        print("us", times);
         Ok(())
     })
+}
+
+/// Prints medians, and their ratio to the first.
+fn print(unit: &str, cases: [Vec<f64>; CARRIERS.len()]) {
+    let mut plain = None;
+    for ((name, _), mut values) in CARRIERS.into_iter().zip(cases) {
+        values.sort_by(f64::total_cmp);
+        let Some(&median) = values.get(values.len() / 2) else {
+            continue;
+        };
+        let plain = *plain.get_or_insert(median);
+        println!(
+            "  {name:14} {median:7.2} {unit:10} {:5.2} of plain TCP",
+            median / plain
+        );
+    }
 }
 
 async fn bulk(carrier: Carrier, streams: usize, write: usize, time: Duration) -> Result<Measured> {
