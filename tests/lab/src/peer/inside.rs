@@ -47,7 +47,7 @@ impl Inside {
                 }
             };
             let ran = match role {
-                Role::Server => server(&toml, &log, stopped).await,
+                Role::Server => server(&toml, stopped).await,
                 Role::Client => client(&toml, stopped).await,
             };
             if let Err(error) = &ran {
@@ -92,11 +92,9 @@ impl Drop for Inside {
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-async fn server(toml: &str, log: &Log, stopped: impl Future<Output = ()>) -> Result<(), Error> {
+async fn server(toml: &str, stopped: impl Future<Output = ()>) -> Result<(), Error> {
     let config = load_server_from_str(toml, "the test's settings", Strictness::Strict)?.config;
     let server = Server::bind(config).await?;
-    // What the program says at this point.
-    log.push("frps started successfully".to_owned());
     server.run(stopped).await;
     Ok(())
 }
