@@ -13,7 +13,7 @@
 //! the queue full, or that could not be written, are counted, and the log says how many are
 //! missing as soon as it can.
 //!
-//! In order, lowest first: [`line`](self) (what a line looks like), `file` and `console` (where
+//! In order, lowest first: `line` (what a line looks like), `file` and `console` (where
 //! it goes), `queue`, `writer` (the thread), `layer` (what `tracing` calls).
 
 mod console;

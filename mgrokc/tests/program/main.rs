@@ -1,4 +1,8 @@
 //! The client's binary as an operator meets it: arguments, exit codes, streams, signals.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, in its helpers too"
+)]
 
 // One package's tests cannot use another's without a crate for it, which this is not worth.
 #[path = "../../../mgroks/tests/program/process.rs"]

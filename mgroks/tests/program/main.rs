@@ -1,4 +1,8 @@
 //! The server's binary as an operator meets it: arguments, exit codes, streams, signals.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, in its helpers too"
+)]
 
 mod process;
 
