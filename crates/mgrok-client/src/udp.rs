@@ -1,10 +1,156 @@
 //! The UDP work connection of a proxy: every user's datagrams, to and from the local service.
+//!
+//! Each user has a local socket of its own, so that the service can tell users apart. One task serves them all: it
+//! sends what one read of the work connection brought, then takes the replies of just those sockets that have
+//! some, and writes them in one piece. No datagram waits for a task of its own to be woken.
+
+mod drops;
+mod ready;
+#[cfg(test)]
+mod tests;
+mod users;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
 
 use mgrok_net::conn::Conn;
+use mgrok_net::relay::Traffic;
+use mgrok_net::udp::{Datagrams, Inbox, InboxError, Outbox};
+use mgrok_proto::WireVersion;
+use tokio::net::lookup_host;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tracing::{debug, error};
 
+use self::users::Users;
+use crate::printable::Chain;
 use crate::proxy::Proxy;
 
-/// Serves `work` until it ends.
-pub(crate) async fn serve(_proxy: &Proxy, _work: Conn, _packet_size: usize) {
-    std::future::pending().await
+/// How often one turn goes round before other tasks get theirs.
+const MAX_ROUNDS: usize = 16;
+
+/// What a work connection is served with.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    wire: WireVersion,
+    /// The longest datagram of the local service that is carried whole; longer ones are cut.
+    packet_size: usize,
+    /// How often the server is told that we are there.
+    ping: Duration,
+    /// How long a user's socket is kept without a datagram either way.
+    idle: Duration,
+    /// How many users have a socket at a time. The one that was silent for longest gives way to a newcomer.
+    max_users: usize,
+}
+
+impl Terms {
+    fn new(packet_size: usize) -> Self {
+        Self {
+            wire: WireVersion::V1,
+            packet_size,
+            // frp: the same; its server gives a connection up after 60 s of silence
+            // (client/proxy/udp.go#InWorkConn).
+            ping: Duration::from_secs(30),
+            // frp: the same (pkg/proto/udp/udp.go#Forwarder).
+            idle: Duration::from_secs(30),
+            // frp sets no limit. Each is a file descriptor, of which a process rarely has more
+            // than some ten thousand, and TCP users need theirs.
+            max_users: 4096,
+        }
+    }
+}
+
+/// How a work connection came to its end.
+#[derive(Debug, thiserror::Error)]
+enum WorkEnd {
+    #[error("the server closed it")]
+    Closed,
+    #[error("cannot read from it")]
+    Read(#[from] InboxError),
+    #[error("cannot write to it")]
+    Write(#[source] io::Error),
+}
+
+/// Carries datagrams between `work` and the local service of `proxy` until `work` ends. `packet_size` is `udpPacketSize`.
+///
+/// Dropping the future ends it just as well.
+pub(crate) async fn serve(proxy: &Proxy, work: Conn, packet_size: usize) {
+    let config = proxy.config();
+    let service = match resolve(&config.local_host, config.local_port).await {
+        Ok(service) => service,
+        Err(e) => {
+            error!(
+                "resolve local service [{}:{}] error: {e}",
+                config.local_host, config.local_port
+            );
+            return;
+        }
+    };
+    let work = proxy.layers().wrap(work);
+    let end = forward(work, service, proxy.traffic(), Terms::new(packet_size)).await;
+    debug!("UDP work connection ended: {}", Chain(&end));
+}
+
+/// Looks the local service up, anew for each work connection.
+async fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
+    let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let addrs: Vec<_> = lookup_host((bare.unwrap_or(host), port)).await?.collect();
+    // Go prefers IPv4 (net/ipsock.go#forResolve), and a service that frp reached is to be reached.
+    let v4 = addrs.iter().find(|addr| addr.is_ipv4());
+    v4.or(addrs.first())
+        .copied()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it has no address"))
+}
+
+async fn forward(mut work: Conn, service: SocketAddr, traffic: &Traffic, terms: Terms) -> WorkEnd {
+    let mut users = Users::new(service, traffic, &terms);
+    let mut inbox = Inbox::new(terms.wire);
+    let mut outbox = Outbox::new(terms.wire);
+    let mut datagrams = Datagrams::default();
+    let mut ping = interval_at(Instant::now() + terms.ping, terms.ping);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sweep = pin!(sleep_until(Instant::now() + users.sweep_interval()));
+    poll_fn(|cx| {
+        for _ in 0..MAX_ROUNDS {
+            let mut idle = true;
+            if let Poll::Ready(received) = inbox.poll_recv(cx, &mut work, &mut datagrams) {
+                idle = false;
+                // Also before an end: what arrived whole is delivered.
+                users.send(&mut datagrams);
+                match received {
+                    Ok(received) if received.ended => return Poll::Ready(WorkEnd::Closed),
+                    Ok(received) => users.drops.unaddressed += received.unaddressed,
+                    Err(error) => return Poll::Ready(error.into()),
+                }
+            }
+            if users.poll_replies(cx, &mut outbox).is_ready() {
+                idle = false;
+            }
+            if ping.poll_tick(cx).is_ready() {
+                idle = false;
+                // It cannot be queued only if the server does not read, which it will notice itself.
+                let _ = outbox.ping();
+            }
+            if sweep.as_mut().poll(cx).is_ready() {
+                idle = false;
+                users.drop_idle();
+                users.drops.report();
+                sweep
+                    .as_mut()
+                    .reset(Instant::now() + users.sweep_interval());
+            }
+            if let Poll::Ready(Err(error)) = outbox.poll_write(cx, &mut work) {
+                return Poll::Ready(WorkEnd::Write(error));
+            }
+            if idle {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
 }

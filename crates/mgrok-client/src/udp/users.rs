@@ -1,0 +1,231 @@
+//! The users of a UDP proxy, each with its socket to the local service.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use mgrok_net::relay::Traffic;
+use mgrok_net::udp::{Datagrams, Outbox, Sent, UdpSocket};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::Terms;
+use super::drops::Drops;
+use super::ready::{Ready, SlotWaker};
+
+/// The least time between two looks for idle users. Each looks at all of them.
+const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One user's socket.
+struct User {
+    addr: SocketAddr,
+    socket: UdpSocket,
+    note: Arc<SlotWaker>,
+    /// `note`, as tokio wants it.
+    waker: Waker,
+    active_at: Instant,
+}
+
+/// All users of one work connection.
+pub(super) struct Users<'a> {
+    service: SocketAddr,
+    traffic: &'a Traffic,
+    packet_size: usize,
+    idle: Duration,
+    max_users: usize,
+    slots: Vec<Option<User>>,
+    free: Vec<usize>,
+    by_addr: HashMap<SocketAddr, usize>,
+    ready: Ready,
+    /// Slots to look at in the next turn.
+    turn: Vec<usize>,
+    /// Whether a failure to make a socket has been logged.
+    warned: bool,
+    pub(super) drops: Drops,
+}
+
+impl<'a> Users<'a> {
+    pub(super) fn new(service: SocketAddr, traffic: &'a Traffic, terms: &Terms) -> Self {
+        Self {
+            service,
+            traffic,
+            packet_size: terms.packet_size,
+            idle: terms.idle,
+            max_users: terms.max_users,
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_addr: HashMap::new(),
+            ready: Ready::default(),
+            turn: Vec::new(),
+            warned: false,
+            drops: Drops::default(),
+        }
+    }
+
+    /// Sends all `datagrams` to the local service, each from the socket of its user. It waits for nothing.
+    pub(super) fn send(&mut self, datagrams: &mut Datagrams) {
+        let now = Instant::now();
+        while let Some((addr, count)) = datagrams.front_run() {
+            let Some(slot) = self.slot(addr, now) else {
+                self.drops.no_socket += count as u64;
+                datagrams.skip(count);
+                continue;
+            };
+            let Some(user) = &mut self.slots[slot] else {
+                // A slot that was found by its address is taken.
+                datagrams.skip(count);
+                continue;
+            };
+            user.active_at = now;
+            let mut sent = Sent::default();
+            user.socket.send_connected(datagrams, count, &mut sent);
+            self.traffic.sent.fetch_add(sent.bytes, Ordering::Relaxed);
+            self.drops.refused += sent.refused;
+            if let Some(error) = sent.error {
+                debug!("cannot send to the local service: {error}");
+            }
+        }
+    }
+
+    /// Takes one batch of replies from each socket that has some into `outbox`. Ready if there were any: then it is to be
+    /// called again before the task waits.
+    pub(super) fn poll_replies(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<()> {
+        let mut turn = std::mem::take(&mut self.turn);
+        self.ready.take(cx, &mut turn);
+        // Those that had some may have more. They are asked again when the others have had their turn.
+        turn.retain(|&slot| self.poll_socket(slot, outbox).is_ready());
+        let polled = if turn.is_empty() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        };
+        self.turn = turn;
+        polled
+    }
+
+    /// Closes the sockets of users that have been silent for too long.
+    pub(super) fn drop_idle(&mut self) {
+        let now = Instant::now();
+        for slot in 0..self.slots.len() {
+            if let Some(user) = &self.slots[slot]
+                && now.duration_since(user.active_at) >= self.idle
+            {
+                self.remove(slot);
+            }
+        }
+    }
+
+    /// How long after one [`Users::drop_idle`] the next is due.
+    pub(super) fn sweep_interval(&self) -> Duration {
+        MIN_SWEEP_INTERVAL.min(self.idle / 2)
+    }
+
+    fn poll_socket(&mut self, slot: usize, outbox: &mut Outbox) -> Poll<()> {
+        let Some(user) = &mut self.slots[slot] else {
+            return Poll::Pending;
+        };
+        user.note.rearm();
+        let mut bytes = 0;
+        let (addr, drops) = (user.addr, &mut self.drops);
+        let mut cx = Context::from_waker(&user.waker);
+        let received = user
+            .socket
+            .poll_recv(&mut cx, self.packet_size, |payload, _| {
+                match outbox.push(payload, addr) {
+                    Ok(()) => bytes += payload.len() as u64,
+                    Err(error) => drops.not_queued(&error),
+                }
+            });
+        self.traffic.received.fetch_add(bytes, Ordering::Relaxed);
+        match received {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(())) => user.active_at = Instant::now(),
+            Poll::Ready(Err(error)) => {
+                debug!("local service [{}] error: {error}", self.service);
+                if !is_passing(&error) {
+                    self.remove(slot);
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    /// The slot of a user; a new one gets its socket now.
+    fn slot(&mut self, addr: SocketAddr, now: Instant) -> Option<usize> {
+        if let Some(&slot) = self.by_addr.get(&addr) {
+            return Some(slot);
+        }
+        if self.by_addr.len() >= self.max_users {
+            self.remove_longest_idle();
+        }
+        let socket = match UdpSocket::connected(self.service) {
+            Ok(socket) => socket,
+            Err(error) => {
+                if !std::mem::replace(&mut self.warned, true) {
+                    warn!(
+                        "cannot open a socket to the local service [{}]: {error}",
+                        self.service
+                    );
+                }
+                return None;
+            }
+        };
+        let slot = self.free.pop().unwrap_or(self.slots.len());
+        let note = self.ready.waker(slot);
+        let waker = Waker::from(note.clone());
+        // The first poll tells tokio whom to wake.
+        waker.wake_by_ref();
+        let user = User {
+            addr,
+            socket,
+            note,
+            waker,
+            active_at: now,
+        };
+        match self.slots.get_mut(slot) {
+            Some(place) => *place = Some(user),
+            None => self.slots.push(Some(user)),
+        }
+        self.by_addr.insert(addr, slot);
+        Some(slot)
+    }
+
+    fn remove_longest_idle(&mut self) {
+        let users = self.slots.iter().enumerate();
+        let oldest = users
+            .filter_map(|(slot, user)| Some((user.as_ref()?.active_at, slot)))
+            .min();
+        if let Some((_, slot)) = oldest {
+            debug!("too many users at a time, the one silent for longest gives way");
+            self.remove(slot);
+        }
+    }
+
+    fn remove(&mut self, slot: usize) {
+        if let Some(user) = self.slots[slot].take() {
+            self.by_addr.remove(&user.addr);
+            self.free.push(slot);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.by_addr.len()
+    }
+}
+
+/// Whether a socket is good for more after this: the service may be restarting, or a route changing.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::NetworkUnreachable
+    )
+}
