@@ -37,7 +37,6 @@ pub trait ByteStream: Send {
 }
 
 /// A connection: bytes that were read from it and not used yet, and what carries it.
-#[derive(Debug)]
 pub struct Conn {
     unread: Bytes,
     io: Io,
@@ -143,13 +142,21 @@ impl From<TlsStream<Conn>> for Conn {
     }
 }
 
-impl fmt::Debug for Io {
+/// Says how many bytes are unread, not which: they may be anyone's.
+impl fmt::Debug for Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Layered(_) => "Layered",
-            Self::Mux(_) => "Mux",
-            Self::Tcp(_) => "Tcp",
-            Self::Tls(_) => "Tls",
-        })
+        let carrier = match &self.io {
+            Io::Layered(_) => "Layered",
+            Io::Mux(_) => "Mux",
+            Io::Tcp(_) => "Tcp",
+            Io::Tls(_) => "Tls",
+        };
+        f.debug_struct("Conn")
+            .field("unread", &self.unread.len())
+            .field("carrier", &format_args!("{carrier}"))
+            .finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! happen: a message to be sent goes into a bounded queue, and the queue is written whenever the
 //! connection is touched, above all while [`MessageConn::recv`] waits.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -20,7 +21,6 @@ use crate::conn::{ByteStream, Conn};
 pub const MAX_QUEUED: usize = 256 * 1024;
 
 /// A connection that carries messages.
-#[derive(Debug)]
 pub struct MessageConn {
     conn: Conn,
     version: WireVersion,
@@ -210,6 +210,16 @@ impl MessageConn {
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Leaves the bytes out: there are credentials among them.
+impl fmt::Debug for MessageConn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessageConn")
+            .field("conn", &self.conn)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
     }
 }
 

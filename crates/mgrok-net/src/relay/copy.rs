@@ -126,6 +126,7 @@ impl Direction {
             {
                 match ready!(self.splice.poll_move(from, to, cx)) {
                     Ok(Moved::Bytes(bytes)) => {
+                        self.bulk = self.splice.holds_pipe();
                         self.count(bytes, traffic);
                         return Poll::Ready(Ok(()));
                     }

@@ -25,6 +25,10 @@ impl Splice {
         false
     }
 
+    pub(super) fn holds_pipe(&self) -> bool {
+        false
+    }
+
     pub(super) fn poll_move(
         &mut self,
         _source: &TcpStream,

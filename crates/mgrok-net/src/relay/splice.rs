@@ -17,10 +17,15 @@ use tokio::net::TcpStream;
 use super::copy::Failure;
 use pipe::Pipe;
 
+/// Less than this at once is cheaper to copy, and needs no pipe.
+const WORTHWHILE: usize = 4 * 1024;
+
 /// One direction's use of `splice(2)`.
 #[derive(Debug, Default)]
 pub(super) struct Splice {
     pipe: Option<Pipe>,
+    /// Bytes that came with the last call.
+    filled: usize,
     /// The kernel said that it will not splice these sockets.
     refused: bool,
 }
@@ -46,12 +51,12 @@ impl Splice {
         self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
     }
 
-    #[cfg(test)]
+    /// Whether a pipe is borrowed.
     pub(super) fn holds_pipe(&self) -> bool {
         self.pipe.is_some()
     }
 
-    /// Moves bytes once from `source` to `target`.
+    /// Moves bytes once from `source` to `target`. Keeps its pipe if that was worth it.
     pub(super) fn poll_move(
         &mut self,
         source: &TcpStream,
@@ -90,7 +95,10 @@ impl Splice {
                     self.give_back();
                     return Poll::Ready(Ok(Some(Moved::End)));
                 }
-                Ok(_) => return Poll::Ready(Ok(None)),
+                Ok(filled) => {
+                    self.filled = filled;
+                    return Poll::Ready(Ok(None));
+                }
                 Err(error) if is_transient(&error) => {}
                 Err(error) if is_refusal(&error) => {
                     self.give_back();
@@ -108,7 +116,12 @@ impl Splice {
             ready!(target.poll_write_ready(cx))?;
             // The pipe is not empty, so only the socket can be what would block.
             match target.try_io(Interest::WRITABLE, || pipe.drain_to(target)) {
-                Ok(moved) => return Poll::Ready(Ok(Moved::Bytes(moved))),
+                Ok(moved) => {
+                    if pipe.held() == 0 && self.filled < WORTHWHILE {
+                        self.give_back();
+                    }
+                    return Poll::Ready(Ok(Moved::Bytes(moved)));
+                }
                 Err(error) if is_transient(&error) => {}
                 Err(error) if is_refusal(&error) => break,
                 Err(error) => return Poll::Ready(Err(error)),

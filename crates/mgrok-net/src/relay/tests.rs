@@ -158,7 +158,7 @@ async fn a_half_close_is_carried_and_a_late_reply_arrives() {
         lab.user.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut lab.work).await.unwrap(), b"question");
         // Later than where the other rule would have cut it.
-        tokio::time::sleep(LINGER + Duration::from_millis(200)).await;
+        sleep(LINGER + Duration::from_millis(200)).await;
         lab.work.write_all(b"answer").await.unwrap();
         lab.work.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut lab.user).await.unwrap(), b"answer");
@@ -374,7 +374,9 @@ async fn a_pipe_is_held_only_while_bytes_flow() {
     // Then it reads all there is.
     drive(&mut relay, read_exactly(&mut work, written)).await;
     assert_eq!(relay.receiving.moved(), written as u64);
-    assert!(!relay.receiving.splice_holds_pipe());
+    while relay.receiving.splice_holds_pipe() {
+        drive(&mut relay, tokio::task::yield_now()).await;
+    }
 }
 
 #[tokio::test]
