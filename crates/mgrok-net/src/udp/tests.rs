@@ -1,1 +1,339 @@
+use std::collections::HashSet;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::task::Poll;
+use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
+use mgrok_proto::{WireVersion, udp};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::conn::Conn;
+
+const WIRE: WireVersion = WireVersion::V1;
+
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future)
+        .await
+        .unwrap()
+}
+
+async fn bound() -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1", 0).await.unwrap();
+    let addr = socket.local_addr().unwrap();
+    (socket, addr)
+}
+
+/// Receives until `count` datagrams have come.
+async fn receive(socket: &UdpSocket, max_len: usize, count: usize) -> Vec<(Vec<u8>, SocketAddr)> {
+    let mut received = Vec::new();
+    while received.len() < count {
+        in_time(poll_fn(|cx| {
+            socket.poll_recv(cx, max_len, |payload, from| {
+                received.push((payload.to_vec(), from));
+            })
+        }))
+        .await
+        .unwrap();
+    }
+    received
+}
+
+async fn send(socket: &UdpSocket, datagrams: &mut Datagrams) -> Sent {
+    let mut sent = Sent::default();
+    in_time(poll_fn(|cx| socket.poll_send(cx, datagrams, &mut sent))).await;
+    assert!(datagrams.is_empty());
+    sent
+}
+
+#[tokio::test]
+async fn datagrams_of_all_sizes_arrive_in_order() {
+    let ((ours, from), (theirs, to)) = (bound().await, bound().await);
+    // Runs of one size with a shorter one behind, lone ones, empty ones.
+    let sizes = [
+        100, 100, 100, 40, 40, 7, 0, 0, 1400, 1400, 1400, 1399, 1, 1, 2, 0, 1400,
+    ];
+    let mut datagrams = Datagrams::default();
+    for (number, &size) in (0_u8..).zip(&sizes) {
+        datagrams.push(&vec![number; size], to);
+    }
+    let sent = send(&ours, &mut datagrams).await;
+    assert_eq!(sent.bytes, sizes.iter().sum::<usize>() as u64);
+    assert_eq!(sent.refused, 0);
+    let received = receive(&theirs, 1500, sizes.len()).await;
+    for ((number, &size), (payload, sender)) in (0_u8..).zip(&sizes).zip(received) {
+        assert_eq!(payload, vec![number; size]);
+        assert_eq!(sender, from);
+    }
+}
+
+#[tokio::test]
+async fn one_batch_goes_to_many() {
+    let (ours, _) = bound().await;
+    let mut others = Vec::new();
+    for _ in 0..50 {
+        others.push(bound().await);
+    }
+    let mut datagrams = Datagrams::default();
+    for round in 0..3_u8 {
+        for (_, to) in &others {
+            datagrams.push(&[round; 9], *to);
+            datagrams.push(&[round; 9], *to);
+        }
+    }
+    assert_eq!(send(&ours, &mut datagrams).await.bytes, 50 * 3 * 2 * 9);
+    for (socket, _) in &others {
+        let rounds: Vec<u8> = receive(socket, 1500, 6)
+            .await
+            .iter()
+            .map(|it| it.0[0])
+            .collect();
+        assert_eq!(rounds, [0, 0, 1, 1, 2, 2]);
+    }
+}
+
+#[tokio::test]
+async fn long_datagrams_are_cut_and_the_longest_can_be_had() {
+    let ((ours, _), (theirs, to)) = (bound().await, bound().await);
+    for max_len in [1, 1500, 65_507] {
+        let mut datagrams = Datagrams::default();
+        for _ in 0..3 {
+            datagrams.push(&vec![7; 65_507], to);
+        }
+        assert_eq!(send(&ours, &mut datagrams).await.refused, 0);
+        for (payload, _) in receive(&theirs, max_len, 3).await {
+            assert_eq!(payload.len(), max_len);
+        }
+    }
+}
+
+#[tokio::test]
+async fn more_than_a_batch_comes_through() {
+    let ((ours, _), (theirs, to)) = (bound().await, bound().await);
+    let mut numbers = HashSet::new();
+    for round in 0..10 {
+        let mut datagrams = Datagrams::default();
+        for number in 0..100_u32 {
+            datagrams.push(&(round * 100 + number).to_be_bytes(), to);
+        }
+        send(&ours, &mut datagrams).await;
+        for (payload, _) in receive(&theirs, 1500, 100).await {
+            numbers.insert(payload);
+        }
+    }
+    assert_eq!(numbers.len(), 1000);
+}
+
+#[tokio::test]
+async fn a_dual_stack_socket_serves_ipv4() {
+    let socket = UdpSocket::bind("0.0.0.0", 0).await.unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let (user, user_addr) = bound().await;
+    let mut datagrams = Datagrams::default();
+    datagrams.push(b"there", ([127, 0, 0, 1], port).into());
+    send(&user, &mut datagrams).await;
+    let received = receive(&socket, 1500, 1).await;
+    assert_eq!(received, [(b"there".to_vec(), user_addr)]);
+    datagrams.push(b"back", user_addr);
+    assert_eq!(send(&socket, &mut datagrams).await.refused, 0);
+    assert_eq!(receive(&user, 1500, 1).await[0].0, b"back");
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_harms_nothing_else() {
+    let ((ours, _), (theirs, to)) = (bound().await, bound().await);
+    let mut datagrams = Datagrams::default();
+    datagrams.push(b"first", to);
+    datagrams.push(b"to no port", ([127, 0, 0, 1], 0).into());
+    datagrams.push(b"to another family", "[2001:db8::1]:9".parse().unwrap());
+    datagrams.push(&vec![0; 70_000], to);
+    datagrams.push(b"last", to);
+    let sent = send(&ours, &mut datagrams).await;
+    assert_eq!((sent.bytes, sent.refused), (9, 3));
+    assert!(sent.error.is_some());
+    let received = receive(&theirs, 1500, 2).await;
+    assert_eq!(
+        (&received[0].0[..], &received[1].0[..]),
+        (&b"first"[..], &b"last"[..])
+    );
+}
+
+#[tokio::test]
+async fn a_connected_socket_survives_a_service_that_is_away() {
+    let (theirs, to) = bound().await;
+    let socket = UdpSocket::connected(to).unwrap();
+    let mut sent = Sent::default();
+    let mut datagrams = Datagrams::default();
+    // The first one, too: the socket is not known to tokio as writable yet.
+    datagrams.push(b"first", to);
+    socket.send_connected(&mut datagrams, 1, &mut sent);
+    assert_eq!(sent.bytes, 5);
+    assert_eq!(receive(&theirs, 1500, 1).await[0].0, b"first");
+
+    drop(theirs);
+    datagrams.push(b"refused", to);
+    socket.send_connected(&mut datagrams, 1, &mut sent);
+    datagrams.push(b"refused as well", to);
+    socket.send_connected(&mut datagrams, 1, &mut sent);
+
+    let theirs = UdpSocket::bind("127.0.0.1", to.port()).await.unwrap();
+    let mut sent = Sent::default();
+    datagrams.push(b"again", to);
+    datagrams.push(b"others", to);
+    socket.send_connected(&mut datagrams, 1, &mut sent);
+    assert_eq!((sent.bytes, sent.refused, datagrams.len()), (5, 0, 1));
+    assert_eq!(receive(&theirs, 1500, 1).await[0].0, b"again");
+}
+
+async fn work_conns() -> (Conn, Conn) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (ours, theirs) = tokio::join!(TcpStream::connect(addr), listener.accept());
+    (ours.unwrap().into(), theirs.unwrap().0.into())
+}
+
+async fn take_one(inbox: &mut Inbox, conn: &mut Conn) -> Result<Datagrams, InboxError> {
+    let mut datagrams = Datagrams::default();
+    while datagrams.is_empty() {
+        let read = poll_fn(|cx| inbox.poll_recv(cx, conn, &mut datagrams));
+        if in_time(read).await?.ended {
+            break;
+        }
+    }
+    Ok(datagrams)
+}
+
+#[tokio::test]
+async fn frames_go_through_a_work_connection() {
+    let (mut ours, mut theirs) = work_conns().await;
+    let user: SocketAddr = "192.0.2.1:5353".parse().unwrap();
+    let (mut outbox, mut inbox) = (Outbox::new(WIRE), Inbox::new(WIRE));
+    outbox.push(b"one", user).unwrap();
+    outbox.ping().unwrap();
+    outbox.push(b"", user).unwrap();
+    in_time(poll_fn(|cx| outbox.poll_write(cx, &mut ours)))
+        .await
+        .unwrap();
+    let datagrams = take_one(&mut inbox, &mut theirs).await.unwrap();
+    let all: Vec<_> = datagrams.iter().collect();
+    assert_eq!(all, [(&b"one"[..], user), (&b""[..], user)]);
+    assert_eq!(datagrams.front_run(), Some((user, 2)));
+}
+
+#[tokio::test]
+async fn frames_may_come_in_pieces() {
+    let (mut ours, mut theirs) = work_conns().await;
+    let user: SocketAddr = "[2001:db8::1]:5353".parse().unwrap();
+    let mut frames = BytesMut::new();
+    for payload in [&b"one"[..], b"two"] {
+        udp::encode(WIRE, payload, Some(user), &mut frames).unwrap();
+    }
+    let send = async {
+        for byte in frames {
+            ours.send(Bytes::from(vec![byte])).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    let mut inbox = Inbox::new(WIRE);
+    let receive = async {
+        let mut all = Vec::new();
+        while all.len() < 2 {
+            let datagrams = take_one(&mut inbox, &mut theirs).await.unwrap();
+            all.extend(datagrams.iter().map(|(payload, _)| payload.to_vec()));
+        }
+        all
+    };
+    let ((), all) = in_time(async { tokio::join!(send, receive) }).await;
+    assert_eq!(all, [b"one", b"two"]);
+}
+
+#[tokio::test]
+async fn what_is_no_datagram_ends_the_inbox() {
+    for hostile in [
+        &b"\xff\xff"[..],
+        b"u\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"u\0\0\0\0\0\0\0\x02[]",
+        b"u\0\0\0\0\0\0\0\x0a{\"c\":\"*\"}!",
+        b"o\0\0\0\0\0\0\0\x02{}",
+    ] {
+        let (mut ours, mut theirs) = work_conns().await;
+        let user: SocketAddr = "192.0.2.1:1".parse().unwrap();
+        let mut bytes = BytesMut::new();
+        udp::encode(WIRE, b"good", Some(user), &mut bytes).unwrap();
+        bytes.extend_from_slice(hostile);
+        ours.send(bytes.freeze()).await.unwrap();
+        let mut datagrams = Datagrams::default();
+        let mut inbox = Inbox::new(WIRE);
+        let read = poll_fn(|cx| inbox.poll_recv(cx, &mut theirs, &mut datagrams));
+        let error = in_time(read).await.unwrap_err();
+        assert!(matches!(error, InboxError::Decode(_)), "{error:?}");
+        assert_eq!(datagrams.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_datagram_without_a_user_is_counted() {
+    let (mut ours, mut theirs) = work_conns().await;
+    let mut bytes = BytesMut::new();
+    udp::encode(WIRE, b"whose?", None, &mut bytes).unwrap();
+    ours.send(bytes.freeze()).await.unwrap();
+    let mut datagrams = Datagrams::default();
+    let mut inbox = Inbox::new(WIRE);
+    let read = poll_fn(|cx| inbox.poll_recv(cx, &mut theirs, &mut datagrams));
+    let received = in_time(read).await.unwrap();
+    assert_eq!(
+        received,
+        Received {
+            ended: false,
+            unaddressed: 1
+        }
+    );
+    assert!(datagrams.is_empty());
+}
+
+#[tokio::test]
+async fn the_outbox_is_bounded_and_outlives_its_connection() {
+    let user: SocketAddr = "192.0.2.1:1".parse().unwrap();
+    let mut outbox = Outbox::new(WIRE);
+    let too_long = outbox.push(&[0; 9000], user).unwrap_err();
+    assert!(matches!(too_long, QueueError::Encode(_)), "{too_long:?}");
+    let mut count = 0;
+    let full = loop {
+        match outbox.push(b"x", user) {
+            Ok(()) => count += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, QueueError::Full), "{full:?}");
+    assert_eq!(count, 1024);
+    outbox.ping().unwrap();
+    outbox.ping().unwrap_err();
+
+    let (mut dead, other) = work_conns().await;
+    dead.close().await.unwrap();
+    drop(other);
+    let failed = poll_fn(|cx| match outbox.poll_write(cx, &mut dead) {
+        Poll::Ready(Err(_)) => Poll::Ready(true),
+        Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(false),
+    });
+    assert!(in_time(failed).await);
+    outbox.lose_connection();
+
+    outbox.push(b"later", user).unwrap();
+    let (mut ours, mut theirs) = work_conns().await;
+    in_time(poll_fn(|cx| outbox.poll_write(cx, &mut ours)))
+        .await
+        .unwrap();
+    let datagrams = take_one(&mut Inbox::new(WIRE), &mut theirs).await.unwrap();
+    assert_eq!(datagrams.iter().next(), Some((&b"later"[..], user)));
+}
+
+#[tokio::test]
+async fn the_outbox_is_bounded_in_bytes() {
+    let user: SocketAddr = "192.0.2.1:1".parse().unwrap();
+    let mut outbox = Outbox::new(WIRE);
+    let pushed = (0..).take_while(|_| outbox.push(&[0; 7000], user).is_ok());
+    // 7000 bytes are some 9400 in a frame.
+    assert_eq!(pushed.count(), 112);
+}
