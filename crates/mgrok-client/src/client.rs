@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mgrok_config::{ClientConfig, ProxyConfig};
 use mgrok_net::tls::TlsError;
@@ -136,18 +136,18 @@ impl Client {
 
     async fn work(mut self, stopping: CancellationToken) -> Result<StopReport, ClientError> {
         let owner = TaskOwner::new();
-        let deadline = self.sessions(owner.tasks(), &stopping).await?;
-        owner.tasks().users_gone(deadline).await;
-        let cut = owner.finish().await;
+        let cut = self.sessions(owner.tasks(), &stopping).await?;
+        owner.finish().await;
         Ok(StopReport { cut })
     }
 
-    /// Serves until the client is stopped; gives the end of the grace period.
+    /// Serves until the client is stopped and the grace period is over; says how many user
+    /// connections are left.
     async fn sessions(
         &mut self,
         tasks: &Tasks,
         stopping: &CancellationToken,
-    ) -> Result<Instant, ClientError> {
+    ) -> Result<usize, ClientError> {
         let mut ever_logged_in = false;
         while !stopping.is_cancelled() {
             let span = self.span();
@@ -161,7 +161,7 @@ impl Client {
                     ever_logged_in = true;
                     let span = self.span();
                     match self.serve(session, tasks, stopping).instrument(span).await {
-                        ControlFlow::Break(deadline) => return Ok(deadline),
+                        ControlFlow::Break(left) => return Ok(left),
                         ControlFlow::Continue(wait) => wait,
                     }
                 }
@@ -179,7 +179,7 @@ impl Client {
             }
         }
         self.proxies.close();
-        Ok(now() + self.config.grace_period)
+        Ok(tasks.users_gone(now() + self.config.grace_period).await)
     }
 
     /// One attempt to log in.
@@ -218,13 +218,13 @@ impl Client {
     }
 
     /// Serves one session to its end; gives how long to wait before the next, or, if the client
-    /// was stopped, the end of the grace period.
+    /// was stopped, how many user connections are left after the grace period.
     async fn serve(
         &mut self,
         mut session: Session,
         tasks: &Tasks,
         stopping: &CancellationToken,
-    ) -> ControlFlow<Instant, Duration> {
+    ) -> ControlFlow<usize, Duration> {
         if let Some(run_id) = &self.run_id {
             info!("login to server success, get run id [{run_id}]");
         }
@@ -234,9 +234,9 @@ impl Client {
         match ended {
             Ok(()) => {
                 let deadline = now() + self.config.grace_period;
-                session.drain(&mut self.proxies, tasks, deadline).await;
+                let left = session.drain(&mut self.proxies, tasks, deadline).await;
                 session.close().await;
-                return ControlFlow::Break(deadline);
+                return ControlFlow::Break(left);
             }
             Err(end @ SessionEnd::Pong(_)) => error!("{end}"),
             Err(end) => warn!("{}", Chain(&end)),

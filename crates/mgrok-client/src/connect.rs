@@ -161,14 +161,18 @@ impl Link {
     /// How the shared connection ended, if there is one and it has.
     pub(crate) async fn failure(&mut self) -> Option<Result<(), SessionError>> {
         match &self.streams {
-            Streams::Muxed(opener) if opener.is_closed() => Some(self.ended().await),
+            Streams::Muxed(opener) if opener.is_closed() && self.driver.is_some() => {
+                Some(self.ended().await)
+            }
             Streams::Connections(_) | Streams::Muxed(_) => None,
         }
     }
 
     /// Ends the shared connection after what is queued has been written.
     pub(crate) async fn close(mut self) {
-        if let Streams::Muxed(opener) = &self.streams {
+        if let Streams::Muxed(opener) = &self.streams
+            && self.driver.is_some()
+        {
             opener.close();
             // Too late is as good as done: dropping the driver ends the connection.
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.ended()).await;

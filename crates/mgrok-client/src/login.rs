@@ -159,6 +159,7 @@ mod tests {
 
     use mgrok_config::{Auth, ClientTransport};
     use mgrok_proto::auth::{Secret, verify};
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -193,6 +194,22 @@ mod tests {
         assert_eq!(login.pool_count, 3);
         assert!(!login.hostname.is_empty());
         assert!(request(&config, None).run_id.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_answer_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (client, silent) = tokio::join!(TcpStream::connect(addr), listener.accept());
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        let key = CipherKey::derive(&Secret::default());
+        let config = ClientConfig::default();
+        let login = login(client.unwrap().into(), &config, None, &key);
+        let error = login.await.unwrap_err();
+        assert!(matches!(error, LoginError::Timeout), "{error}");
+        assert!(began.elapsed() >= ANSWER_TIMEOUT);
+        drop(silent);
     }
 
     #[test]

@@ -95,8 +95,14 @@ impl Session {
         }
     }
 
-    /// Takes no more users, and keeps the link up for those there are until the `deadline`.
-    pub(crate) async fn drain(&mut self, proxies: &mut Proxies, tasks: &Tasks, deadline: Instant) {
+    /// Takes no more users, and keeps the link up for those there are until the `deadline`. Says
+    /// how many are left.
+    pub(crate) async fn drain(
+        &mut self,
+        proxies: &mut Proxies,
+        tasks: &Tasks,
+        deadline: Instant,
+    ) -> usize {
         self.ended.cancel();
         let farewell = self.withdraw(proxies.close());
         // Whether it worked makes no difference to what follows.
@@ -106,14 +112,16 @@ impl Session {
         tokio::pin!(users_gone);
         loop {
             tokio::select! {
-                () = &mut users_gone => return,
-                _ = self.link.ended() => return,
+                left = &mut users_gone => return left,
+                _ = self.link.ended() => break,
                 received = self.control.recv() => match received {
                     Ok(Some(_)) => {}
-                    Ok(None) | Err(_) => return,
+                    Ok(None) | Err(_) => break,
                 },
             }
         }
+        // Users may have connections of their own, which do not end with the session.
+        users_gone.await
     }
 
     /// Ends what the session runs over, after what is queued has been written.
@@ -221,6 +229,7 @@ impl From<Result<(), SessionError>> for SessionEnd {
     fn from(ended: Result<(), SessionError>) -> Self {
         match ended {
             Ok(()) => Self::Closed,
+            Err(SessionError::Io(error)) if is_eof(&error) => Self::Closed,
             Err(error) => Self::LinkLost(error),
         }
     }
@@ -229,8 +238,14 @@ impl From<Result<(), SessionError>> for SessionEnd {
 impl From<RecvError> for SessionEnd {
     fn from(error: RecvError) -> Self {
         match error {
+            RecvError::Io(error) if is_eof(&error) => Self::Closed,
             RecvError::Io(error) => Self::Io(error),
             RecvError::Decode(_) | RecvError::Truncated => Self::Receive(error),
         }
     }
+}
+
+/// Whether the server closed its connection without TLS's farewell, as any server does that dies.
+fn is_eof(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
 }

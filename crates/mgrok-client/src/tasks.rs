@@ -38,14 +38,12 @@ impl TaskOwner {
         }
     }
 
-    /// Cuts the user connections that are left, waits for all tasks, and says how many were cut.
-    pub(crate) async fn finish(self) -> usize {
-        let left = self.tasks.users.len();
+    /// Cuts the user connections that are left, and waits for all tasks.
+    pub(crate) async fn finish(self) {
         self.tasks.cut.cancel();
         self.tasks.all.close();
         // Short: a cut task does nothing more than to drop what it holds.
         self.tasks.all.wait().await;
-        left
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {
@@ -74,10 +72,12 @@ impl Tasks {
         self.cut.cancelled().await;
     }
 
-    /// Waits until there is no user connection, at most until the `deadline`.
-    pub(crate) async fn users_gone(&self, deadline: Instant) {
+    /// Waits until there is no user connection, at most until the `deadline`; says how many are
+    /// left.
+    pub(crate) async fn users_gone(&self, deadline: Instant) -> usize {
         self.users.close();
-        // What is left by then is cut and counted.
+        // Either way what counts is who is left.
         let _ = tokio::time::timeout_at(deadline.into(), self.users.wait()).await;
+        self.users.len()
     }
 }

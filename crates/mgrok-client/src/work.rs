@@ -118,7 +118,10 @@ impl Terms {
         drop(place);
         let (start, conn) = match started {
             Ok(started) => started,
-            Err(WorkError::Closed) => return debug!("the server closed a waiting work connection"),
+            // A session that is lost says so once, not once more for each connection that waits.
+            Err(e @ (WorkError::Closed | WorkError::Receive(RecvError::Io(_)))) => {
+                return debug!("waiting work connection lost: {}", Chain(&e));
+            }
             Err(e) => return warn!("work connection error: {}", Chain(&e)),
         };
         if !start.error.is_empty() {

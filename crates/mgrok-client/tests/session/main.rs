@@ -11,5 +11,6 @@ mod server;
 mod faults;
 mod heartbeats;
 mod life;
+mod muxed;
 mod stopping;
 mod users;

@@ -73,15 +73,8 @@ impl Server {
 
     /// Lets the client log in.
     pub(crate) async fn control(&self) -> (MessageConn, Login) {
-        let (mut conn, login) = self.login().await;
-        let answer = LoginResp {
-            run_id: RUN_ID.to_owned(),
-            ..LoginResp::default()
-        };
-        conn.send(&answer.into()).await.unwrap();
-        let key = CipherKey::derive(&Secret::new("secret"));
-        let conn = layers::encrypt(conn.into_conn(), &key);
-        (MessageConn::new(conn, WireVersion::V1), login)
+        let (conn, login) = self.login().await;
+        (accept_login(conn).await, login)
     }
 
     /// Lets the client log in and start one proxy.
@@ -95,11 +88,7 @@ impl Server {
     /// Has the client offer a work connection.
     pub(crate) async fn work_conn(&self, control: &mut MessageConn) -> (MessageConn, NewWorkConn) {
         control.send(&ReqWorkConn::default().into()).await.unwrap();
-        let mut conn = MessageConn::new(self.accept().await.into(), WireVersion::V1);
-        match recv(&mut conn).await {
-            Message::NewWorkConn(offer) => (conn, offer),
-            other => panic!("{} instead of NewWorkConn", other.name()),
-        }
+        work_conn(self.accept().await.into()).await
     }
 
     /// Has the client connect a user of `proxy`.
@@ -107,6 +96,27 @@ impl Server {
         let (mut work, _) = self.work_conn(control).await;
         start(&mut work, proxy).await;
         work.into_conn()
+    }
+}
+
+/// Answers a login, and goes over to the cipher.
+pub(crate) async fn accept_login(mut conn: MessageConn) -> MessageConn {
+    let answer = LoginResp {
+        run_id: RUN_ID.to_owned(),
+        ..LoginResp::default()
+    };
+    conn.send(&answer.into()).await.unwrap();
+    let key = CipherKey::derive(&Secret::new("secret"));
+    let conn = layers::encrypt(conn.into_conn(), &key);
+    MessageConn::new(conn, WireVersion::V1)
+}
+
+/// A stream on which the client offers a work connection.
+pub(crate) async fn work_conn(stream: Conn) -> (MessageConn, NewWorkConn) {
+    let mut conn = MessageConn::new(stream, WireVersion::V1);
+    match recv(&mut conn).await {
+        Message::NewWorkConn(offer) => (conn, offer),
+        other => panic!("{} instead of NewWorkConn", other.name()),
     }
 }
 
@@ -145,10 +155,16 @@ pub(crate) async fn start(work: &mut MessageConn, proxy: &str) {
 
 /// Sends `text` and expects it back.
 pub(crate) async fn echo(user: &mut Conn, text: &str) {
-    user.write_all(text.as_bytes()).await.unwrap();
-    user.flush().await.unwrap();
+    let (mut read, mut write) = tokio::io::split(user);
     let mut got = vec![0; text.len()];
-    within(user.read_exact(&mut got)).await.unwrap();
+    let send = async {
+        write.write_all(text.as_bytes()).await?;
+        write.flush().await
+    };
+    // At once: what comes back must be read for more to fit in.
+    within(async { tokio::try_join!(send, read.read_exact(&mut got)) })
+        .await
+        .unwrap();
     assert_eq!(got, text.as_bytes());
 }
 
