@@ -113,6 +113,10 @@ impl Session {
         match self.serve().await {
             EndReason::Closed | EndReason::Stopped => {}
             EndReason::HeartbeatTimeout => warn!("heartbeat timeout"),
+            // A client that is killed or loses its network is a state, not a fault.
+            reason @ EndReason::Recv(RecvError::Io(_)) => {
+                info!("{}", crate::error::chain(&reason));
+            }
             reason @ (EndReason::Recv(_) | EndReason::Send(_)) => {
                 warn!("{}", crate::error::chain(&reason));
             }
