@@ -275,7 +275,7 @@ async fn a_silent_client_is_given_up() {
     while start.elapsed() < silence * 2 {
         client.outbox.ping().unwrap();
         client.flush().await;
-        tokio::time::sleep(silence / 10).await;
+        sleep(silence / 10).await;
     }
     let heard_at = Instant::now();
     // What users say is no sign of life of the client.
