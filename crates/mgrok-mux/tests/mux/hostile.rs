@@ -1,10 +1,12 @@
 //! Input that no honest end sends.
 
 use std::task::Poll;
+use std::time::Duration;
 
 use mgrok_mux::Config;
-use mgrok_mux::frame::{ACK, FIN, Header, INITIAL_WINDOW, RST, SYN};
+use mgrok_mux::frame::{ACK, FIN, HEADER_LEN, Header, INITIAL_WINDOW, RST, SYN};
 use mgrok_mux::machine::MAX_PENDING_REPLIES;
+use proptest::prelude::*;
 
 use crate::raw::{Raw, control};
 
@@ -163,4 +165,81 @@ fn tiny_pieces_that_nobody_reads_pin_no_slabs() {
     }
     assert!(slabs.iter().all(bytes::Bytes::is_unique));
     assert_eq!(server.recv_all(1).0.len(), 1000);
+}
+
+/// What the other end, or the owner of a stream, may come up with.
+#[derive(Clone, Debug)]
+enum Whim {
+    Accept,
+    Close(u32),
+    Drop(u32),
+    Frame(u8, u8, u32, u32),
+    Junk(Vec<u8>),
+    Open,
+    Pass(u64),
+    Recv(u32),
+    Send(u32, usize),
+    Transmit,
+}
+
+fn whim() -> impl Strategy<Value = Whim> {
+    let id = 0..8u32;
+    prop_oneof![
+        2 => Just(Whim::Accept),
+        1 => id.clone().prop_map(Whim::Close),
+        1 => id.clone().prop_map(Whim::Drop),
+        20 => (0..4u8, 0..16u8, id.clone(), prop_oneof![Just(0), 1..20_000u32, Just(u32::MAX)])
+            .prop_map(|(a, b, c, d)| Whim::Frame(a, b, c, d)),
+        1 => prop::collection::vec(any::<u8>(), 0..30).prop_map(Whim::Junk),
+        2 => Just(Whim::Open),
+        1 => (0..100u64).prop_map(Whim::Pass),
+        2 => id.clone().prop_map(Whim::Recv),
+        2 => (id, 0..300_000usize).prop_map(|(a, b)| Whim::Send(a, b)),
+        2 => Just(Whim::Transmit),
+    ]
+}
+
+fn indulge(whims: Vec<Whim>, mut raw: Raw) {
+    for whim in whims {
+        match whim {
+            Whim::Accept => drop(raw.poll_accept()),
+            Whim::Close(id) => drop(raw.machine.close_stream(id)),
+            Whim::Drop(id) => raw.machine.drop_stream(id, raw.now),
+            Whim::Frame(kind, flags, id, length) => {
+                let mut frame = vec![0, kind, 0, flags];
+                frame.extend_from_slice(&id.to_be_bytes());
+                frame.extend_from_slice(&length.to_be_bytes());
+                if kind == 0 && length < 20_000 {
+                    frame.resize(HEADER_LEN + length as usize, 1);
+                }
+                raw.feed_bytes(&frame);
+            }
+            Whim::Junk(bytes) => raw.feed_bytes(&bytes),
+            Whim::Open => drop(raw.machine.open()),
+            Whim::Pass(seconds) => raw.pass(Duration::from_secs(seconds)),
+            Whim::Recv(id) => drop(raw.recv(id)),
+            Whim::Send(id, length) => drop(raw.send(id, &mut vec![0; length].into())),
+            Whim::Transmit => drop(raw.sent()),
+        }
+    }
+    drop(raw.sent());
+    (0..300).for_each(|id| raw.machine.drop_stream(id, raw.now));
+    raw.machine.stop_accepting();
+    raw.machine.close();
+    drop(raw.sent());
+    assert_eq!(raw.machine.attached_count(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_arrives_nothing_breaks_in_a_server(whims in prop::collection::vec(whim(), 0..60)) {
+        indulge(whims, Raw::server());
+    }
+
+    #[test]
+    fn whatever_arrives_nothing_breaks_in_a_client(whims in prop::collection::vec(whim(), 0..60)) {
+        indulge(whims, Raw::client());
+    }
 }
