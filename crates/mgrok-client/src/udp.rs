@@ -18,7 +18,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use mgrok_net::conn::Conn;
-use mgrok_net::relay::Traffic;
 use mgrok_net::udp::{Datagrams, Inbox, InboxError, Outbox};
 use mgrok_proto::WireVersion;
 use tokio::net::lookup_host;
@@ -90,7 +89,9 @@ pub(crate) async fn serve(proxy: &Proxy, work: Conn, packet_size: usize) {
         }
     };
     let work = proxy.layers().wrap(work);
-    let end = forward(work, service, proxy.traffic(), Terms::new(packet_size)).await;
+    let terms = Terms::new(packet_size);
+    let mut users = Users::new(service, proxy.traffic(), &terms);
+    let end = forward(work, &mut users, &terms).await;
     debug!("UDP work connection ended: {}", Chain(&end));
 }
 
@@ -105,8 +106,7 @@ async fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it has no address"))
 }
 
-async fn forward(mut work: Conn, service: SocketAddr, traffic: &Traffic, terms: Terms) -> WorkEnd {
-    let mut users = Users::new(service, traffic, &terms);
+async fn forward(mut work: Conn, users: &mut Users<'_>, terms: &Terms) -> WorkEnd {
     let mut inbox = Inbox::new(terms.wire);
     let mut outbox = Outbox::new(terms.wire);
     let mut datagrams = Datagrams::default();

@@ -27,19 +27,24 @@ impl Drops {
         }
     }
 
+    /// All of them.
+    pub(super) fn total(&self) -> u64 {
+        self.full + self.no_socket + self.refused + self.too_long + self.unaddressed
+    }
+
     /// Logs the counts, if they have changed since the last time.
     pub(super) fn report(&mut self) {
-        let Self {
-            full,
-            no_socket,
-            refused,
-            too_long,
-            unaddressed,
-            reported,
-        } = self;
-        let total = *full + *no_socket + *refused + *too_long + *unaddressed;
-        if total != *reported {
-            *reported = total;
+        let total = self.total();
+        if total != self.reported {
+            self.reported = total;
+            let Self {
+                full,
+                no_socket,
+                refused,
+                too_long,
+                unaddressed,
+                ..
+            } = self;
             warn!(
                 full,
                 no_socket, refused, too_long, unaddressed, "datagrams were dropped"

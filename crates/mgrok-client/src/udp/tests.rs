@@ -1,1 +1,345 @@
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+use mgrok_net::relay::Traffic;
+use tokio::net::{TcpListener, TcpStream, UdpSocket as Plain};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::drops::Drops;
+use super::*;
+
+const WIRE: WireVersion = WireVersion::V1;
+
+fn terms() -> Terms {
+    Terms::new(1500)
+}
+
+fn user(port: u16) -> SocketAddr {
+    (Ipv4Addr::new(192, 0, 2, 1), port).into()
+}
+
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(20), future).await.unwrap()
+}
+
+/// A local service.
+async fn service() -> (Plain, SocketAddr) {
+    let socket = Plain::bind("127.0.0.1:0").await.unwrap();
+    let addr = socket.local_addr().unwrap();
+    (socket, addr)
+}
+
+/// Answers every datagram with itself.
+async fn echo(socket: Plain) {
+    let mut buffer = vec![0; 65_536];
+    loop {
+        let (len, from) = socket.recv_from(&mut buffer).await.unwrap();
+        socket.send_to(&buffer[..len], from).await.unwrap();
+    }
+}
+
+async fn hear(service: &Plain) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = vec![0; 65_536];
+    let (len, from) = in_time(service.recv_from(&mut buffer)).await.unwrap();
+    buffer.truncate(len);
+    (buffer, from)
+}
+
+/// The server's end of a work connection.
+struct Server {
+    conn: Conn,
+    inbox: Inbox,
+    outbox: Outbox,
+    datagrams: Datagrams,
+    traffic: Arc<Traffic>,
+    client: JoinHandle<(WorkEnd, Drops, usize)>,
+}
+
+impl Server {
+    async fn start(service: SocketAddr, terms: Terms) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (ours, theirs) = tokio::join!(TcpStream::connect(addr), listener.accept());
+        let traffic = Arc::new(Traffic::default());
+        let work = Conn::from(theirs.unwrap().0);
+        let client = {
+            let traffic = traffic.clone();
+            tokio::spawn(async move {
+                let mut users = Users::new(service, &traffic, &terms);
+                let end = forward(work, &mut users, &terms).await;
+                (end, std::mem::take(&mut users.drops), users.len())
+            })
+        };
+        Self {
+            conn: ours.unwrap().into(),
+            inbox: Inbox::new(WIRE),
+            outbox: Outbox::new(WIRE),
+            datagrams: Datagrams::default(),
+            traffic,
+            client,
+        }
+    }
+
+    async fn send(&mut self, payload: &[u8], user: SocketAddr) {
+        self.outbox.push(payload, user).unwrap();
+        self.flush().await;
+    }
+
+    async fn flush(&mut self) {
+        let Self { conn, outbox, .. } = self;
+        in_time(poll_fn(|cx| outbox.poll_write(cx, conn)))
+            .await
+            .unwrap();
+    }
+
+    async fn recv(&mut self) -> (Vec<u8>, SocketAddr) {
+        let Self {
+            conn,
+            inbox,
+            datagrams,
+            ..
+        } = self;
+        while datagrams.is_empty() {
+            let read = poll_fn(|cx| inbox.poll_recv(cx, conn, datagrams));
+            assert!(!in_time(read).await.unwrap().ended);
+        }
+        let first = datagrams.iter().next().unwrap();
+        let first = (first.0.to_vec(), first.1);
+        datagrams.skip(1);
+        first
+    }
+
+    /// Ends the connection. Returns how the client saw it end, what it dropped, and how many sockets it had.
+    async fn end(mut self) -> (WorkEnd, Drops, usize) {
+        self.conn.close().await.unwrap();
+        in_time(self.client).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn datagrams_come_and_go() {
+    let (socket, addr) = service().await;
+    tokio::spawn(echo(socket));
+    let mut server = Server::start(addr, terms()).await;
+    for payload in [&b"word"[..], b"", &[7; 1500]] {
+        server.send(payload, user(1)).await;
+        assert_eq!(server.recv().await, (payload.to_vec(), user(1)));
+    }
+    let traffic = server.traffic.clone();
+    assert_eq!(traffic.sent.load(Ordering::Relaxed), 1504);
+    assert_eq!(traffic.received.load(Ordering::Relaxed), 1504);
+    let (end, drops, users) = server.end().await;
+    assert!(matches!(end, WorkEnd::Closed), "{end:?}");
+    assert_eq!(drops.total(), 0);
+    assert_eq!(users, 1);
+}
+
+#[tokio::test]
+async fn each_user_has_a_socket_of_its_own() {
+    let (socket, addr) = service().await;
+    let mut server = Server::start(addr, terms()).await;
+    server.send(b"a", user(1)).await;
+    server.send(b"b", user(2)).await;
+    server.send(b"c", user(1)).await;
+    let heard = [
+        hear(&socket).await,
+        hear(&socket).await,
+        hear(&socket).await,
+    ];
+    let from = |payload: &[u8]| heard.iter().find(|it| it.0 == payload).unwrap().1;
+    assert_eq!(from(b"a"), from(b"c"));
+    assert_ne!(from(b"a"), from(b"b"));
+    socket.send_to(b"for b", from(b"b")).await.unwrap();
+    assert_eq!(server.recv().await, (b"for b".to_vec(), user(2)));
+    // A service may say much in answer to little.
+    for number in 0..100_u8 {
+        socket.send_to(&[number], from(b"a")).await.unwrap();
+    }
+    for number in 0..100_u8 {
+        assert_eq!(server.recv().await, (vec![number], user(1)));
+    }
+}
+
+#[tokio::test]
+async fn many_users_are_served_at_once() {
+    let (socket, addr) = service().await;
+    tokio::spawn(echo(socket));
+    let mut server = Server::start(addr, terms()).await;
+    for round in 0..3_u8 {
+        let mut waiting = std::collections::HashSet::new();
+        for port in 1..=100 {
+            server.outbox.push(&[round; 20], user(port)).unwrap();
+            waiting.insert(user(port));
+        }
+        server.flush().await;
+        while !waiting.is_empty() {
+            let (payload, from) = server.recv().await;
+            assert_eq!(payload, [round; 20]);
+            assert!(waiting.remove(&from), "{from}");
+        }
+    }
+    assert_eq!(server.end().await.2, 100);
+}
+
+#[tokio::test]
+async fn long_replies_are_cut_and_too_long_ones_counted() {
+    let (socket, addr) = service().await;
+    let mut server = Server::start(addr, terms()).await;
+    server.send(b"x", user(1)).await;
+    let (_, from) = hear(&socket).await;
+    socket.send_to(&[7; 1600], from).await.unwrap();
+    assert_eq!(server.recv().await.0, [7; 1500]);
+
+    let mut server = Server::start(addr, Terms::new(65_507)).await;
+    server.send(b"x", user(1)).await;
+    let (_, from) = hear(&socket).await;
+    socket.send_to(&vec![7; 65_507], from).await.unwrap();
+    socket.send_to(&vec![7; 7_500], from).await.unwrap();
+    assert_eq!(server.recv().await.0, vec![7; 7_500]);
+    assert_eq!(server.end().await.1.too_long, 1);
+}
+
+#[tokio::test]
+async fn a_service_may_come_late() {
+    let (socket, addr) = service().await;
+    drop(socket);
+    let mut server = Server::start(addr, terms()).await;
+    for _ in 0..5 {
+        server.send(b"nobody there", user(1)).await;
+        server.send(b"nobody there", user(2)).await;
+    }
+    let socket = Plain::bind(addr).await.unwrap();
+    loop {
+        // What is still under way may come first.
+        server.send(b"now", user(1)).await;
+        if hear(&socket).await.0 == b"now" {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn idle_users_lose_their_socket() {
+    let (socket, addr) = service().await;
+    let idle = Duration::from_millis(200);
+    let mut server = Server::start(addr, Terms { idle, ..terms() }).await;
+    server.send(b"idle", user(1)).await;
+    let (_, idle_from) = hear(&socket).await;
+    server.send(b"busy", user(2)).await;
+    let (_, busy_from) = hear(&socket).await;
+    // Traffic of either way counts.
+    for _ in 0..10 {
+        sleep(idle / 5).await;
+        socket.send_to(b"still", busy_from).await.unwrap();
+        server.recv().await;
+    }
+    server.send(b"busy", user(2)).await;
+    assert_eq!(hear(&socket).await.1, busy_from);
+    server.send(b"idle", user(1)).await;
+    assert_ne!(hear(&socket).await.1, idle_from);
+    assert_eq!(server.end().await.2, 2);
+}
+
+#[tokio::test]
+async fn the_user_silent_for_longest_gives_way() {
+    let (socket, addr) = service().await;
+    let max_users = 2;
+    let mut server = Server::start(
+        addr,
+        Terms {
+            max_users,
+            ..terms()
+        },
+    )
+    .await;
+    let mut from = Vec::new();
+    for port in [1, 2, 1, 3] {
+        server.send(b"x", user(port)).await;
+        from.push(hear(&socket).await.1);
+    }
+    // User 2 has gone, users 1 and 3 have stayed.
+    for (port, before) in [(1, from[0]), (3, from[3])] {
+        server.send(b"x", user(port)).await;
+        assert_eq!(hear(&socket).await.1, before);
+    }
+    assert_eq!(server.end().await.2, max_users);
+}
+
+#[tokio::test]
+async fn the_server_hears_that_the_client_is_there() {
+    let (_socket, addr) = service().await;
+    let ping = Duration::from_millis(50);
+    let start = Instant::now();
+    let mut server = Server::start(addr, Terms { ping, ..terms() }).await;
+    let mut bytes = Vec::new();
+    while bytes.len() < 22 {
+        bytes.extend_from_slice(&in_time(server.conn.recv()).await.unwrap());
+    }
+    assert_eq!(bytes, b"h\0\0\0\0\0\0\0\x02{}h\0\0\0\0\0\0\0\x02{}");
+    assert!(start.elapsed() >= ping * 2);
+}
+
+#[tokio::test]
+async fn a_hostile_server_only_ends_its_connection() {
+    let (socket, addr) = service().await;
+    let mut server = Server::start(addr, terms()).await;
+    server.outbox.push(b"before", user(1)).unwrap();
+    server.flush().await;
+    server
+        .conn
+        .send(Bytes::from_static(b"u\0\0\0\0\0\0\0\x02{!"))
+        .await
+        .unwrap();
+    assert_eq!(hear(&socket).await.0, b"before");
+    let (end, ..) = in_time(server.client).await.unwrap();
+    assert!(
+        matches!(end, WorkEnd::Read(InboxError::Decode(_))),
+        "{end:?}"
+    );
+}
+
+#[tokio::test]
+async fn replies_that_nobody_takes_are_bounded_and_counted() {
+    let (socket, addr) = service().await;
+    let mut server = Server::start(addr, terms()).await;
+    server.send(b"x", user(1)).await;
+    let (_, from) = hear(&socket).await;
+    // Until long after the connection and the outbox are full, in steps that the socket can hold.
+    let received = |traffic: &Traffic| traffic.received.load(Ordering::Relaxed);
+    let mut before = 0;
+    loop {
+        for _ in 0..30 {
+            socket.send_to(&[7; 1400], from).await.unwrap();
+        }
+        let more = timeout(Duration::from_millis(100), async {
+            while received(&server.traffic) <= before {
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+        if more.await.is_err() {
+            break;
+        }
+        before = received(&server.traffic);
+    }
+    let mut taken = 0;
+    while taken < before {
+        taken += server.recv().await.0.len() as u64;
+    }
+    assert!(server.end().await.1.full > 0);
+}
+
+#[tokio::test]
+async fn a_service_is_found_by_name_or_address() {
+    for (host, expect) in [
+        ("127.0.0.1", "127.0.0.1:53"),
+        ("localhost", "127.0.0.1:53"),
+        ("::1", "[::1]:53"),
+        ("[::1]", "[::1]:53"),
+    ] {
+        assert_eq!(resolve(host, 53).await.unwrap().to_string(), expect);
+    }
+    resolve("no such host", 53).await.unwrap_err();
+}
