@@ -42,8 +42,8 @@ impl Services {
         let counter = sunk.clone();
         let published = Published {
             sink: serve(move |stream| discard(&stream, &counter)),
-            source: serve(|stream| produce(stream)),
-            echo: serve(|stream| echo(stream)),
+            source: serve(produce),
+            echo: serve(echo),
             udp: udp_echo(),
             sunk,
         };

@@ -83,15 +83,18 @@ impl Log {
         let mut count = self.count.subscribe();
         loop {
             count.mark_unchanged();
-            let lines = self.lines.lock().unwrap();
-            let found = lines.iter().skip(mark).find(|line| line.contains(needle));
-            if let Some(found) = found.cloned() {
-                return found;
+            if let Some(line) = self.find(mark, needle) {
+                return line;
             }
-            drop(lines);
             // Cannot fail: the sender is in `self`.
             let _ = count.changed().await;
         }
+    }
+
+    fn find(&self, mark: usize, needle: &str) -> Option<String> {
+        let lines = self.lines.lock().unwrap();
+        let mut after = lines.iter().skip(mark);
+        after.find(|line| line.contains(needle)).cloned()
     }
 
     /// The last lines, for failure messages.
