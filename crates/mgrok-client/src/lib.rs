@@ -21,10 +21,9 @@
 //! # }
 //! ```
 //!
-//! The life of a [`Client`] is a row of sessions: [connect](connect), [log in](login), serve until
-//! the control connection is lost, wait, again. What is decided with the time in hand (when to try
-//! again, what to announce, when the server is gone) is in modules that do no I/O. The modules,
-//! lowest first:
+//! The life of a [`Client`] is a row of sessions: connect, log in, serve until the control
+//! connection is lost, wait, again. What is decided with the time in hand (when to try again, what
+//! to announce, when the server is gone) is in modules that do no I/O. The modules, lowest first:
 
 mod backoff;
 mod clock;

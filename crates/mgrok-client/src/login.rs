@@ -19,6 +19,9 @@ use crate::printable::server_text;
 // frp: the same (client/control_session.go#connReadTimeout)
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The longest run id taken from a server; those of frp have 16 bytes.
+const MAX_RUN_ID: usize = 128;
+
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
@@ -34,8 +37,8 @@ pub enum LoginError {
     /// What the server answers is no message of this protocol.
     #[error("the server's answer to the login cannot be understood; check that the port is its")]
     Garbage(#[source] RecvError),
-    /// The server's answer names no session.
-    #[error("the server accepted the login without a run id")]
+    /// The server's answer names no session, or gives it no fit name.
+    #[error("the server accepted the login without a usable run id")]
     NoRunId,
     /// The server refused, with these words.
     #[error("{0}")]
@@ -81,7 +84,7 @@ pub(crate) async fn login(
             if !answer.error.is_empty() {
                 return Err(LoginError::Refused(server_text(&answer.error)));
             }
-            if answer.run_id.is_empty() {
+            if !is_usable(&answer.run_id) {
                 return Err(LoginError::NoRunId);
             }
             RunId::from(answer.run_id.as_str())
@@ -90,6 +93,11 @@ pub(crate) async fn login(
     };
     let conn = layers::encrypt(conn.into_conn(), key);
     Ok((MessageConn::new(conn, WireVersion::V1), run_id))
+}
+
+/// Whether a run id from the server can be sent back and stand in every line of the log.
+fn is_usable(run_id: &str) -> bool {
+    !run_id.is_empty() && run_id.len() <= MAX_RUN_ID && !run_id.contains(char::is_control)
 }
 
 fn request(config: &ClientConfig, run_id: Option<&RunId>) -> Login {
@@ -210,6 +218,20 @@ mod tests {
         assert!(matches!(error, LoginError::Timeout), "{error}");
         assert!(began.elapsed() >= ANSWER_TIMEOUT);
         drop(silent);
+    }
+
+    #[test]
+    fn run_ids_cannot_steer_the_log() {
+        for (run_id, usable) in [
+            ("0123456789abcdef", true),
+            ("my-client", true),
+            ("", false),
+            ("a\n[E] b", false),
+            ("\u{1b}[1m", false),
+            (&"x".repeat(MAX_RUN_ID + 1), false),
+        ] {
+            assert_eq!(is_usable(run_id), usable, "{run_id:?}");
+        }
     }
 
     #[test]

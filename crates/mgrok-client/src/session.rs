@@ -67,19 +67,10 @@ impl Session {
     ) -> Result<(), SessionEnd> {
         proxies.begin_session(now());
         self.apply(proxies, &wanted.borrow_and_update())?;
-        let timer = tokio::time::sleep(Duration::ZERO);
-        tokio::pin!(timer);
         loop {
-            let now = now();
-            if self.heartbeat.is_overdue(now) {
-                return Err(SessionEnd::HeartbeatTimeout);
-            }
-            self.queue_due(proxies, now)?;
+            self.queue_pings(now())?;
+            self.queue_announcements(proxies, now())?;
             let wake_at = [proxies.wake_at(), self.heartbeat.wake_at()];
-            let wake_at = wake_at.into_iter().flatten().min();
-            if let Some(wake_at) = wake_at {
-                timer.as_mut().reset(wake_at.into());
-            }
             tokio::select! {
                 received = self.control.recv() => match received {
                     Ok(Some(message)) => self.handle(&message, proxies)?,
@@ -88,7 +79,7 @@ impl Session {
                 },
                 ended = self.link.ended() => return Err(SessionEnd::from(ended)),
                 () = self.work.catch_up() => {}
-                () = &mut timer, if wake_at.is_some() => {}
+                () = sleep_until(wake_at.into_iter().flatten().min()) => {}
                 Ok(()) = wanted.changed() => self.apply(proxies, &wanted.borrow_and_update())?,
                 () = stop.cancelled() => return Ok(()),
             }
@@ -110,11 +101,13 @@ impl Session {
 
         let users_gone = tasks.users_gone(deadline);
         tokio::pin!(users_gone);
-        loop {
+        while self.queue_pings(now()).is_ok() {
             tokio::select! {
                 left = &mut users_gone => return left,
                 _ = self.link.ended() => break,
+                () = sleep_until(self.heartbeat.wake_at()) => {}
                 received = self.control.recv() => match received {
+                    Ok(Some(Message::Pong(_))) => self.heartbeat.handle_pong(now()),
                     Ok(Some(_)) => {}
                     Ok(None) | Err(_) => break,
                 },
@@ -144,8 +137,11 @@ impl Session {
         Ok(())
     }
 
-    /// Queues every message whose time has come.
-    fn queue_due(&mut self, proxies: &mut Proxies, now: Instant) -> Result<(), SessionEnd> {
+    /// Queues a ping if one is due, unless the last ones were in vain.
+    fn queue_pings(&mut self, now: Instant) -> Result<(), SessionEnd> {
+        if self.heartbeat.is_overdue(now) {
+            return Err(SessionEnd::HeartbeatTimeout);
+        }
         if self.heartbeat.poll_ping(now) {
             let mut ping = Ping::default();
             if self.auth.heartbeats {
@@ -154,6 +150,15 @@ impl Session {
             debug!("send heartbeat to server");
             self.control.queue(&ping.into())?;
         }
+        Ok(())
+    }
+
+    /// Queues the announcements that are due.
+    fn queue_announcements(
+        &mut self,
+        proxies: &mut Proxies,
+        now: Instant,
+    ) -> Result<(), SessionEnd> {
         while let Some((name, announcement)) = proxies.poll_announce(now) {
             match self.control.queue(&Message::NewProxy(announcement)) {
                 Ok(()) => {}
@@ -248,4 +253,12 @@ impl From<RecvError> for SessionEnd {
 /// Whether the server closed its connection without TLS's farewell, as any server does that dies.
 fn is_eof(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof
+}
+
+/// Waits until then; for ever if there is no such time.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }

@@ -56,7 +56,7 @@ async fn every_wrong_answer_to_a_login_has_its_words() {
         (frame(b'4', "{}"), "the server answered the login with Pong"),
         (
             frame(b'1', "{}"),
-            "the server accepted the login without a run id",
+            "the server accepted the login without a usable run id",
         ),
         (frame(b'1', refusal), "token in login doesn't match"),
     ] {

@@ -6,7 +6,9 @@ use mgrok_client::{ProxyPhase, StopReport};
 use mgrok_net::message::MessageConn;
 use mgrok_proto::message::{Message, ReqWorkConn};
 
-use crate::server::{Running, Server, echo, echo_service, ended, recv, tcp_proxy, within};
+use crate::server::{
+    Running, Server, accept_proxy, echo, echo_service, ended, recv, tcp_proxy, within,
+};
 
 async fn close_proxy(control: &mut MessageConn) -> String {
     match recv(control).await {
@@ -73,6 +75,29 @@ async fn users_that_do_not_finish_are_cut_and_counted() {
     assert_eq!(report, StopReport { cut: 2 });
     ended(&mut first).await;
     ended(&mut second).await;
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_users_still_gives_signs_of_life() {
+    let server = Server::bind().await;
+    let mut config = server.config();
+    config.grace_period = Duration::from_secs(3600);
+    config.transport.heartbeat_interval = Some(Duration::from_millis(20));
+    config.proxies = vec![tcp_proxy("echo", echo_service().await)];
+    let client = Running::start(config);
+    let (mut control, _) = server.control().await;
+    while !matches!(recv(&mut control).await, Message::NewProxy(_)) {}
+    accept_proxy(&mut control, "echo").await;
+    let mut user = server.user(&mut control, "echo").await;
+    echo(&mut user, "before").await;
+
+    let stopped = client.stop();
+    while !matches!(recv(&mut control).await, Message::CloseProxy(_)) {}
+    for _ in 0..3 {
+        assert!(matches!(recv(&mut control).await, Message::Ping(_)));
+    }
+    drop(user);
+    within(stopped).await.unwrap().unwrap();
 }
 
 #[tokio::test]
