@@ -11,9 +11,9 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 /// Size of the slabs of [`with_local`]: what one read can return at most.
-pub const LOCAL_SLAB_SIZE: usize = 128 * 1024;
+pub const LOCAL_SLAB_SIZE: usize = 64 * 1024;
 
-/// Slabs that [`with_local`] keeps per thread while slices of them are in use (4 MiB).
+/// Slabs that [`with_local`] keeps per thread while slices of them are in use (2 MiB).
 const LOCAL_MAX_KEPT: usize = 32;
 
 /// Kept slabs that are looked at for one that is free again.

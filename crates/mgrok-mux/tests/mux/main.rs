@@ -1,6 +1,11 @@
 //! The multiplexer from outside: on the wire, against hostile input, against a model, and as
 //! tokio sees it.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, in its helpers too"
+)]
+
 mod golden;
 mod hostile;
 mod life;
