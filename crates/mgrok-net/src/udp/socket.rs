@@ -19,6 +19,10 @@ use crate::tcp;
 /// largest it fetches two.
 const RECV_BUFFER: usize = 128 * 1024;
 
+/// What a socket may hold for us while we are busy, as far as the system allows (Linux: `net.core.rmem_max`). Bursts of
+/// datagrams have no flow control that would spare a short queue.
+const SYSTEM_QUEUE: usize = 1024 * 1024;
+
 /// How many datagrams Linux cuts from one message at most; newer kernels take more.
 const MAX_SEGMENTS: usize = 64;
 /// How long a message may be that is to be cut: an IP packet without its headers.
@@ -282,6 +286,8 @@ fn open(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     tcp::dual_stack(&socket, addr)?;
     socket.set_nonblocking(true)?;
+    // The default will do where this is not allowed.
+    let _ = socket.set_recv_buffer_size(SYSTEM_QUEUE);
     socket.bind(&addr.into())?;
     Ok(socket)
 }
