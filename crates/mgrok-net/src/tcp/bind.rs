@@ -13,7 +13,7 @@ const BACKLOG: i32 = 4096;
 ///
 /// `host` is an address with or without brackets, or a name. Every unspecified address (none, `0.0.0.0`,
 /// `::`) is for IPv4 and IPv6 alike where the system has both, as in Go. Callers then see IPv4
-/// users as such: [`accept`](super::accept) undoes the mapping.
+/// users as such: [`accept`](super::accept()) undoes the mapping.
 ///
 /// # Errors
 /// What the system or the resolver says about the last of the addresses of `host`.
