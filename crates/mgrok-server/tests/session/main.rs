@@ -1,5 +1,11 @@
 //! The server against a scripted client: real sockets, no multiplexing, no TLS.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails"
+)]
+
 mod script;
 
 use std::time::Duration;
@@ -88,9 +94,11 @@ async fn refused_proxies_hear_why() {
 
 #[tokio::test]
 async fn ports_outside_the_list_and_over_the_quota_are_refused() {
-    let mut config = plain_config();
-    config.max_ports_per_client = std::num::NonZeroU32::new(1);
-    config.allow_ports = mgrok_config::PortSet::from_ranges([20_000..=30_000]);
+    let config = ServerConfig {
+        max_ports_per_client: std::num::NonZeroU32::new(1),
+        allow_ports: mgrok_config::PortSet::from_ranges([20_000..=30_000]),
+        ..plain_config()
+    };
     let server = RunningServer::start(config).await;
     let mut client = Client::login(&server, "").await;
     let refused = client.start_proxy(tcp_proxy("a", 1_999)).await;

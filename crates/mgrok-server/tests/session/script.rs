@@ -19,25 +19,27 @@ use tokio::{
 };
 
 /// What may take long on a busy machine, and yet means failure beyond it.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// Neither TLS nor multiplexing, and an empty token.
-pub fn plain_config() -> ServerConfig {
-    let mut config = ServerConfig::default();
-    config.proxy_bind_addr = "127.0.0.1".into();
+pub(crate) fn plain_config() -> ServerConfig {
+    let mut config = ServerConfig {
+        proxy_bind_addr: "127.0.0.1".into(),
+        ..ServerConfig::default()
+    };
     config.transport.tcp_mux = false;
     config
 }
 
 /// A server that runs until it is dropped or stopped.
-pub struct RunningServer {
-    pub addr: SocketAddr,
+pub(crate) struct RunningServer {
+    pub(crate) addr: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<StopReport>,
 }
 
 impl RunningServer {
-    pub async fn start(config: ServerConfig) -> Self {
+    pub(crate) async fn start(config: ServerConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let server = Server::from_listener(config, listener).unwrap();
@@ -53,20 +55,22 @@ impl RunningServer {
     }
 
     /// Asks it to stop; the future resolves when it has.
-    pub fn stop(mut self) -> impl Future<Output = Result<StopReport, tokio::task::JoinError>> {
+    pub(crate) fn stop(
+        mut self,
+    ) -> impl Future<Output = Result<StopReport, tokio::task::JoinError>> {
         self.stop.take().unwrap().send(()).unwrap();
         self.task
     }
 }
 
 /// A connection on which nothing was said.
-pub async fn connect(server: &RunningServer) -> MessageConn {
+pub(crate) async fn connect(server: &RunningServer) -> MessageConn {
     let stream = TcpStream::connect(server.addr).await.unwrap();
     MessageConn::new(Conn::from(stream), WireVersion::V1)
 }
 
 /// Waits until nobody listens on `port`.
-pub async fn until_refused(port: u16) {
+pub(crate) async fn until_refused(port: u16) {
     timeout(LIMIT, async {
         while TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
             tokio::task::yield_now().await;
@@ -78,18 +82,18 @@ pub async fn until_refused(port: u16) {
 
 /// A logged-in client.
 #[derive(Debug)]
-pub struct Client {
-    pub run_id: String,
-    pub control: MessageConn,
+pub(crate) struct Client {
+    pub(crate) run_id: String,
+    pub(crate) control: MessageConn,
 }
 
 impl Client {
-    pub async fn login(server: &RunningServer, run_id: &str) -> Self {
+    pub(crate) async fn login(server: &RunningServer, run_id: &str) -> Self {
         Self::try_login(server, run_id).await.unwrap()
     }
 
     /// Logs in with the empty token, or returns the server's error text.
-    pub async fn try_login(server: &RunningServer, run_id: &str) -> Result<Self, String> {
+    pub(crate) async fn try_login(server: &RunningServer, run_id: &str) -> Result<Self, String> {
         let mut control = connect(server).await;
         let login = Login {
             run_id: run_id.into(),
@@ -114,7 +118,7 @@ impl Client {
     }
 
     /// The public port of the started proxy, or the server's error text.
-    pub async fn start_proxy(&mut self, new: NewProxy) -> Result<u16, String> {
+    pub(crate) async fn start_proxy(&mut self, new: NewProxy) -> Result<u16, String> {
         self.control.send(&new.into()).await.unwrap();
         loop {
             match self.recv().await {
@@ -129,7 +133,7 @@ impl Client {
     }
 
     /// Offers a work connection and waits until a user gets it.
-    pub async fn work_conn(&mut self, server: &RunningServer) -> (StartWorkConn, Conn) {
+    pub(crate) async fn work_conn(&mut self, server: &RunningServer) -> (StartWorkConn, Conn) {
         while !matches!(self.recv().await, Message::ReqWorkConn(_)) {}
         let mut work = connect(server).await;
         let new = NewWorkConn {
@@ -144,7 +148,7 @@ impl Client {
         (start, work.into_conn())
     }
 
-    pub async fn pong(&mut self) -> Pong {
+    pub(crate) async fn pong(&mut self) -> Pong {
         loop {
             if let Message::Pong(pong) = self.recv().await {
                 return pong;
@@ -153,7 +157,7 @@ impl Client {
     }
 
     /// Reads until the server closes the control connection.
-    pub async fn until_closed(&mut self) {
+    pub(crate) async fn until_closed(&mut self) {
         while let Ok(Some(_)) = self.control.recv().await {}
     }
 
