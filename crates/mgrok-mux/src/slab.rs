@@ -124,3 +124,69 @@ pub fn with_local<R>(f: impl FnOnce(&mut Slabs) -> R) -> R {
         result
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(slabs: &mut Slabs, length: usize) -> Bytes {
+        slabs.read_with(length, |buffer| {
+            assert!(buffer.is_empty() && buffer.capacity() >= length);
+            buffer.resize(length, 7);
+            buffer.split().freeze()
+        })
+    }
+
+    #[test]
+    fn a_slab_whose_slices_are_gone_is_filled_from_the_front_again() {
+        let mut slabs = Slabs::new(1000, 4);
+        let first = fill(&mut slabs, 600).as_ptr();
+        for _ in 0..10 {
+            assert_eq!(fill(&mut slabs, 600).as_ptr(), first);
+        }
+        assert!(slabs.kept.is_empty());
+    }
+
+    #[test]
+    fn slabs_in_use_are_kept_up_to_the_limit_and_used_again() {
+        let mut slabs = Slabs::new(1000, 2);
+        let slices: Vec<_> = (0..5).map(|_| fill(&mut slabs, 1000)).collect();
+        assert_eq!(slabs.kept.len(), 2);
+        let kept: Vec<_> = slices[2..].iter().map(|slice| slice.as_ptr()).collect();
+        drop(slices);
+        let again = [
+            fill(&mut slabs, 1000),
+            fill(&mut slabs, 1000),
+            fill(&mut slabs, 1000),
+        ];
+        assert!(again.iter().all(|slice| kept.contains(&slice.as_ptr())));
+    }
+
+    #[test]
+    fn slabs_that_are_not_needed_are_let_go() {
+        let mut slabs = Slabs::new(1000, 4);
+        drop((0..3).map(|_| fill(&mut slabs, 1000)).collect::<Vec<_>>());
+        assert_eq!(slabs.kept.len(), 2);
+        for _ in 0..3 * TURNS_TO_SHRINK {
+            fill(&mut slabs, 10);
+        }
+        assert!(slabs.kept.is_empty());
+    }
+
+    #[test]
+    fn what_is_left_in_the_buffer_is_lost() {
+        let mut slabs = Slabs::new(1000, 4);
+        slabs.read_with(10, |buffer| buffer.extend_from_slice(b"left"));
+        assert_eq!(slabs.copy(b"taken"), "taken");
+        assert_eq!(slabs.copy(&[1; 2000]).len(), 2000);
+    }
+
+    #[test]
+    fn local_slabs_may_be_used_within_their_use() {
+        let (inner, outer) = with_local(|slabs| {
+            let inner = with_local(|slabs| slabs.copy(b"inner"));
+            (inner, slabs.copy(b"outer"))
+        });
+        assert_eq!((&inner[..], &outer[..]), (&b"inner"[..], &b"outer"[..]));
+    }
+}

@@ -252,3 +252,14 @@ impl Sending {
         self.fin_wanted && !self.fin_sent && self.chunks.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_stream_is_small() {
+        let size = size_of::<State>();
+        assert!(size <= 320, "{size}");
+    }
+}

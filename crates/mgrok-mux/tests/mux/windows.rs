@@ -35,6 +35,10 @@ impl Credit {
 /// Sends `total` bytes as fast as the windows allow over a path of 20 ms, read at once. Returns
 /// the largest credit that was seen.
 pub(crate) fn read_fast(server: &mut Raw, id: u32, total: u64) -> u64 {
+    read_over(server, id, total, Duration::from_millis(20))
+}
+
+fn read_over(server: &mut Raw, id: u32, total: u64, round_trip: Duration) -> u64 {
     let mut credit = Credit {
         left: u64::from(INITIAL_WINDOW),
     };
@@ -51,7 +55,7 @@ pub(crate) fn read_fast(server: &mut Raw, id: u32, total: u64) -> u64 {
             burst -= piece;
         }
         server.assert_alive();
-        credit.collect(server, id, Duration::from_millis(20));
+        credit.collect(server, id, round_trip);
         largest = largest.max(credit.left);
     }
     largest
@@ -114,6 +118,13 @@ fn a_fast_reader_far_away_gets_a_large_window_but_not_more_than_allowed() {
     server.accept(1);
     let largest = read_fast(&mut server, 1, 16 << 20);
     assert!(largest > 1 << 19 && largest <= 1 << 20, "{largest}");
+}
+
+#[test]
+fn over_a_short_path_the_window_stays_small() {
+    let mut server = Raw::with_stream(1);
+    let largest = read_over(&mut server, 1, 64 << 20, Duration::from_micros(100));
+    assert_eq!(largest, u64::from(INITIAL_WINDOW));
 }
 
 #[test]
