@@ -9,7 +9,7 @@ mod udp;
 
 use std::{num::NonZeroU16, sync::Arc};
 
-use mgrok_config::{Bandwidth, BandwidthError, BandwidthMode};
+use mgrok_config::{AnnotationError, Bandwidth, BandwidthError, BandwidthMode};
 use mgrok_net::{
     layers::{Layers, Limiter},
     relay::Traffic,
@@ -29,6 +29,8 @@ use crate::{
 /// Why a proxy was not started. Clients show the texts, which are frp's where frp has one.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProxyError {
+    #[error(transparent)]
+    Annotations(#[from] AnnotationError),
     #[error("bandwidth limit [{text}] is not valid: {source}")]
     Bandwidth {
         text: String,
@@ -99,6 +101,7 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
     if !new.group.is_empty() {
         return Err(ProxyError::Group);
     }
+    mgrok_config::check_annotations(&new.annotations)?;
     let limit = limiter(&new)?;
     let name = shared
         .registry

@@ -123,7 +123,7 @@ fn a_fast_reader_far_away_gets_a_large_window_but_not_more_than_allowed() {
 #[test]
 fn over_a_short_path_the_window_stays_small() {
     let mut server = Raw::with_stream(1);
-    let largest = read_over(&mut server, 1, 64 << 20, Duration::from_micros(100));
+    let largest = read_over(&mut server, 1, 64 << 20, Duration::from_micros(50));
     assert_eq!(largest, u64::from(INITIAL_WINDOW));
 }
 
