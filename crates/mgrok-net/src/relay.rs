@@ -1,6 +1,6 @@
 //! The one place that copies between two connections.
 //!
-//! One task drives both directions. Each is a small machine ([`copy::Direction`]) that moves chunks,
+//! One task drives both directions. Each is a small machine (`copy::Direction`) that moves chunks,
 //! passes the end of its source on to its target, or, where both are plain sockets, has the kernel
 //! move the bytes. What the end of one direction means for the other is decided here and nowhere
 //! else.

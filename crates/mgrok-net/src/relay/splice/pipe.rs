@@ -125,3 +125,52 @@ fn waiting() -> MutexGuard<'static, Vec<Pipe>> {
 fn flags() -> SpliceFlags {
     SpliceFlags::MOVE | SpliceFlags::NONBLOCK
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn filled(bytes: &[u8]) -> Pipe {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (far, _) = listener.accept().unwrap();
+        near.write_all(bytes).unwrap();
+        let mut pipe = Pipe::new().unwrap();
+        assert_eq!(pipe.fill_from(&far).unwrap(), bytes.len());
+        pipe
+    }
+
+    /// What a relay falls back to when the kernel does not splice into its target.
+    #[test]
+    fn a_refusal_leaves_the_bytes_where_they_can_be_read() {
+        let mut pipe = filled(b"hello");
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let appended = std::fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap();
+        let error = pipe.drain_to(&appended).unwrap_err();
+        assert!(super::super::is_refusal(&error), "{error}");
+        assert_eq!(pipe.held(), 5);
+        assert_eq!(pipe.empty().unwrap(), "hello");
+    }
+
+    #[test]
+    fn only_an_empty_pipe_is_used_again() {
+        filled(b"hello").give_back();
+        let mut taken = Vec::new();
+        for _ in 0..MAX_WAITING {
+            taken.extend(Pipe::take());
+        }
+        for pipe in taken {
+            assert_eq!(pipe.held(), 0);
+            let nothing = rustix::io::read(&pipe.exit, &mut [0; 1][..]);
+            assert_eq!(nothing, Err(rustix::io::Errno::AGAIN));
+            pipe.give_back();
+        }
+        assert!(waiting().len() <= MAX_WAITING);
+    }
+}
