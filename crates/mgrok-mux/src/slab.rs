@@ -47,10 +47,14 @@ impl Slabs {
         }
     }
 
-    /// Calls `f` with an empty buffer that has room for at least `min_spare` bytes (at most the
-    /// slab size). `f` takes what it filled with `split`; what it leaves is lost.
+    /// Calls `f` with an empty buffer that has room for at least `min_spare` bytes; if that is
+    /// more than a slab, with a buffer of its own. `f` takes what it filled with `split`; what it
+    /// leaves is lost.
     pub fn read_with<R>(&mut self, min_spare: usize, f: impl FnOnce(&mut BytesMut) -> R) -> R {
-        let mut slab = self.take(min_spare.min(self.slab_size));
+        if min_spare > self.slab_size {
+            return f(&mut BytesMut::with_capacity(min_spare));
+        }
+        let mut slab = self.take(min_spare);
         let result = f(&mut slab);
         slab.clear();
         self.current = Some(slab);
@@ -59,9 +63,6 @@ impl Slabs {
 
     /// Copies `data` into a slab; larger data than a slab gets a buffer of its own.
     pub fn copy(&mut self, data: &[u8]) -> Bytes {
-        if data.len() > self.slab_size {
-            return Bytes::copy_from_slice(data);
-        }
         self.read_with(data.len(), |buffer| {
             buffer.extend_from_slice(data);
             buffer.split().freeze()

@@ -83,6 +83,28 @@ fn long_payload_becomes_chunks_of_the_longest_kind() {
     assert_eq!(decode_all(&coded, 1000).unwrap(), plain);
 }
 
+/// The longest bodies are larger than a slab.
+#[test]
+fn the_longest_chunks_may_arrive_in_parts() {
+    let mut random = 1u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 56) as u8
+    })
+    .take(MAX_PLAIN)
+    .collect();
+    let coded = encode_all(&mut Snappy::default(), &noise);
+    assert!(coded.len() > MAX_PLAIN, "noise does not compress");
+    for piece in [1_000, 16_384, 65_000] {
+        let coded = coded.clone();
+        // On a thread of its own, whose slabs have their first size.
+        let decoded = std::thread::spawn(move || decode_all(&coded, piece));
+        assert_eq!(decoded.join().unwrap().unwrap(), noise);
+    }
+}
+
 #[test]
 fn unknown_chunks_that_may_be_skipped_are_skipped() {
     for kind in 0x80..=0xfe {
