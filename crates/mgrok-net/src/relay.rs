@@ -199,6 +199,14 @@ impl<'a> Relay<'a> {
         self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
     }
 
+    /// Ready once the time to linger is over.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.linger {
+            Some(linger) => linger.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
     fn direction(&mut self, source: Leg) -> &mut Direction {
         match source {
             Leg::User => &mut self.receiving,
@@ -223,15 +231,18 @@ impl Future for Relay<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RelayEnd> {
         let relay = &mut *self;
+        // Before the bytes: a source that floods us uses up the task's budget, and timers need some.
+        if relay.poll_linger(cx).is_ready() {
+            let reason = relay.ended.map_or(EndReason::Closed, EndReason::Cut);
+            return Poll::Ready(relay.end(reason));
+        }
+        let was_lingering = relay.linger.is_some();
         relay.move_bytes(cx);
         if relay.sending.is_over() && relay.receiving.is_over() {
             return Poll::Ready(relay.end(EndReason::Closed));
         }
-        if let Some(linger) = &mut relay.linger
-            && linger.as_mut().poll(cx).is_ready()
-        {
-            let reason = relay.ended.map_or(EndReason::Closed, EndReason::Cut);
-            return Poll::Ready(relay.end(reason));
+        if !was_lingering && relay.poll_linger(cx).is_ready() {
+            cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
