@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::*;
+use crate::conn::ByteStream;
 use crate::testing::{opaque, pattern, tcp_pair};
 
 /// How a relay moves bytes.
@@ -280,6 +281,36 @@ async fn a_refusal_in_the_middle_of_an_upload_arrives() {
             end_of(lab.relay).await;
         }
     }
+}
+
+/// A connection that always has more to read, and takes nothing.
+struct Endless;
+
+impl ByteStream for Endless {
+    fn poll_recv(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        Poll::Ready(Ok(Bytes::from_static(b"more")))
+    }
+
+    fn poll_send(&mut self, _cx: &mut Context<'_>, _: &mut Bytes) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_never_pauses_cannot_prolong_the_end() {
+    let endless = || Conn::layered(Box::new(Endless));
+    let traffic = Traffic::default();
+    let relay = relay(endless(), endless(), HalfClose::Carried, &traffic);
+    let end = timeout(LINGER * 10, relay).await.unwrap();
+    assert!(matches!(end.reason, EndReason::Failed { .. }), "{end:?}");
 }
 
 #[tokio::test]
