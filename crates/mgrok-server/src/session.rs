@@ -150,7 +150,7 @@ impl Session {
                 },
                 Some(conn) = self.offers.recv() => self.take(conn),
                 Some(request) = self.requests.recv() => {
-                    self.pool.request(request.reply, is_live);
+                    self.pool.request(request.reply, Instant::now(), is_live);
                 }
                 () = until(gone_at) => return EndReason::HeartbeatTimeout,
             }

@@ -1,7 +1,8 @@
 //! The work connections of one session: idle ones, asked-for ones, and who waits.
 //!
 //! Pure state. It decides how many `ReqWorkConn` to send so that, when all asked
-//! for have come, everybody is served and `target` idle ones are left.
+//! for have come, everybody is served and enough idle ones are left: what the client
+//! wants kept, and while users come faster than that, one more for each who had to wait.
 
 use std::{
     collections::VecDeque,
@@ -17,10 +18,17 @@ const MAX_WAITING: usize = 16_384;
 /// A request counts as on its way for this long; then the client may have lost it.
 const ASKED_FOR: Duration = Duration::from_secs(10);
 
+/// The extra that waiting users brought about is halved when nobody had to wait for this long.
+const CALM: Duration = Duration::from_secs(1);
+
 /// Idle connections `C`, and the replies `R` of those who wait for one.
 #[derive(Debug)]
 pub(super) struct Pool<C, R> {
     target: usize,
+    /// Kept ready beyond the target, [`SURPLUS`] at most.
+    extra: usize,
+    /// When somebody had to wait last, or the extra was halved.
+    waited_at: Option<Instant>,
     idle: VecDeque<C>,
     waiting: VecDeque<R>,
     asked_at: VecDeque<Instant>,
@@ -40,6 +48,8 @@ impl<C, R: Waiter<C>> Pool<C, R> {
     pub(super) fn new(target: usize) -> Self {
         Self {
             target,
+            extra: 0,
+            waited_at: None,
             idle: VecDeque::new(),
             waiting: VecDeque::new(),
             asked_at: VecDeque::new(),
@@ -48,7 +58,7 @@ impl<C, R: Waiter<C>> Pool<C, R> {
 
     /// Somebody needs a connection: the freshest idle one that `is_live`, or the
     /// next that comes. When too many wait, the reply is dropped, which refuses it.
-    pub(super) fn request(&mut self, reply: R, is_live: impl Fn(&mut C) -> bool) {
+    pub(super) fn request(&mut self, reply: R, now: Instant, is_live: impl Fn(&mut C) -> bool) {
         while let Some(mut conn) = self.idle.pop_back() {
             if !is_live(&mut conn) {
                 continue;
@@ -61,6 +71,8 @@ impl<C, R: Waiter<C>> Pool<C, R> {
                 }
             }
         }
+        self.extra = (self.extra + 1).min(SURPLUS);
+        self.waited_at = Some(now);
         if self.waiting.len() >= MAX_WAITING {
             self.waiting.retain(R::waits);
         }
@@ -94,7 +106,14 @@ impl<C, R: Waiter<C>> Pool<C, R> {
         {
             self.asked_at.pop_front();
         }
-        let wanted = self.waiting.len() + self.target;
+        if self
+            .waited_at
+            .is_some_and(|at| now.saturating_duration_since(at) >= CALM)
+        {
+            self.extra /= 2;
+            self.waited_at = (self.extra > 0).then_some(now);
+        }
+        let wanted = self.waiting.len() + self.target + self.extra;
         let coming = self.idle.len() + self.asked_at.len();
         let missing = wanted.saturating_sub(coming);
         self.asked_at.extend(std::iter::repeat_n(now, missing));
@@ -142,7 +161,7 @@ mod tests {
         pool.offer(2).unwrap();
         assert_eq!(pool.ask(now), 0);
         let user = User::default();
-        pool.request(user.clone(), live);
+        pool.request(user.clone(), now, live);
         assert_eq!(*user.got.borrow(), Some(2), "the freshest first");
         assert_eq!(pool.ask(now), 1, "the one that was taken");
     }
@@ -160,15 +179,33 @@ mod tests {
             User::default(),
         );
         for user in [&first, &gone, &second] {
-            pool.request(user.clone(), live);
+            pool.request(user.clone(), now, live);
         }
-        assert_eq!(pool.ask(now), 3);
+        assert_eq!(pool.ask(now), 6, "one for each, and one more to be ready");
         pool.offer(1).unwrap();
         pool.offer(2).unwrap();
         assert_eq!(*first.got.borrow(), Some(1));
         assert_eq!(*second.got.borrow(), Some(2), "who left is passed over");
         pool.offer(3).unwrap();
         assert_eq!(pool.idle.len(), 1, "nobody's connection is kept");
+    }
+
+    #[test]
+    fn what_is_kept_ready_for_a_rush_goes_back_when_it_is_over() {
+        let now = Instant::now();
+        let mut pool = Pool::new(1);
+        for _ in 0..100 {
+            pool.request(User::default(), now, live);
+        }
+        assert_eq!(pool.ask(now), 100 + 1 + SURPLUS);
+        for conn in 0..100 {
+            pool.offer(conn).unwrap();
+        }
+        let later = |seconds| now + ASKED_FOR + CALM * seconds;
+        assert_eq!(pool.ask(later(0)), 1 + SURPLUS / 2);
+        assert_eq!(pool.ask(later(20)), 1 + SURPLUS / 4);
+        assert_eq!(pool.ask(later(40)), 1 + SURPLUS / 8);
+        assert_eq!(pool.ask(later(60)), 1);
     }
 
     #[test]
@@ -185,7 +222,7 @@ mod tests {
         pool.offer(1).unwrap();
         pool.offer(2).unwrap();
         let user = User::default();
-        pool.request(user.clone(), |conn| *conn == 1);
+        pool.request(user.clone(), Instant::now(), |conn| *conn == 1);
         assert_eq!(*user.got.borrow(), Some(1));
         assert!(pool.idle.is_empty());
     }
