@@ -86,6 +86,15 @@ impl Queue {
         }
     }
 
+    /// Lets lines gather for as long as `pause`; they wake nobody meanwhile. Ends at once when the
+    /// queue is closed.
+    pub(crate) fn gather(&self, pause: Duration) {
+        let state = self.lock();
+        let _closed = self
+            .arrived
+            .wait_timeout_while(state, pause, |state| !state.closed);
+    }
+
     /// The writer's last word: everything it got is written.
     pub(crate) fn writer_left(&self) {
         self.lock().writer_left = true;
@@ -132,6 +141,27 @@ mod tests {
         let taken = queue.take(&mut text, None);
         assert_eq!(text, "one\ntwo\n");
         assert_eq!((taken.closed, taken.lost), (false, 0));
+    }
+
+    #[test]
+    fn who_lets_lines_gather_is_woken_by_the_end_only() {
+        let queue = Arc::new(Queue::default());
+        let gathering = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || {
+                queue.gather(Duration::from_secs(60));
+                let mut text = String::new();
+                let taken = queue.take(&mut text, None);
+                queue.writer_left();
+                (taken.closed, text)
+            }
+        });
+        queue.push("one\n");
+        queue.push("two\n");
+        queue.close(Duration::from_secs(60));
+        let (closed, text) = gathering.join().unwrap();
+        assert!(closed, "woken before the end");
+        assert_eq!(text, "one\ntwo\n");
     }
 
     #[test]
