@@ -34,6 +34,11 @@ const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many streams of one connection may be at their first message at once.
 const MAX_OPENING_STREAMS: usize = 256;
 
+/// How many streams of one connection may wait to be accepted. They are acknowledged at once, so a
+/// client that is asked for thousands of work connections opens as many in one go; what is beyond
+/// the backlog is reset. A waiting stream costs less than 1 KiB.
+const ACCEPT_BACKLOG: usize = 4_096;
+
 /// Why a connection or stream was closed before it was one.
 #[derive(Debug, thiserror::Error)]
 enum OpeningError {
@@ -126,6 +131,7 @@ async fn unwrap(mut conn: Conn, shared: &Shared) -> Result<Conn, OpeningError> {
 async fn multiplexed(conn: Conn, connection: &Arc<Connection>, shared: &Arc<Shared>) {
     let from = connection.from;
     let config = mgrok_mux::Config {
+        accept_backlog: ACCEPT_BACKLOG,
         keepalive_interval: Some(shared.config.transport.tcp_mux_keepalive_interval),
         ..mgrok_mux::Config::server()
     };

@@ -153,6 +153,8 @@ impl Session {
                     self.pool.request(request.reply, Instant::now(), is_live);
                 }
                 () = until(gone_at) => return EndReason::HeartbeatTimeout,
+                // The loop asks as it starts over.
+                () = until(self.pool.ask_again_at()) => {}
             }
         }
     }

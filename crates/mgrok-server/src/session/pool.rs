@@ -15,8 +15,9 @@ const SURPLUS: usize = 10;
 /// How many users of one session may wait for a work connection.
 const MAX_WAITING: usize = 16_384;
 
-/// A request counts as on its way for this long; then the client may have lost it.
-const ASKED_FOR: Duration = Duration::from_secs(10);
+/// A request counts as on its way for this long; then the client may have lost it. Well below the
+/// time that users wait, so that a second one still helps them.
+const ASKED_FOR: Duration = Duration::from_secs(3);
 
 /// The extra that waiting users brought about is halved when nobody had to wait for this long.
 const CALM: Duration = Duration::from_secs(1);
@@ -95,6 +96,13 @@ impl<C, R: Waiter<C>> Pool<C, R> {
         }
         self.idle.push_back(conn);
         Ok(())
+    }
+
+    /// When to ask again, should nothing happen until then: somebody waits, and the client may have
+    /// lost the request.
+    pub(super) fn ask_again_at(&self) -> Option<Instant> {
+        let oldest = self.asked_at.front()?;
+        (!self.waiting.is_empty()).then_some(*oldest + ASKED_FOR)
     }
 
     /// How many connections to ask the client for now. They then count as asked for.
@@ -213,7 +221,11 @@ mod tests {
         let now = Instant::now();
         let mut pool = Pool::<u32, User>::new(1);
         assert_eq!(pool.ask(now), 1);
-        assert_eq!(pool.ask(now + ASKED_FOR), 1);
+        assert_eq!(pool.ask_again_at(), None, "nobody waits");
+        pool.request(User::default(), now, live);
+        assert_eq!(pool.ask(now), 2);
+        assert_eq!(pool.ask_again_at(), Some(now + ASKED_FOR));
+        assert_eq!(pool.ask(now + ASKED_FOR), 2, "the extra is gone by now");
     }
 
     #[test]
