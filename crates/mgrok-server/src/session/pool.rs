@@ -107,12 +107,17 @@ impl<C, R: Waiter<C>> Pool<C, R> {
 
     /// How many connections to ask the client for now. They then count as asked for.
     pub(super) fn ask(&mut self, now: Instant) -> usize {
+        let asked = self.asked_at.len();
         while self
             .asked_at
             .front()
             .is_some_and(|at| now.saturating_duration_since(*at) >= ASKED_FOR)
         {
             self.asked_at.pop_front();
+        }
+        if self.asked_at.len() < asked {
+            // Nothing is asked for again on behalf of users who have left.
+            self.waiting.retain(R::waits);
         }
         if self
             .waited_at
@@ -226,6 +231,19 @@ mod tests {
         assert_eq!(pool.ask(now), 2);
         assert_eq!(pool.ask_again_at(), Some(now + ASKED_FOR));
         assert_eq!(pool.ask(now + ASKED_FOR), 2, "the extra is gone by now");
+    }
+
+    #[test]
+    fn nothing_is_asked_for_again_for_those_who_left() {
+        let now = Instant::now();
+        let mut pool = Pool::<u32, User>::new(0);
+        let gone = User {
+            left: true,
+            ..User::default()
+        };
+        pool.request(gone, now, live);
+        assert_eq!(pool.ask(now), 2);
+        assert_eq!(pool.ask(now + ASKED_FOR), 0);
     }
 
     #[test]
