@@ -10,6 +10,9 @@ use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::NewProxy;
 use tokio_util::sync::CancellationToken;
 
+/// The one way in which `tcpmux` tells services apart.
+const HTTP_CONNECT: &str = "httpconnect";
+
 /// One published service. Shared by the connections that serve it, and unchanged for its life:
 /// another configuration is another proxy.
 pub(crate) struct Proxy {
@@ -54,10 +57,6 @@ impl Proxy {
     /// What tells the server of this proxy.
     pub(crate) fn announcement(&self, user: &str) -> Box<NewProxy> {
         let config = &self.config;
-        let (proxy_type, remote_port) = match config.kind {
-            ProxyKind::Tcp { remote_port } => ("tcp", remote_port),
-            ProxyKind::Udp { remote_port } => ("udp", remote_port),
-        };
         let (bandwidth_limit, bandwidth_limit_mode) = match &config.bandwidth {
             None => (String::new(), String::new()),
             Some(bandwidth) => {
@@ -69,18 +68,24 @@ impl Proxy {
                 (bandwidth.text.clone(), mode.to_owned())
             }
         };
-        Box::new(NewProxy {
+        let (group, group_key) = match &config.group {
+            None => Default::default(),
+            Some(group) => (group.name.clone(), group.key.clone()),
+        };
+        let common = NewProxy {
             proxy_name: wire_name(user, &config.name),
-            proxy_type: proxy_type.to_owned(),
+            proxy_type: config.kind.as_str().to_owned(),
             use_encryption: config.use_encryption,
             use_compression: config.use_compression,
             bandwidth_limit,
             bandwidth_limit_mode,
+            group,
+            group_key,
             metas: config.metadatas.clone(),
             annotations: config.annotations.clone(),
-            remote_port: i64::from(remote_port),
             ..NewProxy::default()
-        })
+        };
+        Box::new(with_kind(common, &config.kind))
     }
 
     pub(crate) fn config(&self) -> &ProxyConfig {
@@ -94,6 +99,49 @@ impl Proxy {
     /// What its user connections have moved so far.
     pub(crate) fn traffic(&self) -> &Traffic {
         &self.traffic
+    }
+}
+
+/// Adds what only a kind of proxy has.
+fn with_kind(common: NewProxy, kind: &ProxyKind) -> NewProxy {
+    match kind {
+        ProxyKind::Tcp { remote_port } | ProxyKind::Udp { remote_port } => NewProxy {
+            remote_port: i64::from(*remote_port),
+            ..common
+        },
+        ProxyKind::Http(http) => NewProxy {
+            custom_domains: http.domains.custom.clone(),
+            subdomain: http.domains.subdomain.clone(),
+            locations: http.locations.clone(),
+            http_user: http.user.clone(),
+            http_pwd: http.password.clone(),
+            host_header_rewrite: http.host_header_rewrite.clone(),
+            headers: http.request_headers.clone(),
+            response_headers: http.response_headers.clone(),
+            route_by_http_user: http.route_by_user.clone(),
+            ..common
+        },
+        ProxyKind::Https(domains) => NewProxy {
+            custom_domains: domains.custom.clone(),
+            subdomain: domains.subdomain.clone(),
+            ..common
+        },
+        ProxyKind::TcpMux(mux) => NewProxy {
+            custom_domains: mux.domains.custom.clone(),
+            subdomain: mux.domains.subdomain.clone(),
+            http_user: mux.user.clone(),
+            http_pwd: mux.password.clone(),
+            route_by_http_user: mux.route_by_user.clone(),
+            multiplexer: HTTP_CONNECT.to_owned(),
+            ..common
+        },
+        ProxyKind::Stcp(private) | ProxyKind::Sudp(private) | ProxyKind::Xtcp { private, .. } => {
+            NewProxy {
+                sk: private.secret_key.clone(),
+                allow_users: private.allow_users.clone(),
+                ..common
+            }
+        }
     }
 }
 

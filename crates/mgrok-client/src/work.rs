@@ -165,14 +165,18 @@ impl Terms {
 
     async fn serve(&self, proxy: &Proxy, conn: Conn) {
         match proxy.config().kind {
-            ProxyKind::Tcp { .. } => {
+            ProxyKind::Tcp { .. }
+            | ProxyKind::Http(_)
+            | ProxyKind::Https(_)
+            | ProxyKind::TcpMux(_)
+            | ProxyKind::Stcp(_) => {
                 let _user = self.tasks.user();
                 tokio::select! {
                     () = tcp::serve(proxy, conn) => {}
                     () = self.tasks.is_cut() => {}
                 }
             }
-            ProxyKind::Udp { .. } => {
+            ProxyKind::Udp { .. } | ProxyKind::Sudp(_) => {
                 let turn = proxy.next_udp_turn();
                 tokio::select! {
                     () = udp::serve(proxy, conn, self.udp_packet_size) => {}
@@ -181,6 +185,7 @@ impl Terms {
                     () = self.ended.cancelled() => {}
                 }
             }
+            ProxyKind::Xtcp { .. } => warn!("xtcp is not served yet"),
         }
     }
 }

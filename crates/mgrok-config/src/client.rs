@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
-use crate::{auth::Auth, log::Log, proxy::ProxyConfig, server::DEFAULT_GRACE_PERIOD};
+use crate::{
+    auth::Auth, log::Log, proxy::ProxyConfig, quic::Quic, server::DEFAULT_GRACE_PERIOD,
+    visitor::VisitorConfig,
+};
 
 /// Everything that the client can be told. [`Default`] is what an empty file means.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +34,10 @@ pub struct ClientConfig {
     pub transport: ClientTransport,
     /// The proxies to publish: those of the file that are enabled and, if `start` is given, named there.
     pub proxies: Vec<ProxyConfig>,
+    /// The visitors, chosen likewise.
+    pub visitors: Vec<VisitorConfig>,
+    /// The STUN server, `host:port`, that tells `xtcp` how this client is seen from outside.
+    pub nat_hole_stun_server: String,
 }
 
 impl Default for ClientConfig {
@@ -49,6 +56,8 @@ impl Default for ClientConfig {
             grace_period: DEFAULT_GRACE_PERIOD,
             transport: ClientTransport::default(),
             proxies: Vec::new(),
+            visitors: Vec::new(),
+            nat_hole_stun_server: "stun.easyvoip.com:3478".to_owned(),
         }
     }
 }
@@ -75,6 +84,8 @@ pub struct ClientTransport {
     pub heartbeat_interval: Option<Duration>,
     /// How long to wait for the answer to a ping; `None` is for ever, and always so when nothing is pinged.
     pub heartbeat_timeout: Option<Duration>,
+    /// Times and limits of QUIC, which tunnels of `xtcp` are made of.
+    pub quic: Quic,
     /// TLS to the server; `None` is off.
     pub tls: Option<ClientTls>,
 }
@@ -91,6 +102,7 @@ impl Default for ClientTransport {
             tcp_mux_keepalive_interval: Duration::from_secs(30),
             heartbeat_interval: None,
             heartbeat_timeout: None,
+            quic: Quic::default(),
             tls: Some(ClientTls::default()),
         }
     }

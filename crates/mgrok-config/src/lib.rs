@@ -24,11 +24,14 @@
 // The types, then what reads a text into them; lower modules first.
 mod annotations;
 mod bandwidth;
+mod network;
 mod port_set;
 
 mod auth;
 mod log;
 mod proxy;
+mod quic;
+mod visitor;
 
 mod server;
 
@@ -58,7 +61,13 @@ pub use load::{
 };
 pub use log::{Log, LogLevel, LogTarget};
 pub use mistake::{Mistake, Mistakes, Position, Problem};
+pub use network::{Network, NetworkError};
 pub use port_set::PortSet;
-pub use proxy::{ProxyConfig, ProxyKind};
+pub use proxy::{
+    Domains, Group, HealthCheck, HealthCheckKind, HttpProxy, Private, ProxyConfig, ProxyKind,
+    ProxyProtocol, TcpMuxProxy,
+};
+pub use quic::Quic;
 pub use report::Strictness;
-pub use server::{ServerConfig, ServerTls, ServerTransport};
+pub use server::{ServerConfig, ServerTls, ServerTransport, Vhost};
+pub use visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor};

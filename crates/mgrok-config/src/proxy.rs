@@ -1,6 +1,8 @@
 //! One published service.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+
+use mgrok_proto::auth::Secret;
 
 use crate::bandwidth::Bandwidth;
 
@@ -25,6 +27,12 @@ pub struct ProxyConfig {
     pub use_compression: bool,
     /// How fast the proxy may be; `None` is as fast as it can.
     pub bandwidth: Option<Bandwidth>,
+    /// Tells the local service who the user is, ahead of the user's bytes; `None` tells nothing.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// The group whose members share the users of one public place; `None` serves them alone.
+    pub group: Option<Group>,
+    /// How the local service is watched; `None` takes it for healthy.
+    pub health_check: Option<HealthCheck>,
 }
 
 impl ProxyConfig {
@@ -41,6 +49,9 @@ impl ProxyConfig {
             use_encryption: false,
             use_compression: false,
             bandwidth: None,
+            proxy_protocol: None,
+            group: None,
+            health_check: None,
         }
     }
 }
@@ -58,6 +69,23 @@ pub enum ProxyKind {
         /// The port; 0 lets the server choose.
         remote_port: u16,
     },
+    /// Names of the server's HTTP port.
+    Http(HttpProxy),
+    /// Names of the server's HTTPS port, told by SNI; TLS is the local service's business.
+    Https(Domains),
+    /// Names that `CONNECT` requests to the server's tcpmux port may ask for.
+    TcpMux(TcpMuxProxy),
+    /// A TCP service that only visitors reach, through the server.
+    Stcp(Private),
+    /// A UDP service that only visitors reach, through the server.
+    Sudp(Private),
+    /// A TCP service that only visitors reach, past the server.
+    Xtcp {
+        /// Who may visit.
+        private: Private,
+        /// Keeps the client's addresses in its own network from visitors.
+        disable_assisted_addrs: bool,
+    },
 }
 
 impl ProxyKind {
@@ -66,6 +94,109 @@ impl ProxyKind {
         match self {
             Self::Tcp { .. } => "tcp",
             Self::Udp { .. } => "udp",
+            Self::Http(_) => "http",
+            Self::Https(_) => "https",
+            Self::TcpMux(_) => "tcpmux",
+            Self::Stcp(_) => "stcp",
+            Self::Sudp(_) => "sudp",
+            Self::Xtcp { .. } => "xtcp",
         }
     }
+}
+
+/// The names under which a service is found: at least one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Domains {
+    /// Whole names, as written; `*.` in front stands for any labels, `*` alone for every name.
+    pub custom: Vec<String>,
+    /// One more label, below the server's `subDomainHost`; empty is none.
+    pub subdomain: String,
+}
+
+/// What an `http` proxy has beside its names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpProxy {
+    /// The names.
+    pub domains: Domains,
+    /// Beginnings of paths that lead here; none is all of them.
+    pub locations: Vec<String>,
+    /// The user that requests must present (Basic); with an empty password too, anybody may.
+    pub user: String,
+    /// That user's password.
+    pub password: Secret,
+    /// What the local service sees as `Host`; empty leaves it alone.
+    pub host_header_rewrite: String,
+    /// Headers to set in requests.
+    pub request_headers: BTreeMap<String, String>,
+    /// Headers to set in responses.
+    pub response_headers: BTreeMap<String, String>,
+    /// Only requests of this user lead here; empty is everybody's.
+    pub route_by_user: String,
+}
+
+/// What a `tcpmux` proxy has beside its names. The only multiplexer there is is `httpconnect`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TcpMuxProxy {
+    /// The names.
+    pub domains: Domains,
+    /// The user that requests must present (Basic); with an empty password too, anybody may.
+    pub user: String,
+    /// That user's password.
+    pub password: Secret,
+    /// Only requests of this user lead here; empty is everybody's.
+    pub route_by_user: String,
+}
+
+/// Who may visit a private service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Private {
+    /// What visitors must know.
+    pub secret_key: Secret,
+    /// Whose visitors may come: nobody is named for those of the client's own user, `*` is for everybody's.
+    pub allow_users: Vec<String>,
+}
+
+/// Versions of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text. It cannot speak of UDP.
+    V1,
+    /// Binary.
+    V2,
+}
+
+/// The group a proxy belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its name; never empty.
+    pub name: String,
+    /// What all members must know; may be empty.
+    pub key: Secret,
+}
+
+/// How a local service is watched. While it is unhealthy, its proxy is withdrawn from the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is tried.
+    pub kind: HealthCheckKind,
+    /// How long one try may take.
+    pub timeout: Duration,
+    /// How many tries in a row must fail.
+    pub max_failed: NonZeroU32,
+    /// The pause between two tries.
+    pub interval: Duration,
+}
+
+/// What a health check tries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealthCheckKind {
+    /// To connect.
+    Tcp,
+    /// To get a 2xx response.
+    Http {
+        /// The path, with a `/` in front, and perhaps a query.
+        path: String,
+        /// Headers of the request, as written and in order; `Host` is the host asked for.
+        headers: Vec<(String, String)>,
+    },
 }

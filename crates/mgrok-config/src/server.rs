@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
-use crate::{auth::Auth, log::Log, port_set::PortSet};
+use crate::{auth::Auth, log::Log, network::Network, port_set::PortSet};
 
 /// How long user connections may finish after a request to stop, unless `gracePeriod` says otherwise: long enough for
 /// an ordinary request, short enough for a service manager, which waits 10 s (Docker) or more.
@@ -35,6 +35,47 @@ pub struct ServerConfig {
     pub grace_period: Duration,
     /// How clients are connected.
     pub transport: ServerTransport,
+    /// The ports that many services share, told apart by name.
+    pub vhost: Vhost,
+    /// Balancers in front of this server. Connections from there must begin with a PROXY protocol header, which says who
+    /// the user is; on connections from anywhere else it is not believed.
+    pub accept_proxy_protocol_from: Vec<Network>,
+    /// How long it is remembered which way of punching a hole worked between two networks.
+    pub nathole_analysis_data_reserve: Duration,
+}
+
+/// The ports that many services share, told apart by name. They are on `proxy_bind_addr`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vhost {
+    /// The port for HTTP; `None` is off. May be the control port.
+    pub http_port: Option<u16>,
+    /// How long a local service may take to begin its response.
+    pub http_timeout: Duration,
+    /// The port for HTTPS; `None` is off. May be the control port.
+    pub https_port: Option<u16>,
+    /// The port for `CONNECT` requests; `None` is off.
+    pub tcpmux_port: Option<u16>,
+    /// Leaves the answer to `CONNECT` requests to the local service.
+    pub tcpmux_passthrough: bool,
+    /// The domain below which proxies may take subdomains, in lower case; empty is none.
+    pub sub_domain_host: String,
+    /// The page to show where there is no service; `None` is our own. It is read anew each time.
+    pub not_found_page: Option<PathBuf>,
+}
+
+impl Default for Vhost {
+    fn default() -> Self {
+        // frp: these values
+        Self {
+            http_port: None,
+            http_timeout: Duration::from_secs(60),
+            https_port: None,
+            tcpmux_port: None,
+            tcpmux_passthrough: false,
+            sub_domain_host: String::new(),
+            not_found_page: None,
+        }
+    }
 }
 
 impl Default for ServerConfig {
@@ -53,6 +94,9 @@ impl Default for ServerConfig {
             log: Log::default(),
             grace_period: DEFAULT_GRACE_PERIOD,
             transport: ServerTransport::default(),
+            vhost: Vhost::default(),
+            accept_proxy_protocol_from: Vec::new(),
+            nathole_analysis_data_reserve: Duration::from_secs(168 * 60 * 60),
         }
     }
 }

@@ -41,6 +41,8 @@ pub(crate) fn client(mut root: Section<'_>) -> ClientConfig {
         transport: transport(root.section("transport"), default.transport, &server_addr),
         server_addr,
         proxies,
+        visitors: default.visitors,
+        nat_hole_stun_server: default.nat_hole_stun_server,
     }
 }
 
@@ -76,6 +78,7 @@ fn transport(
             .unwrap_or(default.tcp_mux_keepalive_interval),
         heartbeat_interval,
         heartbeat_timeout,
+        quic: default.quic,
         tls: tls(section.section("tls"), server_addr),
     }
 }

@@ -108,6 +108,9 @@ fn proxy(mut entry: Section<'_>, name: String, auth: &Auth) -> Option<ProxyConfi
         use_encryption,
         use_compression: transport.boolean("useCompression").unwrap_or(false),
         bandwidth: bandwidth(&mut transport),
+        proxy_protocol: default.proxy_protocol,
+        group: default.group,
+        health_check: default.health_check,
     })
 }
 

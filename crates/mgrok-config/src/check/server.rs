@@ -38,6 +38,9 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         log: log(root.section("log")),
         grace_period: grace_period(&mut root).unwrap_or(default.grace_period),
         transport: transport(root.section("transport"), default.transport),
+        vhost: default.vhost,
+        accept_proxy_protocol_from: default.accept_proxy_protocol_from,
+        nathole_analysis_data_reserve: default.nathole_analysis_data_reserve,
     }
 }
 

@@ -1,0 +1,1 @@
+//! A reverse proxy for HTTP over any connection.
