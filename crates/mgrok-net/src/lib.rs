@@ -7,6 +7,8 @@
 //! Modules are in order, lowest first, and use only what stands above them here.
 
 pub mod conn;
+
+pub mod client_hello;
 pub mod layers;
 pub mod message;
 pub mod relay;
