@@ -11,6 +11,7 @@ pub mod conn;
 pub mod client_hello;
 pub mod layers;
 pub mod message;
+pub mod proxy_protocol;
 pub mod relay;
 pub mod sniff;
 pub mod tcp;

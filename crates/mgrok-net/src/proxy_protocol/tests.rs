@@ -1,0 +1,313 @@
+use proptest::prelude::*;
+use tokio::io::AsyncWriteExt;
+
+use super::*;
+use crate::testing::{memory_pair, read_all, tcp_pair};
+
+const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+fn addresses(source: &str, destination: &str) -> Addresses {
+    Addresses {
+        source: source.parse().unwrap(),
+        destination: destination.parse().unwrap(),
+    }
+}
+
+fn encoded(version: Version, transport: Transport, addresses: &Addresses) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    encode(version, transport, addresses, &mut out);
+    out.to_vec()
+}
+
+/// A version 2 header with this version and command, this family and transport, and this body.
+fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(body.len()).unwrap().to_be_bytes();
+    [V2, &[command, family], &len, body].concat()
+}
+
+#[test]
+fn headers_are_these_bytes() {
+    let v4 = addresses("1.2.3.4:5", "127.0.0.1:6");
+    let golden = b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c\x01\x02\x03\x04\x7f\0\0\x01\0\x05\0\x06";
+    assert_eq!(encoded(Version::V2, Transport::Udp, &v4), golden);
+    let tcp = encoded(Version::V2, Transport::Tcp, &v4);
+    assert_eq!(tcp[13], 0x11);
+    assert_eq!((&tcp[..13], &tcp[14..]), (&golden[..13], &golden[14..]));
+    assert_eq!(
+        encoded(Version::V1, Transport::Tcp, &v4),
+        b"PROXY TCP4 1.2.3.4 127.0.0.1 5 6\r\n"
+    );
+    assert_eq!(
+        encoded(Version::V1, Transport::Udp, &v4),
+        b"PROXY UNKNOWN\r\n"
+    );
+
+    let v6 = addresses("[2001:db8::1]:65535", "[::1]:443");
+    assert_eq!(
+        encoded(Version::V1, Transport::Tcp, &v6),
+        b"PROXY TCP6 2001:db8::1 ::1 65535 443\r\n"
+    );
+    let header = encoded(Version::V2, Transport::Tcp, &v6);
+    assert_eq!(&header[..16], b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24");
+    assert_eq!(&header[16..18], b"\x20\x01");
+    assert_eq!(&header[48..], b"\xff\xff\x01\xbb");
+}
+
+#[test]
+fn of_two_families_the_older_is_mapped() {
+    for (source, destination, line) in [
+        (
+            "[2001:db8::1]:5",
+            "127.0.0.1:0",
+            "TCP6 2001:db8::1 ::ffff:127.0.0.1 5 0",
+        ),
+        (
+            "1.2.3.4:5",
+            "[2001:db8::2]:6",
+            "TCP6 ::ffff:1.2.3.4 2001:db8::2 5 6",
+        ),
+        // This is but one family.
+        (
+            "[::ffff:1.2.3.4]:5",
+            "127.0.0.1:6",
+            "TCP4 1.2.3.4 127.0.0.1 5 6",
+        ),
+    ] {
+        let addresses = addresses(source, destination);
+        let header = encoded(Version::V1, Transport::Tcp, &addresses);
+        assert_eq!(
+            String::from_utf8(header).unwrap(),
+            format!("PROXY {line}\r\n")
+        );
+        let header = encoded(Version::V2, Transport::Udp, &addresses);
+        let read = parse(&header).unwrap().unwrap();
+        assert_eq!(read.addresses, Some(addresses.canonical()));
+    }
+}
+
+#[track_caller]
+fn check(bytes: &[u8], expect: Option<Addresses>) {
+    let header = Header {
+        addresses: expect,
+        len: bytes.len(),
+    };
+    assert_eq!(parse(bytes), Ok(Some(header)));
+    let followed = [bytes, b"PROXY and more"].concat();
+    assert_eq!(parse(&followed), Ok(Some(header)));
+    for cut in 0..bytes.len() {
+        assert_eq!(parse(&bytes[..cut]), Ok(None), "{cut} bytes");
+    }
+}
+
+#[test]
+fn lines_are_read() {
+    let v4 = addresses("192.0.2.1:56324", "192.0.2.2:443");
+    check(b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n", Some(v4));
+    let v6 = addresses("[2001:db8::1]:0", "[::1]:65535");
+    check(b"PROXY TCP6 2001:db8::1 ::1 0 65535\r\n", Some(v6));
+    check(
+        b"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:192.0.2.2 56324 443\r\n",
+        Some(v4),
+    );
+    check(b"PROXY UNKNOWN\r\n", None);
+    check(b"PROXY UNKNOWN whatever this means\r\n", None);
+    let all = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+    let longest = format!("PROXY UNKNOWN {all} {all} 65535 65535\r\n");
+    assert_eq!(longest.len(), MAX_V1_LEN);
+    check(longest.as_bytes(), None);
+}
+
+#[test]
+fn binary_headers_are_read() {
+    let v4 = addresses("1.2.3.4:5", "127.0.0.1:6");
+    let body = b"\x01\x02\x03\x04\x7f\0\0\x01\0\x05\0\x06";
+    check(&v2(0x21, 0x11, body), Some(v4));
+    check(&v2(0x21, 0x12, body), Some(v4));
+    let extended = [&body[..], b"\x04\0\x03abc\x05\0\0"].concat();
+    check(&v2(0x21, 0x11, &extended), Some(v4));
+    let longest = [&body[..], &vec![0; MAX_V2_LEN - 16 - 12]].concat();
+    check(&v2(0x21, 0x11, &longest), Some(v4));
+
+    // A sender that speaks for itself, whatever it says beside that.
+    check(&v2(0x20, 0x00, b""), None);
+    check(&v2(0x20, 0x11, body), None);
+    check(&v2(0x20, 0xff, b"x"), None);
+    check(&v2(0x21, 0x00, b"unspecified"), None);
+    check(&v2(0x21, 0x31, &[b'/'; 216]), None);
+    check(&v2(0x21, 0x32, &[b'/'; 216]), None);
+}
+
+#[test]
+fn what_is_no_header_is_refused() {
+    let line = ParseError::Line;
+    let family = line("no IP address of its family");
+    let kind = line("neither TCP4 nor TCP6 nor UNKNOWN");
+    let port = line("no port number");
+    let cases: &[(&[u8], ParseError)] = &[
+        (
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\n",
+            line("no carriage return at its end"),
+        ),
+        (
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443 \r\n",
+            line("more than two addresses and ports"),
+        ),
+        (
+            b"PROXY TCP4  192.0.2.1 192.0.2.2 56324 443\r\n",
+            family.clone(),
+        ),
+        (
+            b"PROXY TCP4 192.0.2.01 192.0.2.2 56324 443\r\n",
+            family.clone(),
+        ),
+        (b"PROXY TCP4 ::1 ::1 56324 443\r\n", family.clone()),
+        (
+            b"PROXY TCP6 192.0.2.1 192.0.2.2 56324 443\r\n",
+            family.clone(),
+        ),
+        (b"PROXY TCP6 fe80::1%eth0 ::1 1 2\r\n", family.clone()),
+        (b"PROXY TCP4\r\n", family),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 56324\r\n", port.clone()),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 +1 443\r\n", port.clone()),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 01 443\r\n", port.clone()),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 65536 443\r\n", port),
+        (b"PROXY tcp4 192.0.2.1 192.0.2.2 1 2\r\n", kind.clone()),
+        (b"PROXY UDP4 192.0.2.1 192.0.2.2 1 2\r\n", kind.clone()),
+        (b"PROXY UNKNOWNS\r\n", kind.clone()),
+        (b"PROXY \r\n", kind),
+        (b"PROXY TCP4 \xff\r\n", line("bytes that are no text")),
+        (
+            &[b"PROXY UNKNOWN".as_slice(), &[b' '; 100]].concat(),
+            ParseError::TooLong { limit: 107 },
+        ),
+        (&[V2, b"\x11"].concat(), ParseError::Version(1)),
+        (&[V2, b"\x22"].concat(), ParseError::Command(2)),
+        (&v2(0x21, 0x13, &[0; 12]), ParseError::Family(0x13)),
+        (&v2(0x21, 0x41, &[0; 12]), ParseError::Family(0x41)),
+        (
+            &v2(0x21, 0x11, &[0; 11]),
+            ParseError::AddressesCut { len: 11 },
+        ),
+        (
+            &v2(0x21, 0x21, &[0; 35]),
+            ParseError::AddressesCut { len: 35 },
+        ),
+        (
+            &[V2, b"\x21\x11\x0f\xf1"].concat(),
+            ParseError::TooLong { limit: 4096 },
+        ),
+    ];
+    for (bytes, expect) in cases {
+        let refused = parse(bytes);
+        assert_eq!(refused.as_ref(), Err(expect), "{}", bytes.escape_ascii());
+    }
+}
+
+#[test]
+fn a_missing_header_is_told_with_what_came_instead() {
+    for (bytes, begins) in [
+        (
+            &b"GET / HTTP/1.1\r\nHost: example.com"[..],
+            "GET / HTTP/1.1\\r\\n",
+        ),
+        (b"\x16\x03\x01", "\\x16\\x03\\x01"),
+        (b"PROXX", "PROXX"),
+        (b"\r\n\r\n\r", "\\r\\n\\r\\n\\r"),
+    ] {
+        let error = parse(bytes).unwrap_err();
+        let expect = format!("a PROXY protocol header is required here, but \"{begins}\" came");
+        assert_eq!(error.to_string(), expect);
+    }
+}
+
+#[tokio::test]
+async fn a_header_is_taken_off_and_the_rest_stays() {
+    let user = addresses("1.2.3.4:5", "127.0.0.1:6");
+    for version in [Version::V1, Version::V2] {
+        let mut sent = BytesMut::new();
+        encode(version, Transport::Tcp, &user, &mut sent);
+        sent.extend_from_slice(b"PROXY is what I say");
+        for piece in [1, 7, 1000] {
+            let (mut near, mut far) = memory_pair(1000, piece);
+            near.send(sent.clone().freeze()).await.unwrap();
+            near.close().await.unwrap();
+            assert_eq!(read(&mut far).await.unwrap(), Some(user));
+            assert_eq!(read_all(&mut far).await.unwrap(), b"PROXY is what I say");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_header_is_not_waited_for_longer_than_it_is() {
+    let (mut near, far) = tcp_pair().await;
+    near.write_all(b"PROXY UNKNOWN\r\n").await.unwrap();
+    let mut far = Conn::from(far);
+    assert_eq!(read(&mut far).await.unwrap(), None);
+    // Nothing is left in front of it.
+    assert!(far.bare_tcp().is_some());
+}
+
+#[tokio::test]
+async fn an_end_is_no_header() {
+    for sent in [&b""[..], b"PROXY TCP4 1.2.3"] {
+        let (mut near, far) = tcp_pair().await;
+        near.write_all(sent).await.unwrap();
+        drop(near);
+        let error = read(&mut far.into()).await.unwrap_err();
+        assert!(matches!(error, ProxyProtocolError::Closed), "{error}");
+    }
+}
+
+fn any_addresses() -> impl Strategy<Value = Addresses> {
+    let any_addr = || (any::<IpAddr>(), any::<u16>()).prop_map(SocketAddr::from);
+    (any_addr(), any_addr()).prop_map(|(source, destination)| Addresses {
+        source,
+        destination,
+    })
+}
+
+/// Bytes that look like a header for a while.
+fn almost_a_header() -> impl Strategy<Value = Vec<u8>> {
+    let junk = proptest::collection::vec(any::<u8>(), 0..300);
+    let text = "(PROXY )?(TCP[46]|UNKNOWN)?( [0-9a-f:.]{0,40}){0,5}(\r|\n|\r\n)?.{0,9}";
+    let binary =
+        (any::<(u8, u8, u8)>(), junk.clone()).prop_map(|((command, family, len), junk)| {
+            [V2, &[0x20 | command & 3, family, 0, len], &junk].concat()
+        });
+    prop_oneof![junk, text.prop_map(String::into_bytes), binary]
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(addresses in any_addresses(), v2: bool, udp: bool) {
+        let version = if v2 { Version::V2 } else { Version::V1 };
+        let transport = if udp { Transport::Udp } else { Transport::Tcp };
+        let mut bytes = encoded(version, transport, &addresses);
+        let header = Header {
+            addresses: (v2 || !udp).then(|| addresses.canonical()),
+            len: bytes.len(),
+        };
+        bytes.extend_from_slice(b"rest");
+        prop_assert_eq!(parse(&bytes), Ok(Some(header)));
+    }
+
+    /// However bytes are cut, they are told to be the same; and once told, more changes nothing.
+    #[test]
+    fn any_bytes_are_told_alike_in_pieces(bytes in almost_a_header()) {
+        let whole = parse(&bytes);
+        for cut in 0..bytes.len() {
+            match parse(&bytes[..cut]) {
+                Ok(None) => {}
+                // What came instead is told more or less fully.
+                Err(ParseError::Missing { .. }) => {
+                    let same = matches!(whole, Err(ParseError::Missing { .. }));
+                    prop_assert!(same, "{:?}", whole);
+                }
+                told => prop_assert_eq!(&told, &whole),
+            }
+        }
+        if let Ok(Some(header)) = whole {
+            prop_assert!(header.len <= bytes.len());
+        }
+    }
+}
