@@ -3,8 +3,9 @@
 use std::fmt::{self, Debug, Formatter};
 use std::sync::{Mutex, PoisonError};
 
-use mgrok_config::{BandwidthMode, ProxyConfig, ProxyKind};
+use mgrok_config::{BandwidthMode, ProxyConfig, ProxyKind, ProxyProtocol};
 use mgrok_net::layers::{Layers, Limiter};
+use mgrok_net::proxy_protocol::Version;
 use mgrok_net::relay::Traffic;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::NewProxy;
@@ -94,6 +95,14 @@ impl Proxy {
 
     pub(crate) fn layers(&self) -> &Layers {
         &self.layers
+    }
+
+    /// How its local service is told who a user is; `None` if it is not told.
+    pub(crate) fn proxy_protocol(&self) -> Option<Version> {
+        self.config.proxy_protocol.map(|version| match version {
+            ProxyProtocol::V1 => Version::V1,
+            ProxyProtocol::V2 => Version::V2,
+        })
     }
 
     /// What its user connections have moved so far.

@@ -1,10 +1,14 @@
 //! A user connection of a TCP proxy: from its work connection to the local service.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use mgrok_net::conn::Conn;
+use mgrok_net::proxy_protocol::{Addresses, Transport, encode};
 use mgrok_net::relay::{HalfClose, relay};
 use mgrok_net::tcp::{DialOptions, dial};
+use mgrok_proto::message::StartWorkConn;
 use tracing::{debug, error};
 
 use crate::printable::Chain;
@@ -20,10 +24,11 @@ const LOCAL: DialOptions = DialOptions {
     local_ip: None,
 };
 
-/// Carries one user to the local service of `proxy`; ends when either of them does.
-pub(crate) async fn serve(proxy: &Proxy, work: Conn) {
+/// Carries the user that `start` speaks of to the local service of `proxy`; ends when either of them
+/// does.
+pub(crate) async fn serve(proxy: &Proxy, start: &StartWorkConn, work: Conn) {
     let config = proxy.config();
-    let local = match dial(&config.local_host, config.local_port, &LOCAL).await {
+    let mut local = match dial(&config.local_host, config.local_port, &LOCAL).await {
         Ok(stream) => Conn::from(stream),
         Err(e) => {
             error!(
@@ -35,8 +40,82 @@ pub(crate) async fn serve(proxy: &Proxy, work: Conn) {
             return;
         }
     };
+    // Before the user has said anything: the service may be the one that speaks first.
+    if let Some(introduction) = introduction(proxy, start)
+        && let Err(e) = local.send(introduction).await
+    {
+        return error!("write proxy protocol header to local conn error: {e}");
+    }
     let work = proxy.layers().wrap(work);
     // A v1 server ends both directions with the first, so that a half-close cannot be carried.
     let end = relay(local, work, HalfClose::EndsBoth, proxy.traffic()).await;
     debug!(?end, "user connection ended");
+}
+
+/// What tells the local service who the user is; `None` if it is not to be told, or not known.
+fn introduction(proxy: &Proxy, start: &StartWorkConn) -> Option<Bytes> {
+    let version = proxy.proxy_protocol()?;
+    let (Some(ip), 1..) = (ip(&start.src_addr), start.src_port) else {
+        debug!("the server does not say who the user is");
+        return None;
+    };
+    let addresses = Addresses {
+        source: SocketAddr::new(ip, start.src_port),
+        // frp: the same, when a server cannot tell where the user arrived
+        // (client/proxy/proxy.go#HandleTCPWorkConnection)
+        destination: SocketAddr::new(
+            self::ip(&start.dst_addr).unwrap_or(Ipv4Addr::LOCALHOST.into()),
+            start.dst_port,
+        ),
+    };
+    let mut header = BytesMut::new();
+    encode(version, Transport::Tcp, &addresses, &mut header);
+    Some(header.freeze())
+}
+
+/// An address as Go writes it, without its zone, which means nothing on another host.
+fn ip(text: &str) -> Option<IpAddr> {
+    let zone_at = text.find('%').unwrap_or(text.len());
+    text[..zone_at].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use mgrok_config::{ProxyConfig, ProxyKind, ProxyProtocol};
+    use mgrok_proto::auth::Secret;
+    use mgrok_proto::cipher::CipherKey;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(src: (&str, u16), dst: (&str, u16), expect: Option<&str>) {
+        let mut config = ProxyConfig::new("web", ProxyKind::Tcp { remote_port: 0 }, 80);
+        config.proxy_protocol = Some(ProxyProtocol::V1);
+        let key = CipherKey::derive(&Secret::default());
+        let proxy = Proxy::new(config, &key, CancellationToken::new());
+        let start = StartWorkConn {
+            src_addr: src.0.to_owned(),
+            src_port: src.1,
+            dst_addr: dst.0.to_owned(),
+            dst_port: dst.1,
+            ..StartWorkConn::default()
+        };
+        let expect = expect.map(|it| format!("PROXY {it}\r\n").into());
+        assert_eq!(introduction(&proxy, &start), expect);
+    }
+
+    #[test]
+    fn users_are_introduced_as_far_as_they_are_known() {
+        let known = ("192.0.2.1", 4711);
+        let tcp4 = "TCP4 192.0.2.1 203.0.113.1 4711 6000";
+        check(known, ("203.0.113.1", 6000), Some(tcp4));
+        let http = "TCP4 192.0.2.1 127.0.0.1 4711 0";
+        check(known, ("", 0), Some(http));
+        let local = "TCP6 fe80::1 ::ffff:127.0.0.1 4711 0";
+        check(("fe80::1%eth0", 4711), ("", 0), Some(local));
+        check(("", 0), ("203.0.113.1", 6000), None);
+        check(("192.0.2.1", 0), ("203.0.113.1", 6000), None);
+        check(("nobody", 1), ("203.0.113.1", 6000), None);
+    }
 }

@@ -18,6 +18,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use mgrok_net::conn::Conn;
+use mgrok_net::proxy_protocol::Version;
 use mgrok_net::udp::{Datagrams, Inbox, InboxError, Outbox};
 use mgrok_proto::WireVersion;
 use tokio::net::lookup_host;
@@ -37,6 +38,8 @@ struct Terms {
     wire: WireVersion,
     /// The longest datagram of the local service that is carried whole; longer ones are cut.
     packet_size: usize,
+    /// How the service is told who a user is, by each first datagram from a user's socket; `None` if it is not told.
+    proxy_protocol: Option<Version>,
     /// How often the server is told that we are there.
     ping: Duration,
     /// How long a user's socket is kept without a datagram either way.
@@ -50,6 +53,7 @@ impl Terms {
         Self {
             wire: WireVersion::V1,
             packet_size,
+            proxy_protocol: None,
             // frp: the same; its server gives a connection up after 60 s of silence
             // (client/proxy/udp.go#InWorkConn).
             ping: Duration::from_secs(30),
@@ -89,7 +93,10 @@ pub(crate) async fn serve(proxy: &Proxy, work: Conn, packet_size: usize) {
         }
     };
     let work = proxy.layers().wrap(work);
-    let terms = Terms::new(packet_size);
+    let terms = Terms {
+        proxy_protocol: proxy.proxy_protocol(),
+        ..Terms::new(packet_size)
+    };
     let mut users = Users::new(service, proxy.traffic(), &terms);
     let end = forward(work, &mut users, &terms).await;
     debug!("UDP work connection ended: {}", Chain(&end));

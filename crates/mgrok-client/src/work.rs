@@ -133,7 +133,7 @@ impl Terms {
             return warn!("work connection for proxy [{name}], which is not running: closed");
         };
         let span = error_span!("proxy", name = %proxy.config().name);
-        self.serve(&proxy, conn).instrument(span).await;
+        self.serve(&proxy, &start, conn).instrument(span).await;
     }
 
     /// Offers a connection, and waits until a user needs it.
@@ -163,7 +163,7 @@ impl Terms {
         table.running(name).cloned()
     }
 
-    async fn serve(&self, proxy: &Proxy, conn: Conn) {
+    async fn serve(&self, proxy: &Proxy, start: &StartWorkConn, conn: Conn) {
         match proxy.config().kind {
             ProxyKind::Tcp { .. }
             | ProxyKind::Http(_)
@@ -172,7 +172,7 @@ impl Terms {
             | ProxyKind::Stcp(_) => {
                 let _user = self.tasks.user();
                 tokio::select! {
-                    () = tcp::serve(proxy, conn) => {}
+                    () = tcp::serve(proxy, start, conn) => {}
                     () = self.tasks.is_cut() => {}
                 }
             }

@@ -2,7 +2,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use mgrok_net::proxy_protocol::{Addresses, Transport, encode};
 use mgrok_net::relay::Traffic;
 use tokio::net::{TcpListener, TcpStream, UdpSocket as Plain};
 use tokio::task::JoinHandle;
@@ -241,6 +242,67 @@ async fn idle_users_lose_their_socket() {
     server.send(b"idle", user(1)).await;
     assert_ne!(hear(&socket).await.1, idle_from);
     assert_eq!(server.end().await.2, 2);
+}
+
+/// A datagram of a user that is introduced to the service at `addr`.
+fn introduced(user: SocketAddr, addr: SocketAddr, payload: &[u8]) -> Vec<u8> {
+    let addresses = Addresses {
+        source: user,
+        destination: addr,
+    };
+    let mut bytes = BytesMut::new();
+    encode(Version::V2, Transport::Udp, &addresses, &mut bytes);
+    [&bytes, payload].concat()
+}
+
+#[tokio::test]
+async fn only_the_first_datagram_of_a_user_says_who_it_is() {
+    let (socket, addr) = service().await;
+    let proxy_protocol = Some(Version::V2);
+    let mut server = Server::start(
+        addr,
+        Terms {
+            proxy_protocol,
+            ..terms()
+        },
+    )
+    .await;
+    // In one batch.
+    for payload in [&b"one"[..], b"two", b"three"] {
+        server.outbox.push(payload, user(1)).unwrap();
+    }
+    server.outbox.push(b"", user(2)).unwrap();
+    server.outbox.push(b"four", user(1)).unwrap();
+    server.flush().await;
+    let mut heard = Vec::new();
+    for _ in 0..5 {
+        heard.push(hear(&socket).await.0);
+    }
+    let empty = introduced(user(2), addr, b"");
+    let of_2 = heard.iter().position(|it| *it == empty);
+    heard.remove(of_2.unwrap());
+    let first = introduced(user(1), addr, b"one");
+    assert_eq!(heard, [&first[..], b"two", b"three", b"four"]);
+    assert_eq!(server.traffic.sent.load(Ordering::Relaxed), 15);
+}
+
+#[tokio::test]
+async fn a_user_with_a_new_socket_is_introduced_again() {
+    let (socket, addr) = service().await;
+    let mut server = Server::start(
+        addr,
+        Terms {
+            proxy_protocol: Some(Version::V2),
+            max_users: 1,
+            ..terms()
+        },
+    )
+    .await;
+    for port in [1, 2, 1] {
+        server.send(b"hello", user(port)).await;
+        let expect = introduced(user(port), addr, b"hello");
+        assert_eq!(hear(&socket).await.0, expect);
+    }
 }
 
 #[tokio::test]

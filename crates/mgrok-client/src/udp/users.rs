@@ -8,6 +8,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::BytesMut;
+use mgrok_net::proxy_protocol::{self, Addresses, Transport, Version};
 use mgrok_net::relay::Traffic;
 use mgrok_net::udp::{Datagrams, Outbox, Sent, UdpSocket};
 use tokio::time::Instant;
@@ -28,6 +30,8 @@ struct User {
     /// `note`, as tokio wants it.
     waker: Waker,
     active_at: Instant,
+    /// Whether the service has been told who this is.
+    introduced: bool,
 }
 
 /// All users of one work connection.
@@ -35,6 +39,7 @@ pub(super) struct Users<'a> {
     service: SocketAddr,
     traffic: &'a Traffic,
     packet_size: usize,
+    proxy_protocol: Option<Version>,
     idle: Duration,
     max_users: usize,
     slots: Vec<Option<User>>,
@@ -54,6 +59,7 @@ impl<'a> Users<'a> {
             service,
             traffic,
             packet_size: terms.packet_size,
+            proxy_protocol: terms.proxy_protocol,
             idle: terms.idle,
             max_users: terms.max_users,
             slots: Vec::new(),
@@ -69,7 +75,7 @@ impl<'a> Users<'a> {
     /// Sends all `datagrams` to the local service, each from the socket of its user. It waits for nothing.
     pub(super) fn send(&mut self, datagrams: &mut Datagrams) {
         let now = Instant::now();
-        while let Some((addr, count)) = datagrams.front_run() {
+        while let Some((addr, mut count)) = datagrams.front_run() {
             let Some(slot) = self.slot(addr, now) else {
                 self.drops.no_socket += count as u64;
                 datagrams.skip(count);
@@ -82,6 +88,12 @@ impl<'a> Users<'a> {
             };
             user.active_at = now;
             let mut sent = Sent::default();
+            if let Some(version) = self.proxy_protocol
+                && !user.introduced
+            {
+                user.introduce(version, self.service, datagrams, &mut sent);
+                count -= 1;
+            }
             user.socket.send_connected(datagrams, count, &mut sent);
             self.traffic.sent.fetch_add(sent.bytes, Ordering::Relaxed);
             self.drops.refused += sent.refused;
@@ -185,6 +197,7 @@ impl<'a> Users<'a> {
             note,
             waker,
             active_at: now,
+            introduced: false,
         };
         match self.slots.get_mut(slot) {
             Some(place) => *place = Some(user),
@@ -215,6 +228,38 @@ impl<'a> Users<'a> {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.by_addr.len()
+    }
+}
+
+impl User {
+    /// Sends the first of `datagrams` behind a header that says who the user is. If that is refused, the next has to
+    /// say it.
+    fn introduce(
+        &mut self,
+        version: Version,
+        service: SocketAddr,
+        datagrams: &mut Datagrams,
+        sent: &mut Sent,
+    ) {
+        let addresses = Addresses {
+            source: self.addr,
+            destination: service,
+        };
+        let mut bytes = BytesMut::new();
+        proxy_protocol::encode(version, Transport::Udp, &addresses, &mut bytes);
+        let header_len = bytes.len();
+        if let Some((payload, _)) = datagrams.iter().next() {
+            bytes.extend_from_slice(payload);
+        }
+        datagrams.skip(1);
+        let mut first = Datagrams::default();
+        first.push(&bytes, service);
+        self.socket.send_connected(&mut first, 1, sent);
+        self.introduced = sent.refused == 0;
+        if self.introduced {
+            // What counts is the user's.
+            sent.bytes -= header_len as u64;
+        }
     }
 }
 

@@ -3,8 +3,10 @@
 use std::num::NonZeroU64;
 
 use mgrok_client::ProxyPhase;
-use mgrok_config::{Bandwidth, BandwidthMode};
+use mgrok_config::{Bandwidth, BandwidthMode, ProxyProtocol};
+use mgrok_net::conn::Conn;
 use mgrok_net::layers::{Layers, Limiter};
+use mgrok_net::proxy_protocol;
 use mgrok_proto::auth::{Secret, verify};
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::StartWorkConn;
@@ -12,6 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::server::{
     RUN_ID, Running, Server, accept_proxy, echo, echo_service, ended, new_proxy, start, tcp_proxy,
+    within,
 };
 
 #[tokio::test]
@@ -58,6 +61,46 @@ async fn layers_lie_on_work_connections_as_announced() {
         limit: Some(Limiter::new(NonZeroU64::MAX)),
     };
     echo(&mut layers.wrap(work), &"hello ".repeat(1000)).await;
+}
+
+#[tokio::test]
+async fn the_local_service_is_told_who_the_user_is_before_the_user_speaks() {
+    let server = Server::bind().await;
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = server.config();
+    let mut proxy = tcp_proxy("web", service.local_addr().unwrap());
+    proxy.proxy_protocol = Some(ProxyProtocol::V2);
+    // The header is for the service, and no part of what is encrypted.
+    proxy.use_encryption = true;
+    config.proxies = vec![proxy];
+    let _client = Running::start(config);
+
+    let mut control = server.control_with_proxy().await;
+    let (mut work, _) = server.work_conn(&mut control).await;
+    let start = StartWorkConn {
+        proxy_name: "web".to_owned(),
+        src_addr: "2001:db8::1".to_owned(),
+        src_port: 4711,
+        dst_addr: "2001:db8::2".to_owned(),
+        dst_port: 6000,
+        ..StartWorkConn::default()
+    };
+    work.send(&start.into()).await.unwrap();
+    let mut local = Conn::from(within(service.accept()).await.unwrap().0);
+    let user = within(proxy_protocol::read(&mut local)).await.unwrap();
+    let user = user.unwrap();
+    assert_eq!(user.source, "[2001:db8::1]:4711".parse().unwrap());
+    assert_eq!(user.destination, "[2001:db8::2]:6000".parse().unwrap());
+
+    let layers = Layers {
+        encryption: Some(CipherKey::derive(&Secret::new("secret"))),
+        ..Layers::default()
+    };
+    let mut far = layers.wrap(work.into_conn());
+    far.send("from the user".into()).await.unwrap();
+    assert_eq!(within(local.recv()).await.unwrap(), "from the user");
+    local.send("for the user".into()).await.unwrap();
+    assert_eq!(within(far.recv()).await.unwrap(), "for the user");
 }
 
 #[tokio::test]
