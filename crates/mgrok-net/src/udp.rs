@@ -1,5 +1,6 @@
 //! Datagrams in batches: between sockets and memory ([`UdpSocket`], [`Datagrams`]), and between memory and the work
-//! connection of a UDP proxy ([`Inbox`], [`Outbox`]).
+//! connection of a UDP proxy ([`Inbox`], [`Outbox`]). Where one socket has many users and one connection carries their datagrams,
+//! [`Users`] does all of it.
 //!
 //! A turn of a busy socket is one system call for up to 32 datagrams, into buffers of the thread, so
 //! that an idle socket owns none and no datagram costs an allocation. On Linux the calls are `recvmmsg` and `sendmmsg`, and
@@ -9,6 +10,7 @@
 //! it is a call for each.
 
 mod datagrams;
+mod drops;
 mod inbox;
 #[cfg(target_os = "linux")]
 mod mmsg;
@@ -16,6 +18,7 @@ mod mmsg;
 mod one_by_one;
 mod outbox;
 mod socket;
+mod users;
 
 #[cfg(target_os = "linux")]
 use mmsg as system;
@@ -23,9 +26,11 @@ use mmsg as system;
 use one_by_one as system;
 
 pub use datagrams::Datagrams;
+pub use drops::Drops;
 pub use inbox::{Inbox, InboxError, Received};
 pub use outbox::{Outbox, QueueError};
 pub use socket::{Sent, UdpSocket};
+pub use users::{ExchangeEnd, Users};
 
 /// Most datagrams of one receiving call, and most messages of one sending call.
 const BATCH: usize = 32;

@@ -55,6 +55,22 @@ impl Outbox {
         }
     }
 
+    /// How the frames are made.
+    pub(super) fn wire(&self) -> WireVersion {
+        self.wire
+    }
+
+    /// Whether nothing waits, apart from the write in progress.
+    pub fn is_empty(&self) -> bool {
+        self.frames == 0
+    }
+
+    /// Drops what waits, apart from the write in progress; says how many datagrams that were.
+    pub(super) fn clear(&mut self) -> usize {
+        self.waiting = BytesMut::new();
+        std::mem::take(&mut self.frames)
+    }
+
     /// Queues one datagram of this user.
     pub fn push(&mut self, payload: &[u8], user: SocketAddr) -> Result<(), QueueError> {
         if self.frames >= MAX_DATAGRAMS || self.waiting.len() >= MAX_BYTES {

@@ -1,6 +1,12 @@
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::Bytes;
+use mgrok_net::udp::{Datagrams, Inbox, Outbox};
 use tokio::{
     net::{TcpListener, TcpStream, UdpSocket as Plain},
     sync::{Semaphore, mpsc},

@@ -1,19 +1,22 @@
-//! How many datagrams of a proxy were dropped, and why.
+//! How many datagrams of a socket's users were dropped, and why.
 
-use mgrok_net::udp::QueueError;
 use tracing::warn;
 
-/// Counts since the proxy started.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(in crate::proxy) struct Drops {
-    /// From users: too many were waiting for the client.
-    pub(super) full: u64,
+use super::QueueError;
+
+/// Counts since the socket was opened. What was not yet logged is when this is dropped.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct Drops {
+    /// From users: too many were waiting for the other end.
+    pub full: u64,
     /// From users: too long for a frame.
-    pub(super) too_long: u64,
+    pub too_long: u64,
+    /// From users: no connection could be had for them.
+    pub unconnected: u64,
     /// To users: the system refused to send it.
-    pub(super) refused: u64,
+    pub refused: u64,
     /// To users: without an address.
-    pub(super) unaddressed: u64,
+    pub unaddressed: u64,
     reported: u64,
 }
 
@@ -30,17 +33,24 @@ impl Drops {
         let Self {
             full,
             too_long,
+            unconnected,
             refused,
             unaddressed,
             reported,
         } = self;
-        let total = *full + *too_long + *refused + *unaddressed;
+        let total = *full + *too_long + *unconnected + *refused + *unaddressed;
         if total != *reported {
             *reported = total;
             warn!(
                 full,
-                too_long, refused, unaddressed, "datagrams were dropped"
+                too_long, unconnected, refused, unaddressed, "datagrams were dropped"
             );
         }
+    }
+}
+
+impl Drop for Drops {
+    fn drop(&mut self) {
+        self.report();
     }
 }

@@ -1,0 +1,214 @@
+//! The users of one socket, and the connection that carries the datagrams of all of them.
+//!
+//! One task moves everything, many datagrams at a turn: what users sent goes as frames in one write, and what frames
+//! brought goes to users in few system calls.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use mgrok_proto::WireVersion;
+use tokio::time::{Instant, Sleep, sleep};
+use tracing::debug;
+
+use super::{Datagrams, Drops, Inbox, InboxError, Outbox, Sent, UdpSocket};
+use crate::conn::Conn;
+use crate::relay::Traffic;
+
+/// How often one turn goes round before other tasks get theirs.
+const MAX_ROUNDS: usize = 16;
+
+/// How long the socket is left alone when the system cannot receive.
+const RECV_PAUSE: Duration = Duration::from_millis(20);
+
+/// How a connection came to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeEnd {
+    /// In order.
+    #[error("the other end closed it")]
+    Closed,
+    /// It failed, or brought what is no frame.
+    #[error("cannot read from it")]
+    Read(#[from] InboxError),
+    /// Not even a sign of life came for that long.
+    #[error("nothing came from the other end for {} s", .0.as_secs())]
+    Silent(Duration),
+    /// It failed.
+    #[error("cannot write to it")]
+    Write(#[source] io::Error),
+}
+
+/// All users of one socket. They outlive the connections that carry their datagrams, of which there is one at a time.
+///
+/// What they send while there is none waits in an [`Outbox`], as much as that holds.
+#[derive(Debug)]
+pub struct Users<'a> {
+    socket: &'a UdpSocket,
+    packet_size: usize,
+    traffic: &'a Traffic,
+    outbox: Outbox,
+    drops: Drops,
+    recv_pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl<'a> Users<'a> {
+    /// The users of `socket`. Their datagrams are carried whole up to `packet_size` bytes, longer ones are cut. `traffic`
+    /// counts payload.
+    pub fn new(
+        socket: &'a UdpSocket,
+        wire: WireVersion,
+        packet_size: usize,
+        traffic: &'a Traffic,
+    ) -> Self {
+        Self {
+            socket,
+            packet_size,
+            traffic,
+            outbox: Outbox::new(wire),
+            drops: Drops::default(),
+            recv_pause: None,
+        }
+    }
+
+    /// Waits until a datagram waits for a connection. Cancel-safe.
+    pub async fn datagram(&mut self) {
+        poll_fn(|cx| {
+            while self.outbox.is_empty() {
+                ready!(self.poll_recv(cx));
+            }
+            Poll::Ready(())
+        })
+        .await
+    }
+
+    /// Drops the datagrams that wait: there is no connection for them.
+    pub fn turn_away(&mut self) {
+        self.drops.unconnected += self.outbox.clear() as u64;
+    }
+
+    /// What was dropped in all.
+    pub fn into_drops(self) -> Drops {
+        self.drops
+    }
+
+    /// Waits for `event`, and holds what users send meanwhile. As cancel-safe as `event`.
+    pub async fn wait_for<T>(&mut self, event: impl Future<Output = T>) -> T {
+        let mut event = pin!(event);
+        poll_fn(|cx| {
+            for _ in 0..MAX_ROUNDS {
+                if let Poll::Ready(output) = event.as_mut().poll(cx) {
+                    return Poll::Ready(output);
+                }
+                if self.poll_recv(cx).is_pending() {
+                    return Poll::Pending;
+                }
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Carries datagrams both ways on `conn` until it comes to its end, or nothing has come from it for the time of
+    /// `silence`. Not cancel-safe: a frame may have been cut off.
+    pub async fn exchange(&mut self, conn: Conn, silence: Duration) -> ExchangeEnd {
+        let end = self.carry(conn, silence).await;
+        self.outbox.lose_connection();
+        end
+    }
+
+    async fn carry(&mut self, mut conn: Conn, silence: Duration) -> ExchangeEnd {
+        let mut inbox = Inbox::new(self.outbox.wire());
+        let mut replies = Datagrams::default();
+        let mut heard_at = Instant::now();
+        let mut check = pin!(sleep(silence));
+        poll_fn(|cx| {
+            for _ in 0..MAX_ROUNDS {
+                let mut idle = self.poll_recv(cx).is_pending();
+                if let Poll::Ready(Err(error)) = self.outbox.poll_write(cx, &mut conn) {
+                    return Poll::Ready(ExchangeEnd::Write(error));
+                }
+                if self.poll_reply(cx, &mut replies).is_ready()
+                    && let Poll::Ready(received) = inbox.poll_recv(cx, &mut conn, &mut replies)
+                {
+                    idle = false;
+                    // Also before an end: what arrived whole is delivered.
+                    let _ = self.poll_reply(cx, &mut replies);
+                    match received {
+                        Ok(received) if received.ended => return Poll::Ready(ExchangeEnd::Closed),
+                        Ok(received) => self.drops.unaddressed += received.unaddressed,
+                        Err(error) => return Poll::Ready(error.into()),
+                    }
+                    heard_at = Instant::now();
+                }
+                if idle {
+                    return self.poll_silence(cx, check.as_mut(), heard_at, silence);
+                }
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Takes one batch from the users into the outbox.
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.recv_pause {
+            if pause.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.recv_pause = None;
+        }
+        let mut bytes = 0;
+        let (outbox, drops) = (&mut self.outbox, &mut self.drops);
+        let received = self
+            .socket
+            .poll_recv(cx, self.packet_size, |payload, user| {
+                match outbox.push(payload, user) {
+                    Ok(()) => bytes += payload.len() as u64,
+                    Err(error) => drops.not_queued(&error),
+                }
+            });
+        self.traffic.received.fetch_add(bytes, Ordering::Relaxed);
+        received.map(|result| {
+            if let Err(error) = result {
+                debug!("cannot receive from users: {error}");
+                self.recv_pause = Some(Box::pin(sleep(RECV_PAUSE)));
+            }
+        })
+    }
+
+    /// Sends `replies` to the users. Ready when none is left.
+    fn poll_reply(&mut self, cx: &mut Context<'_>, replies: &mut Datagrams) -> Poll<()> {
+        let mut sent = Sent::default();
+        let polled = self.socket.poll_send(cx, replies, &mut sent);
+        self.traffic.sent.fetch_add(sent.bytes, Ordering::Relaxed);
+        self.drops.refused += sent.refused;
+        if let Some(error) = sent.error {
+            debug!("cannot send to a user: {error}");
+        }
+        polled
+    }
+
+    /// Ready when the other end has been silent for too long. Looks rarely: nothing is set anew for each datagram.
+    fn poll_silence(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut check: Pin<&mut Sleep>,
+        heard_at: Instant,
+        silence: Duration,
+    ) -> Poll<ExchangeEnd> {
+        while check.as_mut().poll(cx).is_ready() {
+            self.drops.report();
+            let gone_at = heard_at + silence;
+            if gone_at <= Instant::now() {
+                return Poll::Ready(ExchangeEnd::Silent(silence));
+            }
+            check.as_mut().reset(gone_at);
+        }
+        Poll::Pending
+    }
+}
