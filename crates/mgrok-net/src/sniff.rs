@@ -16,6 +16,20 @@ use crate::conn::Conn;
 const WEB_SOCKET: &[u8] = b"GET /~!frp";
 /// How a stream of a v2 client begins (PROTOCOL 4.1).
 const V2_MAGIC: &[u8] = b"FRP\0\x02\r\n";
+/// How requests begin, and HTTP/2. No client of ours begins like this.
+// frp: the first three letters of these but the last, which it does not share a port with (golib net/mux/rule.go)
+const METHODS: [&[u8]; 10] = [
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    b"PUT ",
+    b"DELETE ",
+    b"CONNECT ",
+    b"OPTIONS ",
+    b"TRACE ",
+    b"PATCH ",
+    b"PRI * HTTP/2.0",
+];
 /// TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
 /// What some clients send before TLS, so that it is not taken for HTTPS on a shared port.
@@ -28,6 +42,8 @@ const MUX_VERSION: u8 = 0;
 pub enum Opening {
     /// Nothing: the stream ended before it could be told.
     Closed,
+    /// An HTTP request, or the preface of HTTP/2.
+    Http,
     /// A multiplexed session.
     Mux,
     /// A TLS handshake.
@@ -85,8 +101,11 @@ fn classify(seen: &[u8]) -> Option<Opening> {
         }),
         Some(b'o' | b'w' | b'v') => Some(Opening::V1),
         Some(b'F') => compare(seen, V2_MAGIC, Opening::V2),
-        Some(b'G') => compare(seen, WEB_SOCKET, Opening::WebSocket),
-        Some(_) => Some(Opening::Unknown),
+        Some(b'G') => match compare(seen, WEB_SOCKET, Opening::WebSocket) {
+            Some(Opening::Unknown) => http(seen),
+            opening => opening,
+        },
+        Some(_) => http(seen),
     }
 }
 
@@ -94,6 +113,26 @@ fn compare(seen: &[u8], wanted: &[u8], opening: Opening) -> Option<Opening> {
     if seen.starts_with(wanted) {
         Some(opening)
     } else if wanted.starts_with(seen) {
+        None
+    } else {
+        Some(Opening::Unknown)
+    }
+}
+
+/// As [`classify`], once it can only be HTTP.
+fn http(seen: &[u8]) -> Option<Opening> {
+    let openings = METHODS
+        .iter()
+        .map(|method| compare(seen, method, Opening::Http));
+    let mut undecided = false;
+    for opening in openings {
+        match opening {
+            Some(Opening::Unknown) => {}
+            Some(opening) => return Some(opening),
+            None => undecided = true,
+        }
+    }
+    if undecided {
         None
     } else {
         Some(Opening::Unknown)
@@ -128,7 +167,13 @@ mod tests {
         check(b"FRP\0\x03", Some(Opening::Unknown));
         check(b"GET /~!fr", None);
         check(b"GET /~!frp HTTP/1.1", Some(Opening::WebSocket));
-        check(b"GET / HTTP/1.1", Some(Opening::Unknown));
+        check(b"GET / HTTP/1.1", Some(Opening::Http));
+        check(b"GETS", Some(Opening::Unknown));
+        check(b"PO", None);
+        check(b"POST /~!frp", Some(Opening::Http));
+        check(b"P", None);
+        check(b"PRI * HTTP/1", Some(Opening::Unknown));
+        check(b"PRI * HTTP/2.0\r\n", Some(Opening::Http));
         check(b"SSH-2.0", Some(Opening::Unknown));
         check(b"p\0\0", Some(Opening::Unknown));
     }

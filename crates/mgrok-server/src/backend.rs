@@ -7,13 +7,19 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use mgrok_net::{conn::Conn, layers::Layers};
+use mgrok_net::{
+    conn::Conn,
+    layers::Layers,
+    relay::{self, HalfClose, Traffic},
+};
 use mgrok_proto::{WireVersion, message::StartWorkConn};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, timeout_at},
+    time::timeout,
 };
-use tracing::debug;
+use tracing::{debug, warn};
+
+use crate::error::chain;
 
 /// How many requests may wait for the session to look at them. Beyond it users
 /// wait, and are refused when their time is up.
@@ -47,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) timeout: Duration,
     /// How many work connections are tried for one user: pooled ones may be dead.
     pub(crate) attempts: usize,
+    /// What users have moved so far.
+    pub(crate) traffic: Traffic,
 }
 
 /// Who connected, and to which of our addresses.
@@ -54,8 +62,8 @@ pub(crate) struct Inner {
 pub(crate) struct UserAddrs {
     /// The user's address.
     pub(crate) from: SocketAddr,
-    /// Our address that the user connected to.
-    pub(crate) to: SocketAddr,
+    /// Our address that the user connected to, where that is one user's alone.
+    pub(crate) to: Option<SocketAddr>,
 }
 
 /// Why a backend could not be opened.
@@ -85,9 +93,29 @@ impl Backend {
         }
     }
 
+    /// The proxy's name as registered.
+    pub(crate) fn proxy_name(&self) -> &str {
+        &self.inner.proxy_name
+    }
+
     /// How the client's streams are framed.
     pub(crate) fn wire(&self) -> WireVersion {
         self.inner.wire
+    }
+
+    /// Whether its client is gone, so that it will not open again.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.inner.requests.is_closed()
+    }
+
+    /// What users have moved so far.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.inner.traffic
+    }
+
+    /// Opens a stream to the client for its eyes only: as it is, without layers.
+    pub(crate) async fn open_bare(&self) -> Result<Conn, OpenError> {
+        self.within_timeout(self.open_any(None)).await
     }
 
     /// Opens a stream to the service, ready for the user's bytes.
@@ -95,11 +123,17 @@ impl Backend {
     /// `user` is what the service may learn of the user. Not cancel-safe in the
     /// sense that a work connection taken meanwhile is closed; nothing is leaked.
     pub(crate) async fn open(&self, user: Option<UserAddrs>) -> Result<Conn, OpenError> {
-        let deadline = Instant::now() + self.inner.timeout;
-        match timeout_at(deadline, self.open_any(user)).await {
-            Ok(result) => result,
-            Err(_) => Err(OpenError::Timeout),
-        }
+        let conn = self.within_timeout(self.open_any(user)).await?;
+        Ok(self.inner.layers.wrap(conn))
+    }
+
+    async fn within_timeout(
+        &self,
+        open: impl Future<Output = Result<Conn, OpenError>>,
+    ) -> Result<Conn, OpenError> {
+        timeout(self.inner.timeout, open)
+            .await
+            .unwrap_or(Err(OpenError::Timeout))
     }
 
     async fn open_any(&self, user: Option<UserAddrs>) -> Result<Conn, OpenError> {
@@ -115,7 +149,7 @@ impl Backend {
             let conn = answer.await.map_err(|_| OpenError::Refused)?;
             tried += 1;
             match self.start(conn, user).await {
-                Ok(conn) => return Ok(self.inner.layers.wrap(conn)),
+                Ok(conn) => return Ok(conn),
                 Err(source) if tried == attempts => {
                     return Err(OpenError::Dead { attempts, source });
                 }
@@ -133,8 +167,10 @@ impl Backend {
         if let Some(UserAddrs { from, to }) = user {
             start.src_addr = from.ip().to_canonical().to_string();
             start.src_port = from.port();
-            start.dst_addr = to.ip().to_canonical().to_string();
-            start.dst_port = to.port();
+            if let Some(to) = to {
+                start.dst_addr = to.ip().to_canonical().to_string();
+                start.dst_port = to.port();
+            }
         }
         let mut frame = BytesMut::new();
         self.inner
@@ -143,5 +179,33 @@ impl Backend {
             .map_err(io::Error::other)?;
         conn.send(frame.freeze()).await?;
         Ok(conn)
+    }
+}
+
+/// Carries one user, from its first byte to its last, to the first of `backends` that opens.
+pub(crate) async fn serve(
+    user: Conn,
+    addrs: UserAddrs,
+    backends: impl Iterator<Item = Arc<Backend>>,
+) {
+    let from = addrs.from;
+    let mut refusal = None;
+    for backend in backends {
+        match backend.open(Some(addrs)).await {
+            Ok(work) => {
+                // frp: an end of one direction is the end of both (PROTOCOL 2.5).
+                let end = relay::relay(user, work, HalfClose::EndsBoth, backend.traffic()).await;
+                debug!("user connection [{from}] ended: {end:?}");
+                return;
+            }
+            Err(error) => {
+                debug!("[{}] cannot serve the user: {error}", backend.proxy_name());
+                refusal = Some(error);
+            }
+        }
+    }
+    match refusal {
+        Some(error) => warn!("user connection [{from}] refused: {}", chain(&error)),
+        None => warn!("user connection [{from}] refused: nobody serves it any more"),
     }
 }

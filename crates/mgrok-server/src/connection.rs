@@ -1,25 +1,24 @@
 //! What the streams of one client connection know of each other.
 
-use std::{
-    net::SocketAddr,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
+
+use crate::backend::UserAddrs;
 
 /// One connection of a client, which carries one stream or many.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// The client's address.
-    pub(crate) from: SocketAddr,
+    /// The client's address, and ours that it came to.
+    pub(crate) addrs: UserAddrs,
     has_session: AtomicBool,
     session_over: CancellationToken,
 }
 
 impl Connection {
-    pub(crate) fn new(from: SocketAddr) -> Self {
+    pub(crate) fn new(addrs: UserAddrs) -> Self {
         Self {
-            from,
+            addrs,
             has_session: AtomicBool::new(false),
             session_over: CancellationToken::new(),
         }

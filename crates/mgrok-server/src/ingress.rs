@@ -25,7 +25,13 @@ use tokio::{
 use tracing::{debug, warn};
 
 use crate::{
-    connection::Connection, error::chain, login, session::refuse_work_conn, shared::Shared,
+    backend::UserAddrs,
+    connection::Connection,
+    error::chain,
+    login, private,
+    session::refuse_work_conn,
+    shared::Shared,
+    vhost::{self, Vhost as _},
 };
 
 /// How long a connection or stream may take to say what it is, as in frp (PROTOCOL 1.2).
@@ -80,7 +86,7 @@ enum OpeningError {
 pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         let (stream, from) = tokio::select! {
-            () = shared.stop_listening.cancelled() => return,
+            () = shared.tasks.stop_listening.cancelled() => return,
             accepted = tcp::accept(&listener) => accepted,
         };
         let connection = connection(stream, from, shared.clone());
@@ -89,14 +95,19 @@ pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>) {
-    tcp::set_accepted_options(&stream, shared.config.transport.tcp_keepalive);
-    let opening = unwrap(Conn::from(stream), &shared);
-    let conn = match timeout(OPENING_TIMEOUT, opening).await {
-        Ok(Ok(conn)) => conn,
+    let keepalive = shared.config.transport.tcp_keepalive;
+    let (conn, addrs) = match shared.arrivals.receive(stream, from, keepalive).await {
+        Ok(arrived) => arrived,
+        Err(error) => return debug!("connection of {from} closed: {}", chain(&error)),
+    };
+    let from = addrs.from;
+    let conn = match timeout(OPENING_TIMEOUT, unwrap(conn, &shared)).await {
+        Ok(Ok(Opened::Client(conn))) => conn,
+        Ok(Ok(Opened::User(conn, vhost))) => return serve_user(conn, addrs, vhost, &shared),
         Ok(Err(error)) => return log(from, &error),
         Err(_) => return log(from, &OpeningError::Silent),
     };
-    let connection = Arc::new(Connection::new(from));
+    let connection = Arc::new(Connection::new(addrs));
     if shared.config.transport.tcp_mux {
         multiplexed(conn, &connection, &shared).await;
     } else {
@@ -105,9 +116,27 @@ async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>) {
     }
 }
 
-/// Takes TLS off, if it is on, and checks that what is inside can be ours.
-async fn unwrap(mut conn: Conn, shared: &Shared) -> Result<Conn, OpeningError> {
+/// What a connection to the control port turned out to be.
+enum Opened {
+    /// A client's, without TLS.
+    Client(Conn),
+    /// A user's, for a service that shares the port.
+    User(Conn, SharedVhost),
+}
+
+/// The vhost ports that may be the control port.
+#[derive(Clone, Copy)]
+enum SharedVhost {
+    Http,
+    Https,
+}
+
+/// Finds out what it is. Takes TLS off, if it is on, and checks that what is inside can be ours.
+async fn unwrap(mut conn: Conn, shared: &Shared) -> Result<Opened, OpeningError> {
     let mut opening = sniff::opening(&mut conn).await?;
+    if let Some(vhost) = shared_vhost(opening, shared) {
+        return Ok(Opened::User(conn, vhost));
+    }
     if let Opening::Tls { .. } = opening {
         conn = shared.tls.accept(conn).await.map_err(OpeningError::Tls)?;
         opening = sniff::opening(&mut conn).await?;
@@ -116,20 +145,50 @@ async fn unwrap(mut conn: Conn, shared: &Shared) -> Result<Conn, OpeningError> {
     }
     let tcp_mux = shared.config.transport.tcp_mux;
     match opening {
-        Opening::Mux if tcp_mux => Ok(conn),
+        Opening::Mux if tcp_mux => Ok(Opened::Client(conn)),
         Opening::Mux => Err(OpeningError::MuxUnexpected),
         Opening::V1 | Opening::V2 if tcp_mux => Err(OpeningError::MuxExpected),
-        Opening::V1 => Ok(conn),
+        Opening::V1 => Ok(Opened::Client(conn)),
         Opening::V2 => Err(OpeningError::WireV2),
         Opening::WebSocket => Err(OpeningError::WebSocket),
         Opening::Closed => Err(OpeningError::Closed),
-        Opening::Tls { .. } | Opening::Unknown => Err(OpeningError::NotAClient),
+        Opening::Http | Opening::Tls { .. } | Opening::Unknown => Err(OpeningError::NotAClient),
+    }
+}
+
+/// Whose user it is that opens like this, if a vhost port is the control port.
+// frp: the same, so that clients need the first byte of frp's own to share the port with HTTPS (PROTOCOL 1.2)
+fn shared_vhost(opening: Opening, shared: &Shared) -> Option<SharedVhost> {
+    let config = &shared.config;
+    let shares = |port: Option<u16>| port.is_some_and(|it| vhost::shares_control_port(config, it));
+    match opening {
+        Opening::Http if shares(config.vhost.http_port) => Some(SharedVhost::Http),
+        Opening::Tls {
+            consume_first: false,
+        } if shares(config.vhost.https_port) => Some(SharedVhost::Https),
+        _ => None,
+    }
+}
+
+fn serve_user(user: Conn, addrs: UserAddrs, vhost: SharedVhost, shared: &Shared) {
+    let vhosts = &shared.vhosts;
+    match vhost {
+        SharedVhost::Http => {
+            if let Some(vhost) = &vhosts.http {
+                shared.tasks.serve_user(vhost.clone().serve(user, addrs));
+            }
+        }
+        SharedVhost::Https => {
+            if let Some(vhost) = &vhosts.https {
+                shared.tasks.serve_user(vhost.clone().serve(user, addrs));
+            }
+        }
     }
 }
 
 /// Serves the streams of a multiplexed connection until it ends.
 async fn multiplexed(conn: Conn, connection: &Arc<Connection>, shared: &Arc<Shared>) {
-    let from = connection.from;
+    let from = connection.addrs.from;
     let config = mgrok_mux::Config {
         accept_backlog: ACCEPT_BACKLOG,
         keepalive_interval: Some(shared.config.transport.tcp_mux_keepalive_interval),
@@ -142,7 +201,7 @@ async fn multiplexed(conn: Conn, connection: &Arc<Connection>, shared: &Arc<Shar
         }
     });
     tokio::select! {
-        () = shared.stop_connections.cancelled() => {}
+        () = shared.tasks.stop_connections.cancelled() => {}
         () = connection.session_over() => {}
         () = accept_streams(acceptor, connection, shared) => {}
         () = never_logs_in(connection) => log(from, &OpeningError::Silent),
@@ -204,8 +263,14 @@ async fn dispatch(
         Ok((conn, Message::NewWorkConn(new))) => {
             work_conn(conn.into_conn(), &new, shared).await;
         }
-        Ok((_, other)) => log(connection.from, &OpeningError::Unexpected(other.name())),
-        Err(error) => log(connection.from, &error),
+        Ok((conn, Message::NewVisitorConn(new))) => {
+            private::serve(conn, new, connection.addrs, shared).await;
+        }
+        Ok((_, other)) => log(
+            connection.addrs.from,
+            &OpeningError::Unexpected(other.name()),
+        ),
+        Err(error) => log(connection.addrs.from, &error),
     }
 }
 

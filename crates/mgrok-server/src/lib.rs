@@ -2,18 +2,30 @@
 //!
 //! A connection's way through this crate, top to bottom: `ingress` finds out what
 //! it is, `login` admits it, `registry` gives it its place, `session` owns what
-//! the client has here, `proxy` lets users in, `backend` gets them a work
-//! connection. Imports point to modules of a lower layer only.
+//! the client has here, `proxy` lets users in at a `place`, whose `target` says
+//! which `backend` gets them a work connection. Imports point to modules of a lower layer only.
 
 // Lowest layer first.
-mod connection;
 mod error;
 mod heartbeat;
+mod routes;
+mod target;
+mod tasks;
 
 mod backend;
+
+mod arrival;
+mod connection;
+mod groups;
 mod ports;
 mod registry;
+mod vhost;
 
+mod place;
+
+// What is shared, and two tables in it whose users need the rest.
+mod hole;
+mod private;
 mod shared;
 
 mod proxy;

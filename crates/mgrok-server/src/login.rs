@@ -41,7 +41,7 @@ pub(crate) async fn serve(
     connection: &Connection,
     shared: &Arc<Shared>,
 ) {
-    let from = connection.from;
+    let from = connection.addrs.from;
     info!(
         "client login info: ip [{from}] version [{}] hostname [{}] os [{}] arch [{}]",
         login.version, login.hostname, login.os, login.arch
@@ -69,7 +69,11 @@ pub(crate) async fn serve(
     let control = layers::encrypt(control.into_conn(), &shared.cipher_key);
     let session = Session::new(
         shared.clone(),
-        ClientSpec { wire, pool_count },
+        ClientSpec {
+            user: login.user,
+            wire,
+            pool_count,
+        },
         MessageConn::new(control, wire),
         claim,
         offers,

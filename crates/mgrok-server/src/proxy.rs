@@ -1,10 +1,9 @@
 //! A published service: from the client's `NewProxy` to a running proxy.
 //!
 //! Two steps. [`prepare`] checks the request and takes what the proxy needs (its
-//! name, its port); [`Prepared::run`] lets users in. What was taken is given back
+//! name, its place); [`Prepared::run`] lets users in. What was taken is given back
 //! when the value is dropped, at whichever step.
 
-mod tcp;
 mod udp;
 
 use std::{num::NonZeroU16, sync::Arc};
@@ -16,12 +15,15 @@ use mgrok_net::{
 };
 use mgrok_proto::{WireVersion, message::NewProxy};
 use tokio::{sync::mpsc, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info, info_span};
 
 use crate::{
     backend::{self, Backend, WorkRequest},
-    ports::{LeaseError, TcpLease, UdpLease},
+    hole::HoleLease,
+    place::{Place, PlaceError, PlaceKind, Serving},
+    ports::{LeaseError, UdpLease},
+    private::{Access, PrivateLease, PrivateService},
     registry::NameLease,
     shared::Shared,
 };
@@ -38,12 +40,10 @@ pub(crate) enum ProxyError {
     },
     #[error("proxy [{0}] already exists")]
     Exists(String),
-    #[error("load-balancing groups are not supported by this server")]
-    Group,
     #[error("proxy name should not be empty")]
     NameEmpty,
     #[error(transparent)]
-    Lease(#[from] LeaseError),
+    Place(#[from] PlaceError),
     #[error("remote port {0} is not a port number")]
     Port(i64),
     #[error("exceed the max_ports_per_client")]
@@ -52,10 +52,6 @@ pub(crate) enum ProxyError {
     UdpLease { port: u16, source: LeaseError },
     #[error("unknown proxy type: {0}")]
     UnknownType(String),
-    #[error("proxy type [{0}] is not supported by this server")]
-    UnsupportedType(String),
-    #[error("type [{0}] not supported when vhost {0} port is not set")]
-    VhostPort(String),
 }
 
 /// Whose proxy it is going to be.
@@ -63,6 +59,7 @@ pub(crate) struct Owner<'a> {
     pub(crate) shared: &'a Arc<Shared>,
     /// Where its work connections are asked for.
     pub(crate) requests: &'a mpsc::Sender<WorkRequest>,
+    pub(crate) user: &'a str,
     pub(crate) wire: WireVersion,
     pub(crate) attempts: usize,
     /// How many ports the session holds already.
@@ -74,21 +71,40 @@ pub(crate) struct Prepared {
     shared: Arc<Shared>,
     name: NameLease,
     backend: Backend,
-    door: Door,
+    way_in: WayIn,
     span: tracing::Span,
 }
 
-/// Where users come in.
-enum Door {
-    Tcp(TcpLease),
+/// How users come in.
+enum WayIn {
+    Place(Arc<Place>),
+    Private(Access),
     Udp(UdpLease),
+    /// Past the server, which only helps to find the way.
+    Hole(Access),
 }
 
 /// A running proxy. Dropping it stops it soon; [`Proxy::stop`] waits for that.
 pub(crate) struct Proxy {
+    // Declared first: nobody is let in to a proxy that is being dropped.
+    running: Running,
+    /// Whether it has a port to itself, which clients may have only so many of.
+    has_port: bool,
     _name: NameLease,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
+    span: tracing::Span,
+}
+
+enum Running {
+    Place {
+        serving: Serving,
+        place: Arc<Place>,
+    },
+    Private(PrivateLease),
+    Udp {
+        stop: DropGuard,
+        task: JoinHandle<()>,
+    },
+    Hole(HoleLease),
 }
 
 /// Checks `new` and takes what it needs.
@@ -98,9 +114,6 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
     if new.proxy_name.is_empty() {
         return Err(ProxyError::NameEmpty);
     }
-    if !new.group.is_empty() {
-        return Err(ProxyError::Group);
-    }
     mgrok_config::check_annotations(&new.annotations)?;
     let limit = limiter(&new)?;
     let name = shared
@@ -108,30 +121,11 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
         .take_name(&new.proxy_name)
         .ok_or_else(|| ProxyError::Exists(new.proxy_name.clone()))?;
     let quota = shared.config.max_ports_per_client;
-    if quota.is_some_and(|quota| owner.ports_in_use >= quota.get() as usize) {
+    if kind.has_port() && quota.is_some_and(|quota| owner.ports_in_use >= quota.get() as usize) {
         return Err(ProxyError::TooManyPorts);
     }
-    let port = u16::try_from(new.remote_port).map_err(|_| ProxyError::Port(new.remote_port))?;
     let span = info_span!("proxy", name = %new.proxy_name);
-    let door = match kind {
-        Kind::Tcp => {
-            let lease = shared
-                .ports
-                .lease_tcp(&new.proxy_name, NonZeroU16::new(port))
-                .await?;
-            span.in_scope(|| info!("tcp proxy listen port [{}]", lease.port()));
-            Door::Tcp(lease)
-        }
-        Kind::Udp => {
-            let lease = shared
-                .ports
-                .lease_udp(&new.proxy_name, NonZeroU16::new(port))
-                .await
-                .map_err(|source| ProxyError::UdpLease { port, source })?;
-            span.in_scope(|| info!("udp proxy listen port [{}]", lease.port()));
-            Door::Udp(lease)
-        }
-    };
+    let way_in = way_in(kind, &new, owner).instrument(span.clone()).await?;
     let backend = Backend::new(backend::Inner {
         proxy_name: new.proxy_name,
         requests: owner.requests.clone(),
@@ -143,33 +137,75 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
         wire: owner.wire,
         timeout: shared.config.user_conn_timeout,
         attempts: owner.attempts,
+        traffic: Traffic::default(),
     });
     Ok(Prepared {
         shared: shared.clone(),
         name,
         backend,
-        door,
+        way_in,
         span,
     })
 }
 
-/// The kinds that this server publishes.
+async fn way_in(kind: Kind, new: &NewProxy, owner: &Owner<'_>) -> Result<WayIn, ProxyError> {
+    let places = &owner.shared.places;
+    let port = if kind.has_port() {
+        u16::try_from(new.remote_port).map_err(|_| ProxyError::Port(new.remote_port))?
+    } else {
+        0
+    };
+    let access = || {
+        Access::new(
+            new.sk.clone(),
+            owner.user.to_owned(),
+            new.allow_users.clone(),
+        )
+    };
+    match kind {
+        Kind::Place(kind) => Ok(WayIn::Place(places.take(kind, new, port).await?)),
+        Kind::Udp => {
+            let lease = places
+                .ports
+                .lease_udp(&new.proxy_name, NonZeroU16::new(port))
+                .await
+                .map_err(|source| ProxyError::UdpLease { port, source })?;
+            info!("udp proxy listen port [{}]", lease.port());
+            Ok(WayIn::Udp(lease))
+        }
+        Kind::Private => {
+            info!("{} proxy custom listen success", new.proxy_type);
+            Ok(WayIn::Private(access()))
+        }
+        Kind::Hole => Ok(WayIn::Hole(access())),
+    }
+}
+
+/// The kinds of proxy, by how users come in.
+#[derive(Clone, Copy)]
 enum Kind {
-    Tcp,
+    Place(PlaceKind),
     Udp,
+    Private,
+    Hole,
 }
 
 impl Kind {
     fn of(new: &NewProxy) -> Result<Self, ProxyError> {
         match new.proxy_type.as_str() {
-            "" | "tcp" => Ok(Self::Tcp),
+            "" | "tcp" => Ok(Self::Place(PlaceKind::Tcp)),
             "udp" => Ok(Self::Udp),
-            kind @ ("http" | "https") => Err(ProxyError::VhostPort(kind.to_owned())),
-            kind @ ("tcpmux" | "stcp" | "sudp" | "xtcp") => {
-                Err(ProxyError::UnsupportedType(kind.to_owned()))
-            }
+            "http" => Ok(Self::Place(PlaceKind::Http)),
+            "https" => Ok(Self::Place(PlaceKind::Https)),
+            "tcpmux" => Ok(Self::Place(PlaceKind::TcpMux)),
+            "stcp" | "sudp" => Ok(Self::Private),
+            "xtcp" => Ok(Self::Hole),
             kind => Err(ProxyError::UnknownType(kind.to_owned())),
         }
+    }
+
+    fn has_port(self) -> bool {
+        matches!(self, Self::Place(PlaceKind::Tcp) | Self::Udp)
     }
 }
 
@@ -187,13 +223,13 @@ fn limiter(new: &NewProxy) -> Result<Option<Limiter>, ProxyError> {
 }
 
 impl Prepared {
-    /// What the client shows as the proxy's public address: `:PORT`.
+    /// What the client shows as the proxy's public address: `:PORT`, or names; empty where there is none.
     pub(crate) fn remote_addr(&self) -> String {
-        let port = match &self.door {
-            Door::Tcp(lease) => lease.port(),
-            Door::Udp(lease) => lease.port(),
-        };
-        format!(":{port}")
+        match &self.way_in {
+            WayIn::Place(place) => place.remote_addr().to_owned(),
+            WayIn::Udp(lease) => format!(":{}", lease.port()),
+            WayIn::Private(_) | WayIn::Hole(_) => String::new(),
+        }
     }
 
     /// Lets users in.
@@ -202,58 +238,89 @@ impl Prepared {
             shared,
             name,
             backend,
-            door,
+            way_in,
             span,
         } = self;
-        let stop = CancellationToken::new();
-        let traffic = Arc::new(Traffic::default());
-        let stopped = stop.clone();
-        let tasks = shared.tasks.clone();
-        let task = match door {
-            Door::Tcp(lease) => tasks.spawn(
-                async move {
-                    tcp::run(lease, backend, shared, traffic, stopped).await;
-                    info!("proxy closing");
-                }
-                .instrument(span),
-            ),
-            Door::Udp(lease) => tasks.spawn(
-                async move {
-                    udp::run(
-                        &lease.socket,
-                        || backend.open(None),
-                        backend.wire(),
-                        shared.config.udp_packet_size,
-                        &traffic,
-                        stopped,
-                    )
-                    .await;
-                    drop(lease);
-                    info!("proxy closing");
-                }
-                .instrument(span),
-            ),
+        let has_port = match &way_in {
+            WayIn::Place(place) => place.is_port(),
+            WayIn::Udp(_) => true,
+            WayIn::Private(_) | WayIn::Hole(_) => false,
         };
+        let running = span.in_scope(|| match way_in {
+            WayIn::Place(place) => Running::Place {
+                serving: place.serve(backend),
+                place,
+            },
+            WayIn::Private(access) => {
+                let name = backend.proxy_name().to_owned();
+                let service = PrivateService::new(access, backend);
+                Running::Private(shared.private.add(&name, service))
+            }
+            WayIn::Udp(lease) => run_udp(lease, backend, &shared),
+            WayIn::Hole(access) => Running::Hole(shared.holes.add(access, backend)),
+        });
         Proxy {
+            running,
+            has_port,
             _name: name,
-            stop,
-            task,
+            span,
         }
     }
 }
 
-impl Proxy {
-    /// Stops letting users in and gives the port and name back. Connections that
-    /// were let in go on until they end or their session's streams do.
-    pub(crate) async fn stop(mut self) {
-        self.stop.cancel();
-        // An error says that the task panicked; what it held is free then too.
-        let _ = (&mut self.task).await;
+fn run_udp(lease: UdpLease, backend: Backend, shared: &Arc<Shared>) -> Running {
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let packet_size = shared.config.udp_packet_size;
+    let serving = async move {
+        udp::run(
+            &lease.socket,
+            || backend.open(None),
+            backend.wire(),
+            packet_size,
+            backend.traffic(),
+            stopped,
+        )
+        .await;
+    };
+    Running::Udp {
+        stop: stop.drop_guard(),
+        task: shared.tasks.spawn(serving.in_current_span()),
     }
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.stop.cancel();
+impl Proxy {
+    /// Whether it has a port to itself, which clients may have only so many of.
+    pub(crate) fn has_port(&self) -> bool {
+        self.has_port
+    }
+
+    /// Stops letting users in and gives the place and name back. Connections that
+    /// were let in go on until they end or their session's streams do.
+    pub(crate) async fn stop(self) {
+        let Self {
+            running,
+            _name: name,
+            span,
+            ..
+        } = self;
+        match running {
+            Running::Place { serving, place } => {
+                drop(serving);
+                // Others of a group may still be there.
+                if let Some(place) = Arc::into_inner(place) {
+                    place.close().await;
+                }
+            }
+            Running::Private(lease) => drop(lease),
+            Running::Udp { stop, task } => {
+                drop(stop);
+                // An error says that the task panicked; what it held is free then too.
+                let _ = task.await;
+            }
+            Running::Hole(lease) => drop(lease),
+        }
+        drop(name);
+        span.in_scope(|| info!("proxy closing"));
     }
 }

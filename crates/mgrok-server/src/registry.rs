@@ -153,6 +153,11 @@ impl Registry {
         self.sessions().get(run_id).map(|it| it.offers.clone())
     }
 
+    /// Whose session `run_id` is, if it is one.
+    pub(crate) fn user(&self, run_id: &RunId) -> Option<String> {
+        self.sessions().get(run_id).map(|it| it.user.clone())
+    }
+
     /// Takes a proxy name, which is unique over all clients; `None` if somebody has it.
     pub(crate) fn take_name(&self, name: &str) -> Option<NameLease> {
         let name: Arc<str> = name.into();

@@ -1,33 +1,38 @@
 //! The server as a whole: how it starts and how it stops.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use mgrok_config::ServerConfig;
 use mgrok_net::{
     tcp,
     tls::{ServerTls, ServerTlsOptions, TlsError},
 };
-use tokio::{net::TcpListener, time::timeout};
+use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::{ingress, shared::Shared};
-
-/// How long sessions and connections get to end once users are gone. They only
-/// have to notice; whoever takes longer is dropped with the runtime.
-const WIND_UP: Duration = Duration::from_secs(2);
+use crate::{
+    ingress,
+    shared::Shared,
+    tasks::Tasks,
+    vhost::{self, Vhost, Vhosts},
+};
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The control port could not be bound.
+    /// A port could not be bound.
     #[error(
-        "cannot listen on {host}:{port}; choose another bindAddr or bindPort, or stop what has it"
+        "cannot listen on {host}:{port}; choose another {address_key} or {port_key}, or stop what has it"
     )]
     Bind {
         /// The address asked for.
         host: String,
         /// The port asked for.
         port: u16,
+        /// The key of the address.
+        address_key: &'static str,
+        /// The key of the port.
+        port_key: &'static str,
         /// What the operating system said.
         #[source]
         source: io::Error,
@@ -47,38 +52,57 @@ pub struct StopReport {
 /// A server that listens on its control port and serves once it is [run](Server::run).
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    control: TcpListener,
+    vhosts: VhostListeners,
     shared: Arc<Shared>,
 }
 
+/// The listeners of the ports that many services share, unless the control port is one of them.
+#[derive(Debug, Default)]
+struct VhostListeners {
+    http: Option<TcpListener>,
+    https: Option<TcpListener>,
+    tcpmux: Option<TcpListener>,
+}
+
 impl Server {
-    /// Listens on `bindAddr`:`bindPort`.
+    /// Listens on `bindAddr`:`bindPort`, and on the vhost ports that are on.
     ///
     /// # Errors
-    /// When the port cannot be bound or a TLS file cannot be used.
+    /// When a port cannot be bound or a TLS file cannot be used.
     pub async fn bind(config: ServerConfig) -> Result<Self, StartError> {
-        let listener = tcp::bind(&config.bind_addr, config.bind_port)
+        let control = tcp::bind(&config.bind_addr, config.bind_port)
             .await
             .map_err(|source| StartError::Bind {
                 host: config.bind_addr.clone(),
                 port: config.bind_port,
+                address_key: "bindAddr",
+                port_key: "bindPort",
                 source,
             })?;
-        Self::from_listener(config, listener)
+        Self::from_listener(config, control).await
     }
 
-    /// Serves on a listener that is bound already; `bindAddr` and `bindPort` are not used.
+    /// Serves clients on a listener that is bound already; `bindAddr` and `bindPort` are not used.
+    /// Listens on the vhost ports that are on.
     ///
     /// # Errors
-    /// When a TLS file cannot be used.
-    pub fn from_listener(config: ServerConfig, listener: TcpListener) -> Result<Self, StartError> {
+    /// When a vhost port cannot be bound or a TLS file cannot be used.
+    pub async fn from_listener(
+        config: ServerConfig,
+        control: TcpListener,
+    ) -> Result<Self, StartError> {
         let tls = ServerTls::new(ServerTlsOptions {
             certificate: config.transport.tls.certificate.clone(),
             trusted_ca: config.transport.tls.trusted_ca.clone(),
         })?;
+        let vhosts = VhostListeners::bind(&config).await?;
+        let tasks = Tasks::default();
+        let names = Vhosts::new(&config, &tasks);
         Ok(Self {
-            listener,
-            shared: Arc::new(Shared::new(config, tls)),
+            control,
+            vhosts,
+            shared: Arc::new(Shared::new(config, tls, names, tasks)),
         })
     }
 
@@ -87,7 +111,7 @@ impl Server {
     /// # Errors
     /// When the operating system does not say.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.control.local_addr()
     }
 
     /// Serves until `stop` resolves, then stops in order: no newcomers, users
@@ -95,48 +119,101 @@ impl Server {
     ///
     /// Dropping the future instead cuts everything at once.
     pub async fn run(self, stop: impl Future<Output = ()>) -> StopReport {
-        let Self { listener, shared } = self;
+        let Self {
+            control,
+            vhosts,
+            shared,
+        } = self;
+        let tasks = &shared.tasks;
         // Whatever way this future ends, nothing that it started outlives it for long.
-        let _cut = StopAll(shared.clone());
-        if let Ok(addr) = listener.local_addr() {
+        let _cut = StopAll(tasks.clone());
+        if let Ok(addr) = control.local_addr() {
             info!("frps tcp listen on {addr}");
         }
-        let ingress = shared.tasks.spawn(ingress::run(listener, shared.clone()));
+        vhosts.run(&shared);
+        let ingress = tasks.spawn(ingress::run(control, shared.clone()));
         info!("frps started successfully");
         stop.await;
         info!("stopping: no new connections are taken");
-        shared.stop_listening.cancel();
+        tasks.stop_listening();
         if ingress.await.is_err() {
             warn!("the accept loop of the control port had failed");
         }
-        wind_up(&shared).await
+        let cut = tasks.wind_up(shared.config.grace_period).await;
+        StopReport { cut }
     }
 }
 
-async fn wind_up(shared: &Shared) -> StopReport {
-    shared.users.close();
-    let cut = match timeout(shared.config.grace_period, shared.users.wait()).await {
-        Ok(()) => 0,
-        Err(_) => shared.users.len(),
-    };
-    shared.cut_users.cancel();
-    shared.stop_sessions.cancel();
-    shared.stop_connections.cancel();
-    shared.tasks.close();
-    if timeout(WIND_UP, shared.tasks.wait()).await.is_err() {
-        warn!("{} tasks did not end in time", shared.tasks.len());
+impl VhostListeners {
+    async fn bind(config: &ServerConfig) -> Result<Self, StartError> {
+        let own =
+            |port: Option<u16>| port.filter(|port| !vhost::shares_control_port(config, *port));
+        let bind = async |port: Option<u16>, port_key| {
+            let Some(port) = port else { return Ok(None) };
+            let host = &config.proxy_bind_addr;
+            let bound = tcp::bind(host, port).await;
+            bound.map(Some).map_err(|source| StartError::Bind {
+                host: host.clone(),
+                port,
+                address_key: "proxyBindAddr",
+                port_key,
+                source,
+            })
+        };
+        let vhost = &config.vhost;
+        Ok(Self {
+            http: bind(own(vhost.http_port), "vhostHTTPPort").await?,
+            https: bind(own(vhost.https_port), "vhostHTTPSPort").await?,
+            tcpmux: bind(vhost.tcpmux_port, "tcpmuxHTTPConnectPort").await?,
+        })
     }
-    StopReport { cut }
+
+    /// Lets users in.
+    fn run(self, shared: &Arc<Shared>) {
+        let Vhosts {
+            http,
+            https,
+            tcpmux,
+            ..
+        } = &*shared.vhosts;
+        if let (Some(listener), Some(vhost)) = (self.http, http) {
+            told(&listener, "http service listen on", "");
+            accept(listener, vhost, shared);
+        }
+        if let (Some(listener), Some(vhost)) = (self.https, https) {
+            told(&listener, "https service listen on", "");
+            accept(listener, vhost, shared);
+        }
+        if let (Some(listener), Some(vhost)) = (self.tcpmux, tcpmux) {
+            let passthrough = format!(", passthrough: {}", vhost.passthrough);
+            told(
+                &listener,
+                "tcpmux httpconnect multiplexer listen on",
+                &passthrough,
+            );
+            accept(listener, vhost, shared);
+        }
+    }
+}
+
+// frp: these words, which scripts look for (server/service.go#NewService)
+fn told(listener: &TcpListener, what: &str, how: &str) {
+    if let Ok(addr) = listener.local_addr() {
+        info!("{what} {addr}{how}");
+    }
+}
+
+fn accept(listener: TcpListener, vhost: &Arc<impl Vhost>, shared: &Shared) {
+    let tasks = &shared.tasks;
+    let arrivals = shared.arrivals.clone();
+    tasks.spawn(vhost::run(listener, vhost.clone(), arrivals, tasks.clone()));
 }
 
 /// Cuts everything when it is dropped.
-struct StopAll(Arc<Shared>);
+struct StopAll(Tasks);
 
 impl Drop for StopAll {
     fn drop(&mut self) {
-        self.0.stop_listening.cancel();
-        self.0.cut_users.cancel();
-        self.0.stop_sessions.cancel();
-        self.0.stop_connections.cancel();
+        self.0.cut_all();
     }
 }

@@ -44,9 +44,14 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a surplus work connection gets to hear that it is not needed.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How many answers that are made elsewhere may wait to be queued. Beyond it their makers wait.
+const ANSWER_QUEUE: usize = 64;
+
 /// What a client said of itself when it logged in.
 #[derive(Debug)]
 pub(crate) struct ClientSpec {
+    /// Its user, which may be empty.
+    pub(crate) user: String,
     /// How its streams are framed.
     pub(crate) wire: WireVersion,
     /// How many idle work connections it wants kept, already capped.
@@ -62,6 +67,9 @@ pub(crate) struct Session {
     offers: mpsc::Receiver<Conn>,
     requests: mpsc::Receiver<WorkRequest>,
     request_sender: mpsc::Sender<WorkRequest>,
+    /// What others have to say to the client.
+    answers: mpsc::Receiver<Message>,
+    answer_sender: mpsc::Sender<Message>,
     pool: Pool<Conn, oneshot::Sender<Conn>>,
     proxies: HashMap<String, Proxy>,
     heartbeat: Heartbeat,
@@ -92,6 +100,7 @@ impl Session {
         offers: mpsc::Receiver<Conn>,
     ) -> Self {
         let (request_sender, requests) = mpsc::channel(REQUEST_QUEUE);
+        let (answer_sender, answers) = mpsc::channel(ANSWER_QUEUE);
         let heartbeat = Heartbeat::new(Instant::now(), shared.config.transport.heartbeat_timeout);
         Self {
             pool: Pool::new(client.pool_count),
@@ -102,6 +111,8 @@ impl Session {
             offers,
             requests,
             request_sender,
+            answers,
+            answer_sender,
             proxies: HashMap::new(),
             heartbeat,
         }
@@ -138,7 +149,7 @@ impl Session {
             let gone_at = self.heartbeat.gone_at();
             tokio::select! {
                 () = self.claim.stop.cancelled() => return EndReason::Stopped,
-                () = self.shared.stop_sessions.cancelled() => return EndReason::Stopped,
+                () = self.shared.tasks.stop_sessions.cancelled() => return EndReason::Stopped,
                 received = self.control.recv() => match received {
                     Ok(Some(message)) => {
                         if let Err(reason) = self.handle(message).await {
@@ -151,6 +162,11 @@ impl Session {
                 Some(conn) = self.offers.recv() => self.take(conn),
                 Some(request) = self.requests.recv() => {
                     self.pool.request(request.reply, Instant::now(), is_live);
+                }
+                Some(answer) = self.answers.recv() => {
+                    if let Err(error) = self.control.queue(&answer) {
+                        return error.into();
+                    }
                 }
                 () = until(gone_at) => return EndReason::HeartbeatTimeout,
                 // The loop asks as it starts over.
@@ -188,6 +204,19 @@ impl Session {
                 Ok(())
             }
             Message::Ping(ping) => Ok(self.ping(&ping)?),
+            Message::NatHoleVisitor(visitor) => {
+                let (user, answers) = (&self.client.user, &self.answer_sender);
+                self.shared.holes.visit(visitor, user, answers, &self.shared.tasks);
+                Ok(())
+            }
+            Message::NatHoleClient(client) => {
+                self.shared.holes.offer(client, &self.answer_sender);
+                Ok(())
+            }
+            Message::NatHoleReport(report) => {
+                self.shared.holes.report(&report);
+                Ok(())
+            }
             // frp: a known message that this role does not expect is ignored.
             other => {
                 debug!("ignored an unexpected {}", other.name());
@@ -208,8 +237,8 @@ impl Session {
             requests: &self.request_sender,
             wire: self.client.wire,
             attempts: self.client.pool_count + 1,
-            // Every kind of proxy there is has one port.
-            ports_in_use: self.proxies.len(),
+            user: &self.client.user,
+            ports_in_use: self.proxies.values().filter(|it| it.has_port()).count(),
         };
         let started = proxy::prepare(new, &owner).await;
         let reply = match &started {

@@ -20,17 +20,18 @@ pub struct Proxy {
 impl Proxy {
     /// A tcp proxy on a port found free.
     pub fn tcp(name: impl Into<String>, local: SocketAddr) -> Self {
-        Self::new("tcp", name.into(), local)
+        Self::new("tcp", name, local)
     }
 
     /// A udp proxy on a port found free.
     pub fn udp(name: impl Into<String>, local: SocketAddr) -> Self {
-        Self::new("udp", name.into(), local)
+        Self::new("udp", name, local)
     }
 
-    fn new(kind: &'static str, name: String, local: SocketAddr) -> Self {
+    /// A proxy of another kind, which users find by its name: what it is found by is for [`Self::with`] to say.
+    pub fn new(kind: &'static str, name: impl Into<String>, local: SocketAddr) -> Self {
         Self {
-            name,
+            name: name.into(),
             kind,
             local,
             remote_port: crate::ports::free(),
@@ -59,6 +60,50 @@ impl Proxy {
     }
 }
 
+/// One `[[visitors]]` table.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    /// Its `name`.
+    pub name: String,
+    /// Its `type`, as it is written in the file.
+    pub kind: &'static str,
+    /// The proxy it visits.
+    pub server_name: String,
+    /// Its `bindPort`; less than 0 has no door.
+    pub bind_port: i32,
+    /// More lines of the table, such as `secretKey = "abc"`.
+    pub more: String,
+}
+
+impl Visitor {
+    /// A visitor of the proxy `server_name` with a door on a port found free.
+    pub fn new(kind: &'static str, name: impl Into<String>, server_name: &str) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            server_name: server_name.to_owned(),
+            bind_port: crate::ports::free().into(),
+            more: String::new(),
+        }
+    }
+
+    /// The same with more lines in its table.
+    #[must_use]
+    pub fn with(mut self, more: &str) -> Self {
+        self.more.push_str(more);
+        self.more.push('\n');
+        self
+    }
+
+    /// Where users find its door.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub fn door(&self) -> SocketAddr {
+        ([127, 0, 0, 1], u16::try_from(self.bind_port).unwrap()).into()
+    }
+}
+
 /// A server's file: listening on `bind`, publishing on its address, and `settings` verbatim.
 pub fn server_toml(bind: SocketAddr, settings: &str) -> String {
     format!(
@@ -68,8 +113,13 @@ pub fn server_toml(bind: SocketAddr, settings: &str) -> String {
     )
 }
 
-/// A client's file: `settings` verbatim, then the proxies.
-pub fn client_toml(server: SocketAddr, settings: &str, proxies: &[Proxy]) -> String {
+/// A client's file: `settings` verbatim, then the proxies and visitors.
+pub fn client_toml(
+    server: SocketAddr,
+    settings: &str,
+    proxies: &[Proxy],
+    visitors: &[Visitor],
+) -> String {
     let mut text = String::new();
     // A test that talks to the server by name says so in its settings.
     if !settings.contains("serverAddr") {
@@ -97,6 +147,19 @@ pub fn client_toml(server: SocketAddr, settings: &str, proxies: &[Proxy]) -> Str
         if matches!(*kind, "tcp" | "udp") {
             let _ = writeln!(text, "remotePort = {remote_port}");
         }
+    }
+    for visitor in visitors {
+        let Visitor {
+            name,
+            kind,
+            server_name,
+            bind_port,
+            more,
+        } = visitor;
+        let _ = writeln!(
+            text,
+            "\n[[visitors]]\nname = \"{name}\"\ntype = \"{kind}\"\nserverName = \"{server_name}\"\nbindPort = {bind_port}\n{more}",
+        );
     }
     text
 }

@@ -26,7 +26,7 @@ pub mod traffic;
 mod wait;
 
 pub use binaries::{Role, binary, frp_is_here, skipped};
-pub use config::{Proxy, client_toml, server_toml};
+pub use config::{Proxy, Visitor, client_toml, server_toml};
 pub use log::Log;
 pub use peer::{Client, Ended, Peer, Server};
 pub use wait::{PATIENCE, eventually, within};

@@ -79,6 +79,33 @@ impl Log {
         }
     }
 
+    /// Waits until `times` lines after `mark` contain `needle`.
+    ///
+    /// # Panics
+    /// When there are fewer within [`PATIENCE`].
+    pub async fn wait_for_times(&self, mark: usize, needle: &str, times: usize) {
+        let enough = async {
+            let mut count = self.count.subscribe();
+            loop {
+                count.mark_unchanged();
+                let lines = self.lines.lock().unwrap().clone();
+                let found = lines.iter().skip(mark).filter(|line| line.contains(needle));
+                if found.count() >= times {
+                    return;
+                }
+                // Cannot fail: the sender is in `self`.
+                let _ = count.changed().await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, enough).await.is_err() {
+            panic!(
+                "{}: not {times} times `{needle}` in the log of {}",
+                self.tail(),
+                self.name
+            );
+        }
+    }
+
     async fn first(&self, mark: usize, needle: &str) -> String {
         let mut count = self.count.subscribe();
         loop {

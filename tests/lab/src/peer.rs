@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use self::{inside::Inside, process::Process};
 use crate::{
     Role, binaries,
-    config::{Proxy, client_toml, server_toml},
+    config::{Proxy, Visitor, client_toml, server_toml},
     log::Log,
     ports,
     wait::{PATIENCE, within},
@@ -194,6 +194,7 @@ impl Server {
 pub struct Client {
     running: Running,
     proxies: Vec<Proxy>,
+    visitors: usize,
 }
 
 impl Client {
@@ -208,20 +209,52 @@ impl Client {
         client
     }
 
+    /// As [`Self::start`], with visitors whose doors are open when this returns.
+    ///
+    /// # Panics
+    /// When something does not come up.
+    pub async fn start_with_visitors(
+        peer: Peer,
+        server: SocketAddr,
+        settings: &str,
+        proxies: &[Proxy],
+        visitors: &[Visitor],
+    ) -> Self {
+        let client = Self::launch_with_visitors(peer, server, settings, proxies, visitors);
+        client.ready(0).await;
+        client
+    }
+
     /// Starts a client and does not wait for anything.
     pub fn launch(peer: Peer, server: SocketAddr, settings: &str, proxies: &[Proxy]) -> Self {
-        let toml = client_toml(server, settings, proxies);
+        Self::launch_with_visitors(peer, server, settings, proxies, &[])
+    }
+
+    /// As [`Self::launch`], with visitors.
+    pub fn launch_with_visitors(
+        peer: Peer,
+        server: SocketAddr,
+        settings: &str,
+        proxies: &[Proxy],
+        visitors: &[Visitor],
+    ) -> Self {
+        let toml = client_toml(server, settings, proxies, visitors);
         Self {
             running: Running::start(peer, Role::Client, &toml, None),
             proxies: proxies.to_vec(),
+            visitors: visitors.len(),
         }
     }
 
-    /// Waits until all its proxies are published; only what was logged after `mark` counts.
+    /// Waits until all its proxies are published and its visitors' doors are open; only what was logged after `mark`
+    /// counts.
     ///
     /// # Panics
     /// When one of them is not within [`PATIENCE`].
     pub async fn ready(&self, mark: usize) {
+        // frp does not say which visitor it is.
+        let doors = "start visitor success";
+        self.log().wait_for_times(mark, doors, self.visitors).await;
         for proxy in &self.proxies {
             let line = format!("[{}] start proxy success", proxy.name);
             self.log().wait_after(mark, &line).await;

@@ -42,7 +42,7 @@ impl RunningServer {
     pub(crate) async fn start(config: ServerConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let server = Server::from_listener(config, listener).unwrap();
+        let server = Server::from_listener(config, listener).await.unwrap();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async {
             let _ = stopped.await;

@@ -1,0 +1,82 @@
+//! Who arrives: what every connection from outside goes through before it is served.
+//!
+//! Behind a balancer the address of a socket is the balancer's. Balancers that the operator has named say whose
+//! connection it is in a PROXY protocol header; a header from anybody else is nothing but bytes.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use mgrok_config::Network;
+use mgrok_net::{
+    conn::Conn,
+    proxy_protocol::{self, ProxyProtocolError},
+    tcp,
+};
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::backend::UserAddrs;
+
+/// How long a balancer may take to say whose connection it is.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Receives connections. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Arrivals {
+    balancers: Arc<[Network]>,
+}
+
+/// Why a connection is not served. It is the balancer's matter, or that of who named it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArrivalError {
+    #[error("the connection was gone before it was served")]
+    Gone(#[source] io::Error),
+    #[error(
+        "acceptProxyProtocolFrom lists its address, but it does not begin with a PROXY protocol header"
+    )]
+    Header(#[from] ProxyProtocolError),
+    #[error(
+        "acceptProxyProtocolFrom lists its address, but no PROXY protocol header came within {} s",
+        HEADER_TIMEOUT.as_secs()
+    )]
+    Timeout,
+}
+
+impl Arrivals {
+    pub(crate) fn new(balancers: &[Network]) -> Self {
+        Self {
+            balancers: balancers.into(),
+        }
+    }
+
+    /// Whether connections from `addr` begin with a header.
+    fn is_balancer(&self, addr: SocketAddr) -> bool {
+        self.balancers.iter().any(|it| it.contains(addr.ip()))
+    }
+
+    /// Finds out whose connection it is. `keepalive` is the probing of the socket, the system's choice if `None`.
+    pub(crate) async fn receive(
+        &self,
+        stream: TcpStream,
+        from: SocketAddr,
+        keepalive: Option<Duration>,
+    ) -> Result<(Conn, UserAddrs), ArrivalError> {
+        tcp::set_accepted_options(&stream, keepalive);
+        let to = stream.local_addr().map_err(ArrivalError::Gone)?;
+        let direct = UserAddrs { from, to: Some(to) };
+        let mut conn = Conn::from(stream);
+        if !self.is_balancer(from) {
+            return Ok((conn, direct));
+        }
+        let header = timeout(HEADER_TIMEOUT, proxy_protocol::read(&mut conn))
+            .await
+            .map_err(|_| ArrivalError::Timeout)??;
+        let addrs = match header {
+            Some(named) => UserAddrs {
+                from: named.source,
+                to: Some(named.destination),
+            },
+            // The balancer speaks for itself: it looks whether we are there.
+            None => direct,
+        };
+        Ok((conn, addrs))
+    }
+}

@@ -1,0 +1,244 @@
+//! Groups of proxies: who may share a public place with whom.
+//!
+//! A group is there from its first member to its last. `P` is the place they share; it is opened by the first and
+//! closed when nobody holds it any more.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
+
+use mgrok_proto::auth::Secret;
+use tokio_util::sync::CancellationToken;
+
+use crate::routes::RouteKey;
+
+/// The groups of one server. Clones share them.
+#[derive(Debug)]
+pub(crate) struct Groups<P> {
+    entries: Arc<Mutex<HashMap<GroupName, Entry<P>>>>,
+}
+
+/// What a group is called. Each kind of proxy has groups of its own.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct GroupName {
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+}
+
+/// What all members must agree on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Terms {
+    /// A public port as asked for, which may be 0.
+    Port(i64),
+    /// Routes, and who may use them.
+    Routes {
+        keys: BTreeSet<RouteKey>,
+        user: String,
+        password: Secret,
+    },
+}
+
+/// Why a proxy may not join. The texts are frp's.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JoinError {
+    #[error("group auth failed")]
+    Key,
+    #[error("group params invalid")]
+    Routes,
+    #[error("group should have same remote port")]
+    Port,
+}
+
+#[derive(Debug)]
+struct Entry<P> {
+    key: Secret,
+    terms: Terms,
+    place: Weak<P>,
+    closed: CancellationToken,
+}
+
+/// A group's entry, which ends when the place that holds this is closed.
+#[derive(Debug)]
+pub(crate) struct Slot<P> {
+    groups: Groups<P>,
+    name: GroupName,
+}
+
+impl<P> Default for Groups<P> {
+    fn default() -> Self {
+        Self {
+            entries: Arc::default(),
+        }
+    }
+}
+
+impl<P> Clone for Groups<P> {
+    fn clone(&self) -> Self {
+        Self {
+            entries: self.entries.clone(),
+        }
+    }
+}
+
+impl<P> Groups<P> {
+    /// The place of the group `name`, opened with `open` if this is its first member.
+    ///
+    /// The place must keep its [`Slot`] until it is closed, so that a newcomer waits for what it held.
+    pub(crate) async fn join<E, F>(
+        &self,
+        name: GroupName,
+        key: &Secret,
+        terms: Terms,
+        open: impl FnOnce(Slot<P>) -> F,
+    ) -> Result<Arc<P>, E>
+    where
+        E: From<JoinError>,
+        F: Future<Output = Result<P, E>>,
+    {
+        let slot = loop {
+            match self.find_or_claim(&name, key, &terms)? {
+                Found::Open(place) => return Ok(place),
+                // Opening and closing are bounded: a place is a socket or some routes.
+                Found::Busy(closed) => closed.cancelled().await,
+                Found::Claimed(slot) => break slot,
+            }
+        };
+        let place = Arc::new(open(slot).await?);
+        let mut entries = self.entries();
+        if let Some(entry) = entries.get_mut(&name) {
+            entry.place = Arc::downgrade(&place);
+            // Those who came meanwhile look again.
+            std::mem::replace(&mut entry.closed, CancellationToken::new()).cancel();
+        }
+        drop(entries);
+        Ok(place)
+    }
+
+    fn find_or_claim(
+        &self,
+        name: &GroupName,
+        key: &Secret,
+        terms: &Terms,
+    ) -> Result<Found<P>, JoinError> {
+        let mut entries = self.entries();
+        if let Some(entry) = entries.get(name) {
+            let Some(place) = entry.place.upgrade() else {
+                return Ok(Found::Busy(entry.closed.clone()));
+            };
+            entry.check(key, terms)?;
+            return Ok(Found::Open(place));
+        }
+        entries.insert(
+            name.clone(),
+            Entry {
+                key: key.clone(),
+                terms: terms.clone(),
+                place: Weak::new(),
+                closed: CancellationToken::new(),
+            },
+        );
+        Ok(Found::Claimed(Slot {
+            groups: self.clone(),
+            name: name.clone(),
+        }))
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<GroupName, Entry<P>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Found<P> {
+    Open(Arc<P>),
+    /// Being opened or closed, until this is cancelled.
+    Busy(CancellationToken),
+    Claimed(Slot<P>),
+}
+
+impl<P> Entry<P> {
+    fn check(&self, key: &Secret, terms: &Terms) -> Result<(), JoinError> {
+        match (&self.terms, terms) {
+            (Terms::Port(ours), Terms::Port(theirs)) if ours != theirs => {
+                return Err(JoinError::Port);
+            }
+            (ours, theirs) if ours != theirs => return Err(JoinError::Routes),
+            _ => {}
+        }
+        if self.key != *key {
+            return Err(JoinError::Key);
+        }
+        Ok(())
+    }
+}
+
+impl<P> Drop for Slot<P> {
+    fn drop(&mut self) {
+        let entry = self.groups.entries().remove(&self.name);
+        if let Some(entry) = entry {
+            entry.closed.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> GroupName {
+        GroupName {
+            kind: "tcp",
+            name: "web".to_owned(),
+        }
+    }
+
+    /// Groups of a place that is nothing but its slot.
+    #[derive(Debug)]
+    struct Room(#[expect(dead_code, reason = "held until the room is closed")] Slot<Room>);
+
+    async fn join(groups: &Groups<Room>, key: &str, port: i64) -> Result<Arc<Room>, JoinError> {
+        let open = async |slot| Ok(Room(slot));
+        let key = Secret::new(key);
+        groups.join(name(), &key, Terms::Port(port), open).await
+    }
+
+    #[tokio::test]
+    async fn members_must_know_the_key_and_agree() {
+        let groups = Groups::default();
+        let first = join(&groups, "key", 1).await.unwrap();
+        let second = join(&groups, "key", 1).await.unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
+        let refused = join(&groups, "other", 1).await.unwrap_err();
+        assert_eq!(refused.to_string(), "group auth failed");
+        let refused = join(&groups, "key", 2).await.unwrap_err();
+        assert_eq!(refused.to_string(), "group should have same remote port");
+        drop((first, second));
+        join(&groups, "other", 2).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_newcomer_waits_until_the_old_place_is_closed() {
+        let groups = Groups::default();
+        let old = join(&groups, "key", 1).await.unwrap();
+        let closing = Arc::into_inner(old).unwrap();
+        let newcomer = tokio::spawn({
+            let groups = groups.clone();
+            async move { join(&groups, "key", 2).await.map(drop) }
+        });
+        tokio::task::yield_now().await;
+        assert!(!newcomer.is_finished());
+        drop(closing);
+        newcomer.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_place_that_cannot_be_opened_leaves_nothing_behind() {
+        let groups = Groups::<Room>::default();
+        let open = async |_slot| Err(JoinError::Key);
+        let key = Secret::default();
+        let failed = groups.join(name(), &key, Terms::Port(1), open).await;
+        failed.unwrap_err();
+        join(&groups, "", 2).await.unwrap();
+    }
+}

@@ -1,0 +1,339 @@
+//! Holes: services that visitors reach past the server, which only brings the two sides together.
+//!
+//! A visitor asks; the proxy's client is told of it on a work connection, and says how it is seen from outside; both
+//! get advice how to try, and the client reports whether it worked (PROTOCOL 9.4).
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use mgrok_nat::advice::{Advice, Analysis, Answer, Attempt};
+use mgrok_net::message::{MessageConn, SendError};
+use mgrok_proto::message::{
+    Message, NatHoleClient, NatHoleReport, NatHoleResp, NatHoleSid, NatHoleVisitor,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::{sleep, timeout},
+};
+use tracing::{debug, info, warn};
+
+use crate::{
+    backend::{Backend, OpenError},
+    error::chain,
+    private::Access,
+    tasks::Tasks,
+};
+
+/// How long the proxy's client may take to say how it is seen from outside.
+// frp: the same (pkg/nathole/controller.go#NatHoleTimeout)
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long it may take to accept the news of a visitor.
+const NEWS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many attempts may be under way at once. Each lasts some seconds and, for its report, half a minute more.
+const MAX_ATTEMPTS: usize = 4_096;
+
+/// The services that are reached past one server. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct Holes {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    services: Mutex<HashMap<String, Arc<Service>>>,
+    /// By `sid`.
+    attempts: Mutex<HashMap<String, Stage>>,
+    analysis: Mutex<Analysis>,
+    places: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Service {
+    access: Access,
+    backend: Backend,
+}
+
+/// How far an attempt is.
+#[derive(Debug)]
+enum Stage {
+    /// The proxy's client has yet to say how it is seen.
+    Waiting(oneshot::Sender<Offer>),
+    /// Both have advice, and the client has yet to report.
+    Advised(Attempt),
+}
+
+/// What the proxy's client says, and where its answer goes.
+#[derive(Debug)]
+struct Offer {
+    client: NatHoleClient,
+    answers: mpsc::Sender<Message>,
+}
+
+/// A service in the table, which is taken out when this is dropped.
+#[derive(Debug)]
+pub(crate) struct HoleLease {
+    holes: Holes,
+    name: String,
+}
+
+/// An attempt in the table, which is taken out when this is dropped.
+struct AttemptGuard {
+    holes: Holes,
+    sid: String,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Why a visitor gets no advice. The texts are frp's where frp has one.
+#[derive(Debug, thiserror::Error)]
+enum HoleError {
+    #[error("xtcp connection of [{0}] auth failed")]
+    Auth(String),
+    #[error("the server is bringing too many together already")]
+    Busy,
+    #[error("xtcp server for [{0}] doesn't exist")]
+    Unknown(String),
+    #[error("xtcp visitor user [{user}] not allowed for [{name}]")]
+    User { name: String, user: String },
+}
+
+/// Why an attempt came to nothing. The visitor hears of it by its own timeout, as from frp.
+#[derive(Debug, thiserror::Error)]
+enum AttemptError {
+    #[error("no work connection to tell the proxy's client")]
+    Open(#[from] OpenError),
+    #[error("the proxy's client does not take the news")]
+    News(#[source] Option<SendError>),
+    #[error("the proxy's client said nothing for {} s", CLIENT_TIMEOUT.as_secs())]
+    Silent,
+}
+
+impl Holes {
+    /// No services yet. What is learnt of a pair of networks is kept for `retention`.
+    pub(crate) fn new(retention: Duration) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                services: Mutex::default(),
+                attempts: Mutex::default(),
+                analysis: Mutex::new(Analysis::new(retention)),
+                places: Arc::new(Semaphore::new(MAX_ATTEMPTS)),
+            }),
+        }
+    }
+
+    /// Lets visitors ask for the proxy of `backend`.
+    pub(crate) fn add(&self, access: Access, backend: Backend) -> HoleLease {
+        let name = backend.proxy_name().to_owned();
+        let service = Arc::new(Service { access, backend });
+        lock(&self.inner.services).insert(name.clone(), service);
+        HoleLease {
+            holes: self.clone(),
+            name,
+        }
+    }
+
+    /// A visitor of `user` asks; what there is to say goes to `answers`.
+    pub(crate) fn visit(
+        &self,
+        visitor: NatHoleVisitor,
+        user: &str,
+        answers: &mpsc::Sender<Message>,
+        tasks: &Tasks,
+    ) {
+        let name = visitor.proxy_name.clone();
+        let admitted = self.admit(&visitor, user);
+        match admitted {
+            Ok(_) if visitor.pre_check => answer(
+                answers,
+                NatHoleResp {
+                    transaction_id: visitor.transaction_id,
+                    ..NatHoleResp::default()
+                },
+            ),
+            Ok((service, place)) => {
+                let (holes, answers) = (self.clone(), answers.clone());
+                tasks.spawn(async move {
+                    if let Err(error) = holes.attempt(&service, visitor, answers, place).await {
+                        warn!("[{name}] no hole for a visitor: {}", chain(&error));
+                    }
+                });
+            }
+            Err(error) => {
+                warn!("visitor of [{name}] refused: {error}");
+                answer(
+                    answers,
+                    NatHoleResp {
+                        transaction_id: visitor.transaction_id,
+                        // frp: always the details (PROTOCOL 6).
+                        error: error.to_string(),
+                        ..NatHoleResp::default()
+                    },
+                );
+            }
+        }
+    }
+
+    /// The client of the proxy says how it is seen from outside.
+    pub(crate) fn offer(&self, client: NatHoleClient, answers: &mpsc::Sender<Message>) {
+        let waiting = lock(&self.inner.attempts).remove(&client.sid);
+        match waiting {
+            Some(Stage::Waiting(offers)) => {
+                let offer = Offer {
+                    client,
+                    answers: answers.clone(),
+                };
+                if offers.send(offer).is_err() {
+                    debug!("the attempt was given up just now");
+                }
+            }
+            Some(advised @ Stage::Advised(_)) => {
+                lock(&self.inner.attempts).insert(client.sid, advised);
+            }
+            None => debug!("no attempt [{}]", client.sid),
+        }
+    }
+
+    /// The client of the proxy says whether it worked.
+    pub(crate) fn report(&self, report: &NatHoleReport) {
+        let advised = match lock(&self.inner.attempts).get(&report.sid) {
+            Some(Stage::Advised(attempt)) => *attempt,
+            Some(Stage::Waiting(_)) | None => return debug!("no attempt [{}]", report.sid),
+        };
+        // frp: these words
+        info!(
+            "sid [{}] report make hole success: {}, mode {}, index {}",
+            report.sid, report.success, advised.way.mode, advised.way.index
+        );
+        if report.success {
+            lock(&self.inner.analysis).report_success(&advised, Instant::now());
+        }
+    }
+
+    fn admit(
+        &self,
+        visitor: &NatHoleVisitor,
+        user: &str,
+    ) -> Result<(Arc<Service>, OwnedSemaphorePermit), HoleError> {
+        let name = || visitor.proxy_name.clone();
+        let service = lock(&self.inner.services).get(&visitor.proxy_name).cloned();
+        let service = service.ok_or_else(|| HoleError::Unknown(name()))?;
+        let access = &service.access;
+        // frp: a question in advance is not signed.
+        if !visitor.pre_check
+            && !access.knows_secret(visitor.timestamp, visitor.sign_key.expose())
+        {
+            return Err(HoleError::Auth(name()));
+        }
+        if !access.allows(user) {
+            let user = user.to_owned();
+            return Err(HoleError::User { name: name(), user });
+        }
+        let place = self.inner.places.clone().try_acquire_owned();
+        Ok((service, place.map_err(|_| HoleError::Busy)?))
+    }
+
+    /// Brings the two sides together, and stays until the report should have come.
+    async fn attempt(
+        &self,
+        service: &Service,
+        visitor: NatHoleVisitor,
+        answers: mpsc::Sender<Message>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<(), AttemptError> {
+        let sid = mgrok_nat::new_id();
+        let (offers, offer) = oneshot::channel();
+        lock(&self.inner.attempts).insert(sid.clone(), Stage::Waiting(offers));
+        let guard = AttemptGuard {
+            holes: self.clone(),
+            sid: sid.clone(),
+            _place: place,
+        };
+        tell(&service.backend, &sid).await?;
+        let Ok(Ok(offer)) = timeout(CLIENT_TIMEOUT, offer).await else {
+            return Err(AttemptError::Silent);
+        };
+        let client = &offer.client;
+        let now = Instant::now();
+        let advice = lock(&self.inner.analysis).advise(client, &visitor, &sid, now);
+        let Advice {
+            client,
+            visitor,
+            attempt,
+        } = match advice {
+            Ok(advice) => advice,
+            Err(error) => {
+                warn!("sid [{sid}]: {error}");
+                for (transaction_id, answers) in [
+                    (client.transaction_id.clone(), &offer.answers),
+                    (visitor.transaction_id, &answers),
+                ] {
+                    let resp = NatHoleResp {
+                        transaction_id,
+                        sid: sid.clone(),
+                        error: error.to_string(),
+                        ..NatHoleResp::default()
+                    };
+                    answer(answers, resp);
+                }
+                return Ok(());
+            }
+        };
+        lock(&self.inner.attempts).insert(sid, Stage::Advised(attempt));
+        tokio::join!(later(&offer.answers, client), later(&answers, visitor));
+        sleep(attempt.report_within).await;
+        drop(guard);
+        Ok(())
+    }
+}
+
+/// Tells the proxy's client that a visitor has come.
+async fn tell(backend: &Backend, sid: &str) -> Result<(), AttemptError> {
+    let conn = backend.open_bare().await?;
+    let mut conn = MessageConn::new(conn, backend.wire());
+    let news = NatHoleSid {
+        sid: sid.to_owned(),
+        ..NatHoleSid::default()
+    };
+    match timeout(NEWS_TIMEOUT, conn.send(&news.into())).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(AttemptError::News(Some(error))),
+        Err(_) => return Err(AttemptError::News(None)),
+    }
+    // An end in order, so that the news is not overtaken by it.
+    let _ = timeout(NEWS_TIMEOUT, conn.into_conn().close()).await;
+    Ok(())
+}
+
+async fn later(answers: &mpsc::Sender<Message>, Answer { resp, delay }: Answer) {
+    sleep(delay).await;
+    if answers.send(resp.into()).await.is_err() {
+        debug!("one side left before it heard how to try");
+    }
+}
+
+/// Says something at once, or never if the session has too much to say already.
+fn answer(answers: &mpsc::Sender<Message>, resp: NatHoleResp) {
+    if answers.try_send(resp.into()).is_err() {
+        debug!("an answer about a hole was dropped");
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for HoleLease {
+    fn drop(&mut self) {
+        lock(&self.holes.inner.services).remove(&self.name);
+    }
+}
+
+impl Drop for AttemptGuard {
+    fn drop(&mut self) {
+        lock(&self.holes.inner.attempts).remove(&self.sid);
+    }
+}

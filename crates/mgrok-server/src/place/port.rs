@@ -1,0 +1,112 @@
+//! A TCP port for users: accept, open a backend, relay.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mgrok_net::tcp;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, info};
+
+use crate::{
+    arrival::Arrivals,
+    backend::{self, Backend},
+    error::chain,
+    ports::TcpLease,
+    target::Target,
+    tasks::Tasks,
+};
+
+/// What a port needs to let users in.
+#[derive(Clone, Debug)]
+pub(crate) struct Doors {
+    pub(crate) arrivals: Arrivals,
+    pub(crate) tasks: Tasks,
+}
+
+/// A leased port and those who serve its users. Users wait in its backlog until it is opened.
+#[derive(Debug)]
+pub(super) struct Port {
+    number: u16,
+    target: Arc<Target<Backend>>,
+    doors: Doors,
+    stop: CancellationToken,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    Unopened(TcpLease),
+    Open(JoinHandle<()>),
+    Closed,
+}
+
+impl Port {
+    pub(super) fn new(lease: TcpLease, doors: Doors) -> Self {
+        Self {
+            number: lease.port(),
+            target: Arc::default(),
+            doors,
+            stop: CancellationToken::new(),
+            state: Mutex::new(State::Unopened(lease)),
+        }
+    }
+
+    pub(super) fn number(&self) -> u16 {
+        self.number
+    }
+
+    pub(super) fn target(&self) -> &Arc<Target<Backend>> {
+        &self.target
+    }
+
+    /// Begins to accept users, unless that has begun.
+    pub(super) fn open(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state = match std::mem::replace(&mut *state, State::Closed) {
+            State::Unopened(lease) => {
+                let (target, doors) = (self.target.clone(), self.doors.clone());
+                let accepting = run(lease, target, doors, self.stop.clone());
+                State::Open(self.doors.tasks.spawn(accepting.in_current_span()))
+            }
+            state @ (State::Open(_) | State::Closed) => state,
+        };
+    }
+
+    /// Accepts nobody else; the port is free when this returns.
+    pub(super) async fn close(mut self) {
+        self.stop.cancel();
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let state = std::mem::replace(state, State::Closed);
+        if let State::Open(task) = state {
+            // An error says that the task panicked; what it held is free then too.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn run(lease: TcpLease, target: Arc<Target<Backend>>, doors: Doors, stop: CancellationToken) {
+    let Doors { arrivals, tasks } = doors;
+    loop {
+        let (stream, from) = tokio::select! {
+            () = stop.cancelled() => return,
+            () = tasks.stop_listening.cancelled() => return,
+            accepted = tcp::accept(&lease.listener) => accepted,
+        };
+        let (target, arrivals) = (target.clone(), arrivals.clone());
+        tasks.serve_user(async move {
+            match arrivals.receive(stream, from, None).await {
+                Ok((user, addrs)) => {
+                    info!("get a user connection [{}]", addrs.from);
+                    backend::serve(user, addrs, target.in_turn()).await;
+                }
+                Err(error) => debug!("connection of {from} closed: {}", chain(&error)),
+            }
+        });
+    }
+}

@@ -1,0 +1,115 @@
+//! Who serves the users of one public place: one backend, or several that take turns.
+//!
+//! Balancing is here and nowhere else. A proxy without a group is a target of one.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// The members that share users. `M` is what a member is to those who serve them.
+pub(crate) struct Target<M> {
+    members: Mutex<Arc<[Arc<M>]>>,
+    next: AtomicUsize,
+}
+
+/// One member's place, which is given up when this is dropped. Users it has already stay with it.
+#[derive(Debug)]
+pub(crate) struct Membership<M> {
+    target: Arc<Target<M>>,
+    member: Arc<M>,
+}
+
+impl<M> Target<M> {
+    /// Adds a member, who gets users from now on.
+    pub(crate) fn join(self: &Arc<Self>, member: M) -> Membership<M> {
+        let member = Arc::new(member);
+        let mut members = self.members();
+        *members = members.iter().chain([&member]).cloned().collect();
+        drop(members);
+        Membership {
+            target: self.clone(),
+            member,
+        }
+    }
+
+    /// All members, the one whose turn it is first: whoever cannot serve a user leaves it to the next.
+    pub(crate) fn in_turn(&self) -> impl Iterator<Item = Arc<M>> + use<M> {
+        let members = self.members().clone();
+        let first = match members.len() {
+            // Whose turn it is means nothing then, and a shared counter would only be passed about.
+            0 | 1 => 0,
+            len => self.next.fetch_add(1, Ordering::Relaxed) % len,
+        };
+        (0..members.len()).map(move |turn| members[(first + turn) % members.len()].clone())
+    }
+
+    fn members(&self) -> MutexGuard<'_, Arc<[Arc<M>]>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<M> Drop for Membership<M> {
+    fn drop(&mut self) {
+        let mut members = self.target.members();
+        *members = members
+            .iter()
+            .filter(|it| !Arc::ptr_eq(it, &self.member))
+            .cloned()
+            .collect();
+    }
+}
+
+impl<M> Default for Target<M> {
+    fn default() -> Self {
+        Self {
+            members: Mutex::new(Arc::new([])),
+            next: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl<M> fmt::Debug for Target<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("members", &self.members().len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turns(target: &Target<&'static str>) -> Vec<&'static str> {
+        target.in_turn().map(|member| *member).collect()
+    }
+
+    #[test]
+    fn members_take_turns() {
+        let target = Arc::new(Target::default());
+        assert!(turns(&target).is_empty());
+        let _a = target.join("a");
+        assert_eq!(turns(&target), ["a"]);
+        let b = target.join("b");
+        let _c = target.join("c");
+        let firsts: Vec<_> = (0..6).map(|_| turns(&target)[0]).collect();
+        assert_eq!(firsts, ["a", "b", "c", "a", "b", "c"]);
+        assert_eq!(turns(&target), ["a", "b", "c"], "the others stand by");
+        drop(b);
+        assert_eq!(turns(&target).len(), 2);
+    }
+
+    #[test]
+    fn a_member_that_left_is_still_there_for_whom_it_serves() {
+        let target = Arc::new(Target::default());
+        let membership = target.join("a");
+        let mut serving = target.in_turn();
+        drop(membership);
+        assert_eq!(serving.next().as_deref(), Some(&"a"));
+        assert!(turns(&target).is_empty());
+    }
+}

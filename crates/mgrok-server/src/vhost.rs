@@ -1,0 +1,107 @@
+//! The ports that many services share: HTTP, HTTPS and tcpmux, told apart by name.
+//!
+//! Each module here serves the users of one of them. Which service is meant is asked of the [`Routes`], whose entries
+//! proxies own; a user who means none gets an answer and nothing behind this server is touched.
+
+pub(crate) mod http;
+pub(crate) mod https;
+pub(crate) mod pages;
+pub(crate) mod tcpmux;
+
+use std::sync::Arc;
+
+use mgrok_config::ServerConfig;
+use mgrok_net::{conn::Conn, tcp};
+use tokio::net::TcpListener;
+use tracing::debug;
+
+use self::{http::HttpVhost, https::HttpsVhost, pages::NotFound, tcpmux::TcpMuxVhost};
+use crate::{arrival::Arrivals, backend::UserAddrs, error::chain, routes::Routes, tasks::Tasks};
+
+/// The shared ports of one server. Those that are off are `None`.
+#[derive(Debug, Default)]
+pub(crate) struct Vhosts {
+    pub(crate) http: Option<Arc<HttpVhost>>,
+    pub(crate) https: Option<Arc<HttpsVhost>>,
+    pub(crate) tcpmux: Option<Arc<TcpMuxVhost>>,
+    /// The domain below which proxies may take subdomains, in lower case; empty is none.
+    pub(crate) sub_domain_host: String,
+}
+
+/// Whether a vhost `port` is the control port, which then tells the users of both apart by their first bytes.
+// frp: the same (server/service.go#NewService)
+pub(crate) fn shares_control_port(config: &ServerConfig, port: u16) -> bool {
+    // Port 0 is any port, and never the same twice.
+    port != 0 && port == config.bind_port && config.proxy_bind_addr == config.bind_addr
+}
+
+impl Vhosts {
+    /// The ports that `config` turns on, without a service yet.
+    pub(crate) fn new(config: &ServerConfig, tasks: &Tasks) -> Self {
+        let vhost = &config.vhost;
+        let not_found = NotFound {
+            file: vhost.not_found_page.clone(),
+        };
+        let http = vhost.http_port.map(|port| {
+            Arc::new(HttpVhost {
+                port,
+                routes: Routes::default(),
+                timeout: vhost.http_timeout,
+                not_found: not_found.clone(),
+                stop: tasks.stop_listening.clone(),
+            })
+        });
+        let https = vhost.https_port.map(|port| {
+            Arc::new(HttpsVhost {
+                port,
+                routes: Routes::default(),
+            })
+        });
+        let tcpmux = vhost.tcpmux_port.map(|port| {
+            Arc::new(TcpMuxVhost {
+                port,
+                routes: Routes::default(),
+                passthrough: vhost.tcpmux_passthrough,
+                not_found,
+            })
+        });
+        Self {
+            http,
+            https,
+            tcpmux,
+            sub_domain_host: vhost.sub_domain_host.clone(),
+        }
+    }
+}
+
+/// One of the shared ports: who its users are served by.
+pub(crate) trait Vhost: Send + Sync + 'static {
+    /// Serves one user from the first byte on.
+    fn serve(
+        self: Arc<Self>,
+        user: Conn,
+        addrs: UserAddrs,
+    ) -> impl Future<Output = ()> + Send + 'static;
+}
+
+/// Accepts users of `vhost` until the server stops listening.
+pub(crate) async fn run(
+    listener: TcpListener,
+    vhost: Arc<impl Vhost>,
+    arrivals: Arrivals,
+    tasks: Tasks,
+) {
+    loop {
+        let (stream, from) = tokio::select! {
+            () = tasks.stop_listening.cancelled() => return,
+            accepted = tcp::accept(&listener) => accepted,
+        };
+        let (vhost, arrivals) = (vhost.clone(), arrivals.clone());
+        tasks.serve_user(async move {
+            match arrivals.receive(stream, from, None).await {
+                Ok((user, addrs)) => vhost.serve(user, addrs).await,
+                Err(error) => debug!("connection of {from} closed: {}", chain(&error)),
+            }
+        });
+    }
+}

@@ -1,0 +1,215 @@
+//! HTTP: the service is named by host, path and user of each request.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use hyper::{
+    Request, Response, StatusCode,
+    header::{self, HeaderName, HeaderValue},
+};
+use mgrok_http::{
+    Body, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler, Rules, Target as Address,
+    Upstream, UpstreamOptions, User, ask_for_credentials,
+};
+use mgrok_net::conn::Conn;
+use mgrok_proto::{auth::Secret, message::NewProxy};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{Vhost, pages::NotFound};
+use crate::{
+    backend::{Backend, UserAddrs},
+    error::chain,
+    routes::Routes,
+    target::Target,
+};
+
+/// The HTTP port.
+#[derive(Debug)]
+pub(crate) struct HttpVhost {
+    pub(crate) port: u16,
+    pub(crate) routes: Routes<Arc<HttpRoute>>,
+    /// How long a service may take to begin its response.
+    pub(crate) timeout: Duration,
+    pub(crate) not_found: NotFound,
+    /// Cancelled when requests under way are to be the last.
+    pub(crate) stop: CancellationToken,
+}
+
+/// Where a request may lead.
+#[derive(Debug)]
+pub(crate) struct HttpRoute {
+    target: Arc<Target<HttpMember>>,
+    /// With an empty password too, anybody may pass.
+    user: String,
+    password: Secret,
+}
+
+/// One backend, and the connections to it that are kept for further requests.
+#[derive(Debug)]
+pub(crate) struct HttpMember {
+    backend: Backend,
+    upstream: Upstream,
+}
+
+/// Why the headers that a proxy sets cannot be set.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RuleError {
+    #[error("[{0}] is not the name of a header")]
+    Name(String),
+    #[error("[{value}] is not a value for the header [{name}]")]
+    Value { name: String, value: String },
+}
+
+impl HttpRoute {
+    /// A route to `target` as `new` wants it protected.
+    pub(crate) fn new(new: &NewProxy, target: Arc<Target<HttpMember>>) -> Self {
+        Self {
+            target,
+            user: new.http_user.clone(),
+            password: new.http_pwd.clone(),
+        }
+    }
+
+    fn admits(&self, credentials: Option<&Credentials>) -> bool {
+        (self.user.is_empty() && self.password.is_empty())
+            || credentials.is_some_and(|it| it.match_with(&self.user, self.password.expose()))
+    }
+
+    /// The member whose turn it is, of those that are there.
+    fn member(&self) -> Option<Arc<HttpMember>> {
+        self.target
+            .in_turn()
+            .find(|member| !member.backend.is_gone())
+    }
+}
+
+impl HttpMember {
+    pub(crate) fn new(backend: Backend, options: UpstreamOptions) -> Self {
+        let connect = Arc::new(ToBackend(backend.clone()));
+        Self {
+            backend,
+            upstream: Upstream::new(connect, options),
+        }
+    }
+}
+
+/// What `new` wants changed in requests and responses, and how long responses may take.
+pub(crate) fn upstream_options(
+    new: &NewProxy,
+    timeout: Duration,
+) -> Result<UpstreamOptions, RuleError> {
+    let host = match new.host_header_rewrite.as_str() {
+        "" => None,
+        host => Some(value("Host", host)?),
+    };
+    Ok(UpstreamOptions {
+        response_timeout: Some(timeout),
+        rules: Rules {
+            // frp: always http (INTERFACES 12, row 23).
+            forwarded: Forwarded::Append { proto: "http" },
+            host,
+            request_headers: headers(&new.headers)?,
+            response_headers: headers(&new.response_headers)?,
+        },
+    })
+}
+
+fn headers(
+    texts: &BTreeMap<String, String>,
+) -> Result<Vec<(HeaderName, HeaderValue)>, RuleError> {
+    let parse = |(name, text): (&String, &String)| {
+        let header = HeaderName::try_from(name).map_err(|_| RuleError::Name(name.clone()))?;
+        Ok((header, value(name, text)?))
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn value(name: &str, text: &str) -> Result<HeaderValue, RuleError> {
+    HeaderValue::try_from(text).map_err(|_| RuleError::Value {
+        name: name.to_owned(),
+        value: text.to_owned(),
+    })
+}
+
+/// Connects a request to a backend.
+struct ToBackend(Backend);
+
+impl Connect for ToBackend {
+    fn connect<'a>(&'a self, user: &'a User) -> Connecting<'a> {
+        // Connections are kept for the requests of others, so that there is no address they all came to.
+        let addrs = UserAddrs {
+            from: user.addr(),
+            to: None,
+        };
+        Box::pin(async move { Ok(self.0.open(Some(addrs)).await?) })
+    }
+}
+
+impl Vhost for HttpVhost {
+    async fn serve(self: Arc<Self>, conn: Conn, addrs: UserAddrs) {
+        let stop = self.stop.clone();
+        mgrok_http::serve(conn, User::new(addrs.from), self, &stop).await;
+    }
+}
+
+impl Handler for HttpVhost {
+    async fn handle(&self, request: Request<Body>, user: &User) -> Response<Body> {
+        let address = Address::of(&request);
+        let route = self
+            .routes
+            .find(&address.host, &address.path, &address.user);
+        let Some(route) = route else {
+            debug!("http request of {}: no proxy for [{}]", user.addr(), address.host);
+            return self.nothing_here().await;
+        };
+        if !route.admits(address.credentials.as_ref()) {
+            return ask_for_credentials(address.is_proxy_style);
+        }
+        let Some(member) = route.member() else {
+            return self.nothing_here().await;
+        };
+        match member.upstream.forward(request, user).await {
+            Ok(response) => response,
+            Err(error) => self.failed(&member, &error).await,
+        }
+    }
+}
+
+impl HttpVhost {
+    /// The answer to a request that got none from its backend.
+    async fn failed(&self, member: &HttpMember, error: &ForwardError) -> Response<Body> {
+        let name = member.backend.proxy_name();
+        match error {
+            ForwardError::RequestBody(_) => {
+                debug!("[{name}] do http proxy request error: {}", chain(error));
+                status(StatusCode::BAD_REQUEST, Body::empty())
+            }
+            ForwardError::Timeout(_) => {
+                warn!("[{name}] do http proxy request error: {}", chain(error));
+                status(StatusCode::GATEWAY_TIMEOUT, Body::empty())
+            }
+            ForwardError::Backend(_) | ForwardError::Connect(_) | ForwardError::Response(_) => {
+                warn!("[{name}] do http proxy request error: {}", chain(error));
+                self.nothing_here().await
+            }
+        }
+    }
+
+    // frp: a service that is down looks like one that is not there (PROTOCOL 10.4).
+    async fn nothing_here(&self) -> Response<Body> {
+        let page: Bytes = self.not_found.page().await;
+        let mut response = status(StatusCode::NOT_FOUND, Body::full(page));
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        );
+        response
+    }
+}
+
+fn status(status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}

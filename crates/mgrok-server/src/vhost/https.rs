@@ -1,0 +1,52 @@
+//! HTTPS: the service is named by SNI, and TLS is between it and the user.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use mgrok_net::{
+    client_hello::{self, UNRECOGNIZED_NAME},
+    conn::Conn,
+};
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+use super::Vhost;
+use crate::{
+    backend::{self, Backend, UserAddrs},
+    routes::Routes,
+    target::Target,
+};
+
+/// How long a user may take for the ClientHello.
+// frp: the same (pkg/util/vhost/https.go, server/service.go#vhostReadWriteTimeout)
+const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a user may take to take an alert.
+const ALERT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The HTTPS port.
+#[derive(Debug)]
+pub(crate) struct HttpsVhost {
+    pub(crate) port: u16,
+    pub(crate) routes: Routes<Arc<Target<Backend>>>,
+}
+
+impl Vhost for HttpsVhost {
+    async fn serve(self: Arc<Self>, mut user: Conn, addrs: UserAddrs) {
+        let from = addrs.from;
+        let name = match timeout(HELLO_TIMEOUT, client_hello::read(&mut user)).await {
+            Ok(Ok(hello)) => hello.server_name.unwrap_or_default(),
+            Ok(Err(error)) => return debug!("https connection of {from} closed: {error}"),
+            Err(_) => return debug!("https connection of {from} closed: no ClientHello in time"),
+        };
+        let Some(target) = self.routes.find(&name, b"", "") else {
+            debug!("https connection of {from} closed: no proxy for [{name}]");
+            let alert = user.send(Bytes::from_static(&UNRECOGNIZED_NAME));
+            // Who does not take it is gone.
+            let _ = timeout(ALERT_TIMEOUT, alert).await;
+            return;
+        };
+        info!("get a user connection [{from}]");
+        backend::serve(user, addrs, target.in_turn()).await;
+    }
+}

@@ -1,0 +1,252 @@
+//! tcpmux: the service is named by an HTTP `CONNECT` request, and what follows is between it and the user.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use hyper::header::HeaderValue;
+use mgrok_http::{Credentials, host_name};
+use mgrok_net::conn::Conn;
+use mgrok_proto::auth::Secret;
+use tokio::time::timeout;
+use tracing::{debug, info};
+
+use super::{Vhost, pages::NotFound};
+use crate::{
+    backend::{self, Backend, UserAddrs},
+    routes::Routes,
+    target::Target,
+};
+
+/// How long a user may take for the request.
+// frp: the same (server/service.go#vhostReadWriteTimeout)
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a user may take to take an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest request, in bytes.
+const MAX_REQUEST: usize = 16 * 1024;
+
+/// The most headers of a request.
+const MAX_HEADERS: usize = 64;
+
+// frp: these words (pkg/util/tcpmux/httpconnect.go, pkg/util/http/http.go#OkResponse)
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+const UNAUTHORIZED: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r\n\
+    Proxy-Authenticate: Basic realm=\"Restricted\"\r\nContent-Length: 0\r\n\r\n";
+
+/// The tcpmux port.
+#[derive(Debug)]
+pub(crate) struct TcpMuxVhost {
+    pub(crate) port: u16,
+    pub(crate) routes: Routes<Arc<TcpMuxRoute>>,
+    /// The local service answers the request.
+    pub(crate) passthrough: bool,
+    pub(crate) not_found: NotFound,
+}
+
+/// Where a request may lead.
+#[derive(Debug)]
+pub(crate) struct TcpMuxRoute {
+    pub(crate) target: Arc<Target<Backend>>,
+    /// With an empty password too, anybody may pass.
+    pub(crate) user: String,
+    pub(crate) password: Secret,
+}
+
+/// What a request says.
+#[derive(Debug, Default)]
+struct Connect {
+    /// In lower case, without the port.
+    host: String,
+    credentials: Option<Credentials>,
+    /// How long the request is.
+    len: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RequestError {
+    #[error("the connection ended inside the request")]
+    Closed,
+    #[error("the connection failed")]
+    Io(#[from] std::io::Error),
+    #[error("it is not a CONNECT request")]
+    Method,
+    #[error("it is not an HTTP request: {0}")]
+    Syntax(#[from] httparse::Error),
+    #[error("it is longer than {MAX_REQUEST} bytes")]
+    TooLong,
+}
+
+impl Vhost for TcpMuxVhost {
+    async fn serve(self: Arc<Self>, mut user: Conn, addrs: UserAddrs) {
+        let from = addrs.from;
+        let (connect, mut bytes) = match timeout(REQUEST_TIMEOUT, read(&mut user)).await {
+            Ok(Ok(request)) => request,
+            // frp: no answer either.
+            Ok(Err(error)) => return debug!("tcpmux connection of {from} closed: {error}"),
+            Err(_) => return debug!("tcpmux connection of {from} closed: no request in time"),
+        };
+        let Some(route) = self.routes.find(&connect.host, b"", connect.user()) else {
+            debug!(
+                "tcpmux connection of {from}: no proxy for [{}]",
+                connect.host
+            );
+            return answer(&mut user, not_found(&self.not_found.page().await)).await;
+        };
+        if !route.admits(&connect) {
+            debug!(
+                "tcpmux connection of {from}: wrong user or password for [{}]",
+                connect.host
+            );
+            return answer(&mut user, Bytes::from_static(UNAUTHORIZED)).await;
+        }
+        info!("get a user connection [{from}]");
+        if !self.passthrough {
+            // What came along with the request is the service's.
+            bytes = bytes.split_off(connect.len);
+            answer(&mut user, Bytes::from_static(OK)).await;
+        }
+        user.unread(bytes);
+        backend::serve(user, addrs, route.target.in_turn()).await;
+    }
+}
+
+impl TcpMuxRoute {
+    fn admits(&self, connect: &Connect) -> bool {
+        let given = connect.credentials.as_ref();
+        (self.user.is_empty() && self.password.is_empty())
+            || given.is_some_and(|it| it.match_with(&self.user, self.password.expose()))
+    }
+}
+
+impl Connect {
+    fn user(&self) -> &str {
+        self.credentials.as_ref().map_or("", |it| &it.user)
+    }
+}
+
+/// Reads the request; the second is all that was read.
+async fn read(user: &mut Conn) -> Result<(Connect, Bytes), RequestError> {
+    let mut seen = BytesMut::new();
+    loop {
+        let chunk = user.recv().await?;
+        if chunk.is_empty() {
+            return Err(RequestError::Closed);
+        }
+        seen.extend_from_slice(&chunk);
+        if let Some(connect) = parse(&seen)? {
+            return Ok((connect, seen.freeze()));
+        }
+        if seen.len() > MAX_REQUEST {
+            return Err(RequestError::TooLong);
+        }
+    }
+}
+
+/// `None`: the request is not complete.
+fn parse(seen: &[u8]) -> Result<Option<Connect>, RequestError> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    let status = request.parse(seen)?;
+    if request.method.is_some_and(|method| method != "CONNECT") {
+        return Err(RequestError::Method);
+    }
+    let httparse::Status::Complete(len) = status else {
+        return Ok(None);
+    };
+    let authorization = request
+        .headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case("Proxy-Authorization"))
+        .and_then(|header| HeaderValue::from_bytes(header.value).ok());
+    Ok(Some(Connect {
+        host: host_name(request.path.unwrap_or_default()).into_owned(),
+        credentials: authorization.as_ref().and_then(Credentials::parse),
+        len,
+    }))
+}
+
+async fn answer(user: &mut Conn, answer: Bytes) {
+    // Who does not take it is found out by whoever uses the connection next.
+    let _ = timeout(ANSWER_TIMEOUT, user.send(answer)).await;
+}
+
+fn not_found(page: &[u8]) -> Bytes {
+    let mut answer = BytesMut::from(
+        format!(
+            "HTTP/1.1 404 Not Found\r\nServer: mgrok/{}\r\nContent-Type: text/html\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n",
+            env!("CARGO_PKG_VERSION"),
+            page.len()
+        )
+        .as_str(),
+    );
+    answer.extend_from_slice(page);
+    answer.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(request: &str, expect: (&str, &str, &str)) {
+        let connect = parse(request.as_bytes()).unwrap().unwrap();
+        let password = connect.credentials.as_ref().map(|it| it.password.as_str());
+        let got = (
+            connect.host.as_str(),
+            connect.user(),
+            password.unwrap_or_default(),
+        );
+        assert_eq!(got, expect, "{request}");
+        assert_eq!(connect.len, request.find("\r\n\r\n").unwrap() + 4);
+    }
+
+    #[test]
+    fn requests() {
+        let plain = "CONNECT Ssh.Test.:22 HTTP/1.1\r\nHost: other\r\n\r\nSSH-2.0";
+        check(plain, ("ssh.test", "", ""));
+        check("CONNECT ssh.test HTTP/1.1\r\n\r\n", ("ssh.test", "", ""));
+        check("CONNECT [::1]:22 HTTP/1.1\r\n\r\n", ("::1", "", ""));
+        check("CONNECT [::1] HTTP/1.1\r\n\r\n", ("::1", "", ""));
+        // ann:a:b
+        let known = "CONNECT a:1 HTTP/1.1\r\nproxy-authorization: basic YW5uOmE6Yg==\r\n\r\n";
+        check(known, ("a", "ann", "a:b"));
+        let odd = "CONNECT a:1 HTTP/1.1\r\nProxy-Authorization: Bearer YW5uOmE6Yg==\r\n\r\n";
+        check(odd, ("a", "", ""));
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_as_soon_as_it_shows() {
+        assert!(matches!(parse(b"GET / HTT"), Err(RequestError::Method)));
+        assert!(matches!(
+            parse(b"\x16\x03\x01"),
+            Err(RequestError::Syntax(_))
+        ));
+        assert!(matches!(parse(b"CONNECT a:1 HTTP/1.1\r\nHost"), Ok(None)));
+        assert!(matches!(parse(b"CONN"), Ok(None)));
+    }
+
+    #[test]
+    fn a_password_alone_is_enforced_too() {
+        let route = |user: &str, password: &str| TcpMuxRoute {
+            target: Arc::default(),
+            user: user.to_owned(),
+            password: Secret::new(password),
+        };
+        let connect = |user: &str, password: &str| Connect {
+            credentials: Some(Credentials {
+                user: user.to_owned(),
+                password: password.to_owned(),
+            }),
+            ..Connect::default()
+        };
+        assert!(route("", "").admits(&connect("any", "body")));
+        assert!(route("", "p").admits(&connect("", "p")));
+        assert!(!route("", "p").admits(&connect("", "")));
+        assert!(!route("u", "p").admits(&connect("u", "q")));
+        assert!(!route("u", "").admits(&connect("v", "")));
+        assert!(route("u", "p").admits(&connect("u", "p")));
+    }
+}
