@@ -1,8 +1,12 @@
 //! From sections to checked types. Every key that mgrok has is asked for in exactly one place below.
 
 mod client;
+mod entries;
+mod health;
+mod kinds;
 mod proxies;
 mod server;
+mod visitors;
 
 use std::{path::PathBuf, time::Duration};
 

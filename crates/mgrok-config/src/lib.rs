@@ -24,6 +24,8 @@
 // The types, then what reads a text into them; lower modules first.
 mod annotations;
 mod bandwidth;
+mod domain;
+mod header;
 mod network;
 mod port_set;
 

@@ -21,7 +21,7 @@ pub enum NetworkError {
     #[error("has bits set beyond its prefix; did you mean {0}?")]
     HostBits(Network),
     /// What stands after the `/` is no length of this kind of address.
-    #[error("the length of its prefix must be between 0 and {0}")]
+    #[error("must have a prefix of a length between 0 and {0}")]
     Prefix(u8),
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct Section<'a> {
     flawed: bool,
 }
 
-/// A text of a list, and where it stands.
+/// A text of a list or of a table with free keys, and where it stands.
 pub(crate) struct Item {
     pub(crate) at: usize,
     pub(crate) text: String,
@@ -108,23 +108,33 @@ impl<'a> Section<'a> {
 
     /// A table whose keys are free and taken as they are written.
     pub(crate) fn map(&mut self, key: &'static str) -> BTreeMap<String, String> {
-        let mut map = BTreeMap::new();
+        let texts = self.named_texts(key).into_iter();
+        texts.map(|(name, item)| (name, item.text)).collect()
+    }
+
+    /// As [`map`](Self::map), for texts that may be wrong.
+    pub(crate) fn named_texts(&mut self, key: &'static str) -> Vec<(String, Item)> {
+        let mut texts = Vec::new();
         let Some(node) = self.take(key) else {
-            return map;
+            return texts;
         };
         let Value::Table(entries) = &node.value else {
             self.wrong_kind(key, node, "a table of strings");
-            return map;
+            return texts;
         };
         for entry in entries {
             match &entry.node.value {
                 Value::Text(text) => {
-                    map.insert(entry.key.clone(), text.clone());
+                    let item = Item {
+                        at: entry.node.at,
+                        text: text.clone(),
+                    };
+                    texts.push((entry.key.clone(), item));
                 }
                 _ => self.wrong_kind(&join(key, &entry.key), &entry.node, "a string"),
             }
         }
-        map
+        texts
     }
 
     /// A table below this one; empty if there is none.
@@ -158,7 +168,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// As [`invalid`](Self::invalid), for one item of the list `key`.
+    /// As [`invalid`](Self::invalid), for one item of `key`.
     pub(crate) fn invalid_item(&mut self, key: &str, item: &Item, why: impl Into<String>) {
         if self.judged {
             self.flawed = true;
@@ -198,6 +208,12 @@ impl<'a> Section<'a> {
     /// Whether the file has `key`, whatever it says.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.find(key).is_some()
+    }
+
+    /// Whether the file sets `key` to anything but the zero of its kind, right or wrong.
+    pub(crate) fn says(&self, key: &str) -> bool {
+        self.find(key)
+            .is_some_and(|entry| !entry.node.value.is_zero())
     }
 
     /// Whether a mistake was found in this very section.

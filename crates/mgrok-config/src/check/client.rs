@@ -1,10 +1,18 @@
 //! The client's file.
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU16,
+    time::Duration,
+};
 
-use super::{auth, certificate, grace_period, log, proxies::proxies, udp_packet_size};
+use super::{
+    auth, certificate, entries::Start, grace_period, log, proxies::proxies, udp_packet_size,
+    visitors::visitors,
+};
 use crate::{
     client::{ClientConfig, ClientTls, ClientTransport},
+    quic::Quic,
     section::Section,
 };
 
@@ -25,7 +33,10 @@ pub(crate) fn client(mut root: Section<'_>) -> ClientConfig {
         Some(host) => dialable(host),
     };
     let auth = auth(root.section("auth"));
-    let proxies = proxies(&mut root, &auth);
+    let mut start = Start::read(&mut root);
+    let proxies = proxies(&mut root, &mut start, &auth);
+    let visitors = visitors(&mut root, &mut start);
+    start.warn_of_absent(&root);
     ClientConfig {
         user: root.text("user").unwrap_or_default(),
         client_id: root.text("clientID").unwrap_or_default(),
@@ -41,8 +52,9 @@ pub(crate) fn client(mut root: Section<'_>) -> ClientConfig {
         transport: transport(root.section("transport"), default.transport, &server_addr),
         server_addr,
         proxies,
-        visitors: default.visitors,
-        nat_hole_stun_server: default.nat_hole_stun_server,
+        visitors,
+        nat_hole_stun_server: nat_hole_stun_server(&mut root)
+            .unwrap_or(default.nat_hole_stun_server),
     }
 }
 
@@ -53,6 +65,31 @@ fn dialable(host: String) -> String {
         Ok(IpAddr::V6(addr)) if addr.is_unspecified() => "::1".to_owned(),
         Ok(_) | Err(_) => host,
     }
+}
+
+fn nat_hole_stun_server(root: &mut Section<'_>) -> Option<String> {
+    let key = "natHoleStunServer";
+    let text = root.text(key)?;
+    let usable = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let named = match bare {
+            Some(addr) => addr.parse::<Ipv6Addr>().is_ok(),
+            None => {
+                !host.is_empty()
+                    && !host.contains(|c: char| "/:[]".contains(c) || c.is_whitespace())
+            }
+        };
+        named && port.parse::<NonZeroU16>().is_ok()
+    });
+    if !usable {
+        root.invalid(
+            key,
+            format!("must be a host and its port, like \"stun.example.com:3478\", not {text:?}"),
+        );
+    }
+    Some(text)
 }
 
 fn transport(
@@ -78,7 +115,7 @@ fn transport(
             .unwrap_or(default.tcp_mux_keepalive_interval),
         heartbeat_interval,
         heartbeat_timeout,
-        quic: default.quic,
+        quic: quic(section.section("quic"), default.quic),
         tls: tls(section.section("tls"), server_addr),
     }
 }
@@ -137,6 +174,23 @@ fn connect_server_local_ip(section: &mut Section<'_>) -> Option<IpAddr> {
         return None;
     };
     Some(addr)
+}
+
+fn quic(mut section: Section<'_>, default: Quic) -> Quic {
+    let key = "maxIncomingStreams";
+    let max_incoming_streams = section.count(key);
+    if max_incoming_streams == Some(0) {
+        section.invalid(key, "must be 1 or more, or nothing could be carried");
+    }
+    Quic {
+        keepalive_period: section
+            .seconds("keepalivePeriod")
+            .unwrap_or(default.keepalive_period),
+        max_idle_timeout: section
+            .seconds("maxIdleTimeout")
+            .unwrap_or(default.max_idle_timeout),
+        max_incoming_streams: max_incoming_streams.unwrap_or(default.max_incoming_streams),
+    }
 }
 
 fn tls(mut section: Section<'_>, server_addr: &str) -> Option<ClientTls> {

@@ -1,117 +1,102 @@
 //! The client's `[[proxies]]`.
 
-use std::collections::HashSet;
+use mgrok_proto::auth::Secret;
 
+use super::{
+    entries::{Entry, Start},
+    health::health_check,
+    kinds::kind,
+};
 use crate::{
     annotations::check_annotations,
     auth::Auth,
     bandwidth::{Bandwidth, BandwidthMode},
-    proxy::{ProxyConfig, ProxyKind},
-    section::{Item, Section},
+    proxy::{Group, ProxyConfig, ProxyKind, ProxyProtocol},
+    section::Section,
 };
 
-/// Reads the proxies that will be used. The others are only read as far as it takes to see that they are readable.
-pub(super) fn proxies(root: &mut Section<'_>, auth: &Auth) -> Vec<ProxyConfig> {
-    let start = root.texts("start");
-    let chosen: HashSet<&str> = start.iter().map(|item| item.text.as_str()).collect();
-    let mut names = HashSet::new();
+/// Reads the proxies that will be used.
+pub(super) fn proxies(root: &mut Section<'_>, start: &mut Start, auth: &Auth) -> Vec<ProxyConfig> {
     let mut proxies = Vec::new();
-    for mut entry in root.sections("proxies") {
-        let name = entry.text("name").unwrap_or_default();
-        if !name.is_empty() && !names.insert(name.clone()) {
-            // frp: this wording
-            entry.malformed(
-                "name",
-                format!("proxy name [{}] is duplicated", name.escape_debug()),
-            );
-        }
-        let enabled = entry.boolean("enabled").unwrap_or(true);
-        let used = enabled && (start.is_empty() || chosen.contains(name.as_str()));
-        if !used {
-            entry.leave_unjudged();
-        }
-        let proxy = proxy(entry, name, auth);
-        proxies.extend(proxy.filter(|_| used));
+    for entry in start.entries(root, "proxies", "proxy") {
+        let used = entry.used;
+        proxies.extend(proxy(entry, auth).filter(|_| used));
     }
-    warn_of_absent(root, &start, &names);
     proxies
 }
 
-fn warn_of_absent(root: &Section<'_>, start: &[Item], names: &HashSet<String>) {
-    for item in start {
-        if !names.contains(&item.text) {
-            root.warn_at(
-                item.at,
-                "start",
-                format!("there is no proxy {:?}", item.text),
-            );
-        }
+fn proxy(entry: Entry<'_>, auth: &Auth) -> Option<ProxyConfig> {
+    let Entry {
+        mut section, name, ..
+    } = entry;
+    if !section.says("name") {
+        // frp: this wording
+        section.invalid("name", "name should not be empty");
     }
-}
-
-fn proxy(mut entry: Section<'_>, name: String, auth: &Auth) -> Option<ProxyConfig> {
-    if name.is_empty() {
-        entry.invalid("name", "name should not be empty");
-    }
-    let kind = match entry.text("type").unwrap_or_default().as_str() {
-        "tcp" => ProxyKind::Tcp {
-            remote_port: entry.port("remotePort").unwrap_or(0),
-        },
-        "udp" => ProxyKind::Udp {
-            remote_port: entry.port("remotePort").unwrap_or(0),
-        },
-        later @ ("http" | "https" | "tcpmux" | "stcp" | "sudp" | "xtcp") => {
-            entry.unsupported("type", format!("proxy type `{later}`"));
-            entry.abandon();
-            return None;
-        }
-        other => {
-            // frp: this wording
-            entry.malformed(
-                "type",
-                format!("unknown proxy type: {}", other.escape_debug()),
-            );
-            entry.abandon();
-            return None;
-        }
+    let Some(kind) = kind(&mut section) else {
+        section.abandon();
+        return None;
     };
-
     let default = ProxyConfig::new(name, kind, 0);
-    let local_port = entry.port("localPort");
-    if local_port.is_none() {
-        entry.warn(
+    let local_port = section.port("localPort");
+    if !section.says("localPort") {
+        section.warn(
             "localPort",
             "is not set, so nothing can be reached through this proxy",
         );
     }
-    let annotations = entry.map("annotations");
+    let annotations = section.map("annotations");
     if let Err(error) = check_annotations(&annotations) {
-        entry.invalid("annotations", error.to_string());
+        section.invalid("annotations", error.to_string());
     }
-    let local_host = entry.text("localIP").unwrap_or(default.local_host);
-    let metadatas = entry.map("metadatas");
-    let mut transport = entry.section("transport");
-    let use_encryption = transport.boolean("useEncryption").unwrap_or(false);
-    if use_encryption && auth.token.is_empty() {
-        transport.warn(
-            "useEncryption",
-            "does not hide anything, because the key is made from `auth.token`, which is empty",
-        );
-    }
+    let local_host = section.text("localIP").unwrap_or(default.local_host);
+    let metadatas = section.map("metadatas");
+    let mut transport = section.section("transport");
     Some(ProxyConfig {
         name: default.name,
-        kind: default.kind,
         local_host,
         local_port: local_port.unwrap_or(default.local_port),
         annotations,
         metadatas,
-        use_encryption,
+        use_encryption: use_encryption(&mut transport, &default.kind, auth),
         use_compression: transport.boolean("useCompression").unwrap_or(false),
         bandwidth: bandwidth(&mut transport),
-        proxy_protocol: default.proxy_protocol,
-        group: default.group,
-        health_check: default.health_check,
+        proxy_protocol: proxy_protocol(&mut transport, &default.kind),
+        group: group(section.section("loadBalancer"), &default.kind),
+        health_check: health_check(section.section("healthCheck"), local_port),
+        kind: default.kind,
     })
+}
+
+fn use_encryption(transport: &mut Section<'_>, kind: &ProxyKind, auth: &Auth) -> bool {
+    let key = "useEncryption";
+    let on = transport.boolean(key).unwrap_or(false);
+    let (source, secret) = match kind {
+        ProxyKind::Xtcp { private, .. } => ("secretKey", &private.secret_key),
+        ProxyKind::Tcp { .. }
+        | ProxyKind::Udp { .. }
+        | ProxyKind::Http(_)
+        | ProxyKind::Https(_)
+        | ProxyKind::TcpMux(_)
+        | ProxyKind::Stcp(_)
+        | ProxyKind::Sudp(_) => ("auth.token", &auth.token),
+    };
+    if on {
+        warn_of_empty_key(transport, source, secret);
+    }
+    on
+}
+
+/// Warns if what `useEncryption` makes its key from, the value of `source`, is nothing.
+pub(super) fn warn_of_empty_key(transport: &Section<'_>, source: &str, secret: &Secret) {
+    if secret.is_empty() {
+        transport.warn(
+            "useEncryption",
+            format!(
+                "does not hide anything, because the key is made from `{source}`, which is empty"
+            ),
+        );
+    }
 }
 
 fn bandwidth(transport: &mut Section<'_>) -> Option<Bandwidth> {
@@ -126,6 +111,60 @@ fn bandwidth(transport: &mut Section<'_>) -> Option<Bandwidth> {
         Ok(limit) => limit,
         Err(error) => {
             transport.invalid("bandwidthLimit", format!("{error}, not {text:?}"));
+            None
+        }
+    }
+}
+
+fn proxy_protocol(transport: &mut Section<'_>, kind: &ProxyKind) -> Option<ProxyProtocol> {
+    let key = "proxyProtocolVersion";
+    match transport.text(key)?.as_str() {
+        "v1" => {
+            if matches!(kind, ProxyKind::Udp { .. } | ProxyKind::Sudp(_)) {
+                transport.warn(
+                    key,
+                    "\"v1\" cannot speak of UDP, so that its header only says UNKNOWN; \"v2\" can",
+                );
+            }
+            Some(ProxyProtocol::V1)
+        }
+        "v2" => Some(ProxyProtocol::V2),
+        other => {
+            // frp: the first half of this wording
+            let other = other.escape_debug();
+            transport.invalid(
+                key,
+                format!("not support proxy protocol version: {other}, must be \"v1\" or \"v2\""),
+            );
+            None
+        }
+    }
+}
+
+fn group(mut section: Section<'_>, kind: &ProxyKind) -> Option<Group> {
+    let key = section.text("groupKey");
+    let Some(name) = section.text("group") else {
+        if key.is_some() {
+            section.warn("groupKey", "does nothing without `loadBalancer.group`");
+        }
+        return None;
+    };
+    match kind {
+        ProxyKind::Tcp { .. } | ProxyKind::Http(_) | ProxyKind::Https(_) | ProxyKind::TcpMux(_) => {
+            Some(Group {
+                name,
+                key: key.map(Secret::new).unwrap_or_default(),
+            })
+        }
+        ProxyKind::Udp { .. }
+        | ProxyKind::Stcp(_)
+        | ProxyKind::Sudp(_)
+        | ProxyKind::Xtcp { .. } => {
+            let kind = kind.as_str();
+            section.warn(
+                "group",
+                format!("does nothing for proxies of type `{kind}`"),
+            );
             None
         }
     }

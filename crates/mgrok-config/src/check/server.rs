@@ -4,9 +4,11 @@ use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use super::{auth, certificate, grace_period, log, udp_packet_size};
 use crate::{
+    domain::check_host,
+    network::Network,
     port_set::PortSet,
     section::Section,
-    server::{ServerConfig, ServerTls, ServerTransport},
+    server::{ServerConfig, ServerTls, ServerTransport, Vhost},
 };
 
 /// How long a session without a valid ping lives when streams are not multiplexed, so that nothing else notices.
@@ -19,12 +21,17 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
     // frp: allowed and without a meaning
     root.text("version");
     let bind_addr = root.text("bindAddr").unwrap_or(default.bind_addr);
+    let bind_port = root.port("bindPort").unwrap_or(default.bind_port);
+    let proxy_bind_addr = root
+        .text("proxyBindAddr")
+        .unwrap_or_else(|| bind_addr.clone());
+    let vhost = vhost(&mut root, default.vhost);
+    let control_port = (bind_addr == proxy_bind_addr).then_some(bind_port);
+    check_ports(&mut root, &vhost, control_port);
     ServerConfig {
-        bind_port: root.port("bindPort").unwrap_or(default.bind_port),
-        proxy_bind_addr: root
-            .text("proxyBindAddr")
-            .unwrap_or_else(|| bind_addr.clone()),
         bind_addr,
+        bind_port,
+        proxy_bind_addr,
         detailed_errors_to_client: root
             .boolean("detailedErrorsToClient")
             .unwrap_or(default.detailed_errors_to_client),
@@ -38,10 +45,107 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         log: log(root.section("log")),
         grace_period: grace_period(&mut root).unwrap_or(default.grace_period),
         transport: transport(root.section("transport"), default.transport),
-        vhost: default.vhost,
-        accept_proxy_protocol_from: default.accept_proxy_protocol_from,
-        nathole_analysis_data_reserve: default.nathole_analysis_data_reserve,
+        vhost,
+        accept_proxy_protocol_from: accept_proxy_protocol_from(&mut root),
+        nathole_analysis_data_reserve: nathole_analysis_data_reserve(&mut root)
+            .unwrap_or(default.nathole_analysis_data_reserve),
     }
+}
+
+fn vhost(root: &mut Section<'_>, default: Vhost) -> Vhost {
+    let vhost = Vhost {
+        http_port: root.port("vhostHTTPPort"),
+        // frp: less than nothing is the default too
+        http_timeout: root
+            .seconds_or_off("vhostHTTPTimeout")
+            .flatten()
+            .unwrap_or(default.http_timeout),
+        https_port: root.port("vhostHTTPSPort"),
+        tcpmux_port: root.port("tcpmuxHTTPConnectPort"),
+        tcpmux_passthrough: root
+            .boolean("tcpmuxPassthrough")
+            .unwrap_or(default.tcpmux_passthrough),
+        sub_domain_host: sub_domain_host(root),
+        not_found_page: root.path("custom404Page"),
+    };
+    let [http, https, tcpmux] = VHOST_PORTS.map(|key| root.says(key));
+    for (key, needs, met) in [
+        ("tcpmuxPassthrough", "`tcpmuxHTTPConnectPort`", tcpmux),
+        (
+            "subDomainHost",
+            "`vhostHTTPPort`, `vhostHTTPSPort` or `tcpmuxHTTPConnectPort`",
+            http || https || tcpmux,
+        ),
+        (
+            "custom404Page",
+            "`vhostHTTPPort` or `tcpmuxHTTPConnectPort`",
+            http || tcpmux,
+        ),
+    ] {
+        if root.says(key) && !met {
+            root.warn(key, format!("does nothing without {needs}"));
+        }
+    }
+    vhost
+}
+
+fn sub_domain_host(root: &mut Section<'_>) -> String {
+    let key = "subDomainHost";
+    let host = root.text(key).unwrap_or_default();
+    if !host.is_empty()
+        && let Err(error) = check_host(&host)
+    {
+        root.invalid(key, format!("{host:?} {error}"));
+    }
+    host.to_lowercase()
+}
+
+/// The keys of the ports that many services share, in the order of [`Vhost`].
+const VHOST_PORTS: [&str; 3] = ["vhostHTTPPort", "vhostHTTPSPort", TCPMUX_PORT];
+const TCPMUX_PORT: &str = "tcpmuxHTTPConnectPort";
+
+/// Checks that no port is taken twice. Only the control port, if it is on the same address, can be shared, with HTTP,
+/// HTTPS or both: what a connection is for shows in its first bytes.
+fn check_ports(root: &mut Section<'_>, vhost: &Vhost, control_port: Option<u16>) {
+    let ports = [vhost.http_port, vhost.https_port, vhost.tcpmux_port];
+    let mut taken: Vec<(u16, &str)> = control_port
+        .map(|port| (port, "bindPort"))
+        .into_iter()
+        .collect();
+    for (key, port) in VHOST_PORTS.into_iter().zip(ports) {
+        let Some(port) = port else {
+            continue;
+        };
+        let shares = control_port == Some(port) && key != TCPMUX_PORT;
+        if !shares && let Some((_, other)) = taken.iter().find(|(taken, _)| *taken == port) {
+            root.invalid(
+                key,
+                format!("must not be {port}, which is `{other}` already"),
+            );
+        }
+        if !shares {
+            taken.push((port, key));
+        }
+    }
+}
+
+/// mgrok's own key.
+fn accept_proxy_protocol_from(root: &mut Section<'_>) -> Vec<Network> {
+    let key = "acceptProxyProtocolFrom";
+    let mut networks = Vec::new();
+    for item in root.texts(key) {
+        match item.text.parse() {
+            Ok(network) => networks.push(network),
+            Err(error) => root.invalid_item(key, &item, format!("{:?} {error}", item.text)),
+        }
+    }
+    networks
+}
+
+/// Less than no time, since an explicit 0 means the default, is none at all.
+fn nathole_analysis_data_reserve(root: &mut Section<'_>) -> Option<Duration> {
+    let reserve = root.hours_or_off("natholeAnalysisDataReserveHours")?;
+    Some(reserve.unwrap_or_default())
 }
 
 fn transport(mut section: Section<'_>, default: ServerTransport) -> ServerTransport {

@@ -26,13 +26,16 @@ impl Section<'_> {
 
     pub(crate) fn port(&mut self, key: &'static str) -> Option<u16> {
         let number = self.integer(key)?;
-        let Ok(port) = u16::try_from(number) else {
-            // frp: this wording
-            let why = format!("port number {number} must be in the range 0..65535");
-            self.invalid(key, why);
-            return None;
-        };
-        Some(port)
+        self.in_range(key, number)
+    }
+
+    /// A port of something that a number below zero switches off.
+    pub(crate) fn port_or_off(&mut self, key: &'static str) -> Option<Option<u16>> {
+        let number = self.integer(key)?;
+        if number < 0 {
+            return Some(None);
+        }
+        self.in_range(key, number).map(Some)
     }
 
     /// A count, of which less than none is none.
@@ -54,6 +57,29 @@ impl Section<'_> {
     /// Seconds of something that less than none switch off.
     pub(crate) fn seconds_or_off(&mut self, key: &'static str) -> Option<Option<Duration>> {
         self.integer(key).map(duration)
+    }
+
+    /// As [`seconds_or_off`](Self::seconds_or_off), for a key that counts hours.
+    pub(crate) fn hours_or_off(&mut self, key: &'static str) -> Option<Option<Duration>> {
+        let hours = self.integer(key)?;
+        Some(duration(hours.saturating_mul(60 * 60)))
+    }
+
+    /// As [`seconds_or_off`](Self::seconds_or_off), for a key that counts milliseconds.
+    pub(crate) fn milliseconds_or_off(&mut self, key: &'static str) -> Option<Option<Duration>> {
+        let number = self.integer(key)?;
+        let time = u64::try_from(number).ok().map(Duration::from_millis);
+        Some(time.map(|time| time.min(Duration::from_secs(LONGEST))))
+    }
+
+    fn in_range(&mut self, key: &str, number: i64) -> Option<u16> {
+        let Ok(port) = u16::try_from(number) else {
+            // frp: this wording
+            let why = format!("port number {number} must be in the range 0..65535");
+            self.invalid(key, why);
+            return None;
+        };
+        Some(port)
     }
 }
 

@@ -1,8 +1,8 @@
-//! The client's keys, but for its proxies.
+//! The client's keys, but for its proxies and visitors.
 
 use std::{path::PathBuf, time::Duration};
 
-use mgrok_config::{ClientConfig, ClientTls, LogLevel};
+use mgrok_config::{ClientConfig, ClientTls, LogLevel, Quic};
 use mgrok_proto::auth::Secret;
 
 use super::{client, client_mistakes, client_warnings};
@@ -27,6 +27,8 @@ fn an_empty_file_means_the_default() {
     assert!(default.auth.token.is_empty());
     assert_eq!(default.grace_period, seconds(5));
     assert!(default.proxies.is_empty());
+    assert!(default.visitors.is_empty());
+    assert_eq!(default.nat_hole_stun_server, "stun.easyvoip.com:3478");
     let transport = default.transport;
     assert_eq!(transport.dial_server_timeout, seconds(10));
     assert_eq!(transport.dial_server_keepalive, Some(seconds(7200)));
@@ -36,6 +38,9 @@ fn an_empty_file_means_the_default() {
     assert_eq!(transport.tcp_mux_keepalive_interval, seconds(30));
     assert_eq!(transport.heartbeat_interval, None);
     assert_eq!(transport.heartbeat_timeout, None);
+    assert_eq!(transport.quic.keepalive_period, seconds(10));
+    assert_eq!(transport.quic.max_idle_timeout, seconds(30));
+    assert_eq!(transport.quic.max_incoming_streams, 100_000);
     let tls = transport.tls.unwrap();
     assert!(!tls.custom_first_byte);
     assert_eq!(tls.certificate, None);
@@ -55,6 +60,8 @@ fn zero_means_the_default() {
         udpPacketSize = 0
         start = []
         proxies = []
+        visitors = []
+        natHoleStunServer = ""
         [metadatas]
         [transport]
         protocol = ""
@@ -65,6 +72,7 @@ fn zero_means_the_default() {
         poolCount = 0
         heartbeatInterval = 0
         heartbeatTimeout = 0
+        quic = { keepalivePeriod = 0, maxIdleTimeout = 0, maxIncomingStreams = 0 }
         tls = { serverName = "", certFile = "" }
         "#,
     );
@@ -82,6 +90,7 @@ fn every_key_arrives() {
         loginFailExit = false
         udpPacketSize = 1400
         gracePeriod = 7
+        natHoleStunServer = "stun.example.com:3479"
         metadatas = { Site = "berlin", empty = "" }
         auth = { token = "secret", additionalScopes = ["NewWorkConns"] }
         log = { level = "warn" }
@@ -96,6 +105,7 @@ fn every_key_arrives() {
         tcpMuxKeepaliveInterval = 31
         heartbeatInterval = 5
         heartbeatTimeout = 15
+        quic = { keepalivePeriod = 11, maxIdleTimeout = 31, maxIncomingStreams = 7 }
         [transport.tls]
         enable = true
         disableCustomTLSFirstByte = false
@@ -118,6 +128,7 @@ fn every_key_arrives() {
     assert!(!config.auth.heartbeats);
     assert!(config.auth.new_work_conns);
     assert_eq!(config.log.level, LogLevel::Warn);
+    assert_eq!(config.nat_hole_stun_server, "stun.example.com:3479");
     let transport = config.transport;
     assert_eq!(transport.dial_server_timeout, seconds(3));
     assert_eq!(transport.dial_server_keepalive, None);
@@ -130,6 +141,12 @@ fn every_key_arrives() {
     assert_eq!(transport.tcp_mux_keepalive_interval, seconds(31));
     assert_eq!(transport.heartbeat_interval, Some(seconds(5)));
     assert_eq!(transport.heartbeat_timeout, Some(seconds(15)));
+    let quic = Quic {
+        keepalive_period: seconds(11),
+        max_idle_timeout: seconds(31),
+        max_incoming_streams: 7,
+    };
+    assert_eq!(transport.quic, quic);
     let expect = ClientTls {
         custom_first_byte: true,
         certificate: Some((PathBuf::from("c.crt"), PathBuf::from("c.key"))),
@@ -150,6 +167,33 @@ fn any_address_is_dialled_as_loopback() {
         let config = client(&format!("serverAddr = {written:?}"));
         assert_eq!(config.server_addr, dialled);
         assert_eq!(config.transport.tls.unwrap().server_name, dialled);
+    }
+}
+
+#[test]
+fn stun_servers_have_a_host_and_a_port() {
+    for server in ["192.0.2.1:3478", "[2001:db8::1]:3478", "stun:1"] {
+        let config = client(&format!("natHoleStunServer = {server:?}"));
+        assert_eq!(config.nat_hole_stun_server, server);
+    }
+    for server in [
+        "stun.example.com",
+        "stun.example.com:",
+        "stun.example.com:0",
+        "stun.example.com:65536",
+        ":3478",
+        "2001:db8::1",
+        "[2001:db8::1]",
+        "[stun.example.com]:3478",
+        "stun://example.com:3478",
+        "stun example.com:3478",
+    ] {
+        client_mistakes(
+            &format!("natHoleStunServer = {server:?}"),
+            &[&format!(
+                "1:21: natHoleStunServer: must be a host and its port, like \"stun.example.com:3478\", not {server:?}"
+            )],
+        );
     }
 }
 
@@ -225,6 +269,7 @@ protocol = "tpc"
 wireProtocol = "v3"
 dialServerTimeout = -1
 connectServerLocalIP = "localhost"
+quic = { keepalivePeriod = -1, maxIncomingStreams = -1, maxIdle = 5 }
 [transport.tls]
 enable = "yes"
 "#,
@@ -237,7 +282,10 @@ enable = "yes"
             "8:16: transport.wireProtocol: must be \"v1\", not \"v3\"",
             "9:21: transport.dialServerTimeout: must be a number of seconds, not -1",
             "10:24: transport.connectServerLocalIP: must be an IP address, not \"localhost\"",
-            "12:10: transport.tls.enable: must be a boolean, not a string",
+            "11:28: transport.quic.keepalivePeriod: must be a number of seconds, not -1",
+            "11:53: transport.quic.maxIncomingStreams: must be 1 or more, or nothing could be carried",
+            "11:57: transport.quic.maxIdle: unknown field \"maxIdle\"",
+            "13:10: transport.tls.enable: must be a boolean, not a string",
         ],
     );
 }

@@ -3,11 +3,13 @@
 mod client;
 mod examples;
 mod files;
+mod kinds;
 mod later;
 mod messages;
 mod proxies;
 mod robust;
 mod server;
+mod visitors;
 
 use mgrok_config::{
     ClientConfig, LoadError, Loaded, ServerConfig, Strictness, load_client_from_str,

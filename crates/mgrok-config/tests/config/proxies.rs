@@ -1,6 +1,12 @@
 //! `[[proxies]]`, and which of them are used.
 
-use mgrok_config::{Bandwidth, BandwidthMode, ProxyConfig, ProxyKind};
+use std::time::Duration;
+
+use mgrok_config::{
+    Bandwidth, BandwidthMode, Group, HealthCheck, HealthCheckKind, ProxyConfig, ProxyKind,
+    ProxyProtocol,
+};
+use mgrok_proto::auth::Secret;
 
 use super::{client, client_mistakes, client_warnings};
 
@@ -35,6 +41,12 @@ fn every_key_arrives() {
         useCompression = true
         bandwidthLimit = " 1.5MB"
         bandwidthLimitMode = "server"
+        proxyProtocolVersion = "v2"
+        [proxies.healthCheck]
+        type = "tcp"
+        timeoutSeconds = 4
+        maxFailed = 5
+        intervalSeconds = 6
         "#,
     );
     let expect = ProxyConfig {
@@ -47,6 +59,13 @@ fn every_key_arrives() {
             text: " 1.5MB".to_owned(),
             bytes_per_second: 1_572_864.try_into().unwrap(),
             mode: BandwidthMode::Server,
+        }),
+        proxy_protocol: Some(ProxyProtocol::V2),
+        health_check: Some(HealthCheck {
+            kind: HealthCheckKind::Tcp,
+            timeout: Duration::from_secs(4),
+            max_failed: 5.try_into().unwrap(),
+            interval: Duration::from_secs(6),
         }),
         ..ProxyConfig::new("dns", ProxyKind::Udp { remote_port: 6053 }, 53)
     };
@@ -62,7 +81,7 @@ fn start_and_enabled_choose() {
     assert_eq!(names(&format!("start = [\"c\", \"b\"]\n{three}")), ["c"]);
     client_warnings(
         &format!("start = [\n\"a\",\n\"x\"]\n{three}"),
-        &["3:1: start: there is no proxy \"x\""],
+        &["3:1: start: there is no proxy or visitor \"x\""],
     );
 }
 
@@ -72,8 +91,8 @@ fn what_is_not_used_must_only_be_readable() {
     assert_eq!(
         names(&format!(
             "[[proxies]]\n{unused}type = \"tcp\"\nlocalPort = 70000\n\
-             loadBalancer.group = \"g\"\nannotations = {{ \"!\" = \"\" }}\ntransport.bandwidthLimit = \"fast\"\n\
-             [[proxies]]\n{unused}type = \"http\"\nname = \"w\"\nsubdomain = \"w\""
+             plugin = {{ type = \"p\" }}\nannotations = {{ \"!\" = \"\" }}\ntransport.bandwidthLimit = \"fast\"\n\
+             [[proxies]]\n{unused}type = \"http\"\nname = \"w\"\nsubdomain = \"w.w\"\nhealthCheck.type = \"x\""
         )),
         Vec::<String>::new()
     );
@@ -123,14 +142,6 @@ fn types() {
             "4:1: proxies[1].type: unknown proxy type: ",
         ],
     );
-    for later in ["http", "https", "tcpmux", "stcp", "sudp", "xtcp"] {
-        client_mistakes(
-            &format!("[[proxies]]\nname = \"a\"\ntype = \"{later}\"\nsubdomain = \"s\""),
-            &[&format!(
-                "3:8: proxy type `{later}` is not supported by this version of mgrok"
-            )],
-        );
-    }
 }
 
 #[test]
@@ -181,6 +192,177 @@ fn settings_without_an_effect_are_told() {
         &[
             "1:1: proxies[0].localPort: is not set, so nothing can be reached through this proxy",
             "4:27: proxies[0].transport.useEncryption: does not hide anything, because the key is made from `auth.token`, which is empty",
+        ],
+    );
+}
+
+/// A proxy on port 1 with more keys.
+fn tcp(more: &str) -> String {
+    format!("[[proxies]]\nname = \"a\"\ntype = \"tcp\"\nlocalPort = 1\n{more}")
+}
+
+#[test]
+fn groups() {
+    let group = |text: &str| client(&tcp(text)).proxies.remove(0).group;
+    let expect = |key: &str| {
+        let name = "g".to_owned();
+        let key = Secret::new(key);
+        Some(Group { name, key })
+    };
+    assert_eq!(group(""), None);
+    assert_eq!(
+        group("loadBalancer = { group = \"\", groupKey = \"\" }"),
+        None
+    );
+    assert_eq!(group("loadBalancer.group = \"g\""), expect(""));
+    assert_eq!(
+        group("[proxies.loadBalancer]\ngroup = \"g\"\ngroupKey = \"k\""),
+        expect("k")
+    );
+    client_warnings(
+        &tcp("loadBalancer.groupKey = \"k\""),
+        &["5:25: proxies[0].loadBalancer.groupKey: does nothing without `loadBalancer.group`"],
+    );
+    for kind in ["udp", "stcp", "sudp", "xtcp"] {
+        let text = format!(
+            "[[proxies]]\nname = \"a\"\ntype = \"{kind}\"\nlocalPort = 1\nloadBalancer.group = \"g\""
+        );
+        let text = match kind {
+            "udp" => text,
+            _ => format!("{text}\nsecretKey = \"k\""),
+        };
+        client_warnings(
+            &text,
+            &[&format!(
+                "5:22: proxies[0].loadBalancer.group: does nothing for proxies of type `{kind}`"
+            )],
+        );
+    }
+}
+
+#[test]
+fn health_checks() {
+    let check = |text: &str| client(&tcp(text)).proxies.remove(0).health_check;
+    let tcp_check = HealthCheck {
+        kind: HealthCheckKind::Tcp,
+        // frp 0.70.1
+        timeout: Duration::from_secs(3),
+        max_failed: 1.try_into().unwrap(),
+        interval: Duration::from_secs(10),
+    };
+    assert_eq!(check(""), None);
+    assert_eq!(
+        check("healthCheck = { type = \"\", timeoutSeconds = 7 }"),
+        None
+    );
+    assert_eq!(check("healthCheck.type = \"tcp\""), Some(tcp_check.clone()));
+    let less_than_nothing = "healthCheck = { type = \"tcp\", timeoutSeconds = -1, maxFailed = -1, intervalSeconds = -1 }";
+    assert_eq!(check(less_than_nothing), Some(tcp_check.clone()));
+    for (written, asked) in [("/status", "/status"), ("up?full=1", "/up?full=1")] {
+        let text = format!(
+            "healthCheck = {{ type = \"http\", path = \"{written}\", httpHeaders = [\n\
+             {{ name = \"Host\", value = \"h\" }}, {{ name = \"x\" }}, {{ name = \"Host\", value = \"i\" }}] }}"
+        );
+        let headers = [("Host", "h"), ("x", ""), ("Host", "i")];
+        let kind = HealthCheckKind::Http {
+            path: asked.to_owned(),
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+        };
+        let expect = HealthCheck {
+            kind,
+            ..tcp_check.clone()
+        };
+        assert_eq!(check(&text), Some(expect));
+    }
+}
+
+#[test]
+fn health_checks_that_make_no_sense() {
+    client_mistakes(
+        r#"
+[[proxies]]
+name = "a"
+type = "udp"
+localPort = 1
+healthCheck.type = "udp"
+[[proxies]]
+name = "b"
+type = "tcp"
+localPort = 1
+healthCheck = { type = "http", interval = 1 }
+[[proxies]]
+name = "c"
+type = "tcp"
+localPort = 1
+[proxies.healthCheck]
+type = "http"
+path = "/a b"
+httpHeaders = [
+  { value = "v" },
+  { name = "x y" },
+  { name = "x", value = "a\r\nb: c" },
+  { name = 5 },
+  { nmae = "x" },
+]
+"#,
+        &[
+            "6:20: proxies[0].healthCheck.type: not support health check type: udp, must be \"tcp\" or \"http\"",
+            "11:15: proxies[1].healthCheck.path: health check path should not be empty",
+            "11:32: proxies[1].healthCheck.interval: unknown field \"interval\"",
+            "18:8: proxies[2].healthCheck.path: must be written as in a URL, where a space is `%20`, not \"/a b\"",
+            "20:3: proxies[2].healthCheck.httpHeaders[0]: the name of a header must have letters, digits and !#$%&'*+-.^_`|~ only",
+            "21:3: proxies[2].healthCheck.httpHeaders[1]: the name of a header must have letters, digits and !#$%&'*+-.^_`|~ only",
+            "22:3: proxies[2].healthCheck.httpHeaders[2]: the value of a header must not have line breaks or other control characters",
+            "23:12: proxies[2].healthCheck.httpHeaders[3].name: must be a string, not an integer",
+            "24:3: proxies[2].healthCheck.httpHeaders[4]: the name of a header must have letters, digits and !#$%&'*+-.^_`|~ only",
+            "24:5: proxies[2].healthCheck.httpHeaders[4].nmae: unknown field \"nmae\", did you mean \"name\"?",
+        ],
+    );
+    client_warnings(
+        r#"
+[[proxies]]
+name = "a"
+type = "tcp"
+healthCheck.type = "tcp"
+[[proxies]]
+name = "b"
+type = "tcp"
+localPort = 1
+healthCheck.path = "/"
+[[proxies]]
+name = "c"
+type = "tcp"
+localPort = 1
+healthCheck.type = "tcp"
+healthCheck.httpHeaders = [{ name = "x" }]
+"#,
+        &[
+            "2:1: proxies[0].localPort: is not set, so nothing can be reached through this proxy",
+            "5:20: proxies[0].healthCheck.type: does nothing without `localPort`",
+            "10:20: proxies[1].healthCheck.path: does nothing without `healthCheck.type`",
+            "16:27: proxies[2].healthCheck.httpHeaders: does nothing while `healthCheck.type` is \"tcp\"",
+        ],
+    );
+}
+
+#[test]
+fn proxy_protocols() {
+    let version = |text: &str| client(&tcp(text)).proxies.remove(0).proxy_protocol;
+    assert_eq!(version("transport.proxyProtocolVersion = \"\""), None);
+    let v1 = version("transport.proxyProtocolVersion = \"v1\"");
+    assert_eq!(v1, Some(ProxyProtocol::V1));
+    client_mistakes(
+        &tcp("transport.proxyProtocolVersion = \"2\""),
+        &[
+            "5:34: proxies[0].transport.proxyProtocolVersion: not support proxy protocol version: 2, must be \"v1\" or \"v2\"",
+        ],
+    );
+    client_warnings(
+        "[[proxies]]\nname = \"a\"\ntype = \"udp\"\nlocalPort = 1\ntransport.proxyProtocolVersion = \"v1\"",
+        &[
+            "5:34: proxies[0].transport.proxyProtocolVersion: \"v1\" cannot speak of UDP, so that its header only says UNKNOWN; \"v2\" can",
         ],
     );
 }

@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use mgrok_config::{LogLevel, LogTarget, PortSet, ServerConfig, Strictness, load_server_from_str};
+use mgrok_config::{
+    LogLevel, LogTarget, PortSet, ServerConfig, Strictness, Vhost, load_server_from_str,
+};
 use mgrok_proto::auth::Secret;
 
 use super::{server, server_mistakes, server_warnings};
@@ -37,6 +39,16 @@ fn an_empty_file_means_the_default() {
     assert_eq!(default.log.max_days, Some(3));
     assert!(default.log.color);
     assert_eq!(default.grace_period, seconds(5));
+    assert_eq!(default.vhost.http_port, None);
+    assert_eq!(default.vhost.http_timeout, seconds(60));
+    assert_eq!(default.vhost.https_port, None);
+    assert_eq!(default.vhost.tcpmux_port, None);
+    assert!(!default.vhost.tcpmux_passthrough);
+    assert_eq!(default.vhost.sub_domain_host, "");
+    assert_eq!(default.vhost.not_found_page, None);
+    assert!(default.accept_proxy_protocol_from.is_empty());
+    let hours = default.nathole_analysis_data_reserve.as_secs() / 3600;
+    assert_eq!(hours, 168);
     assert!(default.transport.tcp_mux);
     assert_eq!(default.transport.tcp_mux_keepalive_interval, seconds(30));
     assert_eq!(default.transport.tcp_keepalive, Some(seconds(7200)));
@@ -60,6 +72,15 @@ fn zero_means_the_default() {
         udpPacketSize = 0
         allowPorts = []
         gracePeriod = 0
+        vhostHTTPPort = 0
+        vhostHTTPTimeout = 0
+        vhostHTTPSPort = 0
+        tcpmuxHTTPConnectPort = 0
+        tcpmuxPassthrough = false
+        subDomainHost = ""
+        custom404Page = ""
+        natholeAnalysisDataReserveHours = 0
+        acceptProxyProtocolFrom = []
         auth = { method = "", token = "", additionalScopes = [] }
         log = { to = "", level = "", maxDays = 0, disablePrintColor = false }
         [transport]
@@ -86,6 +107,15 @@ fn every_key_arrives() {
         udpPacketSize = 1400
         allowPorts = [{ start = 10, end = 12 }, { single = 20 }, { start = 0, end = 2 }]
         gracePeriod = 7
+        vhostHTTPPort = 80
+        vhostHTTPTimeout = 61
+        vhostHTTPSPort = 443
+        tcpmuxHTTPConnectPort = 1337
+        tcpmuxPassthrough = true
+        subDomainHost = "Tunnel.Example.COM"
+        custom404Page = "404.html"
+        natholeAnalysisDataReserveHours = 2
+        acceptProxyProtocolFrom = ["10.0.0.0/8", "::1"]
         [auth]
         method = "token"
         token = "secret"
@@ -119,6 +149,19 @@ fn every_key_arrives() {
         PortSet::from_ranges([1..=2, 10..=12, 20..=20])
     );
     assert_eq!(config.grace_period, seconds(7));
+    let vhost = Vhost {
+        http_port: Some(80),
+        http_timeout: seconds(61),
+        https_port: Some(443),
+        tcpmux_port: Some(1337),
+        tcpmux_passthrough: true,
+        sub_domain_host: "tunnel.example.com".to_owned(),
+        not_found_page: Some(PathBuf::from("404.html")),
+    };
+    assert_eq!(config.vhost, vhost);
+    assert_eq!(config.nathole_analysis_data_reserve, seconds(2 * 60 * 60));
+    let networks = ["10.0.0.0/8", "::1/128"].map(|network| network.parse().unwrap());
+    assert_eq!(config.accept_proxy_protocol_from, networks);
     assert_eq!(config.auth.token, Secret::new("secret"));
     assert!(config.auth.heartbeats);
     assert!(config.auth.new_work_conns);
@@ -144,10 +187,12 @@ fn every_key_arrives() {
 fn less_than_zero_switches_off() {
     let config = server(
         "maxPortsPerClient = -1\ngracePeriod = -1\nlog.maxDays = -1\n\
+         natholeAnalysisDataReserveHours = -1\n\
          transport = { tcpKeepalive = -1, maxPoolCount = -1, heartbeatTimeout = -1, tcpMux = false }",
     );
     assert_eq!(config.max_ports_per_client, None);
     assert_eq!(config.grace_period, Duration::ZERO);
+    assert_eq!(config.nathole_analysis_data_reserve, Duration::ZERO);
     assert_eq!(config.log.max_days, None);
     assert_eq!(config.transport.tcp_keepalive, None);
     assert_eq!(config.transport.max_pool_count, 0);
@@ -157,6 +202,10 @@ fn less_than_zero_switches_off() {
 #[test]
 fn defaults_that_follow_other_keys() {
     assert_eq!(server("bindAddr = \"::1\"").proxy_bind_addr, "::1");
+    assert_eq!(
+        server("vhostHTTPTimeout = -1").vhost.http_timeout,
+        seconds(60)
+    );
     let timeout = server("transport.tcpMux = false")
         .transport
         .heartbeat_timeout;
@@ -171,17 +220,16 @@ fn defaults_that_follow_other_keys() {
 fn numbers_may_be_huge_or_written_as_fractions() {
     let config = server(
         "bindPort = 7001.0\nmaxPortsPerClient = 9223372036854775807\nuserConnTimeout = 9223372036854775807\n\
-         log.maxDays = 9223372036854775807",
+         log.maxDays = 9223372036854775807\nnatholeAnalysisDataReserveHours = 9223372036854775807",
     );
     assert_eq!(config.bind_port, 7001);
     assert_eq!(config.max_ports_per_client.unwrap().get(), u32::MAX);
     assert_eq!(config.log.max_days, Some(u32::MAX));
     // Times can still be added to the present.
-    assert!(
-        std::time::Instant::now()
-            .checked_add(config.user_conn_timeout)
-            .is_some()
-    );
+    let now = std::time::Instant::now();
+    assert!(now.checked_add(config.user_conn_timeout).is_some());
+    let reserve = config.nathole_analysis_data_reserve;
+    assert!(now.checked_add(reserve).is_some());
 
     let not_whole = "must be an integer, not a fractional number";
     for number in ["7000.5", "nan", "-inf", "1e300"] {
@@ -208,6 +256,85 @@ fn ports() {
             )],
         );
     }
+}
+
+#[test]
+fn ports_that_many_share_are_not_taken_twice() {
+    server_mistakes(
+        "vhostHTTPPort = 80\nvhostHTTPSPort = 80\ntcpmuxHTTPConnectPort = 80",
+        &[
+            "2:18: vhostHTTPSPort: must not be 80, which is `vhostHTTPPort` already",
+            "3:25: tcpmuxHTTPConnectPort: must not be 80, which is `vhostHTTPPort` already",
+        ],
+    );
+    server_mistakes(
+        "vhostHTTPSPort = 443\ntcpmuxHTTPConnectPort = 443",
+        &["2:25: tcpmuxHTTPConnectPort: must not be 443, which is `vhostHTTPSPort` already"],
+    );
+    server_mistakes(
+        "tcpmuxHTTPConnectPort = 7000",
+        &["1:25: tcpmuxHTTPConnectPort: must not be 7000, which is `bindPort` already"],
+    );
+
+    // The control port shows by the first bytes of a connection what it is for.
+    let shared = server("bindPort = 443\nvhostHTTPPort = 443\nvhostHTTPSPort = 443").vhost;
+    assert_eq!(shared.http_port, Some(443));
+    assert_eq!(shared.https_port, Some(443));
+    // On another address it is another port.
+    let apart = "bindAddr = \"192.0.2.1\"\nproxyBindAddr = \"192.0.2.2\"";
+    let config = server(&format!("{apart}\ntcpmuxHTTPConnectPort = 7000"));
+    assert_eq!(config.vhost.tcpmux_port, Some(7000));
+    server_mistakes(
+        &format!("{apart}\nvhostHTTPPort = 7000\nvhostHTTPSPort = 7000"),
+        &["4:18: vhostHTTPSPort: must not be 7000, which is `vhostHTTPPort` already"],
+    );
+}
+
+#[test]
+fn the_domain_of_subdomains() {
+    let host = |text: &str| {
+        server(&format!("vhostHTTPPort = 80\n{text}"))
+            .vhost
+            .sub_domain_host
+    };
+    assert_eq!(host("subdomainHost = \"Example.com\""), "example.com");
+    for (host, why) in [
+        ("*.example.com", "must be a name without `*`"),
+        (
+            ".example.com",
+            "must have something before and after each dot",
+        ),
+        (
+            "http://example.com",
+            "must be a name alone, without `http://` or the like",
+        ),
+        ("example.com:80", "must be a name alone, without a port"),
+    ] {
+        server_mistakes(
+            &format!("subDomainHost = {host:?}"),
+            &[&format!("1:17: subDomainHost: {host:?} {why}")],
+        );
+    }
+}
+
+#[test]
+fn balancers_are_networks() {
+    server_mistakes(
+        r#"
+acceptProxyProtocolFrom = [
+  "10.0.0.0/8",
+  "10.0.0.1/8",
+  "balancer.example.com",
+  "10.0.0.0/33",
+  5,
+]"#,
+        &[
+            "4:3: acceptProxyProtocolFrom: \"10.0.0.1/8\" has bits set beyond its prefix; did you mean 10.0.0.0/8?",
+            "5:3: acceptProxyProtocolFrom: \"balancer.example.com\" must be an IP address, or one with the length of a prefix such as 10.0.0.0/8",
+            "6:3: acceptProxyProtocolFrom: \"10.0.0.0/33\" must have a prefix of a length between 0 and 32",
+            "7:3: acceptProxyProtocolFrom[4]: must be a string, not an integer",
+        ],
+    );
 }
 
 #[test]
@@ -273,6 +400,9 @@ fn settings_without_an_effect_are_told() {
     server_warnings(
         r#"
 udpPacketSize = 9000
+tcpmuxPassthrough = true
+subDomainHost = "example.com"
+custom404Page = "404.html"
 [transport.tls]
 force = false
 trustedCaFile = "ca.crt"
@@ -281,9 +411,12 @@ serverName = "example.com"
 "#,
         &[
             "2:17: udpPacketSize: datagrams of more than 7635 bytes may not fit into a message and are then lost",
-            "4:9: transport.tls.force: does nothing, because `trustedCaFile` forces TLS",
-            "6:12: transport.tls.certFile: is not used without `keyFile`: a self-signed certificate is made instead",
-            "7:14: transport.tls.serverName: does nothing on a server",
+            "3:21: tcpmuxPassthrough: does nothing without `tcpmuxHTTPConnectPort`",
+            "4:17: subDomainHost: does nothing without `vhostHTTPPort`, `vhostHTTPSPort` or `tcpmuxHTTPConnectPort`",
+            "5:17: custom404Page: does nothing without `vhostHTTPPort` or `tcpmuxHTTPConnectPort`",
+            "7:9: transport.tls.force: does nothing, because `trustedCaFile` forces TLS",
+            "9:12: transport.tls.certFile: is not used without `keyFile`: a self-signed certificate is made instead",
+            "10:14: transport.tls.serverName: does nothing on a server",
         ],
     );
 }

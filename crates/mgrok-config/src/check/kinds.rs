@@ -1,0 +1,182 @@
+//! What a proxy publishes: its `type`, and the keys that only proxies of this type have.
+
+use std::collections::BTreeMap;
+
+use mgrok_proto::auth::Secret;
+
+use crate::{
+    domain::{check_domain, check_subdomain, is_too_wide},
+    header::{check_header, check_value},
+    proxy::{Domains, HttpProxy, Private, ProxyKind, TcpMuxProxy},
+    section::Section,
+};
+
+/// Reads the type and its keys; `None` if there is no such type, so that the other keys mean nothing.
+pub(super) fn kind(entry: &mut Section<'_>) -> Option<ProxyKind> {
+    Some(match entry.text("type").unwrap_or_default().as_str() {
+        "tcp" => ProxyKind::Tcp {
+            remote_port: entry.port("remotePort").unwrap_or(0),
+        },
+        "udp" => ProxyKind::Udp {
+            remote_port: entry.port("remotePort").unwrap_or(0),
+        },
+        "http" => ProxyKind::Http(http(entry)),
+        "https" => ProxyKind::Https(domains(entry)),
+        "tcpmux" => ProxyKind::TcpMux(tcpmux(entry)),
+        "stcp" => ProxyKind::Stcp(private(entry)),
+        "sudp" => ProxyKind::Sudp(private(entry)),
+        "xtcp" => ProxyKind::Xtcp {
+            private: private(entry),
+            disable_assisted_addrs: disable_assisted_addrs(entry),
+        },
+        other => {
+            // frp: this wording
+            let other = other.escape_debug();
+            entry.malformed("type", format!("unknown proxy type: {other}"));
+            return None;
+        }
+    })
+}
+
+/// Reads what `xtcp` proxies and visitors both have.
+pub(super) fn disable_assisted_addrs(entry: &mut Section<'_>) -> bool {
+    let mut section = entry.section("natTraversal");
+    section.boolean("disableAssistedAddrs").unwrap_or(false)
+}
+
+fn http(entry: &mut Section<'_>) -> HttpProxy {
+    HttpProxy {
+        domains: domains(entry),
+        locations: locations(entry),
+        user: user(entry, "httpUser"),
+        password: password(entry),
+        host_header_rewrite: host_header_rewrite(entry),
+        request_headers: headers(entry.section("requestHeaders")),
+        response_headers: headers(entry.section("responseHeaders")),
+        route_by_user: user(entry, "routeByHTTPUser"),
+    }
+}
+
+fn tcpmux(entry: &mut Section<'_>) -> TcpMuxProxy {
+    let key = "multiplexer";
+    match entry.text(key).as_deref() {
+        Some("httpconnect") => {}
+        None if entry.says(key) => {}
+        other => {
+            // frp: the first half of this wording
+            let other = other.unwrap_or("none").escape_debug();
+            entry.invalid(
+                key,
+                format!("not support multiplexer: {other}, must be \"httpconnect\""),
+            );
+        }
+    }
+    TcpMuxProxy {
+        domains: domains(entry),
+        user: user(entry, "httpUser"),
+        password: password(entry),
+        route_by_user: user(entry, "routeByHTTPUser"),
+    }
+}
+
+fn private(entry: &mut Section<'_>) -> Private {
+    let secret_key = entry.text("secretKey").map(Secret::new).unwrap_or_default();
+    if secret_key.is_empty() {
+        entry.warn(
+            "secretKey",
+            "is not set, so that every visitor of a user who is allowed gets in",
+        );
+    }
+    let allow_users = entry.texts("allowUsers");
+    Private {
+        secret_key,
+        allow_users: allow_users.into_iter().map(|item| item.text).collect(),
+    }
+}
+
+fn domains(entry: &mut Section<'_>) -> Domains {
+    let key = "customDomains";
+    let custom = entry.texts(key);
+    for item in &custom {
+        let domain = &item.text;
+        if let Err(error) = check_domain(domain) {
+            entry.invalid_item(key, item, format!("{domain:?} {error}"));
+        } else if is_too_wide(domain) {
+            let what =
+                format!("{domain:?} stands for no name: two labels or more must follow the `*.`");
+            entry.warn_at(item.at, key, what);
+        } else if !domain.is_ascii() {
+            let what = format!("browsers ask for {domain:?} in its form that begins with `xn--`");
+            entry.warn_at(item.at, key, what);
+        }
+    }
+    let subdomain = entry.text("subdomain").unwrap_or_default();
+    if !subdomain.is_empty()
+        && let Err(error) = check_subdomain(&subdomain)
+    {
+        entry.invalid("subdomain", format!("{subdomain:?} {error}"));
+    }
+    if !entry.says(key) && !entry.says("subdomain") {
+        // frp: this wording
+        entry.invalid("", "subdomain and custom domains should not be both empty");
+    }
+    Domains {
+        custom: custom.into_iter().map(|item| item.text).collect(),
+        subdomain,
+    }
+}
+
+fn locations(entry: &mut Section<'_>) -> Vec<String> {
+    let key = "locations";
+    let locations = entry.texts(key);
+    for item in &locations {
+        let location = &item.text;
+        // Every path begins with nothing.
+        if !location.is_empty() && !location.starts_with('/') {
+            let what = format!("{location:?} matches nothing, because every path begins with `/`");
+            entry.warn_at(item.at, key, what);
+        }
+    }
+    locations.into_iter().map(|item| item.text).collect()
+}
+
+/// A user of HTTP's Basic authentication, where a `:` ends the name.
+fn user(entry: &mut Section<'_>, key: &'static str) -> String {
+    let user = entry.text(key).unwrap_or_default();
+    if user.contains(':') {
+        let why = format!("must not have a `:`, which nobody can send in a name, not {user:?}");
+        entry.invalid(key, why);
+    }
+    user
+}
+
+fn password(entry: &mut Section<'_>) -> Secret {
+    let password = entry.text("httpPassword");
+    password.map(Secret::new).unwrap_or_default()
+}
+
+fn host_header_rewrite(entry: &mut Section<'_>) -> String {
+    let key = "hostHeaderRewrite";
+    let host = entry.text(key).unwrap_or_default();
+    if let Err(error) = check_value(&host) {
+        entry.invalid(key, error.to_string());
+    }
+    host
+}
+
+/// Headers to set, of which each is set once.
+fn headers(mut section: Section<'_>) -> BTreeMap<String, String> {
+    let mut headers = BTreeMap::new();
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    for (name, item) in section.named_texts("set") {
+        let key = format!("set.{name}");
+        if let Err(error) = check_header(&name, &item.text) {
+            section.invalid_item(&key, &item, error.to_string());
+        }
+        if let Some(other) = names.insert(name.to_ascii_lowercase(), name.clone()) {
+            section.invalid_item(&key, &item, format!("is the same header as `{other}`"));
+        }
+        headers.insert(name, item.text);
+    }
+    headers
+}

@@ -1,0 +1,213 @@
+//! The client's `[[visitors]]`.
+
+use std::collections::{HashMap, HashSet};
+
+use mgrok_proto::auth::Secret;
+
+use super::{
+    entries::{Entry, Start},
+    kinds::disable_assisted_addrs,
+    proxies::warn_of_empty_key,
+};
+use crate::{
+    section::Section,
+    visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor},
+};
+
+/// Where the doors of visitors are that do not say it.
+// frp: the same
+const BIND_ADDR: &str = "127.0.0.1";
+
+/// Reads the visitors that will be used.
+pub(super) fn visitors(root: &mut Section<'_>, start: &mut Start) -> Vec<VisitorConfig> {
+    let mut read = Vec::new();
+    for Entry {
+        mut section,
+        name,
+        used,
+    } in start.entries(root, "visitors", "visitor")
+    {
+        match visitor(&mut section, name) {
+            Some(visitor) if used => read.push((section, visitor)),
+            Some(_) => {}
+            None => section.abandon(),
+        }
+    }
+    check_fallbacks(&mut read);
+    read.into_iter().map(|(_, visitor)| visitor).collect()
+}
+
+/// Reads a visitor; `None` if there is no such type, so that the other keys mean nothing.
+fn visitor(section: &mut Section<'_>, name: String) -> Option<VisitorConfig> {
+    if !section.says("name") {
+        // frp: this wording
+        section.invalid("name", "name is required");
+    }
+    let kind = match section.text("type").unwrap_or_default().as_str() {
+        "stcp" => VisitorKind::Stcp,
+        "sudp" => VisitorKind::Sudp,
+        "xtcp" => VisitorKind::Xtcp(xtcp(section)),
+        other => {
+            // frp: this wording
+            let other = other.escape_debug();
+            section.malformed("type", format!("unknown visitor type: {other}"));
+            return None;
+        }
+    };
+    if !section.says("serverName") {
+        // frp: this wording
+        section.invalid("serverName", "server name is required");
+    }
+    let secret_key = section.text("secretKey").map(Secret::new);
+    let secret_key = secret_key.unwrap_or_default();
+    let mut transport = section.section("transport");
+    let use_encryption = transport.boolean("useEncryption").unwrap_or(false);
+    if use_encryption {
+        warn_of_empty_key(&transport, "secretKey", &secret_key);
+    }
+    Some(VisitorConfig {
+        name,
+        server_user: section.text("serverUser"),
+        server_name: section.text("serverName").unwrap_or_default(),
+        secret_key,
+        bind_addr: section
+            .text("bindAddr")
+            .unwrap_or_else(|| BIND_ADDR.to_owned()),
+        bind_port: bind_port(section, &kind),
+        use_encryption,
+        use_compression: transport.boolean("useCompression").unwrap_or(false),
+        kind,
+    })
+}
+
+fn bind_port(section: &mut Section<'_>, kind: &VisitorKind) -> Option<u16> {
+    let key = "bindPort";
+    let Some(port) = section.port_or_off(key) else {
+        if !section.says(key) {
+            // frp: this wording
+            section.invalid(key, "bind port is required");
+        }
+        return None;
+    };
+    if port.is_none() && matches!(kind, VisitorKind::Sudp) {
+        section.invalid(
+            key,
+            "must be a port, because no other visitor can hand its users over to one of type `sudp`",
+        );
+    }
+    port
+}
+
+fn xtcp(section: &mut Section<'_>) -> XtcpVisitor {
+    let default = XtcpVisitor::default();
+    let protocol = match section.text("protocol").as_deref() {
+        None | Some("quic") => TunnelProtocol::Quic,
+        Some("kcp") => TunnelProtocol::Kcp,
+        Some(other) => {
+            // frp: the first half of this wording
+            section.invalid(
+                "protocol",
+                format!("protocol should be kcp or quic, not {other:?}"),
+            );
+            default.protocol
+        }
+    };
+    let fallback_to = section.text("fallbackTo");
+    let fallback_timeout = section.milliseconds_or_off("fallbackTimeoutMs");
+    if fallback_timeout.is_some() && !section.says("fallbackTo") {
+        section.warn("fallbackTimeoutMs", "does nothing without `fallbackTo`");
+    }
+    XtcpVisitor {
+        protocol,
+        keep_tunnel_open: section
+            .boolean("keepTunnelOpen")
+            .unwrap_or(default.keep_tunnel_open),
+        max_retries_an_hour: section
+            .count("maxRetriesAnHour")
+            .unwrap_or(default.max_retries_an_hour),
+        min_retry_interval: section
+            .seconds("minRetryInterval")
+            .unwrap_or(default.min_retry_interval),
+        fallback_to,
+        fallback_timeout: match fallback_timeout {
+            None => default.fallback_timeout,
+            Some(timeout) => timeout.unwrap_or_default(),
+        },
+        disable_assisted_addrs: disable_assisted_addrs(section),
+    }
+}
+
+/// Checks that every `fallbackTo` leads to a visitor that can take users over, and that every visitor can be reached.
+fn check_fallbacks(visitors: &mut [(Section<'_>, VisitorConfig)]) {
+    let places: HashMap<String, usize> = visitors
+        .iter()
+        .enumerate()
+        .map(|(place, (_, visitor))| (visitor.name.clone(), place))
+        .collect();
+    let next: Vec<Option<usize>> = visitors
+        .iter()
+        .map(|(_, visitor)| places.get(fallback_to(visitor)?).copied())
+        .collect();
+    let misled: Vec<bool> = next
+        .iter()
+        .map(|next| next.is_some_and(|next| visitors[next].1.kind == VisitorKind::Sudp))
+        .collect();
+    let entered: HashSet<usize> = next.iter().copied().flatten().collect();
+    let rings = rings(&next);
+
+    for (place, (section, visitor)) in visitors.iter_mut().enumerate() {
+        if visitor.bind_port.is_none() && !entered.contains(&place) {
+            section.warn(
+                "bindPort",
+                "is negative, and no `fallbackTo` names this visitor, so that nobody can reach it",
+            );
+        }
+        let Some(name) = fallback_to(visitor) else {
+            continue;
+        };
+        let key = "fallbackTo";
+        if next[place].is_none() {
+            section.warn(
+                key,
+                format!("there is no visitor {name:?} in use, so that nothing takes users over"),
+            );
+        }
+        if misled[place] {
+            section.invalid(
+                key,
+                format!("{name:?} is a visitor of type `sudp`, which cannot take users over"),
+            );
+        }
+        if rings.contains(&place) {
+            section.invalid(
+                key,
+                format!("{name:?} leads back to this visitor, so that users might wait for ever"),
+            );
+        }
+    }
+}
+
+/// One place of each ring that the steps from place to place run into.
+fn rings(next: &[Option<usize>]) -> HashSet<usize> {
+    let mut rings = HashSet::new();
+    // Each place is stepped on once, by the first walk that gets there.
+    let mut walks: Vec<Option<usize>> = vec![None; next.len()];
+    for walk in 0..next.len() {
+        let mut at = Some(walk);
+        while let Some(place) = at
+            && walks[place].is_none()
+        {
+            walks[place] = Some(walk);
+            at = next[place];
+        }
+        rings.extend(at.filter(|place| walks[*place] == Some(walk)));
+    }
+    rings
+}
+
+fn fallback_to(visitor: &VisitorConfig) -> Option<&str> {
+    match &visitor.kind {
+        VisitorKind::Xtcp(xtcp) => xtcp.fallback_to.as_deref(),
+        VisitorKind::Stcp | VisitorKind::Sudp => None,
+    }
+}
