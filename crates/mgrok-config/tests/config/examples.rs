@@ -48,12 +48,20 @@ fn every_file_loads() {
 
 #[test]
 fn every_setting_that_is_shown_can_be_set() {
-    for name in ["server.toml", "tls-mutual-server.toml"] {
+    for name in [
+        "server.toml",
+        "tcpmux-server.toml",
+        "tls-mutual-server.toml",
+        "vhost-http-server.toml",
+    ] {
         let text = with_comments_taken_away(name);
         clean(load_server_from_str(&text, name, Strictness::Strict));
     }
-    for name in ["client.toml", "tls-mutual-client.toml"] {
+    for name in ["client.toml", "tls-mutual-client.toml", "xtcp-client.toml"] {
         let text = with_comments_taken_away(name);
+        clean(load_client_from_str(&text, name, Strictness::Strict));
+        // What is not started is hardly looked at.
+        let text = text.replace("start = [", "#start = [");
         clean(load_client_from_str(&text, name, Strictness::Strict));
     }
 }
@@ -76,6 +84,15 @@ fn the_complete_files_show_every_key() {
         "udpPacketSize",
         "allowPorts",
         "gracePeriod",
+        "vhostHTTPPort",
+        "vhostHTTPTimeout",
+        "vhostHTTPSPort",
+        "tcpmuxHTTPConnectPort",
+        "tcpmuxPassthrough",
+        "subDomainHost",
+        "custom404Page",
+        "acceptProxyProtocolFrom",
+        "natholeAnalysisDataReserveHours",
         "auth.method",
         "auth.token",
         "auth.additionalScopes",
@@ -109,6 +126,10 @@ fn the_complete_files_show_every_key() {
         "udpPacketSize",
         "gracePeriod",
         "start",
+        "natHoleStunServer",
+        "transport.quic.keepalivePeriod",
+        "transport.quic.maxIdleTimeout",
+        "transport.quic.maxIncomingStreams",
         "transport.protocol",
         "transport.wireProtocol",
         "transport.dialServerTimeout",
@@ -141,6 +162,38 @@ fn the_complete_files_show_every_key() {
         "transport.useCompression",
         "transport.bandwidthLimit",
         "transport.bandwidthLimitMode",
+        "transport.proxyProtocolVersion",
+        "loadBalancer.group",
+        "loadBalancer.groupKey",
+        "healthCheck.type",
+        "healthCheck.path",
+        "healthCheck.httpHeaders",
+        "healthCheck.timeoutSeconds",
+        "healthCheck.intervalSeconds",
+        "healthCheck.maxFailed",
+        "subdomain",
+        "customDomains",
+        "locations",
+        "httpUser",
+        "httpPassword",
+        "routeByHTTPUser",
+        "hostHeaderRewrite",
+        "requestHeaders.set.X-From",
+        "responseHeaders.set.X-Robots-Tag",
+        "multiplexer",
+        "secretKey",
+        "allowUsers",
+        "natTraversal.disableAssistedAddrs",
+        "serverUser",
+        "serverName",
+        "bindAddr",
+        "bindPort",
+        "protocol",
+        "keepTunnelOpen",
+        "minRetryInterval",
+        "maxRetriesAnHour",
+        "fallbackTo",
+        "fallbackTimeoutMs",
     ] {
         assert!(client.iter().any(|shown| shown == key), "{key}");
     }
@@ -152,9 +205,19 @@ fn what_is_shown_as_a_default_is_one() {
     let shown: String = shown
         .lines()
         .filter(|line| {
-            !["allowPorts", "auth.", "transport.tls."]
-                .iter()
-                .any(|key| line.starts_with(key))
+            ![
+                "acceptProxyProtocolFrom",
+                "allowPorts",
+                "auth.",
+                "custom404Page",
+                "subDomainHost",
+                "tcpmuxHTTPConnectPort",
+                "transport.tls.",
+                "vhostHTTPPort",
+                "vhostHTTPSPort",
+            ]
+            .iter()
+            .any(|key| line.starts_with(key))
         })
         .map(|line| format!("{line}\n"))
         .collect();
