@@ -223,8 +223,7 @@ impl Holes {
         let service = service.ok_or_else(|| HoleError::Unknown(name()))?;
         let access = &service.access;
         // frp: a question in advance is not signed.
-        if !visitor.pre_check
-            && !access.knows_secret(visitor.timestamp, visitor.sign_key.expose())
+        if !visitor.pre_check && !access.knows_secret(visitor.timestamp, visitor.sign_key.expose())
         {
             return Err(HoleError::Auth(name()));
         }

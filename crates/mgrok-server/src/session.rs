@@ -206,7 +206,9 @@ impl Session {
             Message::Ping(ping) => Ok(self.ping(&ping)?),
             Message::NatHoleVisitor(visitor) => {
                 let (user, answers) = (&self.client.user, &self.answer_sender);
-                self.shared.holes.visit(visitor, user, answers, &self.shared.tasks);
+                self.shared
+                    .holes
+                    .visit(visitor, user, answers, &self.shared.tasks);
                 Ok(())
             }
             Message::NatHoleClient(client) => {

@@ -8,8 +8,8 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
 };
 use mgrok_http::{
-    Body, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler, Rules, Target as Address,
-    Upstream, UpstreamOptions, User, ask_for_credentials,
+    Body, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler, Rules,
+    Target as Address, Upstream, UpstreamOptions, User, ask_for_credentials,
 };
 use mgrok_net::conn::Conn;
 use mgrok_proto::{auth::Secret, message::NewProxy};
@@ -115,9 +115,7 @@ pub(crate) fn upstream_options(
     })
 }
 
-fn headers(
-    texts: &BTreeMap<String, String>,
-) -> Result<Vec<(HeaderName, HeaderValue)>, RuleError> {
+fn headers(texts: &BTreeMap<String, String>) -> Result<Vec<(HeaderName, HeaderValue)>, RuleError> {
     let parse = |(name, text): (&String, &String)| {
         let header = HeaderName::try_from(name).map_err(|_| RuleError::Name(name.clone()))?;
         Ok((header, value(name, text)?))
@@ -160,7 +158,11 @@ impl Handler for HttpVhost {
             .routes
             .find(&address.host, &address.path, &address.user);
         let Some(route) = route else {
-            debug!("http request of {}: no proxy for [{}]", user.addr(), address.host);
+            debug!(
+                "http request of {}: no proxy for [{}]",
+                user.addr(),
+                address.host
+            );
             return self.nothing_here().await;
         };
         if !route.admits(address.credentials.as_ref()) {
