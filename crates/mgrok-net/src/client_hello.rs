@@ -34,7 +34,7 @@ const MAJOR_VERSION: u8 = 3;
 
 /// Type and length.
 const HANDSHAKE_HEADER: usize = 4;
-const CLIENT_HELLO: u8 = 1;
+pub(crate) const CLIENT_HELLO: u8 = 1;
 
 /// Version and random.
 const FIXED_FIELDS: usize = 2 + 32;

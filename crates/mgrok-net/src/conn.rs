@@ -5,6 +5,7 @@
 //! buffer while it waits, and a layer that has nothing to change changes nothing.
 
 mod carrier;
+mod quic;
 mod std_io;
 
 use std::fmt;
@@ -16,6 +17,8 @@ use bytes::{Bytes, BytesMut};
 use mgrok_mux::Stream;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+pub(crate) use quic::{NO_ERROR, Place, QuicStream, connection_lost};
 
 /// A full-duplex stream of bytes that moves owned chunks.
 ///
@@ -46,6 +49,8 @@ pub struct Conn {
 enum Io {
     Layered(Box<dyn ByteStream>),
     Mux(Stream),
+    /// Boxed: two handles on the connection and their state.
+    Quic(Box<QuicStream>),
     Tcp(TcpStream),
     /// Boxed: a TLS session is a hundred times the size of a socket.
     Tls(Box<TlsStream<Conn>>),
@@ -89,7 +94,7 @@ impl Conn {
     pub(crate) fn bare_tcp(&self) -> Option<&TcpStream> {
         match &self.io {
             Io::Tcp(socket) if self.unread.is_empty() => Some(socket),
-            Io::Layered(_) | Io::Mux(_) | Io::Tcp(_) | Io::Tls(_) => None,
+            Io::Layered(_) | Io::Mux(_) | Io::Quic(_) | Io::Tcp(_) | Io::Tls(_) => None,
         }
     }
 }
@@ -136,6 +141,12 @@ impl From<Stream> for Conn {
     }
 }
 
+impl From<QuicStream> for Conn {
+    fn from(stream: QuicStream) -> Self {
+        Io::Quic(Box::new(stream)).into()
+    }
+}
+
 impl From<TlsStream<Conn>> for Conn {
     fn from(stream: TlsStream<Conn>) -> Self {
         Io::Tls(Box::new(stream)).into()
@@ -148,6 +159,7 @@ impl fmt::Debug for Conn {
         let carrier = match &self.io {
             Io::Layered(_) => "Layered",
             Io::Mux(_) => "Mux",
+            Io::Quic(_) => "Quic",
             Io::Tcp(_) => "Tcp",
             Io::Tls(_) => "Tls",
         };

@@ -16,6 +16,8 @@ pub mod relay;
 pub mod sniff;
 pub mod tcp;
 pub mod tls;
+
+pub mod quic;
 pub mod udp;
 
 #[cfg(test)]

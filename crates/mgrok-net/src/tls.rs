@@ -20,7 +20,10 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem;
 
+#[cfg(test)]
+pub(crate) use any_certificate::AnyCertificate;
 pub use client::{ClientTls, ClientTlsOptions};
+pub(crate) use server::config as server_config;
 pub use server::{ServerTls, ServerTlsOptions};
 
 /// Why TLS cannot be set up.
@@ -98,7 +101,7 @@ pub enum TlsError {
 }
 
 /// Always passed, never installed process-wide: with two providers in the program the default is ambiguous.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use mgrok_mux::{Acceptor, Config, Opener, session};
 use mgrok_net::conn::{ByteStream, Conn};
 use mgrok_net::layers::{Layers, encrypt};
+use mgrok_net::quic::{Endpoint, QuicClient, QuicOptions, QuicServer};
 use mgrok_net::relay::{EndReason, HalfClose, Traffic, relay};
 use mgrok_net::tls::{ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions};
 use mgrok_proto::auth::Secret;
@@ -30,15 +31,17 @@ enum Carrier {
     Layered,
     Mux,
     MuxOverTls,
+    Quic,
     Tcp,
     Tls,
 }
 
-const CARRIERS: [Carrier; 6] = [
+const CARRIERS: [Carrier; 7] = [
     Carrier::Encrypted,
     Carrier::Layered,
     Carrier::Mux,
     Carrier::MuxOverTls,
+    Carrier::Quic,
     Carrier::Tcp,
     Carrier::Tls,
 ];
@@ -91,6 +94,29 @@ async fn mux_pair(near: Conn, far: Conn) -> Ends {
     }
 }
 
+async fn quic_pair() -> (Conn, Conn) {
+    let socket = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let options = QuicOptions::default();
+    let server = QuicServer::new(&ServerTlsOptions::default(), options.clone()).unwrap();
+    let server = Endpoint::server(socket(), server).unwrap();
+    let tls = ClientTlsOptions {
+        server_name: "localhost".into(),
+        ..ClientTlsOptions::default()
+    };
+    let client = QuicClient::new(tls, options).unwrap();
+    let endpoint = Endpoint::client(socket()).unwrap();
+    let (near, far) = tokio::join!(
+        endpoint.connect(server.local_addr().unwrap(), &client),
+        async { server.accept().await.unwrap().accept().await }
+    );
+    let mut near = near.unwrap().open().await.unwrap();
+    // A stream shows with its first bytes.
+    near.send(Bytes::from_static(b"!")).await.unwrap();
+    let mut far = far.unwrap().accept().await.unwrap();
+    assert_eq!(&far.recv().await.unwrap()[..], b"!");
+    (near, far)
+}
+
 impl Carrier {
     async fn connect(self) -> Ends {
         let plain = |(near, far): (Conn, Conn)| Ends {
@@ -116,6 +142,7 @@ impl Carrier {
                 let (near, far) = tls_pair().await;
                 mux_pair(near, far).await
             }
+            Self::Quic => plain(quic_pair().await),
             Self::Tcp => plain((near, far)),
             Self::Tls => plain(tls_pair().await),
         }

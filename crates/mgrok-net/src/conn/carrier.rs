@@ -19,6 +19,7 @@ impl Io {
         match self {
             Self::Layered(stream) => stream.poll_recv(cx),
             Self::Mux(stream) => stream.poll_recv(cx),
+            Self::Quic(stream) => stream.poll_recv(cx),
             Self::Tcp(socket) => {
                 // Nothing is borrowed from the slabs before there is something to read.
                 ready!(socket.poll_read_ready(cx))?;
@@ -36,6 +37,7 @@ impl Io {
         match self {
             Self::Layered(stream) => stream.poll_send(cx, chunk),
             Self::Mux(stream) => stream.poll_send(cx, chunk),
+            Self::Quic(stream) => stream.poll_send(cx, chunk),
             Self::Tcp(socket) => poll_write_chunk(socket, cx, chunk),
             Self::Tls(stream) => poll_write_chunk(&mut **stream, cx, chunk),
         }
@@ -44,8 +46,8 @@ impl Io {
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Layered(stream) => stream.poll_flush(cx),
-            // Both took the bytes for good: the session's driver writes them, or the kernel.
-            Self::Mux(_) | Self::Tcp(_) => Poll::Ready(Ok(())),
+            // These took the bytes for good: the session's driver writes them, or the kernel.
+            Self::Mux(_) | Self::Quic(_) | Self::Tcp(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
@@ -54,6 +56,7 @@ impl Io {
         match self {
             Self::Layered(stream) => stream.poll_close(cx),
             Self::Mux(stream) => stream.poll_close(cx),
+            Self::Quic(stream) => Poll::Ready(stream.close()),
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }

@@ -42,6 +42,7 @@ impl AsyncRead for Conn {
             match &mut conn.io {
                 Io::Layered(stream) => conn.unread = ready!(stream.poll_recv(cx))?,
                 Io::Mux(stream) => return Pin::new(stream).poll_read(cx, buf),
+                Io::Quic(stream) => return stream.poll_read(cx, buf),
                 Io::Tcp(socket) if buf.remaining() < READ_AHEAD_BELOW => {
                     conn.unread = ready!(poll_read_ahead(socket, cx))?;
                 }
@@ -64,6 +65,7 @@ impl AsyncWrite for Conn {
         match &mut self.io {
             Io::Layered(stream) => poll_write_copy(&mut **stream, cx, buf),
             Io::Mux(stream) => Pin::new(stream).poll_write(cx, buf),
+            Io::Quic(stream) => stream.poll_write(cx, buf),
             Io::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
             Io::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
         }
@@ -75,7 +77,7 @@ impl AsyncWrite for Conn {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut self.io {
-            Io::Layered(_) => {
+            Io::Layered(_) | Io::Quic(_) => {
                 let first = bufs.iter().find(|buf| !buf.is_empty());
                 self.poll_write(cx, first.map_or(&[], |buf| &**buf))
             }
@@ -87,7 +89,7 @@ impl AsyncWrite for Conn {
 
     fn is_write_vectored(&self) -> bool {
         match &self.io {
-            Io::Layered(_) => false,
+            Io::Layered(_) | Io::Quic(_) => false,
             Io::Mux(stream) => stream.is_write_vectored(),
             Io::Tcp(socket) => socket.is_write_vectored(),
             Io::Tls(stream) => stream.is_write_vectored(),

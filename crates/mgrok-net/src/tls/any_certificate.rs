@@ -17,12 +17,12 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 /// certificate of their own; so where it cannot be checked (webpki reads no X.509 v1, and no odd kinds of keys) it is taken
 /// for good.
 #[derive(Debug)]
-pub(super) struct AnyCertificate {
+pub(crate) struct AnyCertificate {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl AnyCertificate {
-    pub(super) fn new(provider: &CryptoProvider) -> Arc<Self> {
+    pub(crate) fn new(provider: &CryptoProvider) -> Arc<Self> {
         Arc::new(Self {
             algorithms: provider.signature_verification_algorithms,
         })

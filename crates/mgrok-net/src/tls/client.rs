@@ -36,8 +36,8 @@ pub struct ClientTlsOptions {
 /// Puts TLS on dialled connections. Cheap to clone; clones share the tickets for resumption.
 #[derive(Clone, Debug)]
 pub struct ClientTls {
-    pub(super) config: Arc<ClientConfig>,
-    pub(super) server_name: ServerName<'static>,
+    pub(crate) config: Arc<ClientConfig>,
+    pub(crate) server_name: ServerName<'static>,
     custom_first_byte: bool,
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Buf;
 use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::SingleCertAndKey;
 use tokio_rustls::{TlsAcceptor, TlsStream};
@@ -34,25 +35,7 @@ pub struct ServerTls {
 impl ServerTls {
     /// Reads or makes all that is needed.
     pub fn new(options: ServerTlsOptions) -> Result<Self, TlsError> {
-        let provider = provider();
-        let certificate = match &options.certificate {
-            Some(paths) => files::certified_key(paths, &provider)?,
-            None => self_signed::generate(&provider)?,
-        };
-        let builder = ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .map_err(TlsError::Setup)?;
-        let builder = match &options.trusted_ca {
-            None => builder.with_no_client_auth(),
-            Some(path) => {
-                let roots = Arc::new(files::authorities(path)?);
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
-                    .build()
-                    .map_err(|error| TlsError::Setup(rustls::Error::General(error.to_string())))?;
-                builder.with_client_cert_verifier(verifier)
-            }
-        };
-        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate)));
+        let mut config = config(&options, provider())?;
         // Resumption without state here: clients that use a connection per stream shake hands
         // often, and there may be many of them.
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Setup)?;
@@ -76,4 +59,29 @@ impl ServerTls {
         let stream = TlsAcceptor::from(self.config.clone()).accept(conn).await?;
         Ok(Conn::from(TlsStream::Server(stream)))
     }
+}
+
+/// What any server's TLS is made of, whatever carries it.
+pub(crate) fn config(
+    options: &ServerTlsOptions,
+    provider: Arc<CryptoProvider>,
+) -> Result<ServerConfig, TlsError> {
+    let certificate = match &options.certificate {
+        Some(paths) => files::certified_key(paths, &provider)?,
+        None => self_signed::generate(&provider)?,
+    };
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?;
+    let builder = match &options.trusted_ca {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let roots = Arc::new(files::authorities(path)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
+                .build()
+                .map_err(|error| TlsError::Setup(rustls::Error::General(error.to_string())))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    Ok(builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate))))
 }

@@ -1,0 +1,309 @@
+//! QUIC as frp speaks it: version 1, ALPN `frp`, and a bidirectional stream for everything.
+//!
+//! An [`Endpoint`] is a UDP socket that speaks QUIC, any socket that its owner has bound, so also one
+//! through which a hole was punched. It dials or accepts a [`Connection`], whose streams are [`Conn`]s.
+//! A stream shows at the other end when its first bytes arrive there, not before.
+//!
+//! Certificates are made and checked as in [`tls`](crate::tls). There is no early data, which could be
+//! replayed, and no unidirectional stream. Datagrams (RFC 9221) are not announced, as frp does not know
+//! them; `QuicOptions::transport` is where that would change.
+
+mod endpoint;
+mod odd_sni;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use quinn::{ConnectionError, TransportConfig, VarInt};
+
+use crate::conn::{Conn, NO_ERROR, Place, QuicStream, connection_lost};
+use crate::tls::TlsError;
+
+pub use endpoint::{Endpoint, Incoming, QuicClient, QuicServer};
+
+/// What a peer must agree on (ALPN).
+const PROTOCOL: &[u8] = b"frp";
+
+/// How much a stream may have under way, in bytes: 480 Mbit/s with 100 ms there and back. It is also
+/// what a stream that nobody reads may pile up here. frp's streams have the same at most.
+const STREAM_WINDOW: u32 = 6 * 1024 * 1024;
+
+/// How much all streams of a connection may pile up here, in bytes. A stream that nobody reads keeps
+/// its share, and when all is taken no other moves: so it is seven streams' worth that may be stuck
+/// before it hurts. Nothing is set aside for it.
+const CONNECTION_WINDOW: u32 = 8 * STREAM_WINDOW;
+
+/// How much a connection keeps until it is acknowledged, in bytes: 640 Mbit/s with 100 ms there and back.
+/// Unlike the windows above it does fill up, whenever we can write faster than the network takes it.
+const SEND_WINDOW: u64 = 8 * 1024 * 1024;
+
+/// How many streams a peer may have before it opens many. quinn sets aside some 50 bytes for each
+/// stream that might come, before it knows who is there: 5 MB for the default of frp.
+const STREAMS_AT_FIRST: u64 = 256;
+
+/// What the two ends of a connection do on their own.
+#[derive(Clone, Debug)]
+pub struct QuicOptions {
+    /// After how long without a packet one is sent, so that the peer and the NATs between know that we are there.
+    /// Must be less than both ends' `idle_timeout`. Zero: never.
+    pub keepalive: Duration,
+    /// After how long without a packet from the peer the connection is given up. The lower of both ends' holds. Zero: never.
+    pub idle_timeout: Duration,
+    /// How many streams the peer may have open at once. It learns of it by and by.
+    pub max_streams: u32,
+}
+
+impl Default for QuicOptions {
+    // frp: the same (pkg/config/v1/common.go#QUICOptions).
+    fn default() -> Self {
+        Self {
+            keepalive: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            max_streams: 100_000,
+        }
+    }
+}
+
+impl QuicOptions {
+    fn transport(&self) -> Result<Arc<TransportConfig>, QuicError> {
+        let idle_timeout = self.idle_timeout.try_into();
+        let idle_timeout = idle_timeout.map_err(|_| QuicError::IdleTimeout(self.idle_timeout))?;
+        let keepalive = (!self.keepalive.is_zero()).then_some(self.keepalive);
+        let mut transport = TransportConfig::default();
+        transport
+            .max_idle_timeout(Some(idle_timeout))
+            .keep_alive_interval(keepalive)
+            .max_concurrent_bidi_streams(streams(self.streams_at_first()))
+            .max_concurrent_uni_streams(VarInt::from_u32(0))
+            .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+            .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+            .send_window(SEND_WINDOW)
+            .datagram_receive_buffer_size(None);
+        Ok(Arc::new(transport))
+    }
+
+    fn streams_at_first(&self) -> u64 {
+        STREAMS_AT_FIRST.min(self.max_streams.into())
+    }
+}
+
+fn streams(number: u64) -> VarInt {
+    VarInt::from_u64(number).unwrap_or(VarInt::MAX)
+}
+
+/// A QUIC connection. Cheap to clone.
+///
+/// It is closed when the last clone and the last stream are dropped, or by [`Connection::close`].
+#[derive(Clone, Debug)]
+pub struct Connection {
+    inner: quinn::Connection,
+    places: Arc<Places>,
+}
+
+/// How many streams the peer has and may have.
+#[derive(Debug)]
+struct Places {
+    taken: Arc<AtomicU64>,
+    granted: AtomicU64,
+    max: u64,
+}
+
+impl Connection {
+    fn new(inner: quinn::Connection, options: &QuicOptions) -> Self {
+        Self {
+            inner,
+            places: Arc::new(Places {
+                taken: Arc::default(),
+                granted: AtomicU64::new(options.streams_at_first()),
+                max: options.max_streams.into(),
+            }),
+        }
+    }
+
+    /// Opens a stream. Waits for as long as the peer allows no more of them: the caller sets the
+    /// deadline. Cancel-safe.
+    pub async fn open(&self) -> Result<Conn, QuicError> {
+        let stream = self.inner.open_bi().await;
+        let stream = stream.map_err(|error| QuicError::lost(self.remote_addr(), error))?;
+        Ok(QuicStream::new(stream, None).into())
+    }
+
+    /// The next stream that the peer opens. Cancel-safe.
+    pub async fn accept(&self) -> Result<Conn, QuicError> {
+        let stream = self.inner.accept_bi().await;
+        let stream = stream.map_err(|error| QuicError::lost(self.remote_addr(), error))?;
+        let (place, taken) = Place::take(&self.places.taken);
+        self.grant(taken);
+        Ok(QuicStream::new(stream, Some(place)).into())
+    }
+
+    /// Lets the peer open twice as many streams once it has half of those that it may have.
+    fn grant(&self, taken: u64) {
+        let granted = self.places.granted.load(Ordering::Relaxed);
+        if taken * 2 > granted && granted < self.places.max {
+            let more = (granted * 2).min(self.places.max);
+            // Two tasks that accept at once might both come here, and grant the same.
+            self.places.granted.store(more, Ordering::Relaxed);
+            self.inner.set_max_concurrent_bi_streams(streams(more));
+        }
+    }
+
+    /// Waits until the connection is over, and says why. Cancel-safe.
+    pub async fn closed(&self) -> QuicError {
+        QuicError::lost(self.remote_addr(), self.inner.closed().await)
+    }
+
+    /// Ends all streams at once, and tells the peer: application code 0, no reason. What was sent and
+    /// not acknowledged may be lost. Whoever wants to exit then must wait for [`Endpoint::idle`], or the peer
+    /// will not learn of it.
+    pub fn close(&self) {
+        self.inner.close(NO_ERROR, b"");
+    }
+
+    /// Where the peer is. It may move, when a NAT on the way forgets.
+    pub fn remote_addr(&self) -> SocketAddr {
+        self.inner.remote_address()
+    }
+}
+
+/// Why there is no QUIC connection, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum QuicError {
+    /// The peer closed the connection.
+    #[error("{peer} closed the QUIC connection{}", detail(*code, reason))]
+    Closed {
+        /// The peer.
+        peer: SocketAddr,
+        /// Its application code; 0 without any trouble.
+        code: u64,
+        /// What it says about it.
+        reason: String,
+    },
+    /// We closed the connection, or the endpoint.
+    #[error("the QUIC connection was closed at this end")]
+    ClosedHere,
+    /// There is no way to this address from this socket.
+    #[error("cannot dial {peer} over QUIC")]
+    Dial {
+        /// The address.
+        peer: SocketAddr,
+        /// What is wrong with it.
+        #[source]
+        source: quinn::ConnectError,
+    },
+    /// The handshake failed: both ends talked, but cannot agree.
+    #[error("QUIC handshake with {peer} failed: {hint}")]
+    Handshake {
+        /// The peer.
+        peer: SocketAddr,
+        /// What to look at.
+        hint: &'static str,
+        /// What one of the ends said.
+        #[source]
+        source: ConnectionError,
+    },
+    /// `idle_timeout` is longer than the protocol can say.
+    #[error("a QUIC idle timeout of {0:?} is too long")]
+    IdleTimeout(Duration),
+    /// The connection broke.
+    #[error("the QUIC connection with {peer} failed")]
+    Lost {
+        /// The peer.
+        peer: SocketAddr,
+        /// How.
+        #[source]
+        source: io::Error,
+    },
+    /// The peer did not answer at all.
+    #[error(
+        "no answer from {peer} over QUIC: is something listening there, and is UDP let through?"
+    )]
+    NoAnswer {
+        /// The peer.
+        peer: SocketAddr,
+    },
+    /// The peer fell silent.
+    #[error("nothing heard from {peer} for longer than the QUIC idle timeout")]
+    Silent {
+        /// The peer.
+        peer: SocketAddr,
+    },
+    /// The UDP socket cannot be used.
+    #[error("cannot use the UDP socket for QUIC")]
+    Socket(#[source] io::Error),
+    /// Certificates or keys are wrong.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+fn detail(code: u64, reason: &str) -> String {
+    match (code, reason) {
+        (0, "") => String::new(),
+        (code, "") => format!(": code {code}"),
+        (code, reason) => format!(": {reason} (code {code})"),
+    }
+}
+
+/// The TLS alert `no_application_protocol`, as a code of QUIC (RFC 9001, section 4.8).
+const NO_APPLICATION_PROTOCOL: u64 = 0x100 | 120;
+/// All TLS alerts, as codes of QUIC.
+const ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
+/// What a server says that takes no connections.
+const CONNECTION_REFUSED: u64 = 2;
+
+impl QuicError {
+    /// Why a connection that was up is over.
+    fn lost(peer: SocketAddr, error: ConnectionError) -> Self {
+        match error {
+            ConnectionError::ApplicationClosed(close) => Self::Closed {
+                peer,
+                code: close.error_code.into(),
+                reason: String::from_utf8_lossy(&close.reason).into_owned(),
+            },
+            ConnectionError::LocallyClosed => Self::ClosedHere,
+            ConnectionError::TimedOut => Self::Silent { peer },
+            error @ (ConnectionError::CidsExhausted
+            | ConnectionError::ConnectionClosed(_)
+            | ConnectionError::Reset
+            | ConnectionError::TransportError(_)
+            | ConnectionError::VersionMismatch) => Self::Lost {
+                peer,
+                source: connection_lost(&error),
+            },
+        }
+    }
+
+    /// Why a connection does not come up.
+    fn handshake(peer: SocketAddr, error: ConnectionError) -> Self {
+        let code = match &error {
+            ConnectionError::TimedOut => return Self::NoAnswer { peer },
+            ConnectionError::ApplicationClosed(_) | ConnectionError::LocallyClosed => {
+                return Self::lost(peer, error);
+            }
+            ConnectionError::TransportError(error) => error.code.into(),
+            ConnectionError::ConnectionClosed(close) => close.error_code.into(),
+            ConnectionError::CidsExhausted
+            | ConnectionError::Reset
+            | ConnectionError::VersionMismatch => 0,
+        };
+        let hint = match code {
+            CONNECTION_REFUSED => "it takes no more connections",
+            NO_APPLICATION_PROTOCOL => "the other end speaks QUIC, but not frp's",
+            code if ALERTS.contains(&code) => {
+                "TLS found no agreement; check certificates, authorities and server name at both ends"
+            }
+            _ => "the ends do not understand each other",
+        };
+        Self::Handshake {
+            peer,
+            hint,
+            source: error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
