@@ -96,7 +96,9 @@ fn streams(number: u64) -> VarInt {
 
 /// A QUIC connection. Cheap to clone.
 ///
-/// It is closed when the last clone and the last stream are dropped, or by [`Connection::close`].
+/// It is closed by [`Connection::close`], and when the last clone and the last stream are dropped. Either
+/// way what is still under way is lost: hold it until the streams have been read at the other end, so
+/// as a rule for as long as it lasts.
 #[derive(Clone, Debug)]
 pub struct Connection {
     inner: quinn::Connection,

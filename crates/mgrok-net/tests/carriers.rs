@@ -11,7 +11,7 @@ use bytes::Bytes;
 use mgrok_mux::{Acceptor, Config, Opener, session};
 use mgrok_net::conn::{ByteStream, Conn};
 use mgrok_net::layers::{Layers, encrypt};
-use mgrok_net::quic::{Endpoint, QuicClient, QuicOptions, QuicServer};
+use mgrok_net::quic::{Connection, Endpoint, QuicClient, QuicOptions, QuicServer};
 use mgrok_net::relay::{EndReason, HalfClose, Traffic, relay};
 use mgrok_net::tls::{ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions};
 use mgrok_proto::auth::Secret;
@@ -46,11 +46,18 @@ const CARRIERS: [Carrier; 7] = [
     Carrier::Tls,
 ];
 
+/// What carries a stream besides its ends.
+#[expect(dead_code, reason = "to be dropped last is all that it is for")]
+enum Session {
+    Mux(Opener, Acceptor, Opener, Acceptor),
+    Quic(Connection, Connection),
+}
+
 /// Two ends of one connection, and what keeps them going.
 struct Ends {
     near: Conn,
     far: Conn,
-    _session: Option<(Opener, Acceptor, Opener, Acceptor)>,
+    _session: Option<Session>,
 }
 
 async fn tcp_pair() -> (TcpStream, TcpStream) {
@@ -90,11 +97,11 @@ async fn mux_pair(near: Conn, far: Conn) -> Ends {
     Ends {
         near: near.into(),
         far: far.into(),
-        _session: Some((opener, near_acceptor, far_opener, acceptor)),
+        _session: Some(Session::Mux(opener, near_acceptor, far_opener, acceptor)),
     }
 }
 
-async fn quic_pair() -> (Conn, Conn) {
+async fn quic_pair() -> Ends {
     let socket = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let options = QuicOptions::default();
     let server = QuicServer::new(&ServerTlsOptions::default(), options.clone()).unwrap();
@@ -109,12 +116,17 @@ async fn quic_pair() -> (Conn, Conn) {
         endpoint.connect(server.local_addr().unwrap(), &client),
         async { server.accept().await.unwrap().accept().await }
     );
-    let mut near = near.unwrap().open().await.unwrap();
+    let (connection, accepted) = (near.unwrap(), far.unwrap());
+    let mut near = connection.open().await.unwrap();
     // A stream shows with its first bytes.
     near.send(Bytes::from_static(b"!")).await.unwrap();
-    let mut far = far.unwrap().accept().await.unwrap();
+    let mut far = accepted.accept().await.unwrap();
     assert_eq!(&far.recv().await.unwrap()[..], b"!");
-    (near, far)
+    Ends {
+        near,
+        far,
+        _session: Some(Session::Quic(connection, accepted)),
+    }
 }
 
 impl Carrier {
@@ -142,7 +154,7 @@ impl Carrier {
                 let (near, far) = tls_pair().await;
                 mux_pair(near, far).await
             }
-            Self::Quic => plain(quic_pair().await),
+            Self::Quic => quic_pair().await,
             Self::Tcp => plain((near, far)),
             Self::Tls => plain(tls_pair().await),
         }

@@ -198,10 +198,9 @@ async fn a_peer_may_open_as_many_streams_as_it_was_told_and_no_more() {
 
     let one_more = timeout(Duration::from_millis(100), near.open()).await;
     assert!(one_more.is_err(), "more streams than allowed");
-    let (opened, accepted) = (drop(opened), drop(accepted));
-    assert_eq!(opened, accepted);
-    in_time(near.open()).await.unwrap();
+    drop((opened, accepted));
     assert_eq!(far.places.taken.load(Ordering::Relaxed), 0);
+    in_time(near.open()).await.unwrap();
 }
 
 #[tokio::test]
@@ -363,7 +362,6 @@ async fn a_stopped_endpoint_keeps_what_it_has() {
     let (late, _) = in_time(async { tokio::join!(late, stream(&near, &far)) }).await;
     assert!(matches!(late.unwrap_err(), QuicError::NoAnswer { .. }));
 
-    // Without keepalive the one from before may be over by now; a new one can be closed.
     far_end.close();
     in_time(far_end.idle()).await;
     assert!(far_end.accept().await.is_none());
