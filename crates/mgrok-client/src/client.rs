@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mgrok_config::{ClientConfig, ProxyConfig};
+use mgrok_config::{ClientConfig, ProxyConfig, VisitorConfig};
 use mgrok_net::tls::TlsError;
-use mgrok_proto::RunId;
 use mgrok_proto::cipher::CipherKey;
+use mgrok_proto::{RunId, WireVersion};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error, error_span, info, warn};
@@ -16,6 +16,7 @@ use tracing::{Instrument, Span, error, error_span, info, warn};
 use crate::backoff::Backoff;
 use crate::clock::now;
 use crate::connect::Connector;
+use crate::handle::SessionHandle;
 use crate::heartbeat::Heartbeat;
 use crate::login::{LoginError, login};
 use crate::printable::Chain;
@@ -23,7 +24,11 @@ use crate::proxies::Proxies;
 use crate::session::{Session, SessionEnd};
 use crate::status::StatusWatch;
 use crate::tasks::{TaskOwner, Tasks};
+use crate::visitor::{self, DoorWatch, Visitors};
 use crate::work::{Terms, WorkConns};
+
+/// How messages are written.
+const WIRE: WireVersion = WireVersion::V1;
 
 /// Why a client cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +75,23 @@ impl ProxySet {
     }
 }
 
+/// Changes which visitors a [`Client`] has, also while it runs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct VisitorSet {
+    wanted: watch::Sender<Vec<VisitorConfig>>,
+}
+
+impl VisitorSet {
+    /// Makes `visitors` the visitors of the client: the doors of those that are not among them are closed, new ones
+    /// opened, and those that did not change left alone. Users who are in may stay. Of several with one name the last
+    /// counts.
+    ///
+    /// Takes effect soon after, once the client runs.
+    pub fn apply(&self, visitors: Vec<VisitorConfig>) {
+        self.wanted.send_replace(visitors);
+    }
+}
+
 /// A client of one server, not yet running.
 #[derive(Debug)]
 pub struct Client {
@@ -79,6 +101,12 @@ pub struct Client {
     proxies: Proxies,
     /// The proxies that are to be, here being applied in a session at a time.
     wanted: watch::Sender<Vec<ProxyConfig>>,
+    /// The visitors that are to be, likewise.
+    wanted_visitors: watch::Sender<Vec<VisitorConfig>>,
+    /// The visitors there are.
+    visitors: watch::Sender<visitor::Table>,
+    /// The session there is, for the visitors.
+    sessions: watch::Sender<Option<SessionHandle>>,
     /// The last session's; asks the server to let the next one take its place.
     run_id: Option<RunId>,
     backoff: Backoff,
@@ -97,6 +125,9 @@ impl Client {
             connector: Arc::new(Connector::new(&config)?),
             proxies: Proxies::new(user, server_addr, key.clone()),
             wanted: watch::Sender::new(std::mem::take(&mut config.proxies)),
+            wanted_visitors: watch::Sender::new(std::mem::take(&mut config.visitors)),
+            visitors: watch::Sender::default(),
+            sessions: watch::Sender::default(),
             key,
             run_id: None,
             backoff: Backoff::default(),
@@ -113,6 +144,19 @@ impl Client {
     pub fn proxy_set(&self) -> ProxySet {
         ProxySet {
             wanted: self.wanted.clone(),
+        }
+    }
+
+    /// Follows the doors of the client's visitors. They open when the client runs, and stay open from one session to
+    /// the next.
+    pub fn doors(&self) -> DoorWatch {
+        DoorWatch::new(self.visitors.subscribe())
+    }
+
+    /// The way to change the client's visitors; at first they are those of its configuration.
+    pub fn visitor_set(&self) -> VisitorSet {
+        VisitorSet {
+            wanted: self.wanted_visitors.clone(),
         }
     }
 
@@ -136,14 +180,27 @@ impl Client {
 
     async fn work(mut self, stopping: CancellationToken) -> Result<StopReport, ClientError> {
         let owner = TaskOwner::new();
-        let cut = self.sessions(owner.tasks(), &stopping).await?;
+        let visitors = Visitors::new(
+            visitor::Terms {
+                sessions: self.sessions.subscribe(),
+                stopping: stopping.clone(),
+                tasks: owner.tasks().clone(),
+                udp_packet_size: self.config.udp_packet_size,
+                user: self.config.user.clone(),
+                wire: WIRE,
+            },
+            self.visitors.clone(),
+        );
+        let wanted = self.wanted_visitors.subscribe();
+        owner.tasks().spawn(visitors.run(wanted));
+        let cut = self.serve_sessions(owner.tasks(), &stopping).await;
         owner.finish().await;
-        Ok(StopReport { cut })
+        Ok(StopReport { cut: cut? })
     }
 
     /// Serves until the client is stopped and the grace period is over; says how many user
     /// connections are left.
-    async fn sessions(
+    async fn serve_sessions(
         &mut self,
         tasks: &Tasks,
         stopping: &CancellationToken,
@@ -193,11 +250,12 @@ impl Client {
 
         let transport = &self.config.transport;
         let ended = tasks.part();
+        let (handle, requests) =
+            SessionHandle::new(run_id, link.streams().clone(), WIRE, self.span());
         let terms = Terms {
             auth: self.config.auth.clone(),
             ended: ended.clone(),
-            run_id,
-            streams: link.streams().clone(),
+            session: handle.clone(),
             table: self.proxies.watch(),
             tasks: tasks.clone(),
             udp_packet_size: self.config.udp_packet_size,
@@ -207,12 +265,14 @@ impl Client {
             auth: self.config.auth.clone(),
             control,
             ended,
+            handle,
             heartbeat: Heartbeat::new(
                 transport.heartbeat_interval,
                 transport.heartbeat_timeout,
                 now(),
             ),
             link,
+            requests,
             work: WorkConns::new(terms),
         })
     }
@@ -230,7 +290,9 @@ impl Client {
         }
         self.backoff.logged_in(now());
         let mut wanted = self.wanted.subscribe();
+        self.sessions.send_replace(Some(session.handle.clone()));
         let ended = session.run(&mut self.proxies, &mut wanted, stopping).await;
+        self.sessions.send_replace(None);
         match ended {
             Ok(()) => {
                 let deadline = now() + self.config.grace_period;
@@ -261,3 +323,6 @@ fn dice() -> f64 {
     let random = RandomState::new().build_hasher().finish();
     random as f64 / u64::MAX as f64
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,8 +36,11 @@ mod proxies;
 mod status;
 
 mod connect;
+mod handle;
 mod login;
 mod tasks;
+
+mod visitor;
 
 mod tcp;
 mod udp;
@@ -47,7 +50,8 @@ mod session;
 
 mod client;
 
-pub use client::{Client, ClientError, ProxySet, StartError, StopReport};
+pub use client::{Client, ClientError, ProxySet, StartError, StopReport, VisitorSet};
 pub use connect::ConnectError;
 pub use login::LoginError;
 pub use status::{ProxyPhase, ProxyStatus, StatusWatch};
+pub use visitor::DoorWatch;

@@ -16,6 +16,7 @@ use tracing::{debug, error_span, info, warn};
 
 use crate::clock::{now, signed_now};
 use crate::connect::Link;
+use crate::handle::{Requests, SessionHandle};
 use crate::heartbeat::Heartbeat;
 use crate::printable::server_text;
 use crate::proxies::{Answer, Proxies};
@@ -50,8 +51,10 @@ pub(crate) enum SessionEnd {
 pub(crate) struct Session {
     pub(crate) auth: Auth,
     pub(crate) control: MessageConn,
+    pub(crate) handle: SessionHandle,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) link: Link,
+    pub(crate) requests: Requests,
     pub(crate) work: WorkConns,
     /// Cancelled to take no more users.
     pub(crate) ended: CancellationToken,
@@ -79,6 +82,9 @@ impl Session {
                 },
                 ended = self.link.ended() => return Err(SessionEnd::from(ended)),
                 () = self.work.catch_up() => {}
+                outgoing = self.requests.next() => {
+                    self.requests.send(outgoing, &mut self.control);
+                }
                 () = sleep_until(wake_at.into_iter().flatten().min()) => {}
                 Ok(()) = wanted.changed() => self.apply(proxies, &wanted.borrow_and_update())?,
                 () = stop.cancelled() => return Ok(()),
@@ -95,6 +101,7 @@ impl Session {
         deadline: Instant,
     ) -> usize {
         self.ended.cancel();
+        self.requests.close();
         let farewell = self.withdraw(proxies.close());
         // Whether it worked makes no difference to what follows.
         let _ = tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await;
@@ -202,6 +209,7 @@ impl Session {
                 self.heartbeat.handle_pong(now());
                 debug!("receive heartbeat from server");
             }
+            Message::NatHoleResp(answer) => self.requests.handle_answer(answer),
             // frp: known messages in the wrong place are passed over (pkg/msg/handler.go#Dispatcher).
             other => debug!("unexpected {} passed over", other.name()),
         }

@@ -1,11 +1,12 @@
 //! Who owns the tasks of a client.
 //!
-//! Every task beside the session's own is one work connection. It waits for a user under its
+//! Most tasks beside the session's own are work connections. One waits for a user under its
 //! session, and lives on as a user connection under the client: without multiplexing a user
-//! connection survives the loss of the control connection.
+//! connection survives the loss of the control connection. The others are visitors and their users.
 
 use std::time::Instant;
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -53,8 +54,8 @@ impl TaskOwner {
 
 impl Tasks {
     /// Starts a task. It must end soon after [`is_cut`](Self::is_cut) does.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.all.spawn(task);
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.all.spawn(task)
     }
 
     /// Counts a user connection for as long as the value lives.

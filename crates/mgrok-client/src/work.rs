@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use mgrok_config::{Auth, ProxyKind};
 use mgrok_net::conn::Conn;
-use mgrok_net::message::{MessageConn, RecvError, SendError};
+use mgrok_net::message::{RecvError, SendError};
 use mgrok_proto::message::{Message, NewWorkConn, StartWorkConn};
-use mgrok_proto::{RunId, WireVersion};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, error, error_span, warn};
 
 use crate::clock::signed_now;
-use crate::connect::{ConnectError, Streams};
+use crate::connect::ConnectError;
+use crate::handle::SessionHandle;
 use crate::printable::{Chain, server_text};
 use crate::proxies::Table;
 use crate::proxy::{Proxy, local_name};
@@ -51,8 +51,7 @@ pub(crate) struct Terms {
     pub(crate) auth: Auth,
     /// Cancelled when the session takes no more users.
     pub(crate) ended: CancellationToken,
-    pub(crate) run_id: RunId,
-    pub(crate) streams: Streams,
+    pub(crate) session: SessionHandle,
     pub(crate) table: watch::Receiver<Table>,
     pub(crate) tasks: Tasks,
     pub(crate) udp_packet_size: usize,
@@ -138,9 +137,9 @@ impl Terms {
 
     /// Offers a connection, and waits until a user needs it.
     async fn start(&self) -> Result<(StartWorkConn, Conn), WorkError> {
-        let mut conn = MessageConn::new(self.streams.open().await?, WireVersion::V1);
+        let mut conn = self.session.open().await?;
         let mut offer = NewWorkConn {
-            run_id: self.run_id.as_str().to_owned(),
+            run_id: self.session.run_id().as_str().to_owned(),
             ..NewWorkConn::default()
         };
         if self.auth.new_work_conns {

@@ -58,7 +58,8 @@ enum PrefixKind {
 impl PrefixKind {
     fn of(span: &Metadata<'_>) -> Option<Self> {
         match span.name() {
-            "proxy" => Some(Self::Proxy),
+            // A client has either, and frp's lines do not tell them apart.
+            "proxy" | "visitor" => Some(Self::Proxy),
             "session" => Some(Self::Session),
             _ => None,
         }

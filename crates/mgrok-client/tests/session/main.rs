@@ -14,3 +14,4 @@ mod life;
 mod muxed;
 mod stopping;
 mod users;
+mod visitors;

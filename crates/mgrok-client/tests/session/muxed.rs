@@ -12,8 +12,8 @@ use mgrok_proto::WireVersion;
 use mgrok_proto::message::{Message, ReqWorkConn, StartWorkConn};
 
 use crate::server::{
-    Running, Server, accept_login, accept_proxy, echo, echo_service, ended, new_proxy, recv, start,
-    tcp_proxy, within, work_conn,
+    Running, Server, accept_login, accept_proxy, answer_visit, echo, echo_service, ended,
+    new_proxy, recv, serve_echo, start, stcp_visitor, tcp_proxy, within, work_conn,
 };
 
 /// The server's end of a session.
@@ -82,6 +82,23 @@ fn config(server: &Server) -> ClientConfig {
         },
         ..server.config()
     }
+}
+
+#[tokio::test]
+async fn visitors_have_streams_of_the_one_connection() {
+    let server = Server::bind().await;
+    let mut config = config(&server);
+    config.visitors = vec![stcp_visitor("to-db")];
+    let mut client = Running::start(config);
+    let mut session = Session::accept(&server).await;
+    let mut user = client.enter("to-db").await;
+    let stream = within(session.acceptor.accept()).await.unwrap();
+    let mut conn = MessageConn::new(stream.into(), WireVersion::V1);
+    let Message::NewVisitorConn(visit) = recv(&mut conn).await else {
+        panic!("something else than NewVisitorConn");
+    };
+    serve_echo(answer_visit(conn, visit, "").await);
+    echo(&mut user, "hello").await;
 }
 
 #[tokio::test]

@@ -3,8 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mgrok_client::{Client, ClientError, ProxyPhase, ProxySet, StatusWatch, StopReport};
-use mgrok_config::{Auth, ClientConfig, ClientTransport, ProxyConfig, ProxyKind};
+use mgrok_client::{
+    Client, ClientError, DoorWatch, ProxyPhase, ProxySet, StatusWatch, StopReport, VisitorSet,
+};
+use mgrok_config::{
+    Auth, ClientConfig, ClientTransport, ProxyConfig, ProxyKind, VisitorConfig, VisitorKind,
+};
 use mgrok_net::conn::Conn;
 use mgrok_net::layers;
 use mgrok_net::message::MessageConn;
@@ -12,7 +16,8 @@ use mgrok_proto::WireVersion;
 use mgrok_proto::auth::Secret;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::{
-    Login, LoginResp, Message, NewProxy, NewProxyResp, NewWorkConn, ReqWorkConn, StartWorkConn,
+    Login, LoginResp, Message, NewProxy, NewProxyResp, NewVisitorConn, NewVisitorConnResp,
+    NewWorkConn, ReqWorkConn, StartWorkConn,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -91,6 +96,21 @@ impl Server {
         work_conn(self.accept().await.into()).await
     }
 
+    /// The next connection, on which a visitor asks for a service; not answered yet.
+    pub(crate) async fn visit(&self) -> (MessageConn, NewVisitorConn) {
+        let mut conn = MessageConn::new(self.accept().await.into(), WireVersion::V1);
+        match recv(&mut conn).await {
+            Message::NewVisitorConn(visit) => (conn, visit),
+            other => panic!("{} instead of NewVisitorConn", other.name()),
+        }
+    }
+
+    /// Lets a visitor in.
+    pub(crate) async fn accept_visit(&self) -> Conn {
+        let (conn, visit) = self.visit().await;
+        answer_visit(conn, visit, "").await
+    }
+
     /// Has the client connect a user of `proxy`.
     pub(crate) async fn user(&self, control: &mut MessageConn, proxy: &str) -> Conn {
         let (mut work, _) = self.work_conn(control).await;
@@ -109,6 +129,20 @@ pub(crate) async fn accept_login(mut conn: MessageConn) -> MessageConn {
     let key = CipherKey::derive(&Secret::new("secret"));
     let conn = layers::encrypt(conn.into_conn(), &key);
     MessageConn::new(conn, WireVersion::V1)
+}
+
+/// Answers a visitor; what follows is its users'.
+pub(crate) async fn answer_visit(
+    mut conn: MessageConn,
+    visit: NewVisitorConn,
+    error: &str,
+) -> Conn {
+    let answer = NewVisitorConnResp {
+        proxy_name: visit.proxy_name,
+        error: error.to_owned(),
+    };
+    conn.send(&answer.into()).await.unwrap();
+    conn.into_conn()
 }
 
 /// A stream on which the client offers a work connection.
@@ -194,10 +228,41 @@ pub(crate) fn tcp_proxy(name: &str, local: SocketAddr) -> ProxyConfig {
     ProxyConfig::new(name, ProxyKind::Tcp { remote_port: 6000 }, local.port())
 }
 
+pub(crate) fn visitor(name: &str, kind: VisitorKind) -> VisitorConfig {
+    VisitorConfig {
+        name: name.to_owned(),
+        kind,
+        server_user: None,
+        server_name: "db".to_owned(),
+        secret_key: Secret::new("key"),
+        bind_addr: "127.0.0.1".to_owned(),
+        bind_port: Some(0),
+        use_encryption: false,
+        use_compression: false,
+    }
+}
+
+pub(crate) fn stcp_visitor(name: &str) -> VisitorConfig {
+    visitor(name, VisitorKind::Stcp)
+}
+
+/// Plays a service, beyond the server, that sends everything back.
+pub(crate) fn serve_echo(mut visit: Conn) {
+    tokio::spawn(async move {
+        while let Ok(chunk) = visit.recv().await
+            && !chunk.is_empty()
+        {
+            visit.send(chunk).await.unwrap();
+        }
+    });
+}
+
 /// A client that runs until it is stopped or dropped.
 pub(crate) struct Running {
     pub(crate) status: StatusWatch,
     pub(crate) proxies: ProxySet,
+    pub(crate) doors: DoorWatch,
+    pub(crate) visitors: VisitorSet,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Result<StopReport, ClientError>>,
 }
@@ -209,6 +274,8 @@ impl Running {
         Self {
             status: client.status(),
             proxies: client.proxy_set(),
+            doors: client.doors(),
+            visitors: client.visitor_set(),
             stop,
             ended: tokio::spawn(client.run(async move {
                 if stopped.await.is_err() {
@@ -221,6 +288,19 @@ impl Running {
     pub(crate) async fn wait_for(&mut self, name: &str, phase: ProxyPhase) {
         let reached = self.status.wait_for(name, |it| it.phase == phase);
         within(reached).await.expect("the client goes on");
+    }
+
+    /// Where the door of a visitor is, once it is open.
+    pub(crate) async fn door(&mut self, name: &str) -> SocketAddr {
+        within(self.doors.wait_for(name))
+            .await
+            .expect("the client goes on")
+    }
+
+    /// A new user at the door of a visitor.
+    pub(crate) async fn enter(&mut self, name: &str) -> Conn {
+        let door = self.door(name).await;
+        TcpStream::connect(door).await.unwrap().into()
     }
 
     /// Asks the client to stop; gives its task.

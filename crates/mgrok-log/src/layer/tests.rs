@@ -100,11 +100,17 @@ fn spans_become_prefixes() {
                 info_span!("proxy", name = %"ssh", kind = "tcp").in_scope(|| info!("new proxy"));
             });
         });
+        info_span!("visitor", name = "db").in_scope(|| info!("start visitor success"));
         info!("outside");
     });
     assert_eq!(
         lines,
-        ["[3f0c] client login", "[3f0c] [ssh] new proxy", "outside"]
+        [
+            "[3f0c] client login",
+            "[3f0c] [ssh] new proxy",
+            "[db] start visitor success",
+            "outside"
+        ]
     );
 }
 

@@ -1,0 +1,121 @@
+use std::time::Duration;
+
+use mgrok_config::ClientTransport;
+use mgrok_net::layers;
+use mgrok_net::message::MessageConn;
+use mgrok_proto::message::{LoginResp, Message, NatHoleClient, NatHoleReport, NatHoleResp};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::handle::RequestError;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, future).await.unwrap()
+}
+
+/// A client that has logged in to a server that the test plays.
+struct Lab {
+    control: MessageConn,
+    handle: SessionHandle,
+    client: JoinHandle<Result<StopReport, ClientError>>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Lab {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(ClientConfig {
+            server_port: listener.local_addr().unwrap().port(),
+            transport: ClientTransport {
+                tcp_mux: false,
+                tls: None,
+                ..ClientTransport::default()
+            },
+            ..ClientConfig::default()
+        })
+        .unwrap();
+        let (key, mut sessions) = (client.key.clone(), client.sessions.subscribe());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let client = tokio::spawn(client.run(async { drop(stopped.await) }));
+
+        let (stream, _) = in_time(listener.accept()).await.unwrap();
+        let mut conn = MessageConn::new(stream.into(), WIRE);
+        let login = in_time(conn.recv()).await.unwrap();
+        assert!(matches!(login, Some(Message::Login(_))));
+        let answer = LoginResp {
+            run_id: "0123456789abcdef".to_owned(),
+            ..LoginResp::default()
+        };
+        conn.send(&answer.into()).await.unwrap();
+        let session = in_time(sessions.wait_for(Option::is_some)).await;
+        Self {
+            control: MessageConn::new(layers::encrypt(conn.into_conn(), &key), WIRE),
+            handle: session.unwrap().clone().unwrap(),
+            client,
+            stop,
+        }
+    }
+}
+
+fn question() -> NatHoleClient {
+    NatHoleClient {
+        transaction_id: "1".to_owned(),
+        ..NatHoleClient::default()
+    }
+}
+
+#[tokio::test]
+async fn the_server_is_asked_and_told_on_the_control_connection() {
+    let mut lab = Lab::start().await;
+    let asked = lab.handle.request(question(), "1", LIMIT);
+    let control = &mut lab.control;
+    let answer = async {
+        let received = in_time(control.recv()).await.unwrap();
+        assert_eq!(received, Some(question().into()));
+        let answer = NatHoleResp {
+            transaction_id: "1".to_owned(),
+            sid: "2".to_owned(),
+            ..NatHoleResp::default()
+        };
+        control.send(&answer.into()).await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(asked, answer);
+    assert_eq!(answer.unwrap().sid, "2");
+
+    let report = NatHoleReport {
+        sid: "2".to_owned(),
+        success: true,
+    };
+    lab.handle.tell(report.clone()).await.unwrap();
+    let received = in_time(lab.control.recv()).await.unwrap();
+    assert_eq!(received, Some(report.into()));
+}
+
+#[tokio::test]
+async fn whoever_asked_a_session_that_is_lost_need_not_wait() {
+    let mut lab = Lab::start().await;
+    let asked = lab.handle.request(question(), "1", LIMIT);
+    let lose = async {
+        in_time(lab.control.recv()).await.unwrap();
+        drop(lab.control);
+    };
+    let (answer, ()) = tokio::join!(asked, lose);
+    assert!(matches!(answer, Err(RequestError::Ended)));
+}
+
+#[tokio::test]
+async fn whoever_asked_a_client_that_stops_need_not_wait() {
+    let mut lab = Lab::start().await;
+    let asked = lab.handle.request(question(), "1", LIMIT);
+    let stop = async {
+        in_time(lab.control.recv()).await.unwrap();
+        lab.stop.send(()).unwrap();
+    };
+    let (answer, ()) = tokio::join!(asked, stop);
+    assert!(matches!(answer, Err(RequestError::Ended)));
+    in_time(lab.client).await.unwrap().unwrap();
+}

@@ -1,0 +1,196 @@
+//! What a session offers to those beside it: streams, and questions on its control connection.
+//!
+//! Work connections and visitors hold a [`SessionHandle`]. What they want to say on the control connection goes down a
+//! bounded channel to the session's task, which owns that connection; its end of the channel is [`Requests`].
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use mgrok_net::message::{MessageConn, SendError};
+use mgrok_proto::message::{Message, NatHoleResp};
+use mgrok_proto::{RunId, WireVersion};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{Span, debug};
+
+use crate::connect::{ConnectError, Streams};
+use crate::printable::{Chain, server_text};
+
+/// Messages that may wait for the session's task, which is busy for moments only.
+const MAX_QUEUED: usize = 64;
+/// Requests that may wait for the server's answer at a time. Each is one attempt to punch a hole, of which a
+/// visitor or a proxy makes one in some seconds.
+const MAX_WAITING: usize = 1024;
+
+/// Why a message was not sent, or not answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error("{MAX_WAITING} requests wait for the server's answer already")]
+    Busy,
+    #[error("the session with the server has ended")]
+    Ended,
+    #[error(transparent)]
+    Send(SendError),
+    #[error("no answer from the server within {} s", .0.as_secs_f32())]
+    Timeout(Duration),
+}
+
+/// A session as others see it; good for nothing, but harmless, once the session has ended. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionHandle {
+    outgoing: mpsc::Sender<Outgoing>,
+    run_id: RunId,
+    span: Span,
+    streams: Streams,
+    wire: WireVersion,
+}
+
+/// A message for the server, and who waits for the answer.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    message: Message,
+    asker: Option<Asker>,
+}
+
+#[derive(Debug)]
+struct Asker {
+    transaction_id: String,
+    answer: Answer,
+}
+
+type Answer = oneshot::Sender<Result<NatHoleResp, RequestError>>;
+
+/// The session's end: what others have to say, and who waits for an answer.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    outgoing: mpsc::Receiver<Outgoing>,
+    waiting: HashMap<String, Answer>,
+}
+
+impl SessionHandle {
+    /// A handle for the session `run_id`, whose `streams` carry messages of the version `wire`. `span` is what the log says
+    /// of it.
+    pub(crate) fn new(
+        run_id: RunId,
+        streams: Streams,
+        wire: WireVersion,
+        span: Span,
+    ) -> (Self, Requests) {
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED);
+        let handle = Self {
+            outgoing: sender,
+            run_id,
+            span,
+            streams,
+            wire,
+        };
+        let requests = Requests {
+            outgoing: receiver,
+            waiting: HashMap::new(),
+        };
+        (handle, requests)
+    }
+
+    /// Opens one more stream to the server.
+    pub(crate) async fn open(&self) -> Result<MessageConn, ConnectError> {
+        Ok(MessageConn::new(self.streams.open().await?, self.wire))
+    }
+
+    pub(crate) fn run_id(&self) -> &RunId {
+        &self.run_id
+    }
+
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// Sends `message` on the control connection, and waits for the answer with this `transaction_id`, at most for the
+    /// time of `limit`.
+    ///
+    /// Cancel-safe in that nobody waits any more; the message may have been sent.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for xtcp"))]
+    pub(crate) async fn request(
+        &self,
+        message: impl Into<Message>,
+        transaction_id: &str,
+        limit: Duration,
+    ) -> Result<NatHoleResp, RequestError> {
+        let (answer, answered) = oneshot::channel();
+        let asker = Asker {
+            transaction_id: transaction_id.to_owned(),
+            answer,
+        };
+        let exchange = async {
+            self.send(message.into(), Some(asker)).await?;
+            answered.await.unwrap_or(Err(RequestError::Ended))
+        };
+        tokio::time::timeout(limit, exchange)
+            .await
+            .unwrap_or(Err(RequestError::Timeout(limit)))
+    }
+
+    /// Has `message` sent on the control connection, without an answer. Waits for moments only.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for xtcp"))]
+    pub(crate) async fn tell(&self, message: impl Into<Message>) -> Result<(), RequestError> {
+        self.send(message.into(), None).await
+    }
+
+    async fn send(&self, message: Message, asker: Option<Asker>) -> Result<(), RequestError> {
+        let outgoing = Outgoing { message, asker };
+        let sent = self.outgoing.send(outgoing).await;
+        sent.map_err(|_| RequestError::Ended)
+    }
+}
+
+impl Requests {
+    /// The next message to hand to [`send`](Self::send); waits for ever once nobody can have one.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Outgoing {
+        match self.outgoing.recv().await {
+            Some(outgoing) => outgoing,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Queues a message on the control connection, and remembers who waits for the answer.
+    pub(crate) fn send(&mut self, outgoing: Outgoing, control: &mut MessageConn) {
+        let Outgoing { message, asker } = outgoing;
+        self.waiting.retain(|_, answer| !answer.is_closed());
+        let queued = if asker.is_some() && self.waiting.len() >= MAX_WAITING {
+            Err(RequestError::Busy)
+        } else {
+            control.queue(&message).map_err(RequestError::Send)
+        };
+        match (queued, asker) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(asker)) => {
+                // Whoever used the id before learns that the wait is over.
+                self.waiting.insert(asker.transaction_id, asker.answer);
+            }
+            (Err(error), None) => debug!("{} not sent: {}", message.name(), Chain(&error)),
+            // Who does not wait any more need not know.
+            (Err(error), Some(asker)) => drop(asker.answer.send(Err(error))),
+        }
+    }
+
+    /// Takes an answer of the server to whoever waits for it.
+    pub(crate) fn handle_answer(&mut self, answer: &NatHoleResp) {
+        match self.waiting.remove(&answer.transaction_id) {
+            Some(asker) => drop(asker.send(Ok(answer.clone()))),
+            None => debug!(
+                "answer to the request [{}], for which nobody waits",
+                server_text(&answer.transaction_id)
+            ),
+        }
+    }
+
+    /// Takes no more messages; who waits learns that the session has ended.
+    pub(crate) fn close(&mut self) {
+        self.outgoing.close();
+        while self.outgoing.try_recv().is_ok() {}
+        self.waiting.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests;

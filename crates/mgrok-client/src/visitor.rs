@@ -1,0 +1,389 @@
+//! Visitors: doors on this machine to private services of other clients.
+//!
+//! They belong to the client, not to a session: a door stays open from one session to the next, and a user who comes in
+//! between waits a while for the next. Configuration is always applied as a difference to what
+//! there is, start-up being the difference to nothing.
+//!
+//! A user may come in by a visitor's own door, or be handed over by another visitor; either way by
+//! [`Visitor::enter`].
+
+mod door;
+mod stcp;
+mod sudp;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mgrok_config::{VisitorConfig, VisitorKind};
+use mgrok_net::conn::Conn;
+use mgrok_net::tcp;
+use mgrok_net::udp::UdpSocket;
+use mgrok_proto::WireVersion;
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::{Instrument, Span, debug, error, error_span, info, warn};
+
+use self::stcp::Stcp;
+use self::target::Target;
+use crate::handle::SessionHandle;
+use crate::tasks::Tasks;
+
+/// The most users of a door that wait for a connection to the service. Others wait in the system's queue of the door until
+/// there is a place: each is held for some 20 s at worst, and for a moment as a rule.
+const MAX_WAITING: usize = 1024;
+
+/// What all visitors of a client work with.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    /// The session there is.
+    pub(crate) sessions: watch::Receiver<Option<SessionHandle>>,
+    /// Cancelled when the client takes no more users.
+    pub(crate) stopping: CancellationToken,
+    pub(crate) tasks: Tasks,
+    pub(crate) udp_packet_size: usize,
+    pub(crate) user: String,
+    pub(crate) wire: WireVersion,
+}
+
+/// All visitors by their names.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    entries: BTreeMap<Arc<str>, Entry>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// Where the door is; `None` while it is not open.
+    door: Option<SocketAddr>,
+    /// `None` if its users are not connections.
+    visitor: Option<Arc<Visitor>>,
+}
+
+impl Table {
+    /// The visitor `name`, if it is one that users can be handed over to.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for xtcp's fallbackTo"))]
+    pub(crate) fn visitor(&self, name: &str) -> Option<&Arc<Visitor>> {
+        self.entries.get(name)?.visitor.as_ref()
+    }
+
+    fn door(&self, name: &str) -> Option<SocketAddr> {
+        self.entries.get(name)?.door
+    }
+}
+
+/// Follows the doors of a [`Client`](crate::Client)'s visitors, by the visitors' names.
+///
+/// Knows of none any more once the client has ended.
+#[derive(Clone, Debug)]
+pub struct DoorWatch {
+    table: watch::Receiver<Table>,
+}
+
+impl DoorWatch {
+    pub(crate) fn new(table: watch::Receiver<Table>) -> Self {
+        Self { table }
+    }
+
+    /// Waits until the door of the visitor `name` is open, and gives its address, which has the port that the system chose
+    /// if `bind_port` is 0; `None` if the client ended before. A visitor that is not configured is waited for.
+    ///
+    /// Cancel-safe.
+    pub async fn wait_for(&mut self, name: &str) -> Option<SocketAddr> {
+        let open = self.table.wait_for(|table| table.door(name).is_some());
+        open.await.ok()?.door(name)
+    }
+
+    /// The address of the door of the visitor `name`; `None` if it is not open now.
+    pub fn door(&self, name: &str) -> Option<SocketAddr> {
+        self.table.borrow().door(name)
+    }
+}
+
+/// The one owner of a client's visitors. Dropping it closes their doors.
+#[derive(Debug)]
+pub(crate) struct Visitors {
+    running: BTreeMap<Arc<str>, Running>,
+    table: watch::Sender<Table>,
+    terms: Arc<Terms>,
+}
+
+/// A visitor as its owner sees it.
+#[derive(Debug)]
+struct Running {
+    config: VisitorConfig,
+    /// Closes the door, or stops trying to open it.
+    stop: DropGuard,
+    /// The task of the door; `None` if there is none.
+    door: Option<JoinHandle<()>>,
+}
+
+impl Visitors {
+    /// No visitors yet. `table` is where they will be seen.
+    pub(crate) fn new(terms: Terms, table: watch::Sender<Table>) -> Self {
+        Self {
+            running: BTreeMap::new(),
+            table,
+            terms: Arc::new(terms),
+        }
+    }
+
+    /// Keeps the visitors as `wanted` says until the client stops.
+    pub(crate) async fn run(mut self, mut wanted: watch::Receiver<Vec<VisitorConfig>>) {
+        let Terms {
+            stopping, tasks, ..
+        } = &*self.terms.clone();
+        loop {
+            let configs = wanted.borrow_and_update().clone();
+            self.apply(&configs).await;
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => break,
+                () = tasks.is_cut() => break,
+                Ok(()) = wanted.changed() => {}
+            }
+        }
+        let all = self.running.keys().cloned().collect();
+        self.close(all).await;
+    }
+
+    /// Makes `configs` the visitors there are. Those that did not change are left alone. The doors of the others are closed when
+    /// this is done; new ones may still be about to open.
+    async fn apply(&mut self, configs: &[VisitorConfig]) {
+        let wanted: BTreeMap<&str, &VisitorConfig> =
+            configs.iter().map(|it| (it.name.as_str(), it)).collect();
+        let obsolete: Vec<Arc<str>> = self
+            .running
+            .iter()
+            .filter(|(name, running)| wanted.get(&***name) != Some(&&running.config))
+            .map(|(name, _)| name.clone())
+            .collect();
+        if !obsolete.is_empty() {
+            info!("visitor removed: [{}]", obsolete.join(" "));
+        }
+        // First, as a new visitor may have the door of an old one.
+        self.close(obsolete).await;
+
+        let fresh: Vec<(&str, &VisitorConfig)> = wanted
+            .into_iter()
+            .filter(|(name, _)| !self.running.contains_key(*name))
+            .collect();
+        if !fresh.is_empty() {
+            let names: Vec<&str> = fresh.iter().map(|(name, _)| *name).collect();
+            info!("visitor added: [{}]", names.join(" "));
+        }
+        for (name, config) in fresh {
+            self.start(name.into(), config);
+        }
+    }
+
+    /// Closes the doors of the visitors `names`, and forgets them. Users who are in may stay.
+    async fn close(&mut self, names: Vec<Arc<str>>) {
+        let mut closing = Vec::new();
+        for name in &names {
+            if let Some(Running { stop, door, .. }) = self.running.remove(name) {
+                drop(stop);
+                closing.extend(door);
+            }
+        }
+        for door in closing {
+            // An error says that the task panicked; what it held is free then too.
+            let _ = door.await;
+        }
+        self.table.send_if_modified(|table| {
+            for name in &names {
+                table.entries.remove(name);
+            }
+            !names.is_empty()
+        });
+    }
+
+    /// Starts the visitor of `config`, which must not be there.
+    fn start(&mut self, name: Arc<str>, config: &VisitorConfig) {
+        let stop = self.terms.stopping.child_token();
+        let span = error_span!(parent: None, "visitor", %name);
+        let door = self.open(&name, config, &stop, &span);
+        let running = Running {
+            config: config.clone(),
+            stop: stop.drop_guard(),
+            door,
+        };
+        self.running.insert(name, running);
+    }
+
+    fn open(
+        &self,
+        name: &Arc<str>,
+        config: &VisitorConfig,
+        stop: &CancellationToken,
+        span: &Span,
+    ) -> Option<JoinHandle<()>> {
+        let terms = &self.terms;
+        let target = Target::new(config, terms);
+        let (host, port) = (config.bind_addr.clone(), config.bind_port);
+        match &config.kind {
+            VisitorKind::Stcp => {
+                let service = Service::Stcp(Stcp::new(target));
+                self.open_tcp(Visitor::new(name, terms, service), host, port, stop, span)
+            }
+            VisitorKind::Sudp => {
+                self.enlist(name, None);
+                let Some(port) = port else {
+                    span.in_scope(|| warn!("start error: a sudp visitor needs bindPort"));
+                    return None;
+                };
+                let (table, terms) = (self.table.clone(), terms.clone());
+                let name = name.clone();
+                Some(self.spawn(stop, span, async move {
+                    let socket = door::open(&host, port, UdpSocket::bind).await;
+                    show(&table, &name, socket.local_addr().ok());
+                    sudp::run(&socket, || target.open(), &terms).await;
+                }))
+            }
+            // Its place is `visitor/xtcp`, a further `Service` with a door as that of `stcp`.
+            VisitorKind::Xtcp(_) => {
+                span.in_scope(|| error!("start error: xtcp is not supported yet"));
+                None
+            }
+        }
+    }
+
+    /// Puts `visitor` where others find it, and opens its door if it has one.
+    fn open_tcp(
+        &self,
+        visitor: Visitor,
+        host: String,
+        port: Option<u16>,
+        stop: &CancellationToken,
+        span: &Span,
+    ) -> Option<JoinHandle<()>> {
+        let visitor = Arc::new(visitor);
+        self.enlist(&visitor.name, Some(visitor.clone()));
+        let Some(port) = port else {
+            span.in_scope(|| info!("{}", door::STARTED));
+            return None;
+        };
+        let table = self.table.clone();
+        Some(self.spawn(stop, span, async move {
+            let listener = door::open(&host, port, tcp::bind).await;
+            show(&table, &visitor.name, listener.local_addr().ok());
+            visitor.let_in(&listener).await;
+        }))
+    }
+
+    fn enlist(&self, name: &Arc<str>, visitor: Option<Arc<Visitor>>) {
+        let entry = Entry {
+            door: None,
+            visitor,
+        };
+        self.table.send_modify(|table| {
+            table.entries.insert(name.clone(), entry);
+        });
+    }
+
+    /// Starts the task of a door, which ends when `stop` is cancelled.
+    fn spawn(
+        &self,
+        stop: &CancellationToken,
+        span: &Span,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
+        let stop = stop.clone();
+        let task = async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        };
+        self.terms.tasks.spawn(task.instrument(span.clone()))
+    }
+}
+
+/// Shows in the table that the door of the visitor `name` is open.
+fn show(table: &watch::Sender<Table>, name: &str, door: Option<SocketAddr>) {
+    table.send_modify(|table| {
+        if let Some(entry) = table.entries.get_mut(name) {
+            entry.door = door;
+        }
+    });
+}
+
+/// A visitor whose users are connections. Shared by them, and unchanged for its life: another configuration is another
+/// visitor.
+#[derive(Debug)]
+pub(crate) struct Visitor {
+    name: Arc<str>,
+    service: Service,
+    terms: Arc<Terms>,
+}
+
+/// The way to the service.
+#[derive(Debug)]
+enum Service {
+    Stcp(Stcp),
+}
+
+/// A user of a visitor, still waiting for a connection to the service.
+#[derive(Debug)]
+pub(crate) struct User {
+    conn: Conn,
+    from: SocketAddr,
+    /// Counts the user among those who may finish when the client stops.
+    counted: TaskTrackerToken,
+    /// To be given to another user once this one waits no more.
+    place: OwnedSemaphorePermit,
+}
+
+impl Visitor {
+    fn new(name: &Arc<str>, terms: &Arc<Terms>, service: Service) -> Self {
+        Self {
+            name: name.clone(),
+            service,
+            terms: terms.clone(),
+        }
+    }
+
+    /// Takes a user, who is served by a task of its own from here on.
+    pub(crate) fn enter(self: &Arc<Self>, user: User) {
+        let span = {
+            let session = self.terms.sessions.borrow();
+            let session = session.as_ref().and_then(|it| it.span().id());
+            error_span!(parent: session, "visitor", name = %self.name)
+        };
+        let visitor = self.clone();
+        let task = async move {
+            let served = match &visitor.service {
+                Service::Stcp(stcp) => stcp.serve(user),
+            };
+            tokio::select! {
+                () = served => {}
+                () = visitor.terms.tasks.is_cut() => {}
+            }
+        };
+        self.terms.tasks.spawn(task.instrument(span));
+    }
+
+    /// Takes the users who come to the door, for ever.
+    async fn let_in(self: &Arc<Self>, listener: &TcpListener) {
+        let places = Arc::new(Semaphore::new(MAX_WAITING));
+        // The semaphore is never closed.
+        while let Ok(place) = places.clone().acquire_owned().await {
+            let (stream, from) = tcp::accept(listener).await;
+            debug!("get a user connection [{from}]");
+            tcp::set_accepted_options(&stream, None);
+            self.enter(User {
+                conn: stream.into(),
+                from,
+                counted: self.terms.tasks.user(),
+                place,
+            });
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! A user of an `stcp` visitor: from its door through the server to the service.
+
+use mgrok_net::relay::{HalfClose, Traffic, relay};
+use tracing::{debug, warn};
+
+use super::User;
+use super::target::Target;
+use crate::printable::Chain;
+
+/// A TCP service, as its visitor reaches it.
+#[derive(Debug)]
+pub(super) struct Stcp {
+    target: Target,
+    /// What all its users have moved so far.
+    traffic: Traffic,
+}
+
+impl Stcp {
+    pub(super) fn new(target: Target) -> Self {
+        Self {
+            target,
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// Carries one user to the service; ends when either of them does.
+    pub(super) async fn serve(&self, user: User) {
+        let User {
+            conn,
+            from,
+            counted: _counted,
+            place,
+        } = user;
+        let visit = match self.target.open().await {
+            Ok(visit) => visit,
+            Err(e) => return warn!("user connection [{from}] refused: {}", Chain(&e)),
+        };
+        drop(place);
+        // A v1 server ends both directions with the first, so that a half-close cannot be carried.
+        let end = relay(conn, visit, HalfClose::EndsBoth, &self.traffic).await;
+        debug!("user connection [{from}] ended: {end:?}");
+    }
+}

@@ -1,0 +1,75 @@
+//! The door of an `sudp` visitor: the datagrams of all its users, on one connection to the service.
+//!
+//! The connection is opened for the first datagram. What users send until it is there waits.
+
+#[cfg(test)]
+mod tests;
+
+use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
+
+use mgrok_net::conn::Conn;
+use mgrok_net::relay::Traffic;
+use mgrok_net::udp::{UdpSocket, Users};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, warn};
+
+use super::Terms;
+use crate::printable::Chain;
+
+/// The pace of a visitor's connections.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// The least time from one to the next.
+    pause: Duration,
+    /// After so much silence of the other end one is given up.
+    silence: Duration,
+}
+
+const PACE: Pace = Pace {
+    pause: Duration::from_secs(1),
+    // frp: the same (client/visitor/sudp.go#worker). The proxy's client says something every 30 s.
+    silence: Duration::from_secs(60),
+};
+
+/// Serves users, for ever. `open` gets a connection to the service.
+pub(super) async fn run<E: Error, F: Future<Output = Result<Conn, E>>>(
+    socket: &UdpSocket,
+    open: impl Fn() -> F,
+    terms: &Terms,
+) {
+    let traffic = Traffic::default();
+    let mut users = Users::new(socket, terms.wire, terms.udp_packet_size, &traffic);
+    serve(&mut users, open, PACE).await;
+}
+
+async fn serve<E: Error, F: Future<Output = Result<Conn, E>>>(
+    users: &mut Users<'_>,
+    open: impl Fn() -> F,
+    pace: Pace,
+) {
+    let mut failed_before = false;
+    loop {
+        users.datagram().await;
+        let next = Instant::now() + pace.pause;
+        match users.wait_for(open()).await {
+            Ok(conn) => {
+                failed_before = false;
+                let end = users.exchange(conn, pace.silence).await;
+                debug!("visitor connection ended: {}", Chain(&end));
+            }
+            Err(error) => {
+                // Of no use to anyone by the time that another attempt may work.
+                users.turn_away();
+                if failed_before {
+                    debug!("still no visitor connection: {}", Chain(&error));
+                } else {
+                    failed_before = true;
+                    warn!("visitor connection refused: {}", Chain(&error));
+                }
+            }
+        }
+        users.wait_for(sleep_until(next)).await;
+    }
+}

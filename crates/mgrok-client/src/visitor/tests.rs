@@ -1,0 +1,183 @@
+use std::sync::Arc;
+
+use mgrok_config::{ClientConfig, ClientTransport};
+use mgrok_net::message::MessageConn;
+use mgrok_proto::RunId;
+use mgrok_proto::auth::Secret;
+use mgrok_proto::message::{Message, NewVisitorConnResp};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::*;
+use crate::connect::{Connector, Streams};
+use crate::tasks::TaskOwner;
+
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    timeout(std::time::Duration::from_secs(20), future)
+        .await
+        .unwrap()
+}
+
+pub(super) fn stcp(name: &str) -> VisitorConfig {
+    VisitorConfig {
+        name: name.to_owned(),
+        kind: VisitorKind::Stcp,
+        server_user: None,
+        server_name: "db".to_owned(),
+        secret_key: Secret::new("abc"),
+        bind_addr: "127.0.0.1".to_owned(),
+        bind_port: Some(0),
+        use_encryption: false,
+        use_compression: false,
+    }
+}
+
+/// What a client is to its visitors.
+pub(super) struct Lab {
+    owner: TaskOwner,
+    pub(super) sessions: watch::Sender<Option<SessionHandle>>,
+    pub(super) stopping: CancellationToken,
+}
+
+impl Lab {
+    pub(super) fn new() -> Self {
+        Self {
+            owner: TaskOwner::new(),
+            sessions: watch::Sender::default(),
+            stopping: CancellationToken::new(),
+        }
+    }
+
+    pub(super) fn terms(&self) -> Terms {
+        Terms {
+            sessions: self.sessions.subscribe(),
+            stopping: self.stopping.clone(),
+            tasks: self.owner.tasks().clone(),
+            udp_packet_size: 1500,
+            user: "ada".to_owned(),
+            wire: WireVersion::V1,
+        }
+    }
+
+    fn visitors(&self) -> (Visitors, DoorWatch) {
+        let table = watch::Sender::default();
+        let doors = DoorWatch::new(table.subscribe());
+        (Visitors::new(self.terms(), table), doors)
+    }
+
+    /// A server that is logged in to, whose streams the test accepts.
+    pub(super) async fn server(&self) -> TcpListener {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = ClientConfig {
+            server_port: listener.local_addr().unwrap().port(),
+            transport: ClientTransport {
+                tls: None,
+                ..ClientTransport::default()
+            },
+            ..ClientConfig::default()
+        };
+        let streams = Streams::Connections(Arc::new(Connector::new(&config).unwrap()));
+        let run_id = RunId::from("0123456789abcdef");
+        let (handle, _) = SessionHandle::new(run_id, streams, WireVersion::V1, Span::none());
+        self.sessions.send_replace(Some(handle));
+        listener
+    }
+
+    /// A user that comes from somewhere else than a door, and the user's end.
+    async fn user(&self) -> (User, Conn) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (ours, theirs) = tokio::join!(listener.accept(), TcpStream::connect(addr));
+        let (stream, from) = ours.unwrap();
+        let places = Arc::new(Semaphore::new(1));
+        let user = User {
+            conn: stream.into(),
+            from,
+            counted: self.owner.tasks().user(),
+            place: places.acquire_owned().await.unwrap(),
+        };
+        (user, theirs.unwrap().into())
+    }
+}
+
+#[tokio::test]
+async fn a_visitor_without_a_door_is_entered_through_another() {
+    let lab = Lab::new();
+    let server = lab.server().await;
+    let (mut visitors, doors) = lab.visitors();
+    let no_door = VisitorConfig {
+        bind_port: None,
+        ..stcp("spare")
+    };
+    visitors.apply(&[no_door]).await;
+    assert_eq!(doors.door("spare"), None);
+
+    let (user, mut outside) = lab.user().await;
+    let spare = doors.table.borrow().visitor("spare").cloned();
+    spare.unwrap().enter(user);
+    let (stream, _) = in_time(server.accept()).await.unwrap();
+    let mut visit = MessageConn::new(stream.into(), WireVersion::V1);
+    let asked = in_time(visit.recv()).await.unwrap();
+    assert!(matches!(asked, Some(Message::NewVisitorConn(_))));
+    let answer = NewVisitorConnResp::default();
+    visit.send(&answer.into()).await.unwrap();
+    visit.into_conn().send("word".into()).await.unwrap();
+    assert_eq!(in_time(outside.recv()).await.unwrap(), "word");
+}
+
+#[tokio::test]
+async fn visitors_may_exchange_their_doors() {
+    let lab = Lab::new();
+    let (mut visitors, mut doors) = lab.visitors();
+    let mut dns = VisitorConfig {
+        kind: VisitorKind::Sudp,
+        ..stcp("dns")
+    };
+    visitors.apply(&[stcp("a"), stcp("b"), dns.clone()]).await;
+    let a = in_time(doors.wait_for("a")).await.unwrap();
+    let b = in_time(doors.wait_for("b")).await.unwrap();
+    dns.bind_port = Some(in_time(doors.wait_for("dns")).await.unwrap().port());
+
+    let at = |name: &str, door: SocketAddr| VisitorConfig {
+        bind_port: Some(door.port()),
+        ..stcp(name)
+    };
+    let swapped = [at("a", b), at("b", a), dns];
+    visitors.apply(&swapped).await;
+    assert_eq!(in_time(doors.wait_for("a")).await, Some(b));
+    assert_eq!(in_time(doors.wait_for("b")).await, Some(a));
+    assert!(in_time(doors.wait_for("dns")).await.is_some());
+}
+
+#[tokio::test]
+async fn a_visitor_whose_port_is_taken_is_in_nobodys_way() {
+    let lab = Lab::new();
+    let (mut visitors, mut doors) = lab.visitors();
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let late = VisitorConfig {
+        bind_port: Some(taken.local_addr().unwrap().port()),
+        ..stcp("late")
+    };
+    visitors.apply(&[late.clone(), stcp("fine")]).await;
+    let fine = in_time(doors.wait_for("fine")).await;
+    assert_eq!(doors.door("late"), None);
+
+    // It can be taken back, and the rest has not noticed.
+    visitors.apply(&[stcp("fine")]).await;
+    assert_eq!(doors.door("fine"), fine);
+    drop(taken);
+    visitors.apply(&[late, stcp("fine")]).await;
+    assert!(in_time(doors.wait_for("late")).await.is_some());
+    assert_eq!(doors.door("fine"), fine);
+}
+
+#[tokio::test]
+async fn visitors_that_are_dropped_close_their_doors() {
+    let lab = Lab::new();
+    let (mut visitors, mut doors) = lab.visitors();
+    visitors.apply(&[stcp("a")]).await;
+    let door = in_time(doors.wait_for("a")).await.unwrap();
+    drop(visitors);
+    in_time(lab.owner.finish()).await;
+    TcpListener::bind(door).await.unwrap();
+}
