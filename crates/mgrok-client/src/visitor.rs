@@ -12,7 +12,7 @@ mod stcp;
 mod sudp;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

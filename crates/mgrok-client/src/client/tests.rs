@@ -4,12 +4,13 @@ use mgrok_config::ClientTransport;
 use mgrok_net::layers;
 use mgrok_net::message::MessageConn;
 use mgrok_proto::message::{LoginResp, Message, NatHoleClient, NatHoleReport, NatHoleResp};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::handle::RequestError;
+use crate::visitor::tests::stcp;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -17,8 +18,10 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.unwrap()
 }
 
-/// A client that has logged in to a server that the test plays.
+/// A client that has logged in to a server that the test plays. It has one visitor.
 struct Lab {
+    listener: TcpListener,
+    doors: DoorWatch,
     control: MessageConn,
     handle: SessionHandle,
     client: JoinHandle<Result<StopReport, ClientError>>,
@@ -30,6 +33,8 @@ impl Lab {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client::new(ClientConfig {
             server_port: listener.local_addr().unwrap().port(),
+            grace_period: Duration::from_secs(3600),
+            visitors: vec![stcp("to-db")],
             transport: ClientTransport {
                 tcp_mux: false,
                 tls: None,
@@ -38,6 +43,7 @@ impl Lab {
             ..ClientConfig::default()
         })
         .unwrap();
+        let doors = client.doors();
         let (key, mut sessions) = (client.key.clone(), client.sessions.subscribe());
         let (stop, stopped) = oneshot::channel::<()>();
         let client = tokio::spawn(client.run(async { drop(stopped.await) }));
@@ -53,6 +59,8 @@ impl Lab {
         conn.send(&answer.into()).await.unwrap();
         let session = in_time(sessions.wait_for(Option::is_some)).await;
         Self {
+            listener,
+            doors,
             control: MessageConn::new(layers::encrypt(conn.into_conn(), &key), WIRE),
             handle: session.unwrap().clone().unwrap(),
             client,
@@ -110,6 +118,11 @@ async fn whoever_asked_a_session_that_is_lost_need_not_wait() {
 #[tokio::test]
 async fn whoever_asked_a_client_that_stops_need_not_wait() {
     let mut lab = Lab::start().await;
+    // Somebody whom the client waits for.
+    let door = in_time(lab.doors.wait_for("to-db")).await.unwrap();
+    let user = TcpStream::connect(door).await.unwrap();
+    let visit = in_time(lab.listener.accept()).await.unwrap();
+
     let asked = lab.handle.request(question(), "1", LIMIT);
     let stop = async {
         in_time(lab.control.recv()).await.unwrap();
@@ -117,5 +130,7 @@ async fn whoever_asked_a_client_that_stops_need_not_wait() {
     };
     let (answer, ()) = tokio::join!(asked, stop);
     assert!(matches!(answer, Err(RequestError::Ended)));
+    assert!(!lab.client.is_finished());
+    drop((user, visit));
     in_time(lab.client).await.unwrap().unwrap();
 }

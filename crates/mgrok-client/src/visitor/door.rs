@@ -8,7 +8,7 @@ use tracing::{debug, info, warn};
 
 /// How long after a failure it is tried again: whoever has the port may be about to leave.
 // frp: the same (client/visitor/visitor_manager.go#keepVisitorsRunning)
-const RETRY: Duration = Duration::from_secs(10);
+pub(super) const RETRY: Duration = Duration::from_secs(10);
 
 /// What the log says of a visitor that has started.
 // frp: scripts look for these words (client/visitor/visitor_manager.go)

@@ -6,7 +6,7 @@ use mgrok_proto::RunId;
 use mgrok_proto::auth::Secret;
 use mgrok_proto::message::{Message, NewVisitorConnResp};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::connect::{Connector, Streams};
@@ -18,7 +18,7 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
         .unwrap()
 }
 
-pub(super) fn stcp(name: &str) -> VisitorConfig {
+pub(crate) fn stcp(name: &str) -> VisitorConfig {
     VisitorConfig {
         name: name.to_owned(),
         kind: VisitorKind::Stcp,
@@ -143,10 +143,15 @@ async fn visitors_may_exchange_their_doors() {
         ..stcp(name)
     };
     let swapped = [at("a", b), at("b", a), dns];
+    let began = Instant::now();
     visitors.apply(&swapped).await;
     assert_eq!(in_time(doors.wait_for("a")).await, Some(b));
     assert_eq!(in_time(doors.wait_for("b")).await, Some(a));
     assert!(in_time(doors.wait_for("dns")).await.is_some());
+    assert!(began.elapsed() < door::RETRY, "not at the first attempt");
+
+    visitors.apply(&[]).await;
+    std::net::TcpListener::bind(a).unwrap();
 }
 
 #[tokio::test]
