@@ -17,6 +17,7 @@ use crate::backoff::Backoff;
 use crate::clock::now;
 use crate::connect::Connector;
 use crate::handle::SessionHandle;
+use crate::health::Checks;
 use crate::heartbeat::Heartbeat;
 use crate::login::{LoginError, login};
 use crate::printable::Chain;
@@ -205,6 +206,7 @@ impl Client {
         tasks: &Tasks,
         stopping: &CancellationToken,
     ) -> Result<usize, ClientError> {
+        let checks = Checks::new(tasks.clone(), stopping.clone());
         let mut ever_logged_in = false;
         while !stopping.is_cancelled() {
             let span = self.span();
@@ -217,7 +219,8 @@ impl Client {
                 Ok(session) => {
                     ever_logged_in = true;
                     let span = self.span();
-                    match self.serve(session, tasks, stopping).instrument(span).await {
+                    let serve = self.serve(session, tasks, &checks, stopping);
+                    match serve.instrument(span).await {
                         ControlFlow::Break(left) => return Ok(left),
                         ControlFlow::Continue(wait) => wait,
                     }
@@ -283,6 +286,7 @@ impl Client {
         &mut self,
         mut session: Session,
         tasks: &Tasks,
+        checks: &Checks,
         stopping: &CancellationToken,
     ) -> ControlFlow<usize, Duration> {
         if let Some(run_id) = &self.run_id {
@@ -291,7 +295,9 @@ impl Client {
         self.backoff.logged_in(now());
         let mut wanted = self.wanted.subscribe();
         self.sessions.send_replace(Some(session.handle.clone()));
-        let ended = session.run(&mut self.proxies, &mut wanted, stopping).await;
+        let ended = session
+            .run(&mut self.proxies, &mut wanted, checks, stopping)
+            .await;
         self.sessions.send_replace(None);
         match ended {
             Ok(()) => {

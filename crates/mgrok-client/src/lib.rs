@@ -42,6 +42,7 @@ mod tasks;
 
 mod visitor;
 
+mod health;
 mod tcp;
 mod udp;
 mod work;

@@ -38,10 +38,23 @@ pub(crate) struct Table {
 struct Entry {
     proxy: Arc<Proxy>,
     status: ProxyStatus,
+    /// Whether its local service is well enough for it to be announced.
+    healthy: bool,
     /// When it is to be announced; the same instant is in [`Proxies::due`].
     due_at: Option<Instant>,
-    /// Ends the proxy's UDP connection when the entry goes.
+    /// Ends the proxy's UDP connection and health check when the entry goes.
     _retire: DropGuard,
+}
+
+impl Entry {
+    /// Where a proxy is in its life that the server does not know of.
+    fn resting(&self) -> ProxyPhase {
+        if self.healthy {
+            ProxyPhase::New
+        } else {
+            ProxyPhase::CheckFailed
+        }
+    }
 }
 
 impl Table {
@@ -81,9 +94,11 @@ impl Due {
     fn insert(&mut self, phase: ProxyPhase, at: Instant, name: Arc<str>) {
         match phase {
             ProxyPhase::WaitStart => self.repeat.insert((at, name)),
-            ProxyPhase::Closed | ProxyPhase::New | ProxyPhase::Running | ProxyPhase::StartError => {
-                self.fresh.insert((at, name))
-            }
+            ProxyPhase::CheckFailed
+            | ProxyPhase::Closed
+            | ProxyPhase::New
+            | ProxyPhase::Running
+            | ProxyPhase::StartError => self.fresh.insert((at, name)),
         };
     }
 
@@ -112,6 +127,17 @@ pub(crate) enum Answer {
     Refused(Arc<str>, String),
     /// The server serves the proxy.
     Started(Arc<str>),
+}
+
+/// What a report on the health of a proxy's local service means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum HealthChange {
+    /// The proxy is not to be announced any more. The server is to be told this, if it may know it.
+    Failed(Option<CloseProxy>),
+    /// Nothing: it says nothing new, or is of no proxy that there is.
+    Ignored,
+    /// The proxy is to be announced.
+    Succeeded,
 }
 
 /// The one owner of the table.
@@ -170,8 +196,10 @@ impl Proxies {
             }
             let name: Arc<str> = name.into();
             let retired = CancellationToken::new();
+            let proxy = Proxy::new(config.clone(), &self.key, retired.clone());
             let entry = Entry {
-                proxy: Arc::new(Proxy::new(config.clone(), &self.key, retired.clone())),
+                healthy: proxy.health_check().is_none(),
+                proxy: Arc::new(proxy),
                 status: ProxyStatus::default(),
                 due_at: None,
                 _retire: retired.drop_guard(),
@@ -179,23 +207,22 @@ impl Proxies {
             self.table.send_modify(|table| {
                 table.entries.insert(name.clone(), entry);
             });
-            let due_at = self.in_session.then_some(now);
-            self.set(&name, ProxyStatus::default(), due_at);
+            self.rest(&name, self.in_session.then_some(now));
             changes.added.push(name);
         }
         changes
     }
 
-    /// A session has begun: every proxy is to be announced.
+    /// A session has begun: every healthy proxy is to be announced.
     pub(crate) fn begin_session(&mut self, now: Instant) {
         self.in_session = true;
-        self.set_all(ProxyPhase::New, Some(now));
+        self.set_all(Entry::resting, Some(now));
     }
 
     /// The session is lost, and with it what the server served.
     pub(crate) fn end_session(&mut self) {
         self.in_session = false;
-        self.set_all(ProxyPhase::New, None);
+        self.set_all(Entry::resting, None);
     }
 
     /// Closes every proxy for good, and gives what to tell the server.
@@ -206,7 +233,7 @@ impl Proxies {
             .filter_map(|name| self.withdraw(name))
             .collect();
         self.in_session = false;
-        self.set_all(ProxyPhase::Closed, None);
+        self.set_all(|_| ProxyPhase::Closed, None);
         withdrawn
     }
 
@@ -278,6 +305,41 @@ impl Proxies {
         }
     }
 
+    /// Takes what a health check has found out about the local service of `proxy`.
+    pub(crate) fn handle_health(
+        &mut self,
+        proxy: &Arc<Proxy>,
+        healthy: bool,
+        now: Instant,
+    ) -> HealthChange {
+        let name: Arc<str> = proxy.config().name.as_str().into();
+        let mut changed = false;
+        self.table.send_if_modified(|table| {
+            if let Some(entry) = table.entries.get_mut(&name)
+                // Another proxy may have the name by now.
+                && Arc::ptr_eq(&entry.proxy, proxy)
+            {
+                changed = std::mem::replace(&mut entry.healthy, healthy) != healthy;
+            }
+            // Nobody sees this before the phase follows.
+            false
+        });
+        if !changed {
+            HealthChange::Ignored
+        } else if healthy {
+            self.rest(&name, self.in_session.then_some(now));
+            HealthChange::Succeeded
+        } else {
+            HealthChange::Failed(self.withdraw(&name))
+        }
+    }
+
+    /// The proxy `name`, wherever in its life it is.
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Proxy>> {
+        let table = self.table.borrow();
+        table.entries.get(name).map(|entry| entry.proxy.clone())
+    }
+
     /// When to come back to [`poll_announce`](Self::poll_announce); `None` if only an answer can
     /// change anything.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
@@ -302,12 +364,15 @@ impl Proxies {
         if phase == ProxyPhase::WaitStart {
             self.answered();
         }
-        self.set(name, ProxyStatus::default(), None);
+        self.rest(name, None);
         match phase {
             ProxyPhase::Running | ProxyPhase::WaitStart => Some(CloseProxy {
                 proxy_name: wire_name(&self.user, name),
             }),
-            ProxyPhase::Closed | ProxyPhase::New | ProxyPhase::StartError => None,
+            ProxyPhase::CheckFailed
+            | ProxyPhase::Closed
+            | ProxyPhase::New
+            | ProxyPhase::StartError => None,
         }
     }
 
@@ -315,7 +380,20 @@ impl Proxies {
         self.unanswered = self.unanswered.saturating_sub(1);
     }
 
-    /// The one place where an entry changes, so that [`Self::due`] and the table agree.
+    /// Puts the proxy `name` back to the start of its life. It is announced at `due_at`, if it may be.
+    fn rest(&mut self, name: &str, due_at: Option<Instant>) {
+        let phase = match self.table.borrow().entries.get(name) {
+            Some(entry) => entry.resting(),
+            None => return,
+        };
+        let status = ProxyStatus {
+            phase,
+            ..ProxyStatus::default()
+        };
+        self.set(name, status, due_at.filter(|_| phase == ProxyPhase::New));
+    }
+
+    /// The one place where an entry's phase changes, so that [`Self::due`] and the table agree.
     fn set(&mut self, name: &str, status: ProxyStatus, due_at: Option<Instant>) {
         let due = &mut self.due;
         self.table.send_if_modified(|table| {
@@ -337,19 +415,20 @@ impl Proxies {
         });
     }
 
-    /// Puts every proxy into `phase`.
-    fn set_all(&mut self, phase: ProxyPhase, due_at: Option<Instant>) {
+    /// Puts every proxy into its phase; the new ones are announced at `due_at`.
+    fn set_all(&mut self, phase_of: impl Fn(&Entry) -> ProxyPhase, due_at: Option<Instant>) {
         self.due = Due::default();
         self.unanswered = 0;
         let due = &mut self.due;
         self.table.send_modify(|table| {
             for (name, entry) in &mut table.entries {
-                entry.due_at = due_at;
+                let phase = phase_of(entry);
+                entry.due_at = due_at.filter(|_| phase == ProxyPhase::New);
                 entry.status = ProxyStatus {
                     phase,
                     ..ProxyStatus::default()
                 };
-                if let Some(at) = due_at {
+                if let Some(at) = entry.due_at {
                     due.insert(phase, at, name.clone());
                 }
             }

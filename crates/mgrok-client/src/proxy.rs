@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug, Formatter};
 use std::sync::{Mutex, PoisonError};
 
-use mgrok_config::{BandwidthMode, ProxyConfig, ProxyKind, ProxyProtocol};
+use mgrok_config::{BandwidthMode, HealthCheck, ProxyConfig, ProxyKind, ProxyProtocol};
 use mgrok_net::layers::{Layers, Limiter};
 use mgrok_net::proxy_protocol::Version;
 use mgrok_net::relay::Traffic;
@@ -26,7 +26,7 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// Makes the proxy of `config`, with one bandwidth limiter for all its connections.
-    /// `retired` ends what cannot end by itself: the UDP connection.
+    /// `retired` ends what cannot end by itself: the UDP connection and the health check.
     pub(crate) fn new(config: ProxyConfig, key: &CipherKey, retired: CancellationToken) -> Self {
         let limit = config
             .bandwidth
@@ -103,6 +103,17 @@ impl Proxy {
             ProxyProtocol::V1 => Version::V1,
             ProxyProtocol::V2 => Version::V2,
         })
+    }
+
+    /// How its local service is watched; `None` if it is not, for instance for want of a port.
+    pub(crate) fn health_check(&self) -> Option<&HealthCheck> {
+        let check = self.config.health_check.as_ref();
+        check.filter(|_| self.config.local_port != 0)
+    }
+
+    /// Waits until the proxy is none of the client's any more.
+    pub(crate) async fn is_retired(&self) {
+        self.retired.cancelled().await;
     }
 
     /// What its user connections have moved so far.

@@ -17,9 +17,10 @@ use tracing::{debug, error_span, info, warn};
 use crate::clock::{now, signed_now};
 use crate::connect::Link;
 use crate::handle::{Requests, SessionHandle};
+use crate::health::{Checks, Report};
 use crate::heartbeat::Heartbeat;
 use crate::printable::server_text;
-use crate::proxies::{Answer, Proxies};
+use crate::proxies::{Answer, HealthChange, Proxies};
 use crate::tasks::Tasks;
 use crate::work::WorkConns;
 
@@ -61,15 +62,18 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Serves the `wanted` proxies until the session ends, or `stop` is cancelled (`Ok`).
+    /// Serves the `wanted` proxies, as far as their `checks` let it, until the session ends, or
+    /// `stop` is cancelled (`Ok`).
     pub(crate) async fn run(
         &mut self,
         proxies: &mut Proxies,
         wanted: &mut watch::Receiver<Vec<ProxyConfig>>,
+        checks: &Checks,
         stop: &CancellationToken,
     ) -> Result<(), SessionEnd> {
         proxies.begin_session(now());
-        self.apply(proxies, &wanted.borrow_and_update())?;
+        self.apply(proxies, checks, &wanted.borrow_and_update())?;
+        self.handle_reports(proxies, checks)?;
         loop {
             self.queue_pings(now())?;
             self.queue_announcements(proxies, now())?;
@@ -86,7 +90,10 @@ impl Session {
                     self.requests.send(outgoing, &mut self.control);
                 }
                 () = sleep_until(wake_at.into_iter().flatten().min()) => {}
-                Ok(()) = wanted.changed() => self.apply(proxies, &wanted.borrow_and_update())?,
+                () = checks.reported() => self.handle_reports(proxies, checks)?,
+                Ok(()) = wanted.changed() => {
+                    self.apply(proxies, checks, &wanted.borrow_and_update())?;
+                }
                 () = stop.cancelled() => return Ok(()),
             }
         }
@@ -131,15 +138,57 @@ impl Session {
     }
 
     /// Makes `wanted` the proxies there are; what is new is announced when it is due, which is now.
-    fn apply(&mut self, proxies: &mut Proxies, wanted: &[ProxyConfig]) -> Result<(), SessionEnd> {
+    fn apply(
+        &mut self,
+        proxies: &mut Proxies,
+        checks: &Checks,
+        wanted: &[ProxyConfig],
+    ) -> Result<(), SessionEnd> {
         let changes = proxies.apply(wanted, now());
         for (what, names) in [("removed", &changes.removed), ("added", &changes.added)] {
             if !names.is_empty() {
                 info!("proxy {what}: [{}]", names.join(" "));
             }
         }
+        // Before anything that may end the session: the next one starts only what is new to it.
+        for proxy in changes.added.iter().filter_map(|name| proxies.get(name)) {
+            checks.start(proxy);
+        }
         for proxy in changes.withdrawn {
             self.control.queue(&proxy.into())?;
+        }
+        Ok(())
+    }
+
+    /// Withdraws the proxies whose local service has become unhealthy; those that recovered are
+    /// announced when it is due, which is now.
+    fn handle_reports(&mut self, proxies: &mut Proxies, checks: &Checks) -> Result<(), SessionEnd> {
+        // All of them, before anything that may end the session: they are not told again.
+        let changes: Vec<_> = checks
+            .take()
+            .into_iter()
+            .map(|Report { proxy, healthy }| {
+                let change = proxies.handle_health(&proxy, healthy, now());
+                (proxy, change)
+            })
+            .collect();
+        for (proxy, change) in changes {
+            let _proxy = error_span!("proxy", name = %proxy.config().name).entered();
+            match change {
+                HealthChange::Failed(withdrawn) => {
+                    if let Some(proxy) = withdrawn {
+                        self.control.queue(&proxy.into())?;
+                    }
+                    // Not before: who reads this may rely on it.
+                    warn!("health check status change to failed");
+                    info!("health check failed");
+                }
+                HealthChange::Ignored => {}
+                HealthChange::Succeeded => {
+                    info!("health check status change to success");
+                    info!("health check success");
+                }
+            }
         }
         Ok(())
     }

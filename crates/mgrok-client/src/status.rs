@@ -10,6 +10,8 @@ use crate::proxies::Table;
 /// Where a proxy is in its life; the words are those of frp's status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProxyPhase {
+    /// Its local service is not healthy, or not yet known to be. It is announced once it is.
+    CheckFailed,
     /// The client has stopped, and with it the proxy.
     Closed,
     /// Not yet announced to the server, or not since the last session was lost.
@@ -26,6 +28,7 @@ pub enum ProxyPhase {
 impl Display for ProxyPhase {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::CheckFailed => "check failed",
             Self::Closed => "closed",
             Self::New => "new",
             Self::Running => "running",

@@ -2,7 +2,8 @@
 //!
 //! Most tasks beside the session's own are work connections. One waits for a user under its
 //! session, and lives on as a user connection under the client: without multiplexing a user
-//! connection survives the loss of the control connection. The others are visitors and their users.
+//! connection survives the loss of the control connection. The others are health checks, which end
+//! with their proxies, and visitors and their users.
 
 use std::time::Instant;
 

@@ -1,6 +1,8 @@
 //! The life of proxies, with the clock in hand.
 
-use mgrok_config::ProxyKind;
+use std::num::NonZeroU32;
+
+use mgrok_config::{HealthCheck, HealthCheckKind, ProxyKind};
 use mgrok_proto::auth::Secret;
 
 use super::*;
@@ -194,6 +196,124 @@ fn applying_again_touches_only_what_differs() {
     assert!(Arc::ptr_eq(&before, &after));
 
     assert_eq!(proxies.apply(&wanted, now), Changes::default());
+}
+
+/// A proxy whose local service is watched.
+fn checked(name: &str) -> ProxyConfig {
+    let mut config = config(name);
+    config.health_check = Some(HealthCheck {
+        kind: HealthCheckKind::Tcp,
+        timeout: Duration::from_secs(3),
+        max_failed: NonZeroU32::MIN,
+        interval: Duration::from_secs(10),
+    });
+    config
+}
+
+fn close(name: &str) -> CloseProxy {
+    CloseProxy {
+        proxy_name: name.to_owned(),
+    }
+}
+
+#[test]
+fn a_proxy_is_announced_while_it_is_healthy() {
+    let (mut proxies, now) = proxies(&[]);
+    proxies.begin_session(now);
+    proxies.apply(&[checked("web")], now);
+    let web = proxies.get("web").unwrap();
+    assert_eq!(phase(&proxies, "web"), Some(ProxyPhase::CheckFailed));
+    assert_eq!(announced(&mut proxies, now), [""; 0]);
+    assert_eq!(proxies.wake_at(), None);
+    let more_of_it = proxies.handle_health(&web, false, now);
+    assert_eq!(more_of_it, HealthChange::Ignored);
+
+    let changed = proxies.handle_health(&web, true, now);
+    assert_eq!(changed, HealthChange::Succeeded);
+    assert_eq!(proxies.wake_at(), Some(now));
+    assert_eq!(phase(&proxies, "web"), Some(ProxyPhase::New));
+    assert_eq!(announced(&mut proxies, now), ["ada.web"]);
+    proxies.handle_answer(&answer("ada.web", ":6000", ""), now);
+    let more_of_it = proxies.handle_health(&web, true, now);
+    assert_eq!(more_of_it, HealthChange::Ignored);
+    assert_eq!(phase(&proxies, "web"), Some(ProxyPhase::Running));
+
+    let changed = proxies.handle_health(&web, false, now);
+    assert_eq!(changed, HealthChange::Failed(Some(close("ada.web"))));
+    assert_eq!(phase(&proxies, "web"), Some(ProxyPhase::CheckFailed));
+    assert_eq!(proxies.wake_at(), None);
+    proxies.handle_health(&web, true, now);
+    assert_eq!(announced(&mut proxies, now), ["ada.web"]);
+}
+
+#[test]
+fn an_unhealthy_proxy_is_withdrawn_if_the_server_may_know_it() {
+    for (server_says, withdrawn) in [
+        (None, Some(close("ada.web"))),
+        (Some(""), Some(close("ada.web"))),
+        (Some("port already used"), None),
+    ] {
+        let (mut proxies, now) = proxies(&[]);
+        proxies.apply(&[checked("web")], now);
+        let web = proxies.get("web").unwrap();
+        proxies.begin_session(now);
+        proxies.handle_health(&web, true, now);
+        announced(&mut proxies, now);
+        if let Some(error) = server_says {
+            proxies.handle_answer(&answer("ada.web", ":6000", error), now);
+        }
+        let changed = proxies.handle_health(&web, false, now);
+        assert_eq!(changed, HealthChange::Failed(withdrawn));
+        // Neither a late answer nor the time that it waited for changes this.
+        let late = answer("ada.web", ":6000", "");
+        assert_eq!(proxies.handle_answer(&late, now), Answer::Ignored);
+        assert_eq!(announced(&mut proxies, now + RETRY_AFTER_ERROR), [""; 0]);
+        assert_eq!(phase(&proxies, "web"), Some(ProxyPhase::CheckFailed));
+        assert_eq!(proxies.unanswered, 0);
+    }
+}
+
+#[test]
+fn health_outlasts_the_session() {
+    let (mut proxies, now) = proxies(&[]);
+    proxies.apply(&[checked("well"), checked("ill"), config("any")], now);
+    let well = proxies.get("well").unwrap();
+    let change = proxies.handle_health(&well, true, now);
+    assert_eq!(change, HealthChange::Succeeded);
+    assert_eq!(proxies.wake_at(), None, "there is no session");
+    for _ in 0..2 {
+        proxies.begin_session(now);
+        assert_eq!(announced(&mut proxies, now), ["ada.any", "ada.well"]);
+        proxies.end_session();
+        assert_eq!(phase(&proxies, "well"), Some(ProxyPhase::New));
+        assert_eq!(phase(&proxies, "ill"), Some(ProxyPhase::CheckFailed));
+    }
+    proxies.handle_health(&well, false, now);
+    proxies.begin_session(now);
+    assert_eq!(announced(&mut proxies, now), ["ada.any"]);
+}
+
+#[test]
+fn a_changed_proxy_has_yet_to_show_its_health() {
+    let (mut proxies, now) = proxies(&[]);
+    proxies.begin_session(now);
+    proxies.apply(&[checked("web")], now);
+    let before = proxies.get("web").unwrap();
+    proxies.handle_health(&before, true, now);
+    announced(&mut proxies, now);
+
+    let mut changed = checked("web");
+    changed.local_port = 23;
+    let changes = proxies.apply(&[changed], now);
+    assert_eq!(changes.withdrawn, [close("ada.web")]);
+    assert_eq!(phase(&proxies, "web"), Some(ProxyPhase::CheckFailed));
+    // What the check of the old one found counts no more.
+    let late = proxies.handle_health(&before, true, now);
+    assert_eq!(late, HealthChange::Ignored);
+    assert_eq!(announced(&mut proxies, now), [""; 0]);
+    proxies.apply(&[], now);
+    let late = proxies.handle_health(&before, false, now);
+    assert_eq!(late, HealthChange::Ignored);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 mod server;
 
 mod faults;
+mod health;
 mod heartbeats;
 mod life;
 mod muxed;
