@@ -22,6 +22,7 @@ mod log;
 mod peer;
 pub mod ports;
 pub mod service;
+pub mod stun;
 pub mod traffic;
 mod wait;
 

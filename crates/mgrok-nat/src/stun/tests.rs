@@ -117,7 +117,7 @@ fn what_is_no_answer_is_told_apart() {
     assert_eq!(parse_response(&good, other), Err(Foreign));
     assert_eq!(error(&binding_request(ID)), Malformed);
 
-    let mut cookie = good.clone();
+    let mut cookie = good;
     cookie[4] = 0;
     assert_eq!(error(&cookie), Malformed);
     // A length of the message that is no multiple of four; an attribute that runs out of it; an address too short.
