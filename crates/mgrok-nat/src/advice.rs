@@ -128,6 +128,7 @@ impl Analysis {
         let visitor_side = Side::read(&visitor.mapped_addrs, &visitor.assisted_addrs)
             .map_err(AdviceError::Visitor)?;
         let nats = (client_side.nat, visitor_side.nat);
+        // Whoever could be classified has a first address.
         let key = Key::new(
             (client_side.mapped[0], &nats.0),
             (visitor_side.mapped[0], &nats.1),

@@ -2,7 +2,7 @@
 //!
 //! Both begin at about the same time, told by the server where the other is and how to try. The *receiver*'s datagrams open
 //! its own NAT; they need not arrive. The *sender*'s pass through and are answered, and with the answer both know a path.
-//! Everything that comes from the server is a suggestion that is cut to size ([`Plan`]), and everything that comes
+//! Everything that comes from the server is a suggestion that is cut to size (`plan`), and everything that comes
 //! through the sockets may be from anyone.
 
 pub mod datagram;
