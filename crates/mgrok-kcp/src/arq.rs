@@ -1,0 +1,601 @@
+//! Repetition until acknowledged: numbers, windows, timers and acknowledgements of segments.
+//!
+//! Time is a `u32` of milliseconds that wraps, as on the wire; so do segment numbers. Differences
+//! count, never values: [`diff`].
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::config::Config;
+use crate::packet::{Command, MAX_PAYLOAD, MAX_SEGMENTS_SIZE, SEGMENT_HEADER_SIZE, SegmentHeader};
+
+/// Segments are sent at most once in so many ms, unless the other end made room meanwhile.
+// frp: sets this interval (pkg/util/net/kcp.go)
+const FLUSH_INTERVAL: u32 = 20;
+
+/// Bounds of the wait before a segment is sent again, in ms.
+// kcp-go: kcp.go#IKCP_RTO_NDL, IKCP_RTO_MAX
+const MIN_RTO: u32 = 30;
+const MAX_RTO: u32 = 60_000;
+
+/// The same wait before anything is known of the round trip.
+const FIRST_RTO: u32 = 200;
+
+/// A segment is sent again at once when so many that were sent after it have arrived.
+// frp: sets this (pkg/util/net/kcp.go)
+const FAST_RESEND: u32 = 2;
+
+/// What the other end is thought to have room for before it says so, in segments.
+// kcp-go: kcp.go#IKCP_WND_RCV
+const FIRST_REMOTE_WINDOW: u16 = 32;
+
+/// Acknowledgements that fill a datagram. When there are so many they are sent at once.
+const ACKS_PER_DATAGRAM: usize = MAX_SEGMENTS_SIZE / SEGMENT_HEADER_SIZE;
+
+/// Acknowledgements that wait to be sent; beyond, the oldest is dropped.
+const MAX_ACKS: usize = 4 * ACKS_PER_DATAGRAM;
+
+/// The first and the longest wait before the other end is asked whether it has room again, in ms.
+const MIN_PROBE: u32 = 1_000;
+const MAX_PROBE: u32 = 15_000;
+
+/// Written bytes are gathered in blocks of this size, from which segments are cut.
+const BLOCK_SIZE: usize = 16 * 1024;
+
+/// How much later `later` is than `earlier`; negative if it is earlier.
+fn diff(later: u32, earlier: u32) -> i32 {
+    later.wrapping_sub(earlier) as i32
+}
+
+/// The state of both directions of one conversation.
+#[derive(Debug)]
+pub(crate) struct Arq {
+    conversation: u32,
+    send: Sender,
+    receive: Receiver,
+    round_trip: RoundTrip,
+    flush: Flush,
+}
+
+#[derive(Debug)]
+struct Sender {
+    window: u16,
+    remote_window: u16,
+    /// Complete segments that have no number yet.
+    queue: VecDeque<Bytes>,
+    /// The incomplete segment after them.
+    tail: BytesMut,
+    /// Bytes in `queue`, `tail` and `in_flight`.
+    held: usize,
+    /// Segments that are not acknowledged, or after such ones.
+    in_flight: VecDeque<Segment>,
+    /// Number of the first segment in flight.
+    first: u32,
+    /// When the other end last acknowledged something new, or had nothing to acknowledge.
+    progress_at: u32,
+    /// When to ask for the window, and how long that wait was.
+    probe: Option<(u32, u32)>,
+}
+
+#[derive(Debug)]
+struct Segment {
+    /// Empty once it is acknowledged.
+    payload: Bytes,
+    acknowledged: bool,
+    sent: bool,
+    /// Segments that were sent later and acknowledged earlier, since it was last sent.
+    overtaken: u32,
+    sent_at: u32,
+    rto: u32,
+    resend_at: u32,
+}
+
+#[derive(Debug)]
+struct Receiver {
+    window: u16,
+    /// Number of the next segment in order.
+    next: u32,
+    /// Segments that came too early; the first one would have the number `next`.
+    early: VecDeque<Option<Bytes>>,
+    /// Payloads in order, not empty, at most `window`.
+    ready: VecDeque<Bytes>,
+    /// Numbers and timestamps to acknowledge.
+    acks: VecDeque<(u32, u32)>,
+}
+
+#[derive(Debug)]
+struct RoundTrip {
+    /// Smoothed time and its variation in ms, once there is a sample.
+    smoothed: Option<(u32, u32)>,
+    rto: u32,
+}
+
+/// When and what to send.
+#[derive(Debug, Default)]
+struct Flush {
+    /// Number of the segment from which the flush that is under way goes on.
+    cursor: Option<u32>,
+    /// Segments that were overtaken once are sent again, because there are no new ones.
+    early_resend: bool,
+    at: Option<u32>,
+    last: Option<u32>,
+    ask_window: bool,
+    tell_window: bool,
+}
+
+impl Flush {
+    /// As soon as the interval allows.
+    fn request(&mut self, now: u32) {
+        let at = match self.last {
+            Some(last) if diff(now, last) < FLUSH_INTERVAL as i32 => {
+                last.wrapping_add(FLUSH_INTERVAL)
+            }
+            _ => now,
+        };
+        self.request_at(at);
+    }
+
+    fn request_at(&mut self, at: u32) {
+        if self.at.is_none_or(|current| diff(at, current) < 0) {
+            self.at = Some(at);
+        }
+    }
+}
+
+impl Arq {
+    pub(crate) fn new(conversation: u32, config: &Config) -> Self {
+        Self {
+            conversation,
+            send: Sender {
+                window: config.send_window.max(1),
+                remote_window: FIRST_REMOTE_WINDOW,
+                queue: VecDeque::new(),
+                tail: BytesMut::new(),
+                held: 0,
+                in_flight: VecDeque::new(),
+                first: 0,
+                progress_at: 0,
+                probe: None,
+            },
+            receive: Receiver {
+                window: config.receive_window.max(1),
+                next: 0,
+                early: VecDeque::new(),
+                ready: VecDeque::new(),
+                acks: VecDeque::new(),
+            },
+            round_trip: RoundTrip {
+                smoothed: None,
+                rto: FIRST_RTO,
+            },
+            flush: Flush::default(),
+        }
+    }
+
+    pub(crate) fn conversation(&self) -> u32 {
+        self.conversation
+    }
+
+    /// Queues bytes from the front of `data`, as many as there is room for, and returns how many.
+    pub(crate) fn write(&mut self, data: &[u8], now: u32) -> usize {
+        let count = data.len().min(self.send.room());
+        if count > 0 {
+            self.send.push(&data[..count]);
+            self.flush.request(now);
+        }
+        count
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.send.room() > 0
+    }
+
+    /// Whether the other end has acknowledged everything that was written.
+    pub(crate) fn is_all_sent(&self) -> bool {
+        self.send.is_empty()
+    }
+
+    /// The next payload.
+    pub(crate) fn read(&mut self, now: u32) -> Option<Bytes> {
+        let was_full = self.receive.free() == 0;
+        let payload = self.receive.ready.pop_front()?;
+        if self.receive.ready.is_empty() {
+            self.receive.ready.shrink_to(8);
+        }
+        if was_full {
+            self.flush.tell_window = true;
+            self.flush.request(now);
+        }
+        Some(payload)
+    }
+
+    /// Drops what can be read.
+    pub(crate) fn discard(&mut self, now: u32) {
+        while self.read(now).is_some() {}
+    }
+
+    pub(crate) fn can_read(&self) -> bool {
+        !self.receive.ready.is_empty()
+    }
+
+    /// Asks the other end for a sign of life.
+    pub(crate) fn ask(&mut self, now: u32) {
+        self.flush.ask_window = true;
+        self.flush.request(now);
+    }
+
+    /// When [`poll_transmit`](Self::poll_transmit) will have something to do.
+    pub(crate) fn flush_at(&self) -> Option<u32> {
+        self.flush.at
+    }
+
+    /// How long the other end has acknowledged nothing although it should have, in ms.
+    pub(crate) fn unacknowledged_for(&self, now: u32) -> Option<u32> {
+        let expects = !self.send.in_flight.is_empty() && self.send.remote_window > 0;
+        expects.then(|| diff(now, self.send.progress_at).max(0) as u32)
+    }
+
+    /// Takes the segments of a datagram in; what is behind a bad one is ignored. If they were
+    /// `recovered` by the erasure code they may be old: they say nothing about windows and times.
+    /// Returns whether one was good.
+    pub(crate) fn input(&mut self, mut segments: Bytes, recovered: bool, now: u32) -> bool {
+        let mut any = false;
+        let first_before = self.send.first;
+        let mut latest = None;
+        while let Some(header) = SegmentHeader::parse(&segments) {
+            let sent_end = self.send.end();
+            if header.conversation != self.conversation || diff(header.next, sent_end) > 0 {
+                break;
+            }
+            any = true;
+            let _header = segments.split_to(SEGMENT_HEADER_SIZE);
+            let payload = segments.split_to(header.length as usize);
+            if !recovered {
+                self.send.remote_window = header.window;
+            }
+            self.send.acknowledge_before(header.next);
+            match header.command {
+                Command::Push => {
+                    if self.receive.push(header.number, header.timestamp, payload) {
+                        self.flush.request(now);
+                    } else {
+                        // Sent on old news of our window: here is the latest.
+                        self.flush.tell_window = true;
+                        self.flush.request(now);
+                    }
+                }
+                Command::Acknowledge => {
+                    self.send.acknowledge(header.number, header.timestamp);
+                    latest = Some(header.timestamp);
+                }
+                Command::AskWindow => {
+                    self.flush.tell_window = true;
+                    self.flush.request(now);
+                }
+                Command::TellWindow => {}
+            }
+        }
+        if let Some(latest) = latest.filter(|_| !recovered) {
+            self.round_trip.sample(diff(now, latest));
+        }
+        if self.send.first != first_before {
+            self.send.progress_at = now;
+            self.flush.request_at(now);
+        } else if latest.is_some() || (any && self.send.can_number()) {
+            self.flush.request(now);
+        }
+        if self.receive.acks.len() >= ACKS_PER_DATAGRAM {
+            self.flush.request_at(now);
+        }
+        any
+    }
+
+    /// Appends the next datagram's segments to `out` and returns whether there were any.
+    pub(crate) fn poll_transmit(&mut self, out: &mut Vec<u8>, now: u32) -> bool {
+        if self.flush.cursor.is_none() {
+            if self.flush.at.is_none_or(|at| diff(now, at) < 0) {
+                return false;
+            }
+            self.begin_flush(now);
+        }
+        let start = out.len();
+        let mut header = SegmentHeader {
+            conversation: self.conversation,
+            command: Command::Acknowledge,
+            window: self.receive.free(),
+            timestamp: 0,
+            number: 0,
+            next: self.receive.next,
+            length: 0,
+        };
+        let has_room = |out: &Vec<u8>, length| out.len() - start + length <= MAX_SEGMENTS_SIZE;
+        while has_room(out, SEGMENT_HEADER_SIZE) {
+            if let Some((number, timestamp)) = self.receive.acks.pop_front() {
+                header.number = number;
+                header.timestamp = timestamp;
+            } else if std::mem::take(&mut self.flush.ask_window) {
+                header.command = Command::AskWindow;
+            } else if std::mem::take(&mut self.flush.tell_window) {
+                header.command = Command::TellWindow;
+            } else {
+                break;
+            }
+            header.write(out);
+        }
+        header.command = Command::Push;
+        header.timestamp = now;
+        self.send_due(header, out, has_room);
+        out.len() > start
+    }
+
+    /// Decides what the flush will send.
+    fn begin_flush(&mut self, now: u32) {
+        let send = &mut self.send;
+        self.flush.last = Some(now);
+        self.flush.at = None;
+        self.flush.cursor = Some(send.first);
+        self.flush.early_resend = send.number_queued(now) == 0;
+        self.receive.forget_implied_acks();
+        if send.remote_window > 0 || send.is_empty() {
+            send.probe = None;
+        } else {
+            let wait = match send.probe {
+                None => MIN_PROBE,
+                Some((at, wait)) if diff(now, at) >= 0 => {
+                    self.flush.ask_window = true;
+                    (wait + wait / 2).min(MAX_PROBE)
+                }
+                Some((at, wait)) => {
+                    self.flush.request_at(at);
+                    send.probe = Some((at, wait));
+                    return;
+                }
+            };
+            let at = now.wrapping_add(wait);
+            send.probe = Some((at, wait));
+            self.flush.request_at(at);
+        }
+    }
+
+    /// Sends the segments whose turn it is, from the cursor until the datagram is full or the
+    /// flush is done.
+    fn send_due(
+        &mut self,
+        mut header: SegmentHeader,
+        out: &mut Vec<u8>,
+        has_room: impl Fn(&Vec<u8>, usize) -> bool,
+    ) {
+        let now = header.timestamp;
+        let Some(cursor) = self.flush.cursor else {
+            return;
+        };
+        let rto = self.round_trip.rto;
+        let first = self.send.first;
+        let skipped = diff(cursor, first).max(0) as usize;
+        for (at, segment) in self.send.in_flight.iter_mut().enumerate().skip(skipped) {
+            if segment.acknowledged {
+                continue;
+            }
+            let next_rto = if !segment.sent
+                || segment.overtaken >= FAST_RESEND
+                || (segment.overtaken > 0 && self.flush.early_resend)
+            {
+                Some(rto)
+            } else if diff(now, segment.resend_at) >= 0 {
+                Some((segment.rto + rto / 2).min(MAX_RTO))
+            } else {
+                None
+            };
+            if let Some(next_rto) = next_rto {
+                header.number = first.wrapping_add(at as u32);
+                if !has_room(out, SEGMENT_HEADER_SIZE + segment.payload.len()) {
+                    self.flush.cursor = Some(header.number);
+                    return;
+                }
+                header.length = segment.payload.len() as u32;
+                header.write(out);
+                out.extend_from_slice(&segment.payload);
+                segment.sent = true;
+                segment.overtaken = 0;
+                segment.sent_at = now;
+                segment.rto = next_rto;
+                segment.resend_at = now.wrapping_add(next_rto);
+            }
+            self.flush.request_at(segment.resend_at);
+        }
+        self.flush.cursor = None;
+    }
+
+    /// Bytes of payload that are held, for both directions.
+    pub(crate) fn held(&self) -> usize {
+        let receive = &self.receive;
+        let early = receive.early.iter().flatten();
+        self.send.held + early.chain(&receive.ready).map(Bytes::len).sum::<usize>()
+    }
+}
+
+impl Sender {
+    /// Number after the last segment in flight.
+    fn end(&self) -> u32 {
+        self.first.wrapping_add(self.in_flight.len() as u32)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.tail.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// Bytes that may be queued. Segments in flight count as full ones.
+    fn room(&self) -> usize {
+        let queued = self.queue.len() * MAX_PAYLOAD + self.tail.len();
+        let limit = usize::from(self.window) * MAX_PAYLOAD;
+        limit.saturating_sub(queued + self.in_flight.len() * MAX_PAYLOAD)
+    }
+
+    fn push(&mut self, mut data: &[u8]) {
+        self.held += data.len();
+        while !data.is_empty() {
+            if self.tail.is_empty() && self.tail.capacity() < MAX_PAYLOAD {
+                self.tail = BytesMut::with_capacity(BLOCK_SIZE);
+            }
+            let (front, rest) = data.split_at(data.len().min(MAX_PAYLOAD - self.tail.len()));
+            self.tail.extend_from_slice(front);
+            data = rest;
+            if self.tail.len() == MAX_PAYLOAD {
+                self.queue.push_back(self.tail.split().freeze());
+            }
+        }
+    }
+
+    /// Whether there is something to send and room for it.
+    fn can_number(&self) -> bool {
+        let has_any = !self.queue.is_empty() || !self.tail.is_empty();
+        has_any && self.in_flight.len() < usize::from(self.window.min(self.remote_window))
+    }
+
+    /// Puts queued segments in flight and returns how many.
+    fn number_queued(&mut self, now: u32) -> usize {
+        let before = self.in_flight.len();
+        if before == 0 {
+            self.progress_at = now;
+        }
+        while self.can_number() {
+            let payload = match self.queue.pop_front() {
+                Some(payload) => payload,
+                None => self.tail.split().freeze(),
+            };
+            self.in_flight.push_back(Segment {
+                payload,
+                acknowledged: false,
+                sent: false,
+                overtaken: 0,
+                sent_at: now,
+                rto: 0,
+                resend_at: now,
+            });
+        }
+        self.in_flight.len() - before
+    }
+
+    /// Everything before `number`, which is not after the end, has arrived.
+    fn acknowledge_before(&mut self, number: u32) {
+        while diff(number, self.first) > 0 {
+            self.remove_first();
+        }
+        self.remove_acknowledged();
+    }
+
+    /// The segment `number`, last sent at `timestamp`, has arrived.
+    fn acknowledge(&mut self, number: u32, timestamp: u32) {
+        let Ok(at) = usize::try_from(diff(number, self.first)) else {
+            return;
+        };
+        // Once per segment, which also bounds the work below.
+        let Some(segment) = self.in_flight.get_mut(at).filter(|s| !s.acknowledged) else {
+            return;
+        };
+        segment.acknowledged = true;
+        self.held -= std::mem::take(&mut segment.payload).len();
+        for earlier in self.in_flight.range_mut(..at) {
+            if diff(timestamp, earlier.sent_at) >= 0 {
+                earlier.overtaken += 1;
+            }
+        }
+        self.remove_acknowledged();
+    }
+
+    fn remove_acknowledged(&mut self) {
+        while self.in_flight.front().is_some_and(|s| s.acknowledged) {
+            self.remove_first();
+        }
+        if self.is_empty() {
+            // An idle session holds no buffers.
+            self.tail = BytesMut::new();
+            self.in_flight.shrink_to(8);
+            self.queue.shrink_to(8);
+        }
+    }
+
+    fn remove_first(&mut self) {
+        if let Some(segment) = self.in_flight.pop_front() {
+            self.held -= segment.payload.len();
+        }
+        self.first = self.first.wrapping_add(1);
+    }
+}
+
+impl Receiver {
+    /// Segments that there is room for.
+    fn free(&self) -> u16 {
+        self.window - self.ready.len() as u16
+    }
+
+    /// Takes a segment in, unless it is beyond what we had room for; then returns false. Reading
+    /// moves that limit up and nothing moves it down, so it is never less than was told.
+    fn push(&mut self, number: u32, timestamp: u32, payload: Bytes) -> bool {
+        let at = diff(number, self.next);
+        if at >= i32::from(self.free()) {
+            return false;
+        }
+        self.push_ack(number, timestamp);
+        let Ok(at) = usize::try_from(at) else {
+            return true;
+        };
+        if self.early.len() <= at {
+            self.early.resize(at + 1, None);
+        }
+        self.early[at].get_or_insert(payload);
+        while let Some(payload) = self.early.front_mut().and_then(Option::take) {
+            self.early.pop_front();
+            self.next = self.next.wrapping_add(1);
+            if !payload.is_empty() {
+                self.ready.push_back(payload);
+            }
+        }
+        if self.early.is_empty() {
+            self.early.shrink_to(8);
+        }
+        true
+    }
+
+    fn push_ack(&mut self, number: u32, timestamp: u32) {
+        if self.acks.len() >= MAX_ACKS {
+            self.acks.pop_front();
+        }
+        self.acks.push_back((number, timestamp));
+    }
+
+    /// Every segment says up to which number all have arrived. So only what is beyond is
+    /// acknowledged by itself, and the last one for the sake of its timestamp.
+    fn forget_implied_acks(&mut self) {
+        let last = self.acks.pop_back();
+        let next = self.next;
+        self.acks.retain(|&(number, _)| diff(number, next) >= 0);
+        self.acks.extend(last);
+    }
+}
+
+impl RoundTrip {
+    /// As RFC 6298 has it, but that an unusually quick answer counts less.
+    fn sample(&mut self, time: i32) {
+        // What an honest clock cannot have said is not believed.
+        let Some(time) = u32::try_from(time).ok().filter(|&time| time <= MAX_RTO) else {
+            return;
+        };
+        let (smoothed, variation) = match self.smoothed {
+            None => (time, time / 2),
+            Some((smoothed, variation)) => {
+                let error = smoothed.abs_diff(time);
+                let weight = if time < smoothed.saturating_sub(variation) {
+                    32
+                } else {
+                    4
+                };
+                let variation = (variation * (weight - 1) + error) / weight;
+                ((smoothed * 7 + time) / 8, variation)
+            }
+        };
+        self.smoothed = Some((smoothed, variation));
+        self.rto = (smoothed + FLUSH_INTERVAL.max(4 * variation)).clamp(MIN_RTO, MAX_RTO);
+    }
+}
