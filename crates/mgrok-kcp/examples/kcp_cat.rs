@@ -8,7 +8,7 @@
 
 #![allow(clippy::print_stdout, reason = "the program's purpose")]
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use mgrok_kcp::{Config, Listener, connect};
@@ -29,9 +29,20 @@ async fn main() -> Result<()> {
     }
 }
 
+/// Binds a socket with buffers for many segments, as far as the system allows.
+async fn bind(at: SocketAddr) -> Result<UdpSocket> {
+    const BUFFER_SIZE: usize = 4 << 20;
+
+    let socket = UdpSocket::bind(at).await?;
+    let options = socket2::SockRef::from(&socket);
+    options.set_recv_buffer_size(BUFFER_SIZE)?;
+    options.set_send_buffer_size(BUFFER_SIZE)?;
+    Ok(socket)
+}
+
 /// Sends back what each session sends.
 async fn echo(at: SocketAddr) -> Result<()> {
-    let (mut listener, driver) = Listener::new(UdpSocket::bind(at).await?, Config::frp_server())?;
+    let (mut listener, driver) = Listener::new(bind(at).await?, Config::frp_server())?;
     tokio::spawn(driver);
     println!("listening on {}", listener.local_addr());
     while let Some(stream) = listener.accept().await {
@@ -49,7 +60,7 @@ async fn echo(at: SocketAddr) -> Result<()> {
 /// Sends numbers and checks that they come back.
 async fn send(to: SocketAddr, mib: usize, loss: u8) -> Result<()> {
     let to = if loss > 0 { relay(to, loss).await? } else { to };
-    let socket = UdpSocket::bind("0.0.0.0:0").await?;
+    let socket = bind((Ipv4Addr::UNSPECIFIED, 0).into()).await?;
     socket.connect(to).await?;
     let (stream, driver) = connect(socket, None, Config::frp_client())?;
     let driver = tokio::spawn(driver);
@@ -67,11 +78,13 @@ async fn send(to: SocketAddr, mib: usize, loss: u8) -> Result<()> {
         }
         std::io::Result::Ok(writer)
     });
-    for number in 0..count as u64 {
-        let mut bytes = [0; 8];
-        reader.read_exact(&mut bytes).await?;
-        if u64::from_le_bytes(bytes) != number {
-            return Err(format!("the wrong bytes at {}", number * 8).into());
+    let mut block = vec![0; 64 << 10];
+    for first in (0..count as u64).step_by(block.len() / 8) {
+        reader.read_exact(&mut block).await?;
+        for (bytes, number) in block.chunks_exact(8).zip(first..) {
+            if bytes != number.to_le_bytes() {
+                return Err(format!("the wrong bytes at {}", number * 8).into());
+            }
         }
     }
     let time = began.elapsed().as_secs_f64();
@@ -86,8 +99,8 @@ async fn send(to: SocketAddr, mib: usize, loss: u8) -> Result<()> {
 
 /// Starts a relay to `to` that loses datagrams.
 async fn relay(to: SocketAddr, loss: u8) -> Result<SocketAddr> {
-    let near = UdpSocket::bind("127.0.0.1:0").await?;
-    let far = UdpSocket::bind("0.0.0.0:0").await?;
+    let near = bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
+    let far = bind((Ipv4Addr::UNSPECIFIED, 0).into()).await?;
     far.connect(to).await?;
     let at = near.local_addr()?;
     tokio::spawn(async move {

@@ -349,3 +349,6 @@ impl Decoder {
         Some(sums)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,8 @@ pub struct Machine {
     /// When the clock on the wire was 0.
     began_at: Instant,
     heard_at: Instant,
+    /// When a datagram last came or went.
+    active_at: Instant,
     /// Signs of life asked for since.
     asks: u32,
     /// Set when the stream was dropped.
@@ -81,6 +83,7 @@ impl Machine {
             config,
             began_at: now,
             heard_at: now,
+            active_at: now,
             asks: 0,
             linger_until: None,
             is_write_closed: false,
@@ -104,6 +107,7 @@ impl Machine {
         let Some(packet) = Packet::parse(datagram) else {
             return;
         };
+        self.active_at = now;
         let clock = self.clock(now);
         let is_good = match &packet {
             Packet::Data { shard, .. } => self.arq.input(shard.slice(2..), false, clock),
@@ -138,7 +142,7 @@ impl Machine {
             asks => self.heard_at + self.config.idle_timeout / ASKS * (asks + 1),
         };
         if self.holds_packets() {
-            at = at.min(self.heard_at + KEEP_PACKETS);
+            at = at.min(self.active_at + KEEP_PACKETS);
         }
         if let Some(until) = self.linger_until {
             at = at.min(until);
@@ -167,11 +171,14 @@ impl Machine {
         } else if self.linger_until.is_some_and(|until| until <= now) {
             self.end(SessionError::Closed);
         }
-        if self.asks < ASKS && silence >= self.config.idle_timeout / ASKS * (self.asks + 1) {
-            self.asks += 1;
+        let interval = self.config.idle_timeout / ASKS;
+        if self.asks < ASKS && silence >= interval * (self.asks + 1) {
+            while self.asks < ASKS && silence >= interval * (self.asks + 1) {
+                self.asks += 1;
+            }
             self.arq.ask(clock);
         }
-        if silence >= KEEP_PACKETS {
+        if now.saturating_duration_since(self.active_at) >= KEEP_PACKETS {
             self.decoder.clear();
             self.encoder.release();
         }
@@ -184,6 +191,7 @@ impl Machine {
             return false;
         }
         if self.encoder.take_parity(datagram) {
+            self.active_at = now;
             return true;
         }
         datagram.resize(FEC_HEADER_SIZE, 0);
@@ -192,6 +200,7 @@ impl Machine {
             return false;
         }
         self.encoder.encode(datagram, now);
+        self.active_at = now;
         true
     }
 
