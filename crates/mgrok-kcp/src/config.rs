@@ -33,13 +33,13 @@ pub struct Config {
 impl Config {
     /// As frp's client speaks to its server.
     pub fn frp_client() -> Self {
-        // frp: windows of 128 and 512 (client/connector.go)
+        // frp: windows of 128 and 512 (golib net/dial.go)
         Self::new(128, 512)
     }
 
     /// As frp's server speaks to its clients.
     pub fn frp_server() -> Self {
-        // frp: windows of 1024 and 1024 (golib net/kcp.go)
+        // frp: windows of 1024 and 1024 (pkg/util/net/kcp.go#ListenKcp)
         Self::new(1024, 1024)
     }
 
@@ -47,7 +47,7 @@ impl Config {
     ///
     /// There the conversation's number is [`TUNNEL_CONVERSATION`](crate::TUNNEL_CONVERSATION).
     pub fn frp_tunnel() -> Self {
-        // frp: windows of 1024 and 1024 (pkg/util/net/kcp.go)
+        // frp: windows of 1024 and 1024 (pkg/util/net/kcp.go#NewKCPConnFromUDP)
         Self::new(1024, 1024)
     }
 
@@ -58,7 +58,7 @@ impl Config {
             send_parity: true,
             idle_timeout: Duration::from_secs(60),
             acknowledgement_timeout: Duration::from_secs(30),
-            // frp: waits so long before it exits (client/service.go)
+            // frp: waits so long before it exits (cmd/frpc/sub/root.go)
             linger: Duration::from_millis(500),
         }
     }

@@ -339,8 +339,9 @@ impl Decoder {
             add_multiple(&mut scaled, &sums[column], scale);
             for row in (0..count).filter(|&row| row != column) {
                 let factor = matrix[row][column];
-                for at in 0..count {
-                    matrix[row][at] ^= mul(factor, matrix[column][at]);
+                let pivots = matrix[column];
+                for (entry, pivot) in matrix[row].iter_mut().zip(pivots) {
+                    *entry ^= mul(factor, pivot);
                 }
                 add_multiple(&mut sums[row], &scaled, factor);
             }

@@ -54,5 +54,5 @@ pub use stream::Stream;
 
 /// The conversation's number in a tunnel through address translators, where nobody listens and
 /// both ends [`connect`].
-// frp: client/visitor/xtcp.go
+// frp: pkg/util/net/kcp.go#NewKCPConnFromUDP
 pub const TUNNEL_CONVERSATION: u32 = 1;
