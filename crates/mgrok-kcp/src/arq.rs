@@ -182,7 +182,12 @@ impl Arq {
         let count = data.len().min(self.send.room());
         if count > 0 {
             self.send.push(&data[..count]);
-            self.flush.request(now);
+            if self.has_room() {
+                self.flush.request(now);
+            } else {
+                // The writer has to wait: nothing is gained by waiting for more.
+                self.flush.request_at(now);
+            }
         }
         count
     }

@@ -9,6 +9,9 @@
 //! datagram is a panic wherever overflow is; its list of acknowledgements has no bound. It also
 //! allocates and copies for each segment, and walks its queues for each acknowledgement.
 //!
+//! Besides what waits in its windows, an active session keeps the last 32 packets that it received
+//! for error correction, 2 KiB each; one that was silent for a second keeps none.
+//!
 //! ```
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use mgrok_kcp::{Config, Listener, connect};

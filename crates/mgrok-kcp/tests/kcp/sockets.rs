@@ -106,19 +106,26 @@ async fn dropping_the_driver_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_closed_for_a_while_does_not_end_the_session() {
+async fn an_end_that_is_not_there_yet_does_not_end_the_session() {
+    let elsewhere = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let there = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = there.local_addr().unwrap();
     let here = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let here_address = here.local_addr().unwrap();
-    here.connect(address).await.unwrap();
-    // Closed now: the first datagrams are refused by the system.
-    drop(there);
+    here.connect(there.local_addr().unwrap()).await.unwrap();
+    // A socket that is connected elsewhere: the system refuses what we send it.
+    there
+        .connect(elsewhere.local_addr().unwrap())
+        .await
+        .unwrap();
+    here.send(b"x").await.unwrap();
+    let refused = here.recv(&mut [0; 8]).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+
     let (mut here, driver) = connect(here, Some(1), Config::frp_tunnel()).unwrap();
     tokio::spawn(driver);
     here.write_all(b"hello").await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let there = UdpSocket::bind(address).await.unwrap();
+    assert!(here.ended().is_none());
     there.connect(here_address).await.unwrap();
     let (mut there, driver) = connect(there, Some(1), Config::frp_tunnel()).unwrap();
     tokio::spawn(driver);
