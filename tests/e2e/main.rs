@@ -22,6 +22,7 @@ mod takeover;
 mod tcp;
 mod tls;
 mod udp;
+mod xtcp;
 
 use std::net::SocketAddr;
 

@@ -19,6 +19,7 @@ use crate::connect::Connector;
 use crate::handle::SessionHandle;
 use crate::health::Checks;
 use crate::heartbeat::Heartbeat;
+use crate::hole::Puncher;
 use crate::login::{LoginError, login};
 use crate::printable::Chain;
 use crate::proxies::Proxies;
@@ -99,6 +100,7 @@ pub struct Client {
     config: ClientConfig,
     connector: Arc<Connector>,
     key: CipherKey,
+    puncher: Puncher,
     proxies: Proxies,
     /// The proxies that are to be, here being applied in a session at a time.
     wanted: watch::Sender<Vec<ProxyConfig>>,
@@ -128,6 +130,7 @@ impl Client {
             wanted: watch::Sender::new(std::mem::take(&mut config.proxies)),
             wanted_visitors: watch::Sender::new(std::mem::take(&mut config.visitors)),
             visitors: watch::Sender::default(),
+            puncher: Puncher::new(&config),
             sessions: watch::Sender::default(),
             key,
             run_id: None,
@@ -183,6 +186,7 @@ impl Client {
         let owner = TaskOwner::new();
         let visitors = Visitors::new(
             visitor::Terms {
+                puncher: self.puncher.clone(),
                 sessions: self.sessions.subscribe(),
                 stopping: stopping.clone(),
                 tasks: owner.tasks().clone(),
@@ -258,6 +262,7 @@ impl Client {
         let terms = Terms {
             auth: self.config.auth.clone(),
             ended: ended.clone(),
+            puncher: self.puncher.clone(),
             session: handle.clone(),
             table: self.proxies.watch(),
             tasks: tasks.clone(),

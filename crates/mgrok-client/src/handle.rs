@@ -107,7 +107,6 @@ impl SessionHandle {
     /// time of `limit`.
     ///
     /// Cancel-safe in that nobody waits any more; the message may have been sent.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for xtcp"))]
     pub(crate) async fn request(
         &self,
         message: impl Into<Message>,
@@ -129,7 +128,6 @@ impl SessionHandle {
     }
 
     /// Has `message` sent on the control connection, without an answer. Waits for moments only.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for xtcp"))]
     pub(crate) async fn tell(&self, message: impl Into<Message>) -> Result<(), RequestError> {
         self.send(message.into(), None).await
     }

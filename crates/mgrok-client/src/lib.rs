@@ -40,11 +40,17 @@ mod handle;
 mod login;
 mod tasks;
 
+mod tunnel;
+
+mod hole;
+
 mod visitor;
 
 mod health;
 mod tcp;
 mod udp;
+mod xtcp;
+
 mod work;
 
 mod session;

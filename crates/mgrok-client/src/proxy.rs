@@ -19,6 +19,8 @@ const HTTP_CONNECT: &str = "httpconnect";
 pub(crate) struct Proxy {
     config: ProxyConfig,
     layers: Layers,
+    /// Made of the secret of an xtcp proxy.
+    hole_key: Option<CipherKey>,
     traffic: Traffic,
     retired: CancellationToken,
     udp_turn: Mutex<CancellationToken>,
@@ -33,6 +35,12 @@ impl Proxy {
             .as_ref()
             .filter(|bandwidth| bandwidth.mode == BandwidthMode::Client)
             .map(|bandwidth| Limiter::new(bandwidth.bytes_per_second));
+        // Nobody on the way of an xtcp proxy knows the token.
+        let hole_key = match &config.kind {
+            ProxyKind::Xtcp { private, .. } => Some(CipherKey::derive(&private.secret_key)),
+            _ => None,
+        };
+        let key = hole_key.as_ref().unwrap_or(key);
         Self {
             layers: Layers {
                 encryption: config.use_encryption.then(|| key.clone()),
@@ -42,6 +50,7 @@ impl Proxy {
             traffic: Traffic::default(),
             udp_turn: Mutex::new(retired.child_token()),
             retired,
+            hole_key,
             config,
         }
     }
@@ -109,6 +118,18 @@ impl Proxy {
     pub(crate) fn health_check(&self) -> Option<&HealthCheck> {
         let check = self.config.health_check.as_ref();
         check.filter(|_| self.config.local_port != 0)
+    }
+
+    /// What holes to an xtcp proxy are punched with, and whether our own addresses are kept back; `None` for other
+    /// kinds.
+    pub(crate) fn hole(&self) -> Option<(&CipherKey, bool)> {
+        match &self.config.kind {
+            ProxyKind::Xtcp {
+                disable_assisted_addrs,
+                ..
+            } => Some((self.hole_key.as_ref()?, *disable_assisted_addrs)),
+            _ => None,
+        }
     }
 
     /// Waits until the proxy is none of the client's any more.

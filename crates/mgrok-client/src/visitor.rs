@@ -13,6 +13,7 @@ mod sudp;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
+mod xtcp;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,11 +29,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tracing::{Instrument, Span, debug, error, error_span, info, warn};
+use tracing::{Instrument, Span, debug, error_span, info, warn};
 
 use self::stcp::Stcp;
 use self::target::Target;
+use self::xtcp::Xtcp;
 use crate::handle::SessionHandle;
+use crate::hole::Puncher;
 use crate::tasks::Tasks;
 
 /// The most users of a door that wait for a connection to the service. Others wait in the system's queue of the door until
@@ -42,6 +45,7 @@ const MAX_WAITING: usize = 1024;
 /// What all visitors of a client work with.
 #[derive(Debug)]
 pub(crate) struct Terms {
+    pub(crate) puncher: Puncher,
     /// The session there is.
     pub(crate) sessions: watch::Receiver<Option<SessionHandle>>,
     /// Cancelled when the client takes no more users.
@@ -68,7 +72,6 @@ struct Entry {
 
 impl Table {
     /// The visitor `name`, if it is one that users can be handed over to.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for xtcp's fallbackTo"))]
     pub(crate) fn visitor(&self, name: &str) -> Option<&Arc<Visitor>> {
         self.entries.get(name)?.visitor.as_ref()
     }
@@ -246,10 +249,12 @@ impl Visitors {
                     sudp::run(&socket, || target.open(), &terms).await;
                 }))
             }
-            // Its place is `visitor/xtcp`, a further `Service` with a door as that of `stcp`.
-            VisitorKind::Xtcp(_) => {
-                span.in_scope(|| error!("start error: xtcp is not supported yet"));
-                None
+            VisitorKind::Xtcp(xtcp) => {
+                let xtcp = Arc::new(Xtcp::new(config, xtcp, terms, self.table.subscribe()));
+                let keeper = xtcp.clone();
+                self.spawn(stop, span, async move { keeper.keep_tunnel().await });
+                let service = Service::Xtcp(xtcp);
+                self.open_tcp(Visitor::new(name, terms, service), host, port, stop, span)
             }
         }
     }
@@ -328,6 +333,7 @@ pub(crate) struct Visitor {
 #[derive(Debug)]
 enum Service {
     Stcp(Stcp),
+    Xtcp(Arc<Xtcp>),
 }
 
 /// A user of a visitor, still waiting for a connection to the service.
@@ -359,8 +365,11 @@ impl Visitor {
         };
         let visitor = self.clone();
         let task = async move {
-            let served = match &visitor.service {
-                Service::Stcp(stcp) => stcp.serve(user),
+            let served = async {
+                match &visitor.service {
+                    Service::Stcp(stcp) => stcp.serve(user).await,
+                    Service::Xtcp(xtcp) => xtcp.serve(user).await,
+                }
             };
             tokio::select! {
                 () = served => {}

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mgrok_config::{Auth, ProxyKind};
-use mgrok_net::conn::Conn;
-use mgrok_net::message::{RecvError, SendError};
+use mgrok_net::message::{MessageConn, RecvError, SendError};
 use mgrok_proto::message::{Message, NewWorkConn, StartWorkConn};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -14,11 +13,12 @@ use tracing::{Instrument, Span, debug, error, error_span, warn};
 use crate::clock::signed_now;
 use crate::connect::ConnectError;
 use crate::handle::SessionHandle;
+use crate::hole::Puncher;
 use crate::printable::{Chain, server_text};
 use crate::proxies::Table;
 use crate::proxy::{Proxy, local_name};
 use crate::tasks::Tasks;
-use crate::{tcp, udp};
+use crate::{tcp, udp, xtcp};
 
 /// The most work connections of a session that wait for a user at a time. A server keeps a few in
 /// store and asks for two per arriving user; what it asks for beyond this is opened later.
@@ -51,6 +51,7 @@ pub(crate) struct Terms {
     pub(crate) auth: Auth,
     /// Cancelled when the session takes no more users.
     pub(crate) ended: CancellationToken,
+    pub(crate) puncher: Puncher,
     pub(crate) session: SessionHandle,
     pub(crate) table: watch::Receiver<Table>,
     pub(crate) tasks: Tasks,
@@ -132,11 +133,11 @@ impl Terms {
             return warn!("work connection for proxy [{name}], which is not running: closed");
         };
         let span = error_span!("proxy", name = %proxy.config().name);
-        self.serve(&proxy, &start, conn).instrument(span).await;
+        self.serve(proxy, &start, conn).instrument(span).await;
     }
 
     /// Offers a connection, and waits until a user needs it.
-    async fn start(&self) -> Result<(StartWorkConn, Conn), WorkError> {
+    async fn start(&self) -> Result<(StartWorkConn, MessageConn), WorkError> {
         let mut conn = self.session.open().await?;
         let mut offer = NewWorkConn {
             run_id: self.session.run_id().as_str().to_owned(),
@@ -148,7 +149,7 @@ impl Terms {
         conn.send(&offer.into()).await?;
         match conn.recv().await? {
             None => Err(WorkError::Closed),
-            Some(Message::StartWorkConn(start)) => Ok((start, conn.into_conn())),
+            Some(Message::StartWorkConn(start)) => Ok((start, conn)),
             Some(other) => Err(WorkError::Unexpected(other.name())),
         }
     }
@@ -162,7 +163,7 @@ impl Terms {
         table.running(name).cloned()
     }
 
-    async fn serve(&self, proxy: &Proxy, start: &StartWorkConn, conn: Conn) {
+    async fn serve(&self, proxy: Arc<Proxy>, start: &StartWorkConn, conn: MessageConn) {
         match proxy.config().kind {
             ProxyKind::Tcp { .. }
             | ProxyKind::Http(_)
@@ -171,20 +172,28 @@ impl Terms {
             | ProxyKind::Stcp(_) => {
                 let _user = self.tasks.user();
                 tokio::select! {
-                    () = tcp::serve(proxy, start, conn) => {}
+                    () = tcp::serve(&proxy, start, conn.into_conn()) => {}
                     () = self.tasks.is_cut() => {}
                 }
             }
             ProxyKind::Udp { .. } | ProxyKind::Sudp(_) => {
                 let turn = proxy.next_udp_turn();
                 tokio::select! {
-                    () = udp::serve(proxy, conn, self.udp_packet_size) => {}
+                    () = udp::serve(&proxy, conn.into_conn(), self.udp_packet_size) => {}
                     () = turn.cancelled() => {}
                     // Its server ends with the session; there is nothing to wait for.
                     () = self.ended.cancelled() => {}
                 }
             }
-            ProxyKind::Xtcp { .. } => warn!("xtcp is not served yet"),
+            ProxyKind::Xtcp { .. } => {
+                let (session, puncher) = (&self.session, &self.puncher);
+                let serve = xtcp::serve(&proxy, start, conn, session, puncher, &self.tasks);
+                tokio::select! {
+                    () = serve => {}
+                    () = proxy.is_retired() => {}
+                    () = self.tasks.is_cut() => {}
+                }
+            }
         }
     }
 }

@@ -158,6 +158,11 @@ impl Connection {
         QuicError::lost(self.remote_addr(), self.inner.closed().await)
     }
 
+    /// Whether the connection is over.
+    pub fn is_closed(&self) -> bool {
+        self.inner.close_reason().is_some()
+    }
+
     /// Ends all streams at once, and tells the peer: application code 0, no reason. What was sent and
     /// not acknowledged may be lost. Whoever wants to exit then must wait for [`Endpoint::idle`], or the peer
     /// will not learn of it.

@@ -171,7 +171,9 @@ fn start_server() -> u16 {
             .unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-            let server = Server::from_listener(config, listener.unwrap()).await.unwrap();
+            let server = Server::from_listener(config, listener.unwrap())
+                .await
+                .unwrap();
             tell.send(server.local_addr().unwrap().port()).unwrap();
             server.run(std::future::pending()).await;
         });

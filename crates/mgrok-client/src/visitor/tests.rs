@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::connect::{Connector, Streams};
+use crate::hole::Puncher;
 use crate::tasks::TaskOwner;
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
@@ -50,6 +51,7 @@ impl Lab {
 
     pub(super) fn terms(&self) -> Terms {
         Terms {
+            puncher: Puncher::new(&ClientConfig::default()),
             sessions: self.sessions.subscribe(),
             stopping: self.stopping.clone(),
             tasks: self.owner.tasks().clone(),

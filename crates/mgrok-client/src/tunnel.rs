@@ -1,0 +1,186 @@
+//! A tunnel to another client, past the server: one stream for each user.
+//!
+//! It runs over the socket that a hole was punched with. Who visits dials; who publishes lets in, and only
+//! whom the hole leads to.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mgrok_config::TunnelProtocol;
+use mgrok_kcp::TUNNEL_CONVERSATION;
+use mgrok_mux::{Acceptor, OpenError, Opener};
+use mgrok_nat::punch::Punched;
+use mgrok_net::conn::Conn;
+use mgrok_net::quic::{Connection, Endpoint, QuicClient, QuicError, QuicOptions, QuicServer};
+use mgrok_net::tls::{ClientTlsOptions, ServerTlsOptions};
+use tokio::net::UdpSocket;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How long the other side may take to come through the hole.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a silent tunnel of KCP is probed: KCP itself notices no end.
+// frp: the same (client/visitor/xtcp.go#Init, client/proxy/xtcp.go#listenByKCP)
+const KCP_KEEPALIVE: Duration = Duration::from_secs(10);
+/// What the dialling side calls the other, which nobody checks: the hole says who it is.
+const SERVER_NAME: &str = "mgrok";
+
+/// Why there is no tunnel, or no further stream in it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TunnelError {
+    #[error("the other side did not come through the hole within {} s", ARRIVAL_TIMEOUT.as_secs())]
+    Nobody,
+    #[error("cannot open a stream through the tunnel")]
+    Open(#[from] OpenError),
+    #[error("QUIC through the hole failed")]
+    Quic(#[from] QuicError),
+    #[error("cannot use the socket of the hole")]
+    Socket(#[from] io::Error),
+}
+
+/// The dialling end.
+#[derive(Debug)]
+pub(crate) enum Tunnel {
+    Kcp {
+        opener: Opener,
+        /// Also ends when the tunnel does.
+        driver: AbortOnDropHandle<()>,
+    },
+    Quic {
+        connection: Connection,
+        /// What the connection runs on.
+        _endpoint: Endpoint,
+    },
+}
+
+/// The end that lets in.
+#[derive(Debug)]
+pub(crate) enum TunnelAcceptor {
+    Kcp {
+        acceptor: Acceptor,
+        _driver: AbortOnDropHandle<()>,
+    },
+    Quic {
+        connection: Connection,
+        _endpoint: Endpoint,
+    },
+}
+
+impl Tunnel {
+    /// Dials through the hole.
+    pub(crate) async fn dial(
+        protocol: TunnelProtocol,
+        Punched { socket, peer }: Punched,
+        options: &QuicOptions,
+    ) -> Result<Self, TunnelError> {
+        match protocol {
+            TunnelProtocol::Kcp => {
+                let (opener, _, driver) = kcp(socket, peer, mgrok_mux::Config::client()).await?;
+                Ok(Self::Kcp { opener, driver })
+            }
+            TunnelProtocol::Quic => {
+                let tls = ClientTlsOptions {
+                    server_name: SERVER_NAME.to_owned(),
+                    ..ClientTlsOptions::default()
+                };
+                let client = QuicClient::new(tls, options.clone())?;
+                let endpoint = Endpoint::client(socket.into_std()?)?;
+                let connection = endpoint.connect(peer, &client).await?;
+                Ok(Self::Quic {
+                    connection,
+                    _endpoint: endpoint,
+                })
+            }
+        }
+    }
+
+    /// Opens a stream for one user.
+    pub(crate) async fn open(&self) -> Result<Conn, TunnelError> {
+        match self {
+            Self::Kcp { opener, .. } => Ok(Conn::from(opener.open().await?)),
+            Self::Quic { connection, .. } => Ok(connection.open().await?),
+        }
+    }
+
+    /// Whether it has ended, so that it will not carry another user.
+    pub(crate) fn is_ended(&self) -> bool {
+        match self {
+            Self::Kcp { opener, driver } => opener.is_closed() || driver.is_finished(),
+            Self::Quic { connection, .. } => connection.is_closed(),
+        }
+    }
+}
+
+impl TunnelAcceptor {
+    /// Lets in who the hole leads to.
+    pub(crate) async fn accept(
+        protocol: TunnelProtocol,
+        Punched { socket, peer }: Punched,
+        options: &QuicOptions,
+    ) -> Result<Self, TunnelError> {
+        match protocol {
+            TunnelProtocol::Kcp => {
+                let (_, acceptor, driver) = kcp(socket, peer, mgrok_mux::Config::server()).await?;
+                Ok(Self::Kcp {
+                    acceptor,
+                    _driver: driver,
+                })
+            }
+            TunnelProtocol::Quic => {
+                // frp's visitors call us by our address, which is no name (PROTOCOL 9.8).
+                let server =
+                    QuicServer::by_any_name(&ServerTlsOptions::default(), options.clone())?;
+                let endpoint = Endpoint::server(socket.into_std()?, server)?;
+                let connection = tokio::time::timeout(ARRIVAL_TIMEOUT, arrival(&endpoint, peer))
+                    .await
+                    .map_err(|_| TunnelError::Nobody)??;
+                endpoint.stop_accepting();
+                Ok(Self::Quic {
+                    connection,
+                    _endpoint: endpoint,
+                })
+            }
+        }
+    }
+
+    /// The stream of the next user; `None` when the tunnel has ended.
+    pub(crate) async fn next(&mut self) -> Option<Conn> {
+        match self {
+            Self::Kcp { acceptor, .. } => acceptor.accept().await.map(Conn::from),
+            Self::Quic { connection, .. } => connection.accept().await.ok(),
+        }
+    }
+}
+
+/// The connection of `peer`. The socket is open to others as well, whom nobody has invited.
+async fn arrival(endpoint: &Endpoint, peer: SocketAddr) -> Result<Connection, TunnelError> {
+    loop {
+        let incoming = endpoint.accept().await.ok_or(TunnelError::Nobody)?;
+        if incoming.remote_addr() == peer {
+            return Ok(incoming.accept().await?);
+        }
+        incoming.ignore();
+    }
+}
+
+/// Streams over KCP over the hole.
+async fn kcp(
+    socket: UdpSocket,
+    peer: SocketAddr,
+    mux: mgrok_mux::Config,
+) -> Result<(Opener, Acceptor, AbortOnDropHandle<()>), TunnelError> {
+    socket.connect(peer).await?;
+    let config = mgrok_kcp::Config::frp_tunnel();
+    let (stream, driver) = mgrok_kcp::connect(socket, Some(TUNNEL_CONVERSATION), config)?;
+    let mux = mgrok_mux::Config {
+        keepalive_interval: Some(KCP_KEEPALIVE),
+        ..mux
+    };
+    let (opener, acceptor, streams) = mgrok_mux::session(stream, mux);
+    let both = async {
+        // What ends them is seen by those who use them.
+        let _ = tokio::join!(driver, streams);
+    };
+    let both = AbortOnDropHandle::new(tokio::spawn(both));
+    Ok((opener, acceptor, both))
+}

@@ -1,0 +1,84 @@
+//! An xtcp proxy: a visitor is announced on a work connection, and comes by a tunnel past the server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mgrok_net::conn::Conn;
+use mgrok_net::message::{MessageConn, RecvError};
+use mgrok_proto::message::{Message, StartWorkConn};
+use tracing::{Instrument, Span, debug, warn};
+
+use crate::handle::SessionHandle;
+use crate::hole::{Offer, Puncher};
+use crate::printable::Chain;
+use crate::proxy::Proxy;
+use crate::tasks::Tasks;
+use crate::tcp;
+
+/// How long the server may take to say which attempt it is.
+const NEWS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why nobody comes.
+#[derive(Debug, thiserror::Error)]
+enum NewsError {
+    #[error("the server said nothing of a visitor")]
+    Closed,
+    #[error("cannot receive what the server says of a visitor")]
+    Receive(#[from] RecvError),
+    #[error("the server said nothing of a visitor within {} s", NEWS_TIMEOUT.as_secs())]
+    Timeout,
+    #[error("the server sent {0} instead of news of a visitor")]
+    Unexpected(&'static str),
+}
+
+/// Serves the visitor that is announced on `work`, until its tunnel ends or the proxy goes.
+pub(crate) async fn serve(
+    proxy: &Arc<Proxy>,
+    start: &StartWorkConn,
+    work: MessageConn,
+    session: &SessionHandle,
+    puncher: &Puncher,
+    tasks: &Tasks,
+) {
+    let sid = match news(work).await {
+        Ok(sid) => sid,
+        Err(error) => return warn!("xtcp: {}", Chain(&error)),
+    };
+    let Some((key, disable_assisted_addrs)) = proxy.hole() else {
+        return;
+    };
+    let offer = Offer {
+        proxy_name: &start.proxy_name,
+        sid: &sid,
+        key,
+        disable_assisted_addrs,
+    };
+    let mut tunnel = match puncher.host(session, &offer).await {
+        Ok(tunnel) => tunnel,
+        Err(error) => return warn!("no tunnel for a visitor: {}", Chain(&error)),
+    };
+    while let Some(user) = tunnel.next().await {
+        let user = carry(proxy.clone(), user, tasks.clone());
+        tasks.spawn(user.instrument(Span::current()));
+    }
+    debug!("the tunnel of a visitor has ended");
+}
+
+/// One user of a tunnel. Nobody says where it comes from.
+async fn carry(proxy: Arc<Proxy>, user: Conn, tasks: Tasks) {
+    let _counted = tasks.user();
+    let nobody = StartWorkConn::default();
+    tokio::select! {
+        () = tcp::serve(&proxy, &nobody, user) => {}
+        () = tasks.is_cut() => {}
+    }
+}
+
+async fn news(mut work: MessageConn) -> Result<String, NewsError> {
+    let received = tokio::time::timeout(NEWS_TIMEOUT, work.recv()).await;
+    match received.map_err(|_| NewsError::Timeout)?? {
+        Some(Message::NatHoleSid(sid)) => Ok(sid.sid),
+        Some(other) => Err(NewsError::Unexpected(other.name())),
+        None => Err(NewsError::Closed),
+    }
+}
