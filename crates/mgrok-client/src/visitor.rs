@@ -232,7 +232,7 @@ impl Visitors {
         let (host, port) = (config.bind_addr.clone(), config.bind_port);
         match &config.kind {
             VisitorKind::Stcp => {
-                let service = Service::Stcp(Stcp::new(target));
+                let service = Service::Stcp(Box::new(Stcp::new(target)));
                 self.open_tcp(Visitor::new(name, terms, service), host, port, stop, span)
             }
             VisitorKind::Sudp => {
@@ -332,7 +332,7 @@ pub(crate) struct Visitor {
 /// The way to the service.
 #[derive(Debug)]
 enum Service {
-    Stcp(Stcp),
+    Stcp(Box<Stcp>),
     Xtcp(Arc<Xtcp>),
 }
 
