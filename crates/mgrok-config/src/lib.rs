@@ -34,6 +34,7 @@ mod log;
 mod proxy;
 mod quic;
 mod visitor;
+mod web_server;
 
 mod server;
 
@@ -73,3 +74,4 @@ pub use quic::Quic;
 pub use report::Strictness;
 pub use server::{ServerConfig, ServerTls, ServerTransport, Vhost};
 pub use visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor};
+pub use web_server::WebServer;

@@ -1,0 +1,37 @@
+//! The admin port of either end: HTTP for the operator and the operator's programs.
+//!
+//! An [`AdminPort`] has what is the same on both ends: who is let in, what is logged, how answers
+//! and refusals look, and every limit. What an end has to tell is in the [`Routes`] that it brings.
+//!
+//! ```
+//! use mgrok_admin::{AdminPort, Answer, Method, Routes};
+//! use mgrok_config::WebServer;
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let port = AdminPort::bind(&WebServer::default()).await?;
+//! let routes = Routes::default().with(Method::GET, "/api/users", |_request| async {
+//!     Answer::json(&["ada", "bob"])
+//! });
+//! port.run(routes, CancellationToken::new()).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Requests are matched before anybody is asked for credentials, as in frp: what is not there is
+//! 404 and a wrong method is 405 for everybody. HEAD is a method like any other, not a kind of GET.
+//!
+//! Modules are in order, lowest first.
+
+mod answer;
+mod deadline;
+mod path;
+
+mod routes;
+
+mod port;
+
+pub use answer::{Answer, Refusal};
+pub use hyper::{Method, StatusCode};
+pub use port::{AdminPort, BindError};
+pub use routes::Routes;

@@ -1,0 +1,226 @@
+//! The port itself: from a connection to an answer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use mgrok_config::WebServer;
+use mgrok_http::{Body, Credentials, ask_for_credentials};
+use mgrok_net::tcp;
+use mgrok_proto::auth::Secret;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::answer::{bare, moved_to, not_found, wrong_method};
+use crate::deadline::WriteDeadline;
+use crate::path::clean;
+use crate::routes::{Found, Page, Routes};
+
+/// The most connections at a time. The next ones wait to be accepted: more than an operator with a
+/// browser, a few programs and a balancer needs, and few enough to cost nothing.
+const MAX_CONNS: usize = 256;
+/// How long the head of a request may take to arrive, and so how long a connection may be idle; how
+/// long answering may take; and how long the answer may take to leave.
+// frp: 60 s to read, 60 s to write (pkg/util/http)
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// The longest head of a request, in bytes, and what is read ahead. Users get a 431 beyond it, or
+/// beyond 100 headers. Browsers send the cookies of every other service on the same host along.
+const MAX_HEAD: usize = 16 * 1024;
+/// What wrong credentials cost whoever tries many.
+// frp: the same
+const WRONG_CREDENTIALS_DELAY: Duration = Duration::from_millis(200);
+/// How long requests may take that are under way when the port is closed.
+const STOP_TIME: Duration = Duration::from_secs(1);
+
+/// Why an admin port cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot listen on {host}:{port}; choose another webServer.addr or webServer.port, or stop what has it"
+)]
+pub struct BindError {
+    /// The address asked for.
+    pub host: String,
+    /// The port asked for.
+    pub port: u16,
+    /// What the operating system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// An admin port that is open but not yet served.
+#[derive(Debug)]
+pub struct AdminPort {
+    listener: TcpListener,
+    user: String,
+    password: Secret,
+}
+
+/// What the connections of one port share.
+struct Site {
+    user: String,
+    password: Secret,
+    routes: Routes,
+}
+
+impl AdminPort {
+    /// Listens where `config` says.
+    ///
+    /// # Errors
+    /// When that is not possible.
+    pub async fn bind(config: &WebServer) -> Result<Self, BindError> {
+        let listener = tcp::bind(&config.addr, config.port)
+            .await
+            .map_err(|source| BindError {
+                host: config.addr.clone(),
+                port: config.port,
+                source,
+            })?;
+        Ok(Self {
+            listener,
+            user: config.user.clone(),
+            password: config.password.clone(),
+        })
+    }
+
+    /// Where it is.
+    ///
+    /// # Errors
+    /// When the operating system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers requests until `stop` is cancelled, and then those that are under way, within a
+    /// second. Dropping the future cuts them at once.
+    pub async fn run(self, routes: Routes, stop: CancellationToken) {
+        let Self {
+            listener,
+            user,
+            password,
+        } = self;
+        let site = Arc::new(Site {
+            user,
+            password,
+            routes,
+        });
+        let mut conns = JoinSet::new();
+        loop {
+            tokio::select! {
+                (stream, _from) = tcp::accept(&listener), if conns.len() < MAX_CONNS => {
+                    let (site, stop) = (site.clone(), stop.clone());
+                    conns.spawn(async move { serve(stream, &site, &stop).await });
+                }
+                // One that panicked has been reported, and is none of the others' business.
+                Some(_ended) = conns.join_next() => {}
+                () = stop.cancelled() => break,
+            }
+        }
+        drop(listener);
+        let all_ended = async { while conns.join_next().await.is_some() {} };
+        // What is late is cut by dropping it.
+        let _ = timeout(STOP_TIME, all_ended).await;
+    }
+}
+
+/// Serves one connection to its end. After `stop`, a request that is under way is still answered.
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    site: &Site,
+    stop: &CancellationToken,
+) {
+    // An answer that takes too long is none: the connection ends.
+    let service = service_fn(|request| timeout(TIME_LIMIT, site.respond(request)));
+    let conn = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(TIME_LIMIT)
+        .max_header_size(MAX_HEAD)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(
+            TokioIo::new(WriteDeadline::new(stream, TIME_LIMIT)),
+            service,
+        );
+    let mut conn = pin!(conn);
+    let ended = tokio::select! {
+        ended = conn.as_mut() => ended,
+        () = stop.cancelled() => {
+            conn.as_mut().graceful_shutdown();
+            conn.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!("a connection to the admin port ended: {error}");
+    }
+}
+
+impl Site {
+    async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path();
+        // Others than paths are not written with dots.
+        if path.starts_with('/') {
+            let clean = clean(path);
+            if clean != path {
+                let query = request.uri().query();
+                return moved_to(&match query {
+                    Some(query) => format!("{clean}?{query}"),
+                    None => clean,
+                });
+            }
+        }
+        let page = match self.routes.find(request.method(), path) {
+            Found::Health => return bare(StatusCode::OK),
+            Found::Page(page) => page,
+            Found::Unknown => return not_found(),
+            Found::WrongMethod(allowed) => return wrong_method(&allowed),
+        };
+        if !self.lets_in(request.headers()) {
+            sleep(WRONG_CREDENTIALS_DELAY).await;
+            return ask_for_credentials(false);
+        }
+        // frp: these words, which scripts look for (pkg/util/http)
+        let path = path.to_owned();
+        info!("http request: [{path}]");
+        let response = match page {
+            Page::Home => moved_to("/static/"),
+            Page::Route(responder) => match responder(request).await {
+                Ok(answer) => answer.into_response(),
+                Err(refusal) => {
+                    warn!("http response [{path}]: error: {refusal}");
+                    refusal.to_response()
+                }
+            },
+            // There is no dashboard.
+            Page::Static => not_found(),
+        };
+        info!(
+            "http response [{path}]: code [{}]",
+            response.status().as_u16()
+        );
+        response
+    }
+
+    /// Whether a request may ask for more than whether there is anybody.
+    fn lets_in(&self, headers: &HeaderMap) -> bool {
+        if self.user.is_empty() && self.password.is_empty() {
+            return true;
+        }
+        headers
+            .get(header::AUTHORIZATION)
+            .and_then(Credentials::parse)
+            .is_some_and(|it| it.match_with(&self.user, self.password.expose()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+//! An admin port over real sockets.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, in its helpers too"
+)]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mgrok_admin::{AdminPort, Answer, Method, Refusal, Routes, StatusCode};
+use mgrok_config::WebServer;
+use mgrok_proto::auth::Secret;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// `admin:secret` in the header that asks for it.
+const CREDENTIALS: &str = "Authorization: Basic YWRtaW46c2VjcmV0\r\n";
+
+/// A port that is served for as long as the value lives.
+struct Served {
+    addr: SocketAddr,
+    ended: JoinHandle<()>,
+    stop: DropGuard,
+}
+
+/// What came back.
+struct Response {
+    /// The status line and the headers, but for the date.
+    head: String,
+    body: String,
+}
+
+async fn served(user: &str, password: &str) -> Served {
+    let config = WebServer {
+        user: user.to_owned(),
+        password: Secret::new(password),
+        ..WebServer::default()
+    };
+    let port = AdminPort::bind(&config).await.unwrap();
+    let addr = port.local_addr().unwrap();
+    let routes = Routes::default()
+        .with(Method::GET, "/api/names", |_request| async {
+            Answer::json(&["ada", "bob"])
+        })
+        .with(Method::DELETE, "/api/names", |_request| async {
+            Err(Refusal {
+                status: StatusCode::CONFLICT,
+                message: "\"ada\" is here".to_owned(),
+            })
+        });
+    let stop = CancellationToken::new();
+    let ended = tokio::spawn(port.run(routes, stop.clone()));
+    Served {
+        addr,
+        ended,
+        stop: stop.drop_guard(),
+    }
+}
+
+impl Served {
+    async fn send(&self, bytes: &[u8]) -> Response {
+        let mut conn = TcpStream::connect(self.addr).await.unwrap();
+        conn.write_all(bytes).await.unwrap();
+        let mut text = String::new();
+        conn.read_to_string(&mut text).await.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let head = head.lines().filter(|line| !line.starts_with("date: "));
+        Response {
+            head: head.collect::<Vec<_>>().join("\n"),
+            body: body.to_owned(),
+        }
+    }
+
+    async fn ask_with(&self, method: &str, path: &str, headers: &str) -> Response {
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+        self.send(request.as_bytes()).await
+    }
+
+    async fn ask(&self, method: &str, path: &str) -> Response {
+        self.ask_with(method, path, "").await
+    }
+
+    /// Asks with every method, which makes no difference.
+    async fn check_all(&self, path: &str, status: u16) {
+        for method in ["GET", "POST", "DELETE", "OPTIONS", "HEAD"] {
+            let response = self.ask(method, path).await;
+            assert_eq!(response.status(), status, "{method} {path}");
+        }
+    }
+}
+
+impl Response {
+    fn status(&self) -> u16 {
+        let status = self.head.split(' ').nth(1).unwrap();
+        status.parse().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn anybody_may_ask_for_the_health() {
+    let port = served("admin", "secret").await;
+    port.check_all("/healthz", 200).await;
+    let response = port.ask("GET", "/healthz?x=1").await;
+    assert_eq!(
+        response.head,
+        "HTTP/1.1 200 OK\nconnection: close\ncontent-length: 0"
+    );
+    assert_eq!(response.body, "");
+}
+
+#[tokio::test]
+async fn an_answer_is_json() {
+    let port = served("", "").await;
+    let response = port.ask("GET", "/api/names").await;
+    assert_eq!(
+        response.head,
+        "HTTP/1.1 200 OK\ncontent-type: application/json\nconnection: close\ncontent-length: 14"
+    );
+    assert_eq!(response.body, "[\"ada\",\"bob\"]\n");
+}
+
+#[tokio::test]
+async fn a_refusal_is_json_too() {
+    let port = served("", "").await;
+    let response = port.ask("DELETE", "/api/names").await;
+    assert_eq!(response.status(), 409);
+    assert!(response.head.contains("content-type: application/json"));
+    assert_eq!(
+        response.body,
+        "{\"Code\":409,\"Msg\":\"\\\"ada\\\" is here\"}\n"
+    );
+}
+
+#[tokio::test]
+async fn who_has_no_credentials_is_asked_for_them() {
+    let port = served("admin", "secret").await;
+    for path in ["/", "/static/", "/static/x.css", "/api/names"] {
+        let response = port.ask("GET", path).await;
+        assert_eq!(
+            response.head,
+            "HTTP/1.1 401 Unauthorized\nwww-authenticate: Basic realm=\"Restricted\"\n\
+             content-type: text/plain; charset=utf-8\nx-content-type-options: nosniff\n\
+             connection: close\ncontent-length: 13",
+            "{path}"
+        );
+        assert_eq!(response.body, "Unauthorized\n");
+    }
+}
+
+#[tokio::test]
+async fn credentials_must_be_right() {
+    // In base64: `:`, `admin:`, `:secret`, `admin:Secret`, `admin:secret `; then no Basic ones.
+    for wrong in [
+        "Basic Og==",
+        "Basic YWRtaW46",
+        "Basic OnNlY3JldA==",
+        "Basic YWRtaW46U2VjcmV0",
+        "Basic YWRtaW46c2VjcmV0IA==",
+        "Bearer YWRtaW46c2VjcmV0",
+        "Basic admin:secret",
+    ] {
+        let port = served("admin", "secret").await;
+        let asked_at = Instant::now();
+        let header = format!("Authorization: {wrong}\r\n");
+        let response = port.ask_with("GET", "/api/names", &header).await;
+        assert_eq!(response.status(), 401, "{wrong}");
+        let took = asked_at.elapsed();
+        assert!(took >= Duration::from_millis(200), "only {took:?}");
+    }
+    let port = served("admin", "secret").await;
+    let response = port.ask_with("GET", "/api/names", CREDENTIALS).await;
+    assert_eq!(response.status(), 200);
+}
+
+#[tokio::test]
+async fn one_of_user_and_password_asks_for_both() {
+    // In base64: `admin:`, `:secret`.
+    for (user, password, right) in [
+        ("admin", "", "Basic YWRtaW46"),
+        ("", "secret", "Basic OnNlY3JldA=="),
+    ] {
+        let port = served(user, password).await;
+        assert_eq!(port.ask("GET", "/api/names").await.status(), 401);
+        let response = port.ask_with("GET", "/api/names", CREDENTIALS).await;
+        assert_eq!(response.status(), 401);
+        let header = format!("Authorization: {right}\r\n");
+        let response = port.ask_with("GET", "/api/names", &header).await;
+        assert_eq!(response.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn the_beginning_leads_to_the_dashboard_which_is_not_there_yet() {
+    let port = served("", "").await;
+    port.check_all("/", 301).await;
+    let response = port.ask("GET", "/").await;
+    assert!(response.head.contains("location: /static/\n"));
+    for path in ["/static/", "/static/x.css"] {
+        assert_eq!(port.ask("GET", path).await.status(), 404, "{path}");
+        let response = port.ask("POST", path).await;
+        assert_eq!(response.status(), 405, "{path}");
+        assert!(response.head.contains("allow: GET\n"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_there_for_anybody() {
+    let port = served("admin", "secret").await;
+    for path in ["/nosuch", "/static", "/api/names/", "/api", "/healthz/x"] {
+        port.check_all(path, 404).await;
+    }
+    let response = port.ask("GET", "/nosuch").await;
+    assert_eq!(
+        response.head,
+        "HTTP/1.1 404 Not Found\ncontent-type: text/plain; charset=utf-8\n\
+         x-content-type-options: nosniff\nconnection: close\ncontent-length: 19"
+    );
+    assert_eq!(response.body, "404 page not found\n");
+    for strange in ["OPTIONS * HTTP/1.1", "CONNECT x:1 HTTP/1.1"] {
+        let request = format!("{strange}\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert_eq!(port.send(request.as_bytes()).await.status(), 404);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_wrong_for_anybody() {
+    let port = served("admin", "secret").await;
+    for method in ["POST", "PUT", "HEAD", "OPTIONS", "FANCY"] {
+        let response = port.ask(method, "/api/names").await;
+        assert_eq!(response.status(), 405, "{method}");
+        assert!(response.head.contains("allow: GET, DELETE\n"), "{method}");
+        assert_eq!(response.body, "");
+    }
+}
+
+#[tokio::test]
+async fn a_path_is_written_in_one_way() {
+    let port = served("admin", "secret").await;
+    for (path, expect) in [
+        ("/api//names?x=1&y=/../", "/api/names?x=1&y=/../"),
+        ("/static/../healthz", "/healthz"),
+        ("//evil.example.com/", "/evil.example.com/"),
+    ] {
+        let response = port.ask("GET", path).await;
+        assert_eq!(response.status(), 301, "{path}");
+        let location = format!("location: {expect}\n");
+        assert!(response.head.contains(&location), "{}", response.head);
+    }
+}
+
+#[tokio::test]
+async fn a_head_has_a_limit() {
+    let port = served("", "").await;
+    let cookie = |len| format!("Cookie: {}\r\n", "x".repeat(len));
+    let short = port.ask_with("GET", "/healthz", &cookie(16_000)).await;
+    assert_eq!(short.status(), 200);
+    // No more than the limit: what is not read would reset the connection.
+    let long = format!("GET /healthz HTTP/1.1\r\nCookie: {}", "x".repeat(16 * 1024));
+    let long = port.send(&long.as_bytes()[..16 * 1024]).await;
+    assert_eq!(long.status(), 431);
+    let many = cookie(1).repeat(101);
+    let many = port.ask_with("GET", "/healthz", &many).await;
+    assert_eq!(many.status(), 431);
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused() {
+    let port = served("", "").await;
+    assert_eq!(port.send(b"\x16\x03\x01\r\n\r\n").await.status(), 400);
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait() {
+    let port = served("", "").await;
+    let mut idle = Vec::new();
+    for _ in 0..256 {
+        idle.push(TcpStream::connect(port.addr).await.unwrap());
+    }
+    let ask = port.ask("GET", "/healthz");
+    tokio::pin!(ask);
+    // Nothing tells that it waits but that nothing comes.
+    let waiting = tokio::time::timeout(Duration::from_millis(300), &mut ask).await;
+    assert!(waiting.is_err());
+    drop(idle.pop());
+    assert_eq!(ask.await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_stop_closes_the_port_and_idle_connections() {
+    let port = served("", "").await;
+    let mut idle = TcpStream::connect(port.addr).await.unwrap();
+    assert_eq!(port.ask("GET", "/healthz").await.status(), 200);
+    drop(port.stop);
+    port.ended.await.unwrap();
+    assert_eq!(idle.read(&mut [0; 1]).await.unwrap(), 0);
+    assert!(TcpStream::connect(port.addr).await.is_err());
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named() {
+    let port = served("", "").await;
+    let config = WebServer {
+        port: port.addr.port(),
+        ..WebServer::default()
+    };
+    let error = AdminPort::bind(&config).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(&port.addr.to_string()), "{text}");
+    assert!(text.contains("webServer.port"), "{text}");
+}

@@ -1,0 +1,30 @@
+//! The `webServer` section, the same on both ends.
+
+use mgrok_proto::auth::Secret;
+
+/// Where the admin port is and who may use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebServer {
+    /// The address to listen on, or a name of it, without brackets.
+    pub addr: String,
+    /// The port. A file cannot say 0, which switches the admin port off there; a program may, for a port that the
+    /// system chooses.
+    pub port: u16,
+    /// The user that requests must present (Basic); with an empty password too, anybody may.
+    pub user: String,
+    /// That user's password.
+    pub password: Secret,
+}
+
+impl Default for WebServer {
+    /// A port on this machine that the system chooses, for anybody there.
+    fn default() -> Self {
+        Self {
+            // frp: the same
+            addr: "127.0.0.1".to_owned(),
+            port: 0,
+            user: String::new(),
+            password: Secret::default(),
+        }
+    }
+}
