@@ -31,7 +31,8 @@ fn run(config: ClientConfig, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     // frp: scripts look for these words (client/service.go, cmd/frpc/sub/root.go)
     info!("start frpc service for config file [{file}] with aggregated configuration");
     daemon.block_on(async |running| {
-        let client = Client::new(config)?;
+        let mut client = Client::new(config)?;
+        client.open_admin_port().await?;
         // The client looks for its server for as long as it takes, so whoever is started after
         // it is not to wait for that.
         running.ready();

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mgrok_admin::{AdminPort, BindError};
 use mgrok_config::{ClientConfig, ProxyConfig, VisitorConfig};
 use mgrok_net::tls::TlsError;
 use mgrok_proto::cipher::CipherKey;
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error, error_span, info, warn};
 
+use crate::admin;
 use crate::backoff::Backoff;
 use crate::clock::now;
 use crate::connect::Connector;
@@ -35,6 +37,9 @@ const WIRE: WireVersion = WireVersion::V1;
 /// Why a client cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The admin port cannot be opened.
+    #[error(transparent)]
+    Admin(#[from] BindError),
     /// The files of `transport.tls` are of no use.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -51,6 +56,9 @@ pub enum ClientError {
         Chain(.0)
     )]
     Login(LoginError),
+    /// It could not even start.
+    #[error(transparent)]
+    Start(#[from] StartError),
 }
 
 /// How a client ended that was stopped.
@@ -97,6 +105,8 @@ impl VisitorSet {
 /// A client of one server, not yet running.
 #[derive(Debug)]
 pub struct Client {
+    /// `None` if there is to be none, or if it is not open yet.
+    admin: Option<AdminPort>,
     config: ClientConfig,
     connector: Arc<Connector>,
     key: CipherKey,
@@ -125,6 +135,7 @@ impl Client {
         let user = config.user.clone();
         let server_addr = config.server_addr.clone();
         Ok(Self {
+            admin: None,
             connector: Arc::new(Connector::new(&config)?),
             proxies: Proxies::new(user, server_addr, key.clone()),
             wanted: watch::Sender::new(std::mem::take(&mut config.proxies)),
@@ -137,6 +148,18 @@ impl Client {
             backoff: Backoff::default(),
             config,
         })
+    }
+
+    /// Opens the admin port, if one is configured and not open yet. [`run`](Self::run) does so too;
+    /// this is for whoever wants to know beforehand.
+    ///
+    /// # Errors
+    /// If the port cannot be opened.
+    pub async fn open_admin_port(&mut self) -> Result<(), StartError> {
+        if let (None, Some(web_server)) = (&self.admin, &self.config.web_server) {
+            self.admin = Some(AdminPort::bind(web_server).await?);
+        }
+        Ok(())
     }
 
     /// Follows the client's proxies. They appear in it with the first login.
@@ -170,8 +193,10 @@ impl Client {
     /// [`grace_period`](ClientConfig::grace_period). Dropping the future cuts them at once.
     ///
     /// # Errors
-    /// If the first login fails and [`login_fail_exit`](ClientConfig::login_fail_exit) is set.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<StopReport, ClientError> {
+    /// If the first login fails and [`login_fail_exit`](ClientConfig::login_fail_exit) is set, or
+    /// the admin port cannot be opened.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<StopReport, ClientError> {
+        self.open_admin_port().await?;
         let stopping = CancellationToken::new();
         let work = self.work(stopping.clone());
         tokio::pin!(work, stop);
@@ -184,6 +209,7 @@ impl Client {
 
     async fn work(mut self, stopping: CancellationToken) -> Result<StopReport, ClientError> {
         let owner = TaskOwner::new();
+        self.serve_admin_port(owner.tasks());
         let visitors = Visitors::new(
             visitor::Terms {
                 puncher: self.puncher.clone(),
@@ -201,6 +227,19 @@ impl Client {
         let cut = self.serve_sessions(owner.tasks(), &stopping).await;
         owner.finish().await;
         Ok(StopReport { cut: cut? })
+    }
+
+    /// Tells whoever asks how the client is, to its very end.
+    fn serve_admin_port(&mut self, tasks: &Tasks) {
+        let Some(port) = self.admin.take() else {
+            return;
+        };
+        if let Ok(addr) = port.local_addr() {
+            // frp: these words, which scripts look for (client/service.go)
+            info!("admin server listen on {addr}");
+        }
+        let routes = admin::routes(self.proxies.watch());
+        tasks.spawn(port.run(routes, tasks.part()));
     }
 
     /// Serves until the client is stopped and the grace period is over; says how many user

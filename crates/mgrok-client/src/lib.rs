@@ -35,6 +35,8 @@ mod proxy;
 mod proxies;
 mod status;
 
+mod admin;
+
 mod connect;
 mod handle;
 mod login;

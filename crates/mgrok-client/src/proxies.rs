@@ -32,6 +32,8 @@ const MAX_UNANSWERED: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     entries: BTreeMap<Arc<str>, Entry>,
+    /// Whether there is a session, without which nothing is due.
+    in_session: bool,
 }
 
 #[derive(Debug)]
@@ -75,9 +77,20 @@ impl Table {
     }
 
     pub(crate) fn statuses(&self) -> impl Iterator<Item = (&str, &ProxyStatus)> {
+        self.proxies()
+            .map(|(config, status)| (config.name.as_str(), status))
+    }
+
+    /// Every proxy, in the order of the names.
+    pub(crate) fn proxies(&self) -> impl Iterator<Item = (&ProxyConfig, &ProxyStatus)> {
         self.entries
-            .iter()
-            .map(|(name, entry)| (&**name, &entry.status))
+            .values()
+            .map(|entry| (entry.proxy.config(), &entry.status))
+    }
+
+    /// Whether there is a session.
+    pub(crate) fn in_session(&self) -> bool {
+        self.in_session
     }
 }
 
@@ -149,8 +162,6 @@ pub(crate) struct Proxies {
     table: watch::Sender<Table>,
     due: Due,
     unanswered: usize,
-    /// Whether there is a session, without which nothing is due.
-    in_session: bool,
 }
 
 impl Proxies {
@@ -164,7 +175,6 @@ impl Proxies {
             table: watch::Sender::new(Table::default()),
             due: Due::default(),
             unanswered: 0,
-            in_session: false,
         }
     }
 
@@ -190,6 +200,7 @@ impl Proxies {
             changes.removed.push(name);
         }
 
+        let in_session = self.table.borrow().in_session;
         for (name, config) in wanted {
             if self.table.borrow().entries.contains_key(name) {
                 continue;
@@ -207,7 +218,7 @@ impl Proxies {
             self.table.send_modify(|table| {
                 table.entries.insert(name.clone(), entry);
             });
-            self.rest(&name, self.in_session.then_some(now));
+            self.rest(&name, in_session.then_some(now));
             changes.added.push(name);
         }
         changes
@@ -215,13 +226,11 @@ impl Proxies {
 
     /// A session has begun: every healthy proxy is to be announced.
     pub(crate) fn begin_session(&mut self, now: Instant) {
-        self.in_session = true;
         self.set_all(Entry::resting, Some(now));
     }
 
     /// The session is lost, and with it what the server served.
     pub(crate) fn end_session(&mut self) {
-        self.in_session = false;
         self.set_all(Entry::resting, None);
     }
 
@@ -232,7 +241,6 @@ impl Proxies {
             .iter()
             .filter_map(|name| self.withdraw(name))
             .collect();
-        self.in_session = false;
         self.set_all(|_| ProxyPhase::Closed, None);
         withdrawn
     }
@@ -327,7 +335,8 @@ impl Proxies {
         if !changed {
             HealthChange::Ignored
         } else if healthy {
-            self.rest(&name, self.in_session.then_some(now));
+            let in_session = self.table.borrow().in_session;
+            self.rest(&name, in_session.then_some(now));
             HealthChange::Succeeded
         } else {
             HealthChange::Failed(self.withdraw(&name))
@@ -415,12 +424,13 @@ impl Proxies {
         });
     }
 
-    /// Puts every proxy into its phase; the new ones are announced at `due_at`.
+    /// Puts every proxy into its phase; the new ones are announced at `due_at`, without which there is no session.
     fn set_all(&mut self, phase_of: impl Fn(&Entry) -> ProxyPhase, due_at: Option<Instant>) {
         self.due = Due::default();
         self.unanswered = 0;
         let due = &mut self.due;
         self.table.send_modify(|table| {
+            table.in_session = due_at.is_some();
             for (name, entry) in &mut table.entries {
                 let phase = phase_of(entry);
                 entry.due_at = due_at.filter(|_| phase == ProxyPhase::New);

@@ -8,7 +8,7 @@ mod proxies;
 mod server;
 mod visitors;
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use mgrok_proto::auth::Secret;
 
@@ -16,6 +16,7 @@ use crate::{
     auth::Auth,
     log::{Log, LogLevel, LogTarget},
     section::Section,
+    web_server::WebServer,
 };
 
 pub(crate) use self::{client::client, server::server};
@@ -115,6 +116,43 @@ fn certificate(section: &mut Section<'_>, otherwise: &str) -> Option<(PathBuf, P
 fn grace_period(section: &mut Section<'_>) -> Option<Duration> {
     let period = section.seconds_or_off("gracePeriod")?;
     Some(period.unwrap_or_default())
+}
+
+/// The admin port; `None` is off.
+fn web_server(mut section: Section<'_>) -> Option<WebServer> {
+    let default = WebServer::default();
+    let web_server = WebServer {
+        addr: section.text("addr").unwrap_or(default.addr),
+        port: section.port("port").unwrap_or(default.port),
+        user: section.text("user").unwrap_or_default(),
+        password: section
+            .text("password")
+            .map(Secret::new)
+            .unwrap_or_default(),
+    };
+    if web_server.port == 0 {
+        for key in ["addr", "user", "password"] {
+            if section.says(key) && !section.says("port") {
+                section.warn(key, "does nothing without `webServer.port`");
+            }
+        }
+        return None;
+    }
+    let is_open = web_server.user.is_empty() && web_server.password.is_empty();
+    if is_open && !is_loopback(&web_server.addr) {
+        section.warn(
+            "addr",
+            "lets everybody who reaches it use the admin port: set `webServer.user` and `webServer.password`",
+        );
+    }
+    Some(web_server)
+}
+
+fn is_loopback(host: &str) -> bool {
+    match host.parse::<IpAddr>() {
+        Ok(addr) => addr.to_canonical().is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
 }
 
 fn udp_packet_size(section: &mut Section<'_>) -> Option<usize> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use crate::{
     auth::Auth, log::Log, proxy::ProxyConfig, quic::Quic, server::DEFAULT_GRACE_PERIOD,
-    visitor::VisitorConfig,
+    visitor::VisitorConfig, web_server::WebServer,
 };
 
 /// Everything that the client can be told. [`Default`] is what an empty file means.
@@ -38,6 +38,8 @@ pub struct ClientConfig {
     pub visitors: Vec<VisitorConfig>,
     /// The STUN server, `host:port`, that tells `xtcp` how this client is seen from outside.
     pub nat_hole_stun_server: String,
+    /// The admin port; `None` is off.
+    pub web_server: Option<WebServer>,
 }
 
 impl Default for ClientConfig {
@@ -58,6 +60,7 @@ impl Default for ClientConfig {
             proxies: Vec::new(),
             visitors: Vec::new(),
             nat_hole_stun_server: "stun.easyvoip.com:3478".to_owned(),
+            web_server: None,
         }
     }
 }

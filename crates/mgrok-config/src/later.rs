@@ -143,14 +143,10 @@ pub(crate) const CLIENT: &[&[Later]] = &[
 const BOTH: &[Later] = &[
     later("auth.oidc.audience"),
     later("auth.tokenSource"),
-    text("webServer.addr", "127.0.0.1"),
     later("webServer.assetsDir"),
-    later("webServer.password"),
-    later("webServer.port"),
     later("webServer.pprofEnable"),
     later("webServer.tls.certFile"),
     later("webServer.tls.keyFile"),
     later("webServer.tls.serverName"),
     later("webServer.tls.trustedCaFile"),
-    later("webServer.user"),
 ];

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
-use crate::{auth::Auth, log::Log, network::Network, port_set::PortSet};
+use crate::{auth::Auth, log::Log, network::Network, port_set::PortSet, web_server::WebServer};
 
 /// How long user connections may finish after a request to stop, unless `gracePeriod` says otherwise: long enough for
 /// an ordinary request, short enough for a service manager, which waits 10 s (Docker) or more.
@@ -42,6 +42,8 @@ pub struct ServerConfig {
     pub accept_proxy_protocol_from: Vec<Network>,
     /// How long it is remembered which way of punching a hole worked between two networks.
     pub nathole_analysis_data_reserve: Duration,
+    /// The admin port; `None` is off.
+    pub web_server: Option<WebServer>,
 }
 
 /// The ports that many services share, told apart by name. They are on `proxy_bind_addr`.
@@ -97,6 +99,7 @@ impl Default for ServerConfig {
             vhost: Vhost::default(),
             accept_proxy_protocol_from: Vec::new(),
             nathole_analysis_data_reserve: Duration::from_secs(168 * 60 * 60),
+            web_server: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+use mgrok_admin::{AdminPort, BindError, Routes};
 use mgrok_config::ServerConfig;
 use mgrok_net::{
     tcp,
@@ -20,6 +21,9 @@ use crate::{
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The admin port could not be bound.
+    #[error(transparent)]
+    Admin(#[from] BindError),
     /// A port could not be bound.
     #[error(
         "cannot listen on {host}:{port}; choose another {address_key} or {port_key}, or stop what has it"
@@ -52,6 +56,7 @@ pub struct StopReport {
 /// A server that listens on its control port and serves once it is [run](Server::run).
 #[derive(Debug)]
 pub struct Server {
+    admin: Option<AdminPort>,
     control: TcpListener,
     vhosts: VhostListeners,
     shared: Arc<Shared>,
@@ -66,7 +71,7 @@ struct VhostListeners {
 }
 
 impl Server {
-    /// Listens on `bindAddr`:`bindPort`, and on the vhost ports that are on.
+    /// Listens on `bindAddr`:`bindPort`, and on the vhost ports and the admin port that are on.
     ///
     /// # Errors
     /// When a port cannot be bound or a TLS file cannot be used.
@@ -84,10 +89,10 @@ impl Server {
     }
 
     /// Serves clients on a listener that is bound already; `bindAddr` and `bindPort` are not used.
-    /// Listens on the vhost ports that are on.
+    /// Listens on the vhost ports and the admin port that are on.
     ///
     /// # Errors
-    /// When a vhost port cannot be bound or a TLS file cannot be used.
+    /// When one of those ports cannot be bound or a TLS file cannot be used.
     pub async fn from_listener(
         config: ServerConfig,
         control: TcpListener,
@@ -97,9 +102,14 @@ impl Server {
             trusted_ca: config.transport.tls.trusted_ca.clone(),
         })?;
         let vhosts = VhostListeners::bind(&config).await?;
+        let admin = match &config.web_server {
+            Some(web_server) => Some(AdminPort::bind(web_server).await?),
+            None => None,
+        };
         let tasks = Tasks::default();
         let names = Vhosts::new(&config, &tasks);
         Ok(Self {
+            admin,
             control,
             vhosts,
             shared: Arc::new(Shared::new(config, tls, names, tasks)),
@@ -120,6 +130,7 @@ impl Server {
     /// Dropping the future instead cuts everything at once.
     pub async fn run(self, stop: impl Future<Output = ()>) -> StopReport {
         let Self {
+            admin,
             control,
             vhosts,
             shared,
@@ -133,6 +144,13 @@ impl Server {
         vhosts.run(&shared);
         let ingress = tasks.spawn(ingress::run(control, shared.clone()));
         info!("frps started successfully");
+        if let Some(admin) = admin {
+            if let Ok(addr) = admin.local_addr() {
+                info!("dashboard listen on {addr}");
+            }
+            // It has something to tell until the very end.
+            tasks.spawn(admin.run(Routes::default(), tasks.stop_connections.clone()));
+        }
         stop.await;
         info!("stopping: no new connections are taken");
         tasks.stop_listening();

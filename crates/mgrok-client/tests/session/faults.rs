@@ -18,7 +18,7 @@ async fn login_error(answer: &[u8]) -> String {
     drop(conn);
     match client.ended().await {
         Err(error @ ClientError::Login(_)) => error.to_string(),
-        Ok(report) => panic!("{report:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

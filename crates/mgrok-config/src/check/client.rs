@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     auth, certificate, entries::Start, grace_period, log, proxies::proxies, udp_packet_size,
-    visitors::visitors,
+    visitors::visitors, web_server,
 };
 use crate::{
     client::{ClientConfig, ClientTls, ClientTransport},
@@ -55,6 +55,7 @@ pub(crate) fn client(mut root: Section<'_>) -> ClientConfig {
         visitors,
         nat_hole_stun_server: nat_hole_stun_server(&mut root)
             .unwrap_or(default.nat_hole_stun_server),
+        web_server: web_server(root.section("webServer")),
     }
 }
 

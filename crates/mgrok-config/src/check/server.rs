@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
-use super::{auth, certificate, grace_period, log, udp_packet_size};
+use super::{auth, certificate, grace_period, log, udp_packet_size, web_server};
 use crate::{
     domain::check_host,
     network::Network,
@@ -49,6 +49,7 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         accept_proxy_protocol_from: accept_proxy_protocol_from(&mut root),
         nathole_analysis_data_reserve: nathole_analysis_data_reserve(&mut root)
             .unwrap_or(default.nathole_analysis_data_reserve),
+        web_server: web_server(root.section("webServer")),
     }
 }
 

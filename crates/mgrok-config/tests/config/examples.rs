@@ -100,6 +100,10 @@ fn the_complete_files_show_every_key() {
         "log.level",
         "log.maxDays",
         "log.disablePrintColor",
+        "webServer.addr",
+        "webServer.port",
+        "webServer.user",
+        "webServer.password",
         "transport.tcpMux",
         "transport.tcpMuxKeepaliveInterval",
         "transport.tcpKeepalive",
@@ -150,6 +154,10 @@ fn the_complete_files_show_every_key() {
         "log.level",
         "log.maxDays",
         "log.disablePrintColor",
+        "webServer.addr",
+        "webServer.port",
+        "webServer.user",
+        "webServer.password",
         "name",
         "type",
         "localIP",
@@ -215,6 +223,7 @@ fn what_is_shown_as_a_default_is_one() {
                 "transport.tls.",
                 "vhostHTTPPort",
                 "vhostHTTPSPort",
+                "webServer.",
             ]
             .iter()
             .any(|key| line.starts_with(key))
@@ -238,6 +247,7 @@ fn what_is_shown_as_a_default_is_one() {
         "start",
         "transport.connect",
         "transport.heart",
+        "webServer.",
     ];
     let shown: String = shown
         .lines()

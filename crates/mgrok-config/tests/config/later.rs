@@ -15,17 +15,13 @@ fn check(keys: &[&str], check: impl Fn(&str, &[&str])) {
 const BOTH: &[&str] = &[
     "auth.oidc.audience = \"a\"",
     "auth.tokenSource = { type = \"file\", file.path = \"t\" }",
-    "webServer.addr = \"0.0.0.0\"",
-    "webServer.port = 7500",
-    "webServer.user = \"u\"",
-    "webServer.password = \"p\"",
     "webServer.assetsDir = \"d\"",
     "webServer.pprofEnable = true",
     "webServer.tls.certFile = \"c\"",
     "webServer.tls.keyFile = \"k\"",
     "webServer.tls.trustedCaFile = \"a\"",
     "webServer.tls.serverName = \"n\"",
-    "WEBSERVER.Port = 7500",
+    "webServer.PPROFEnable = true",
 ];
 
 #[test]
@@ -47,7 +43,6 @@ fn on_the_server() {
             "transport.quic.keepalivePeriod = 11",
             "transport.quic.maxIdleTimeout = 31",
             "transport.quic.maxIncomingStreams = 7",
-            "webServer = 5",
         ],
         server_mistakes,
     );
@@ -125,7 +120,7 @@ fn values_that_ask_for_nothing_pass() {
         kcpBindPort = 0
         auth.oidc = {}
         sshTunnelGateway = { bindPort = 0, autoGenPrivateKeyPath = "./.autogen_ssh_key" }
-        webServer = { addr = "127.0.0.1", port = 0, user = "", tls = {} }
+        webServer = { port = 0, user = "", assetsDir = "", pprofEnable = false, tls = {} }
         transport.quic = { keepalivePeriod = 10, maxIdleTimeout = 30, maxIncomingStreams = 100000 }
         "#,
     );

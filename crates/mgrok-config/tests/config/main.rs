@@ -10,6 +10,7 @@ mod proxies;
 mod robust;
 mod server;
 mod visitors;
+mod web_server;
 
 use mgrok_config::{
     ClientConfig, LoadError, Loaded, ServerConfig, Strictness, load_client_from_str,

@@ -8,7 +8,7 @@ use super::{client_mistakes, server, server_mistakes, warnings};
 fn all_mistakes_at_once() {
     let text = "\
 bindPort = \"7000\"
-webServer.port = 7500
+webServer.pprofEnable = true
 bindAdr = \"::\"
 
 [transport]
@@ -25,7 +25,7 @@ level = \"loud\"
         text,
         &[
             "1:12: bindPort: must be an integer, not a string",
-            "2:11: `webServer.port` is not supported by this version of mgrok",
+            "2:11: `webServer.pprofEnable` is not supported by this version of mgrok",
             "3:1: bindAdr: unknown field \"bindAdr\", did you mean \"bindAddr\"?",
             "6:10: transport.tcpMux: must be a boolean, not an integer",
             "7:1: transport.hearbeatTimeout: unknown field \"hearbeatTimeout\", did you mean \"heartbeatTimeout\"?",
@@ -81,7 +81,7 @@ fn lenient_reading_only_warns_of_unknown_keys() {
         ],
     );
     // What frp knows might have protected something.
-    assert!(lenient("webServer.password = \"p\"").is_err());
+    assert!(lenient("webServer.tls.certFile = \"c\"").is_err());
     assert!(lenient("bindPort = \"x\"").is_err());
 }
 

@@ -1,0 +1,139 @@
+//! What the client tells on its admin port.
+
+use std::collections::BTreeMap;
+use std::future::ready;
+
+use mgrok_admin::{Answer, Method, Routes};
+use mgrok_config::ProxyConfig;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::proxies::Table;
+use crate::status::ProxyStatus;
+
+/// One proxy in the answer to `/api/status`.
+// frp: these fields in this order, all of them always (client/http)
+#[derive(Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    status: String,
+    err: &'a str,
+    local_addr: String,
+    plugin: &'static str,
+    remote_addr: &'a str,
+}
+
+/// Everything that can be asked for.
+pub(crate) fn routes(table: watch::Receiver<Table>) -> Routes {
+    let status = move |_request| ready(Answer::json(&rows(&table.borrow())));
+    Routes::default().with(Method::GET, "/api/status", status)
+}
+
+/// The proxies by kind and name; none without a session.
+fn rows(table: &Table) -> BTreeMap<&'static str, Vec<Row<'_>>> {
+    let mut rows: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    if table.in_session() {
+        for (config, status) in table.proxies() {
+            let of_kind = rows.entry(config.kind.as_str()).or_default();
+            of_kind.push(Row::new(config, status));
+        }
+    }
+    rows
+}
+
+impl<'a> Row<'a> {
+    fn new(config: &'a ProxyConfig, status: &'a ProxyStatus) -> Self {
+        Self {
+            name: &config.name,
+            kind: config.kind.as_str(),
+            status: status.phase.to_string(),
+            err: status.error.as_deref().unwrap_or_default(),
+            local_addr: local_addr(config),
+            plugin: "",
+            remote_addr: status.remote_addr.as_deref().unwrap_or_default(),
+        }
+    }
+}
+
+/// Where the local service is; empty if it has no port.
+fn local_addr(config: &ProxyConfig) -> String {
+    let (host, port) = (&config.local_host, config.local_port);
+    if port == 0 {
+        String::new()
+    } else if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use mgrok_config::{Private, ProxyKind};
+    use mgrok_proto::auth::Secret;
+    use mgrok_proto::cipher::CipherKey;
+    use mgrok_proto::message::NewProxyResp;
+
+    use super::*;
+    use crate::proxies::Proxies;
+
+    fn proxies() -> Proxies {
+        let key = CipherKey::derive(&Secret::default());
+        let mut proxies = Proxies::new("ada".to_owned(), "server.example".to_owned(), key);
+        let tcp = |name| ProxyConfig::new(name, ProxyKind::Tcp { remote_port: 0 }, 22);
+        let mut v6 = ProxyConfig::new("dns", ProxyKind::Udp { remote_port: 53 }, 53);
+        v6.local_host = "::1".to_owned();
+        let no_port = ProxyConfig::new("secret", ProxyKind::Stcp(Private::default()), 0);
+        proxies.apply(&[tcp("b"), tcp("c"), tcp("a"), v6, no_port], Instant::now());
+        proxies
+    }
+
+    fn answer(proxies: &mut Proxies, name: &str, error: &str, remote_addr: &str) {
+        let answer = NewProxyResp {
+            proxy_name: format!("ada.{name}"),
+            remote_addr: remote_addr.to_owned(),
+            error: error.to_owned(),
+        };
+        proxies.handle_answer(&answer, Instant::now());
+    }
+
+    fn json(proxies: &Proxies) -> String {
+        serde_json::to_string(&rows(&proxies.watch().borrow())).unwrap()
+    }
+
+    #[test]
+    fn every_proxy_has_a_row() {
+        let mut proxies = proxies();
+        let now = Instant::now();
+        proxies.begin_session(now);
+        while proxies.poll_announce(now).is_some() {}
+        answer(&mut proxies, "a", "", ":6000");
+        answer(&mut proxies, "b", "port \"already\" used", "");
+        answer(&mut proxies, "dns", "", ":53");
+        answer(&mut proxies, "secret", "", "");
+        assert_eq!(
+            json(&proxies),
+            concat!(
+                r#"{"stcp":[{"name":"secret","type":"stcp","status":"running","err":"","local_addr":"","plugin":"","remote_addr":""}],"#,
+                r#""tcp":[{"name":"a","type":"tcp","status":"running","err":"","local_addr":"127.0.0.1:22","plugin":"","remote_addr":"server.example:6000"},"#,
+                r#"{"name":"b","type":"tcp","status":"start error","err":"port \"already\" used","local_addr":"127.0.0.1:22","plugin":"","remote_addr":""},"#,
+                r#"{"name":"c","type":"tcp","status":"wait start","err":"","local_addr":"127.0.0.1:22","plugin":"","remote_addr":""}],"#,
+                r#""udp":[{"name":"dns","type":"udp","status":"running","err":"","local_addr":"[::1]:53","plugin":"","remote_addr":"server.example:53"}]}"#,
+            )
+        );
+    }
+
+    #[test]
+    fn without_a_session_there_is_nothing() {
+        let mut proxies = proxies();
+        assert_eq!(json(&proxies), "{}");
+        proxies.begin_session(Instant::now());
+        assert_ne!(json(&proxies), "{}");
+        proxies.end_session();
+        assert_eq!(json(&proxies), "{}");
+    }
+}
