@@ -6,6 +6,7 @@
 //! - [`auth`]: secrets, and signatures made with them.
 //! - [`cipher`]: the stream cipher of control connections and of `useEncryption`.
 //! - [`message`]: the messages themselves; their JSON is read and written as Go's `encoding/json` would.
+//! - [`hook`]: messages as a server shows them to its plugins.
 //! - [`v1`] and [`WireVersion`]: one message, one frame.
 //! - [`udp`]: the one message that carries traffic, without a detour through a general JSON reader.
 
@@ -14,6 +15,7 @@ pub mod cipher;
 mod frame;
 mod go_base64;
 mod go_json;
+pub mod hook;
 pub mod message;
 mod run_id;
 pub mod udp;

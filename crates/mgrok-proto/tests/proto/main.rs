@@ -9,6 +9,7 @@
 mod cipher;
 mod go_rules;
 mod golden;
+mod hook;
 mod messages;
 mod samples;
 mod udp;
