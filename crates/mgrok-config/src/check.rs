@@ -4,6 +4,7 @@ mod client;
 mod entries;
 mod health;
 mod kinds;
+mod plugins;
 mod proxies;
 mod server;
 mod visitors;

@@ -100,7 +100,6 @@ pub(crate) const SERVER: &[&[Later]] = &[
         later("auth.oidc.skipExpiryCheck"),
         later("auth.oidc.skipIssuerCheck"),
         later("enablePrometheus"),
-        later("httpPlugins"),
         later("kcpBindPort"),
         later("quicBindPort"),
         text(

@@ -27,6 +27,7 @@ mod bandwidth;
 mod domain;
 mod header;
 mod network;
+mod plugin;
 mod port_set;
 
 mod auth;
@@ -65,6 +66,7 @@ pub use load::{
 pub use log::{Log, LogLevel, LogTarget};
 pub use mistake::{Mistake, Mistakes, Position, Problem};
 pub use network::{Network, NetworkError};
+pub use plugin::{HttpPlugin, PluginScheme};
 pub use port_set::PortSet;
 pub use proxy::{
     Domains, Group, HealthCheck, HealthCheckKind, HttpProxy, Private, ProxyConfig, ProxyKind,

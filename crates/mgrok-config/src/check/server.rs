@@ -2,7 +2,9 @@
 
 use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
-use super::{auth, certificate, grace_period, log, udp_packet_size, web_server};
+use super::{
+    auth, certificate, grace_period, log, plugins::http_plugins, udp_packet_size, web_server,
+};
 use crate::{
     domain::check_host,
     network::Network,
@@ -50,6 +52,7 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         nathole_analysis_data_reserve: nathole_analysis_data_reserve(&mut root)
             .unwrap_or(default.nathole_analysis_data_reserve),
         web_server: web_server(root.section("webServer")),
+        http_plugins: http_plugins(&mut root),
     }
 }
 

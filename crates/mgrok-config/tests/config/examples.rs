@@ -49,6 +49,7 @@ fn every_file_loads() {
 #[test]
 fn every_setting_that_is_shown_can_be_set() {
     for name in [
+        "plugin-server.toml",
         "server.toml",
         "tcpmux-server.toml",
         "tls-mutual-server.toml",
@@ -93,6 +94,7 @@ fn the_complete_files_show_every_key() {
         "custom404Page",
         "acceptProxyProtocolFrom",
         "natholeAnalysisDataReserveHours",
+        "httpPlugins",
         "auth.method",
         "auth.token",
         "auth.additionalScopes",
@@ -218,6 +220,7 @@ fn what_is_shown_as_a_default_is_one() {
                 "allowPorts",
                 "auth.",
                 "custom404Page",
+                "httpPlugins",
                 "subDomainHost",
                 "tcpmuxHTTPConnectPort",
                 "transport.tls.",

@@ -33,7 +33,6 @@ fn on_the_server() {
             "auth.oidc.skipExpiryCheck = true",
             "auth.oidc.skipIssuerCheck = true",
             "enablePrometheus = true",
-            "httpPlugins = [{ name = \"n\", addr = \"a\", path = \"p\", ops = [\"Login\"] }]",
             "kcpBindPort = 7000",
             "quicBindPort = 7000",
             "sshTunnelGateway.authorizedKeysFile = \"f\"",
@@ -116,7 +115,6 @@ fn values_that_ask_for_nothing_pass() {
     server(
         r#"
         enablePrometheus = false
-        httpPlugins = []
         kcpBindPort = 0
         auth.oidc = {}
         sshTunnelGateway = { bindPort = 0, autoGenPrivateKeyPath = "./.autogen_ssh_key" }

@@ -6,6 +6,7 @@ mod files;
 mod kinds;
 mod later;
 mod messages;
+mod plugins;
 mod proxies;
 mod robust;
 mod server;
