@@ -131,7 +131,6 @@ pub(crate) const CLIENT: &[&[Later]] = &[
         later("dnsServer"),
         later("featureGates"),
         later("includes"),
-        later("proxies.plugin"),
         later("store.path"),
         later("transport.proxyURL"),
         later("virtualNet.address"),

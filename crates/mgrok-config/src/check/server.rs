@@ -173,7 +173,11 @@ fn transport(mut section: Section<'_>, default: ServerTransport) -> ServerTransp
 }
 
 fn tls(mut section: Section<'_>) -> ServerTls {
-    let certificate = certificate(&mut section, "a self-signed certificate is made instead");
+    let certificate = certificate(
+        &mut section,
+        ["certFile", "keyFile"],
+        "a self-signed certificate is made instead",
+    );
     let trusted_ca = section.path("trustedCaFile");
     let force = section.boolean("force");
     if force == Some(false) && trusted_ca.is_some() {

@@ -58,7 +58,12 @@ fn every_setting_that_is_shown_can_be_set() {
         let text = with_comments_taken_away(name);
         clean(load_server_from_str(&text, name, Strictness::Strict));
     }
-    for name in ["client.toml", "tls-mutual-client.toml", "xtcp-client.toml"] {
+    for name in [
+        "client.toml",
+        "plugins-client.toml",
+        "tls-mutual-client.toml",
+        "xtcp-client.toml",
+    ] {
         let text = with_comments_taken_away(name);
         clean(load_client_from_str(&text, name, Strictness::Strict));
         // What is not started is hardly looked at.
@@ -191,6 +196,14 @@ fn the_complete_files_show_every_key() {
         "requestHeaders.set.X-From",
         "responseHeaders.set.X-Robots-Tag",
         "multiplexer",
+        "plugin.type",
+        "plugin.localAddr",
+        "plugin.hostHeaderRewrite",
+        "plugin.requestHeaders.set.X-From",
+        "plugin.crtPath",
+        "plugin.keyPath",
+        "plugin.enableHTTP2",
+        "plugin.unixPath",
         "secretKey",
         "allowUsers",
         "natTraversal.disableAssistedAddrs",

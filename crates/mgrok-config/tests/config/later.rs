@@ -89,13 +89,18 @@ fn on_the_client() {
 
 #[test]
 fn plugins() {
+    for name in ["http_proxy", "socks5", "static_file", "virtual_net"] {
+        client_mistakes(
+            &format!(
+                "[[proxies]]\nname = \"a\"\ntype = \"tcp\"\nplugin = {{ type = \"{name}\", anything = 1 }}"
+            ),
+            &[&format!(
+                "4:19: the plugin `{name}` is not supported by this version of mgrok"
+            )],
+        );
+    }
     client_mistakes(
         r#"
-[[proxies]]
-name = "a"
-type = "tcp"
-plugin = { type = "socks5" }
-localPort = 1
 [[visitors]]
 name = "a"
 type = "stcp"
@@ -103,10 +108,7 @@ serverName = "b"
 bindPort = -1
 plugin = { type = "virtual_net", destinationIP = "192.0.2.1" }
 "#,
-        &[
-            "5:1: `proxies[0].plugin` is not supported by this version of mgrok",
-            "12:1: `visitors[0].plugin` is not supported by this version of mgrok",
-        ],
+        &["7:1: `visitors[0].plugin` is not supported by this version of mgrok"],
     );
 }
 
@@ -132,7 +134,6 @@ fn values_that_ask_for_nothing_pass() {
         name = "a"
         type = "tcp"
         localPort = 1
-        plugin = {}
         "#,
     );
 }
