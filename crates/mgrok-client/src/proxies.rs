@@ -20,7 +20,7 @@ use crate::status::{ProxyPhase, ProxyStatus};
 
 /// How long an announcement may stay unanswered before it is repeated.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a refused proxy waits before it is announced again.
+/// How long a proxy that was refused, or not ready, waits before it is announced again.
 const RETRY_AFTER_ERROR: Duration = Duration::from_secs(30);
 /// How long announcements pause when too much waits to be sent.
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(1);
@@ -281,6 +281,13 @@ impl Proxies {
     pub(crate) fn handle_unsendable(&mut self, name: &str, reason: &str) {
         self.answered();
         self.set(name, failed(reason.to_owned()), None);
+    }
+
+    /// The proxy `name` was not announced after all, for want of something that may be there later.
+    pub(crate) fn handle_unready(&mut self, name: &str, reason: &str, now: Instant) {
+        self.answered();
+        let status = failed(reason.to_owned());
+        self.set(name, status, Some(now + RETRY_AFTER_ERROR));
     }
 
     /// Takes the server's answer to an announcement.

@@ -19,7 +19,7 @@ use crate::connect::Link;
 use crate::handle::{Requests, SessionHandle};
 use crate::health::{Checks, Report};
 use crate::heartbeat::Heartbeat;
-use crate::printable::server_text;
+use crate::printable::{Chain, server_text};
 use crate::proxies::{Answer, HealthChange, Proxies};
 use crate::tasks::Tasks;
 use crate::work::WorkConns;
@@ -216,6 +216,15 @@ impl Session {
         now: Instant,
     ) -> Result<(), SessionEnd> {
         while let Some((name, announcement)) = proxies.poll_announce(now) {
+            // Its files are small, and local as a rule: not worth a task.
+            let made = proxies.get(&name).map_or(Ok(()), |it| it.make_plugin());
+            if let Err(error) = made {
+                let reason = Chain(&error).to_string();
+                let _proxy = error_span!("proxy", %name).entered();
+                warn!("start error: {reason}");
+                proxies.handle_unready(&name, &reason, now);
+                continue;
+            }
             match self.control.queue(&Message::NewProxy(announcement)) {
                 Ok(()) => {}
                 Err(SendError::Full) => {

@@ -5,7 +5,7 @@
 //! on the road. With `trusted_ca` an end insists on the other's certificate.
 //!
 //! Keys and certificates are read once, when [`ServerTls`] or [`ClientTls`] is made; an error there names the file and
-//! what is wrong with it. TLS 1.2 and 1.3, no ALPN.
+//! what is wrong with it. TLS 1.2 and 1.3; no ALPN unless it is asked for.
 
 mod any_certificate;
 mod client;
