@@ -14,6 +14,7 @@ mod auth;
 mod bandwidth;
 mod faults;
 mod overload;
+mod plugins;
 mod pool;
 mod ports;
 mod programs;

@@ -29,7 +29,7 @@ pub struct ProxyConfig {
     pub use_compression: bool,
     /// How fast the proxy may be; `None` is as fast as it can.
     pub bandwidth: Option<Bandwidth>,
-    /// Tells the local service who the user is, ahead of the user's bytes; `None` tells nothing.
+    /// Tells the local service who the user is, ahead of the user's bytes; `None` tells nothing, and plugins that read HTTP never do.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// The group whose members share the users of one public place; `None` serves them alone.
     pub group: Option<Group>,
