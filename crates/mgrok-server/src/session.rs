@@ -327,41 +327,43 @@ impl Session {
             client: &self.claim.client,
             ports_in_use: self.proxies.values().filter(|it| it.has_port()).count(),
         };
-        let started = match new {
+        let prepared = match new {
             Ok(new) => proxy::prepare(*new, &owner).await,
             Err(error) => Err(error.into()),
         };
-        let reply = match &started {
-            Ok(prepared) => NewProxyResp {
-                proxy_name: name.clone(),
-                remote_addr: prepared.remote_addr(),
-                ..NewProxyResp::default()
-            },
+        let reply = match prepared {
+            Ok(prepared) => {
+                let remote_addr = prepared.remote_addr();
+                // Whoever hears from the client that the proxy has started must find it, so users are let in first.
+                // Their work connections are given out by this task, and so not before the reply: a client closes
+                // those for a proxy that it does not know to be running.
+                self.proxies.insert(name.clone(), prepared.run());
+                info!("new proxy [{name}] type [{kind}] success");
+                NewProxyResp {
+                    proxy_name: name,
+                    remote_addr,
+                    ..NewProxyResp::default()
+                }
+            }
             Err(error) => {
                 warn!(
                     "new proxy [{name}] type [{kind}] error: {}",
-                    crate::error::chain(error)
+                    crate::error::chain(&error)
                 );
                 let summary = format!("new proxy [{name}] error");
                 NewProxyResp {
-                    proxy_name: name.clone(),
+                    proxy_name: name,
                     error: self.shared.error_text(&error.to_string(), &summary),
                     ..NewProxyResp::default()
                 }
             }
         };
         self.control.queue(&reply.into())?;
-        // The client closes a work connection for a proxy that it does not know
-        // to be running, so the reply is on its way before users are let in.
+        // The reply must not wait for this task to come round again: users are waiting.
         match timeout(WRITE_TIMEOUT, self.control.flush()).await {
-            Ok(flushed) => flushed?,
-            Err(_) => return Err(SendError::Full.into()),
+            Ok(flushed) => Ok(flushed?),
+            Err(_) => Err(SendError::Full.into()),
         }
-        if let Ok(prepared) = started {
-            info!("new proxy [{name}] type [{kind}] success");
-            self.proxies.insert(name, prepared.run());
-        }
-        Ok(())
     }
 
     fn ping(&mut self, ping: Result<Ping, HookError>) -> Result<(), SendError> {
