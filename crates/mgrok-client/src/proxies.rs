@@ -234,15 +234,22 @@ impl Proxies {
         self.set_all(Entry::resting, None);
     }
 
-    /// Closes every proxy for good, and gives what to tell the server.
-    pub(crate) fn close(&mut self) -> Vec<CloseProxy> {
+    /// What to tell the server if all proxies are to close.
+    pub(crate) fn announced(&self) -> Vec<CloseProxy> {
+        let table = self.table.borrow();
+        let announced = table
+            .statuses()
+            .filter(|(_, status)| is_announced(status.phase));
+        announced.map(|(name, _)| self.close_proxy(name)).collect()
+    }
+
+    /// Closes every proxy for good.
+    pub(crate) fn close(&mut self) {
         let names: Vec<Arc<str>> = self.table.borrow().entries.keys().cloned().collect();
-        let withdrawn = names
-            .iter()
-            .filter_map(|name| self.withdraw(name))
-            .collect();
+        for name in &names {
+            self.withdraw(name);
+        }
         self.set_all(|_| ProxyPhase::Closed, None);
-        withdrawn
     }
 
     /// The next proxy to announce `now`, which counts as announced from here on.
@@ -381,14 +388,12 @@ impl Proxies {
             self.answered();
         }
         self.rest(name, None);
-        match phase {
-            ProxyPhase::Running | ProxyPhase::WaitStart => Some(CloseProxy {
-                proxy_name: wire_name(&self.user, name),
-            }),
-            ProxyPhase::CheckFailed
-            | ProxyPhase::Closed
-            | ProxyPhase::New
-            | ProxyPhase::StartError => None,
+        is_announced(phase).then(|| self.close_proxy(name))
+    }
+
+    fn close_proxy(&self, name: &str) -> CloseProxy {
+        CloseProxy {
+            proxy_name: wire_name(&self.user, name),
         }
     }
 
@@ -450,6 +455,16 @@ impl Proxies {
                 }
             }
         });
+    }
+}
+
+/// Whether the server may know of a proxy in this phase.
+fn is_announced(phase: ProxyPhase) -> bool {
+    match phase {
+        ProxyPhase::Running | ProxyPhase::WaitStart => true,
+        ProxyPhase::CheckFailed | ProxyPhase::Closed | ProxyPhase::New | ProxyPhase::StartError => {
+            false
+        }
     }
 }
 

@@ -360,12 +360,10 @@ fn closing_withdraws_what_the_server_may_know() {
     announced(&mut proxies, now);
     proxies.handle_answer(&answer("ada.running", ":6000", ""), now);
     proxies.handle_answer(&answer("ada.refused", "", "no"), now);
-    let withdrawn: Vec<_> = proxies
-        .close()
-        .into_iter()
-        .map(|it| it.proxy_name)
-        .collect();
+    let withdrawn = proxies.announced();
+    let withdrawn: Vec<_> = withdrawn.iter().map(|it| &*it.proxy_name).collect();
     assert_eq!(withdrawn, ["ada.asked", "ada.running"]);
+    proxies.close();
     assert_eq!(phase(&proxies, "running"), Some(ProxyPhase::Closed));
     assert_eq!(proxies.wake_at(), None);
 }
