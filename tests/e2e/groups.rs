@@ -295,10 +295,7 @@ impl Crowd {
     /// Each user must be served; `ask` panics otherwise.
     fn of<F: Future<Output = String> + Send + 'static>(
         ask: impl Fn() -> F + Send + Clone + 'static,
-    ) -> Self
-    where
-        F: Send,
-    {
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let served = Arc::new(AtomicUsize::new(0));
         let mut rows = JoinSet::new();
