@@ -14,7 +14,7 @@ use mgrok_net::conn::Conn;
 use mgrok_net::message::MessageConn;
 use mgrok_net::proxy_protocol;
 use mgrok_net::tls::{ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions};
-use mgrok_proto::message::StartWorkConn;
+use mgrok_proto::message::{Pong, StartWorkConn};
 use rustls::pki_types::{CertificateDer, ServerName};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -551,9 +551,13 @@ async fn a_session_that_stops_lets_requests_finish_and_takes_no_more() {
     let mut website = Conn::from(within(listener.accept()).await.unwrap().0);
     read_head(&mut website).await;
 
+    let mut status = client.status.clone();
     let stopped = client.stop();
-    // By the time it says so, it takes no more users.
     assert_eq!(recv(&mut control).await.name(), "CloseProxy");
+    assert_eq!(recv(&mut control).await.name(), "Ping");
+    control.send(&Pong::default().into()).await.unwrap();
+    // By then the session takes no more users.
+    within(status.wait_for("web", |it| it.phase == ProxyPhase::Closed)).await;
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone";
     website.send(answer.into()).await.unwrap();
     let mut answer = String::new();
