@@ -1,0 +1,192 @@
+//! The public network, and two private ones behind routers with NATs.
+//!
+//! ```text
+//!   owner 192.168.1.2 ── router 203.0.113.2 ──┐
+//!                                             ├── public 198.51.100.1: server, STUN server
+//!   guest 192.168.2.2 ── router 203.0.113.6 ──┘
+//! ```
+
+use std::{fmt::Write as _, net::Ipv4Addr, sync::OnceLock};
+
+use mgrok_lab::{Role, skipped};
+
+use crate::namespace::Namespace;
+
+/// Where the server is, and the STUN server.
+pub(crate) const PUBLIC: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+
+/// The TCP port of the server.
+pub(crate) const SERVER_PORT: u16 = 7000;
+
+/// What a router does to UDP. None lets anything in by itself but the first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Nat {
+    /// One outside port for one inside port, open to everybody.
+    FullCone,
+    /// One outside port for one inside port, open to whom it was sent from to.
+    PortRestricted,
+    /// As `PortRestricted`, but without a firewall: it takes note of what comes uninvited, and who is then written to
+    /// is written to from another port. Linux does so.
+    Offended,
+    /// An outside port for each destination, one higher than the last.
+    Sequential,
+    /// A random outside port for each destination.
+    Symmetric,
+}
+
+/// The three networks, and the routers between.
+pub(crate) struct Network {
+    pub(crate) public: Namespace,
+    pub(crate) owner: Namespace,
+    pub(crate) guest: Namespace,
+    _routers: [Namespace; 2],
+}
+
+impl Network {
+    /// Whether there can be any here; says, once, why not.
+    pub(crate) fn is_possible() -> bool {
+        static WHY_NOT: OnceLock<Option<String>> = OnceLock::new();
+        let why_not = WHY_NOT.get_or_init(|| {
+            // Built where there is a network, lest it be wanted.
+            let _ = [Role::Server, Role::Client].map(mgrok_lab::binary);
+            Self::new([Nat::FullCone, Nat::Sequential]).err()
+        });
+        if let Some(why) = why_not {
+            skipped("NATs", why);
+        }
+        why_not.is_none()
+    }
+
+    /// Builds them, behind these NATs.
+    ///
+    /// # Errors
+    /// What is missing here.
+    pub(crate) fn new([owner_nat, guest_nat]: [Nat; 2]) -> Result<Self, String> {
+        if !rustix::process::geteuid().is_root() {
+            return Err("only root makes network namespaces".to_owned());
+        }
+        let id = fastrand::u32(..);
+        let namespace = |role: &str| Namespace::new(format!("mgrok-{id:08x}-{role}"));
+        let public = namespace("public")?;
+        public.ip(&format!("address add {PUBLIC}/32 dev lo"))?;
+        forward(&public)?;
+        public.nft(PUBLIC_RULES)?;
+
+        let side = |role: &str, number: u8, nat: Nat| {
+            let router = namespace(&format!("{role}-router"))?;
+            let host = namespace(role)?;
+            let (public_name, router_name) = (public.name(), router.name());
+            let gateway = Ipv4Addr::new(203, 0, 113, 4 * number - 3);
+            let outside = Ipv4Addr::new(203, 0, 113, 4 * number - 2);
+            let inside = Ipv4Addr::new(192, 168, number, 1);
+            let private = Ipv4Addr::new(192, 168, number, 2);
+            router.ip(&format!(
+                "link add wan type veth peer name {role} netns {public_name}\n\
+                 address add {outside}/30 dev wan\n\
+                 link set wan up"
+            ))?;
+            public.ip(&format!(
+                "address add {gateway}/30 dev {role}\n\
+                 link set {role} up"
+            ))?;
+            host.ip(&format!(
+                "link add lan type veth peer name lan netns {router_name}\n\
+                 address add {private}/24 dev lan\n\
+                 link set lan up\n\
+                 route add default via {inside}"
+            ))?;
+            router.ip(&format!(
+                "address add {inside}/24 dev lan\n\
+                 link set lan up\n\
+                 route add default via {gateway}"
+            ))?;
+            forward(&router)?;
+            router.nft(&nat.rules(outside, private))?;
+            Ok::<_, String>((host, router))
+        };
+        let (owner, owner_router) = side("owner", 1, owner_nat)?;
+        let (guest, guest_router) = side("guest", 2, guest_nat)?;
+        Ok(Self {
+            public,
+            owner,
+            guest,
+            _routers: [owner_router, guest_router],
+        })
+    }
+
+    /// How many bytes the server has received by now.
+    pub(crate) fn server_bytes(&self) -> u64 {
+        let words = ["nft", "list", "counter", "ip", "lab", "server"];
+        let text = self.public.command(&words, "").unwrap();
+        let mut words = text.split_whitespace().skip_while(|word| *word != "bytes");
+        words.nth(1).unwrap().parse().unwrap()
+    }
+}
+
+/// Counts what the server receives. Datagrams with a low time to live do not get far, as between networks that are ten
+/// routers away from each other.
+const PUBLIC_RULES: &str = "
+    table ip lab {
+        counter server {}
+        chain input {
+            type filter hook input priority filter;
+            tcp dport 7000 counter name server
+        }
+        chain forward {
+            type filter hook forward priority filter;
+            ip ttl < 10 drop
+        }
+    }";
+
+fn forward(namespace: &Namespace) -> Result<(), String> {
+    let script = "echo 1 > /proc/sys/net/ipv4/ip_forward";
+    namespace.command(&["sh", "-c", script], "").map(drop)
+}
+
+impl Nat {
+    /// For `nft`.
+    fn rules(self, outside: Ipv4Addr, private: Ipv4Addr) -> String {
+        let mut coming = String::new();
+        let udp = match self {
+            Self::FullCone => {
+                coming = format!("iifname wan ip protocol udp dnat to {private}");
+                "masquerade".to_owned()
+            }
+            // With the same port, unless it is in use to the same destination.
+            Self::PortRestricted | Self::Offended => "masquerade".to_owned(),
+            Self::Sequential => sequential(outside),
+            Self::Symmetric => "masquerade fully-random".to_owned(),
+        };
+        let uninvited = match self {
+            Self::Offended => "accept",
+            _ => "drop",
+        };
+        format!(
+            "table ip lab {{
+                chain coming {{
+                    type nat hook prerouting priority dstnat;
+                    {coming}
+                }}
+                chain leaving {{
+                    type nat hook postrouting priority srcnat;
+                    oifname wan ip protocol udp {udp}
+                    oifname wan masquerade
+                }}
+                chain input {{
+                    type filter hook input priority filter;
+                    iifname wan ct state new {uninvited}
+                }}
+            }}"
+        )
+    }
+}
+
+/// Takes the ports of one range in turn.
+fn sequential(outside: Ipv4Addr) -> String {
+    const PORTS: std::ops::Range<u16> = 40_000..42_000;
+    let mut rule = format!("snat to {outside} : numgen inc mod {} map {{", PORTS.len());
+    for (number, port) in PORTS.enumerate() {
+        let _ = write!(rule, " {number} : {port},");
+    }
+    rule + " }"
+}
