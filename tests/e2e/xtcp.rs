@@ -152,3 +152,21 @@ async fn a_tunnel_that_is_lost_is_made_anew() {
     };
     mgrok_lab::within(Duration::from_secs(60), "another tunnel", again).await;
 }
+
+#[tokio::test]
+async fn a_user_waits_for_the_next_attempt_too() {
+    let echo = service::tcp_echo().await;
+    let stun = Stun::start().await;
+    let settings = format!("natHoleStunServer = \"{}\"", stun.addr());
+    let server = Server::start(Peer::Mgrok, "").await;
+    let visitor = Visitor::new("xtcp", "guest", "hidden").with("secretKey = \"abc\"");
+    let visitors = [visitor];
+    let guest =
+        Client::start_with_visitors(Peer::Mgrok, server.addr(), &settings, &[], &visitors).await;
+    let mut user = TcpStream::connect(visitors[0].door()).await.unwrap();
+    let too_early = "xtcp server for [hidden] doesn't exist";
+    guest.log().wait_for(too_early).await;
+    let proxy = Proxy::new("xtcp", "hidden", echo.addr()).with("secretKey = \"abc\"");
+    let _owner = Client::start(Peer::Mgrok, server.addr(), &settings, &[proxy]).await;
+    traffic::echo(&mut user, 10).await.unwrap();
+}

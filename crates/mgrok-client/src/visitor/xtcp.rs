@@ -120,7 +120,11 @@ impl Xtcp {
                     attempts.succeeded();
                     self.tunnel.send_replace(Some(Arc::new(tunnel)));
                 }
-                Err(error) => warn!("no tunnel to the service: {}", Chain(&error)),
+                Err(error) => {
+                    warn!("no tunnel to the service: {}", Chain(&error));
+                    // Wakes the users who wait, so that who has not given up wants the next attempt.
+                    self.tunnel.send_replace(None);
+                }
             }
         }
     }
