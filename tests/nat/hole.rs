@@ -21,6 +21,9 @@ use crate::{
 /// 10 s up to 45.
 const LIMIT: Duration = Duration::from_secs(240);
 
+/// How often to look, and how often a user tries anew.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// What the server may receive for its own needs while much passes it by.
 const SMALL_TALK: u64 = 50_000;
 
@@ -39,7 +42,7 @@ pub(crate) struct Hole {
     case: Case,
     // In the order in which they are dropped: who needs others goes first.
     guest: Client,
-    owner: Client,
+    _owner: Client,
     server: Option<Server>,
     _stun: Stun,
     _echo: Service,
@@ -71,7 +74,7 @@ impl Hole {
         let network = Network::new(case.nats).unwrap();
         let public = &network.public;
         let stun = public.run(Stun::with(PUBLIC, Manners::default())).await;
-        let addr = SocketAddr::from((PUBLIC, SERVER_PORT));
+        let addr = SocketAddr::from((PUBLIC[0], SERVER_PORT));
         let server = public
             .run(Server::start_at(server, addr, "log.level = \"debug\""))
             .await;
@@ -82,8 +85,7 @@ impl Hole {
             stun.addr()
         );
         let secret = "secretKey = \"abc\"";
-        let proxies =
-            ["xtcp", "stcp"].map(|kind| Proxy::new(kind, kind, echo.addr()).with(secret));
+        let proxies = ["xtcp", "stcp"].map(|kind| Proxy::new(kind, kind, echo.addr()).with(secret));
         let visitor = Visitor::new("xtcp", "guest", "xtcp")
             .with(secret)
             .with(&format!("protocol = \"{}\"\n{settings}", case.protocol));
@@ -107,7 +109,7 @@ impl Hole {
         Self {
             case,
             guest,
-            owner,
+            _owner: owner,
             server: Some(server),
             _stun: stun,
             _echo: echo,
@@ -116,13 +118,13 @@ impl Hole {
         }
     }
 
-    /// Waits until users get through, and the server has heard of it.
-    pub(crate) async fn is_punched(&self) {
+    /// Waits until users get through, and the server has heard of it. Returns how many attempts it took.
+    pub(crate) async fn is_punched(&self) -> usize {
         let door = self.door;
         let started = Instant::now();
         let user = async move {
             while traffic::try_tcp_echo(door, 1).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
         };
         let user = self.network.guest.run(user);
@@ -138,6 +140,7 @@ impl Hole {
             protocol,
         } = self.case;
         println!("{nats:?} {protocol} {ends:?}: {took:.1?}, {attempts} attempts, {way}");
+        attempts
     }
 
     /// Whether a way was found so far.
@@ -154,7 +157,10 @@ impl Hole {
 
     /// A user's bytes come back.
     pub(crate) async fn carries(&self, len: u64) {
-        self.network.guest.run(traffic::tcp_echo(self.door, len)).await;
+        self.network
+            .guest
+            .run(traffic::tcp_echo(self.door, len))
+            .await;
     }
 
     /// A user's bytes come back, and the server sees none of them.
@@ -175,11 +181,12 @@ impl Hole {
 
     /// Waits for a line in the visiting client's log.
     pub(crate) async fn guest_says(&self, line: &str) {
-        self.guest.log().wait_for(line).await;
-    }
-
-    /// Waits for a line in the publishing client's log.
-    pub(crate) async fn owner_says(&self, line: &str) {
-        self.owner.log().wait_for(line).await;
+        let log = self.guest.log();
+        let said = async {
+            while !log.contains(line) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        within(LIMIT, line, said).await;
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   owner 192.168.1.2 ── router 203.0.113.2 ──┐
-//!                                             ├── public 198.51.100.1: server, STUN server
+//!                                             ├── public 198.51.100.1: server, STUN server (also .2)
 //!   guest 192.168.2.2 ── router 203.0.113.6 ──┘
 //! ```
 
@@ -12,25 +12,33 @@ use mgrok_lab::{Role, skipped};
 
 use crate::namespace::Namespace;
 
-/// Where the server is, and the STUN server.
-pub(crate) const PUBLIC: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+/// Where the STUN server is; the first is the server's too.
+pub(crate) const PUBLIC: [Ipv4Addr; 2] = [
+    Ipv4Addr::new(198, 51, 100, 1),
+    Ipv4Addr::new(198, 51, 100, 2),
+];
 
 /// The TCP port of the server.
 pub(crate) const SERVER_PORT: u16 = 7000;
 
-/// What a router does to UDP. None lets anything in by itself but the first.
+/// What a router does to UDP. All but the first let in only answers: what comes from an address and port that were
+/// sent to, from the port that it comes to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Nat {
     /// One outside port for one inside port, open to everybody.
     FullCone,
-    /// One outside port for one inside port, open to whom it was sent from to.
+    /// One outside port for one inside port.
     PortRestricted,
-    /// As `PortRestricted`, but without a firewall: it takes note of what comes uninvited, and who is then written to
-    /// is written to from another port. Linux does so.
+    /// As `PortRestricted`, but without a firewall: it takes note of what comes uninvited, and whoever sent it is then
+    /// written to from another port. Linux does so.
     Offended,
-    /// An outside port for each destination, one higher than the last.
+    /// As `PortRestricted`, but ten routers away from the host: what does not get far does not even get there.
+    Distant,
+    /// An outside port for each destination address, one higher than the last.
+    AddressDependent,
+    /// An outside port for each destination address and port, one higher than the last.
     Sequential,
-    /// A random outside port for each destination.
+    /// A random outside port for each destination address and port.
     Symmetric,
 }
 
@@ -49,7 +57,7 @@ impl Network {
         let why_not = WHY_NOT.get_or_init(|| {
             // Built where there is a network, lest it be wanted.
             let _ = [Role::Server, Role::Client].map(mgrok_lab::binary);
-            Self::new([Nat::FullCone, Nat::Sequential]).err()
+            Self::new([Nat::FullCone, Nat::AddressDependent]).err()
         });
         if let Some(why) = why_not {
             skipped("NATs", why);
@@ -68,7 +76,9 @@ impl Network {
         let id = fastrand::u32(..);
         let namespace = |role: &str| Namespace::new(format!("mgrok-{id:08x}-{role}"));
         let public = namespace("public")?;
-        public.ip(&format!("address add {PUBLIC}/32 dev lo"))?;
+        for addr in PUBLIC {
+            public.ip(&format!("address add {addr}/32 dev lo"))?;
+        }
         forward(&public)?;
         public.nft(PUBLIC_RULES)?;
 
@@ -101,6 +111,11 @@ impl Network {
                  route add default via {gateway}"
             ))?;
             forward(&router)?;
+            set(
+                &host,
+                "ip_local_port_range",
+                &format!("{} {}", INSIDE_PORTS.start, INSIDE_PORTS.end - 1),
+            )?;
             router.nft(&nat.rules(outside, private))?;
             Ok::<_, String>((host, router))
         };
@@ -138,9 +153,17 @@ const PUBLIC_RULES: &str = "
         }
     }";
 
+/// The ports that hosts take by themselves: few, so that a router can have a rule for each.
+const INSIDE_PORTS: std::ops::Range<u16> = 20_000..22_000;
+
 fn forward(namespace: &Namespace) -> Result<(), String> {
-    let script = "echo 1 > /proc/sys/net/ipv4/ip_forward";
-    namespace.command(&["sh", "-c", script], "").map(drop)
+    set(namespace, "ip_forward", "1")
+}
+
+/// Sets an option of IPv4 in a namespace.
+fn set(namespace: &Namespace, option: &str, value: &str) -> Result<(), String> {
+    let script = format!("echo {value} > /proc/sys/net/ipv4/{option}");
+    namespace.command(&["sh", "-c", &script], "").map(drop)
 }
 
 impl Nat {
@@ -153,7 +176,8 @@ impl Nat {
                 "masquerade".to_owned()
             }
             // With the same port, unless it is in use to the same destination.
-            Self::PortRestricted | Self::Offended => "masquerade".to_owned(),
+            Self::PortRestricted | Self::Offended | Self::Distant => "masquerade".to_owned(),
+            Self::AddressDependent => address_dependent(outside),
             Self::Sequential => sequential(outside),
             Self::Symmetric => "masquerade fully-random".to_owned(),
         };
@@ -161,8 +185,16 @@ impl Nat {
             Self::Offended => "accept",
             _ => "drop",
         };
+        let weak = match self {
+            Self::Distant => "iifname lan ip ttl < 10 drop",
+            _ => "",
+        };
         format!(
             "table ip lab {{
+                chain arriving {{
+                    type filter hook prerouting priority raw;
+                    {weak}
+                }}
                 chain coming {{
                     type nat hook prerouting priority dstnat;
                     {coming}
@@ -181,12 +213,28 @@ impl Nat {
     }
 }
 
-/// Takes the ports of one range in turn.
+/// Takes outside ports in turn.
 fn sequential(outside: Ipv4Addr) -> String {
     const PORTS: std::ops::Range<u16> = 40_000..42_000;
     let mut rule = format!("snat to {outside} : numgen inc mod {} map {{", PORTS.len());
     for (number, port) in PORTS.enumerate() {
         let _ = write!(rule, " {number} : {port},");
+    }
+    rule + " }"
+}
+
+/// Gives every inside port three outside ports: two for the STUN server's addresses, the next for all others.
+fn address_dependent(outside: Ipv4Addr) -> String {
+    let [first, second] = PUBLIC;
+    let mut rule = format!("snat to {outside} : udp sport . ip daddr map {{");
+    for (number, inside) in INSIDE_PORTS.enumerate() {
+        let port = 40_000 + 3 * number;
+        let _ = write!(
+            rule,
+            " {inside} . {first} : {port}, {inside} . {second} : {},",
+            port + 1
+        );
+        let _ = write!(rule, " {inside} . 203.0.113.0/24 : {},", port + 2);
     }
     rule + " }"
 }

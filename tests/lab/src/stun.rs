@@ -29,16 +29,16 @@ impl Stun {
     /// # Panics
     /// When no port can be bound.
     pub async fn start() -> Self {
-        Self::with(Ipv4Addr::LOCALHOST, Manners::default()).await
+        Self::with([Ipv4Addr::LOCALHOST; 2], Manners::default()).await
     }
 
-    /// On two ports of this address.
+    /// On a port of each of these addresses, which may be the same.
     ///
     /// # Panics
     /// When no port can be bound.
-    pub async fn with(ip: Ipv4Addr, manners: Manners) -> Self {
+    pub async fn with([ip, other_ip]: [Ipv4Addr; 2], manners: Manners) -> Self {
         let (first, addr) = bind(ip).await;
-        let (second, other) = bind(ip).await;
+        let (second, other) = bind(other_ip).await;
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(first, other, 0, manners));
         tasks.spawn(serve(second, addr, manners.port_step, manners));

@@ -11,7 +11,7 @@ use mgrok_nat::{
 use crate::stun::{Manners, Stun};
 
 async fn server(manners: Manners) -> Stun {
-    Stun::with(Ipv4Addr::LOCALHOST, manners).await
+    Stun::with([Ipv4Addr::LOCALHOST; 2], manners).await
 }
 
 /// A local address that is free now, and why it is not taken again: it is bound.
