@@ -1,8 +1,11 @@
 //! `mgrokc`, the client: publishes services behind a NAT through a server.
 
+mod nathole;
+
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::Subcommand;
 use mgrok_client::Client;
 use mgrok_config::{ClientConfig, LoadError, Loaded, Strictness, load_client};
 use mgrok_daemon::{Daemon, Program};
@@ -16,8 +19,15 @@ const PROGRAM: Program = Program {
     version: env!("CARGO_PKG_VERSION"),
 };
 
+/// What the client can do besides what both programs can.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Look into the ways past the server
+    Nathole(nathole::Arguments),
+}
+
 fn main() -> ExitCode {
-    PROGRAM.main(std::env::args_os(), load, run)
+    PROGRAM.main_with(std::env::args_os(), load, run, command)
 }
 
 /// A client without a file has nothing to publish, so an empty name is a file that is not there.
@@ -40,4 +50,10 @@ fn run(config: ClientConfig, file: Option<&Path>) -> anyhow::Result<ExitCode> {
         info!("frpc service for config file [{file}] stopped");
         Ok(ended?.cut)
     })
+}
+
+fn command(command: Command, file: Option<&Path>, strictness: Strictness) -> anyhow::Result<()> {
+    match command {
+        Command::Nathole(arguments) => nathole::run(&arguments, || load(file, strictness)),
+    }
 }

@@ -14,9 +14,11 @@ use mgrok_config::Strictness;
 /// Added to the answer when a flag or a command is not ours, for those who come from frp.
 const NOT_OURS: &str = "Settings are read from the configuration file that -c names.";
 
-/// What the user asks for.
+/// What the user asks for; `C` are the commands that only one program has.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) enum Task {
+pub(crate) enum Task<C> {
+    /// A command of the program's own.
+    Own(C),
     /// Run until stopped.
     Run,
     /// Say whether the configuration can be used.
@@ -27,11 +29,11 @@ pub(crate) enum Task {
 
 /// The command line, understood.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Request {
+pub(crate) struct Request<C> {
     /// The configuration file; `None` if there is none.
     pub(crate) config: Option<PathBuf>,
     pub(crate) strictness: Strictness,
-    pub(crate) task: Task,
+    pub(crate) task: Task<C>,
 }
 
 /// An answer instead of a request: help, or what is wrong.
@@ -44,7 +46,7 @@ pub(crate) struct Answer {
 
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, disable_version_flag = true)]
-struct Arguments {
+struct Arguments<C: Subcommand> {
     /// The configuration file
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<OsString>,
@@ -68,11 +70,14 @@ struct Arguments {
     version: bool,
 
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<Command<C>>,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum Command<C: Subcommand> {
+    #[command(flatten)]
+    Own(C),
+
     /// Say whether a configuration file can be used, without using it
     Verify {
         // frp: sub-commands ignore what else they are given.
@@ -85,13 +90,13 @@ enum Command {
 ///
 /// # Errors
 /// The text to print instead of doing something.
-pub(crate) fn parse(
+pub(crate) fn parse<C: Subcommand>(
     name: &'static str,
     about: &'static str,
     default_config: Option<&'static str>,
     args: impl IntoIterator<Item = OsString>,
-) -> Result<Request, Answer> {
-    let mut command = Arguments::command()
+) -> Result<Request<C>, Answer> {
+    let mut command = Arguments::<C>::command()
         .name(name)
         .bin_name(name)
         .about(about)
@@ -101,7 +106,7 @@ pub(crate) fn parse(
         });
     let arguments = command
         .try_get_matches_from_mut(args.into_iter().map(unify_spelling))
-        .and_then(|matches| Arguments::from_arg_matches(&matches))
+        .and_then(|matches| Arguments::<C>::from_arg_matches(&matches))
         .map_err(Answer::from)?;
 
     let config = arguments.config.or(default_config.map(OsString::from));
@@ -116,6 +121,7 @@ pub(crate) fn parse(
         task: match arguments.command {
             _ if arguments.version => Task::Version,
             None => Task::Run,
+            Some(Command::Own(command)) => Task::Own(command),
             Some(Command::Verify { .. }) => Task::Verify,
         },
     })

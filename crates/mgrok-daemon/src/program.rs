@@ -1,10 +1,12 @@
 //! What a run of the program does, from its arguments to its exit code.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::Subcommand;
 use mgrok_config::{LoadError, Loaded, Strictness};
 use mgrok_proto::FRP_VERSION;
 
@@ -34,7 +36,21 @@ impl Program {
         load: impl FnOnce(Option<&Path>, Strictness) -> Result<Loaded<C>, LoadError>,
         run: impl FnOnce(C, Option<&Path>) -> anyhow::Result<ExitCode>,
     ) -> ExitCode {
-        let request = match arguments::parse(self.name, self.about, self.default_config, args) {
+        self.main_with(args, load, run, |none: Infallible, _, _| match none {})
+    }
+
+    /// As [`Self::main`], with commands of the program's own.
+    ///
+    /// `command` does one of them; the file is the one it would be run with, read as strictly as asked for.
+    pub fn main_with<C, S: Subcommand>(
+        self,
+        args: impl IntoIterator<Item = OsString>,
+        load: impl FnOnce(Option<&Path>, Strictness) -> Result<Loaded<C>, LoadError>,
+        run: impl FnOnce(C, Option<&Path>) -> anyhow::Result<ExitCode>,
+        command: impl FnOnce(S, Option<&Path>, Strictness) -> anyhow::Result<()>,
+    ) -> ExitCode {
+        let request = arguments::parse::<S>(self.name, self.about, self.default_config, args);
+        let request = match request {
             Ok(request) => request,
             Err(answer) if answer.is_error => {
                 // There is nobody left to tell if this fails.
@@ -46,40 +62,47 @@ impl Program {
                 return ExitCode::SUCCESS;
             }
         };
-        match request.task {
+        let Request {
+            config,
+            strictness,
+            task,
+        } = request;
+        let file = config.as_deref();
+        let ended = match task {
             Task::Version => {
                 let Self { name, version, .. } = self;
                 say(&format!("{name} {version} (speaks frp {FRP_VERSION})"));
-                ExitCode::SUCCESS
+                return ExitCode::SUCCESS;
             }
-            Task::Verify => self.verify(&request, load),
+            Task::Verify => return self.verify(file, strictness, load),
+            Task::Own(own) => command(own, file, strictness).map(|()| ExitCode::SUCCESS),
             Task::Run => {
-                let file = request.config.as_deref();
-                let loaded = load(file, request.strictness).map_err(anyhow::Error::from);
-                let ended = loaded.and_then(|Loaded { config, warnings }| {
+                let loaded = load(file, strictness).map_err(anyhow::Error::from);
+                loaded.and_then(|Loaded { config, warnings }| {
                     say_warnings(&warnings);
                     run(config, file)
-                });
-                ended.unwrap_or_else(|error| {
-                    say(&format!("{error:#}"));
-                    ExitCode::FAILURE
                 })
             }
-        }
+        };
+        ended.unwrap_or_else(|error| {
+            say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        })
     }
 
     fn verify<C>(
         self,
-        request: &Request,
+        file: Option<&Path>,
+        strictness: Strictness,
         load: impl FnOnce(Option<&Path>, Strictness) -> Result<Loaded<C>, LoadError>,
     ) -> ExitCode {
         let name = self.name;
-        let Some(file) = request.config.as_deref() else {
+        let Some(file) = file else {
             // frp: this is no failure (cmd/frps/verify.go)
             say(&format!("{name}: the configuration file is not specified"));
             return ExitCode::SUCCESS;
         };
-        match load(Some(file), request.strictness) {
+        match load(Some(file), strictness) {
             Ok(loaded) => {
                 say_warnings(&loaded.warnings);
                 let file = file.display();

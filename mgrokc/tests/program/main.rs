@@ -4,6 +4,7 @@
     reason = "a panic is how a test fails, in its helpers too"
 )]
 
+mod nathole;
 // One package's tests cannot use another's without a crate for it, which this is not worth.
 #[path = "../../../mgroks/tests/program/process.rs"]
 mod process;

@@ -1,12 +1,14 @@
+use std::convert::Infallible;
+
 use super::*;
 
-fn parse_words(words: &[&str]) -> Result<Request, Answer> {
+fn parse_words<C: Subcommand>(words: &[&str]) -> Result<Request<C>, Answer> {
     let args = ["prog"].iter().chain(words).map(OsString::from);
     parse("prog", "A program", Some("./default.toml"), args)
 }
 
 #[track_caller]
-fn check(words: &[&str], config: Option<&str>, strictness: Strictness, task: Task) {
+fn check(words: &[&str], config: Option<&str>, strictness: Strictness, task: Task<Infallible>) {
     let expect = Request {
         config: config.map(PathBuf::from),
         strictness,
@@ -75,13 +77,40 @@ fn strictness_is_said_as_in_go() {
 
 #[test]
 fn without_a_default_there_is_no_file() {
-    let request = parse("prog", "A program", None, ["prog".into()]).unwrap();
+    let request = parse::<Infallible>("prog", "A program", None, ["prog".into()]).unwrap();
     assert_eq!(request.config, None);
+}
+
+/// What only one program has.
+#[derive(Debug, Eq, PartialEq, Subcommand)]
+enum Own {
+    /// Sing
+    Sing {
+        #[arg(long)]
+        how_loud: u8,
+    },
+}
+
+#[test]
+fn a_program_has_commands_of_its_own() {
+    for words in [
+        ["-c", "a", "sing", "--how-loud=1", "--how_loud=11"],
+        ["sing", "--how_loud=11", "-c", "a", "--strict-config"],
+    ] {
+        let request = parse_words::<Own>(&words).unwrap();
+        assert_eq!(request.task, Task::Own(Own::Sing { how_loud: 11 }));
+        assert_eq!(request.config, Some(PathBuf::from("a")));
+    }
+    let request = parse_words::<Own>(&["verify"]).unwrap();
+    assert_eq!(request.task, Task::Verify);
+    check_wrong(&["sing", "--how-loud=1"], "unrecognized subcommand");
+    let answer = parse_words::<Own>(&["help"]).unwrap_err();
+    assert!(answer.text.contains("Sing"), "{}", answer.text);
 }
 
 #[track_caller]
 fn check_wrong(words: &[&str], expect: &str) {
-    let answer = parse_words(words).unwrap_err();
+    let answer = parse_words::<Infallible>(words).unwrap_err();
     assert!(answer.is_error);
     assert!(answer.text.contains(expect), "{}", answer.text);
 }
@@ -100,7 +129,7 @@ fn what_is_not_understood_is_refused() {
 #[test]
 fn help_is_no_error() {
     for words in [["-h"], ["--help"], ["help"]] {
-        let answer = parse_words(&words).unwrap_err();
+        let answer = parse_words::<Infallible>(&words).unwrap_err();
         assert!(!answer.is_error);
         assert!(
             answer.text.contains("[default: ./default.toml]"),
