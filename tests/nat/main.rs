@@ -25,13 +25,12 @@ use self::{
     },
 };
 
-/// Makes tests of rows `name: the owner's NAT, the guest's NAT`. `through` means that there is a way, `around` that the
-/// fallback must do.
+/// Makes tests of rows `name: the guest's NAT, the owner's NAT`, of which each has a function below.
 macro_rules! rows {
-    ($ends:ident $protocol:literal $expect:ident $attributes:tt $($name:ident: $owner:ident, $guest:ident;)+) => {
-        $(rows!(@test $ends $protocol $expect $attributes $name $owner $guest);)+
+    ($ends:ident $protocol:literal $expect:ident $attributes:tt $($name:ident: $guest:ident, $owner:ident;)+) => {
+        $(rows!(@test $ends $protocol $expect $attributes $name $guest $owner);)+
     };
-    (@test $ends:ident $protocol:literal $expect:ident [$($attribute:meta),*] $name:ident $owner:ident $guest:ident) => {
+    (@test $ends:ident $protocol:literal $expect:ident [$($attribute:meta),*] $name:ident $guest:ident $owner:ident) => {
         $(#[$attribute])*
         #[tokio::test]
         async fn $name() {
@@ -72,10 +71,17 @@ impl Ends {
     }
 }
 
-/// The bytes pass the server by.
+/// There is a way, and bytes pass the server by.
 async fn through(case: Case) {
     let hole = Hole::with(case, "").await;
     hole.is_punched().await;
+    hole.carries_past_the_server(1_000_000).await;
+}
+
+/// The first way that is tried works, without luck.
+async fn at_once(case: Case) {
+    let hole = Hole::with(case, "").await;
+    assert_eq!(hole.is_punched().await, 1);
     hole.carries_past_the_server(1_000_000).await;
 }
 
@@ -94,13 +100,17 @@ async fn around(case: Case) {
 mod quick {
     use super::*;
 
-    rows! { MGROK "quic" through []
-        symmetric_to_port_restricted: PortRestricted, Symmetric;
-        port_restricted_to_address_dependent: AddressDependent, PortRestricted;
+    rows! { MGROK "quic" at_once []
+        port_restricted_to_address_dependent: PortRestricted, AddressDependent;
         address_dependent_both: AddressDependent, AddressDependent;
+        // Who sends first sends datagrams that pass its own router and do not reach the other.
+        port_restricted_gives_no_offence: PortRestricted, Offended;
     }
-    rows! { MGROK "kcp" through []
+    rows! { MGROK "kcp" at_once []
         full_cone_both: FullCone, FullCone;
+    }
+    rows! { MGROK "quic" through []
+        symmetric_to_port_restricted: Symmetric, PortRestricted;
     }
     rows! { MGROK "quic" around []
         symmetric_both: Symmetric, Symmetric;
@@ -126,20 +136,6 @@ mod quick {
             hole.carries(1_000_000).await;
         }
     }
-
-    /// Who sends first sends datagrams that pass its own router and do not reach the other.
-    #[tokio::test]
-    async fn a_router_that_takes_offence_is_not_given_cause() {
-        let case = Case {
-            ends: Ends::MGROK,
-            nats: [Offended, PortRestricted],
-            protocol: "quic",
-        };
-        if case.is_possible() {
-            let hole = Hole::with(case, "").await;
-            assert_eq!(hole.is_punched().await, 1);
-        }
-    }
 }
 
 mod quic {
@@ -147,42 +143,42 @@ mod quic {
 
     rows! { MGROK "quic" through [ignore = "takes minutes"]
         full_cone_to_full_cone: FullCone, FullCone;
-        full_cone_to_port_restricted: PortRestricted, FullCone;
-        full_cone_to_offended: Offended, FullCone;
-        full_cone_to_address_dependent: AddressDependent, FullCone;
-        full_cone_to_sequential: Sequential, FullCone;
-        full_cone_to_symmetric: Symmetric, FullCone;
-        port_restricted_to_full_cone: FullCone, PortRestricted;
+        full_cone_to_port_restricted: FullCone, PortRestricted;
+        full_cone_to_offended: FullCone, Offended;
+        full_cone_to_address_dependent: FullCone, AddressDependent;
+        full_cone_to_sequential: FullCone, Sequential;
+        full_cone_to_symmetric: FullCone, Symmetric;
+        port_restricted_to_full_cone: PortRestricted, FullCone;
         port_restricted_to_port_restricted: PortRestricted, PortRestricted;
-        port_restricted_to_offended: Offended, PortRestricted;
-        port_restricted_to_address_dependent: AddressDependent, PortRestricted;
-        port_restricted_to_sequential: Sequential, PortRestricted;
-        port_restricted_to_symmetric: Symmetric, PortRestricted;
-        offended_to_full_cone: FullCone, Offended;
-        offended_to_port_restricted: PortRestricted, Offended;
+        port_restricted_to_offended: PortRestricted, Offended;
+        port_restricted_to_address_dependent: PortRestricted, AddressDependent;
+        port_restricted_to_sequential: PortRestricted, Sequential;
+        port_restricted_to_symmetric: PortRestricted, Symmetric;
+        offended_to_full_cone: Offended, FullCone;
+        offended_to_port_restricted: Offended, PortRestricted;
         offended_to_offended: Offended, Offended;
-        offended_to_address_dependent: AddressDependent, Offended;
-        offended_to_sequential: Sequential, Offended;
-        offended_to_symmetric: Symmetric, Offended;
-        address_dependent_to_full_cone: FullCone, AddressDependent;
-        address_dependent_to_port_restricted: PortRestricted, AddressDependent;
-        address_dependent_to_offended: Offended, AddressDependent;
+        offended_to_address_dependent: Offended, AddressDependent;
+        offended_to_sequential: Offended, Sequential;
+        offended_to_symmetric: Offended, Symmetric;
+        address_dependent_to_full_cone: AddressDependent, FullCone;
+        address_dependent_to_port_restricted: AddressDependent, PortRestricted;
+        address_dependent_to_offended: AddressDependent, Offended;
         address_dependent_to_address_dependent: AddressDependent, AddressDependent;
-        address_dependent_to_symmetric: Symmetric, AddressDependent;
-        sequential_to_full_cone: FullCone, Sequential;
-        sequential_to_port_restricted: PortRestricted, Sequential;
-        sequential_to_offended: Offended, Sequential;
-        symmetric_to_full_cone: FullCone, Symmetric;
-        symmetric_to_port_restricted: PortRestricted, Symmetric;
-        symmetric_to_offended: Offended, Symmetric;
-        symmetric_to_address_dependent: AddressDependent, Symmetric;
+        address_dependent_to_symmetric: AddressDependent, Symmetric;
+        sequential_to_full_cone: Sequential, FullCone;
+        sequential_to_port_restricted: Sequential, PortRestricted;
+        sequential_to_offended: Sequential, Offended;
+        symmetric_to_full_cone: Symmetric, FullCone;
+        symmetric_to_port_restricted: Symmetric, PortRestricted;
+        symmetric_to_offended: Symmetric, Offended;
+        symmetric_to_address_dependent: Symmetric, AddressDependent;
     }
     rows! { MGROK "quic" around [ignore = "takes minutes"]
         sequential_to_sequential: Sequential, Sequential;
-        sequential_to_symmetric: Symmetric, Sequential;
-        symmetric_to_sequential: Sequential, Symmetric;
+        sequential_to_symmetric: Sequential, Symmetric;
+        symmetric_to_sequential: Symmetric, Sequential;
         symmetric_to_symmetric: Symmetric, Symmetric;
-        address_dependent_to_sequential: Sequential, AddressDependent;
+        address_dependent_to_sequential: AddressDependent, Sequential;
     }
 }
 
@@ -191,12 +187,12 @@ mod later_ways {
     use super::*;
 
     rows! { MGROK "quic" through [ignore = "takes minutes"]
-        port_restricted_to_distant: Distant, PortRestricted;
-        sequential_to_address_dependent: AddressDependent, Sequential;
-        distant_to_port_restricted: PortRestricted, Distant;
+        port_restricted_to_distant: PortRestricted, Distant;
+        sequential_to_address_dependent: Sequential, AddressDependent;
+        distant_to_port_restricted: Distant, PortRestricted;
         distant_both: Distant, Distant;
-        distant_to_symmetric: Symmetric, Distant;
-        distant_to_address_dependent: AddressDependent, Distant;
+        distant_to_symmetric: Distant, Symmetric;
+        distant_to_address_dependent: Distant, AddressDependent;
     }
     rows! { MGROK_VISITS_BY_FRP "quic" through [ignore = "takes minutes"]
         distant_both_visited_by_mgrok: Distant, Distant;
@@ -211,9 +207,9 @@ mod kcp {
 
     rows! { MGROK "kcp" through [ignore = "takes minutes"]
         port_restricted_to_port_restricted: PortRestricted, PortRestricted;
-        port_restricted_to_symmetric: Symmetric, PortRestricted;
-        symmetric_to_port_restricted: PortRestricted, Symmetric;
-        address_dependent_to_symmetric: Symmetric, AddressDependent;
+        port_restricted_to_symmetric: PortRestricted, Symmetric;
+        symmetric_to_port_restricted: Symmetric, PortRestricted;
+        address_dependent_to_symmetric: AddressDependent, Symmetric;
     }
 }
 
@@ -225,9 +221,9 @@ mod frp_visits {
 
         rows! { FRP_VISITS "quic" through [ignore = "takes minutes"]
             full_cone_to_full_cone: FullCone, FullCone;
-            port_restricted_to_full_cone: FullCone, PortRestricted;
-            symmetric_to_port_restricted: PortRestricted, Symmetric;
-            port_restricted_to_symmetric: Symmetric, PortRestricted;
+            port_restricted_to_full_cone: PortRestricted, FullCone;
+            symmetric_to_port_restricted: Symmetric, PortRestricted;
+            port_restricted_to_symmetric: PortRestricted, Symmetric;
             address_dependent_to_address_dependent: AddressDependent, AddressDependent;
         }
     }
@@ -237,9 +233,9 @@ mod frp_visits {
 
         rows! { FRP_VISITS "kcp" through [ignore = "takes minutes"]
             full_cone_to_full_cone: FullCone, FullCone;
-            port_restricted_to_full_cone: FullCone, PortRestricted;
-            symmetric_to_port_restricted: PortRestricted, Symmetric;
-            port_restricted_to_symmetric: Symmetric, PortRestricted;
+            port_restricted_to_full_cone: PortRestricted, FullCone;
+            symmetric_to_port_restricted: Symmetric, PortRestricted;
+            port_restricted_to_symmetric: PortRestricted, Symmetric;
             address_dependent_to_address_dependent: AddressDependent, AddressDependent;
         }
     }
@@ -253,9 +249,9 @@ mod frp_visits_by_frp {
 
         rows! { FRP_VISITS_BY_FRP "quic" through [ignore = "takes minutes"]
             full_cone_to_full_cone: FullCone, FullCone;
-            port_restricted_to_full_cone: FullCone, PortRestricted;
-            symmetric_to_port_restricted: PortRestricted, Symmetric;
-            port_restricted_to_symmetric: Symmetric, PortRestricted;
+            port_restricted_to_full_cone: PortRestricted, FullCone;
+            symmetric_to_port_restricted: Symmetric, PortRestricted;
+            port_restricted_to_symmetric: PortRestricted, Symmetric;
             address_dependent_to_address_dependent: AddressDependent, AddressDependent;
         }
     }
@@ -265,9 +261,9 @@ mod frp_visits_by_frp {
 
         rows! { FRP_VISITS_BY_FRP "kcp" through [ignore = "takes minutes"]
             full_cone_to_full_cone: FullCone, FullCone;
-            port_restricted_to_full_cone: FullCone, PortRestricted;
-            symmetric_to_port_restricted: PortRestricted, Symmetric;
-            port_restricted_to_symmetric: Symmetric, PortRestricted;
+            port_restricted_to_full_cone: PortRestricted, FullCone;
+            symmetric_to_port_restricted: Symmetric, PortRestricted;
+            port_restricted_to_symmetric: PortRestricted, Symmetric;
             address_dependent_to_address_dependent: AddressDependent, AddressDependent;
         }
     }
@@ -281,9 +277,9 @@ mod mgrok_visits {
 
         rows! { MGROK_VISITS "quic" through [ignore = "takes minutes"]
             full_cone_to_full_cone: FullCone, FullCone;
-            port_restricted_to_full_cone: FullCone, PortRestricted;
-            symmetric_to_port_restricted: PortRestricted, Symmetric;
-            port_restricted_to_symmetric: Symmetric, PortRestricted;
+            port_restricted_to_full_cone: PortRestricted, FullCone;
+            symmetric_to_port_restricted: Symmetric, PortRestricted;
+            port_restricted_to_symmetric: PortRestricted, Symmetric;
             address_dependent_to_address_dependent: AddressDependent, AddressDependent;
         }
     }
@@ -293,9 +289,9 @@ mod mgrok_visits {
 
         rows! { MGROK_VISITS "kcp" through [ignore = "takes minutes"]
             full_cone_to_full_cone: FullCone, FullCone;
-            port_restricted_to_full_cone: FullCone, PortRestricted;
-            symmetric_to_port_restricted: PortRestricted, Symmetric;
-            port_restricted_to_symmetric: Symmetric, PortRestricted;
+            port_restricted_to_full_cone: PortRestricted, FullCone;
+            symmetric_to_port_restricted: Symmetric, PortRestricted;
+            port_restricted_to_symmetric: PortRestricted, Symmetric;
             address_dependent_to_address_dependent: AddressDependent, AddressDependent;
         }
     }
@@ -309,9 +305,9 @@ mod mgrok_visits_by_frp {
 
         rows! { MGROK_VISITS_BY_FRP "quic" through [ignore = "takes minutes"]
             full_cone_to_full_cone: FullCone, FullCone;
-            port_restricted_to_full_cone: FullCone, PortRestricted;
-            symmetric_to_port_restricted: PortRestricted, Symmetric;
-            port_restricted_to_symmetric: Symmetric, PortRestricted;
+            port_restricted_to_full_cone: PortRestricted, FullCone;
+            symmetric_to_port_restricted: Symmetric, PortRestricted;
+            port_restricted_to_symmetric: PortRestricted, Symmetric;
             address_dependent_to_address_dependent: AddressDependent, AddressDependent;
         }
     }
@@ -321,9 +317,9 @@ mod mgrok_visits_by_frp {
 
         rows! { MGROK_VISITS_BY_FRP "kcp" through [ignore = "takes minutes"]
             full_cone_to_full_cone: FullCone, FullCone;
-            port_restricted_to_full_cone: FullCone, PortRestricted;
-            symmetric_to_port_restricted: PortRestricted, Symmetric;
-            port_restricted_to_symmetric: Symmetric, PortRestricted;
+            port_restricted_to_full_cone: PortRestricted, FullCone;
+            symmetric_to_port_restricted: Symmetric, PortRestricted;
+            port_restricted_to_symmetric: PortRestricted, Symmetric;
             address_dependent_to_address_dependent: AddressDependent, AddressDependent;
         }
     }
@@ -335,34 +331,34 @@ mod reference {
 
     rows! { FRP "quic" through [ignore = "checks the NATs, not mgrok"]
         full_cone_to_full_cone: FullCone, FullCone;
-        full_cone_to_port_restricted: PortRestricted, FullCone;
-        full_cone_to_offended: Offended, FullCone;
-        full_cone_to_address_dependent: AddressDependent, FullCone;
-        full_cone_to_sequential: Sequential, FullCone;
-        full_cone_to_symmetric: Symmetric, FullCone;
-        port_restricted_to_full_cone: FullCone, PortRestricted;
+        full_cone_to_port_restricted: FullCone, PortRestricted;
+        full_cone_to_offended: FullCone, Offended;
+        full_cone_to_address_dependent: FullCone, AddressDependent;
+        full_cone_to_sequential: FullCone, Sequential;
+        full_cone_to_symmetric: FullCone, Symmetric;
+        port_restricted_to_full_cone: PortRestricted, FullCone;
         port_restricted_to_port_restricted: PortRestricted, PortRestricted;
-        port_restricted_to_offended: Offended, PortRestricted;
-        port_restricted_to_address_dependent: AddressDependent, PortRestricted;
-        port_restricted_to_sequential: Sequential, PortRestricted;
-        port_restricted_to_symmetric: Symmetric, PortRestricted;
-        offended_to_full_cone: FullCone, Offended;
-        offended_to_port_restricted: PortRestricted, Offended;
+        port_restricted_to_offended: PortRestricted, Offended;
+        port_restricted_to_address_dependent: PortRestricted, AddressDependent;
+        port_restricted_to_sequential: PortRestricted, Sequential;
+        port_restricted_to_symmetric: PortRestricted, Symmetric;
+        offended_to_full_cone: Offended, FullCone;
+        offended_to_port_restricted: Offended, PortRestricted;
         offended_to_offended: Offended, Offended;
-        offended_to_address_dependent: AddressDependent, Offended;
-        offended_to_sequential: Sequential, Offended;
-        offended_to_symmetric: Symmetric, Offended;
-        address_dependent_to_full_cone: FullCone, AddressDependent;
-        address_dependent_to_port_restricted: PortRestricted, AddressDependent;
-        address_dependent_to_offended: Offended, AddressDependent;
+        offended_to_address_dependent: Offended, AddressDependent;
+        offended_to_sequential: Offended, Sequential;
+        offended_to_symmetric: Offended, Symmetric;
+        address_dependent_to_full_cone: AddressDependent, FullCone;
+        address_dependent_to_port_restricted: AddressDependent, PortRestricted;
+        address_dependent_to_offended: AddressDependent, Offended;
         address_dependent_to_address_dependent: AddressDependent, AddressDependent;
-        address_dependent_to_symmetric: Symmetric, AddressDependent;
-        sequential_to_full_cone: FullCone, Sequential;
-        sequential_to_port_restricted: PortRestricted, Sequential;
-        sequential_to_offended: Offended, Sequential;
-        symmetric_to_full_cone: FullCone, Symmetric;
-        symmetric_to_port_restricted: PortRestricted, Symmetric;
-        symmetric_to_offended: Offended, Symmetric;
-        symmetric_to_address_dependent: AddressDependent, Symmetric;
+        address_dependent_to_symmetric: AddressDependent, Symmetric;
+        sequential_to_full_cone: Sequential, FullCone;
+        sequential_to_port_restricted: Sequential, PortRestricted;
+        sequential_to_offended: Sequential, Offended;
+        symmetric_to_full_cone: Symmetric, FullCone;
+        symmetric_to_port_restricted: Symmetric, PortRestricted;
+        symmetric_to_offended: Symmetric, Offended;
+        symmetric_to_address_dependent: Symmetric, AddressDependent;
     }
 }
