@@ -434,3 +434,28 @@ async fn users_of_a_member_that_vanishes_are_served_by_the_others() {
     server.log().wait_after(mark, "client exit success").await;
     evenly(&shares(6, async || by_tcp(public).await).await, 1, 6);
 }
+
+#[tokio::test]
+async fn requests_for_a_member_that_gives_no_connection_go_to_the_next() {
+    let (a, b) = (Web::start("a").await, Web::start("b").await);
+    let [port] = ports::several();
+    let settings = format!("vhostHTTPPort = {port}\nvhostHTTPTimeout = 1\nuserConnTimeout = 1");
+    let server = Server::start(Peer::Mgrok, &settings).await;
+    let proxy = |name: &str, web: &Web| [member(named("http", name, web.addr(), "a.test"), "g")];
+    let frozen = Client::start(Peer::MgrokProgram, server.addr(), "", &proxy("a", &a)).await;
+    let _other = Client::start(Peer::Mgrok, server.addr(), "", &proxy("b", &b)).await;
+    let pid = i32::try_from(frozen.pid().unwrap()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let at = SocketAddr::from(([127, 0, 0, 1], port));
+    // What the server has in store of the frozen one is used up: those requests wait in vain.
+    while !server
+        .log()
+        .contains("timeout trying to get work connection")
+    {
+        web::get(at, "a.test", "/").await;
+    }
+    for _ in 0..4 {
+        assert_eq!(by_http(at).await, "b");
+    }
+}

@@ -63,7 +63,9 @@ pub use body::Body;
 pub use rules::{Forwarded, Rules, is_fixed};
 pub use serve::{Handler, serve};
 pub use target::{Target, host_name};
-pub use upstream::{Connect, ConnectError, Connecting, ForwardError, Upstream, UpstreamOptions};
+pub use upstream::{
+    Connect, ConnectError, Connecting, ForwardError, Place, Upstream, UpstreamOptions,
+};
 pub use user::User;
 
 /// The longest head of a request or an answer, in bytes. A user gets a 431 beyond it or beyond 100

@@ -44,6 +44,11 @@ pub struct Upstream {
     pool: Arc<Pool>,
 }
 
+/// A connection to a backend that is kept for one request. Dropping it cuts the connection.
+#[derive(Debug)]
+#[must_use = "the connection is cut when this is dropped"]
+pub struct Place(Lease);
+
 /// How requests are forwarded to a backend.
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamOptions {
@@ -106,6 +111,32 @@ impl Upstream {
     /// nothing of the request was sent, or it has no body and is safe to repeat.
     pub async fn forward(
         &self,
+        request: Request<Body>,
+        user: &User,
+    ) -> Result<Response<Body>, ForwardError> {
+        let place = self.reserve(request.method(), user).await?;
+        self.forward_on(place, request, user).await
+    }
+
+    /// Finds a connection for a request of this method before the request is given away, so that it can go to another
+    /// backend if there is none.
+    pub async fn reserve(&self, method: &Method, user: &User) -> Result<Place, ForwardError> {
+        // The request of CONNECT is the first bytes of what is raw from then on.
+        let idle = match *method {
+            Method::CONNECT => None,
+            _ => self.pool.take(),
+        };
+        let lease = match idle {
+            Some(lease) => lease,
+            None => self.connect(user).await?,
+        };
+        Ok(Place(lease))
+    }
+
+    /// As [`forward`](Self::forward), on a connection that was [reserved](Self::reserve) for a request of this method.
+    pub async fn forward_on(
+        &self,
+        Place(mut lease): Place,
         mut request: Request<Body>,
         user: &User,
     ) -> Result<Response<Body>, ForwardError> {
@@ -126,15 +157,6 @@ impl Upstream {
         };
         let passed_on = self.options.response_timeout.and_then(|_| body.watch());
         let request = Request::from_parts(head, body);
-        // The request of CONNECT is the first bytes of what is raw from then on.
-        let idle = match kind {
-            Kind::Connect(_) => None,
-            Kind::Ordinary | Kind::Upgrade(..) => self.pool.take(),
-        };
-        let mut lease = match idle {
-            Some(lease) => lease,
-            None => self.connect(user).await?,
-        };
         let response = self
             .answer(self.exchange(&mut lease, request, user), passed_on)
             .await?;

@@ -76,11 +76,10 @@ impl HttpRoute {
             || credentials.is_some_and(|it| it.match_with(&self.user, self.password.expose()))
     }
 
-    /// The member whose turn it is, of those that are there.
-    fn member(&self) -> Option<Arc<HttpMember>> {
-        self.target
-            .in_turn()
-            .find(|member| !member.backend.is_gone())
+    /// The members that are there, the one whose turn it is first.
+    fn members(&self) -> impl Iterator<Item = Arc<HttpMember>> {
+        let members = self.target.in_turn();
+        members.filter(|member| !member.backend.is_gone())
     }
 }
 
@@ -168,31 +167,33 @@ impl Handler for HttpVhost {
         if !route.admits(address.credentials.as_ref()) {
             return ask_for_credentials(address.is_proxy_style);
         }
-        let Some(member) = route.member() else {
-            return self.nothing_here().await;
-        };
-        match member.upstream.forward(request, user).await {
-            Ok(response) => response,
-            Err(error) => self.failed(&member, &error).await,
+        for member in route.members() {
+            let place = match member.upstream.reserve(request.method(), user).await {
+                Ok(place) => place,
+                Err(error) => {
+                    warn_of(&member, &error);
+                    // Nothing of the request is lost yet, and another may serve it.
+                    continue;
+                }
+            };
+            let forwarded = member.upstream.forward_on(place, request, user).await;
+            return match forwarded {
+                Ok(response) => response,
+                Err(error) => self.failed(&member, &error).await,
+            };
         }
+        self.nothing_here().await
     }
 }
 
 impl HttpVhost {
     /// The answer to a request that got none from its backend.
     async fn failed(&self, member: &HttpMember, error: &ForwardError) -> Response<Body> {
-        let name = member.backend.proxy_name();
+        warn_of(member, error);
         match error {
-            ForwardError::RequestBody(_) => {
-                debug!("[{name}] do http proxy request error: {}", chain(error));
-                status(StatusCode::BAD_REQUEST, Body::empty())
-            }
-            ForwardError::Timeout(_) => {
-                warn!("[{name}] do http proxy request error: {}", chain(error));
-                status(StatusCode::GATEWAY_TIMEOUT, Body::empty())
-            }
+            ForwardError::RequestBody(_) => status(StatusCode::BAD_REQUEST, Body::empty()),
+            ForwardError::Timeout(_) => status(StatusCode::GATEWAY_TIMEOUT, Body::empty()),
             ForwardError::Backend(_) | ForwardError::Connect(_) | ForwardError::Response(_) => {
-                warn!("[{name}] do http proxy request error: {}", chain(error));
                 self.nothing_here().await
             }
         }
@@ -207,6 +208,18 @@ impl HttpVhost {
             HeaderValue::from_static("text/html; charset=utf-8"),
         );
         response
+    }
+}
+
+fn warn_of(member: &HttpMember, error: &ForwardError) {
+    let name = member.backend.proxy_name();
+    let error_chain = chain(error);
+    match error {
+        // The user's doing.
+        ForwardError::RequestBody(_) => {
+            debug!("[{name}] do http proxy request error: {error_chain}")
+        }
+        _ => warn!("[{name}] do http proxy request error: {error_chain}"),
     }
 }
 
