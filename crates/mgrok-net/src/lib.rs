@@ -9,6 +9,7 @@
 pub mod conn;
 
 pub mod client_hello;
+pub mod head;
 pub mod layers;
 pub mod message;
 pub mod proxy_protocol;
@@ -19,6 +20,7 @@ pub mod tls;
 
 pub mod quic;
 pub mod udp;
+pub mod websocket;
 
 #[cfg(test)]
 mod testing;

@@ -1,0 +1,170 @@
+//! The head of an HTTP/1.1 message, where a conversation only begins as HTTP: a WebSocket, a tunnel
+//! through a proxy.
+//!
+//! Heads are bounded and owned. What arrives behind one stays in front of the connection.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::conn::Conn;
+
+/// The most bytes of a head, its empty line included. Heads like ours have a few hundred; the rest is
+/// for what proxies add.
+pub const MAX_HEAD: usize = 16 * 1024;
+/// The most header fields of a head.
+pub const MAX_FIELDS: usize = 64;
+/// How many bytes of what came instead of a head are told, and characters of a status line.
+const MAX_TOLD: usize = 128;
+
+/// Why there is no head.
+#[derive(Debug, thiserror::Error)]
+pub enum HeadError {
+    /// The connection ended before it was complete.
+    #[error("the connection ended before the head of an HTTP message was complete")]
+    Closed,
+    /// Something else came.
+    #[error("\"{begins}\" came instead of HTTP")]
+    Foreign {
+        /// Its first bytes, those that cannot be printed as escapes.
+        begins: String,
+    },
+    /// The connection failed.
+    #[error("the connection failed")]
+    Io(#[source] io::Error),
+    /// It is not as HTTP wants it.
+    #[error("malformed HTTP")]
+    Malformed(#[source] httparse::Error),
+    /// It is longer than [`MAX_HEAD`].
+    #[error("the head of an HTTP message has more than the {MAX_HEAD} bytes allowed")]
+    TooLong,
+}
+
+/// The head of a request.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) fields: Fields,
+}
+
+/// The head of a response.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    /// For people: its first line, bounded and printable.
+    pub(crate) status_line: String,
+    pub(crate) fields: Fields,
+}
+
+/// Header fields, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Fields(Vec<(String, String)>);
+
+impl Request {
+    /// Reads a request for GET. Waits without end; not cancel-safe.
+    pub(crate) async fn receive_get(conn: &mut Conn) -> Result<Self, HeadError> {
+        let head = receive(conn, b"GET ").await?;
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut request = httparse::Request::new(&mut fields);
+        request.parse(&head).map_err(HeadError::Malformed)?;
+        Ok(Self {
+            method: request.method.unwrap_or_default().to_owned(),
+            target: request.path.unwrap_or_default().to_owned(),
+            fields: Fields::new(request.headers),
+        })
+    }
+}
+
+impl Response {
+    /// Reads a response. Waits without end; not cancel-safe.
+    pub(crate) async fn receive(conn: &mut Conn) -> Result<Self, HeadError> {
+        let head = receive(conn, b"HTTP/1.").await?;
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut response = httparse::Response::new(&mut fields);
+        response.parse(&head).map_err(HeadError::Malformed)?;
+        let line = head.split(|&byte| byte == b'\n').next();
+        Ok(Self {
+            status: response.code.unwrap_or_default(),
+            status_line: printable(line.unwrap_or_default().trim_ascii_end()),
+            fields: Fields::new(response.headers),
+        })
+    }
+}
+
+impl Fields {
+    fn new(parsed: &[httparse::Header<'_>]) -> Self {
+        let owned = parsed.iter().map(|field| {
+            let value = String::from_utf8_lossy(field.value);
+            (field.name.to_owned(), value.trim().to_owned())
+        });
+        Self(owned.collect())
+    }
+
+    /// The values of all fields of this name.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0
+            .iter()
+            .filter(move |(it, _)| it.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The value of the first field of this name.
+    pub(crate) fn first(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// Whether `token` is in a list, whatever its case.
+    pub(crate) fn lists(&self, name: &str, token: &str) -> bool {
+        self.all(name)
+            .flat_map(|value| value.split(','))
+            .any(|it| it.trim().eq_ignore_ascii_case(token))
+    }
+}
+
+/// Reads up to the empty line. Gives up as soon as it cannot begin with `begin`.
+async fn receive(conn: &mut Conn, begin: &[u8]) -> Result<Bytes, HeadError> {
+    let mut seen = BytesMut::new();
+    loop {
+        let chunk = conn.recv().await.map_err(HeadError::Io)?;
+        if chunk.is_empty() {
+            return Err(HeadError::Closed);
+        }
+        // An end may be cut in two.
+        let looked_at = seen.len().saturating_sub(3);
+        seen.extend_from_slice(&chunk);
+        let comparable = seen.len().min(begin.len());
+        if seen[..comparable] != begin[..comparable] {
+            return Err(HeadError::Foreign {
+                begins: printable(&seen),
+            });
+        }
+        let end = end_of_head(&seen[looked_at..]).map(|end| looked_at + end);
+        if end.unwrap_or(seen.len()) > MAX_HEAD {
+            return Err(HeadError::TooLong);
+        }
+        if let Some(end) = end {
+            conn.unread(seen.split_off(end).freeze());
+            return Ok(seen.freeze());
+        }
+    }
+}
+
+/// How many bytes there are up to the end of the first empty line.
+fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    let line_ends = (0..bytes.len()).filter(|&at| bytes[at] == b'\n');
+    line_ends.into_iter().find_map(|at| match &bytes[at + 1..] {
+        [b'\n', ..] => Some(at + 2),
+        [b'\r', b'\n', ..] => Some(at + 3),
+        _ => None,
+    })
+}
+
+/// Foreign bytes for an error text.
+pub(crate) fn printable(bytes: &[u8]) -> String {
+    let told = &bytes[..bytes.len().min(MAX_TOLD)];
+    told.escape_ascii().to_string()
+}
+
+#[cfg(test)]
+mod tests;
