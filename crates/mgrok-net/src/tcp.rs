@@ -14,6 +14,7 @@ pub use accept::accept;
 pub(crate) use accept::canonical;
 pub use bind::bind;
 pub(crate) use bind::{dual_stack, resolve_bind};
+pub(crate) use dial::without_brackets;
 pub use dial::{DialError, DialOptions, dial};
 
 /// The pause between keepalive probes once a connection has been silent for its keepalive time. It

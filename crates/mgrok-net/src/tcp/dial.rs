@@ -135,7 +135,7 @@ fn attempt_deadline(now: Instant, deadline: Instant, addrs_left: usize) -> Insta
 }
 
 /// `[::1]` is how an IPv6 address is written next to a port.
-pub(super) fn without_brackets(host: &str) -> &str {
+pub(crate) fn without_brackets(host: &str) -> &str {
     host.strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host)

@@ -1,0 +1,298 @@
+//! Dialling through an outbound proxy, for clients that may not connect to the server themselves.
+//!
+//! [`OutboundProxy`] is what `transport.proxyURL` says; [`dial_through`] has it open a tunnel to the
+//! server. What goes through the tunnel, TLS included, is the caller's.
+
+mod connect;
+mod ntlm;
+mod socks5;
+mod url;
+
+use std::fmt;
+use std::io;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use mgrok_proto::auth::Secret;
+use tokio::time::{Instant, timeout_at};
+
+use crate::conn::Conn;
+use crate::head::HeadError;
+use crate::tcp::{self, DialError, DialOptions};
+use crate::tls::{ClientTls, TlsError};
+
+pub use socks5::Socks5Error;
+pub use url::OutboundProxyUrlError;
+
+/// A proxy that connects to others for us. Its credentials are not shown.
+#[derive(Clone)]
+pub struct OutboundProxy {
+    scheme: Scheme,
+    /// A name or an address, without brackets.
+    host: String,
+    port: u16,
+    credentials: Option<Credentials>,
+    /// For `https`, once it was needed.
+    tls: OnceLock<ClientTls>,
+}
+
+/// How to speak with it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Scheme {
+    /// `CONNECT`, with Basic credentials.
+    Http,
+    /// The same within TLS.
+    Https,
+    /// `CONNECT`, with an NTLM handshake.
+    Ntlm,
+    /// RFC 1928.
+    Socks5,
+}
+
+#[derive(Clone, Debug)]
+struct Credentials {
+    user: String,
+    password: Secret,
+}
+
+/// Why there is no connection through an outbound proxy.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboundError {
+    /// The proxy wants credentials, or does not take those that it got.
+    #[error("the outbound proxy {proxy} answered `{status_line}` (it offers {offers}); {advice}")]
+    Credentials {
+        /// The proxy.
+        proxy: String,
+        /// The first line of its answer.
+        status_line: String,
+        /// The kinds of credentials that it takes.
+        offers: String,
+        /// What to change.
+        advice: &'static str,
+    },
+    /// The proxy cannot be reached.
+    #[error("cannot reach the outbound proxy {proxy}")]
+    Dial {
+        /// The proxy.
+        proxy: String,
+        /// What went wrong.
+        #[source]
+        source: DialError,
+    },
+    /// The proxy does not speak HTTP.
+    #[error(
+        "the outbound proxy {proxy} gave no answer in HTTP; check scheme and port of \
+         transport.proxyURL"
+    )]
+    Head {
+        /// The proxy.
+        proxy: String,
+        /// What came instead.
+        #[source]
+        source: HeadError,
+    },
+    /// The host cannot be told to a proxy.
+    #[error("`{host}` is no host that an outbound proxy can connect to")]
+    Host {
+        /// The host.
+        host: String,
+    },
+    /// The connection to the proxy failed.
+    #[error("the connection to the outbound proxy {proxy} failed")]
+    Io {
+        /// The proxy.
+        proxy: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The NTLM handshake cannot go on.
+    #[error("NTLM with the outbound proxy {proxy} failed: {reason}")]
+    Ntlm {
+        /// The proxy.
+        proxy: String,
+        /// Why, and what to change.
+        reason: &'static str,
+    },
+    /// The proxy does not want to connect there.
+    #[error(
+        "the outbound proxy {proxy} answered `{status_line}` to CONNECT {target}; it must be able \
+         and willing to connect there"
+    )]
+    Refused {
+        /// The proxy.
+        proxy: String,
+        /// Where it was to connect.
+        target: String,
+        /// The first line of its answer.
+        status_line: String,
+    },
+    /// The proxy did not open a tunnel by SOCKS.
+    #[error("the outbound proxy {proxy} did not connect to {target}")]
+    Socks {
+        /// The proxy.
+        proxy: String,
+        /// Where it was to connect.
+        target: String,
+        /// Why.
+        #[source]
+        source: Socks5Error,
+    },
+    /// No tunnel in time.
+    #[error("the outbound proxy {proxy} did not connect to {target} within {timeout:?}")]
+    Timeout {
+        /// The proxy.
+        proxy: String,
+        /// Where it was to connect.
+        target: String,
+        /// The time it had.
+        timeout: Duration,
+    },
+    /// TLS with the proxy cannot be set up.
+    #[error("cannot set up TLS with the outbound proxy {proxy}")]
+    Tls {
+        /// The proxy.
+        proxy: String,
+        /// What is wrong.
+        #[source]
+        source: Box<TlsError>,
+    },
+    /// TLS with the proxy failed.
+    #[error(
+        "TLS with the outbound proxy {proxy} failed; its certificate must be valid for that name \
+         and signed by an authority that this system trusts"
+    )]
+    TlsHandshake {
+        /// The proxy.
+        proxy: String,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Connects to `host` (a name, or an address with or without brackets) through `proxy`, which also
+/// resolves names.
+///
+/// The timeout of `options` is for everything up to the open tunnel; the rest of them is for the
+/// connection to the proxy. Dropping the future gives up.
+pub async fn dial_through(
+    proxy: &OutboundProxy,
+    host: &str,
+    port: u16,
+    options: &DialOptions,
+) -> Result<Conn, OutboundError> {
+    let deadline = Instant::now() + options.timeout;
+    let target = Target::new(host, port)?;
+    let dialled = tcp::dial(&proxy.host, proxy.port, options).await;
+    let socket = dialled.map_err(|source| OutboundError::Dial {
+        proxy: proxy.to_string(),
+        source,
+    })?;
+    match timeout_at(deadline, proxy.open_tunnel(socket.into(), &target)).await {
+        Ok(opened) => opened,
+        Err(_) => Err(OutboundError::Timeout {
+            proxy: proxy.to_string(),
+            target: target.to_string(),
+            timeout: options.timeout,
+        }),
+    }
+}
+
+/// Where a proxy is to connect.
+struct Target<'a> {
+    /// Without brackets.
+    host: &'a str,
+    port: u16,
+}
+
+impl<'a> Target<'a> {
+    fn new(host: &'a str, port: u16) -> Result<Self, OutboundError> {
+        let host = tcp::without_brackets(host);
+        // It goes into a request line.
+        if host.is_empty() || host.contains(|it: char| it.is_whitespace() || it.is_control()) {
+            return Err(OutboundError::Host {
+                host: host.escape_debug().to_string(),
+            });
+        }
+        Ok(Self { host, port })
+    }
+}
+
+impl OutboundProxy {
+    async fn open_tunnel(&self, conn: Conn, target: &Target<'_>) -> Result<Conn, OutboundError> {
+        match self.scheme {
+            Scheme::Http => connect::basic(self, conn, target).await,
+            Scheme::Https => connect::basic(self, self.secure(conn).await?, target).await,
+            Scheme::Ntlm => connect::ntlm(self, conn, target).await,
+            Scheme::Socks5 => {
+                let credentials = self.credentials.as_ref();
+                let opened = socks5::open(conn, target, credentials).await;
+                opened.map_err(|source| OutboundError::Socks {
+                    proxy: self.to_string(),
+                    target: target.to_string(),
+                    source,
+                })
+            }
+        }
+    }
+
+    async fn secure(&self, conn: Conn) -> Result<Conn, OutboundError> {
+        let tls = match self.tls.get() {
+            Some(tls) => tls,
+            None => {
+                let tls = ClientTls::trusting_system(&self.host);
+                let tls = tls.map_err(|source| OutboundError::Tls {
+                    proxy: self.to_string(),
+                    source: Box::new(source),
+                })?;
+                self.tls.get_or_init(|| tls)
+            }
+        };
+        let secured = tls.connect(conn).await;
+        secured.map_err(|source| OutboundError::TlsHandshake {
+            proxy: self.to_string(),
+            source,
+        })
+    }
+
+    fn io_error(&self, source: io::Error) -> OutboundError {
+        OutboundError::Io {
+            proxy: self.to_string(),
+            source,
+        }
+    }
+}
+
+/// Without credentials.
+impl fmt::Display for OutboundProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = Target {
+            host: &self.host,
+            port: self.port,
+        };
+        write!(f, "{}://{host}", self.scheme.name())
+    }
+}
+
+impl fmt::Debug for OutboundProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboundProxy")
+            .field("url", &format_args!("{self}"))
+            .field("credentials", &self.credentials)
+            .finish()
+    }
+}
+
+/// As next to a port: IPv6 addresses in brackets.
+impl fmt::Display for Target<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
