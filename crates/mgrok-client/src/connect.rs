@@ -66,6 +66,7 @@ impl Connector {
                 trusted_ca: tls.trusted_ca.clone(),
                 server_name: tls.server_name.clone(),
                 custom_first_byte: tls.custom_first_byte,
+                ..ClientTlsOptions::default()
             })
         });
         Ok(Self {

@@ -88,7 +88,7 @@ impl Plugin {
                 certificate,
             } => {
                 return Ok(Self::Tls2Raw {
-                    tls: server_tls(certificate)?,
+                    tls: server_tls(certificate, &[])?,
                     local_addr: local_addr.clone(),
                 });
             }
@@ -98,12 +98,16 @@ impl Plugin {
     }
 }
 
-/// What takes TLS off users' connections.
-fn server_tls(certificate: &Option<(PathBuf, PathBuf)>) -> Result<ServerTls, TlsError> {
+/// What takes TLS off users' connections, with these protocols to choose from (ALPN).
+fn server_tls(
+    certificate: &Option<(PathBuf, PathBuf)>,
+    protocols: &[&[u8]],
+) -> Result<ServerTls, TlsError> {
     ServerTls::new(ServerTlsOptions {
         certificate: certificate.clone(),
         // Users need no certificate.
         trusted_ca: None,
+        alpn: protocols.iter().map(|name| name.to_vec()).collect(),
     })
 }
 

@@ -17,6 +17,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use mgrok_mux::Stream;
+use rustls::CommonState;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
@@ -100,6 +101,14 @@ impl Conn {
                 TlsStream::Client(_) => None,
                 TlsStream::Server(stream) => stream.get_ref().1.server_name(),
             },
+            Io::Layered(_) | Io::Mux(_) | Io::Quic(_) | Io::Tcp(_) => None,
+        }
+    }
+
+    /// The TLS session, if it is the topmost layer.
+    pub(crate) fn tls(&self) -> Option<&CommonState> {
+        match &self.io {
+            Io::Tls(stream) => Some(stream.get_ref().1),
             Io::Layered(_) | Io::Mux(_) | Io::Quic(_) | Io::Tcp(_) => None,
         }
     }

@@ -2,14 +2,17 @@
 //!
 //! Without a certificate authority nobody is authenticated: the server shows a certificate that it made for
 //! itself, and the client takes any. That is frp's default, and keeps out onlookers but not an attacker
-//! on the road. With `trusted_ca` an end insists on the other's certificate.
+//! on the road. With `trusted_ca` an end insists on the other's certificate; a client can also insist on one certificate
+//! by its [`Fingerprint`].
 //!
-//! Keys and certificates are read once, when [`ServerTls`] or [`ClientTls`] is made; an error there names the file and
-//! what is wrong with it. TLS 1.2 and 1.3; no ALPN unless it is asked for.
+//! Keys and certificates are read when [`ServerTls`] or [`ClientTls`] is made; an error there names the file and
+//! what is wrong with it. A server can be told to read them again. TLS 1.2 and 1.3, no ALPN unless it is asked for.
 
 mod any_certificate;
 mod client;
 mod files;
+mod fingerprint;
+mod pinned;
 mod self_signed;
 mod server;
 mod system;
@@ -24,6 +27,7 @@ use rustls::pki_types::pem;
 #[cfg(test)]
 pub(crate) use any_certificate::AnyCertificate;
 pub use client::{ClientTls, ClientTlsOptions};
+pub use fingerprint::Fingerprint;
 pub(crate) use server::config as server_config;
 pub use server::{ServerTls, ServerTlsOptions};
 

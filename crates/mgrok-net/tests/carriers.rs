@@ -71,15 +71,12 @@ async fn tcp_pair() -> (TcpStream, TcpStream) {
 
 async fn tls_pair() -> (Conn, Conn) {
     let server = ServerTls::new(ServerTlsOptions {
-        certificate: None,
-        trusted_ca: None,
+        ..ServerTlsOptions::default()
     })
     .unwrap();
     let client = ClientTls::new(ClientTlsOptions {
-        certificate: None,
-        trusted_ca: None,
         server_name: "localhost".into(),
-        custom_first_byte: false,
+        ..ClientTlsOptions::default()
     })
     .unwrap();
     let (near, far) = tcp_pair().await;

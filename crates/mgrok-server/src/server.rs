@@ -104,6 +104,7 @@ impl Server {
         let tls = ServerTls::new(ServerTlsOptions {
             certificate: config.transport.tls.certificate.clone(),
             trusted_ca: config.transport.tls.trusted_ca.clone(),
+            ..ServerTlsOptions::default()
         })?;
         let hooks = Hooks::new(&config.http_plugins)?;
         let vhosts = VhostListeners::bind(&config).await?;

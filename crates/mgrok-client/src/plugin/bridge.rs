@@ -68,7 +68,7 @@ impl Bridge {
                 } else {
                     &HTTP1
                 };
-                Some(server_tls(&front.certificate)?.with_alpn(protocols))
+                Some(server_tls(&front.certificate, protocols)?)
             }
         };
         let tls = if options.website_has_tls {

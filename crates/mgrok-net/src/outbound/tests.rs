@@ -272,7 +272,7 @@ async fn a_proxy_within_tls_must_show_a_good_certificate() {
     std::fs::write(&paths.1, key.serialize_pem()).unwrap();
     let tls = ServerTls::new(ServerTlsOptions {
         certificate: Some(paths.clone()),
-        trusted_ca: None,
+        ..ServerTlsOptions::default()
     })
     .unwrap();
     for (name, is_good) in [("127.0.0.1", true), ("127.0.0.2", false)] {

@@ -15,7 +15,7 @@ use super::odd_sni::tests::{KNOWN, OddClient};
 use super::*;
 use crate::relay::{EndReason, HalfClose, Traffic, relay};
 use crate::testing::{pattern, read_all, tcp_pair};
-use crate::tls::{ClientTlsOptions, ServerTlsOptions};
+use crate::tls::{ClientTlsOptions, ServerTls, ServerTlsOptions};
 
 /// Nothing here takes this long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -404,7 +404,7 @@ async fn the_server_must_be_who_it_should_be() {
     let options = QuicOptions::default();
     let tls = ServerTlsOptions {
         certificate: authority.sign("example.com"),
-        trusted_ca: None,
+        ..ServerTlsOptions::default()
     };
     for any_name in [false, true] {
         let make = if any_name {
@@ -434,12 +434,39 @@ async fn the_server_must_be_who_it_should_be() {
 }
 
 #[tokio::test]
+async fn a_pinned_certificate_is_insisted_on() {
+    let authority = Authority::new();
+    let options = QuicOptions::default();
+    let tls = ServerTlsOptions {
+        certificate: authority.sign("example.com"),
+        ..ServerTlsOptions::default()
+    };
+    let seen = ServerTls::new(tls.clone()).unwrap().fingerprint();
+    let server = QuicServer::new(&tls, options.clone()).unwrap();
+    let server = Endpoint::server(socket(), server).unwrap();
+    for (pinned, good) in [(seen.0, true), ([7; 32], false)] {
+        let tls = ClientTlsOptions {
+            pinned_sha256: Some(pinned),
+            ..client_tls("localhost")
+        };
+        let client = QuicClient::new(tls, options.clone()).unwrap();
+        match shake_hands(&server, &client).await.0 {
+            Ok(_) => assert!(good),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).unwrap().to_string();
+                assert!(!good && cause.contains(&seen.to_string()), "{cause}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn clients_must_show_a_certificate_where_one_is_asked_for() {
     let authority = Authority::new();
     let options = QuicOptions::default();
     let tls = ServerTlsOptions {
-        certificate: None,
         trusted_ca: authority.ca(),
+        ..ServerTlsOptions::default()
     };
     for make in [QuicServer::new, QuicServer::by_any_name] {
         let server = Endpoint::server(socket(), make(&tls, options.clone()).unwrap()).unwrap();

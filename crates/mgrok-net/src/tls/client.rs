@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
@@ -12,6 +13,8 @@ use rustls::{ClientConfig, ClientConnection};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::any_certificate::AnyCertificate;
+use super::fingerprint::Fingerprint;
+use super::pinned::{self, PinnedCertificate};
 use super::{TlsError, files, provider, system};
 use crate::conn::Conn;
 use crate::sniff::TLS_CUSTOM;
@@ -22,10 +25,13 @@ pub struct ClientTlsOptions {
     /// The files of the certificate chain that is shown to the server, and of its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// The file of the authorities one of which must have signed the server's certificate.
-    /// `None`: any certificate will do.
+    /// `None`: any certificate will do, unless one is pinned.
     ///
     /// With it the certificate must be X.509 v3 and carry the name as a subject alternative name.
     pub trusted_ca: Option<PathBuf>,
+    /// The SHA-256 of the one certificate (in DER form, without its chain) that will do, whatever it says. It must be
+    /// X.509 v3. With `trusted_ca` both must agree. See [`Fingerprint`](super::Fingerprint).
+    pub pinned_sha256: Option<[u8; 32]>,
     /// Whom the certificate must name, and what the server is told (SNI) unless it is an address. An
     /// address may stand in brackets.
     pub server_name: String,
@@ -48,18 +54,26 @@ impl ClientTls {
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Setup)?;
-        let builder = match &options.trusted_ca {
-            None => builder
-                .dangerous()
-                .with_custom_certificate_verifier(AnyCertificate::new(&provider)),
+        let authority = match &options.trusted_ca {
+            None => None,
             Some(path) => {
                 let roots = Arc::new(files::authorities(path)?);
                 let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
                     .build()
                     .map_err(|error| TlsError::Setup(rustls::Error::General(error.to_string())))?;
-                builder.with_webpki_verifier(verifier)
+                Some(verifier)
             }
         };
+        let verifier: Arc<dyn ServerCertVerifier> = match (options.pinned_sha256, authority) {
+            (None, None) => AnyCertificate::new(&provider),
+            (None, Some(authority)) => authority,
+            (Some(pinned), authority) => {
+                PinnedCertificate::new(Fingerprint(pinned), authority, &provider)
+            }
+        };
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
         let config = match &options.certificate {
             None => builder.with_no_client_auth(),
             Some(paths) => {
@@ -116,7 +130,8 @@ impl ClientTls {
         } else {
             connector.connect(name, conn)
         };
-        Ok(Conn::from(TlsStream::Client(connecting.await?)))
+        let connected = connecting.await.map_err(pinned::in_plain_words)?;
+        Ok(Conn::from(TlsStream::Client(connected)))
     }
 }
 

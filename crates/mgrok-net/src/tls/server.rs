@@ -2,15 +2,17 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
+use aws_lc_rs::digest::{self, SHA256_OUTPUT_LEN};
 use bytes::Buf;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
+use super::fingerprint::Fingerprint;
 use super::{TlsError, files, provider, self_signed};
 use crate::conn::Conn;
 use crate::sniff::TLS_CUSTOM;
@@ -24,33 +26,85 @@ pub struct ServerTlsOptions {
     ///
     /// Clients' certificates must be X.509 v3 (Go also takes v1, rustls does not).
     pub trusted_ca: Option<PathBuf>,
+    /// Protocols that are offered to clients that ask for some (ALPN), the first that both know being chosen; clients that
+    /// know none of them are refused. Empty: nothing is offered.
+    pub alpn: Vec<Vec<u8>>,
 }
 
-/// Takes TLS off accepted connections. Cheap to clone.
+/// Takes TLS off accepted connections. Cheap to clone; clones are reloaded together.
 #[derive(Clone, Debug)]
 pub struct ServerTls {
-    config: Arc<ServerConfig>,
+    shared: Arc<Shared>,
 }
+
+#[derive(Debug)]
+struct Shared {
+    options: ServerTlsOptions,
+    loaded: RwLock<Arc<Loaded>>,
+}
+
+/// What new connections get.
+#[derive(Debug)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    certificate: CertifiedKey,
+    /// What the files held.
+    files: FilesDigest,
+}
+
+type FilesDigest = [u8; SHA256_OUTPUT_LEN];
 
 impl ServerTls {
     /// Reads or makes all that is needed.
     pub fn new(options: ServerTlsOptions) -> Result<Self, TlsError> {
-        let mut config = config(&options, provider())?;
-        // Resumption without state here: clients that use a connection per stream shake hands
-        // often, and there may be many of them.
-        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Setup)?;
+        let files = files_digest(&options)?;
+        let certificate = certificate(&options, &provider())?;
+        let loaded = Loaded::new(&options, certificate, files)?;
         Ok(Self {
-            config: Arc::new(config),
+            shared: Arc::new(Shared {
+                options,
+                loaded: RwLock::new(Arc::new(loaded)),
+            }),
         })
     }
 
-    /// Offers `protocols` to clients that ask for some (ALPN), the first that both know being chosen. Clients that know none
-    /// of them are refused.
-    #[must_use]
-    pub fn with_alpn(mut self, protocols: &[&[u8]]) -> Self {
-        let protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        Arc::make_mut(&mut self.config).alpn_protocols = protocols;
-        self
+    /// Reads the files again and tells whether they have changed. If so, connections that come from now on get what
+    /// they hold, and nobody resumes a session of before, which older authorities may have let in. Those that are
+    /// there go on. A generated certificate stays.
+    ///
+    /// Blocks for as long as it takes to read files.
+    ///
+    /// # Errors
+    /// As [`ServerTls::new`]. All is as before then: files that are being replaced may not yet go together, so that it is
+    /// worth trying again.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        let options = &self.shared.options;
+        let before = self.loaded();
+        // Read ahead of what is loaded: what changes in between is found the next time.
+        let files = files_digest(options)?;
+        if files == before.files {
+            return Ok(false);
+        }
+        let certificate = match &options.certificate {
+            None => before.certificate.clone(),
+            Some(_) => certificate(options, &provider())?,
+        };
+        let loaded = Loaded::new(options, certificate, files)?;
+        let place = self.shared.loaded.write();
+        *place.unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+        Ok(true)
+    }
+
+    /// That of the certificate that is shown to clients, for those who want to pin it.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let chain = &self.loaded().certificate.cert;
+        // Whoever made it found one.
+        chain.first().map_or(Fingerprint([0; 32]), Fingerprint::of)
+    }
+
+    fn loaded(&self) -> Arc<Loaded> {
+        let loaded = self.shared.loaded.read();
+        loaded.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Shakes hands. A byte 0x17 in front is taken off.
@@ -65,9 +119,44 @@ impl ServerTls {
             first.advance(1);
         }
         conn.unread(first);
-        let stream = TlsAcceptor::from(self.config.clone()).accept(conn).await?;
+        let config = self.loaded().config.clone();
+        let stream = TlsAcceptor::from(config).accept(conn).await?;
         Ok(Conn::from(TlsStream::Server(stream)))
     }
+}
+
+impl Loaded {
+    fn new(
+        options: &ServerTlsOptions,
+        certificate: CertifiedKey,
+        files: FilesDigest,
+    ) -> Result<Self, TlsError> {
+        let mut config = with_certificate(options, provider(), certificate.clone())?;
+        // Resumption without state here: clients that use a connection per stream shake hands
+        // often, and there may be many of them.
+        config.alpn_protocols.clone_from(&options.alpn);
+        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Setup)?;
+        Ok(Self {
+            config: Arc::new(config),
+            certificate,
+            files,
+        })
+    }
+}
+
+/// A hash of what all files hold.
+fn files_digest(options: &ServerTlsOptions) -> Result<FilesDigest, TlsError> {
+    let mut all = digest::Context::new(&digest::SHA256);
+    let pair = options.certificate.iter().flat_map(|(one, two)| [one, two]);
+    for path in pair.chain(&options.trusted_ca) {
+        let content = files::read(path)?;
+        // So that bytes that move from one file to the next are a change.
+        all.update(&content.len().to_le_bytes());
+        all.update(&content);
+    }
+    let mut digest = FilesDigest::default();
+    digest.copy_from_slice(all.finish().as_ref());
+    Ok(digest)
 }
 
 /// What any server's TLS is made of, whatever carries it.
@@ -75,10 +164,25 @@ pub(crate) fn config(
     options: &ServerTlsOptions,
     provider: Arc<CryptoProvider>,
 ) -> Result<ServerConfig, TlsError> {
-    let certificate = match &options.certificate {
-        Some(paths) => files::certified_key(paths, &provider)?,
-        None => self_signed::generate(&provider)?,
-    };
+    let certificate = certificate(options, &provider)?;
+    with_certificate(options, provider, certificate)
+}
+
+fn certificate(
+    options: &ServerTlsOptions,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
+    match &options.certificate {
+        Some(paths) => files::certified_key(paths, provider),
+        None => self_signed::generate(provider),
+    }
+}
+
+fn with_certificate(
+    options: &ServerTlsOptions,
+    provider: Arc<CryptoProvider>,
+    certificate: CertifiedKey,
+) -> Result<ServerConfig, TlsError> {
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Setup)?;

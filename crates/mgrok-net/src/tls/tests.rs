@@ -197,10 +197,11 @@ async fn a_server_knows_by_which_name_it_was_called() {
 
 #[tokio::test]
 async fn clients_choose_among_the_protocols_that_are_offered() {
-    let offer: [&[u8]; 2] = [b"h2", b"http/1.1"];
-    let server = ServerTls::new(ServerTlsOptions::default())
-        .unwrap()
-        .with_alpn(&offer);
+    let server = ServerTls::new(ServerTlsOptions {
+        alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        ..ServerTlsOptions::default()
+    })
+    .unwrap();
     for (asked, chosen) in [
         (&[&b"http/1.1"[..], b"h2"][..], Some(&b"h2"[..])),
         (&[b"http/1.1"], Some(b"http/1.1")),
@@ -228,7 +229,7 @@ async fn an_absurd_certificate_will_do_unless_an_authority_is_asked_for() {
     let authority = Authority::new();
     let server = || ServerTlsOptions {
         certificate: Some(authority.write("year1", YEAR_1, YEAR_1)),
-        trusted_ca: None,
+        ..ServerTlsOptions::default()
     };
     assert_good(talk(server(), client_options("localhost")).await);
     let (client, _) = talk(
@@ -248,7 +249,7 @@ async fn the_server_must_be_who_it_should_be() {
     let talk = async |name: &str, ca: Option<PathBuf>| {
         let server = ServerTlsOptions {
             certificate: authority.sign("example.com"),
-            trusted_ca: None,
+            ..ServerTlsOptions::default()
         };
         let client = ClientTlsOptions {
             trusted_ca: ca,
@@ -265,11 +266,218 @@ async fn the_server_must_be_who_it_should_be() {
 }
 
 #[tokio::test]
+async fn only_the_pinned_certificate_will_do() {
+    let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
+    let pinning = |fingerprint: Fingerprint| {
+        ClientTls::new(ClientTlsOptions {
+            pinned_sha256: Some(fingerprint.0),
+            ..client_options("localhost")
+        })
+        .unwrap()
+    };
+    assert_good(talk_once(&server, &pinning(server.fingerprint())).await);
+
+    let mut other = server.fingerprint();
+    other.0[31] ^= 1;
+    let error = talk_once(&server, &pinning(other)).await.0.unwrap_err();
+    let text = format!(
+        "the server's certificate has the SHA-256 fingerprint {}, but {other} is pinned; ",
+        server.fingerprint()
+    );
+    assert!(error.to_string().starts_with(&text), "{error}");
+}
+
+#[tokio::test]
+async fn a_pinned_certificate_is_nothing_without_its_key() {
+    let authority = Authority::new();
+    let paths = authority.sign("a").unwrap();
+    let shown = files::certified_key(&paths, &provider()).unwrap();
+    let theirs = files::certified_key(&authority.sign("b").unwrap(), &provider()).unwrap();
+    let client = ClientTls::new(ClientTlsOptions {
+        pinned_sha256: Some(Fingerprint::of(&shown.cert[0]).0),
+        ..client_options("localhost")
+    })
+    .unwrap();
+    for (key, is_good) in [(&shown.key, true), (&theirs.key, false)] {
+        let stolen = rustls::sign::CertifiedKey::new(shown.cert.clone(), key.clone());
+        let config = rustls::ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(stolen)));
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let (client_socket, server_socket) = sockets().await;
+        let (connected, _) = in_time(async {
+            tokio::join!(
+                client.connect(client_socket.into()),
+                acceptor.accept(server_socket)
+            )
+        })
+        .await;
+        match connected {
+            Ok(_) => assert!(is_good),
+            Err(error) => assert!(
+                !is_good && error.to_string().contains("Signature"),
+                "{error}"
+            ),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_too_odd_to_be_checked_cannot_be_pinned() {
+    let authority = Authority::new();
+    let options = ServerTlsOptions {
+        certificate: Some(authority.write("year1", YEAR_1, YEAR_1)),
+        ..ServerTlsOptions::default()
+    };
+    let server = ServerTls::new(options.clone()).unwrap();
+    // As openssl tells it.
+    let fingerprint = server.fingerprint().to_string();
+    assert_eq!(
+        fingerprint,
+        "c447ca42e7bd92369b192e67c2d8c99d89a804aaed39b1b73729425eceb35dc7"
+    );
+    let client = ClientTlsOptions {
+        pinned_sha256: Some(server.fingerprint().0),
+        ..client_options("localhost")
+    };
+    talk(options, client).await.0.unwrap_err();
+}
+
+#[tokio::test]
+async fn an_authority_must_agree_with_the_pin() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let options = ServerTlsOptions {
+        certificate: authority.sign("example.com"),
+        ..ServerTlsOptions::default()
+    };
+    let server = ServerTls::new(options).unwrap();
+    for (ca, name, is_good) in [
+        (authority.ca(), "example.com", true),
+        (authority.ca(), "example.org", false),
+        (other.ca(), "example.com", false),
+        (None, "example.org", true),
+    ] {
+        let client = ClientTls::new(ClientTlsOptions {
+            trusted_ca: ca,
+            pinned_sha256: Some(server.fingerprint().0),
+            ..client_options(name)
+        });
+        let (client, _) = talk_once(&server, &client.unwrap()).await;
+        assert_eq!(client.is_ok(), is_good, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_can_tell_whom_it_saw() {
+    let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
+    let client = ClientTls::new(client_options("localhost")).unwrap();
+    // The second resumes the first.
+    for _ in 0..2 {
+        let (client_socket, server_socket) = sockets().await;
+        let plain = Conn::from(client_socket);
+        assert_eq!(Fingerprint::of_other_end(&plain), None);
+        let connect = async {
+            let conn = client.connect(plain).await?;
+            let seen = Fingerprint::of_other_end(&conn);
+            exchange(conn).await?;
+            io::Result::Ok(seen)
+        };
+        let accept = async {
+            let conn = server.accept(server_socket.into()).await?;
+            let seen = Fingerprint::of_other_end(&conn);
+            exchange(conn).await?;
+            io::Result::Ok(seen)
+        };
+        let (near, far) = in_time(async { tokio::join!(connect, accept) }).await;
+        assert_eq!(near.unwrap(), Some(server.fingerprint()));
+        assert_eq!(far.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_reload_changes_what_new_connections_get() {
+    let authority = Authority::new();
+    let paths = authority.sign("example.com").unwrap();
+    let server = ServerTls::new(ServerTlsOptions {
+        certificate: Some(paths.clone()),
+        ..ServerTlsOptions::default()
+    })
+    .unwrap();
+    let first = server.fingerprint();
+    let (client_socket, server_socket) = sockets().await;
+    let client = ClientTls::new(client_options("localhost")).unwrap();
+    let (near, far) = tokio::join!(
+        client.connect(client_socket.into()),
+        server.accept(server_socket.into())
+    );
+    assert!(!server.clone().reload().unwrap());
+
+    // Half of what is new: nothing changes, and it is tried again.
+    std::fs::copy(&authority.sign("new").unwrap().0, &paths.0).unwrap();
+    for _ in 0..2 {
+        check_error(
+            server.clone().reload(),
+            &["example.com.crt", "does not go with"],
+        );
+        assert_eq!(server.fingerprint(), first);
+        assert_good(talk_once(&server, &client).await);
+    }
+    std::fs::remove_file(&paths.0).unwrap();
+    check_error(server.clone().reload(), &["cannot read", "example.com.crt"]);
+    assert_good(talk_once(&server, &client).await);
+
+    // Written to the same files.
+    authority.sign("example.com").unwrap();
+    assert!(server.clone().reload().unwrap());
+    assert!(!server.reload().unwrap());
+    let second = server.fingerprint();
+    assert_ne!(second, first);
+    let pinning = ClientTls::new(ClientTlsOptions {
+        pinned_sha256: Some(second.0),
+        ..client_options("localhost")
+    });
+    assert_good(talk_once(&server, &pinning.unwrap()).await);
+
+    // Who was there stays.
+    let (near, far) = (exchange(near.unwrap()), exchange(far.unwrap()));
+    assert_good(in_time(async { tokio::join!(near, far) }).await);
+}
+
+#[tokio::test]
+async fn a_reload_ends_the_trust_in_an_authority() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let server = ServerTls::new(ServerTlsOptions {
+        trusted_ca: authority.ca(),
+        ..ServerTlsOptions::default()
+    })
+    .unwrap();
+    let fingerprint = server.fingerprint();
+    let client = |authority: &Authority| {
+        ClientTls::new(ClientTlsOptions {
+            certificate: authority.sign("client"),
+            ..client_options("localhost")
+        })
+        .unwrap()
+    };
+    let (ours, theirs) = (client(&authority), client(&other));
+    // It has tickets now, with which it need not show its certificate again.
+    assert_good(talk_once(&server, &ours).await);
+    std::fs::copy(other.ca().unwrap(), authority.ca().unwrap()).unwrap();
+    assert!(server.reload().unwrap());
+    talk_once(&server, &ours).await.1.unwrap_err();
+    assert_good(talk_once(&server, &theirs).await);
+    // Nobody asked for another one.
+    assert_eq!(server.fingerprint(), fingerprint);
+}
+
+#[tokio::test]
 async fn the_server_may_be_known_by_its_address() {
     let authority = Authority::new();
     let server = ServerTlsOptions {
         certificate: authority.sign("127.0.0.1"),
-        trusted_ca: None,
+        ..ServerTlsOptions::default()
     };
     let client = ClientTlsOptions {
         trusted_ca: authority.ca(),
@@ -283,8 +491,8 @@ async fn clients_must_show_a_certificate_where_one_is_asked_for() {
     let (authority, other) = (Authority::new(), Authority::new());
     let talk = async |certificate| {
         let server = ServerTlsOptions {
-            certificate: None,
             trusted_ca: authority.ca(),
+            ..ServerTlsOptions::default()
         };
         let client = ClientTlsOptions {
             certificate,
@@ -415,7 +623,7 @@ fn errors_name_the_file_and_what_is_wrong_with_it() {
     let server = |certificate: &Path, key: &Path| {
         ServerTls::new(ServerTlsOptions {
             certificate: Some((certificate.to_owned(), key.to_owned())),
-            trusted_ca: None,
+            ..ServerTlsOptions::default()
         })
     };
     let (certificate, key) = authority.sign("a").unwrap();

@@ -1,0 +1,48 @@
+//! Certificates told by their hash.
+
+use std::fmt;
+
+use aws_lc_rs::constant_time;
+use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use rustls::pki_types::CertificateDer;
+
+use crate::conn::Conn;
+
+/// The SHA-256 of a certificate in DER form, as `openssl x509 -noout -fingerprint -sha256` tells it.
+/// Prints as 64 lower-case hex digits, compares in constant time.
+#[derive(Clone, Copy, Eq)]
+pub struct Fingerprint(pub [u8; SHA256_OUTPUT_LEN]);
+
+impl Fingerprint {
+    pub(super) fn of(certificate: &CertificateDer<'_>) -> Self {
+        let mut bytes = [0; SHA256_OUTPUT_LEN];
+        bytes.copy_from_slice(digest(&SHA256, certificate).as_ref());
+        Self(bytes)
+    }
+
+    /// That of the certificate that the other end of `conn` showed; `None` without TLS, if TLS lies below
+    /// another layer, or if the other end showed none.
+    ///
+    /// Nobody has checked it for that. It says whom to pin, not who is there.
+    pub fn of_other_end(conn: &Conn) -> Option<Self> {
+        conn.tls()?.peer_certificates()?.first().map(Self::of)
+    }
+}
+
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
