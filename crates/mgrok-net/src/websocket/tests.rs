@@ -1,7 +1,9 @@
 //! Handshakes and streams, over connections in memory and against another implementation.
 
 use std::future::poll_fn;
-use std::task::{Poll, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, ready};
 
 use futures_util::{SinkExt, StreamExt};
 use proptest::prelude::*;
@@ -302,6 +304,37 @@ async fn of_many_pings_the_latest_is_answered_between_frames() {
         b"\x88\x02\x03\xe8",
     ];
     assert_eq!(all.unwrap(), expect.concat());
+}
+
+/// Knows whether it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn a_pong_does_not_take_the_place_of_who_waits_to_send() {
+    let (mut wire, far) = memory_pair(1000, 1000);
+    wire.send(Bytes::from_static(REQUEST.as_bytes()))
+        .await
+        .unwrap();
+    let mut server = accept(far).await.unwrap();
+    wire.recv().await.unwrap();
+    let (sender, reader) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
+    let wakers = [sender.clone().into(), reader.into()];
+    let [mut sending, mut reading] = wakers.each_ref().map(Context::from_waker);
+    let mut chunk = pattern(3000);
+    assert!(server.poll_send(&mut sending, &mut chunk).is_pending());
+    wire.send(Bytes::from_static(b"\x89\x81\0\0\0\0a"))
+        .await
+        .unwrap();
+    assert!(server.poll_recv(&mut reading).is_pending());
+    wire.recv().await.unwrap();
+    assert!(sender.0.load(Ordering::Relaxed));
 }
 
 #[tokio::test]
