@@ -70,10 +70,7 @@ async fn tcp_pair() -> (TcpStream, TcpStream) {
 }
 
 async fn tls_pair() -> (Conn, Conn) {
-    let server = ServerTls::new(ServerTlsOptions {
-        ..ServerTlsOptions::default()
-    })
-    .unwrap();
+    let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
     let client = ClientTls::new(ClientTlsOptions {
         server_name: "localhost".into(),
         ..ClientTlsOptions::default()
