@@ -13,14 +13,22 @@ mod admin;
 mod auth;
 mod bandwidth;
 mod faults;
+mod groups;
+mod health;
+mod http;
+mod https;
 mod overload;
+mod plugins;
 mod pool;
 mod ports;
+mod private;
 mod programs;
+mod proxy_protocol;
 mod silence;
 mod stop;
 mod takeover;
 mod tcp;
+mod tcpmux;
 mod tls;
 mod udp;
 mod xtcp;
@@ -58,4 +66,43 @@ impl Tunnel {
     async fn udp(local: SocketAddr) -> Self {
         Self::with("", "", Proxy::udp("udp", local)).await
     }
+}
+
+/// A server with a port that services share, and a client that publishes some there, told apart by their names.
+struct Shared {
+    server: Server,
+    client: Client,
+    at: SocketAddr,
+}
+
+impl Shared {
+    /// `port_key` is the server's setting for the port, such as `vhostHTTPPort`.
+    async fn with(port_key: &str, for_server: &str, proxies: &[Proxy]) -> Self {
+        let port = mgrok_lab::ports::free();
+        let for_server = format!("{port_key} = {port}\n{for_server}");
+        let server = Server::start(Peer::Mgrok, &for_server).await;
+        let client = Client::start(Peer::Mgrok, server.addr(), "", proxies).await;
+        Self {
+            server,
+            client,
+            at: ([127, 0, 0, 1], port).into(),
+        }
+    }
+
+    /// Another client wants to publish `proxy` too, and hears why it may not.
+    async fn refuses(&self, proxy: Proxy, why: &str) {
+        refuses(&self.server, proxy, why).await;
+    }
+}
+
+/// A proxy that is found by this domain.
+fn named(kind: &'static str, name: &str, local: SocketAddr, domain: &str) -> Proxy {
+    Proxy::new(kind, name, local).with(&format!("customDomains = [{domain:?}]"))
+}
+
+/// A client of `server` wants to publish `proxy`, and hears why it may not.
+async fn refuses(server: &Server, proxy: Proxy, why: &str) {
+    let line = format!("[{}] start error: {why}", proxy.name);
+    let client = Client::launch(Peer::Mgrok, server.addr(), "", &[proxy]);
+    client.log().wait_for(&line).await;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::ready;
 
 use mgrok_admin::{Answer, Method, Routes};
-use mgrok_config::ProxyConfig;
+use mgrok_config::{Plugin, ProxyConfig};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -51,7 +51,7 @@ impl<'a> Row<'a> {
             status: status.phase.to_string(),
             err: status.error.as_deref().unwrap_or_default(),
             local_addr: local_addr(config),
-            plugin: "",
+            plugin: config.plugin.as_ref().map_or("", Plugin::as_str),
             remote_addr: status.remote_addr.as_deref().unwrap_or_default(),
         }
     }
@@ -87,7 +87,9 @@ mod tests {
         let tcp = |name| ProxyConfig::new(name, ProxyKind::Tcp { remote_port: 0 }, 22);
         let mut v6 = ProxyConfig::new("dns", ProxyKind::Udp { remote_port: 53 }, 53);
         v6.local_host = "::1".to_owned();
-        let no_port = ProxyConfig::new("secret", ProxyKind::Stcp(Private::default()), 0);
+        let mut no_port = ProxyConfig::new("secret", ProxyKind::Stcp(Private::default()), 0);
+        let path = "app.sock".into();
+        no_port.plugin = Some(Plugin::UnixDomainSocket { path });
         proxies.apply(&[tcp("b"), tcp("c"), tcp("a"), v6, no_port], Instant::now());
         proxies
     }
@@ -118,7 +120,7 @@ mod tests {
         assert_eq!(
             json(&proxies),
             concat!(
-                r#"{"stcp":[{"name":"secret","type":"stcp","status":"running","err":"","local_addr":"","plugin":"","remote_addr":""}],"#,
+                r#"{"stcp":[{"name":"secret","type":"stcp","status":"running","err":"","local_addr":"","plugin":"unix_domain_socket","remote_addr":""}],"#,
                 r#""tcp":[{"name":"a","type":"tcp","status":"running","err":"","local_addr":"127.0.0.1:22","plugin":"","remote_addr":"server.example:6000"},"#,
                 r#"{"name":"b","type":"tcp","status":"start error","err":"port \"already\" used","local_addr":"127.0.0.1:22","plugin":"","remote_addr":""},"#,
                 r#"{"name":"c","type":"tcp","status":"wait start","err":"","local_addr":"127.0.0.1:22","plugin":"","remote_addr":""}],"#,

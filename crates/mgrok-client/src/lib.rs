@@ -28,7 +28,11 @@
 mod backoff;
 mod clock;
 mod heartbeat;
+mod local;
 mod printable;
+
+mod plugin;
+
 mod proxy;
 
 // These two tell one story: the table of proxies, and what others may see of it.

@@ -20,7 +20,7 @@ use crate::status::{ProxyPhase, ProxyStatus};
 
 /// How long an announcement may stay unanswered before it is repeated.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a refused proxy waits before it is announced again.
+/// How long a proxy that was refused, or not ready, waits before it is announced again.
 const RETRY_AFTER_ERROR: Duration = Duration::from_secs(30);
 /// How long announcements pause when too much waits to be sent.
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(1);
@@ -234,15 +234,22 @@ impl Proxies {
         self.set_all(Entry::resting, None);
     }
 
-    /// Closes every proxy for good, and gives what to tell the server.
-    pub(crate) fn close(&mut self) -> Vec<CloseProxy> {
+    /// What to tell the server if all proxies are to close.
+    pub(crate) fn announced(&self) -> Vec<CloseProxy> {
+        let table = self.table.borrow();
+        let announced = table
+            .statuses()
+            .filter(|(_, status)| is_announced(status.phase));
+        announced.map(|(name, _)| self.close_proxy(name)).collect()
+    }
+
+    /// Closes every proxy for good.
+    pub(crate) fn close(&mut self) {
         let names: Vec<Arc<str>> = self.table.borrow().entries.keys().cloned().collect();
-        let withdrawn = names
-            .iter()
-            .filter_map(|name| self.withdraw(name))
-            .collect();
+        for name in &names {
+            self.withdraw(name);
+        }
         self.set_all(|_| ProxyPhase::Closed, None);
-        withdrawn
     }
 
     /// The next proxy to announce `now`, which counts as announced from here on.
@@ -281,6 +288,13 @@ impl Proxies {
     pub(crate) fn handle_unsendable(&mut self, name: &str, reason: &str) {
         self.answered();
         self.set(name, failed(reason.to_owned()), None);
+    }
+
+    /// The proxy `name` was not announced after all, for want of something that may be there later.
+    pub(crate) fn handle_unready(&mut self, name: &str, reason: &str, now: Instant) {
+        self.answered();
+        let status = failed(reason.to_owned());
+        self.set(name, status, Some(now + RETRY_AFTER_ERROR));
     }
 
     /// Takes the server's answer to an announcement.
@@ -374,14 +388,12 @@ impl Proxies {
             self.answered();
         }
         self.rest(name, None);
-        match phase {
-            ProxyPhase::Running | ProxyPhase::WaitStart => Some(CloseProxy {
-                proxy_name: wire_name(&self.user, name),
-            }),
-            ProxyPhase::CheckFailed
-            | ProxyPhase::Closed
-            | ProxyPhase::New
-            | ProxyPhase::StartError => None,
+        is_announced(phase).then(|| self.close_proxy(name))
+    }
+
+    fn close_proxy(&self, name: &str) -> CloseProxy {
+        CloseProxy {
+            proxy_name: wire_name(&self.user, name),
         }
     }
 
@@ -443,6 +455,16 @@ impl Proxies {
                 }
             }
         });
+    }
+}
+
+/// Whether the server may know of a proxy in this phase.
+fn is_announced(phase: ProxyPhase) -> bool {
+    match phase {
+        ProxyPhase::Running | ProxyPhase::WaitStart => true,
+        ProxyPhase::CheckFailed | ProxyPhase::Closed | ProxyPhase::New | ProxyPhase::StartError => {
+            false
+        }
     }
 }
 

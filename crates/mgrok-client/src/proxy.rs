@@ -1,7 +1,7 @@
 //! One configured proxy: how it is announced, and what its connections pass through.
 
 use std::fmt::{self, Debug, Formatter};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use mgrok_config::{BandwidthMode, HealthCheck, ProxyConfig, ProxyKind, ProxyProtocol};
 use mgrok_net::layers::{Layers, Limiter};
@@ -10,6 +10,9 @@ use mgrok_net::relay::Traffic;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::NewProxy;
 use tokio_util::sync::CancellationToken;
+
+use crate::local::Local;
+use crate::plugin::{Plugin, PluginError};
 
 /// The one way in which `tcpmux` tells services apart.
 const HTTP_CONNECT: &str = "httpconnect";
@@ -21,6 +24,8 @@ pub(crate) struct Proxy {
     layers: Layers,
     /// Made of the secret of an xtcp proxy.
     hole_key: Option<CipherKey>,
+    /// Made before the server knows the proxy.
+    plugin: OnceLock<Plugin>,
     traffic: Traffic,
     retired: CancellationToken,
     udp_turn: Mutex<CancellationToken>,
@@ -47,6 +52,7 @@ impl Proxy {
                 compression: config.use_compression,
                 limit,
             },
+            plugin: OnceLock::new(),
             traffic: Traffic::default(),
             udp_turn: Mutex::new(retired.child_token()),
             retired,
@@ -62,6 +68,31 @@ impl Proxy {
         let mut turn = self.udp_turn.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *turn, next.clone()).cancel();
         next
+    }
+
+    /// Makes the plugin, if the proxy has one and it is not made yet. Reads the files that it names.
+    pub(crate) fn make_plugin(&self) -> Result<(), PluginError> {
+        if let Some(config) = &self.config.plugin
+            && self.plugin.get().is_none()
+        {
+            // Whoever comes second has made the same.
+            let _ = self.plugin.set(Plugin::new(config)?);
+        }
+        Ok(())
+    }
+
+    /// What serves its users in place of the local service; `None` if that serves them itself, or
+    /// before [`make_plugin`](Self::make_plugin).
+    pub(crate) fn plugin(&self) -> Option<&Plugin> {
+        self.plugin.get()
+    }
+
+    /// Where its local service listens.
+    pub(crate) fn local(&self) -> Local<'_> {
+        Local::Tcp {
+            host: &self.config.local_host,
+            port: self.config.local_port,
+        }
     }
 
     /// What tells the server of this proxy.

@@ -19,7 +19,7 @@ use crate::connect::Link;
 use crate::handle::{Requests, SessionHandle};
 use crate::health::{Checks, Report};
 use crate::heartbeat::Heartbeat;
-use crate::printable::server_text;
+use crate::printable::{Chain, server_text};
 use crate::proxies::{Answer, HealthChange, Proxies};
 use crate::tasks::Tasks;
 use crate::work::WorkConns;
@@ -27,6 +27,10 @@ use crate::work::WorkConns;
 /// How long a stopping client tries to tell the server that its proxies close. Best effort: the
 /// server closes them anyway when the connection ends.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long after the server has closed its proxies a stopping client waits for the users who were let in just before and
+/// have no work connection yet.
+const LAST_USERS: Duration = Duration::from_millis(100);
 
 /// Why a session is over although nobody stopped the client.
 #[derive(Debug, thiserror::Error)]
@@ -107,11 +111,11 @@ impl Session {
         tasks: &Tasks,
         deadline: Instant,
     ) -> usize {
-        self.ended.cancel();
         self.requests.close();
-        let farewell = self.withdraw(proxies.close());
         // Whether it worked makes no difference to what follows.
-        let _ = tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await;
+        let _ = tokio::time::timeout(FAREWELL_TIMEOUT, self.leave(proxies)).await;
+        proxies.close();
+        self.ended.cancel();
 
         let users_gone = tasks.users_gone(deadline);
         tokio::pin!(users_gone);
@@ -199,14 +203,19 @@ impl Session {
             return Err(SessionEnd::HeartbeatTimeout);
         }
         if self.heartbeat.poll_ping(now) {
-            let mut ping = Ping::default();
-            if self.auth.heartbeats {
-                (ping.privilege_key, ping.timestamp) = signed_now(&self.auth.token);
-            }
             debug!("send heartbeat to server");
+            let ping = self.ping();
             self.control.queue(&ping.into())?;
         }
         Ok(())
+    }
+
+    fn ping(&self) -> Ping {
+        let mut ping = Ping::default();
+        if self.auth.heartbeats {
+            (ping.privilege_key, ping.timestamp) = signed_now(&self.auth.token);
+        }
+        ping
     }
 
     /// Queues the announcements that are due.
@@ -216,6 +225,15 @@ impl Session {
         now: Instant,
     ) -> Result<(), SessionEnd> {
         while let Some((name, announcement)) = proxies.poll_announce(now) {
+            // Its files are small, and local as a rule: not worth a task.
+            let made = proxies.get(&name).map_or(Ok(()), |it| it.make_plugin());
+            if let Err(error) = made {
+                let reason = Chain(&error).to_string();
+                let _proxy = error_span!("proxy", %name).entered();
+                warn!("start error: {reason}");
+                proxies.handle_unready(&name, &reason, now);
+                continue;
+            }
             match self.control.queue(&Message::NewProxy(announcement)) {
                 Ok(()) => {}
                 Err(SendError::Full) => {
@@ -263,6 +281,35 @@ impl Session {
             other => debug!("unexpected {} passed over", other.name()),
         }
         Ok(())
+    }
+
+    /// Tells the server that its proxies close, and takes the users whom it lets in until it hears of it: others may serve
+    /// at the same place, and nobody shall notice that this client leaves.
+    async fn leave(&mut self, proxies: &mut Proxies) -> Result<(), SessionEnd> {
+        let announced = proxies.announced();
+        if announced.is_empty() {
+            return Ok(());
+        }
+        self.withdraw(announced).await?;
+        // A server handles one message after the other, so its answer to this one says that the proxies are closed.
+        let ping = self.ping();
+        self.control.queue(&ping.into())?;
+        self.control.flush().await?;
+        let mut quiet_at = None;
+        loop {
+            tokio::select! {
+                received = self.control.recv() => {
+                    let message = received?.ok_or(SessionEnd::Closed)?;
+                    let is_answer = matches!(message, Message::Pong(_));
+                    if is_answer || quiet_at.is_some() {
+                        quiet_at = Some(now() + LAST_USERS);
+                    }
+                    self.handle(&message, proxies)?;
+                }
+                () = self.work.catch_up() => {}
+                () = sleep_until(quiet_at) => return Ok(()),
+            }
+        }
     }
 
     /// Tells the server of proxies that are no more, however many there are.

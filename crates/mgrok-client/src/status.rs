@@ -19,7 +19,7 @@ pub enum ProxyPhase {
     New,
     /// The server serves it.
     Running,
-    /// The server refused it; it is announced again from time to time.
+    /// The server refused it, or its plugin cannot be made; that is tried again from time to time.
     StartError,
     /// Announced; the server has not answered yet.
     WaitStart,
@@ -46,7 +46,7 @@ pub struct ProxyStatus {
     /// Where users reach it, as `host:port` with the server's address as configured; `None`
     /// while it is not running.
     pub remote_addr: Option<String>,
-    /// Why the server refused it the last time; `None` unless the phase is
+    /// Why it could not be started the last time; `None` unless the phase is
     /// [`ProxyPhase::StartError`].
     pub error: Option<String>,
 }

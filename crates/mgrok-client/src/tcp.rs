@@ -1,76 +1,99 @@
-//! A user connection of a TCP proxy: from its work connection to the local service.
+//! A user connection of a TCP proxy: from its work connection to the local service, or to a plugin.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use mgrok_http::User;
 use mgrok_net::conn::Conn;
 use mgrok_net::proxy_protocol::{Addresses, Transport, encode};
 use mgrok_net::relay::{HalfClose, relay};
-use mgrok_net::tcp::{DialOptions, dial};
 use mgrok_proto::message::StartWorkConn;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
+use crate::local::Local;
+use crate::plugin::{self, Plugin};
 use crate::printable::Chain;
 use crate::proxy::Proxy;
 
-/// How the local service is dialled.
-const LOCAL: DialOptions = DialOptions {
-    // frp: the same (client/proxy/proxy.go#HandleTCPWorkConnection)
-    timeout: Duration::from_secs(10),
-    // A local service on another machine may vanish without a word; a minute of silence is soon
-    // enough to ask, and rare enough to cost nothing with many idle users.
-    keepalive: Some(Duration::from_secs(60)),
-    local_ip: None,
-};
+/// Carries the user that `start` speaks of to what serves the users of `proxy`; ends when either of
+/// them does. After `stop`, plugins that read requests take no more of them.
+pub(crate) async fn serve(
+    proxy: &Proxy,
+    start: &StartWorkConn,
+    work: Conn,
+    stop: &CancellationToken,
+) {
+    let work = proxy.layers().wrap(work);
+    match proxy.plugin() {
+        None => carry(proxy, start, work, proxy.local()).await,
+        // Boxed: HTTP and TLS need far more room than most users do.
+        Some(plugin) => Box::pin(serve_by(plugin, proxy, start, work, stop)).await,
+    }
+}
 
-/// Carries the user that `start` speaks of to the local service of `proxy`; ends when either of them
-/// does.
-pub(crate) async fn serve(proxy: &Proxy, start: &StartWorkConn, work: Conn) {
-    let config = proxy.config();
-    let mut local = match dial(&config.local_host, config.local_port, &LOCAL).await {
-        Ok(stream) => Conn::from(stream),
-        Err(e) => {
-            error!(
-                "connect to local service [{}:{}] error: {}",
-                config.local_host,
-                config.local_port,
-                Chain(&e)
-            );
-            return;
+async fn serve_by(
+    plugin: &Plugin,
+    proxy: &Proxy,
+    start: &StartWorkConn,
+    work: Conn,
+    stop: &CancellationToken,
+) {
+    match plugin {
+        Plugin::Bridge(bridge) => {
+            let user = source(start).map_or_else(User::unknown, User::new);
+            bridge.serve(work, user, stop).await;
         }
+        Plugin::Tls2Raw { tls, local_addr } => match plugin::in_time(tls.accept(work)).await {
+            Ok(work) => carry(proxy, start, work, local_addr.into()).await,
+            Err(e) => debug!("a user does not get through TLS: {}", Chain(&e)),
+        },
+        Plugin::UnixDomainSocket(path) => carry(proxy, start, work, Local::Unix(path)).await,
+    }
+}
+
+/// Copies between a user and a local service.
+async fn carry(proxy: &Proxy, start: &StartWorkConn, work: Conn, local: Local<'_>) {
+    let mut service = match local.connect().await {
+        Ok(conn) => conn,
+        Err(e) => return error!("connect to local service [{local}] error: {}", Chain(&e)),
     };
     // Before the user has said anything: the service may be the one that speaks first.
     if let Some(introduction) = introduction(proxy, start)
-        && let Err(e) = local.send(introduction).await
+        && let Err(e) = service.send(introduction).await
     {
         return error!("write proxy protocol header to local conn error: {e}");
     }
-    let work = proxy.layers().wrap(work);
     // A v1 server ends both directions with the first, so that a half-close cannot be carried.
-    let end = relay(local, work, HalfClose::EndsBoth, proxy.traffic()).await;
+    let end = relay(service, work, HalfClose::EndsBoth, proxy.traffic()).await;
     debug!(?end, "user connection ended");
 }
 
 /// What tells the local service who the user is; `None` if it is not to be told, or not known.
 fn introduction(proxy: &Proxy, start: &StartWorkConn) -> Option<Bytes> {
     let version = proxy.proxy_protocol()?;
-    let (Some(ip), 1..) = (ip(&start.src_addr), start.src_port) else {
+    let Some(source) = source(start) else {
         debug!("the server does not say who the user is");
         return None;
     };
     let addresses = Addresses {
-        source: SocketAddr::new(ip, start.src_port),
+        source,
         // frp: the same, when a server cannot tell where the user arrived
         // (client/proxy/proxy.go#HandleTCPWorkConnection)
         destination: SocketAddr::new(
-            self::ip(&start.dst_addr).unwrap_or(Ipv4Addr::LOCALHOST.into()),
+            ip(&start.dst_addr).unwrap_or(Ipv4Addr::LOCALHOST.into()),
             start.dst_port,
         ),
     };
     let mut header = BytesMut::new();
     encode(version, Transport::Tcp, &addresses, &mut header);
     Some(header.freeze())
+}
+
+/// Where the user comes from; `None` if the server does not say.
+fn source(start: &StartWorkConn) -> Option<SocketAddr> {
+    let ip = ip(&start.src_addr)?;
+    (start.src_port != 0).then_some(SocketAddr::new(ip, start.src_port))
 }
 
 /// An address as Go writes it, without its zone, which means nothing on another host.

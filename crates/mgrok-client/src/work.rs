@@ -172,7 +172,7 @@ impl Terms {
             | ProxyKind::Stcp(_) => {
                 let _user = self.tasks.user();
                 tokio::select! {
-                    () = tcp::serve(&proxy, start, conn.into_conn()) => {}
+                    () = tcp::serve(&proxy, start, conn.into_conn(), &self.ended) => {}
                     () = self.tasks.is_cut() => {}
                 }
             }

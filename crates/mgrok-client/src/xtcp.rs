@@ -68,8 +68,10 @@ pub(crate) async fn serve(
 async fn carry(proxy: Arc<Proxy>, user: Conn, tasks: Tasks) {
     let _counted = tasks.user();
     let nobody = StartWorkConn::default();
+    // The tunnel goes on when the session ends, and so do they who read requests on it.
+    let stop = tasks.part();
     tokio::select! {
-        () = tcp::serve(&proxy, &nobody, user) => {}
+        () = tcp::serve(&proxy, &nobody, user, &stop) => {}
         () = tasks.is_cut() => {}
     }
 }

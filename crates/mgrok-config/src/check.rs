@@ -1,9 +1,11 @@
 //! From sections to checked types. Every key that mgrok has is asked for in exactly one place below.
 
 mod client;
+mod client_plugin;
 mod entries;
 mod health;
 mod kinds;
+mod plugins;
 mod proxies;
 mod server;
 mod visitors;
@@ -90,21 +92,25 @@ fn log(mut section: Section<'_>) -> Log {
     }
 }
 
-/// A certificate and its key, which only count together.
-fn certificate(section: &mut Section<'_>, otherwise: &str) -> Option<(PathBuf, PathBuf)> {
-    match (section.path("certFile"), section.path("keyFile")) {
+/// A certificate and its key, under these keys, which only count together.
+fn certificate(
+    section: &mut Section<'_>,
+    [certificate_key, key_key]: [&'static str; 2],
+    otherwise: &str,
+) -> Option<(PathBuf, PathBuf)> {
+    match (section.path(certificate_key), section.path(key_key)) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (Some(_), None) => {
             section.warn(
-                "certFile",
-                format!("is not used without `keyFile`: {otherwise}"),
+                certificate_key,
+                format!("is not used without `{key_key}`: {otherwise}"),
             );
             None
         }
         (None, Some(_)) => {
             section.warn(
-                "keyFile",
-                format!("is not used without `certFile`: {otherwise}"),
+                key_key,
+                format!("is not used without `{certificate_key}`: {otherwise}"),
             );
             None
         }

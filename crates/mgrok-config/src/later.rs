@@ -100,7 +100,6 @@ pub(crate) const SERVER: &[&[Later]] = &[
         later("auth.oidc.skipExpiryCheck"),
         later("auth.oidc.skipIssuerCheck"),
         later("enablePrometheus"),
-        later("httpPlugins"),
         later("kcpBindPort"),
         later("quicBindPort"),
         text(
@@ -132,7 +131,6 @@ pub(crate) const CLIENT: &[&[Later]] = &[
         later("dnsServer"),
         later("featureGates"),
         later("includes"),
-        later("proxies.plugin"),
         later("store.path"),
         later("transport.proxyURL"),
         later("virtualNet.address"),

@@ -26,10 +26,13 @@ mod annotations;
 mod bandwidth;
 mod domain;
 mod header;
+mod local_addr;
 mod network;
+mod plugin;
 mod port_set;
 
 mod auth;
+mod client_plugin;
 mod log;
 mod proxy;
 mod quic;
@@ -59,12 +62,15 @@ pub use annotations::{AnnotationError, check_annotations};
 pub use auth::Auth;
 pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
 pub use client::{ClientConfig, ClientTls, ClientTransport};
+pub use client_plugin::{HttpsFront, Plugin, Website};
 pub use load::{
     LoadError, Loaded, load_client, load_client_from_str, load_server, load_server_from_str,
 };
+pub use local_addr::LocalAddr;
 pub use log::{Log, LogLevel, LogTarget};
 pub use mistake::{Mistake, Mistakes, Position, Problem};
 pub use network::{Network, NetworkError};
+pub use plugin::{HttpPlugin, PluginScheme};
 pub use port_set::PortSet;
 pub use proxy::{
     Domains, Group, HealthCheck, HealthCheckKind, HttpProxy, Private, ProxyConfig, ProxyKind,

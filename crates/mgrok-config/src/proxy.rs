@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use mgrok_proto::auth::Secret;
 
-use crate::bandwidth::Bandwidth;
+use crate::{bandwidth::Bandwidth, client_plugin::Plugin};
 
 /// A proxy of the client's file. Equality is what a reload goes by: a proxy that differs is started anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +15,10 @@ pub struct ProxyConfig {
     pub kind: ProxyKind,
     /// The address or name of the local service.
     pub local_host: String,
-    /// The port of the local service.
+    /// The port of the local service; may be 0 if a plugin serves users.
     pub local_port: u16,
+    /// What serves users in place of the local service; has no effect on `udp` and `sudp`.
+    pub plugin: Option<Plugin>,
     /// Shown by the server; keys are qualified names.
     pub annotations: BTreeMap<String, String>,
     /// Handed to the server's plugins.
@@ -27,7 +29,7 @@ pub struct ProxyConfig {
     pub use_compression: bool,
     /// How fast the proxy may be; `None` is as fast as it can.
     pub bandwidth: Option<Bandwidth>,
-    /// Tells the local service who the user is, ahead of the user's bytes; `None` tells nothing.
+    /// Tells the local service who the user is, ahead of the user's bytes; `None` tells nothing, and plugins that read HTTP never do.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// The group whose members share the users of one public place; `None` serves them alone.
     pub group: Option<Group>,
@@ -44,6 +46,7 @@ impl ProxyConfig {
             // frp: the same
             local_host: "127.0.0.1".to_owned(),
             local_port,
+            plugin: None,
             annotations: BTreeMap::new(),
             metadatas: BTreeMap::new(),
             use_encryption: false,

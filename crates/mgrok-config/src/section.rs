@@ -144,7 +144,9 @@ impl<'a> Section<'a> {
         };
         let Value::Table(entries) = &node.value else {
             self.wrong_kind(key, node, "a table");
-            return self.below(key, key.to_owned(), self.at, &[]);
+            let mut empty = self.below(key, key.to_owned(), self.at, &[]);
+            empty.flawed = true;
+            return empty;
         };
         self.below(key, key.to_owned(), node.at, entries)
     }
@@ -216,7 +218,7 @@ impl<'a> Section<'a> {
             .is_some_and(|entry| !entry.node.value.is_zero())
     }
 
-    /// Whether a mistake was found in this very section.
+    /// Whether a mistake was found in this very section, or it is no table.
     pub(crate) fn is_flawed(&self) -> bool {
         self.flawed
     }

@@ -2,7 +2,10 @@
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
-use crate::{auth::Auth, log::Log, network::Network, port_set::PortSet, web_server::WebServer};
+use crate::{
+    auth::Auth, log::Log, network::Network, plugin::HttpPlugin, port_set::PortSet,
+    web_server::WebServer,
+};
 
 /// How long user connections may finish after a request to stop, unless `gracePeriod` says otherwise: long enough for
 /// an ordinary request, short enough for a service manager, which waits 10 s (Docker) or more.
@@ -44,6 +47,8 @@ pub struct ServerConfig {
     pub nathole_analysis_data_reserve: Duration,
     /// The admin port; `None` is off.
     pub web_server: Option<WebServer>,
+    /// Who is asked before something happens, in this order.
+    pub http_plugins: Vec<HttpPlugin>,
 }
 
 /// The ports that many services share, told apart by name. They are on `proxy_bind_addr`.
@@ -100,6 +105,7 @@ impl Default for ServerConfig {
             accept_proxy_protocol_from: Vec::new(),
             nathole_analysis_data_reserve: Duration::from_secs(168 * 60 * 60),
             web_server: None,
+            http_plugins: Vec::new(),
         }
     }
 }

@@ -51,6 +51,7 @@ pub(crate) struct LineLayer {
 /// Which prefix the lines inside a span get.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum PrefixKind {
+    Hook,
     Proxy,
     Session,
 }
@@ -58,6 +59,7 @@ enum PrefixKind {
 impl PrefixKind {
     fn of(span: &Metadata<'_>) -> Option<Self> {
         match span.name() {
+            "hook" => Some(Self::Hook),
             // A client has either, and frp's lines do not tell them apart.
             "proxy" | "visitor" => Some(Self::Proxy),
             "session" => Some(Self::Session),
@@ -68,8 +70,18 @@ impl PrefixKind {
     /// The field that holds the prefix.
     fn field(self) -> &'static str {
         match self {
+            Self::Hook => "reqid",
             Self::Proxy => "name",
             Self::Session => "run_id",
+        }
+    }
+
+    /// What stands in front of it.
+    // frp: the same (pkg/plugin/server/manager.go)
+    fn label(self) -> &'static str {
+        match self {
+            Self::Hook => "reqid: ",
+            Self::Proxy | Self::Session => "",
         }
     }
 }
@@ -185,12 +197,13 @@ fn push_prefixes<S>(line: &mut String, event: &Event<'_>, context: &Context<'_, 
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    for wanted in [PrefixKind::Session, PrefixKind::Proxy] {
+    for wanted in [PrefixKind::Session, PrefixKind::Proxy, PrefixKind::Hook] {
         for span in context.event_scope(event).into_iter().flatten() {
             let extensions = span.extensions();
             let prefix = extensions.get::<Prefix>();
             if let Some(prefix) = prefix.filter(|it| it.kind == wanted && !it.text.is_empty()) {
                 line.push('[');
+                line.push_str(wanted.label());
                 line.push_str(&prefix.text);
                 line.push_str("] ");
                 break;

@@ -7,6 +7,8 @@
 mod carrier;
 mod quic;
 mod std_io;
+#[cfg(unix)]
+mod unix;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -88,6 +90,18 @@ impl Conn {
     /// Flushes and ends our direction; reading goes on. Cancel-safe.
     pub async fn close(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_close(cx)).await
+    }
+
+    /// The name by which the other end called us when TLS was taken off this connection (SNI); `None` if it gave none, or
+    /// a layer lies on top.
+    pub fn server_name(&self) -> Option<&str> {
+        match &self.io {
+            Io::Tls(stream) => match &**stream {
+                TlsStream::Client(_) => None,
+                TlsStream::Server(stream) => stream.get_ref().1.server_name(),
+            },
+            Io::Layered(_) | Io::Mux(_) | Io::Quic(_) | Io::Tcp(_) => None,
+        }
     }
 
     /// The socket, if there is nothing but a socket: no layer, and no byte that waits to be read.

@@ -5,13 +5,14 @@
 //! on the road. With `trusted_ca` an end insists on the other's certificate.
 //!
 //! Keys and certificates are read once, when [`ServerTls`] or [`ClientTls`] is made; an error there names the file and
-//! what is wrong with it. TLS 1.2 and 1.3, no ALPN.
+//! what is wrong with it. TLS 1.2 and 1.3; no ALPN unless it is asked for.
 
 mod any_certificate;
 mod client;
 mod files;
 mod self_signed;
 mod server;
+mod system;
 
 use std::io;
 use std::path::PathBuf;
@@ -70,6 +71,15 @@ pub enum TlsError {
         path: PathBuf,
         /// What was looked for.
         wanted: &'static str,
+    },
+    /// The system trusts no authority, or hides them well.
+    #[error(
+        "no trusted authorities found on this system; name a file or directory of them in SSL_CERT_FILE or SSL_CERT_DIR"
+    )]
+    NoAuthorities {
+        /// The first thing that went wrong on the way, if anything did.
+        #[source]
+        source: Option<rustls_native_certs::Error>,
     },
     /// A file is not well-formed PEM.
     #[error("{}: malformed PEM", path.display())]

@@ -6,6 +6,7 @@
 //! - [`auth`]: secrets, and signatures made with them.
 //! - [`cipher`]: the stream cipher of control connections and of `useEncryption`.
 //! - [`message`]: the messages themselves; their JSON is read and written as Go's `encoding/json` would.
+//! - [`hook`]: messages as a server shows them to its plugins.
 //! - [`v1`], [`v2`] and [`WireVersion`]: one message, one frame.
 //! - [`udp`]: the one message that carries traffic, without a detour through a general JSON reader.
 //! - [`record`]: the authenticated encryption of v2 control connections.
@@ -17,6 +18,7 @@ mod frame;
 mod go_base64;
 mod go_json;
 pub mod hello;
+pub mod hook;
 pub mod message;
 pub mod record;
 mod run_id;

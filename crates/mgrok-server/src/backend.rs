@@ -19,7 +19,10 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::error::chain;
+use crate::{
+    error::chain,
+    hooks::{HookError, UserHook},
+};
 
 /// How many requests may wait for the session to look at them. Beyond it users
 /// wait, and are refused when their time is up.
@@ -55,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) attempts: usize,
     /// What users have moved so far.
     pub(crate) traffic: Traffic,
+    /// Asked about each user, if anybody wants to know.
+    pub(crate) user_hook: Option<UserHook>,
 }
 
 /// Who connected, and to which of our addresses.
@@ -111,6 +116,14 @@ impl Backend {
     /// What users have moved so far.
     pub(crate) fn traffic(&self) -> &Traffic {
         &self.inner.traffic
+    }
+
+    /// Asks whether a user may come who comes from `from`.
+    async fn admit(&self, from: SocketAddr) -> Result<(), HookError> {
+        match &self.inner.user_hook {
+            Some(hook) => hook.admit(from).await,
+            None => Ok(()),
+        }
     }
 
     /// Opens a stream to the client for its eyes only: as it is, without layers.
@@ -191,6 +204,10 @@ pub(crate) async fn serve(
     let from = addrs.from;
     let mut refusal = None;
     for backend in backends {
+        if let Err(error) = backend.admit(from).await {
+            // frp: these words (server/proxy/proxy.go#handleUserTCPConnection)
+            return warn!("the user conn [{from}] was rejected, err:{error}");
+        }
         match backend.open(Some(addrs)).await {
             Ok(work) => {
                 // frp: an end of one direction is the end of both (PROTOCOL 2.5).

@@ -24,6 +24,11 @@ impl Heartbeat {
         self.heard_at = now;
     }
 
+    /// Does not count a time in which the client could not be heard.
+    pub(crate) fn excuse(&mut self, deaf: Duration) {
+        self.heard_at += deaf;
+    }
+
     /// When to give the client up unless it is heard before; `None` is never.
     pub(crate) fn gone_at(&self) -> Option<Instant> {
         self.timeout.map(|timeout| self.heard_at + timeout)
@@ -45,6 +50,14 @@ mod tests {
         );
         heartbeat.heard(start + Duration::from_secs(60));
         assert_eq!(heartbeat.gone_at(), Some(start + Duration::from_secs(150)));
+    }
+
+    #[test]
+    fn a_time_in_which_nobody_is_heard_does_not_count() {
+        let start = Instant::now();
+        let mut heartbeat = Heartbeat::new(start, Some(Duration::from_secs(90)));
+        heartbeat.excuse(Duration::from_secs(10));
+        assert_eq!(heartbeat.gone_at(), Some(start + Duration::from_secs(100)));
     }
 
     #[test]

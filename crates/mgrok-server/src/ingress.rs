@@ -15,11 +15,12 @@ use mgrok_net::{
 };
 use mgrok_proto::{
     RunId, WireVersion, auth,
+    hook::Op,
     message::{Message, NewWorkConn},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
     time::{sleep, timeout},
 };
 use tracing::{debug, warn};
@@ -28,6 +29,7 @@ use crate::{
     backend::UserAddrs,
     connection::Connection,
     error::chain,
+    hooks::HookError,
     login, private,
     session::refuse_work_conn,
     shared::Shared,
@@ -80,6 +82,17 @@ enum OpeningError {
         "wire protocol v2 is not supported by this server; set transport.wireProtocol = \"v1\" in the client"
     )]
     WireV2,
+}
+
+/// Why a work connection is not taken. Clients show the texts, which are frp's.
+#[derive(Debug, thiserror::Error)]
+enum WorkConnError {
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    #[error("no client control found for run id [{0}]")]
+    RunId(String),
+    #[error("token in NewWorkConn doesn't match token from configuration")]
+    Token,
 }
 
 /// Accepts clients until the server stops listening.
@@ -204,7 +217,7 @@ async fn multiplexed(conn: Conn, connection: &Arc<Connection>, shared: &Arc<Shar
         () = shared.tasks.stop_connections.cancelled() => {}
         () = connection.session_over() => {}
         () = accept_streams(acceptor, connection, shared) => {}
-        () = never_logs_in(connection) => log(from, &OpeningError::Silent),
+        () = never_logs_in(connection, shared) => log(from, &OpeningError::Silent),
     }
     opener.close();
 }
@@ -229,8 +242,9 @@ async fn accept_streams(
 }
 
 /// Ends when the connection should have been logged in and is not.
-async fn never_logs_in(connection: &Connection) {
-    sleep(OPENING_TIMEOUT).await;
+async fn never_logs_in(connection: &Connection, shared: &Shared) {
+    // Plugins may take as long over a login that has come in time.
+    sleep(OPENING_TIMEOUT + shared.hooks.patience(Op::Login)).await;
     if connection.has_session() {
         std::future::pending().await
     }
@@ -261,7 +275,7 @@ async fn dispatch(
             login::serve(conn, login, connection, shared).await;
         }
         Ok((conn, Message::NewWorkConn(new))) => {
-            work_conn(conn.into_conn(), &new, shared).await;
+            work_conn(conn.into_conn(), new, shared).await;
         }
         Ok((conn, Message::NewVisitorConn(new))) => {
             private::serve(conn, new, connection.addrs, shared).await;
@@ -275,24 +289,41 @@ async fn dispatch(
 }
 
 /// Takes a work connection to its session.
-async fn work_conn(conn: Conn, new: &NewWorkConn, shared: &Shared) {
-    let auth = &shared.config.auth;
-    let refusal = if auth.new_work_conns
-        && !auth::verify(&auth.token, new.timestamp, new.privilege_key.expose())
-    {
-        "token in NewWorkConn doesn't match token from configuration".to_owned()
-    } else if let Some(offers) = shared.registry.offers(&RunId::from(new.run_id.as_str())) {
-        match offers.send(conn).await {
-            Ok(()) => {}
-            Err(_) => debug!("a work connection came when its session had just ended"),
+async fn work_conn(conn: Conn, new: NewWorkConn, shared: &Shared) {
+    match admit_work_conn(new, shared).await {
+        Ok(offers) => {
+            if offers.send(conn).await.is_err() {
+                debug!("a work connection came when its session had just ended");
+            }
         }
-        return;
-    } else {
-        format!("no client control found for run id [{}]", new.run_id)
+        Err(error) => {
+            warn!("work connection refused: {error}");
+            let text = shared.error_text(&error.to_string(), "invalid NewWorkConn");
+            refuse_work_conn(conn, WireVersion::V1, text).await;
+        }
+    }
+}
+
+/// Where the session of a work connection takes it. In frp's order, which wants plugins asked before a token is looked at.
+async fn admit_work_conn(
+    new: NewWorkConn,
+    shared: &Shared,
+) -> Result<mpsc::Sender<Conn>, WorkConnError> {
+    let run_id = RunId::from(new.run_id.as_str());
+    let offers = shared.registry.offers(&run_id);
+    let offers = offers.ok_or_else(|| WorkConnError::RunId(new.run_id.clone()))?;
+    let new = match shared.registry.client(&run_id) {
+        Some(client) if shared.hooks.is_subscribed(Op::NewWorkConn) => {
+            shared.hooks.new_work_conn(&client, new).await?
+        }
+        Some(_) | None => new,
     };
-    warn!("work connection refused: {refusal}");
-    let text = shared.error_text(&refusal, "invalid NewWorkConn");
-    refuse_work_conn(conn, WireVersion::V1, text).await;
+    let auth = &shared.config.auth;
+    if auth.new_work_conns && !auth::verify(&auth.token, new.timestamp, new.privilege_key.expose())
+    {
+        return Err(WorkConnError::Token);
+    }
+    Ok(offers)
 }
 
 /// A scan of the port is nothing to wake anybody for; a client that is set up

@@ -12,6 +12,8 @@ mod routes;
 mod target;
 mod tasks;
 
+mod hooks;
+
 mod backend;
 
 mod arrival;
@@ -36,4 +38,5 @@ mod login;
 
 mod server;
 
+pub use hooks::PluginError;
 pub use server::{Server, StartError, StopReport};

@@ -12,6 +12,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::{
     connection::Connection,
+    hooks::HookError,
     registry::{Claim, ClaimError, Identity, OFFER_QUEUE},
     session::{ClientSpec, Session},
     shared::Shared,
@@ -28,6 +29,8 @@ const MAX_RUN_ID_LEN: usize = 128;
 enum LoginError {
     #[error(transparent)]
     Claim(#[from] ClaimError),
+    #[error(transparent)]
+    Hook(#[from] HookError),
     #[error("run_id is longer than {MAX_RUN_ID_LEN} bytes")]
     RunIdTooLong,
     #[error("token in login doesn't match token from configuration")]
@@ -42,6 +45,11 @@ pub(crate) async fn serve(
     shared: &Arc<Shared>,
 ) {
     let from = connection.addrs.from;
+    // frp: plugins come first, and what they leave is what the client said (server/service.go#handleConnection)
+    let login = match shared.hooks.login(login, from).await {
+        Ok(login) => login,
+        Err(error) => return refuse(&mut control, &error.into(), shared).await,
+    };
     info!(
         "client login info: ip [{from}] version [{}] hostname [{}] os [{}] arch [{}]",
         login.version, login.hostname, login.os, login.arch
@@ -49,12 +57,7 @@ pub(crate) async fn serve(
     let (offer_sender, offers) = mpsc::channel(OFFER_QUEUE);
     let (claim, run_id) = match admit(&login, offer_sender, shared).await {
         Ok(admitted) => admitted,
-        Err(error) => {
-            warn!("register control error: {error}");
-            let text = shared.error_text(&error.to_string(), "register control error");
-            answer(&mut control, String::new(), text).await;
-            return;
-        }
+        Err(error) => return refuse(&mut control, &error, shared).await,
     };
     // Set before the answer: the client may act on it at once.
     connection.session_begins();
@@ -69,11 +72,7 @@ pub(crate) async fn serve(
     let control = layers::encrypt(control.into_conn(), &shared.cipher_key);
     let session = Session::new(
         shared.clone(),
-        ClientSpec {
-            user: login.user,
-            wire,
-            pool_count,
-        },
+        ClientSpec { wire, pool_count },
         MessageConn::new(control, wire),
         claim,
         offers,
@@ -104,9 +103,16 @@ async fn admit(
         run_id: run_id.clone(),
         user: login.user.clone(),
         client_id: login.client_id.clone(),
+        metas: login.metas.clone(),
     };
     let claim = shared.registry.claim(identity, offers).await?;
     Ok((claim, run_id))
+}
+
+async fn refuse(control: &mut MessageConn, error: &LoginError, shared: &Shared) {
+    warn!("register control error: {error}");
+    let text = shared.error_text(&error.to_string(), "register control error");
+    answer(control, String::new(), text).await;
 }
 
 /// Answers the login; `false` if the client did not take the answer.

@@ -1,7 +1,7 @@
 //! Public places: where the users of one proxy, or of a whole group, come in.
 //!
 //! A place is what a proxy asks for (a port, some names) together with the target of those who serve there. It exists
-//! before anybody serves, so that a client hears that it got the place before the first user comes.
+//! before anybody serves, so that a proxy has all it needs or nothing before the first user comes.
 
 mod names;
 mod port;

@@ -184,8 +184,9 @@ fn admit(new: &NewVisitorConn, shared: &Shared) -> Result<Arc<PrivateService>, V
         String::new()
     } else {
         let run_id = RunId::from(new.run_id.as_str());
-        let user = shared.registry.user(&run_id);
-        user.ok_or_else(|| VisitError::RunId(new.run_id.clone()))?
+        let client = shared.registry.client(&run_id);
+        let client = client.ok_or_else(|| VisitError::RunId(new.run_id.clone()))?;
+        client.user.clone()
     };
     let service = shared
         .private

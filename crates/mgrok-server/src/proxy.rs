@@ -13,7 +13,7 @@ use mgrok_net::{
     layers::{Layers, Limiter},
     relay::Traffic,
 };
-use mgrok_proto::{WireVersion, message::NewProxy};
+use mgrok_proto::{WireVersion, hook::Client, message::NewProxy};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info, info_span};
@@ -21,6 +21,7 @@ use tracing::{Instrument, info, info_span};
 use crate::{
     backend::{self, Backend, WorkRequest},
     hole::HoleLease,
+    hooks::{HookError, UserHook},
     place::{Place, PlaceError, PlaceKind, Serving},
     ports::{LeaseError, UdpLease},
     private::{Access, PrivateLease, PrivateService},
@@ -38,6 +39,8 @@ pub(crate) enum ProxyError {
         text: String,
         source: BandwidthError,
     },
+    #[error(transparent)]
+    Hook(#[from] HookError),
     #[error("proxy [{0}] already exists")]
     Exists(String),
     #[error("proxy name should not be empty")]
@@ -59,7 +62,7 @@ pub(crate) struct Owner<'a> {
     pub(crate) shared: &'a Arc<Shared>,
     /// Where its work connections are asked for.
     pub(crate) requests: &'a mpsc::Sender<WorkRequest>,
-    pub(crate) user: &'a str,
+    pub(crate) client: &'a Arc<Client>,
     pub(crate) wire: WireVersion,
     pub(crate) attempts: usize,
     /// How many ports the session holds already.
@@ -126,6 +129,7 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
     }
     let span = info_span!("proxy", name = %new.proxy_name);
     let way_in = way_in(kind, &new, owner).instrument(span.clone()).await?;
+    let user_hook = user_hook(kind, &new, owner);
     let backend = Backend::new(backend::Inner {
         proxy_name: new.proxy_name,
         requests: owner.requests.clone(),
@@ -138,6 +142,7 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
         timeout: shared.config.user_conn_timeout,
         attempts: owner.attempts,
         traffic: Traffic::default(),
+        user_hook,
     });
     Ok(Prepared {
         shared: shared.clone(),
@@ -158,7 +163,7 @@ async fn way_in(kind: Kind, new: &NewProxy, owner: &Owner<'_>) -> Result<WayIn, 
     let access = || {
         Access::new(
             new.sk.clone(),
-            owner.user.to_owned(),
+            owner.client.user.clone(),
             new.allow_users.clone(),
         )
     };
@@ -207,6 +212,17 @@ impl Kind {
     fn has_port(self) -> bool {
         matches!(self, Self::Place(PlaceKind::Tcp) | Self::Udp)
     }
+}
+
+// frp: not for kinds where a user is no connection, or is past the server (INTERFACES 8.2)
+fn user_hook(kind: Kind, new: &NewProxy, owner: &Owner<'_>) -> Option<UserHook> {
+    let proxy_type = match kind {
+        Kind::Place(PlaceKind::Tcp) => "tcp",
+        Kind::Place(PlaceKind::Https | PlaceKind::TcpMux) | Kind::Private => &new.proxy_type,
+        Kind::Place(PlaceKind::Http) | Kind::Udp | Kind::Hole => return None,
+    };
+    let hooks = &owner.shared.hooks;
+    hooks.user_hook(owner.client, &new.proxy_name, proxy_type)
 }
 
 /// The limiter that this end applies, if it is the one to do it.

@@ -5,7 +5,7 @@
 //! the old one and waits for it, so that everything the old one held is free.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -13,7 +13,7 @@ use std::{
 };
 
 use mgrok_net::conn::Conn;
-use mgrok_proto::RunId;
+use mgrok_proto::{RunId, hook::Client};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -38,7 +38,7 @@ struct Inner {
 #[derive(Clone, Debug)]
 struct Entry {
     serial: u64,
-    user: String,
+    client: Arc<Client>,
     client_id: String,
     offers: mpsc::Sender<Conn>,
     stop: CancellationToken,
@@ -54,6 +54,8 @@ pub(crate) struct Identity {
     pub(crate) user: String,
     /// The client's own stable name, which may be empty.
     pub(crate) client_id: String,
+    /// What its operator wants hooks to know.
+    pub(crate) metas: BTreeMap<String, String>,
 }
 
 /// Why a login was not registered. The texts are frp's.
@@ -78,6 +80,8 @@ pub(crate) struct Claim {
     registry: Registry,
     run_id: RunId,
     serial: u64,
+    /// Whose session it is.
+    pub(crate) client: Arc<Client>,
     /// Cancelled when somebody wants this session to end.
     pub(crate) stop: CancellationToken,
     ended: CancellationToken,
@@ -119,7 +123,7 @@ impl Registry {
         if !identity.client_id.is_empty() {
             let online = sessions.iter().any(|(run_id, it)| {
                 *run_id != identity.run_id
-                    && it.user == identity.user
+                    && it.client.user == identity.user
                     && it.client_id == identity.client_id
             });
             if online {
@@ -131,7 +135,11 @@ impl Registry {
         }
         let entry = Entry {
             serial: self.inner.claims.fetch_add(1, Ordering::Relaxed),
-            user: identity.user,
+            client: Arc::new(Client {
+                user: identity.user,
+                metas: identity.metas,
+                run_id: identity.run_id.as_str().to_owned(),
+            }),
             client_id: identity.client_id,
             offers,
             stop: CancellationToken::new(),
@@ -141,6 +149,7 @@ impl Registry {
             registry: self.clone(),
             run_id: identity.run_id.clone(),
             serial: entry.serial,
+            client: entry.client.clone(),
             stop: entry.stop.clone(),
             ended: entry.ended.clone(),
         };
@@ -154,8 +163,8 @@ impl Registry {
     }
 
     /// Whose session `run_id` is, if it is one.
-    pub(crate) fn user(&self, run_id: &RunId) -> Option<String> {
-        self.sessions().get(run_id).map(|it| it.user.clone())
+    pub(crate) fn client(&self, run_id: &RunId) -> Option<Arc<Client>> {
+        self.sessions().get(run_id).map(|it| it.client.clone())
     }
 
     /// Takes a proxy name, which is unique over all clients; `None` if somebody has it.
@@ -218,6 +227,7 @@ mod tests {
             run_id: RunId::from(run_id),
             user: "u".into(),
             client_id: client_id.into(),
+            metas: BTreeMap::new(),
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::{
+    hooks::{Hooks, PluginError},
     ingress,
     shared::Shared,
     tasks::Tasks,
@@ -41,6 +42,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// A plugin of `httpPlugins` cannot be used.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
     /// The certificate, key or CA file could not be used.
     #[error("transport.tls")]
     Tls(#[from] TlsError),
@@ -101,6 +105,7 @@ impl Server {
             certificate: config.transport.tls.certificate.clone(),
             trusted_ca: config.transport.tls.trusted_ca.clone(),
         })?;
+        let hooks = Hooks::new(&config.http_plugins)?;
         let vhosts = VhostListeners::bind(&config).await?;
         let admin = match &config.web_server {
             Some(web_server) => Some(AdminPort::bind(web_server).await?),
@@ -112,7 +117,7 @@ impl Server {
             admin,
             control,
             vhosts,
-            shared: Arc::new(Shared::new(config, tls, names, tasks)),
+            shared: Arc::new(Shared::new(config, tls, hooks, names, tasks)),
         })
     }
 
@@ -138,6 +143,7 @@ impl Server {
         let tasks = &shared.tasks;
         // Whatever way this future ends, nothing that it started outlives it for long.
         let _cut = StopAll(tasks.clone());
+        shared.hooks.announce();
         if let Ok(addr) = control.local_addr() {
             info!("frps tcp listen on {addr}");
         }

@@ -9,6 +9,7 @@ mod pool;
 use std::{
     collections::HashMap,
     future::pending,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
@@ -20,6 +21,7 @@ use mgrok_net::{
 };
 use mgrok_proto::{
     WireVersion, auth,
+    hook::Op,
     message::{Message, NewProxy, NewProxyResp, Ping, Pong, ReqWorkConn, StartWorkConn},
 };
 use tokio::{
@@ -33,6 +35,7 @@ use self::pool::{Pool, Waiter};
 use crate::{
     backend::{REQUEST_QUEUE, WorkRequest},
     heartbeat::Heartbeat,
+    hooks::HookError,
     proxy::{self, Proxy},
     registry::Claim,
     shared::Shared,
@@ -50,8 +53,6 @@ const ANSWER_QUEUE: usize = 64;
 /// What a client said of itself when it logged in.
 #[derive(Debug)]
 pub(crate) struct ClientSpec {
-    /// Its user, which may be empty.
-    pub(crate) user: String,
     /// How its streams are framed.
     pub(crate) wire: WireVersion,
     /// How many idle work connections it wants kept, already capped.
@@ -73,6 +74,26 @@ pub(crate) struct Session {
     pool: Pool<Conn, oneshot::Sender<Conn>>,
     proxies: HashMap<String, Proxy>,
     heartbeat: Heartbeat,
+    /// While plugins are asked about a message the next one has to wait, and nothing else.
+    asking: Option<Asking>,
+}
+
+/// A message that plugins are asked about.
+struct Asking {
+    since: Instant,
+    answer: Pin<Box<dyn Future<Output = Asked> + Send>>,
+}
+
+/// A message that plugins were asked about.
+enum Asked {
+    NewProxy(Request, Result<Box<NewProxy>, HookError>),
+    Ping(Result<Ping, HookError>),
+}
+
+/// What a client asked for, as it is told about it.
+struct Request {
+    name: String,
+    kind: String,
 }
 
 /// Why a session ended.
@@ -88,6 +109,15 @@ enum EndReason {
     Send(#[from] SendError),
     #[error("stopped")]
     Stopped,
+}
+
+/// Why a heartbeat does not count. Clients show the texts, which are frp's.
+#[derive(Debug, thiserror::Error)]
+enum PingError {
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    #[error("token in heartbeat doesn't match token from configuration")]
+    Token,
 }
 
 impl Session {
@@ -115,6 +145,7 @@ impl Session {
             answer_sender,
             proxies: HashMap::new(),
             heartbeat,
+            asking: None,
         }
     }
 
@@ -132,12 +163,19 @@ impl Session {
                 warn!("{}", crate::error::chain(&reason));
             }
         }
-        let mut stopping: JoinSet<()> = self
+        let mut stopping: JoinSet<String> = self
             .proxies
             .drain()
-            .map(|(_, proxy)| proxy.stop())
+            .map(|(name, proxy)| async {
+                proxy.stop().await;
+                name
+            })
             .collect();
-        while stopping.join_next().await.is_some() {}
+        while let Some(stopped) = stopping.join_next().await {
+            if let Ok(name) = stopped {
+                self.proxy_closed(name);
+            }
+        }
         info!("client exit success");
     }
 
@@ -146,18 +184,26 @@ impl Session {
             if let Err(error) = self.ask_for_work_conns() {
                 return error.into();
             }
-            let gone_at = self.heartbeat.gone_at();
+            // A client cannot be heard while it has to wait for plugins.
+            let is_asking = self.asking.is_some();
+            let gone_at = self.heartbeat.gone_at().filter(|_| !is_asking);
             tokio::select! {
                 () = self.claim.stop.cancelled() => return EndReason::Stopped,
                 () = self.shared.tasks.stop_sessions.cancelled() => return EndReason::Stopped,
-                received = self.control.recv() => match received {
+                asked = answered(&mut self.asking) => {
+                    self.asking = None;
+                    if let Err(reason) = self.go_on(asked).await {
+                        return reason;
+                    }
+                }
+                received = receive(&mut self.control, is_asking) => match received {
                     Ok(Some(message)) => {
                         if let Err(reason) = self.handle(message).await {
                             return reason;
                         }
                     }
                     Ok(None) => return EndReason::Closed,
-                    Err(error) => return error.into(),
+                    Err(reason) => return reason,
                 },
                 Some(conn) = self.offers.recv() => self.take(conn),
                 Some(request) = self.requests.recv() => {
@@ -195,17 +241,36 @@ impl Session {
 
     async fn handle(&mut self, message: Message) -> Result<(), EndReason> {
         match message {
-            Message::NewProxy(new) => self.new_proxy(*new).await,
+            Message::NewProxy(new) => {
+                let request = Request::of(&new);
+                if !self.shared.hooks.is_subscribed(Op::NewProxy) {
+                    return self.new_proxy(request, Ok(new)).await;
+                }
+                let (shared, client) = (self.shared.clone(), self.claim.client.clone());
+                self.ask(async move {
+                    let new = shared.hooks.new_proxy(&client, *new).await;
+                    Asked::NewProxy(request, new.map(Box::new))
+                });
+                Ok(())
+            }
             Message::CloseProxy(close) => {
                 if let Some(proxy) = self.proxies.remove(&close.proxy_name) {
                     proxy.stop().await;
                     info!("close proxy [{}] success", close.proxy_name);
+                    self.proxy_closed(close.proxy_name);
                 }
                 Ok(())
             }
-            Message::Ping(ping) => Ok(self.ping(&ping)?),
+            Message::Ping(ping) => {
+                if !self.shared.hooks.is_subscribed(Op::Ping) {
+                    return Ok(self.ping(Ok(ping))?);
+                }
+                let (shared, client) = (self.shared.clone(), self.claim.client.clone());
+                self.ask(async move { Asked::Ping(shared.hooks.ping(&client, ping).await) });
+                Ok(())
+            }
             Message::NatHoleVisitor(visitor) => {
-                let (user, answers) = (&self.client.user, &self.answer_sender);
+                let (user, answers) = (&self.claim.client.user, &self.answer_sender);
                 self.shared
                     .holes
                     .visit(visitor, user, answers, &self.shared.tasks);
@@ -227,72 +292,132 @@ impl Session {
         }
     }
 
-    async fn new_proxy(&mut self, new: NewProxy) -> Result<(), EndReason> {
-        let name = new.proxy_name.clone();
-        let kind = if new.proxy_type.is_empty() {
-            "tcp".to_owned()
-        } else {
-            new.proxy_type.clone()
-        };
+    /// Asks plugins about a message; [`Self::go_on`] follows when they have answered.
+    fn ask(&mut self, answer: impl Future<Output = Asked> + Send + 'static) {
+        self.asking = Some(Asking {
+            since: Instant::now(),
+            answer: Box::pin(answer),
+        });
+    }
+
+    async fn go_on(&mut self, (asked, took): (Asked, Duration)) -> Result<(), EndReason> {
+        self.heartbeat.excuse(took);
+        match asked {
+            Asked::NewProxy(request, new) => self.new_proxy(request, new).await,
+            Asked::Ping(ping) => Ok(self.ping(ping)?),
+        }
+    }
+
+    fn proxy_closed(&self, name: String) {
+        let Shared { hooks, tasks, .. } = &*self.shared;
+        hooks.proxy_closed(&self.claim.client, name, tasks);
+    }
+
+    async fn new_proxy(
+        &mut self,
+        request: Request,
+        new: Result<Box<NewProxy>, HookError>,
+    ) -> Result<(), EndReason> {
+        let Request { name, kind } = request;
         let owner = proxy::Owner {
             shared: &self.shared,
             requests: &self.request_sender,
             wire: self.client.wire,
             attempts: self.client.pool_count + 1,
-            user: &self.client.user,
+            client: &self.claim.client,
             ports_in_use: self.proxies.values().filter(|it| it.has_port()).count(),
         };
-        let started = proxy::prepare(new, &owner).await;
-        let reply = match &started {
-            Ok(prepared) => NewProxyResp {
-                proxy_name: name.clone(),
-                remote_addr: prepared.remote_addr(),
-                ..NewProxyResp::default()
-            },
+        let prepared = match new {
+            Ok(new) => proxy::prepare(*new, &owner).await,
+            Err(error) => Err(error.into()),
+        };
+        let reply = match prepared {
+            Ok(prepared) => {
+                let remote_addr = prepared.remote_addr();
+                // Whoever hears from the client that the proxy has started must find it, so users are let in first.
+                // Their work connections are given out by this task, and so not before the reply: a client closes
+                // those for a proxy that it does not know to be running.
+                self.proxies.insert(name.clone(), prepared.run());
+                info!("new proxy [{name}] type [{kind}] success");
+                NewProxyResp {
+                    proxy_name: name,
+                    remote_addr,
+                    ..NewProxyResp::default()
+                }
+            }
             Err(error) => {
                 warn!(
                     "new proxy [{name}] type [{kind}] error: {}",
-                    crate::error::chain(error)
+                    crate::error::chain(&error)
                 );
                 let summary = format!("new proxy [{name}] error");
                 NewProxyResp {
-                    proxy_name: name.clone(),
+                    proxy_name: name,
                     error: self.shared.error_text(&error.to_string(), &summary),
                     ..NewProxyResp::default()
                 }
             }
         };
         self.control.queue(&reply.into())?;
-        // The client closes a work connection for a proxy that it does not know
-        // to be running, so the reply is on its way before users are let in.
+        // The reply must not wait for this task to come round again: users are waiting.
         match timeout(WRITE_TIMEOUT, self.control.flush()).await {
-            Ok(flushed) => flushed?,
-            Err(_) => return Err(SendError::Full.into()),
+            Ok(flushed) => Ok(flushed?),
+            Err(_) => Err(SendError::Full.into()),
         }
-        if let Ok(prepared) = started {
-            info!("new proxy [{name}] type [{kind}] success");
-            self.proxies.insert(name, prepared.run());
-        }
-        Ok(())
     }
 
-    fn ping(&mut self, ping: &Ping) -> Result<(), SendError> {
+    fn ping(&mut self, ping: Result<Ping, HookError>) -> Result<(), SendError> {
         let auth = &self.shared.config.auth;
-        let valid = !auth.heartbeats
-            || auth::verify(&auth.token, ping.timestamp, ping.privilege_key.expose());
-        let pong = if valid {
-            self.heartbeat.heard(Instant::now());
-            debug!("receive heartbeat");
-            Pong::default()
-        } else {
-            let text = "token in heartbeat doesn't match token from configuration";
-            warn!("received invalid ping: {text}");
-            Pong {
-                error: self.shared.error_text(text, "invalid ping"),
+        let verified = ping.map_err(PingError::from).and_then(|ping| {
+            let valid = !auth.heartbeats
+                || auth::verify(&auth.token, ping.timestamp, ping.privilege_key.expose());
+            valid.then_some(()).ok_or(PingError::Token)
+        });
+        let pong = match verified {
+            Ok(()) => {
+                self.heartbeat.heard(Instant::now());
+                debug!("receive heartbeat");
+                Pong::default()
+            }
+            Err(error) => {
+                warn!("received invalid ping: {error}");
+                Pong {
+                    error: self.shared.error_text(&error.to_string(), "invalid ping"),
+                }
             }
         };
         self.control.queue(&pong.into())
     }
+}
+
+impl Request {
+    fn of(new: &NewProxy) -> Self {
+        let kind = match new.proxy_type.as_str() {
+            "" => "tcp",
+            kind => kind,
+        };
+        Self {
+            name: new.proxy_name.clone(),
+            kind: kind.to_owned(),
+        }
+    }
+}
+
+/// What plugins have answered, and how long that took. Cancel-safe.
+async fn answered(asking: &mut Option<Asking>) -> (Asked, Duration) {
+    match asking {
+        Some(Asking { since, answer }) => (answer.await, since.elapsed()),
+        None => pending().await,
+    }
+}
+
+/// The next message, or none as long as the one before is `unsettled`. Cancel-safe.
+async fn receive(control: &mut MessageConn, unsettled: bool) -> Result<Option<Message>, EndReason> {
+    if unsettled {
+        control.flush().await?;
+        return pending().await;
+    }
+    Ok(control.recv().await?)
 }
 
 impl Waiter<Conn> for oneshot::Sender<Conn> {

@@ -9,6 +9,7 @@ use mgrok_proto::cipher::CipherKey;
 use crate::{
     arrival::Arrivals,
     hole::Holes,
+    hooks::Hooks,
     place::{Doors, Places},
     ports::Ports,
     private::PrivateServices,
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     /// Derived once from the token; the control cipher and `useEncryption` use it.
     pub(crate) cipher_key: CipherKey,
     pub(crate) tls: ServerTls,
+    pub(crate) hooks: Hooks,
     pub(crate) arrivals: Arrivals,
     pub(crate) vhosts: Arc<Vhosts>,
     pub(crate) places: Places,
@@ -35,12 +37,19 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// The shared values of a server that has yet to start.
-    pub(crate) fn new(config: ServerConfig, tls: ServerTls, vhosts: Vhosts, tasks: Tasks) -> Self {
+    pub(crate) fn new(
+        config: ServerConfig,
+        tls: ServerTls,
+        hooks: Hooks,
+        vhosts: Vhosts,
+        tasks: Tasks,
+    ) -> Self {
         let arrivals = Arrivals::new(&config.accept_proxy_protocol_from);
         let vhosts = Arc::new(vhosts);
         Self {
             cipher_key: CipherKey::derive(&config.auth.token),
             tls,
+            hooks,
             places: Places {
                 groups: Default::default(),
                 ports: Ports::new(&config.proxy_bind_addr, config.allow_ports.clone()),

@@ -23,8 +23,10 @@ mod peer;
 pub mod ports;
 pub mod service;
 pub mod stun;
+pub mod tls;
 pub mod traffic;
 mod wait;
+pub mod web;
 
 pub use binaries::{Role, binary, frp_is_here, skipped};
 pub use config::{Proxy, Visitor, client_toml, server_toml};

@@ -102,6 +102,26 @@ fn a_refused_proxy_tries_again_later() {
 }
 
 #[test]
+fn a_proxy_that_is_not_ready_tries_again_later() {
+    let (mut proxies, now) = proxies(&["ssh"]);
+    proxies.begin_session(now);
+    announced(&mut proxies, now);
+    proxies.handle_unready("ssh", "no certificate", now);
+    let status = proxies.watch().borrow().status("ssh").cloned().unwrap();
+    assert_eq!(status.phase, ProxyPhase::StartError);
+    assert_eq!(status.error.as_deref(), Some("no certificate"));
+    // The server knows nothing of it.
+    assert_eq!(proxies.apply(&[], now).withdrawn, []);
+
+    proxies.apply(&[config("ssh")], now);
+    announced(&mut proxies, now);
+    proxies.handle_unready("ssh", "no certificate", now);
+    let later = now + RETRY_AFTER_ERROR;
+    assert_eq!(proxies.wake_at(), Some(later));
+    assert_eq!(announced(&mut proxies, later), ["ada.ssh"]);
+}
+
+#[test]
 fn answers_for_others_are_ignored() {
     let (mut proxies, now) = proxies(&["ssh"]);
     proxies.begin_session(now);
@@ -340,12 +360,10 @@ fn closing_withdraws_what_the_server_may_know() {
     announced(&mut proxies, now);
     proxies.handle_answer(&answer("ada.running", ":6000", ""), now);
     proxies.handle_answer(&answer("ada.refused", "", "no"), now);
-    let withdrawn: Vec<_> = proxies
-        .close()
-        .into_iter()
-        .map(|it| it.proxy_name)
-        .collect();
+    let withdrawn = proxies.announced();
+    let withdrawn: Vec<_> = withdrawn.iter().map(|it| &*it.proxy_name).collect();
     assert_eq!(withdrawn, ["ada.asked", "ada.running"]);
+    proxies.close();
     assert_eq!(phase(&proxies, "running"), Some(ProxyPhase::Closed));
     assert_eq!(proxies.wake_at(), None);
 }

@@ -13,6 +13,7 @@ mod health;
 mod heartbeats;
 mod life;
 mod muxed;
+mod plugins;
 mod stopping;
 mod users;
 mod visitors;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mgrok_client::{ProxyPhase, StopReport};
 use mgrok_net::message::MessageConn;
-use mgrok_proto::message::{Message, ReqWorkConn};
+use mgrok_proto::message::{Message, Pong, ReqWorkConn};
 
 use crate::server::{
     Running, Server, accept_proxy, echo, echo_service, ended, recv, tcp_proxy, within,
@@ -15,6 +15,33 @@ async fn close_proxy(control: &mut MessageConn) -> String {
         Message::CloseProxy(closed) => closed.proxy_name,
         other => panic!("{} instead of CloseProxy", other.name()),
     }
+}
+
+/// Takes the farewell of a client with one proxy.
+async fn farewell(control: &mut MessageConn, proxy: &str) {
+    assert_eq!(close_proxy(control).await, proxy);
+    assert!(matches!(recv(control).await, Message::Ping(_)));
+    control.send(&Pong::default().into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn users_let_in_before_the_server_has_heard_are_served() {
+    let server = Server::bind().await;
+    let mut config = server.config();
+    config.grace_period = Duration::from_secs(3600);
+    config.proxies = vec![tcp_proxy("echo", echo_service().await)];
+    let mut client = Running::start(config);
+    let mut control = server.control_with_proxy().await;
+    client.wait_for("echo", ProxyPhase::Running).await;
+    let stopped = client.stop();
+    assert_eq!(close_proxy(&mut control).await, "echo");
+    let mut early = server.user(&mut control, "echo").await;
+    echo(&mut early, "before").await;
+    assert!(matches!(recv(&mut control).await, Message::Ping(_)));
+    control.send(&Pong::default().into()).await.unwrap();
+    drop(early);
+    let report = within(stopped).await.unwrap().unwrap();
+    assert_eq!(report, StopReport { cut: 0 });
 }
 
 #[tokio::test]
@@ -29,9 +56,10 @@ async fn an_idle_client_says_farewell_and_ends() {
     let (waiting, _) = server.work_conn(&mut control).await;
 
     let status = client.status.clone();
-    let report = within(client.stop()).await.unwrap().unwrap();
+    let stopped = client.stop();
+    farewell(&mut control, "echo").await;
+    let report = within(stopped).await.unwrap().unwrap();
     assert_eq!(report, StopReport { cut: 0 });
-    assert_eq!(close_proxy(&mut control).await, "echo");
     assert!(within(control.recv()).await.unwrap().is_none());
     ended(&mut waiting.into_conn()).await;
     assert_eq!(status.proxy("echo").unwrap().phase, ProxyPhase::Closed);
@@ -49,7 +77,7 @@ async fn users_may_finish_and_no_new_ones_come() {
     echo(&mut user, "before").await;
 
     let stopped = client.stop();
-    assert_eq!(close_proxy(&mut control).await, "echo");
+    farewell(&mut control, "echo").await;
     control.send(&ReqWorkConn::default().into()).await.unwrap();
     echo(&mut user, "after").await;
     assert!(!stopped.is_finished());

@@ -208,7 +208,11 @@ fn tls(mut section: Section<'_>, server_addr: &str) -> Option<ClientTls> {
     }
     Some(ClientTls {
         custom_first_byte,
-        certificate: certificate(&mut section, "the server is shown none"),
+        certificate: certificate(
+            &mut section,
+            ["certFile", "keyFile"],
+            "the server is shown none",
+        ),
         trusted_ca: section.path("trustedCaFile"),
         server_name: server_name.unwrap_or_else(|| server_addr.to_owned()),
     })

@@ -155,7 +155,8 @@ fn password(entry: &mut Section<'_>) -> Secret {
     password.map(Secret::new).unwrap_or_default()
 }
 
-fn host_header_rewrite(entry: &mut Section<'_>) -> String {
+/// Reads what a website is to see as `Host`; empty leaves it alone.
+pub(super) fn host_header_rewrite(entry: &mut Section<'_>) -> String {
     let key = "hostHeaderRewrite";
     let host = entry.text(key).unwrap_or_default();
     if let Err(error) = check_value(&host) {
@@ -165,7 +166,7 @@ fn host_header_rewrite(entry: &mut Section<'_>) -> String {
 }
 
 /// Headers to set, of which each is set once.
-fn headers(mut section: Section<'_>) -> BTreeMap<String, String> {
+pub(super) fn headers(mut section: Section<'_>) -> BTreeMap<String, String> {
     let mut headers = BTreeMap::new();
     let mut names: BTreeMap<String, String> = BTreeMap::new();
     for (name, item) in section.named_texts("set") {

@@ -3,6 +3,7 @@
 use mgrok_proto::auth::Secret;
 
 use super::{
+    client_plugin::plugin,
     entries::{Entry, Start},
     health::health_check,
     kinds::kind,
@@ -11,6 +12,7 @@ use crate::{
     annotations::check_annotations,
     auth::Auth,
     bandwidth::{Bandwidth, BandwidthMode},
+    client_plugin::Plugin,
     proxy::{Group, ProxyConfig, ProxyKind, ProxyProtocol},
     section::Section,
 };
@@ -38,8 +40,9 @@ fn proxy(entry: Entry<'_>, auth: &Auth) -> Option<ProxyConfig> {
         return None;
     };
     let default = ProxyConfig::new(name, kind, 0);
+    let plugin = plugin(&mut section, &default.kind);
     let local_port = section.port("localPort");
-    if !section.says("localPort") {
+    if plugin.is_none() && !section.says("localPort") {
         section.warn(
             "localPort",
             "is not set, so nothing can be reached through this proxy",
@@ -61,9 +64,10 @@ fn proxy(entry: Entry<'_>, auth: &Auth) -> Option<ProxyConfig> {
         use_encryption: use_encryption(&mut transport, &default.kind, auth),
         use_compression: transport.boolean("useCompression").unwrap_or(false),
         bandwidth: bandwidth(&mut transport),
-        proxy_protocol: proxy_protocol(&mut transport, &default.kind),
+        proxy_protocol: proxy_protocol(&mut transport, &default.kind, plugin.as_ref()),
         group: group(section.section("loadBalancer"), &default.kind),
         health_check: health_check(section.section("healthCheck"), local_port),
+        plugin,
         kind: default.kind,
     })
 }
@@ -116,9 +120,18 @@ fn bandwidth(transport: &mut Section<'_>) -> Option<Bandwidth> {
     }
 }
 
-fn proxy_protocol(transport: &mut Section<'_>, kind: &ProxyKind) -> Option<ProxyProtocol> {
+fn proxy_protocol(
+    transport: &mut Section<'_>,
+    kind: &ProxyKind,
+    plugin: Option<&Plugin>,
+) -> Option<ProxyProtocol> {
     let key = "proxyProtocolVersion";
-    match transport.text(key)?.as_str() {
+    let version = transport.text(key)?;
+    if let Some(plugin) = plugin.filter(|plugin| plugin.is_http()) {
+        let plugin = plugin.as_str();
+        transport.warn(key, format!("does nothing with the plugin `{plugin}`"));
+    }
+    match version.as_str() {
         "v1" => {
             if matches!(kind, ProxyKind::Udp { .. } | ProxyKind::Sudp(_)) {
                 transport.warn(

@@ -2,7 +2,9 @@
 
 use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
-use super::{auth, certificate, grace_period, log, udp_packet_size, web_server};
+use super::{
+    auth, certificate, grace_period, log, plugins::http_plugins, udp_packet_size, web_server,
+};
 use crate::{
     domain::check_host,
     network::Network,
@@ -50,6 +52,7 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         nathole_analysis_data_reserve: nathole_analysis_data_reserve(&mut root)
             .unwrap_or(default.nathole_analysis_data_reserve),
         web_server: web_server(root.section("webServer")),
+        http_plugins: http_plugins(&mut root),
     }
 }
 
@@ -170,7 +173,11 @@ fn transport(mut section: Section<'_>, default: ServerTransport) -> ServerTransp
 }
 
 fn tls(mut section: Section<'_>) -> ServerTls {
-    let certificate = certificate(&mut section, "a self-signed certificate is made instead");
+    let certificate = certificate(
+        &mut section,
+        ["certFile", "keyFile"],
+        "a self-signed certificate is made instead",
+    );
     let trusted_ca = section.path("trustedCaFile");
     let force = section.boolean("force");
     if force == Some(false) && trusted_ca.is_some() {

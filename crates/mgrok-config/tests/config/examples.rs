@@ -49,6 +49,7 @@ fn every_file_loads() {
 #[test]
 fn every_setting_that_is_shown_can_be_set() {
     for name in [
+        "plugin-server.toml",
         "server.toml",
         "tcpmux-server.toml",
         "tls-mutual-server.toml",
@@ -57,7 +58,12 @@ fn every_setting_that_is_shown_can_be_set() {
         let text = with_comments_taken_away(name);
         clean(load_server_from_str(&text, name, Strictness::Strict));
     }
-    for name in ["client.toml", "tls-mutual-client.toml", "xtcp-client.toml"] {
+    for name in [
+        "client.toml",
+        "plugins-client.toml",
+        "tls-mutual-client.toml",
+        "xtcp-client.toml",
+    ] {
         let text = with_comments_taken_away(name);
         clean(load_client_from_str(&text, name, Strictness::Strict));
         // What is not started is hardly looked at.
@@ -93,6 +99,7 @@ fn the_complete_files_show_every_key() {
         "custom404Page",
         "acceptProxyProtocolFrom",
         "natholeAnalysisDataReserveHours",
+        "httpPlugins",
         "auth.method",
         "auth.token",
         "auth.additionalScopes",
@@ -189,6 +196,14 @@ fn the_complete_files_show_every_key() {
         "requestHeaders.set.X-From",
         "responseHeaders.set.X-Robots-Tag",
         "multiplexer",
+        "plugin.type",
+        "plugin.localAddr",
+        "plugin.hostHeaderRewrite",
+        "plugin.requestHeaders.set.X-From",
+        "plugin.crtPath",
+        "plugin.keyPath",
+        "plugin.enableHTTP2",
+        "plugin.unixPath",
         "secretKey",
         "allowUsers",
         "natTraversal.disableAssistedAddrs",
@@ -218,6 +233,7 @@ fn what_is_shown_as_a_default_is_one() {
                 "allowPorts",
                 "auth.",
                 "custom404Page",
+                "httpPlugins",
                 "subDomainHost",
                 "tcpmuxHTTPConnectPort",
                 "transport.tls.",

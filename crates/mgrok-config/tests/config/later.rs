@@ -33,7 +33,6 @@ fn on_the_server() {
             "auth.oidc.skipExpiryCheck = true",
             "auth.oidc.skipIssuerCheck = true",
             "enablePrometheus = true",
-            "httpPlugins = [{ name = \"n\", addr = \"a\", path = \"p\", ops = [\"Login\"] }]",
             "kcpBindPort = 7000",
             "quicBindPort = 7000",
             "sshTunnelGateway.authorizedKeysFile = \"f\"",
@@ -90,13 +89,18 @@ fn on_the_client() {
 
 #[test]
 fn plugins() {
+    for name in ["http_proxy", "socks5", "static_file", "virtual_net"] {
+        client_mistakes(
+            &format!(
+                "[[proxies]]\nname = \"a\"\ntype = \"tcp\"\nplugin = {{ type = \"{name}\", anything = 1 }}"
+            ),
+            &[&format!(
+                "4:19: the plugin `{name}` is not supported by this version of mgrok"
+            )],
+        );
+    }
     client_mistakes(
         r#"
-[[proxies]]
-name = "a"
-type = "tcp"
-plugin = { type = "socks5" }
-localPort = 1
 [[visitors]]
 name = "a"
 type = "stcp"
@@ -104,10 +108,7 @@ serverName = "b"
 bindPort = -1
 plugin = { type = "virtual_net", destinationIP = "192.0.2.1" }
 "#,
-        &[
-            "5:1: `proxies[0].plugin` is not supported by this version of mgrok",
-            "12:1: `visitors[0].plugin` is not supported by this version of mgrok",
-        ],
+        &["7:1: `visitors[0].plugin` is not supported by this version of mgrok"],
     );
 }
 
@@ -116,7 +117,6 @@ fn values_that_ask_for_nothing_pass() {
     server(
         r#"
         enablePrometheus = false
-        httpPlugins = []
         kcpBindPort = 0
         auth.oidc = {}
         sshTunnelGateway = { bindPort = 0, autoGenPrivateKeyPath = "./.autogen_ssh_key" }
@@ -134,7 +134,6 @@ fn values_that_ask_for_nothing_pass() {
         name = "a"
         type = "tcp"
         localPort = 1
-        plugin = {}
         "#,
     );
 }

@@ -1,11 +1,13 @@
 //! The loader, from the outside: what files mean, what is wrong with them, and how that is told.
 
 mod client;
+mod client_plugins;
 mod examples;
 mod files;
 mod kinds;
 mod later;
 mod messages;
+mod plugins;
 mod proxies;
 mod robust;
 mod server;

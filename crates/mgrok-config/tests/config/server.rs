@@ -47,6 +47,7 @@ fn an_empty_file_means_the_default() {
     assert_eq!(default.vhost.sub_domain_host, "");
     assert_eq!(default.vhost.not_found_page, None);
     assert!(default.accept_proxy_protocol_from.is_empty());
+    assert!(default.http_plugins.is_empty());
     let hours = default.nathole_analysis_data_reserve.as_secs() / 3600;
     assert_eq!(hours, 168);
     assert!(default.transport.tcp_mux);
@@ -81,6 +82,7 @@ fn zero_means_the_default() {
         custom404Page = ""
         natholeAnalysisDataReserveHours = 0
         acceptProxyProtocolFrom = []
+        httpPlugins = []
         auth = { method = "", token = "", additionalScopes = [] }
         log = { to = "", level = "", maxDays = 0, disablePrintColor = false }
         [transport]

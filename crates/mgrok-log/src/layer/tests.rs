@@ -115,6 +115,16 @@ fn spans_become_prefixes() {
 }
 
 #[test]
+fn the_id_of_a_hook_says_that_it_is_one() {
+    let lines = messages(Level::INFO, || {
+        let hook = info_span!("hook", reqid = "7a");
+        info_span!("session", run_id = "3f0c").in_scope(|| hook.in_scope(|| info!("asked")));
+        info_span!(parent: &hook, "session", run_id = "3f0c").in_scope(|| info!("asked"));
+    });
+    assert_eq!(lines, ["[reqid: 7a] asked", "[3f0c] [reqid: 7a] asked"]);
+}
+
+#[test]
 fn the_session_comes_first_however_spans_are_nested() {
     let lines = messages(Level::INFO, || {
         let proxy = info_span!("proxy", name = "web");

@@ -77,7 +77,8 @@ pub(super) fn poll_read_chunk(
     })
 }
 
-fn poll_write_chunk(
+/// Writes until the chunk is empty or there is no room.
+pub(super) fn poll_write_chunk(
     stream: &mut (impl AsyncWrite + Unpin),
     cx: &mut Context<'_>,
     chunk: &mut Bytes,

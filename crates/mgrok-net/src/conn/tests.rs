@@ -36,6 +36,25 @@ async fn an_end_stays_the_end() {
     }
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn unix_sockets_carry_chunks_and_ends() {
+    let (near, far) = tokio::net::UnixStream::pair().unwrap();
+    let (mut near, mut far) = (Conn::from(near), Conn::from(far));
+    // More than the sockets hold.
+    let payload = pattern(1_000_000);
+    let send = async {
+        near.send(payload.clone()).await.unwrap();
+        near.close().await.unwrap();
+    };
+    let ((), received) = tokio::join!(send, read_all(&mut far));
+    assert!(received.unwrap() == payload);
+    // Only one direction has ended.
+    far.send(Bytes::from_static(b"reply")).await.unwrap();
+    drop(far);
+    assert_eq!(read_all(&mut near).await.unwrap(), b"reply");
+}
+
 #[tokio::test]
 async fn reads_of_all_sizes_see_the_same_bytes() {
     let payload = pattern(1_000_000);

@@ -12,7 +12,7 @@ use rustls::{ClientConfig, ClientConnection};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::any_certificate::AnyCertificate;
-use super::{TlsError, files, provider};
+use super::{TlsError, files, provider, system};
 use crate::conn::Conn;
 use crate::sniff::TLS_CUSTOM;
 
@@ -73,6 +73,23 @@ impl ClientTls {
             config: Arc::new(config),
             server_name: server_name(&options.server_name)?,
             custom_first_byte: options.custom_first_byte,
+        })
+    }
+
+    /// For a server whose certificate must be signed by one of the authorities that the system trusts, and name
+    /// `server_name`.
+    ///
+    /// They are read anew each time; `SSL_CERT_FILE` and `SSL_CERT_DIR` say where from, if they are set.
+    pub fn trusting_system(server_name: &str) -> Result<Self, TlsError> {
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Setup)?
+            .with_root_certificates(system::authorities()?)
+            .with_no_client_auth();
+        Ok(Self {
+            config: Arc::new(config),
+            server_name: self::server_name(server_name)?,
+            custom_first_byte: false,
         })
     }
 

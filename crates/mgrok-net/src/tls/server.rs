@@ -44,6 +44,15 @@ impl ServerTls {
         })
     }
 
+    /// Offers `protocols` to clients that ask for some (ALPN), the first that both know being chosen. Clients that know none
+    /// of them are refused.
+    #[must_use]
+    pub fn with_alpn(mut self, protocols: &[&[u8]]) -> Self {
+        let protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Arc::make_mut(&mut self.config).alpn_protocols = protocols;
+        self
+    }
+
     /// Shakes hands. A byte 0x17 in front is taken off.
     ///
     /// Waits for as long as the client is silent: the caller sets the deadline. Not cancel-safe.

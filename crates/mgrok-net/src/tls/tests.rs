@@ -178,6 +178,52 @@ async fn a_sniffed_connection_can_still_shake_hands() {
 }
 
 #[tokio::test]
+async fn a_server_knows_by_which_name_it_was_called() {
+    let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
+    for (called, known) in [
+        ("Shop.test", Some("shop.test")),
+        // An address is not told.
+        ("192.0.2.1", None),
+    ] {
+        let client = ClientTls::new(client_options(called)).unwrap();
+        let (client_socket, server_socket) = sockets().await;
+        let accept = server.accept(server_socket.into());
+        let connect = client.connect(client_socket.into());
+        let (user, accepted) = in_time(async { tokio::join!(connect, accept) }).await;
+        assert_eq!(accepted.unwrap().server_name(), known);
+        assert_eq!(user.unwrap().server_name(), None);
+    }
+}
+
+#[tokio::test]
+async fn clients_choose_among_the_protocols_that_are_offered() {
+    let offer: [&[u8]; 2] = [b"h2", b"http/1.1"];
+    let server = ServerTls::new(ServerTlsOptions::default())
+        .unwrap()
+        .with_alpn(&offer);
+    for (asked, chosen) in [
+        (&[&b"http/1.1"[..], b"h2"][..], Some(&b"h2"[..])),
+        (&[b"http/1.1"], Some(b"http/1.1")),
+        (&[], None),
+    ] {
+        let mut client = ClientTls::new(client_options("localhost")).unwrap();
+        let config = Arc::make_mut(&mut client.config);
+        config.alpn_protocols = asked.iter().map(|name| name.to_vec()).collect();
+        let connector = tokio_rustls::TlsConnector::from(client.config.clone());
+        let (client_socket, server_socket) = sockets().await;
+        let accept = server.accept(server_socket.into());
+        let connect = connector.connect(client.server_name.clone(), client_socket);
+        let (user, accepted) = in_time(async { tokio::join!(connect, accept) }).await;
+        assert_eq!(user.unwrap().get_ref().1.alpn_protocol(), chosen);
+        accepted.unwrap();
+    }
+
+    let mut client = ClientTls::new(client_options("localhost")).unwrap();
+    Arc::make_mut(&mut client.config).alpn_protocols = vec![b"smtp".to_vec()];
+    talk_once(&server, &client).await.0.unwrap_err();
+}
+
+#[tokio::test]
 async fn an_absurd_certificate_will_do_unless_an_authority_is_asked_for() {
     let authority = Authority::new();
     let server = || ServerTlsOptions {

@@ -10,6 +10,7 @@ mod cipher;
 mod go_rules;
 mod golden;
 mod hello;
+mod hook;
 mod messages;
 mod record;
 mod samples;

@@ -6,6 +6,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod hooks;
 mod script;
 
 use std::time::Duration;

@@ -1,0 +1,213 @@
+//! From HTTP or HTTPS to a website with or without TLS.
+
+use std::sync::Arc;
+
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+use mgrok_config::{HttpsFront, LocalAddr, Website};
+use mgrok_http::{
+    Body, Connect, Connecting, ForwardError, Forwarded, Handler, Rules, Target, Upstream,
+    UpstreamOptions, User, host_name,
+};
+use mgrok_net::conn::Conn;
+use mgrok_net::tls::{ClientTls, ClientTlsOptions, ServerTls};
+use tokio_util::sync::CancellationToken;
+use tracing::{Span, debug, warn};
+
+use super::{PluginError, in_time, server_tls};
+use crate::local::Local;
+use crate::printable::Chain;
+
+/// What users may choose to speak over TLS.
+const HTTP2_OR_1: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// The same without HTTP/2.
+const HTTP1: [&[u8]; 1] = [b"http/1.1"];
+
+/// What a bridge leads from and to.
+pub(super) struct BridgeOptions<'a> {
+    /// How users speak HTTPS; `None` if they speak HTTP.
+    pub(super) front: Option<&'a HttpsFront>,
+    pub(super) website: &'a Website,
+    pub(super) website_has_tls: bool,
+    pub(super) forwarded: Forwarded,
+}
+
+/// Hands requests on to a website.
+#[derive(Debug)]
+pub(crate) struct Bridge {
+    front: Option<ServerTls>,
+    has_http2: bool,
+    upstream: Upstream,
+}
+
+/// The website, to be connected.
+#[derive(Debug)]
+struct ToWebsite {
+    addr: LocalAddr,
+    tls: Option<ClientTls>,
+}
+
+/// Answers the requests of one user connection.
+struct Requests {
+    bridge: Arc<Bridge>,
+    /// By which name the user called us in TLS.
+    server_name: Option<String>,
+    /// Requests of HTTP/2 are answered in tasks of their own.
+    span: Span,
+}
+
+impl Bridge {
+    /// Makes the bridge. Reads the files of its certificate.
+    pub(super) fn new(options: &BridgeOptions<'_>) -> Result<Self, PluginError> {
+        let website = options.website;
+        let front = match options.front {
+            None => None,
+            Some(front) => {
+                let protocols = if front.enable_http2 {
+                    &HTTP2_OR_1[..]
+                } else {
+                    &HTTP1
+                };
+                Some(server_tls(&front.certificate)?.with_alpn(protocols))
+            }
+        };
+        let tls = if options.website_has_tls {
+            // frp: any certificate will do (pkg/plugin/client/http2https.go)
+            Some(ClientTls::new(ClientTlsOptions {
+                server_name: website.local_addr.host.clone(),
+                ..ClientTlsOptions::default()
+            })?)
+        } else {
+            None
+        };
+        let to_website = ToWebsite {
+            addr: website.local_addr.clone(),
+            tls,
+        };
+        let rules = rules(website, options.forwarded)?;
+        let upstream = UpstreamOptions {
+            response_timeout: None,
+            rules,
+        };
+        Ok(Self {
+            front,
+            has_http2: options.front.is_none_or(|front| front.enable_http2),
+            upstream: Upstream::new(Arc::new(to_website), upstream),
+        })
+    }
+
+    /// Serves a connection of `user` until it ends. After `stop`, only requests that are under way are finished.
+    pub(crate) async fn serve(self: &Arc<Self>, conn: Conn, user: User, stop: &CancellationToken) {
+        let conn = match &self.front {
+            None => conn,
+            Some(tls) => match in_time(tls.accept(conn)).await {
+                Ok(conn) => conn,
+                Err(e) => return debug!("a user does not get through TLS: {}", Chain(&e)),
+            },
+        };
+        let requests = Requests {
+            bridge: self.clone(),
+            server_name: conn.server_name().map(|name| host_name(name).into_owned()),
+            span: Span::current(),
+        };
+        mgrok_http::serve(conn, user, Arc::new(requests), stop).await;
+    }
+}
+
+impl Connect for ToWebsite {
+    fn connect<'a>(&'a self, _user: &'a User) -> Connecting<'a> {
+        Box::pin(async move {
+            let conn = Local::from(&self.addr).connect().await?;
+            match &self.tls {
+                None => Ok(conn),
+                Some(tls) => Ok(in_time(tls.connect(conn)).await?),
+            }
+        })
+    }
+}
+
+impl Handler for Requests {
+    async fn handle(&self, mut request: Request<Body>, user: &User) -> Response<Body> {
+        // Users can speak it without having asked first.
+        if request.version() == Version::HTTP_2 && !self.bridge.has_http2 {
+            return empty(StatusCode::HTTP_VERSION_NOT_SUPPORTED);
+        }
+        // frp: the same (pkg/plugin/client/https2http.go). A browser that meets one address under many names then makes
+        // another connection, which leads to the right proxy.
+        if let Some(name) = &self.server_name
+            && Target::of(&request).host != *name
+        {
+            return empty(StatusCode::MISDIRECTED_REQUEST);
+        }
+        ask_for_path(&mut request);
+        match self.bridge.upstream.forward(request, user).await {
+            Ok(response) => response,
+            Err(error) => self.failed(&error),
+        }
+    }
+}
+
+impl Requests {
+    /// The answer to a request that got none from the website.
+    fn failed(&self, error: &ForwardError) -> Response<Body> {
+        let _proxy = self.span.enter();
+        match error {
+            ForwardError::RequestBody(_) => {
+                debug!("do http proxy request error: {}", Chain(error));
+                empty(StatusCode::BAD_REQUEST)
+            }
+            ForwardError::Backend(_)
+            | ForwardError::Connect(_)
+            | ForwardError::Response(_)
+            | ForwardError::Timeout(_) => {
+                warn!("do http proxy request error: {}", Chain(error));
+                empty(StatusCode::BAD_GATEWAY)
+            }
+        }
+    }
+}
+
+/// A request whose target is a whole URL becomes one for the path: its scheme need not be the website's.
+fn ask_for_path(request: &mut Request<Body>) {
+    if request.uri().scheme().is_none() || request.method() == Method::CONNECT {
+        return;
+    }
+    let uri = std::mem::take(request.uri_mut()).into_parts();
+    if let Some(path) = uri.path_and_query {
+        *request.uri_mut() = Uri::from(path);
+    }
+    if let Some(authority) = uri.authority
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        request.headers_mut().entry(header::HOST).or_insert(host);
+    }
+}
+
+fn rules(website: &Website, forwarded: Forwarded) -> Result<Rules, PluginError> {
+    let value = |name: &str, text: &str| {
+        HeaderValue::try_from(text).map_err(|_| PluginError::Header(name.to_owned()))
+    };
+    let header = |(name, text): (&String, &String)| {
+        let parsed =
+            HeaderName::try_from(name).map_err(|_| PluginError::Header(name.to_owned()))?;
+        Ok((parsed, value(name, text)?))
+    };
+    let host = match website.host_header_rewrite.as_str() {
+        "" => None,
+        host => Some(value("Host", host)?),
+    };
+    let request_headers: Result<_, PluginError> =
+        website.request_headers.iter().map(header).collect();
+    Ok(Rules {
+        forwarded,
+        host,
+        request_headers: request_headers?,
+        response_headers: Vec::new(),
+    })
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,128 @@
+//! A proxy's `plugin`: its `type`, and the keys that only plugins of this type have.
+
+use std::path::PathBuf;
+
+use super::{
+    certificate,
+    kinds::{headers, host_header_rewrite},
+};
+use crate::{
+    client_plugin::{HttpsFront, Plugin, Website},
+    local_addr::LocalAddr,
+    proxy::ProxyKind,
+    section::Section,
+};
+
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
+
+/// Reads what is to serve the users of a proxy of this kind; `None` if that is the local service.
+pub(super) fn plugin(entry: &mut Section<'_>, kind: &ProxyKind) -> Option<Plugin> {
+    let is_there = entry.has("plugin");
+    let mut section = entry.section("plugin");
+    if !is_there || section.is_flawed() {
+        return None;
+    }
+    let name = section.text("type").unwrap_or_default();
+    let plugin = match name.as_str() {
+        "http2http" => Plugin::Http2Http(website(&mut section, &name, HTTP_PORT)),
+        "http2https" => Plugin::Http2Https(website(&mut section, &name, HTTPS_PORT)),
+        "https2http" => Plugin::Https2Http {
+            website: website(&mut section, &name, HTTP_PORT),
+            front: https_front(&mut section),
+        },
+        "https2https" => Plugin::Https2Https {
+            website: website(&mut section, &name, HTTPS_PORT),
+            front: https_front(&mut section),
+        },
+        "tls2raw" => Plugin::Tls2Raw {
+            local_addr: local_addr(&mut section, &name, None),
+            certificate: front_certificate(&mut section),
+        },
+        "unix_domain_socket" => Plugin::UnixDomainSocket {
+            path: required(&mut section, &name, "unixPath").into(),
+        },
+        "http_proxy" | "socks5" | "static_file" | "virtual_net" => {
+            section.unsupported("type", format!("the plugin `{name}`"));
+            section.abandon();
+            return None;
+        }
+        other => {
+            // frp: this wording
+            let why = match other {
+                "" => "plugin type is empty".to_owned(),
+                other => format!("unknown plugin type: {}", other.escape_debug()),
+            };
+            if !section.is_flawed() {
+                section.invalid("type", why);
+            }
+            section.abandon();
+            return None;
+        }
+    };
+    match kind {
+        ProxyKind::Tcp { .. }
+        | ProxyKind::Http(_)
+        | ProxyKind::Https(_)
+        | ProxyKind::TcpMux(_)
+        | ProxyKind::Stcp(_)
+        | ProxyKind::Xtcp { .. } => Some(plugin),
+        ProxyKind::Udp { .. } | ProxyKind::Sudp(_) => {
+            let kind = kind.as_str();
+            entry.warn(
+                "plugin",
+                format!("does nothing for proxies of type `{kind}`"),
+            );
+            None
+        }
+    }
+}
+
+fn website(section: &mut Section<'_>, plugin: &str, default_port: u16) -> Website {
+    Website {
+        local_addr: local_addr(section, plugin, Some(default_port)),
+        host_header_rewrite: host_header_rewrite(section),
+        request_headers: headers(section.section("requestHeaders")),
+    }
+}
+
+fn https_front(section: &mut Section<'_>) -> HttpsFront {
+    let default = HttpsFront::default();
+    HttpsFront {
+        certificate: front_certificate(section),
+        enable_http2: section
+            .boolean("enableHTTP2")
+            .unwrap_or(default.enable_http2),
+    }
+}
+
+fn front_certificate(section: &mut Section<'_>) -> Option<(PathBuf, PathBuf)> {
+    certificate(
+        section,
+        ["crtPath", "keyPath"],
+        "a self-signed certificate is made instead",
+    )
+}
+
+fn local_addr(section: &mut Section<'_>, plugin: &str, default_port: Option<u16>) -> LocalAddr {
+    let key = "localAddr";
+    let text = required(section, plugin, key);
+    if text.is_empty() {
+        return LocalAddr::default();
+    }
+    LocalAddr::parse(&text, default_port).unwrap_or_else(|error| {
+        section.invalid(key, format!("{error}, not {text:?}"));
+        LocalAddr::default()
+    })
+}
+
+/// A text that must be there; empty if it is not, which is in the report by then.
+// frp: asks for no `localAddr` of http2http, which then answers each request by 502.
+fn required(section: &mut Section<'_>, plugin: &str, key: &'static str) -> String {
+    let text = section.text(key);
+    if text.is_none() && !section.says(key) {
+        // frp: this wording
+        section.invalid(key, format!("plugin {plugin}: {key} is required"));
+    }
+    text.unwrap_or_default()
+}

@@ -1,0 +1,169 @@
+//! A plugin that answers as a test tells it to, and remembers what it was asked.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http_body_util::BodyExt;
+use hyper::{Request, Response, StatusCode};
+use mgrok_config::{HttpPlugin, PluginScheme};
+use mgrok_http::{Body, Handler, User};
+use mgrok_net::{
+    conn::Conn,
+    tls::{ServerTls, ServerTlsOptions},
+};
+use mgrok_proto::hook::Op;
+use serde_json::Value;
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::script::LIMIT;
+
+/// What the plugin does with a question.
+pub(super) enum Reply {
+    /// An answer with status 200.
+    Json(Value),
+    /// Another answer.
+    Odd(StatusCode, String),
+    /// An answer when the token is cancelled, and the question seen long before.
+    Late(CancellationToken, Value),
+}
+
+/// A question that the plugin was asked.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) head: Request<()>,
+    pub(super) body: Value,
+    /// The port that it came from.
+    pub(super) port: u16,
+}
+
+/// A plugin that runs until it is dropped.
+pub(super) struct Plugin {
+    addr: SocketAddr,
+    is_https: bool,
+    questions: mpsc::UnboundedReceiver<Question>,
+    task: JoinHandle<()>,
+}
+
+struct Answering<F> {
+    reply: F,
+    questions: mpsc::UnboundedSender<Question>,
+}
+
+impl Plugin {
+    pub(super) async fn start(reply: impl Fn(&Value) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_with(None, reply).await
+    }
+
+    /// With a certificate that it made for itself.
+    pub(super) async fn start_https(
+        reply: impl Fn(&Value) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let tls = ServerTls::new(ServerTlsOptions::default()).unwrap();
+        Self::start_with(Some(tls), reply).await
+    }
+
+    async fn start_with(
+        tls: Option<ServerTls>,
+        reply: impl Fn(&Value) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (sender, questions) = mpsc::unbounded_channel();
+        let handler = Arc::new(Answering {
+            reply,
+            questions: sender,
+        });
+        let is_https = tls.is_some();
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((stream, from)) = listener.accept().await {
+                let (handler, tls) = (handler.clone(), tls.clone());
+                connections.spawn(async move {
+                    let mut conn = Conn::from(stream);
+                    if let Some(tls) = tls {
+                        let Ok(inner) = tls.accept(conn).await else {
+                            return;
+                        };
+                        conn = inner;
+                    }
+                    let never = CancellationToken::new();
+                    mgrok_http::serve(conn, User::new(from), handler, &never).await;
+                });
+            }
+        });
+        Self {
+            addr,
+            is_https,
+            questions,
+            task,
+        }
+    }
+
+    /// Its entry in the configuration.
+    pub(super) fn entry(&self, ops: &[Op]) -> HttpPlugin {
+        let scheme = if self.is_https {
+            PluginScheme::Https { verify: false }
+        } else {
+            PluginScheme::Http
+        };
+        HttpPlugin {
+            scheme,
+            ..entry(self.addr.port(), ops)
+        }
+    }
+
+    /// The next question that it was asked.
+    pub(super) async fn question(&mut self) -> Question {
+        let question = timeout(LIMIT, self.questions.recv()).await;
+        question.expect("the plugin is not asked").unwrap()
+    }
+
+    /// What it was asked meanwhile.
+    pub(super) fn questions(&mut self) -> usize {
+        std::iter::from_fn(|| self.questions.try_recv().ok()).count()
+    }
+}
+
+/// An entry for whatever is on a port.
+pub(super) fn entry(port: u16, ops: &[Op]) -> HttpPlugin {
+    HttpPlugin {
+        name: "test".into(),
+        ops: ops.to_vec(),
+        scheme: PluginScheme::Http,
+        host: "127.0.0.1".into(),
+        port,
+        path: "/handler".into(),
+    }
+}
+
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl<F: Fn(&Value) -> Reply + Send + Sync + 'static> Handler for Answering<F> {
+    async fn handle(&self, request: Request<Body>, user: &User) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let reply = (self.reply)(&body);
+        // Fails when the test has seen enough.
+        let _ = self.questions.send(Question {
+            head: Request::from_parts(head, ()),
+            body,
+            port: user.addr().port(),
+        });
+        let (status, text) = match reply {
+            Reply::Json(json) => (StatusCode::OK, json.to_string()),
+            Reply::Odd(status, text) => (status, text),
+            Reply::Late(when, json) => {
+                when.cancelled().await;
+                (StatusCode::OK, json.to_string())
+            }
+        };
+        let mut response = Response::new(Body::full(text));
+        *response.status_mut() = status;
+        response
+    }
+}
