@@ -92,6 +92,11 @@ impl MessageConn {
         }
     }
 
+    /// How messages are framed here.
+    pub fn version(&self) -> WireVersion {
+        self.version
+    }
+
     /// Encodes `message` and puts it in the queue, which [`Self::recv`] and [`Self::flush`] write.
     pub fn queue(&mut self, message: &Message) -> Result<(), SendError> {
         let before = self.queued.len();
