@@ -20,10 +20,19 @@ fuzz_target!(|body: &[u8]| {
     let mut input = vec![b'u'];
     input.extend_from_slice(&(body.len() as u64).to_be_bytes());
     input.extend_from_slice(body);
+    check(WireVersion::V1, &input);
 
+    let mut input = vec![0, 16, 0, 0];
+    input.extend_from_slice(&(body.len() as u32 + 2).to_be_bytes());
+    input.extend_from_slice(&[0, 13]);
+    input.extend_from_slice(body);
+    check(WireVersion::V2, &input);
+});
+
+fn check(version: WireVersion, input: &[u8]) {
     let mut payload = BytesMut::new();
-    let fast = udp::decode(WireVersion::V1, &input, &mut payload);
-    match WireVersion::V1.decode(&input) {
+    let fast = udp::decode(version, input, &mut payload);
+    match version.decode(input) {
         Ok(Some((Message::UdpPacket(packet), len))) => {
             let user = packet.user.and_then(|user| user.socket_addr());
             assert_eq!(fast.unwrap(), Some((Carried::Packet { user }, len)));
@@ -35,4 +44,4 @@ fuzz_target!(|body: &[u8]| {
             assert!(payload.is_empty());
         }
     }
-});
+}

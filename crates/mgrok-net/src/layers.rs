@@ -6,14 +6,18 @@
 
 mod cipher;
 mod coded;
+mod records;
+mod reframe;
 mod snappy;
 mod throttle;
 
-use mgrok_proto::cipher::CipherKey;
+use mgrok_proto::{WireVersion, cipher::CipherKey, record::RecordKey};
 
 use crate::conn::Conn;
 use cipher::Cipher;
 use coded::Coded;
+use records::Records;
+use reframe::Reframe;
 use snappy::Snappy;
 use throttle::Throttle;
 
@@ -47,9 +51,24 @@ impl Layers {
     }
 }
 
-/// Encrypts all that follows on `conn`, both ways: what a control connection does after the login.
+/// Encrypts all that follows on `conn`, both ways: what a v1 control connection does after the login.
 pub fn encrypt(conn: Conn, key: &CipherKey) -> Conn {
     Conn::layered(Box::new(Coded::new(conn, Cipher::new(key))))
+}
+
+/// Seals all that follows on `conn` in records, both ways: what a v2 control connection does after the
+/// login. `sends` is the key of what this end sends, `receives` that of what arrives.
+pub fn seal(conn: Conn, sends: &RecordKey, receives: &RecordKey) -> Conn {
+    Conn::layered(Box::new(Coded::new(conn, Records::new(sends, receives))))
+}
+
+/// Makes a visitor that frames datagrams as `visitor` look like one that does as `proxy`, which is what
+/// the proxy's client does. Anything but datagrams and the proxy's signs of life is an error.
+pub fn reframe(conn: Conn, visitor: WireVersion, proxy: WireVersion) -> Conn {
+    if visitor == proxy {
+        return conn;
+    }
+    Conn::layered(Box::new(Coded::new(conn, Reframe::new(visitor, proxy))))
 }
 
 #[cfg(test)]

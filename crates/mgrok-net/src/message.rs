@@ -11,13 +11,14 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use mgrok_proto::message::Message;
+use mgrok_proto::v2::{self, Content};
 use mgrok_proto::{DecodeError, EncodeError, WireVersion};
 use tokio::task::coop;
 
 use crate::conn::{ByteStream, Conn};
 
-/// Encoded messages that may wait for the other side to read. Some 25 of the longest, or thousands
-/// of the ordinary: who lets that many pile up is not reading.
+/// Encoded messages that may wait for the other side to read. Some 25 of the longest (3 in v2), or
+/// thousands of the ordinary: who lets that many pile up is not reading.
 pub const MAX_QUEUED: usize = 256 * 1024;
 
 /// A connection that carries messages.
@@ -73,6 +74,9 @@ pub enum SendError {
     Io(#[source] io::Error),
 }
 
+/// Takes the first frame of some bytes apart, and says how many bytes it has.
+type Decode<T> = fn(WireVersion, &[u8]) -> Result<Option<(T, usize)>, DecodeError>;
+
 impl MessageConn {
     /// Speaks `version` over `conn`.
     pub fn new(conn: Conn, version: WireVersion) -> Self {
@@ -88,6 +92,11 @@ impl MessageConn {
         }
     }
 
+    /// How messages are framed here.
+    pub fn version(&self) -> WireVersion {
+        self.version
+    }
+
     /// Encodes `message` and puts it in the queue, which [`Self::recv`] and [`Self::flush`] write.
     pub fn queue(&mut self, message: &Message) -> Result<(), SendError> {
         let before = self.queued.len();
@@ -101,6 +110,15 @@ impl MessageConn {
             self.queued.truncate(before);
             return Err(SendError::Full);
         }
+        Ok(())
+    }
+
+    /// Puts what the hellos of v2 are made of in the queue: whole frames, and the magic ahead of them.
+    pub fn queue_encoded(&mut self, encoded: &[u8]) -> Result<(), SendError> {
+        if self.sending.len() + self.queued.len() + encoded.len() > MAX_QUEUED {
+            return Err(SendError::Full);
+        }
+        self.queued.extend_from_slice(encoded);
         Ok(())
     }
 
@@ -122,7 +140,12 @@ impl MessageConn {
     /// The next message; `None` when the other side has ended the connection between two messages.
     /// Writes what is queued while it waits. Cancel-safe.
     pub async fn recv(&mut self) -> Result<Option<Message>, RecvError> {
-        poll_fn(|cx| self.poll_recv(cx)).await
+        poll_fn(|cx| self.poll_recv(cx, WireVersion::decode)).await
+    }
+
+    /// As [`Self::recv`], on a v2 connection at whose beginning a hello may come.
+    pub async fn recv_content(&mut self) -> Result<Option<Content>, RecvError> {
+        poll_fn(|cx| self.poll_recv(cx, |_, input| v2::decode(input))).await
     }
 
     /// The connection, for what follows the messages; bytes that arrived early are in front. Flush
@@ -137,7 +160,11 @@ impl MessageConn {
         self.conn
     }
 
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>, RecvError>> {
+    fn poll_recv<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        decode: Decode<T>,
+    ) -> Poll<Result<Option<T>, RecvError>> {
         // Messages that arrived together would otherwise be handled in one go, however many.
         let progress = ready!(coop::poll_proceed(cx));
         if self.broken.is_none()
@@ -146,7 +173,7 @@ impl MessageConn {
             self.broken = Some(error);
         }
         loop {
-            if let Some(message) = self.next_buffered().map_err(RecvError::Decode)? {
+            if let Some(message) = self.next_buffered(decode).map_err(RecvError::Decode)? {
                 progress.made_progress();
                 return Poll::Ready(Ok(Some(message)));
             }
@@ -175,16 +202,16 @@ impl MessageConn {
 
     /// Decodes the next message of those that arrived. The decoder refuses a frame over the limit at
     /// its header, so `partial` never holds more than one frame and the chunk that brought its end.
-    fn next_buffered(&mut self) -> Result<Option<Message>, DecodeError> {
+    fn next_buffered<T>(&mut self, decode: Decode<T>) -> Result<Option<T>, DecodeError> {
         if self.partial.is_empty() {
-            if let Some((message, len)) = self.version.decode(&self.incoming)? {
+            if let Some((message, len)) = decode(self.version, &self.incoming)? {
                 self.incoming.advance(len);
                 return Ok(Some(message));
             }
             self.partial = BytesMut::from(&*std::mem::take(&mut self.incoming));
             return Ok(None);
         }
-        let Some((message, len)) = self.version.decode(&self.partial)? else {
+        let Some((message, len)) = decode(self.version, &self.partial)? else {
             return Ok(None);
         };
         self.partial.advance(len);

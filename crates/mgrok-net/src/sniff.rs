@@ -8,14 +8,13 @@
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+use mgrok_proto::v2;
 
 use crate::conn::Conn;
 
 /// How a WebSocket client of a tunnel begins.
 const WEB_SOCKET: &[u8] = b"GET /~!frp";
-/// How a stream of a v2 client begins (PROTOCOL 4.1).
-const V2_MAGIC: &[u8] = b"FRP\0\x02\r\n";
 /// How requests begin, and HTTP/2. No client of ours begins like this.
 // frp: the first three letters of these but the last, which it does not share a port with (golib net/mux/rule.go)
 const METHODS: [&[u8]; 10] = [
@@ -56,7 +55,7 @@ pub enum Opening {
     Unknown,
     /// A v1 message that may open a stream: Login, NewWorkConn or NewVisitorConn.
     V1,
-    /// A v2 stream.
+    /// A v2 stream. [`take_magic`] takes off what is in front of its first frame.
     V2,
     /// A request for the WebSocket of the tunnel.
     WebSocket,
@@ -88,6 +87,17 @@ pub async fn opening(conn: &mut Conn) -> io::Result<Opening> {
     }
 }
 
+/// Takes [`v2::MAGIC`] off a stream that was found to be [`Opening::V2`].
+///
+/// Not cancel-safe: bytes may be lost.
+pub async fn take_magic(conn: &mut Conn) -> io::Result<()> {
+    // What was sniffed comes back in one piece.
+    let mut seen = conn.recv().await?;
+    seen.advance(v2::MAGIC.len().min(seen.len()));
+    conn.unread(seen);
+    Ok(())
+}
+
 /// `None`: more bytes are needed.
 fn classify(seen: &[u8]) -> Option<Opening> {
     match seen.first() {
@@ -100,7 +110,7 @@ fn classify(seen: &[u8]) -> Option<Opening> {
             consume_first: true,
         }),
         Some(b'o' | b'w' | b'v') => Some(Opening::V1),
-        Some(b'F') => compare(seen, V2_MAGIC, Opening::V2),
+        Some(b'F') => compare(seen, v2::MAGIC, Opening::V2),
         Some(b'G') => match compare(seen, WEB_SOCKET, Opening::WebSocket) {
             Some(Opening::Unknown) => http(seen),
             opening => opening,
@@ -190,7 +200,7 @@ mod tests {
         let (mut peer, mut conn) = pair().await;
         peer.set_nodelay(true).unwrap();
         let (opening, ()) = tokio::join!(opening(&mut conn), async {
-            for byte in V2_MAGIC {
+            for byte in v2::MAGIC {
                 peer.write_all(&[*byte]).await.unwrap();
                 tokio::task::yield_now().await;
             }

@@ -48,6 +48,12 @@ pub enum DecodeError {
         #[source]
         source: serde_json::Error,
     },
+    /// No frame has these flags: all bits are still to be given a meaning.
+    #[error("unknown frame flags {0:#06x}")]
+    Flags(u16),
+    /// No frame has this type.
+    #[error("unknown frame type {0}")]
+    FrameType(u16),
     /// No message is that long, or the length is negative.
     #[error("message length {length} is not within 0..={limit}")]
     Length {
@@ -56,12 +62,24 @@ pub enum DecodeError {
         /// The most that the framing allows.
         limit: usize,
     },
+    /// A frame that is too short to say which message it holds.
+    #[error("a frame with {len} bytes of payload holds no message")]
+    NoId {
+        /// Bytes of its payload.
+        len: usize,
+    },
     /// A message that has no place on this kind of stream.
     #[error("unexpected {kind} message")]
     Unexpected {
         /// The message.
         kind: Kind,
     },
+    /// A hello where only messages have their place.
+    #[error("unexpected hello")]
+    UnexpectedHello,
+    /// No message has this id.
+    #[error("unknown message id {0}")]
+    UnknownId(u16),
     /// No message has this type.
     #[error("unknown message type {0:#04x}")]
     UnknownType(u8),

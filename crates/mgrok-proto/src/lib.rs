@@ -7,19 +7,24 @@
 //! - [`cipher`]: the stream cipher of control connections and of `useEncryption`.
 //! - [`message`]: the messages themselves; their JSON is read and written as Go's `encoding/json` would.
 //! - [`hook`]: messages as a server shows them to its plugins.
-//! - [`v1`] and [`WireVersion`]: one message, one frame.
+//! - [`v1`], [`v2`] and [`WireVersion`]: one message, one frame.
 //! - [`udp`]: the one message that carries traffic, without a detour through a general JSON reader.
+//! - [`record`]: the authenticated encryption of v2 control connections.
+//! - [`hello`]: how two ends find out what both can do, and agree on keys for those records.
 
 pub mod auth;
 pub mod cipher;
 mod frame;
 mod go_base64;
 mod go_json;
+pub mod hello;
 pub mod hook;
 pub mod message;
+pub mod record;
 mod run_id;
 pub mod udp;
 pub mod v1;
+pub mod v2;
 mod wire;
 
 pub use frame::{DecodeError, EncodeError};

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use crate::{
     frame::{DecodeError, EncodeError, Frame},
     message::{Kind, Message},
-    v1,
+    v1, v2,
 };
 
 /// How messages are framed. All connections of a session use the same version.
@@ -27,6 +27,8 @@ use crate::{
 pub enum WireVersion {
     /// A type byte and a 64-bit length; every frp speaks it.
     V1,
+    /// Frames with types and ids of 16 bits and up to 64 KiB (since frp 0.69.0).
+    V2,
 }
 
 impl WireVersion {
@@ -49,6 +51,23 @@ impl WireVersion {
         Ok(Some((frame.read()?, frame.len)))
     }
 
+    /// How what is framed within the payload of work and visitor connections is framed: datagrams of `udp` and `sudp`, and the
+    /// news of an `xtcp` visitor. `self` is how the session's own messages are, `version` what the other end says of itself.
+    ///
+    /// ```
+    /// use mgrok_proto::WireVersion;
+    ///
+    /// assert_eq!(WireVersion::V2.of_payload("0.70.1"), WireVersion::V2);
+    /// assert_eq!(WireVersion::V2.of_payload("0.69.0"), WireVersion::V1);
+    /// ```
+    pub fn of_payload(self, version: &str) -> Self {
+        // frp: the first version with v2 still frames payload as v1 does (client/proxy/udp.go, server/proxy/udp.go at v0.69.0).
+        match version {
+            "0.69.0" => Self::V1,
+            _ => self,
+        }
+    }
+
     /// Appends a frame whose body `write` appends.
     pub(crate) fn encode_with(
         self,
@@ -58,6 +77,7 @@ impl WireVersion {
     ) -> Result<(), EncodeError> {
         match self {
             Self::V1 => v1::encode_with(kind, out, write),
+            Self::V2 => v2::encode_with(kind, out, write),
         }
     }
 
@@ -65,6 +85,7 @@ impl WireVersion {
     pub(crate) fn split(self, input: &[u8]) -> Result<Option<Frame<'_>>, DecodeError> {
         match self {
             Self::V1 => v1::split(input),
+            Self::V2 => v2::split(input),
         }
     }
 }

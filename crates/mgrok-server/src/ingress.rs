@@ -6,6 +6,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use mgrok_mux::Acceptor;
 use mgrok_net::{
     conn::Conn,
@@ -17,6 +18,7 @@ use mgrok_proto::{
     RunId, WireVersion, auth,
     hook::Op,
     message::{Message, NewWorkConn},
+    v2::Content,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -78,10 +80,6 @@ enum OpeningError {
     Unexpected(&'static str),
     #[error("WebSocket is not supported by this server")]
     WebSocket,
-    #[error(
-        "wire protocol v2 is not supported by this server; set transport.wireProtocol = \"v1\" in the client"
-    )]
-    WireV2,
 }
 
 /// Why a work connection is not taken. Clients show the texts, which are frp's.
@@ -161,8 +159,7 @@ async fn unwrap(mut conn: Conn, shared: &Shared) -> Result<Opened, OpeningError>
         Opening::Mux if tcp_mux => Ok(Opened::Client(conn)),
         Opening::Mux => Err(OpeningError::MuxUnexpected),
         Opening::V1 | Opening::V2 if tcp_mux => Err(OpeningError::MuxExpected),
-        Opening::V1 => Ok(Opened::Client(conn)),
-        Opening::V2 => Err(OpeningError::WireV2),
+        Opening::V1 | Opening::V2 => Ok(Opened::Client(conn)),
         Opening::WebSocket => Err(OpeningError::WebSocket),
         Opening::Closed => Err(OpeningError::Closed),
         Opening::Http | Opening::Tls { .. } | Opening::Unknown => Err(OpeningError::NotAClient),
@@ -250,14 +247,40 @@ async fn never_logs_in(connection: &Connection, shared: &Shared) {
     }
 }
 
-async fn first_message(mut conn: Conn) -> Result<(MessageConn, Message), OpeningError> {
+/// A stream that has said what it is.
+struct Stream {
+    conn: MessageConn,
+    /// The client's hello, which control connections of v2 begin with.
+    hello: Option<Bytes>,
+    message: Message,
+}
+
+async fn first_message(mut conn: Conn) -> Result<Stream, OpeningError> {
     let receive = async {
-        if matches!(sniff::opening(&mut conn).await?, Opening::V2) {
-            return Err(OpeningError::WireV2);
+        if !matches!(sniff::opening(&mut conn).await?, Opening::V2) {
+            let mut conn = MessageConn::new(conn, WireVersion::V1);
+            let message = conn.recv().await?.ok_or(OpeningError::Closed)?;
+            return Ok(Stream {
+                conn,
+                hello: None,
+                message,
+            });
         }
-        let mut conn = MessageConn::new(conn, WireVersion::V1);
-        let message = conn.recv().await?.ok_or(OpeningError::Closed)?;
-        Ok((conn, message))
+        sniff::take_magic(&mut conn).await?;
+        let mut conn = MessageConn::new(conn, WireVersion::V2);
+        let (hello, message) = match conn.recv_content().await?.ok_or(OpeningError::Closed)? {
+            Content::ClientHello(hello) => {
+                let message = conn.recv().await?.ok_or(OpeningError::Closed)?;
+                (Some(hello), message)
+            }
+            Content::Message(message) => (None, message),
+            Content::ServerHello(_) => return Err(OpeningError::Unexpected("ServerHello")),
+        };
+        Ok(Stream {
+            conn,
+            hello,
+            message,
+        })
     };
     timeout(OPENING_TIMEOUT, receive)
         .await
@@ -266,30 +289,34 @@ async fn first_message(mut conn: Conn) -> Result<(MessageConn, Message), Opening
 
 /// The first message on a stream says what the stream is.
 async fn dispatch(
-    opened: Result<(MessageConn, Message), OpeningError>,
+    opened: Result<Stream, OpeningError>,
     connection: &Connection,
     shared: &Arc<Shared>,
 ) {
-    match opened {
-        Ok((conn, Message::Login(login))) => {
-            login::serve(conn, login, connection, shared).await;
-        }
-        Ok((conn, Message::NewWorkConn(new))) => {
-            work_conn(conn.into_conn(), new, shared).await;
-        }
-        Ok((conn, Message::NewVisitorConn(new))) => {
+    let Stream {
+        conn,
+        hello,
+        message,
+    } = match opened {
+        Ok(stream) => stream,
+        Err(error) => return log(connection.addrs.from, &error),
+    };
+    match message {
+        Message::Login(login) => login::serve(conn, hello, login, connection, shared).await,
+        Message::NewWorkConn(new) => work_conn(conn, new, shared).await,
+        Message::NewVisitorConn(new) => {
             private::serve(conn, new, connection.addrs, shared).await;
         }
-        Ok((_, other)) => log(
+        other => log(
             connection.addrs.from,
             &OpeningError::Unexpected(other.name()),
         ),
-        Err(error) => log(connection.addrs.from, &error),
     }
 }
 
 /// Takes a work connection to its session.
-async fn work_conn(conn: Conn, new: NewWorkConn, shared: &Shared) {
+async fn work_conn(conn: MessageConn, new: NewWorkConn, shared: &Shared) {
+    let (version, conn) = (conn.version(), conn.into_conn());
     match admit_work_conn(new, shared).await {
         Ok(offers) => {
             if offers.send(conn).await.is_err() {
@@ -299,7 +326,7 @@ async fn work_conn(conn: Conn, new: NewWorkConn, shared: &Shared) {
         Err(error) => {
             warn!("work connection refused: {error}");
             let text = shared.error_text(&error.to_string(), "invalid NewWorkConn");
-            refuse_work_conn(conn, WireVersion::V1, text).await;
+            refuse_work_conn(conn, version, text).await;
         }
     }
 }
@@ -333,8 +360,7 @@ fn log(from: SocketAddr, error: &OpeningError) {
         OpeningError::MuxExpected
         | OpeningError::MuxUnexpected
         | OpeningError::TlsRequired
-        | OpeningError::WebSocket
-        | OpeningError::WireV2 => warn!("connection of {from} closed: {}", chain(error)),
+        | OpeningError::WebSocket => warn!("connection of {from} closed: {}", chain(error)),
         OpeningError::Closed
         | OpeningError::Io(_)
         | OpeningError::Message(_)

@@ -1,17 +1,21 @@
 //! From a `Login` to a running session, or to a refusal that says why.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use bytes::{Bytes, BytesMut};
 use mgrok_net::{layers, message::MessageConn};
 use mgrok_proto::{
     FRP_VERSION, RunId, WireVersion, auth,
+    hello::{self, Agreement},
     message::{Login, LoginResp},
 };
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::{
+    backend::Framing,
     connection::Connection,
+    error::chain,
     hooks::HookError,
     registry::{Claim, ClaimError, Identity, OFFER_QUEUE},
     session::{ClientSpec, Session},
@@ -31,20 +35,33 @@ enum LoginError {
     Claim(#[from] ClaimError),
     #[error(transparent)]
     Hook(#[from] HookError),
+    #[error("missing v2 crypto negotiation")]
+    NoHello,
     #[error("run_id is longer than {MAX_RUN_ID_LEN} bytes")]
     RunIdTooLong,
     #[error("token in login doesn't match token from configuration")]
     Token,
 }
 
-/// Serves a client from its login until its session ends.
+/// Serves a client from its login until its session ends. `hello` is what came ahead of the login.
 pub(crate) async fn serve(
     mut control: MessageConn,
+    hello: Option<Bytes>,
     login: Login,
     connection: &Connection,
     shared: &Arc<Shared>,
 ) {
     let from = connection.addrs.from;
+    let agreement = match (control.version(), hello) {
+        (WireVersion::V1, _) => None,
+        (WireVersion::V2, Some(hello)) => match negotiate(&mut control, hello, from).await {
+            Some(agreement) => Some(agreement),
+            None => return,
+        },
+        (WireVersion::V2, None) => {
+            return refuse(&mut control, &LoginError::NoHello, shared).await;
+        }
+    };
     // frp: plugins come first, and what they leave is what the client said (server/service.go#handleConnection)
     let login = match shared.hooks.login(login, from).await {
         Ok(login) => login,
@@ -55,7 +72,8 @@ pub(crate) async fn serve(
         login.version, login.hostname, login.os, login.arch
     );
     let (offer_sender, offers) = mpsc::channel(OFFER_QUEUE);
-    let (claim, run_id) = match admit(&login, offer_sender, shared).await {
+    let framing = Framing::new(control.version(), &login.version);
+    let (claim, run_id) = match admit(&login, framing, offer_sender, shared).await {
         Ok(admitted) => admitted,
         Err(error) => return refuse(&mut control, &error, shared).await,
     };
@@ -68,12 +86,21 @@ pub(crate) async fn serve(
     let pool_count = usize::try_from(login.pool_count)
         .unwrap_or(0)
         .min(shared.config.transport.max_pool_count as usize);
-    let wire = WireVersion::V1;
-    let control = layers::encrypt(control.into_conn(), &shared.cipher_key);
+    let control = match agreement {
+        None => layers::encrypt(control.into_conn(), &shared.cipher_key),
+        Some(agreement) => {
+            let keys = agreement.keys(&shared.config.auth.token);
+            let (sends, receives) = (&keys.server_to_client, &keys.client_to_server);
+            layers::seal(control.into_conn(), sends, receives)
+        }
+    };
     let session = Session::new(
         shared.clone(),
-        ClientSpec { wire, pool_count },
-        MessageConn::new(control, wire),
+        ClientSpec {
+            framing,
+            pool_count,
+        },
+        MessageConn::new(control, framing.streams),
         claim,
         offers,
     );
@@ -84,6 +111,7 @@ pub(crate) async fn serve(
 /// Checks the login and makes room for its session.
 async fn admit(
     login: &Login,
+    framing: Framing,
     offers: mpsc::Sender<mgrok_net::conn::Conn>,
     shared: &Shared,
 ) -> Result<(Claim, RunId), LoginError> {
@@ -104,9 +132,42 @@ async fn admit(
         user: login.user.clone(),
         client_id: login.client_id.clone(),
         metas: login.metas.clone(),
+        framing,
     };
     let claim = shared.registry.claim(identity, offers).await?;
     Ok((claim, run_id))
+}
+
+/// Answers a client's hello. The answer stays queued, to leave with that to the login; `None` if there is nothing to agree on, which
+/// the client has been told then.
+async fn negotiate(
+    control: &mut MessageConn,
+    client_hello: Bytes,
+    from: SocketAddr,
+) -> Option<Agreement> {
+    let answer = match hello::answer(client_hello, &[]) {
+        Ok(answer) => answer,
+        Err(error) => {
+            warn!("login of {from} refused: {}", chain(&error));
+            return None;
+        }
+    };
+    let mut frame = BytesMut::new();
+    answer.encode(&mut frame);
+    if let Err(error) = control.queue_encoded(&frame) {
+        warn!("cannot answer the hello of {from}: {}", chain(&error));
+        return None;
+    }
+    match answer.outcome {
+        Ok(agreement) => Some(agreement),
+        Err(refusal) => {
+            warn!("login of {from} refused: {refusal}");
+            if !matches!(timeout(ANSWER_TIMEOUT, control.flush()).await, Ok(Ok(()))) {
+                debug!("the client left before its hello was answered");
+            }
+            None
+        }
+    }
 }
 
 async fn refuse(control: &mut MessageConn, error: &LoginError, shared: &Shared) {

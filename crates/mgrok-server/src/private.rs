@@ -7,7 +7,7 @@ use std::{
 };
 
 use mgrok_net::{
-    layers::Layers,
+    layers::{self, Layers},
     message::{MessageConn, SendError},
 };
 use mgrok_proto::{
@@ -38,6 +38,8 @@ pub(crate) struct PrivateServices {
 #[derive(Debug)]
 pub(crate) struct PrivateService {
     access: Access,
+    /// Whether it carries datagrams, whose framing the two clients may differ in.
+    datagrams: bool,
     /// Visitors may encrypt their part of the way with it.
     key: CipherKey,
     backend: Arc<Backend>,
@@ -96,10 +98,11 @@ impl Access {
 }
 
 impl PrivateService {
-    pub(crate) fn new(access: Access, backend: Backend) -> Self {
+    pub(crate) fn new(access: Access, datagrams: bool, backend: Backend) -> Self {
         Self {
             key: CipherKey::derive(&access.secret),
             access,
+            datagrams,
             backend: Arc::new(backend),
         }
     }
@@ -167,7 +170,12 @@ pub(crate) async fn serve(
         // The work connection is slowed down, and one limit is enough.
         limit: None,
     };
-    let user = layers.wrap(visitor.into_conn());
+    let framing = shared.registry.framing(&RunId::from(new.run_id.as_str()));
+    let payload = framing.map_or(visitor.version(), |it| it.payload);
+    let mut user = layers.wrap(visitor.into_conn());
+    if service.datagrams {
+        user = layers::reframe(user, payload, service.backend.payload_version());
+    }
     let span = info_span!("proxy", name = %name);
     let served = async move {
         info!("get a user connection [{}]", addrs.from);

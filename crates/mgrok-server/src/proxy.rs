@@ -13,13 +13,13 @@ use mgrok_net::{
     layers::{Layers, Limiter},
     relay::Traffic,
 };
-use mgrok_proto::{WireVersion, hook::Client, message::NewProxy};
+use mgrok_proto::{hook::Client, message::NewProxy};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info, info_span};
 
 use crate::{
-    backend::{self, Backend, WorkRequest},
+    backend::{self, Backend, Framing, WorkRequest},
     hole::HoleLease,
     hooks::{HookError, UserHook},
     place::{Place, PlaceError, PlaceKind, Serving},
@@ -63,7 +63,7 @@ pub(crate) struct Owner<'a> {
     /// Where its work connections are asked for.
     pub(crate) requests: &'a mpsc::Sender<WorkRequest>,
     pub(crate) client: &'a Arc<Client>,
-    pub(crate) wire: WireVersion,
+    pub(crate) framing: Framing,
     pub(crate) attempts: usize,
     /// How many ports the session holds already.
     pub(crate) ports_in_use: usize,
@@ -81,7 +81,11 @@ pub(crate) struct Prepared {
 /// How users come in.
 enum WayIn {
     Place(Arc<Place>),
-    Private(Access),
+    Private {
+        access: Access,
+        /// Whether it carries datagrams.
+        datagrams: bool,
+    },
     Udp(UdpLease),
     /// Past the server, which only helps to find the way.
     Hole(Access),
@@ -138,7 +142,7 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
             compression: new.use_compression,
             limit,
         },
-        wire: owner.wire,
+        framing: owner.framing,
         timeout: shared.config.user_conn_timeout,
         attempts: owner.attempts,
         traffic: Traffic::default(),
@@ -180,7 +184,10 @@ async fn way_in(kind: Kind, new: &NewProxy, owner: &Owner<'_>) -> Result<WayIn, 
         }
         Kind::Private => {
             info!("{} proxy custom listen success", new.proxy_type);
-            Ok(WayIn::Private(access()))
+            Ok(WayIn::Private {
+                access: access(),
+                datagrams: new.proxy_type == "sudp",
+            })
         }
         Kind::Hole => Ok(WayIn::Hole(access())),
     }
@@ -244,7 +251,7 @@ impl Prepared {
         match &self.way_in {
             WayIn::Place(place) => place.remote_addr().to_owned(),
             WayIn::Udp(lease) => format!(":{}", lease.port()),
-            WayIn::Private(_) | WayIn::Hole(_) => String::new(),
+            WayIn::Private { .. } | WayIn::Hole(_) => String::new(),
         }
     }
 
@@ -260,16 +267,16 @@ impl Prepared {
         let has_port = match &way_in {
             WayIn::Place(place) => place.is_port(),
             WayIn::Udp(_) => true,
-            WayIn::Private(_) | WayIn::Hole(_) => false,
+            WayIn::Private { .. } | WayIn::Hole(_) => false,
         };
         let running = span.in_scope(|| match way_in {
             WayIn::Place(place) => Running::Place {
                 serving: place.serve(backend),
                 place,
             },
-            WayIn::Private(access) => {
+            WayIn::Private { access, datagrams } => {
                 let name = backend.proxy_name().to_owned();
-                let service = PrivateService::new(access, backend);
+                let service = PrivateService::new(access, datagrams, backend);
                 Running::Private(shared.private.add(&name, service))
             }
             WayIn::Udp(lease) => run_udp(lease, backend, &shared),
@@ -292,7 +299,7 @@ fn run_udp(lease: UdpLease, backend: Backend, shared: &Arc<Shared>) -> Running {
         udp::run(
             &lease.socket,
             || backend.open(None),
-            backend.wire(),
+            backend.payload_version(),
             packet_size,
             backend.traffic(),
             stopped,

@@ -18,6 +18,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::backend::Framing;
+
 /// How many fresh work connections may wait for their session to look at them.
 pub(crate) const OFFER_QUEUE: usize = 256;
 
@@ -40,6 +42,7 @@ struct Entry {
     serial: u64,
     client: Arc<Client>,
     client_id: String,
+    framing: Framing,
     offers: mpsc::Sender<Conn>,
     stop: CancellationToken,
     ended: CancellationToken,
@@ -56,6 +59,8 @@ pub(crate) struct Identity {
     pub(crate) client_id: String,
     /// What its operator wants hooks to know.
     pub(crate) metas: BTreeMap<String, String>,
+    /// How it frames messages.
+    pub(crate) framing: Framing,
 }
 
 /// Why a login was not registered. The texts are frp's.
@@ -141,6 +146,7 @@ impl Registry {
                 run_id: identity.run_id.as_str().to_owned(),
             }),
             client_id: identity.client_id,
+            framing: identity.framing,
             offers,
             stop: CancellationToken::new(),
             ended: CancellationToken::new(),
@@ -165,6 +171,11 @@ impl Registry {
     /// Whose session `run_id` is, if it is one.
     pub(crate) fn client(&self, run_id: &RunId) -> Option<Arc<Client>> {
         self.sessions().get(run_id).map(|it| it.client.clone())
+    }
+
+    /// How the client of the session `run_id` frames messages, if it is one.
+    pub(crate) fn framing(&self, run_id: &RunId) -> Option<Framing> {
+        self.sessions().get(run_id).map(|it| it.framing)
     }
 
     /// Takes a proxy name, which is unique over all clients; `None` if somebody has it.
@@ -220,6 +231,8 @@ impl Drop for NameLease {
 
 #[cfg(test)]
 mod tests {
+    use mgrok_proto::WireVersion;
+
     use super::*;
 
     fn identity(run_id: &str, client_id: &str) -> Identity {
@@ -228,6 +241,7 @@ mod tests {
             user: "u".into(),
             client_id: client_id.into(),
             metas: BTreeMap::new(),
+            framing: Framing::new(WireVersion::V1, "0.70.1"),
         }
     }
 

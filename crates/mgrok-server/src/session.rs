@@ -33,7 +33,7 @@ use tracing::{debug, info, warn};
 
 use self::pool::{Pool, Waiter};
 use crate::{
-    backend::{REQUEST_QUEUE, WorkRequest},
+    backend::{Framing, REQUEST_QUEUE, WorkRequest},
     heartbeat::Heartbeat,
     hooks::HookError,
     proxy::{self, Proxy},
@@ -53,8 +53,8 @@ const ANSWER_QUEUE: usize = 64;
 /// What a client said of itself when it logged in.
 #[derive(Debug)]
 pub(crate) struct ClientSpec {
-    /// How its streams are framed.
-    pub(crate) wire: WireVersion,
+    /// How it frames messages.
+    pub(crate) framing: Framing,
     /// How many idle work connections it wants kept, already capped.
     pub(crate) pool_count: usize,
 }
@@ -235,7 +235,7 @@ impl Session {
         debug!("work connection pool is full, discarding");
         let text = "work connection pool is full, discarding";
         let error = self.shared.error_text(text, "invalid NewWorkConn");
-        let wire = self.client.wire;
+        let wire = self.client.framing.streams;
         self.shared.tasks.spawn(refuse_work_conn(conn, wire, error));
     }
 
@@ -322,7 +322,7 @@ impl Session {
         let owner = proxy::Owner {
             shared: &self.shared,
             requests: &self.request_sender,
-            wire: self.client.wire,
+            framing: self.client.framing,
             attempts: self.client.pool_count + 1,
             client: &self.claim.client,
             ports_in_use: self.proxies.values().filter(|it| it.has_port()).count(),

@@ -64,12 +64,12 @@ impl Cipher {
 }
 
 impl Codec for Cipher {
-    fn encode(&mut self, plain: &mut Bytes) -> Bytes {
+    fn encode(&mut self, plain: &mut Bytes) -> io::Result<Bytes> {
         let piece = plain.split_to(plain.len().min(MAX_PIECE));
         with_local(|slabs| {
             slabs.read_with(IV_LEN + piece.len(), |out| {
                 self.seal(&piece, out, random_iv);
-                out.split().freeze()
+                Ok(out.split().freeze())
             })
         })
     }

@@ -9,8 +9,8 @@ use crate::conn::{ByteStream, Conn};
 
 /// A translation of two independent streams of bytes. Does no I/O.
 pub(super) trait Codec: Send {
-    /// Takes bytes from the front of `plain`, at least one, and returns what is sent for them.
-    fn encode(&mut self, plain: &mut Bytes) -> Bytes;
+    /// Takes bytes from the front of `plain`, at least one, and returns what is sent for them. Fails if nothing more can be sent.
+    fn encode(&mut self, plain: &mut Bytes) -> io::Result<Bytes>;
 
     /// Takes bytes from the front of `coded` up to the next bytes of payload, which are not empty.
     /// `None` if all was taken and no payload is complete yet.
@@ -65,7 +65,7 @@ impl<C: Codec> ByteStream for Coded<C> {
             if chunk.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            self.outgoing = self.codec.encode(chunk);
+            self.outgoing = self.codec.encode(chunk)?;
         }
     }
 

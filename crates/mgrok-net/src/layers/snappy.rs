@@ -104,7 +104,7 @@ impl Compressor {
 }
 
 impl Codec for Snappy {
-    fn encode(&mut self, plain: &mut Bytes) -> Bytes {
+    fn encode(&mut self, plain: &mut Bytes) -> io::Result<Bytes> {
         let piece = plain.split_to(plain.len().min(MAX_PLAIN));
         let identifier: &[u8] = match std::mem::replace(&mut self.identifier_sent, true) {
             false => IDENTIFIER_CHUNK,
@@ -118,7 +118,7 @@ impl Codec for Snappy {
                     Some(code) => put_chunk(out, COMPRESSED, &piece, code),
                     None => put_chunk(out, UNCOMPRESSED, &piece, &piece),
                 });
-                out.split().freeze()
+                Ok(out.split().freeze())
             })
         })
     }

@@ -3,13 +3,17 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use mgrok_proto::message::{NewProxy, Ping};
+use mgrok_proto::auth::Secret;
+use mgrok_proto::hello::{Bootstrap, Extension, Offer, answer};
+use mgrok_proto::message::{NewProxy, Ping, Pong};
+use mgrok_proto::record::Algorithm;
 use proptest::prelude::*;
 use tokio::runtime;
 use tokio::time::timeout;
 
 use super::*;
-use crate::layers::encrypt;
+use crate::layers::{encrypt, seal};
+use crate::sniff::{self, Opening};
 use crate::testing::{memory_pair, pattern, tcp_pair};
 
 const PING: &[u8] = b"h\0\0\0\0\0\0\0\x02{}";
@@ -178,7 +182,7 @@ async fn what_follows_the_messages_stays_in_front() {
 
 #[tokio::test]
 async fn messages_travel_encrypted() {
-    let key = mgrok_proto::cipher::CipherKey::derive(&mgrok_proto::auth::Secret::new("secret"));
+    let key = mgrok_proto::cipher::CipherKey::derive(&Secret::new("secret"));
     let (near, far) = tcp_pair().await;
     let mut near = messages(encrypt(near.into(), &key));
     let mut far = messages(encrypt(far.into(), &key));
@@ -242,4 +246,73 @@ proptest! {
             assert_eq!(received, lens.iter().copied().map(message).collect::<Vec<_>>());
         });
     }
+}
+
+#[tokio::test]
+async fn a_v2_connection_begins_with_hellos_and_goes_on_sealed() {
+    let extension = Extension::new("telepathy");
+    let token = Secret::new("token");
+    for piece in [1, 7, 1024] {
+        let (near, mut far) = memory_pair(1024, piece);
+        let client = async {
+            let mut conn = MessageConn::new(near, WireVersion::V2);
+            let offer = Offer::new(Bootstrap::default(), &Algorithm::by_speed(), &[extension]);
+            let mut hello = BytesMut::from(v2::MAGIC);
+            offer.encode(&mut hello);
+            conn.queue_encoded(&hello).unwrap();
+            conn.send(&Ping::default().into()).await.unwrap();
+            let Some(Content::ServerHello(hello)) = conn.recv_content().await.unwrap() else {
+                panic!("the server says hello first");
+            };
+            let agreement = offer.agree(hello).unwrap();
+            assert_eq!(agreement.extensions, [extension]);
+            assert!(matches!(conn.recv().await, Ok(Some(Message::Pong(_)))));
+            let keys = agreement.keys(&token);
+            let sealed = seal(
+                conn.into_conn(),
+                &keys.client_to_server,
+                &keys.server_to_client,
+            );
+            let mut conn = MessageConn::new(sealed, WireVersion::V2);
+            conn.send(&message(60_000)).await.unwrap();
+            assert!(matches!(conn.recv().await, Ok(Some(Message::Pong(_)))));
+        };
+        let server = async {
+            assert_eq!(sniff::opening(&mut far).await.unwrap(), Opening::V2);
+            sniff::take_magic(&mut far).await.unwrap();
+            let mut conn = MessageConn::new(far, WireVersion::V2);
+            let Some(Content::ClientHello(hello)) = conn.recv_content().await.unwrap() else {
+                panic!("the client says hello first");
+            };
+            let answer = answer(hello, &[extension]).unwrap();
+            assert!(matches!(conn.recv().await, Ok(Some(Message::Ping(_)))));
+            let mut hello = BytesMut::new();
+            answer.encode(&mut hello);
+            conn.queue_encoded(&hello).unwrap();
+            conn.send(&Pong::default().into()).await.unwrap();
+            let keys = answer.outcome.unwrap().keys(&token);
+            let sealed = seal(
+                conn.into_conn(),
+                &keys.server_to_client,
+                &keys.client_to_server,
+            );
+            let mut conn = MessageConn::new(sealed, WireVersion::V2);
+            assert_eq!(conn.recv().await.unwrap(), Some(message(60_000)));
+            conn.send(&Pong::default().into()).await.unwrap();
+        };
+        tokio::join!(client, server);
+    }
+}
+
+#[tokio::test]
+async fn a_hello_has_no_place_among_messages() {
+    let (mut near, far) = memory_pair(1024, 1024);
+    let hello = b"\0\x01\0\0\0\0\0\x02{}";
+    near.send(Bytes::from_static(hello)).await.unwrap();
+    let mut far = MessageConn::new(far, WireVersion::V2);
+    let end = far.recv().await;
+    assert!(matches!(
+        end,
+        Err(RecvError::Decode(DecodeError::UnexpectedHello))
+    ));
 }

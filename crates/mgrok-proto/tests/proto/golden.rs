@@ -2,15 +2,17 @@
 
 use std::net::SocketAddr;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use mgrok_proto::{
     WireVersion,
     auth::{self, Secret},
     cipher::{CipherKey, Decryptor, Encryptor, IV_LEN},
+    hello::{Bootstrap, Offer, answer_with_random},
     message::{
         Login, LoginResp, Message, NatHoleSid, NewProxy, Ping, ReqWorkConn, UdpAddr, UdpPacket,
     },
-    udp,
+    record::{Algorithm, Opener, RecordKeys, Sealer},
+    udp, v2,
 };
 
 use crate::{decode, encode, hex};
@@ -181,5 +183,144 @@ fn hole_punching_datagram() {
         "000102030405060708090a0b0c0d0e0f9b740161fd1427c7a9b95af6e5f141e2848ed265ed36c3d2d95d2de2dc\
          c92c720d3d3012877a53d31975cca16c4b417ee88e0b5a037923bbe99a9c5bed9a1f5507d27b3734448f174f90\
          76f630fc23883bd1532e1996daef17a3bb5fd0b6a1bf6bbef5b3bd93c51bb5",
+    );
+}
+
+#[test]
+fn messages_in_v2_frames() {
+    for (message, expected) in [
+        (Message::from(Ping::default()), "0010000000000004000b7b7d"),
+        (ReqWorkConn::default().into(), "001000000000000400077b7d"),
+    ] {
+        let mut frame = BytesMut::new();
+        WireVersion::V2.encode(&message, &mut frame).unwrap();
+        assert_eq!(frame, hex(expected));
+        let decoded = WireVersion::V2.decode(&frame).unwrap();
+        assert_eq!(decoded, Some((message, frame.len())));
+    }
+    assert_eq!(v2::MAGIC, hex("46525000020d0a"));
+}
+
+/// The hellos of all examples, and what follows from them.
+#[track_caller]
+fn check_sealed(algorithm: Algorithm, keys: [&str; 2], nonce_len: usize, sealed_ping: &str) {
+    let bootstrap = Bootstrap {
+        transport: "tcp".into(),
+        tls: true,
+        tcp_mux: true,
+    };
+    let offered = [Algorithm::Aes256Gcm, Algorithm::XChaCha20Poly1305];
+    let client_random = std::array::from_fn(|index| index as u8);
+    let server_random = std::array::from_fn(|index| index as u8 + 32);
+    let offer = Offer::with_random(bootstrap, &offered, &[], client_random);
+    let mut frame = BytesMut::new();
+    offer.encode(&mut frame);
+    let client_hello = br#"{"bootstrap":{"transport":"tcp","tls":true,"tcpMux":true},"capabilities":{"message":{"codecs":["json"]},"crypto":{"algorithms":["aes-256-gcm","xchacha20-poly1305"],"clientRandom":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}}}"#;
+    let header = hex("00010000000000e4");
+    assert_eq!(frame, [&header[..], client_hello].concat());
+
+    let server_hello = format!(
+        r#"{{"selected":{{"message":{{"codec":"json"}},"crypto":{{"algorithm":"{algorithm}","serverRandom":"ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8="}}}}}}"#
+    );
+    let answer = answer_with_random(Bytes::from_static(client_hello), &[], server_random).unwrap();
+    if algorithm == Algorithm::Aes256Gcm {
+        let mut frame = BytesMut::new();
+        answer.encode(&mut frame);
+        let header = hex("000200000000008c");
+        assert_eq!(frame, [&header[..], server_hello.as_bytes()].concat());
+    }
+
+    let agreement = offer.agree(server_hello.into()).unwrap();
+    let derived = agreement.keys(&Secret::new("secret"));
+    assert_eq!(derived.client_to_server.expose(), hex(keys[0]));
+    assert_eq!(derived.server_to_client.expose(), hex(keys[1]));
+
+    // frp seals header and payload of a frame one by one.
+    let ping = hex("0010000000000004000b7b7d");
+    let nonce = std::array::from_fn(|index| index as u8 + 0xa0);
+    let mut sealer = Sealer::new(&derived.client_to_server, nonce);
+    let mut sealed = BytesMut::new();
+    sealer.seal(&ping[..8], &mut sealed).unwrap();
+    sealer.seal(&ping[8..], &mut sealed).unwrap();
+    assert_eq!(sealed[..nonce_len], nonce[..nonce_len]);
+    assert_eq!(sealed, hex(sealed_ping));
+
+    let mut opener = Opener::new(&derived.client_to_server);
+    let (mut input, mut plain) = (&sealed[..], BytesMut::new());
+    while opener.open(&mut input, &mut plain).unwrap() {}
+    assert_eq!(plain, ping);
+}
+
+#[test]
+fn sealed_control_connection() {
+    check_sealed(
+        Algorithm::Aes256Gcm,
+        [
+            "f7972ec5a55c6aabed981c3cf493ac53a875f9b0d1af2c25787f64c8e4363685",
+            "319c2865e44b890b9f37f00f645bcb65878e61649615913e91deff50bc3d1c6d",
+        ],
+        12,
+        "a0a1a2a3a4a5a6a7a8a9aaab00000018b80c4726e0aa299028176dec2d6bafcec4d07b956c036f5e0000001495\
+         6721458317e7d6f0fa2117e62a182bc2ca2776",
+    );
+    check_sealed(
+        Algorithm::XChaCha20Poly1305,
+        [
+            "db71efe14dc5c91e74e5e843d9fed1e4328d4abe7d983d57bba3b19cd6bfb782",
+            "4cafd527d595c98b77c54b07d971c1af3b832f64a17b0f47a65675e7e083a1da",
+        ],
+        24,
+        "a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b700000018e2ffc971b3bbfdc158203bcf45ef799108\
+         e5b53877b2fe1c00000014864285010d510f5be6894b109fe88b813714e083",
+    );
+}
+
+#[test]
+fn an_empty_token_has_keys_too() {
+    for (algorithm, expected) in [
+        (
+            Algorithm::Aes256Gcm,
+            "394a01eeb6242cd186e9f17e9f171da2eabc44a2a00be2a1a33f2ef5dcb595ba",
+        ),
+        (
+            Algorithm::XChaCha20Poly1305,
+            "aaa0e854c377ca44d6d2db1428a48d5b1926f6bed22b6dc14bc79a247fe67823",
+        ),
+    ] {
+        let keys = RecordKeys::derive(algorithm, &Secret::default(), b"client", b"server");
+        assert_eq!(keys.client_to_server.expose(), hex(expected));
+    }
+}
+
+#[test]
+fn nonces_count_across_all_their_bytes() {
+    // The second record has a carry into the part of the nonce that XChaCha20 derives its key from.
+    #[track_caller]
+    fn check(algorithm: Algorithm, nonce: &str, expected: &str) {
+        let keys = RecordKeys::derive(algorithm, &Secret::new("token"), b"client", b"server");
+        let (nonce, expected) = (hex(nonce), hex(expected));
+        let mut whole = [0; 24];
+        whole[..nonce.len()].copy_from_slice(&nonce);
+        let mut sealer = Sealer::new(&keys.client_to_server, whole);
+        let mut sealed = BytesMut::new();
+        sealer.seal(b"one", &mut sealed).unwrap();
+        sealer.seal(b"two", &mut sealed).unwrap();
+        assert_eq!(sealed, [nonce, expected].concat());
+
+        let mut opener = Opener::new(&keys.client_to_server);
+        let (mut input, mut plain) = (&sealed[..], BytesMut::new());
+        while opener.open(&mut input, &mut plain).unwrap() {}
+        assert_eq!(plain, "onetwo");
+    }
+    check(
+        Algorithm::Aes256Gcm,
+        "07070707ffffffffffffffff",
+        "00000013ac93cd2c5760342ad36778dc3c8c72876a2e6a000000132b583432ecdc9ce7bb63d41669e1bfdaf0f0\
+         0e",
+    );
+    check(
+        Algorithm::XChaCha20Poly1305,
+        "07070707070707070707070707070707ffffffffffffffff",
+        "0000001348c83e68aa0b4da7da2ca7d0499b3dbb10a652000000131b97561f517c2c57c1fb211ffd989966304cba",
     );
 }

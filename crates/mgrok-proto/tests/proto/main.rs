@@ -9,13 +9,23 @@
 mod cipher;
 mod go_rules;
 mod golden;
+mod hello;
 mod hook;
 mod messages;
+mod record;
 mod samples;
 mod udp;
+mod v2;
 
 use bytes::BytesMut;
-use mgrok_proto::{DecodeError, WireVersion, message::Message};
+use mgrok_proto::{
+    DecodeError, WireVersion,
+    message::{Kind, Message},
+};
+
+use self::samples::SAMPLES;
+
+const VERSIONS: [WireVersion; 2] = [WireVersion::V1, WireVersion::V2];
 
 /// One v1 frame around `body`, whatever is in it.
 fn frame(type_byte: u8, body: impl AsRef<[u8]>) -> Vec<u8> {
@@ -24,6 +34,30 @@ fn frame(type_byte: u8, body: impl AsRef<[u8]>) -> Vec<u8> {
     frame.extend_from_slice(&(body.len() as u64).to_be_bytes());
     frame.extend_from_slice(body);
     frame
+}
+
+/// One v2 frame around `payload`, whatever is in it.
+fn v2_frame(frame_type: u16, payload: impl AsRef<[u8]>) -> Vec<u8> {
+    let payload = payload.as_ref();
+    let mut frame = frame_type.to_be_bytes().to_vec();
+    frame.extend_from_slice(&[0, 0]);
+    frame.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// One v2 frame that says it holds this message.
+fn v2_message(id: u16, body: impl AsRef<[u8]>) -> Vec<u8> {
+    v2_frame(16, [&id.to_be_bytes(), body.as_ref()].concat())
+}
+
+/// One frame around `body`, whatever is in it.
+fn frame_of(version: WireVersion, kind: Kind, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let at = SAMPLES.iter().position(|sample| sample.1 == kind).unwrap();
+    match version {
+        WireVersion::V1 => frame(SAMPLES[at].0, body),
+        WireVersion::V2 => v2_message(at as u16 + 1, body),
+    }
 }
 
 /// Decodes a frame that is expected to be whole.

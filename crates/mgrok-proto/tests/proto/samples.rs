@@ -4,7 +4,7 @@ use mgrok_proto::message::Kind;
 use proptest::{collection::vec, prelude::*};
 use serde_json::{Map, Value};
 
-/// Type byte, kind, body. Values differ from each other where their type allows, so that no two members can be mixed up.
+/// Type byte, kind, body, in the order of v2 ids. Values differ from each other where their type allows, so that no two members can be mixed up.
 pub(crate) const SAMPLES: [(u8, Kind, &str); 18] = [
     (
         b'o',

@@ -10,13 +10,14 @@ use mgrok_proto::{
 };
 use proptest::{collection::vec, prelude::*};
 
-use crate::{frame, samples::SAMPLES};
+use crate::{VERSIONS, frame_of, samples::SAMPLES};
 
 /// What the general decoder makes of a frame, in the fast decoder's terms.
-fn general(input: &[u8]) -> Result<Option<(Carried, usize, Vec<u8>)>, String> {
-    let decoded = WireVersion::V1
-        .decode(input)
-        .map_err(|error| error.to_string())?;
+fn general(
+    version: WireVersion,
+    input: &[u8],
+) -> Result<Option<(Carried, usize, Vec<u8>)>, String> {
+    let decoded = version.decode(input).map_err(|error| error.to_string())?;
     let Some((message, len)) = decoded else {
         return Ok(None);
     };
@@ -34,15 +35,19 @@ fn general(input: &[u8]) -> Result<Option<(Carried, usize, Vec<u8>)>, String> {
     }
 }
 
-fn fast(input: &[u8]) -> Result<Option<(Carried, usize, Vec<u8>)>, String> {
+fn fast(version: WireVersion, input: &[u8]) -> Result<Option<(Carried, usize, Vec<u8>)>, String> {
     let mut payload = BytesMut::from("before");
-    let decoded = udp::decode(WireVersion::V1, input, &mut payload);
+    let decoded = udp::decode(version, input, &mut payload);
     let payload = payload.strip_prefix(b"before").unwrap().to_vec();
     if !matches!(decoded, Ok(Some(_))) {
         assert!(payload.is_empty());
     }
     let decoded = decoded.map_err(|error| error.to_string())?;
     Ok(decoded.map(|(carried, len)| (carried, len, payload)))
+}
+
+fn any_version() -> impl Strategy<Value = WireVersion> {
+    prop::sample::select(&VERSIONS)
 }
 
 fn any_user() -> impl Strategy<Value = SocketAddr> {
@@ -72,38 +77,40 @@ fn canonical(user: SocketAddr) -> SocketAddr {
 proptest! {
     #[test]
     fn both_write_the_same_and_read_it_back(
+        version in any_version(),
         payload in vec(any::<u8>(), 0..700),
         user in prop::option::of(any_user()),
     ) {
         let user = user.map(canonical);
         let mut fast_frame = BytesMut::from("before");
-        udp::encode(WireVersion::V1, &payload, user, &mut fast_frame).unwrap();
+        udp::encode(version, &payload, user, &mut fast_frame).unwrap();
         let message = Message::from(UdpPacket {
             content: payload.clone().into(),
             user: user.map(Into::into),
             ..UdpPacket::default()
         });
         let mut frame = BytesMut::from("before");
-        WireVersion::V1.encode(&message, &mut frame).unwrap();
+        version.encode(&message, &mut frame).unwrap();
         prop_assert_eq!(&fast_frame, &frame);
 
         let frame = &frame[b"before".len()..];
         let expected = Ok(Some((Carried::Packet { user }, frame.len(), payload)));
-        prop_assert_eq!(&fast(frame), &expected);
-        prop_assert_eq!(&general(frame), &expected);
-        prop_assert_eq!(fast(&frame[..frame.len() - 1]), Ok(None));
+        prop_assert_eq!(&fast(version, frame), &expected);
+        prop_assert_eq!(&general(version, frame), &expected);
+        prop_assert_eq!(fast(version, &frame[..frame.len() - 1]), Ok(None));
     }
 
     #[test]
-    fn every_user_comes_back_as_itself(user in any_user()) {
+    fn every_user_comes_back_as_itself(version in any_version(), user in any_user()) {
         let mut frame = BytesMut::new();
-        udp::encode(WireVersion::V1, b"x", Some(user), &mut frame).unwrap();
-        let (carried, ..) = fast(&frame).unwrap().unwrap();
+        udp::encode(version, b"x", Some(user), &mut frame).unwrap();
+        let (carried, ..) = fast(version, &frame).unwrap().unwrap();
         prop_assert_eq!(carried, Carried::Packet { user: Some(canonical(user)) });
     }
 
     #[test]
     fn both_read_the_same_of_damaged_frames(
+        version in any_version(),
         payload in vec(any::<u8>(), 0..40),
         user in any_user(),
         damage in vec((any::<prop::sample::Index>(), "[\"\\\\,:{}=A-Za-z0-9 \r\n.]"), 0..4),
@@ -115,8 +122,8 @@ proptest! {
             let at = at.index(body.len());
             body[at] = byte.as_bytes()[0];
         }
-        let frame = frame(b'u', body);
-        prop_assert_eq!(fast(&frame), general(&frame));
+        let frame = frame_of(version, Kind::UdpPacket, body);
+        prop_assert_eq!(fast(version, &frame), general(version, &frame));
     }
 }
 
@@ -163,36 +170,39 @@ fn both_read_the_same_of_unusual_bodies() {
         r#"{"r":{"ip":"127.0.0.1","PORT":53},"c":"aGk="}"#.into(),
     ];
     for body in bodies {
-        let frame = frame(b'u', &body);
-        assert_eq!(fast(&frame), general(&frame), "{body}");
+        for version in VERSIONS {
+            let frame = frame_of(version, Kind::UdpPacket, &body);
+            assert_eq!(fast(version, &frame), general(version, &frame), "{body}");
+        }
     }
 }
 
 #[test]
 fn other_messages_have_no_place_among_datagrams() {
-    for (type_byte, kind, body) in SAMPLES {
-        let frame = frame(type_byte, body);
-        assert_eq!(fast(&frame), general(&frame));
-        let carried = matches!(kind, Kind::Ping | Kind::UdpPacket);
-        assert_eq!(fast(&frame).is_ok(), carried);
+    for (_, kind, body) in SAMPLES {
+        for version in VERSIONS {
+            let frame = frame_of(version, kind, body);
+            assert_eq!(fast(version, &frame), general(version, &frame));
+            let carried = matches!(kind, Kind::Ping | Kind::UdpPacket);
+            assert_eq!(fast(version, &frame).is_ok(), carried);
+        }
     }
 }
 
 #[test]
 fn a_datagram_that_no_reader_accepts_is_not_written() {
-    let user = Some(SocketAddr::from(([255; 4], 65_535)));
-    let mut out = BytesMut::from("before");
-    // 10240 less 60 for everything around the content, in base64.
-    udp::encode(WireVersion::V1, &[0; 7_635], user, &mut out).unwrap();
-    out.truncate(6);
-    let error = udp::encode(WireVersion::V1, &[0; 7_636], user, &mut out).unwrap_err();
-    assert!(matches!(
-        error,
-        EncodeError::TooLong {
-            kind: Kind::UdpPacket,
-            len: 10_244,
-            ..
-        }
-    ));
-    assert_eq!(out, "before");
+    #[track_caller]
+    fn check(version: WireVersion, longest: usize, refused_body: usize) {
+        let user = Some(SocketAddr::from(([255; 4], 65_535)));
+        let mut out = BytesMut::from("before");
+        udp::encode(version, &vec![0; longest], user, &mut out).unwrap();
+        out.truncate(6);
+        let EncodeError::TooLong { kind, len, .. } =
+            udp::encode(version, &vec![0; longest + 1], user, &mut out).unwrap_err();
+        assert_eq!((kind, len), (Kind::UdpPacket, refused_body));
+        assert_eq!(out, "before");
+    }
+    // The limit less 60 for everything around the content, in base64: 10,240 and 65,534 bytes of JSON.
+    check(WireVersion::V1, 7_635, 10_244);
+    check(WireVersion::V2, 49_104, 65_536);
 }

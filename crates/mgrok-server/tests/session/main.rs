@@ -8,6 +8,7 @@
 
 mod hooks;
 mod script;
+mod v2;
 
 use std::time::Duration;
 

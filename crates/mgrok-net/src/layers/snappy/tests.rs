@@ -13,7 +13,7 @@ fn encode_all(snappy: &mut Snappy, plain: &[u8]) -> Vec<u8> {
     let mut plain = Bytes::copy_from_slice(plain);
     let mut coded = Vec::new();
     while !plain.is_empty() {
-        coded.extend_from_slice(&snappy.encode(&mut plain));
+        coded.extend_from_slice(&snappy.encode(&mut plain).unwrap());
     }
     coded
 }

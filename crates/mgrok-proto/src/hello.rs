@@ -1,0 +1,315 @@
+//! How a v2 control connection begins: the client says what it can do, the server chooses, and both derive keys from what was said.
+//!
+//! ```text
+//! client                                    server
+//! Offer::new, Offer::encode  ── hello ──▶   answer
+//! (Login follows at once)    ◀── hello ──   Answer::encode
+//! Offer::agree                              Answer::outcome
+//! Agreement::keys, once LoginResp is there  Agreement::keys, once LoginResp is on its way
+//! ```
+//!
+//! The hellos travel in clear, and nothing about them can be trusted until a record could be opened with the keys: they depend on
+//! each byte of both hellos, and on the token.
+
+mod json;
+
+use aws_lc_rs::rand;
+use bytes::{Bytes, BytesMut};
+
+pub use self::json::{
+    Bootstrap, Capabilities, ClientHello, CryptoCapabilities, MessageCapabilities, Selected,
+    SelectedCrypto, SelectedMessage, ServerHello,
+};
+use crate::{
+    auth::Secret,
+    go_json,
+    record::{Algorithm, RecordKeys},
+    v2::{FrameType, MAX_PAYLOAD_LEN, header},
+};
+
+/// Bytes that each end adds at random.
+pub const RANDOM_LEN: usize = 32;
+
+/// The one way to write messages.
+const CODEC: &str = "json";
+
+/// Something that two ends of mgrok can do beyond frp's protocol, and do only if both say so in their hellos.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Extension(&'static str);
+
+impl Extension {
+    /// An extension with a name of its own, which travels in every hello. What it means must never change.
+    pub const fn new(name: &'static str) -> Self {
+        Self(name)
+    }
+
+    /// What hellos call it.
+    pub fn name(self) -> &'static str {
+        self.0
+    }
+}
+
+/// What both ends will do.
+#[derive(Clone, Debug)]
+pub struct Agreement {
+    /// How the control connection is encrypted.
+    pub algorithm: Algorithm,
+    /// What both ends know beyond frp's protocol.
+    pub extensions: Vec<Extension>,
+    client_hello: Bytes,
+    server_hello: Bytes,
+}
+
+impl Agreement {
+    /// The keys of the control connection, given the token of the operator.
+    pub fn keys(&self, token: &Secret) -> RecordKeys {
+        RecordKeys::derive(
+            self.algorithm,
+            token,
+            &self.client_hello,
+            &self.server_hello,
+        )
+    }
+}
+
+/// A client's hello, before the server's is there.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    algorithms: Vec<Algorithm>,
+    extensions: Vec<Extension>,
+    payload: Bytes,
+}
+
+impl Offer {
+    /// Offers `algorithms`, the best first, and `extensions`. Each connection needs an offer of its own.
+    pub fn new(bootstrap: Bootstrap, algorithms: &[Algorithm], extensions: &[Extension]) -> Self {
+        Self::with_random(bootstrap, algorithms, extensions, random())
+    }
+
+    /// As [`Self::new`], for whoever has random bytes already.
+    pub fn with_random(
+        bootstrap: Bootstrap,
+        algorithms: &[Algorithm],
+        extensions: &[Extension],
+        random: [u8; RANDOM_LEN],
+    ) -> Self {
+        let hello = ClientHello {
+            bootstrap,
+            capabilities: Capabilities {
+                message: MessageCapabilities {
+                    codecs: vec![CODEC.into()],
+                },
+                crypto: CryptoCapabilities {
+                    algorithms: algorithms.iter().map(|it| it.name().into()).collect(),
+                    client_random: Bytes::copy_from_slice(&random),
+                },
+            },
+            extensions: names(extensions),
+        };
+        Self {
+            algorithms: algorithms.to_vec(),
+            extensions: extensions.to_vec(),
+            payload: payload(&hello),
+        }
+    }
+
+    /// Appends the hello as one frame, which follows on [`MAGIC`](crate::v2::MAGIC).
+    pub fn encode(&self, out: &mut BytesMut) {
+        put_frame(FrameType::ClientHello, &self.payload, out);
+    }
+
+    /// Reads the server's hello: `server_hello` is the payload of its frame.
+    ///
+    /// # Errors
+    /// If the server refuses, or chose what was not on offer.
+    pub fn agree(&self, server_hello: Bytes) -> Result<Agreement, AgreeError> {
+        let hello: ServerHello = go_json::read(&server_hello).map_err(AgreeError::Malformed)?;
+        let Selected { message, crypto } = hello.selected;
+        if !hello.error.is_empty() {
+            return Err(AgreeError::Refused(hello.error));
+        }
+        if message.codec != CODEC {
+            return Err(AgreeError::Codec(message.codec));
+        }
+        let algorithm = Algorithm::from_name(&crypto.algorithm)
+            .filter(|algorithm| self.algorithms.contains(algorithm))
+            .ok_or(AgreeError::Algorithm(crypto.algorithm))?;
+        if crypto.server_random.len() != RANDOM_LEN {
+            return Err(AgreeError::Random {
+                len: crypto.server_random.len(),
+            });
+        }
+        Ok(Agreement {
+            algorithm,
+            extensions: common(&self.extensions, &hello.extensions),
+            client_hello: self.payload.clone(),
+            server_hello,
+        })
+    }
+}
+
+/// Why client and server do not agree, as the client sees it. The connection is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub enum AgreeError {
+    /// The server chose an algorithm that is not known, or was not on offer.
+    #[error("the server chose the crypto algorithm `{0}`, which was not offered")]
+    Algorithm(String),
+    /// The server chose another way to write messages.
+    #[error("the server chose the message codec `{0}`, which was not offered")]
+    Codec(String),
+    /// The server's hello is not the JSON of one.
+    #[error("malformed hello of the server")]
+    Malformed(#[source] serde_json::Error),
+    /// The server's part in the keys is missing, or has a wrong length.
+    #[error("the server's random value has {len} bytes instead of {RANDOM_LEN}")]
+    Random {
+        /// Bytes of it.
+        len: usize,
+    },
+    /// The server found nothing that it can do.
+    #[error("the server refuses: {0}")]
+    Refused(String),
+}
+
+/// The server's hello.
+#[derive(Debug)]
+pub struct Answer {
+    /// What the client is told. If this is a refusal, the connection is to be closed behind it.
+    pub outcome: Result<Agreement, Refusal>,
+    payload: Bytes,
+}
+
+/// Why the server goes no further with a client. The texts are frp's, and the client's user sees them.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// No algorithm that the server knows.
+    #[error("no supported crypto algorithm")]
+    Algorithm,
+    /// No way to write messages that the server knows.
+    #[error("unsupported message codec")]
+    Codec,
+    /// The client's part in the keys is missing, or has a wrong length.
+    #[error("invalid crypto client random length {len}, want {RANDOM_LEN}")]
+    Random {
+        /// Bytes of it.
+        len: usize,
+    },
+}
+
+/// A client's hello that is not the JSON of one. It gets no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("malformed hello of the client")]
+pub struct MalformedHello(#[source] serde_json::Error);
+
+/// Answers a client's hello: `client_hello` is the payload of its frame. The client's order decides between algorithms; of
+/// `extensions`, those that the client has as well are agreed on.
+///
+/// # Errors
+/// If the hello cannot be read; there is no answer to that.
+pub fn answer(client_hello: Bytes, extensions: &[Extension]) -> Result<Answer, MalformedHello> {
+    answer_with_random(client_hello, extensions, random())
+}
+
+/// As [`answer`], for whoever has random bytes already.
+///
+/// # Errors
+/// As [`answer`].
+pub fn answer_with_random(
+    client_hello: Bytes,
+    extensions: &[Extension],
+    random: [u8; RANDOM_LEN],
+) -> Result<Answer, MalformedHello> {
+    let hello: ClientHello = go_json::read(&client_hello).map_err(MalformedHello)?;
+    let mut answer = ServerHello::default();
+    // frp: names its codec even when it refuses (server/service.go).
+    answer.selected.message.codec = CODEC.into();
+    Ok(match choose(&hello.capabilities) {
+        Err(refusal) => {
+            answer.error = refusal.to_string();
+            Answer {
+                outcome: Err(refusal),
+                payload: payload(&answer),
+            }
+        }
+        Ok(algorithm) => {
+            let extensions = common(extensions, &hello.extensions);
+            answer.selected.crypto = SelectedCrypto {
+                algorithm: algorithm.name().into(),
+                server_random: Bytes::copy_from_slice(&random),
+            };
+            answer.extensions = names(&extensions);
+            let payload = payload(&answer);
+            Answer {
+                outcome: Ok(Agreement {
+                    algorithm,
+                    extensions,
+                    client_hello,
+                    server_hello: payload.clone(),
+                }),
+                payload,
+            }
+        }
+    })
+}
+
+impl Answer {
+    /// Appends the hello as one frame.
+    pub fn encode(&self, out: &mut BytesMut) {
+        put_frame(FrameType::ServerHello, &self.payload, out);
+    }
+}
+
+/// The first of the client's algorithms that we have; all checks in frp's order, as only the first refusal is told.
+fn choose(capabilities: &Capabilities) -> Result<Algorithm, Refusal> {
+    let Capabilities { message, crypto } = capabilities;
+    if !message.codecs.iter().any(|codec| codec == CODEC) {
+        return Err(Refusal::Codec);
+    }
+    if crypto.client_random.len() != RANDOM_LEN {
+        return Err(Refusal::Random {
+            len: crypto.client_random.len(),
+        });
+    }
+    crypto
+        .algorithms
+        .iter()
+        .find_map(|name| Algorithm::from_name(name))
+        .ok_or(Refusal::Algorithm)
+}
+
+/// Those of `ours` that the other end named.
+fn common(ours: &[Extension], theirs: &[String]) -> Vec<Extension> {
+    ours.iter()
+        .copied()
+        .filter(|extension| theirs.iter().any(|name| name == extension.name()))
+        .collect()
+}
+
+fn names(extensions: &[Extension]) -> Vec<String> {
+    extensions.iter().map(|it| it.name().into()).collect()
+}
+
+fn payload(hello: &impl go_json::Object) -> Bytes {
+    let mut payload = BytesMut::new();
+    go_json::write(hello, &mut payload);
+    payload.freeze()
+}
+
+fn put_frame(frame_type: FrameType, payload: &[u8], out: &mut BytesMut) {
+    debug_assert!(
+        payload.len() <= MAX_PAYLOAD_LEN,
+        "a hello holds a few short names"
+    );
+    out.extend_from_slice(&header(frame_type, payload.len()));
+    out.extend_from_slice(payload);
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "a system without randomness must not encrypt"
+)]
+fn random() -> [u8; RANDOM_LEN] {
+    let mut random = [0; RANDOM_LEN];
+    rand::fill(&mut random).expect("the system's random generator works");
+    random
+}
