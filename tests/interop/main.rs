@@ -85,6 +85,7 @@ mod proxy_protocol;
 mod recovery;
 mod tls;
 mod vhost;
+mod wire;
 
 /// What runs on either end.
 #[derive(Clone, Copy, Debug)]
