@@ -86,6 +86,7 @@ mod recovery;
 mod tls;
 mod vhost;
 mod wire;
+mod xtcp;
 
 /// What runs on either end.
 #[derive(Clone, Copy, Debug)]
