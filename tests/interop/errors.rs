@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use mgrok_lab::{Client, Ended, Proxy, Server, ports, service};
+use mgrok_lab::{Client, Ended, Peer, Proxy, Server, ports, service};
 
 use crate::Pair;
 
@@ -15,6 +15,9 @@ for_each_pair!(
     a_proxy_over_the_quota_is_refused,
     details_stay_on_the_server_when_it_is_told_so,
     a_kind_that_the_server_does_not_offer_is_refused,
+    a_name_that_is_not_the_clients_to_take_is_refused,
+    a_subdomain_of_nothing_is_refused,
+    a_route_that_is_taken_is_refused,
 );
 
 async fn a_wrong_token_ends_the_client(pair: Pair) {
@@ -120,19 +123,112 @@ async fn details_stay_on_the_server_when_it_is_told_so(pair: Pair) {
 }
 
 async fn a_kind_that_the_server_does_not_offer_is_refused(pair: Pair) {
-    if pair.client != mgrok_lab::Peer::Frp {
-        // Only frp's client has kinds that a server may lack.
-        return;
-    }
     let echo = service::tcp_echo().await;
     let server = Server::start(pair.server, "").await;
-    let mut web = Proxy::tcp("web", echo.addr()).with("customDomains = [\"web.test\"]");
-    web.kind = "http";
-    let tcp = Proxy::tcp("tcp", echo.addr());
-    let client = Client::launch(pair.client, server.addr(), "", &[tcp, web]);
-    client
-        .log()
-        .wait_for("[web] start error: type [http] not supported")
-        .await;
+    let domain = "customDomains = [\"web.test\"]";
+    let proxies = [
+        Proxy::tcp("tcp", echo.addr()),
+        Proxy::new("http", "http", echo.addr()).with(domain),
+        Proxy::new("https", "https", echo.addr()).with(domain),
+        Proxy::new("tcpmux", "tcpmux", echo.addr())
+            .with("multiplexer = \"httpconnect\"")
+            .with(domain),
+    ];
+    let client = Client::launch(pair.client, server.addr(), "", &proxies);
+    are_refused(
+        &client,
+        &[
+            ("http", "type [http] not supported when vhost http port is not set"),
+            ("https", "type [https] not supported when vhost https port is not set"),
+            (
+                "tcpmux",
+                "tcpmux with multiplexer httpconnect not supported because this feature is not enabled in server",
+            ),
+        ],
+    )
+    .await;
     client.log().wait_for("[tcp] start proxy success").await;
+}
+
+/// Waits until the client hears, in these words, that it does not get what it wants.
+async fn are_refused(client: &Client, refusals: &[(&str, &str)]) {
+    for (name, why) in refusals {
+        let line = format!("[{name}] start error: {why}");
+        client.log().wait_for(&line).await;
+    }
+}
+
+/// A server with every port that users share.
+async fn with_every_vhost(peer: Peer, more: &str) -> Server {
+    let [http, https, tcpmux] = ports::several();
+    let settings = format!(
+        "vhostHTTPPort = {http}\nvhostHTTPSPort = {https}\ntcpmuxHTTPConnectPort = {tcpmux}\n{more}"
+    );
+    Server::start(peer, &settings).await
+}
+
+/// One proxy of each kind that users find by name, with the kind as its name.
+fn of_each_named_kind(more: &str) -> [Proxy; 3] {
+    let nobody = ([127, 0, 0, 1], 9).into();
+    ["http", "https", "tcpmux"].map(|kind| {
+        let proxy = Proxy::new(kind, kind, nobody).with(more);
+        match kind {
+            "tcpmux" => proxy.with("multiplexer = \"httpconnect\""),
+            _ => proxy,
+        }
+    })
+}
+
+async fn a_name_that_is_not_the_clients_to_take_is_refused(pair: Pair) {
+    let server = with_every_vhost(pair.server, "subDomainHost = \"sub.test\"").await;
+    let proxies = of_each_named_kind("customDomains = [\"free.test\", \"a.sub.test\"]");
+    let client = Client::launch(pair.client, server.addr(), "", &proxies);
+    let why = "custom domain [a.sub.test] should not belong to subdomain host [sub.test]";
+    are_refused(
+        &client,
+        &["http", "https", "tcpmux"].map(|kind| (kind, why)),
+    )
+    .await;
+}
+
+async fn a_subdomain_of_nothing_is_refused(pair: Pair) {
+    let server = with_every_vhost(pair.server, "").await;
+    let proxies = of_each_named_kind("subdomain = \"a\"");
+    let client = Client::launch(pair.client, server.addr(), "", &proxies);
+    let why = "subdomain is not supported because this feature is not enabled in server";
+    are_refused(
+        &client,
+        &["http", "https", "tcpmux"].map(|kind| (kind, why)),
+    )
+    .await;
+}
+
+async fn a_route_that_is_taken_is_refused(pair: Pair) {
+    let server = with_every_vhost(pair.server, "subDomainHost = \"sub.test\"").await;
+    let taken = "customDomains = [\"taken.test\"]\nsubdomain = \"taken\"";
+    let _first = Client::start(pair.client, server.addr(), "", &of_each_named_kind(taken)).await;
+    // What one has is not another's, whatever else is asked for.
+    let ways = [
+        "customDomains = [\"free.test\", \"TAKEN.test\"]",
+        "subdomain = \"taken\"",
+    ];
+    for way in ways {
+        let late = of_each_named_kind(way);
+        let client = Client::launch(pair.client, server.addr(), "user = \"late\"", &late);
+        let why = "router config conflict";
+        are_refused(
+            &client,
+            &["http", "https", "tcpmux"].map(|kind| (kind, why)),
+        )
+        .await;
+    }
+    // Nothing stays behind of what was refused; and other paths and users are other routes.
+    let free = of_each_named_kind("customDomains = [\"free.test\"]");
+    let _free = Client::start(pair.client, server.addr(), "user = \"free\"", &free).await;
+    let [http, _, tcpmux] = of_each_named_kind(taken);
+    let others = [
+        http.with("locations = [\"/a\"]"),
+        tcpmux.with("routeByHTTPUser = \"ann\""),
+    ];
+    let _other = Client::start(pair.client, server.addr(), "user = \"other\"", &others).await;
 }

@@ -38,9 +38,55 @@ macro_rules! for_each_pair {
     };
 }
 
+/// Runs scenarios, functions from a [`Trio`], once for each trio of peers.
+macro_rules! for_each_trio {
+    (@trio $name:ident $server:ident $client:ident $other:ident $attributes:tt $($scenario:ident),+) => {
+        mod $name {
+            $(for_each_trio!(@test $server $client $other $attributes $scenario);)+
+        }
+    };
+    (@test $server:ident $client:ident $other:ident [$($attributes:tt)*] $scenario:ident) => {
+        $($attributes)*
+        #[tokio::test]
+        async fn $scenario() {
+            use mgrok_lab::Peer::*;
+
+            let trio = crate::Trio {
+                server: $server,
+                client: $client,
+                other: $other,
+            };
+            if trio.is_here() {
+                super::$scenario(trio).await;
+            }
+        }
+    };
+    ($($scenario:ident),+ $(,)?) => {
+        for_each_trio!(@trio mgrok_serves_mgrok_and_mgrok Mgrok Mgrok Mgrok [] $($scenario),+);
+        for_each_trio!(@trio mgrok_serves_mgrok_and_frp MgrokProgram MgrokProgram Frp [] $($scenario),+);
+        for_each_trio!(@trio mgrok_serves_frp_and_mgrok MgrokProgram Frp MgrokProgram [] $($scenario),+);
+        for_each_trio!(@trio mgrok_serves_frp_and_frp MgrokProgram Frp Frp [] $($scenario),+);
+        for_each_trio!(@trio frp_serves_mgrok_and_mgrok Frp MgrokProgram MgrokProgram [] $($scenario),+);
+        for_each_trio!(@trio frp_serves_mgrok_and_frp Frp MgrokProgram Frp [] $($scenario),+);
+        for_each_trio!(@trio frp_serves_frp_and_mgrok Frp Frp MgrokProgram [] $($scenario),+);
+        for_each_trio!(@trio frp_serves_frp_and_frp Frp Frp Frp [
+            #[ignore = "checks the scenarios, not mgrok"]
+        ] $($scenario),+);
+    };
+}
+
 mod errors;
+mod groups;
+mod health;
+mod http;
 mod matrix;
+mod private;
+mod proxy_protocol;
 mod recovery;
+mod tls;
+mod vhost;
+mod wire;
+mod xtcp;
 
 /// What runs on either end.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +114,56 @@ impl Pair {
     };
 
     fn is_here(self) -> bool {
-        let needs_frp = [self.server, self.client].contains(&Peer::Frp);
-        !needs_frp || mgrok_lab::frp_is_here()
+        are_here(&[self.server, self.client])
     }
+}
+
+/// A server and two clients of it: the owner of a private service and its visitor, or two members of a group.
+#[derive(Clone, Copy, Debug)]
+struct Trio {
+    server: Peer,
+    client: Peer,
+    other: Peer,
+}
+
+impl Trio {
+    fn is_here(self) -> bool {
+        are_here(&[self.server, self.client, self.other])
+    }
+}
+
+/// Says why not, if not.
+fn are_here(peers: &[Peer]) -> bool {
+    !peers.contains(&Peer::Frp) || mgrok_lab::frp_is_here()
+}
+
+/// The transformations of the bytes on one leg.
+const LAYERS: [(&str, &str); 4] = [
+    ("plain", ""),
+    ("encrypted", "transport.useEncryption = true"),
+    ("compressed", "transport.useCompression = true"),
+    (
+        "both",
+        "transport.useEncryption = true\ntransport.useCompression = true",
+    ),
+];
+
+/// Where bandwidth is limited; wide enough not to be what the test waits for.
+const LIMITS: [(&str, &str); 3] = [
+    ("free", ""),
+    ("client", "transport.bandwidthLimit = \"8MB\""),
+    (
+        "server",
+        "transport.bandwidthLimit = \"8MB\"\ntransport.bandwidthLimitMode = \"server\"",
+    ),
+];
+
+/// Each of [`LAYERS`] with each of [`LIMITS`]: a name, and the lines.
+fn layers_and_limits() -> impl Iterator<Item = (String, String)> {
+    LAYERS.iter().flat_map(|(layer, layer_lines)| {
+        LIMITS.iter().map(move |(limit, limit_lines)| {
+            let lines = format!("{layer_lines}\n{limit_lines}");
+            (format!("{layer}-{limit}"), lines)
+        })
+    })
 }

@@ -1,13 +1,13 @@
 //! Every combination of the switches that change what crosses the wire.
 
 use mgrok_lab::{
-    Client, Proxy, Server,
+    Client, Peer, Proxy, Server,
     service::{self, Service},
     traffic,
 };
 use tokio::task::JoinSet;
 
-use crate::Pair;
+use crate::{Pair, layers_and_limits};
 
 for_each_pair!(
     mux_and_tls,
@@ -32,27 +32,6 @@ async fn neither_mux_nor_tls(pair: Pair) {
     all_proxies(pair, false, false).await;
 }
 
-/// The transformations of a proxy's bytes.
-const LAYERS: [(&str, &str); 4] = [
-    ("plain", ""),
-    ("encrypted", "transport.useEncryption = true"),
-    ("compressed", "transport.useCompression = true"),
-    (
-        "both",
-        "transport.useEncryption = true\ntransport.useCompression = true",
-    ),
-];
-
-/// Where bandwidth is limited; wide enough not to be what the test waits for.
-const LIMITS: [(&str, &str); 3] = [
-    ("free", ""),
-    ("client", "transport.bandwidthLimit = \"8MB\""),
-    (
-        "server",
-        "transport.bandwidthLimit = \"8MB\"\ntransport.bandwidthLimitMode = \"server\"",
-    ),
-];
-
 const POOLS: [&str; 2] = ["", "transport.poolCount = 5"];
 
 /// One server, and for each pool size one client that publishes every kind of proxy.
@@ -65,7 +44,12 @@ async fn all_proxies(pair: Pair, mux: bool, tls: bool) {
         let proxies = proxies(&tcp, &udp);
         let client = Client::start(pair.client, server.addr(), &settings, &proxies).await;
         use_all(&proxies).await;
-        client.stop().await;
+        if pair.server == Peer::Frp {
+            // frps leaves connections open whose bandwidth it limits, and mgrokc would wait for their users.
+            drop(client);
+        } else {
+            client.stop().await;
+        }
         for proxy in &proxies {
             let gone = format!("[{}] proxy closing", proxy.name);
             server.log().wait_for(&gone).await;
@@ -75,14 +59,12 @@ async fn all_proxies(pair: Pair, mux: bool, tls: bool) {
 
 fn proxies(tcp: &Service, udp: &Service) -> Vec<Proxy> {
     let mut proxies = Vec::new();
-    for (layer, layer_lines) in LAYERS {
-        for (limit, limit_lines) in LIMITS {
-            for proxy in [
-                Proxy::tcp(format!("tcp-{layer}-{limit}"), tcp.addr()),
-                Proxy::udp(format!("udp-{layer}-{limit}"), udp.addr()),
-            ] {
-                proxies.push(proxy.with(layer_lines).with(limit_lines));
-            }
+    for (name, lines) in layers_and_limits() {
+        for proxy in [
+            Proxy::tcp(format!("tcp-{name}"), tcp.addr()),
+            Proxy::udp(format!("udp-{name}"), udp.addr()),
+        ] {
+            proxies.push(proxy.with(&lines));
         }
     }
     proxies

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use mgrok_config::ServerConfig;
 use mgrok_proto::{
-    auth::Secret,
-    message::{CloseProxy, Message, NewProxy, NewWorkConn, Ping},
+    auth::{self, Secret},
+    message::{CloseProxy, Message, NewProxy, NewVisitorConn, NewWorkConn, Ping},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -23,7 +23,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::script::{Client, LIMIT, RunningServer, plain_config};
+use crate::script::{Client, LIMIT, RunningServer, connect, plain_config};
 
 fn tcp_proxy(name: &str, remote_port: u16) -> NewProxy {
     NewProxy {
@@ -136,7 +136,7 @@ async fn a_closed_proxy_gives_its_port_back() {
 #[tokio::test]
 async fn a_work_connection_of_nobody_is_refused() {
     let server = RunningServer::start(plain_config()).await;
-    let mut conn = script::connect(&server).await;
+    let mut conn = connect(&server).await;
     let new = NewWorkConn {
         run_id: "0123456789abcdef".into(),
         ..NewWorkConn::default()
@@ -176,7 +176,7 @@ async fn heartbeats_are_answered_and_wrong_ones_are_told() {
         "token in heartbeat doesn't match token from configuration"
     );
     let ping = Ping {
-        privilege_key: mgrok_proto::auth::sign(&Secret::default(), 7).into(),
+        privilege_key: auth::sign(&Secret::default(), 7).into(),
         timestamp: 7,
     };
     client.control.send(&ping.into()).await.unwrap();
@@ -241,4 +241,35 @@ async fn garbage_closes_its_own_connection_only() {
     }
     let _user = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     client.work_conn(&server).await;
+}
+
+/// Without a port, whose backlog would hide it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_proxy_is_there_as_soon_as_its_client_hears_so() {
+    let server = RunningServer::start(plain_config()).await;
+    let mut client = Client::login(&server, "").await;
+    for number in 0..2_000 {
+        let mut visitor = connect(&server).await;
+        let proxy_name = number.to_string();
+        let new = NewProxy {
+            proxy_name: proxy_name.clone(),
+            proxy_type: "stcp".into(),
+            ..NewProxy::default()
+        };
+        client.control.send(&new.into()).await.unwrap();
+        client.started().await;
+        let visit = NewVisitorConn {
+            run_id: client.run_id.clone(),
+            proxy_name,
+            timestamp: 1,
+            sign_key: auth::sign(&Secret::default(), 1).into(),
+            ..NewVisitorConn::default()
+        };
+        visitor.send(&visit.into()).await.unwrap();
+        let answer = timeout(LIMIT, visitor.recv()).await.unwrap().unwrap();
+        let Some(Message::NewVisitorConnResp(answer)) = answer else {
+            panic!("expected the answer to a visitor, not {answer:?}");
+        };
+        assert_eq!(answer.error, "", "proxy {number}");
+    }
 }

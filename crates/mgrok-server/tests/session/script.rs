@@ -8,7 +8,7 @@ use mgrok_proto::{
     WireVersion,
     auth::{self, Secret},
     cipher::CipherKey,
-    message::{Login, Message, NewProxy, NewWorkConn, Pong, StartWorkConn},
+    message::{Login, Message, NewProxy, NewProxyResp, NewWorkConn, Pong, StartWorkConn},
 };
 use mgrok_server::{Server, StopReport};
 use tokio::{
@@ -120,14 +120,19 @@ impl Client {
     /// The public port of the started proxy, or the server's error text.
     pub(crate) async fn start_proxy(&mut self, new: NewProxy) -> Result<u16, String> {
         self.control.send(&new.into()).await.unwrap();
+        let answer = self.started().await;
+        if !answer.error.is_empty() {
+            return Err(answer.error);
+        }
+        let port = answer.remote_addr.strip_prefix(':').unwrap();
+        Ok(port.parse().unwrap())
+    }
+
+    /// Waits for the answer to a new proxy.
+    pub(crate) async fn started(&mut self) -> NewProxyResp {
         loop {
-            match self.recv().await {
-                Message::NewProxyResp(answer) if answer.error.is_empty() => {
-                    let port = answer.remote_addr.strip_prefix(':').unwrap();
-                    return Ok(port.parse().unwrap());
-                }
-                Message::NewProxyResp(answer) => return Err(answer.error),
-                _ => {}
+            if let Message::NewProxyResp(answer) = self.recv().await {
+                return answer;
             }
         }
     }
