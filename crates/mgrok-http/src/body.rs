@@ -1,0 +1,183 @@
+//! The body of a request or a response, of which one piece at a time is in memory.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use tokio::sync::oneshot;
+
+use crate::pool::Lease;
+
+/// The body of a request or a response: nothing, bytes that are at hand, or what arrives on another
+/// connection.
+///
+/// Dropping a body that still arrives cuts the connection it arrives on.
+#[derive(Debug, Default)]
+pub struct Body {
+    source: Source,
+    /// Counts the body as under way.
+    in_flight: Option<InFlight>,
+}
+
+#[derive(Debug, Default)]
+enum Source {
+    Arriving(Arriving),
+    AtHand(Bytes),
+    #[default]
+    Empty,
+}
+
+#[derive(Debug)]
+struct Arriving {
+    incoming: Incoming,
+    /// The backend connection that it arrives on, if it does.
+    lease: Option<Lease>,
+    /// Dropped when all of it is passed on, and only for that.
+    _passed_on: Option<oneshot::Sender<()>>,
+}
+
+/// One more in a count, as long as it lives.
+#[derive(Debug)]
+pub(crate) struct InFlight(Arc<AtomicUsize>);
+
+impl Body {
+    /// No body.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// A body that is at hand.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        Source::AtHand(bytes.into()).into()
+    }
+
+    /// What arrives from a backend; the connection is given back when all of it has arrived.
+    pub(crate) fn leased(incoming: Incoming, lease: Lease) -> Self {
+        if incoming.is_end_stream() {
+            lease.release();
+            return Self::empty();
+        }
+        Source::Arriving(Arriving {
+            incoming,
+            lease: Some(lease),
+            _passed_on: None,
+        })
+        .into()
+    }
+
+    /// Tells when all of it has been passed on. `None`: there is nothing to wait for.
+    pub(crate) fn watch(&mut self) -> Option<oneshot::Receiver<()>> {
+        let Source::Arriving(arriving) = &mut self.source else {
+            return None;
+        };
+        let (sender, receiver) = oneshot::channel();
+        arriving._passed_on = Some(sender);
+        Some(receiver)
+    }
+
+    pub(crate) fn counted(mut self, in_flight: InFlight) -> Self {
+        self.in_flight = Some(in_flight);
+        self
+    }
+}
+
+impl InFlight {
+    pub(crate) fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Arriving {
+    /// Gives the connection back as soon as nothing more is to arrive on it.
+    fn release_at_end(&mut self) {
+        if self.incoming.is_end_stream()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.release();
+        }
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.release_at_end();
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.source {
+            Source::Arriving(arriving) => {
+                let frame = ready!(Pin::new(&mut arriving.incoming).poll_frame(cx));
+                if frame.is_none()
+                    && let Some(lease) = arriving.lease.take()
+                {
+                    lease.release();
+                }
+                arriving.release_at_end();
+                Poll::Ready(frame)
+            }
+            Source::AtHand(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.source = Source::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Source::Empty => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Arriving(arriving) => arriving.incoming.is_end_stream(),
+            Source::AtHand(bytes) => bytes.is_empty(),
+            Source::Empty => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Arriving(arriving) => arriving.incoming.size_hint(),
+            Source::AtHand(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Empty => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl From<Incoming> for Body {
+    fn from(incoming: Incoming) -> Self {
+        if incoming.is_end_stream() {
+            return Self::empty();
+        }
+        Source::Arriving(Arriving {
+            incoming,
+            lease: None,
+            _passed_on: None,
+        })
+        .into()
+    }
+}
+
+impl From<Source> for Body {
+    fn from(source: Source) -> Self {
+        Self {
+            source,
+            in_flight: None,
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What a proxy changes in the headers of a request and of its answer; all else passes as it is.
+
+use hyper::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::request;
+use hyper::http::uri::Authority;
+use hyper::{Uri, Version};
+
+use crate::user::User;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
+
+/// Headers that are for one connection only, besides those that `Connection` names.
+// frp: this list (Go's net/http/httputil/reverseproxy.go).
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    PROXY_CONNECTION,
+    KEEP_ALIVE,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// What becomes of `X-Forwarded-For`, `-Host`, `-Proto` and of `Forwarded` that a user sends.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Forwarded {
+    /// The user's address is appended to `X-Forwarded-For`, `-Host` and `-Proto` are set, and
+    /// `Forwarded` is removed.
+    Append {
+        /// What users speak to us: `http` or `https`.
+        proto: &'static str,
+    },
+    /// They pass as they are.
+    #[default]
+    Keep,
+    /// They are removed.
+    Remove,
+}
+
+/// What is changed in the headers of requests and answers, besides what belongs to a connection.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// What becomes of the headers that say for whom a request is forwarded.
+    pub forwarded: Forwarded,
+    /// The host that backends are told; `None` for the one that the user asked for.
+    pub host: Option<HeaderValue>,
+    /// Headers of requests that are set after all else. Those that [are fixed](is_fixed) are
+    /// ignored.
+    pub request_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Headers of answers that are set after all else, also of a 101; not of answers that do not
+    /// come from the backend. Those that [are fixed](is_fixed) are ignored.
+    pub response_headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Whether [`Rules`] cannot set this header: it says where a message ends or what the connection is
+/// used for, or it is `Host`, for which there is [`Rules::host`].
+// frp: setting `Host` has no effect, Go takes it from elsewhere (Go's net/http/request.go).
+pub fn is_fixed(name: &HeaderName) -> bool {
+    [header::HOST, header::CONTENT_LENGTH].contains(name) || HOP_BY_HOP.contains(name)
+}
+
+impl Rules {
+    /// Changes a request that is to be sent to a backend. `has_body`: whether bytes follow it.
+    ///
+    /// Returns the protocol that the user wants to change to.
+    pub(crate) fn apply_to_request(
+        &self,
+        request: &mut request::Parts,
+        has_body: bool,
+        user: &User,
+    ) -> Option<HeaderValue> {
+        let upgrade = upgrade(request);
+        let headers = &mut request.headers;
+        let forwarded_for = match self.forwarded {
+            Forwarded::Append { .. } => Some(append(headers, user.ip())),
+            Forwarded::Keep | Forwarded::Remove => None,
+        };
+        let accepts_trailers = lists(headers, &header::TE, "trailers");
+        let trailer = announce(headers, has_body);
+        remove_hop_by_hop(headers);
+        if has_body && !headers.contains_key(header::CONTENT_LENGTH) {
+            headers.insert(header::TRANSFER_ENCODING, CHUNKED);
+            restore(headers, header::TRAILER, trailer);
+        }
+        if accepts_trailers {
+            headers.insert(header::TE, TRAILERS);
+        }
+        if let Some(protocol) = &upgrade {
+            headers.insert(header::CONNECTION, UPGRADE);
+            headers.insert(header::UPGRADE, protocol.clone());
+        }
+        set_missing_host(headers, &request.uri);
+        match self.forwarded {
+            Forwarded::Append { proto } => {
+                headers.remove(header::FORWARDED);
+                restore(headers, FORWARDED_FOR, forwarded_for);
+                let host = headers.get(header::HOST).cloned();
+                restore(headers, FORWARDED_HOST, host);
+                headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
+            }
+            Forwarded::Keep => {}
+            Forwarded::Remove => {
+                for name in [
+                    header::FORWARDED,
+                    FORWARDED_FOR,
+                    FORWARDED_HOST,
+                    FORWARDED_PROTO,
+                ] {
+                    headers.remove(name);
+                }
+            }
+        }
+        if let Some(host) = &self.host {
+            rewrite_host(request, host);
+        }
+        set(&mut request.headers, &self.request_headers);
+        request.version = Version::HTTP_11;
+        upgrade
+    }
+
+    /// Changes an answer that is to be sent to a user. `has_body`: whether bytes follow it.
+    /// `upgrade`: the protocol that the connection changes to.
+    pub(crate) fn apply_to_response(
+        &self,
+        headers: &mut HeaderMap,
+        has_body: bool,
+        upgrade: Option<HeaderValue>,
+    ) {
+        let trailer = announce(headers, has_body);
+        if headers.contains_key(header::TRANSFER_ENCODING) {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        remove_hop_by_hop(headers);
+        if !headers.contains_key(header::CONTENT_LENGTH) {
+            restore(headers, header::TRAILER, trailer);
+        }
+        if let Some(protocol) = upgrade {
+            headers.insert(header::CONNECTION, UPGRADE);
+            headers.insert(header::UPGRADE, protocol);
+        }
+        set(headers, &self.response_headers);
+    }
+}
+
+/// The protocol that a request wants to change to.
+///
+/// HTTP/2 is not among them: what a user asks for after such a change passes by all routes and
+/// passwords.
+fn upgrade(request: &request::Parts) -> Option<HeaderValue> {
+    let protocol = request.headers.get(header::UPGRADE)?;
+    let is_wanted = request.version == Version::HTTP_11
+        && lists(&request.headers, &header::CONNECTION, "upgrade")
+        && !protocol.as_bytes().to_ascii_lowercase().starts_with(b"h2")
+        && !protocol.is_empty();
+    is_wanted.then(|| protocol.clone())
+}
+
+/// The trailers that are announced, if there can be any.
+fn announce(headers: &HeaderMap, has_body: bool) -> Option<HeaderValue> {
+    let announced = headers.get(header::TRAILER)?;
+    has_body.then(|| announced.clone())
+}
+
+fn restore(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    match value {
+        Some(value) => headers.insert(name, value),
+        None => headers.remove(name),
+    };
+}
+
+/// `X-Forwarded-For` with one more address at its end.
+fn append(headers: &HeaderMap, ip: &HeaderValue) -> HeaderValue {
+    if !headers.contains_key(FORWARDED_FOR) {
+        return ip.clone();
+    }
+    let mut list = Vec::new();
+    for value in headers.get_all(FORWARDED_FOR) {
+        list.extend_from_slice(value.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(ip.as_bytes());
+    // Values joined by valid characters are a valid value.
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(list)).unwrap_or_else(|_| ip.clone())
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(tokens)
+        .filter(|token| !is_plain_option(token))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        // Not for `Connection` to name (RFC 9110, 7.6.1): without them the message is another one.
+        .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// Whether this option of `Connection` names no header, or one that is removed anyway.
+fn is_plain_option(token: &[u8]) -> bool {
+    [&b"keep-alive"[..], b"close", b"upgrade"]
+        .iter()
+        .any(|option| token.eq_ignore_ascii_case(option))
+}
+
+/// Whether a header that is a list has `wanted` in it, in any case.
+fn lists(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(tokens)
+        .any(|token| token.eq_ignore_ascii_case(wanted.as_bytes()))
+}
+
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value
+        .as_bytes()
+        .split(|&byte| byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| !token.is_empty())
+}
+
+/// HTTP/1.1 wants a host, which HTTP/1.0 does not.
+fn set_missing_host(headers: &mut HeaderMap, uri: &Uri) {
+    if let Entry::Vacant(host) = headers.entry(header::HOST) {
+        let authority = uri.authority().map_or("", Authority::as_str);
+        if let Ok(authority) = HeaderValue::from_str(authority) {
+            host.insert(authority);
+        }
+    }
+}
+
+/// A target that is a whole URL changes with the header, so that they agree.
+fn rewrite_host(request: &mut request::Parts, host: &HeaderValue) {
+    request.headers.insert(header::HOST, host.clone());
+    if request.uri.authority().is_none() {
+        return;
+    }
+    let mut parts = request.uri.clone().into_parts();
+    parts.authority = Authority::try_from(host.as_bytes()).ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        request.uri = uri;
+    }
+}
+
+fn set(headers: &mut HeaderMap, wanted: &[(HeaderName, HeaderValue)]) {
+    for (name, value) in wanted {
+        if !is_fixed(name) {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! Serving one connection of a user: HTTP/1.0, HTTP/1.1, and HTTP/2 in clear text by prior knowledge.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use mgrok_net::conn::Conn;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::body::{Body, InFlight};
+use crate::refusal::{self, Refusal};
+use crate::switch::Switch;
+use crate::user::User;
+use crate::{Chain, MAX_BUFFER, MAX_HEAD};
+
+/// How long the head of a request may take to arrive, and so how long a connection may be idle.
+// frp: 60 s (server/service.go, ReadHeaderTimeout).
+const HEAD_TIME: Duration = Duration::from_secs(60);
+
+/// What a user sends who knows that HTTP/2 is spoken (RFC 9113, 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Requests at once on one HTTP/2 connection.
+const HTTP2_STREAMS: u32 = 128;
+
+/// What one HTTP/2 request may send ahead of its backend, in bytes.
+const HTTP2_STREAM_WINDOW: u32 = 256 * 1024;
+
+/// What all requests of one HTTP/2 connection may send ahead of their backends, in bytes.
+const HTTP2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// What is kept of an answer that one HTTP/2 request does not read, in bytes.
+const HTTP2_SEND_BUFFER: usize = 64 * 1024;
+
+/// How long the other end of an HTTP/2 connection may leave a ping unanswered.
+const HTTP2_PONG_TIME: Duration = Duration::from_secs(20);
+
+/// Answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request of `user`, which has been found to be consistent. Its target is a path or,
+    /// on HTTP/1, `*`, a whole URL or that of CONNECT; the host is in the `Host` header.
+    ///
+    /// The future is dropped if the user leaves.
+    fn handle(
+        &self,
+        request: Request<Body>,
+        user: &User,
+    ) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// What the requests of one connection share.
+struct Serving<H> {
+    handler: Arc<H>,
+    user: User,
+    /// What ends HTTP on this connection.
+    switch: Mutex<Option<Switch>>,
+}
+
+/// Serves a connection until it ends.
+///
+/// After `stop`, requests that are under way are finished, and then the connection is closed; bytes
+/// of a changed protocol flow on. Dropping the future cuts the connection at once.
+pub async fn serve<H: Handler>(
+    mut conn: Conn,
+    user: User,
+    handler: Arc<H>,
+    stop: &CancellationToken,
+) {
+    let is_http2 = tokio::select! {
+        opening = timeout(HEAD_TIME, is_http2(&mut conn)) => match opening {
+            Ok(Ok(is_http2)) => is_http2,
+            Ok(Err(error)) => return debug!("a user connection failed: {error}"),
+            Err(_elapsed) => return debug!("no request came within {HEAD_TIME:?}"),
+        },
+        () = stop.cancelled() => return,
+    };
+    let serving = Arc::new(Serving {
+        handler,
+        user,
+        switch: Mutex::default(),
+    });
+    if is_http2 {
+        return serve_http2(conn, serving, stop).await;
+    }
+    serve_http1(conn, Arc::clone(&serving), stop).await;
+    let Some(switch) = serving.take_switch() else {
+        return;
+    };
+    match switch.run().await {
+        Ok(end) => debug!(
+            sent = end.sent,
+            received = end.received,
+            "raw bytes ended: {}",
+            end.reason
+        ),
+        Err(error) => debug!("the protocol did not change: {}", Chain(&error)),
+    }
+}
+
+/// Whether the user speaks HTTP/2. The bytes stay in front of `conn`.
+async fn is_http2(conn: &mut Conn) -> io::Result<bool> {
+    let first = conn.recv().await?;
+    if first.is_empty() || !HTTP2_PREFACE.starts_with(&first[..first.len().min(HTTP2_PREFACE.len())])
+    {
+        conn.unread(first);
+        return Ok(false);
+    }
+    let mut seen = BytesMut::from(&first[..]);
+    while seen.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&seen) {
+        let more = conn.recv().await?;
+        if more.is_empty() {
+            break;
+        }
+        seen.extend_from_slice(&more);
+    }
+    let is_http2 = seen.starts_with(HTTP2_PREFACE);
+    conn.unread(seen.freeze());
+    Ok(is_http2)
+}
+
+async fn serve_http1<H: Handler>(conn: Conn, serving: Arc<Serving<H>>, stop: &CancellationToken) {
+    let service = service_fn(|request| {
+        let serving = Arc::clone(&serving);
+        async move { Ok::<_, Infallible>(serving.answer(request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_header_size(MAX_HEAD)
+        .max_buf_size(MAX_BUFFER)
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(conn), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let mut is_stopping = false;
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = stop.cancelled(), if !is_stopping => {
+                is_stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    };
+    if let Err(error) = ended {
+        debug!("a user connection ended: {}", Chain(&error));
+    }
+}
+
+async fn serve_http2<H: Handler>(conn: Conn, serving: Arc<Serving<H>>, stop: &CancellationToken) {
+    let in_flight = Arc::new(AtomicUsize::new(0));
+    let service = service_fn(|request: Request<Incoming>| {
+        let serving = Arc::clone(&serving);
+        let in_flight = InFlight::new(&in_flight);
+        async move {
+            let answer = serving.answer_http2(request).await;
+            Ok::<_, Infallible>(answer.map(|body| body.counted(in_flight)))
+        }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .max_send_buf_size(HTTP2_SEND_BUFFER)
+        .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
+        .keep_alive_interval(HEAD_TIME)
+        .keep_alive_timeout(HTTP2_PONG_TIME)
+        .serve_connection(TokioIo::new(conn), service);
+    let mut connection = pin!(connection);
+    let mut look = pin!(sleep_until(Instant::now() + HEAD_TIME));
+    let mut is_stopping = false;
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = stop.cancelled(), if !is_stopping => {
+                is_stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = &mut look => {
+                if in_flight.load(Ordering::Relaxed) == 0 {
+                    if is_stopping {
+                        return;
+                    }
+                    is_stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                look.as_mut().reset(Instant::now() + HEAD_TIME);
+            }
+        }
+    };
+    if let Err(error) = ended {
+        debug!("a user connection ended: {}", Chain(&error));
+    }
+}
+
+impl<H: Handler> Serving<H> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let request = request.map(Body::from);
+        let (head, body) = request.into_parts();
+        if let Err(refusal) = refusal::check(&head) {
+            return self.refuse(refusal);
+        }
+        let request = Request::from_parts(head, body);
+        let mut response = self.handler.handle(request, &self.user).await;
+        if let Some(switch) = response.extensions_mut().remove::<Switch>() {
+            *self.switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(switch);
+        }
+        response
+    }
+
+    async fn answer_http2(&self, request: Request<Incoming>) -> Response<Body> {
+        let (mut head, body) = request.into_parts();
+        if let Err(refusal) = refusal::translate(&mut head) {
+            let mut response = self.refuse(refusal);
+            // It is not for one stream to close what others use.
+            response.headers_mut().remove(header::CONNECTION);
+            return response;
+        }
+        let request = Request::from_parts(head, Body::from(body));
+        self.handler.handle(request, &self.user).await
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Response<Body> {
+        debug!(user = %self.user.addr(), "request refused: {refusal}");
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = refusal.status();
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+        response
+    }
+
+    fn take_switch(&self) -> Option<Switch> {
+        let mut switch = self.switch.lock().unwrap_or_else(PoisonError::into_inner);
+        switch.take()
+    }
+}

@@ -1,0 +1,42 @@
+//! From HTTP to raw bytes: what follows a 101, or a success of CONNECT.
+
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use mgrok_net::conn::Conn;
+use mgrok_net::relay::{HalfClose, RelayEnd, Traffic, relay};
+
+/// Two connections that stop speaking HTTP. It travels in the extensions of an answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Switch {
+    pub(crate) user: OnUpgrade,
+    pub(crate) backend: OnUpgrade,
+}
+
+/// Why two connections cannot be joined.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SwitchError {
+    #[error("the connection is not one of ours")]
+    Foreign,
+    #[error("the connection ended before the protocol changed")]
+    Lost(#[from] hyper::Error),
+}
+
+impl Switch {
+    /// Copies both ways until the end.
+    pub(crate) async fn run(self) -> Result<RelayEnd, SwitchError> {
+        let user = into_conn(self.user.await?)?;
+        let backend = into_conn(self.backend.await?)?;
+        let traffic = Traffic::default();
+        Ok(relay(user, backend, HalfClose::EndsBoth, &traffic).await)
+    }
+}
+
+/// Takes the connection back, with what was read ahead of the change in front of it.
+fn into_conn(upgraded: Upgraded) -> Result<Conn, SwitchError> {
+    let parts = upgraded
+        .downcast::<TokioIo<Conn>>()
+        .map_err(|_foreign| SwitchError::Foreign)?;
+    let mut conn = parts.io.into_inner();
+    conn.unread(parts.read_buf);
+    Ok(conn)
+}

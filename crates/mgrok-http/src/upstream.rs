@@ -1,0 +1,284 @@
+//! Forwarding to one backend.
+
+use std::error::Error;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::upgrade::{self, OnUpgrade};
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+use mgrok_net::conn::Conn;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::body::Body;
+use crate::pool::{Lease, Pool};
+use crate::rules::Rules;
+use crate::switch::Switch;
+use crate::user::User;
+
+/// Why there is no connection to a backend.
+pub type ConnectError = Box<dyn Error + Send + Sync>;
+
+/// The future of [`Connect::connect`].
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Conn, ConnectError>> + Send + 'a>>;
+
+/// Connects to a backend.
+pub trait Connect: Send + Sync {
+    /// Opens a connection for a request of `user`. Requests of others may follow on it.
+    ///
+    /// The future is dropped if the user leaves. How long it may take is its own matter.
+    fn connect<'a>(&'a self, user: &'a User) -> Connecting<'a>;
+}
+
+/// One backend, and the connections to it that are kept for further requests.
+///
+/// Requests travel as HTTP/1.1. There are as many connections as there are requests under way; about
+/// five idle ones are kept for a minute. Dropping the upstream closes the idle ones.
+pub struct Upstream {
+    connect: Arc<dyn Connect>,
+    options: UpstreamOptions,
+    pool: Arc<Pool>,
+}
+
+/// How requests are forwarded to a backend.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamOptions {
+    /// How long a backend may take to begin its answer, from when it has the whole request; `None`
+    /// for as long as it likes.
+    pub response_timeout: Option<Duration>,
+    /// What is changed in headers.
+    pub rules: Rules,
+}
+
+/// Why a request got no answer from the backend.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// The connection to the backend ended before an answer came, or what came is not HTTP.
+    #[error("the backend gave no answer")]
+    Backend(#[source] hyper::Error),
+    /// There is no connection to the backend.
+    #[error("cannot connect to the backend")]
+    Connect(#[source] ConnectError),
+    /// The body of the request ended too early, or is malformed: the user left or is at fault.
+    #[error("the body of the request did not arrive")]
+    RequestBody(#[source] hyper::Error),
+    /// The backend's answer cannot be passed on.
+    #[error("the backend's answer cannot be passed on: {0}")]
+    Response(&'static str),
+    /// The backend has the request and did not begin its answer in time.
+    #[error("the backend did not begin its answer within {0:?}")]
+    Timeout(Duration),
+}
+
+/// What is to be done with the answer to a request.
+enum Kind {
+    /// CONNECT: a success makes the connection raw.
+    Connect(OnUpgrade),
+    Ordinary,
+    /// A 101 makes the connection raw.
+    Upgrade(HeaderValue, OnUpgrade),
+}
+
+impl Upstream {
+    /// A backend that `connect` reaches.
+    pub fn new(connect: Arc<dyn Connect>, options: UpstreamOptions) -> Self {
+        Self {
+            connect,
+            options,
+            pool: Arc::default(),
+        }
+    }
+
+    /// Sends the request of a user to the backend, and returns the answer when its head has arrived.
+    ///
+    /// Dropping the future, or the body of the answer, cuts the connection to the backend. An answer
+    /// that changes the protocol works if it is returned to [`serve`](crate::serve), which then
+    /// copies raw bytes.
+    ///
+    /// A request is sent a second time if a connection that was idle before turns out to be dead and
+    /// nothing of the request was sent, or it has no body and is safe to repeat.
+    pub async fn forward(
+        &self,
+        mut request: Request<Body>,
+        user: &User,
+    ) -> Result<Response<Body>, ForwardError> {
+        let on_upgrade = upgrade::on(&mut request);
+        let (mut head, mut body) = request.into_parts();
+        let kind = if head.method == Method::CONNECT {
+            Kind::Connect(on_upgrade)
+        } else {
+            let has_body = !body.is_end_stream();
+            match self.options.rules.apply_to_request(&mut head, has_body, user) {
+                Some(protocol) => Kind::Upgrade(protocol, on_upgrade),
+                None => Kind::Ordinary,
+            }
+        };
+        let passed_on = self.options.response_timeout.and_then(|_| body.watch());
+        let request = Request::from_parts(head, body);
+        // The request of CONNECT is the first bytes of what is raw from then on.
+        let idle = match kind {
+            Kind::Connect(_) => None,
+            Kind::Ordinary | Kind::Upgrade(..) => self.pool.take(),
+        };
+        let mut lease = match idle {
+            Some(lease) => lease,
+            None => self.connect(user).await?,
+        };
+        let response = self
+            .answer(self.exchange(&mut lease, request, user), passed_on)
+            .await?;
+        self.pass_on(response, lease, kind)
+    }
+
+    async fn connect(&self, user: &User) -> Result<Lease, ForwardError> {
+        let conn = self.connect.connect(user).await;
+        let conn = conn.map_err(ForwardError::Connect)?;
+        self.pool.add(conn).await.map_err(ForwardError::Backend)
+    }
+
+    /// Sends a request, a second time on a new connection if the first was dead.
+    async fn exchange(
+        &self,
+        lease: &mut Lease,
+        request: Request<Body>,
+        user: &User,
+    ) -> Result<Response<Incoming>, ForwardError> {
+        let copy = (lease.is_reused && is_repeatable(&request)).then(|| copy(&request));
+        let (error, unsent) = match lease.send(request).await {
+            Ok(response) => return Ok(response),
+            Err(failed) => failed,
+        };
+        let again = match unsent {
+            Some(request) if lease.is_reused => Some(request),
+            Some(_) => None,
+            None => copy.filter(|_| is_about_connection(&error)),
+        };
+        let Some(again) = again else {
+            return Err(failure(error));
+        };
+        *lease = self.connect(user).await?;
+        lease.send(again).await.map_err(|(error, _)| failure(error))
+    }
+
+    /// Waits for an answer, for as long as the backend may take.
+    async fn answer(
+        &self,
+        exchange: impl Future<Output = Result<Response<Incoming>, ForwardError>>,
+        passed_on: Option<oneshot::Receiver<()>>,
+    ) -> Result<Response<Incoming>, ForwardError> {
+        let Some(limit) = self.options.response_timeout else {
+            return exchange.await;
+        };
+        let mut exchange = pin!(exchange);
+        if let Some(passed_on) = passed_on {
+            tokio::select! {
+                biased;
+                answer = &mut exchange => return answer,
+                _dropped = passed_on => {}
+            }
+        }
+        timeout(limit, exchange)
+            .await
+            .unwrap_or(Err(ForwardError::Timeout(limit)))
+    }
+
+    fn pass_on(
+        &self,
+        mut response: Response<Incoming>,
+        lease: Lease,
+        kind: Kind,
+    ) -> Result<Response<Body>, ForwardError> {
+        *response.version_mut() = Version::HTTP_11;
+        let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        match kind {
+            Kind::Connect(user) if response.status().is_success() => {
+                return Ok(switch(response, lease, user));
+            }
+            Kind::Connect(_) => return Ok(response.map(|body| Body::leased(body, lease))),
+            Kind::Upgrade(wanted, user) if is_switch => {
+                let got = response.headers_mut().remove(header::UPGRADE);
+                let Some(got) = got.filter(|got| is_same(got, &wanted)) else {
+                    return Err(ForwardError::Response("it changes to another protocol"));
+                };
+                let headers = response.headers_mut();
+                self.options.rules.apply_to_response(headers, false, Some(got));
+                return Ok(switch(response, lease, user));
+            }
+            Kind::Ordinary if is_switch => {
+                return Err(ForwardError::Response("it changes the protocol unasked"));
+            }
+            Kind::Ordinary | Kind::Upgrade(..) => {}
+        }
+        if !is_plainly_encoded(response.headers()) {
+            return Err(ForwardError::Response("its transfer encoding is not known"));
+        }
+        let has_body = !response.body().is_end_stream();
+        let headers = response.headers_mut();
+        self.options.rules.apply_to_response(headers, has_body, None);
+        Ok(response.map(|body| Body::leased(body, lease)))
+    }
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream")
+            .field("options", &self.options)
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Ends HTTP on both connections: [`serve`](crate::serve) finds the switch in the answer.
+fn switch(mut response: Response<Incoming>, lease: Lease, user: OnUpgrade) -> Response<Body> {
+    let backend = upgrade::on(&mut response);
+    lease.hand_over();
+    let mut response = response.map(|_nothing| Body::empty());
+    response.extensions_mut().insert(Switch { user, backend });
+    response
+}
+
+fn is_same(got: &HeaderValue, wanted: &HeaderValue) -> bool {
+    got.as_bytes().eq_ignore_ascii_case(wanted.as_bytes())
+}
+
+fn is_plainly_encoded(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    encodings.next().is_none_or(|first| {
+        first.as_bytes().eq_ignore_ascii_case(b"chunked") && encodings.next().is_none()
+    })
+}
+
+/// Whether a request may be sent twice though the backend may have acted on it.
+fn is_repeatable(request: &Request<Body>) -> bool {
+    let is_safe = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE
+    );
+    is_safe && request.body().is_end_stream()
+}
+
+/// The same request again, without its body.
+fn copy(request: &Request<Body>) -> Request<Body> {
+    let mut copy = Request::new(Body::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = Uri::clone(request.uri());
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// Whether the connection failed rather than what came on it.
+fn is_about_connection(error: &hyper::Error) -> bool {
+    !error.is_parse() && !error.is_user()
+}
+
+fn failure(error: hyper::Error) -> ForwardError {
+    if error.is_user() {
+        ForwardError::RequestBody(error)
+    } else {
+        ForwardError::Backend(error)
+    }
+}
