@@ -113,7 +113,8 @@ pub async fn serve<H: Handler>(
 /// Whether the user speaks HTTP/2. The bytes stay in front of `conn`.
 async fn is_http2(conn: &mut Conn) -> io::Result<bool> {
     let first = conn.recv().await?;
-    if first.is_empty() || !HTTP2_PREFACE.starts_with(&first[..first.len().min(HTTP2_PREFACE.len())])
+    if first.is_empty()
+        || !HTTP2_PREFACE.starts_with(&first[..first.len().min(HTTP2_PREFACE.len())])
     {
         conn.unread(first);
         return Ok(false);

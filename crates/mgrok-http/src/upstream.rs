@@ -112,7 +112,11 @@ impl Upstream {
             Kind::Connect(on_upgrade)
         } else {
             let has_body = !body.is_end_stream();
-            match self.options.rules.apply_to_request(&mut head, has_body, user) {
+            match self
+                .options
+                .rules
+                .apply_to_request(&mut head, has_body, user)
+            {
                 Some(protocol) => Kind::Upgrade(protocol, on_upgrade),
                 None => Kind::Ordinary,
             }
@@ -205,7 +209,9 @@ impl Upstream {
                     return Err(ForwardError::Response("it changes to another protocol"));
                 };
                 let headers = response.headers_mut();
-                self.options.rules.apply_to_response(headers, false, Some(got));
+                self.options
+                    .rules
+                    .apply_to_response(headers, false, Some(got));
                 return Ok(switch(response, lease, user));
             }
             Kind::Ordinary if is_switch => {
@@ -218,7 +224,9 @@ impl Upstream {
         }
         let has_body = !response.body().is_end_stream();
         let headers = response.headers_mut();
-        self.options.rules.apply_to_response(headers, has_body, None);
+        self.options
+            .rules
+            .apply_to_response(headers, has_body, None);
         Ok(response.map(|body| Body::leased(body, lease)))
     }
 }
