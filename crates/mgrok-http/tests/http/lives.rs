@@ -14,11 +14,10 @@ use crate::support::{PATIENCE, Proxy, answering, backend, mirror};
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const EMPTY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
-/// A channel of which each of many tasks may hold a copy, though only the first uses it.
-fn once() -> (
-    Arc<Mutex<Option<oneshot::Sender<()>>>>,
-    oneshot::Receiver<()>,
-) {
+/// Says once that something has happened. Each of many tasks may hold a copy.
+type Tell = Arc<Mutex<Option<oneshot::Sender<()>>>>;
+
+fn once() -> (Tell, oneshot::Receiver<()>) {
     let (sender, receiver) = oneshot::channel();
     (Arc::new(Mutex::new(Some(sender))), receiver)
 }
