@@ -154,15 +154,19 @@ impl Rules {
 
 /// The protocol that a request wants to change to.
 ///
-/// HTTP/2 is not among them: what a user asks for after such a change passes by all routes and
-/// passwords.
+/// A change to HTTP/2 is none: what a user asks for after it passes by all routes and passwords.
 fn upgrade(request: &request::Parts) -> Option<HeaderValue> {
     let protocol = request.headers.get(header::UPGRADE)?;
     let is_wanted = request.version == Version::HTTP_11
         && lists(&request.headers, &header::CONNECTION, "upgrade")
-        && !protocol.as_bytes().to_ascii_lowercase().starts_with(b"h2")
-        && !protocol.is_empty();
+        && !protocol.is_empty()
+        && !tokens(protocol).any(is_http2);
     is_wanted.then(|| protocol.clone())
+}
+
+fn is_http2(protocol: &[u8]) -> bool {
+    let name = protocol.split_at_checked(2).map(|(name, _version)| name);
+    name.is_some_and(|name| name.eq_ignore_ascii_case(b"h2"))
 }
 
 /// The trailers that are announced, if there can be any.

@@ -99,6 +99,9 @@ impl Upstream {
     /// that changes the protocol works if it is returned to [`serve`](crate::serve), which then
     /// copies raw bytes.
     ///
+    /// CONNECT goes to the backend as it came, on a connection of its own and without any
+    /// [`Rules`]; the answer comes from the backend too, and after a success raw bytes follow.
+    ///
     /// A request is sent a second time if a connection that was idle before turns out to be dead and
     /// nothing of the request was sent, or it has no body and is safe to repeat.
     pub async fn forward(
@@ -202,7 +205,9 @@ impl Upstream {
             Kind::Connect(user) if response.status().is_success() => {
                 return Ok(switch(response, lease, user));
             }
-            Kind::Connect(_) => return Ok(response.map(|body| Body::leased(body, lease))),
+            Kind::Connect(_) if !is_switch => {
+                return Ok(response.map(|body| Body::leased(body, lease)));
+            }
             Kind::Upgrade(wanted, user) if is_switch => {
                 let got = response.headers_mut().remove(header::UPGRADE);
                 let Some(got) = got.filter(|got| is_same(got, &wanted)) else {
@@ -214,10 +219,10 @@ impl Upstream {
                     .apply_to_response(headers, false, Some(got));
                 return Ok(switch(response, lease, user));
             }
-            Kind::Ordinary if is_switch => {
+            Kind::Connect(_) | Kind::Ordinary if is_switch => {
                 return Err(ForwardError::Response("it changes the protocol unasked"));
             }
-            Kind::Ordinary | Kind::Upgrade(..) => {}
+            Kind::Connect(_) | Kind::Ordinary | Kind::Upgrade(..) => {}
         }
         if !is_plainly_encoded(response.headers()) {
             return Err(ForwardError::Response("its transfer encoding is not known"));

@@ -63,4 +63,6 @@ fn an_upgrade_needs_both_headers_and_is_not_to_http2() {
     check_upgrade("upgrade", "", None);
     check_upgrade("upgrade", "h2c", None);
     check_upgrade("upgrade", "H2C", None);
+    check_upgrade("upgrade", "websocket, h2c", None);
+    check_upgrade("upgrade", "h", Some("h"));
 }

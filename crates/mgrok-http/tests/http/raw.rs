@@ -176,6 +176,15 @@ async fn connect_that_the_backend_refuses_can_be_tried_again() {
 }
 
 #[tokio::test]
+async fn connect_does_not_change_the_protocol() {
+    let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    let proxy = Proxy::start(shouting(answer).await).await;
+    let mut user = proxy.user().await;
+    user.send("CONNECT b:1 HTTP/1.1\r\nHost: b:1\r\n\r\n").await;
+    assert!(user.read_head().await.starts_with("HTTP/1.1 502 "));
+}
+
+#[tokio::test]
 async fn raw_bytes_end_when_one_side_does() {
     let (ended, end) = tokio::sync::oneshot::channel();
     let ended = std::sync::Arc::new(std::sync::Mutex::new(Some(ended)));
