@@ -36,7 +36,7 @@
 //! # Limits
 //!
 //! A head has 64 KiB and 100 headers at most and arrives within 60 s, which is also how long a user's
-//! connection may be idle. Bodies may be of any length and take any time. An idle user connection
+//! connection may be idle. A user who ends the sending side of the connection has left. Bodies may be of any length and take any time. An idle user connection
 //! holds about 13 KiB. An HTTP/2 connection carries 128 requests at once and holds up to 1 MiB that a
 //! backend has not taken.
 //!

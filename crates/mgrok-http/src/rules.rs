@@ -137,9 +137,6 @@ impl Rules {
         upgrade: Option<HeaderValue>,
     ) {
         let trailer = announce(headers, has_body);
-        if headers.contains_key(header::TRANSFER_ENCODING) {
-            headers.remove(header::CONTENT_LENGTH);
-        }
         remove_hop_by_hop(headers);
         if !headers.contains_key(header::CONTENT_LENGTH) {
             restore(headers, header::TRAILER, trailer);

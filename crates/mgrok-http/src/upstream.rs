@@ -201,8 +201,19 @@ impl Upstream {
     ) -> Result<Response<Body>, ForwardError> {
         *response.version_mut() = Version::HTTP_11;
         let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        if !is_plainly_encoded(headers) {
+            return Err(ForwardError::Response("its transfer encoding is not known"));
+        }
+        if headers.contains_key(header::TRANSFER_ENCODING) {
+            headers.remove(header::CONTENT_LENGTH);
+        }
         match kind {
             Kind::Connect(user) if response.status().is_success() => {
+                // Neither means anything here (RFC 9110, 9.3.6), and some send them.
+                let headers = response.headers_mut();
+                headers.remove(header::CONTENT_LENGTH);
+                headers.remove(header::TRANSFER_ENCODING);
                 return Ok(switch(response, lease, user));
             }
             Kind::Connect(_) if !is_switch => {
@@ -223,9 +234,6 @@ impl Upstream {
                 return Err(ForwardError::Response("it changes the protocol unasked"));
             }
             Kind::Connect(_) | Kind::Ordinary | Kind::Upgrade(..) => {}
-        }
-        if !is_plainly_encoded(response.headers()) {
-            return Err(ForwardError::Response("its transfer encoding is not known"));
         }
         let has_body = !response.body().is_end_stream();
         let headers = response.headers_mut();

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mgrok_http::Rules;
+use mgrok_http::{Rules, UpstreamOptions};
+use mgrok_net::layers::Layers;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-use crate::support::{PATIENCE, Proxy, answering, backend, mirror};
+use crate::support::{PATIENCE, Proxy, answering, backend, mirror, unwrapping};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const EMPTY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
@@ -295,6 +296,27 @@ async fn large_bodies_arrive_whole() {
     user.send(&body).await;
     let answer = user.read_message().await;
     assert!(answer.ends_with(&body));
+}
+
+#[tokio::test]
+async fn what_carries_the_bytes_does_not_matter() {
+    let layers = Layers {
+        compression: true,
+        ..Layers::default()
+    };
+    let backend = unwrapping(layers.clone(), mirror().await).await;
+    let proxy = Proxy::with_layers(backend, UpstreamOptions::default(), layers).await;
+    let body = "abcdefgh".repeat(50_000);
+    let mut user = proxy.user().await;
+    for _ in 0..2 {
+        let len = body.len();
+        user.send(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {len}\r\n\r\n{body}"
+        ))
+        .await;
+        assert!(user.read_message().await.ends_with(&body));
+    }
+    assert_eq!(proxy.dials(), 1);
 }
 
 #[tokio::test]

@@ -176,6 +176,32 @@ async fn connect_that_the_backend_refuses_can_be_tried_again() {
 }
 
 #[tokio::test]
+async fn lengths_in_a_success_of_connect_mean_nothing() {
+    for length in [
+        "Content-Length: 0",
+        "Content-Length: 5",
+        "Transfer-Encoding: chunked",
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+    ] {
+        let backend = backend(move |mut peer| async move {
+            peer.read_head().await;
+            peer.send(format!("HTTP/1.1 200 OK\r\n{length}\r\n\r\nraw"))
+                .await;
+            assert_eq!(peer.read_exact(3).await, "abc");
+        });
+        let proxy = Proxy::start(backend.await).await;
+        let mut user = proxy.user().await;
+        user.send("CONNECT b:1 HTTP/1.1\r\nHost: b:1\r\n\r\n").await;
+        assert!(
+            user.read_head().await.starts_with("HTTP/1.1 200 OK\r\n"),
+            "{length}"
+        );
+        user.send("abc").await;
+        assert_eq!(user.read_to_end().await, "raw", "{length}");
+    }
+}
+
+#[tokio::test]
 async fn connect_does_not_change_the_protocol() {
     let answer = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
     let proxy = Proxy::start(shouting(answer).await).await;

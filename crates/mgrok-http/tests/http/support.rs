@@ -12,6 +12,8 @@ use mgrok_http::{
     User, serve,
 };
 use mgrok_net::conn::Conn;
+use mgrok_net::layers::Layers;
+use mgrok_net::relay::{HalfClose, Traffic, relay};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -32,6 +34,8 @@ pub(crate) struct Proxy {
 struct Dial {
     backend: SocketAddr,
     dials: Arc<AtomicUsize>,
+    /// What lies on the connection to the backend.
+    layers: Layers,
 }
 
 struct Forward(Upstream);
@@ -42,7 +46,7 @@ impl Connect for Dial {
             self.dials.fetch_add(1, Ordering::Relaxed);
             let socket = TcpStream::connect(self.backend).await?;
             socket.set_nodelay(true)?;
-            Ok(Conn::from(socket))
+            Ok(self.layers.wrap(Conn::from(socket)))
         })
     }
 }
@@ -86,12 +90,21 @@ impl Proxy {
     }
 
     pub(crate) async fn with_options(backend: SocketAddr, options: UpstreamOptions) -> Self {
+        Self::with_layers(backend, options, Layers::default()).await
+    }
+
+    pub(crate) async fn with_layers(
+        backend: SocketAddr,
+        options: UpstreamOptions,
+        layers: Layers,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let dials = Arc::new(AtomicUsize::new(0));
         let dial = Dial {
             backend,
             dials: Arc::clone(&dials),
+            layers,
         };
         let handler = Arc::new(Forward(Upstream::new(Arc::new(dial), options)));
         let stop = CancellationToken::new();
@@ -162,6 +175,19 @@ pub(crate) async fn mirror() -> SocketAddr {
                 request.len()
             );
             peer.send(head + &request).await;
+        }
+    })
+    .await
+}
+
+/// What takes `layers` off connections and joins them with `backend`: the client of a tunnel.
+pub(crate) async fn unwrapping(layers: Layers, backend: SocketAddr) -> SocketAddr {
+    self::backend(move |peer| {
+        let layers = layers.clone();
+        async move {
+            let near = layers.wrap(Conn::from(peer.socket));
+            let far = Conn::from(TcpStream::connect(backend).await.unwrap());
+            relay(near, far, HalfClose::EndsBoth, &Traffic::default()).await;
         }
     })
     .await
