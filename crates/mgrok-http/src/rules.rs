@@ -64,7 +64,8 @@ pub struct Rules {
 
 /// Whether [`Rules`] cannot set this header: it says where a message ends or what the connection is
 /// used for, or it is `Host`, for which there is [`Rules::host`].
-// frp: setting `Host` has no effect, Go takes it from elsewhere (Go's net/http/request.go).
+// frp: setting `Host` has no effect there either, Go takes it from elsewhere; setting `Connection`
+// has (Go's net/http/request.go).
 pub fn is_fixed(name: &HeaderName) -> bool {
     [header::HOST, header::CONTENT_LENGTH].contains(name) || HOP_BY_HOP.contains(name)
 }
@@ -152,6 +153,7 @@ impl Rules {
 /// The protocol that a request wants to change to.
 ///
 /// A change to HTTP/2 is none: what a user asks for after it passes by all routes and passwords.
+// frp: passes it on.
 fn upgrade(request: &request::Parts) -> Option<HeaderValue> {
     let protocol = request.headers.get(header::UPGRADE)?;
     let is_wanted = request.version == Version::HTTP_11
