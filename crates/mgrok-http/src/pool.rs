@@ -161,14 +161,12 @@ impl Lease {
         &mut self,
         request: Request<Body>,
     ) -> Result<Response<Incoming>, (hyper::Error, Option<Request<Body>>)> {
-        self.backend
-            .sender
-            .try_send_request(request)
-            .await
-            .map_err(|mut error: TrySendError<Request<Body>>| {
+        self.backend.sender.try_send_request(request).await.map_err(
+            |mut error: TrySendError<Request<Body>>| {
                 let request = error.take_message();
                 (error.into_error(), request)
-            })
+            },
+        )
     }
 
     /// Keeps the connection for the next request. The answer has arrived in full.

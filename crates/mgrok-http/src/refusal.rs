@@ -180,9 +180,8 @@ fn is_host(host: &str) -> bool {
             name.bytes()
                 .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
         } else {
-            name.bytes().all(|byte| {
-                byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
-            })
+            name.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte))
         };
     let is_port_valid = match rest.strip_prefix(':') {
         Some(port) => port.bytes().all(|byte| byte.is_ascii_digit()),

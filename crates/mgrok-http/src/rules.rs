@@ -64,7 +64,8 @@ pub struct Rules {
 
 /// Whether [`Rules`] cannot set this header: it says where a message ends or what the connection is
 /// used for, or it is `Host`, for which there is [`Rules::host`].
-// frp: setting `Host` has no effect, Go takes it from elsewhere (Go's net/http/request.go).
+// frp: setting `Host` has no effect there either, Go takes it from elsewhere; setting `Connection`
+// has (Go's net/http/request.go).
 pub fn is_fixed(name: &HeaderName) -> bool {
     [header::HOST, header::CONTENT_LENGTH].contains(name) || HOP_BY_HOP.contains(name)
 }
@@ -137,9 +138,6 @@ impl Rules {
         upgrade: Option<HeaderValue>,
     ) {
         let trailer = announce(headers, has_body);
-        if headers.contains_key(header::TRANSFER_ENCODING) {
-            headers.remove(header::CONTENT_LENGTH);
-        }
         remove_hop_by_hop(headers);
         if !headers.contains_key(header::CONTENT_LENGTH) {
             restore(headers, header::TRAILER, trailer);
@@ -154,15 +152,20 @@ impl Rules {
 
 /// The protocol that a request wants to change to.
 ///
-/// HTTP/2 is not among them: what a user asks for after such a change passes by all routes and
-/// passwords.
+/// A change to HTTP/2 is none: what a user asks for after it passes by all routes and passwords.
+// frp: passes it on.
 fn upgrade(request: &request::Parts) -> Option<HeaderValue> {
     let protocol = request.headers.get(header::UPGRADE)?;
     let is_wanted = request.version == Version::HTTP_11
         && lists(&request.headers, &header::CONNECTION, "upgrade")
-        && !protocol.as_bytes().to_ascii_lowercase().starts_with(b"h2")
-        && !protocol.is_empty();
+        && !protocol.is_empty()
+        && !tokens(protocol).any(is_http2);
     is_wanted.then(|| protocol.clone())
+}
+
+fn is_http2(protocol: &[u8]) -> bool {
+    let name = protocol.split_at_checked(2).map(|(name, _version)| name);
+    name.is_some_and(|name| name.eq_ignore_ascii_case(b"h2"))
 }
 
 /// The trailers that are announced, if there can be any.

@@ -79,11 +79,12 @@ pub async fn serve<H: Handler>(
     handler: Arc<H>,
     stop: &CancellationToken,
 ) {
+    let from = user.addr();
     let is_http2 = tokio::select! {
         opening = timeout(HEAD_TIME, is_http2(&mut conn)) => match opening {
             Ok(Ok(is_http2)) => is_http2,
-            Ok(Err(error)) => return debug!("a user connection failed: {error}"),
-            Err(_elapsed) => return debug!("no request came within {HEAD_TIME:?}"),
+            Ok(Err(error)) => return debug!(%from, "a user connection failed: {error}"),
+            Err(_elapsed) => return debug!(%from, "no request came within {HEAD_TIME:?}"),
         },
         () = stop.cancelled() => return,
     };
@@ -101,19 +102,21 @@ pub async fn serve<H: Handler>(
     };
     match switch.run().await {
         Ok(end) => debug!(
+            %from,
             sent = end.sent,
             received = end.received,
             "raw bytes ended: {}",
             end.reason
         ),
-        Err(error) => debug!("the protocol did not change: {}", Chain(&error)),
+        Err(error) => debug!(%from, "the protocol did not change: {}", Chain(&error)),
     }
 }
 
 /// Whether the user speaks HTTP/2. The bytes stay in front of `conn`.
 async fn is_http2(conn: &mut Conn) -> io::Result<bool> {
     let first = conn.recv().await?;
-    if first.is_empty() || !HTTP2_PREFACE.starts_with(&first[..first.len().min(HTTP2_PREFACE.len())])
+    if first.is_empty()
+        || !HTTP2_PREFACE.starts_with(&first[..first.len().min(HTTP2_PREFACE.len())])
     {
         conn.unread(first);
         return Ok(false);
@@ -155,9 +158,7 @@ async fn serve_http1<H: Handler>(conn: Conn, serving: Arc<Serving<H>>, stop: &Ca
             }
         }
     };
-    if let Err(error) = ended {
-        debug!("a user connection ended: {}", Chain(&error));
-    }
+    serving.log(ended);
 }
 
 async fn serve_http2<H: Handler>(conn: Conn, serving: Arc<Serving<H>>, stop: &CancellationToken) {
@@ -202,19 +203,16 @@ async fn serve_http2<H: Handler>(conn: Conn, serving: Arc<Serving<H>>, stop: &Ca
             }
         }
     };
-    if let Err(error) = ended {
-        debug!("a user connection ended: {}", Chain(&error));
-    }
+    serving.log(ended);
 }
 
 impl<H: Handler> Serving<H> {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let request = request.map(Body::from);
         let (head, body) = request.into_parts();
         if let Err(refusal) = refusal::check(&head) {
             return self.refuse(refusal);
         }
-        let request = Request::from_parts(head, body);
+        let request = Request::from_parts(head, Body::from(body));
         let mut response = self.handler.handle(request, &self.user).await;
         if let Some(switch) = response.extensions_mut().remove::<Switch>() {
             *self.switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(switch);
@@ -235,12 +233,20 @@ impl<H: Handler> Serving<H> {
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Body> {
-        debug!(user = %self.user.addr(), "request refused: {refusal}");
+        debug!(from = %self.user.addr(), "request refused: {refusal}");
         let mut response = Response::new(Body::empty());
         *response.status_mut() = refusal.status();
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
         response
+    }
+
+    /// Logs the end of a connection. What hyper refused ends it with the reason.
+    fn log(&self, ended: Result<(), hyper::Error>) {
+        if let Err(error) = ended {
+            let from = self.user.addr();
+            debug!(%from, "a user connection ended: {}", Chain(&error));
+        }
     }
 
     fn take_switch(&self) -> Option<Switch> {

@@ -99,6 +99,9 @@ impl Upstream {
     /// that changes the protocol works if it is returned to [`serve`](crate::serve), which then
     /// copies raw bytes.
     ///
+    /// CONNECT goes to the backend as it came, on a connection of its own and without any
+    /// [`Rules`]; the answer comes from the backend too, and after a success raw bytes follow.
+    ///
     /// A request is sent a second time if a connection that was idle before turns out to be dead and
     /// nothing of the request was sent, or it has no body and is safe to repeat.
     pub async fn forward(
@@ -112,7 +115,11 @@ impl Upstream {
             Kind::Connect(on_upgrade)
         } else {
             let has_body = !body.is_end_stream();
-            match self.options.rules.apply_to_request(&mut head, has_body, user) {
+            match self
+                .options
+                .rules
+                .apply_to_request(&mut head, has_body, user)
+            {
                 Some(protocol) => Kind::Upgrade(protocol, on_upgrade),
                 None => Kind::Ordinary,
             }
@@ -194,31 +201,45 @@ impl Upstream {
     ) -> Result<Response<Body>, ForwardError> {
         *response.version_mut() = Version::HTTP_11;
         let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        if !is_plainly_encoded(headers) {
+            return Err(ForwardError::Response("its transfer encoding is not known"));
+        }
+        if headers.contains_key(header::TRANSFER_ENCODING) {
+            headers.remove(header::CONTENT_LENGTH);
+        }
         match kind {
             Kind::Connect(user) if response.status().is_success() => {
+                // Neither means anything here (RFC 9110, 9.3.6), and some send them.
+                let headers = response.headers_mut();
+                headers.remove(header::CONTENT_LENGTH);
+                headers.remove(header::TRANSFER_ENCODING);
                 return Ok(switch(response, lease, user));
             }
-            Kind::Connect(_) => return Ok(response.map(|body| Body::leased(body, lease))),
+            Kind::Connect(_) if !is_switch => {
+                return Ok(response.map(|body| Body::leased(body, lease)));
+            }
             Kind::Upgrade(wanted, user) if is_switch => {
                 let got = response.headers_mut().remove(header::UPGRADE);
                 let Some(got) = got.filter(|got| is_same(got, &wanted)) else {
                     return Err(ForwardError::Response("it changes to another protocol"));
                 };
                 let headers = response.headers_mut();
-                self.options.rules.apply_to_response(headers, false, Some(got));
+                self.options
+                    .rules
+                    .apply_to_response(headers, false, Some(got));
                 return Ok(switch(response, lease, user));
             }
-            Kind::Ordinary if is_switch => {
+            Kind::Connect(_) | Kind::Ordinary if is_switch => {
                 return Err(ForwardError::Response("it changes the protocol unasked"));
             }
-            Kind::Ordinary | Kind::Upgrade(..) => {}
-        }
-        if !is_plainly_encoded(response.headers()) {
-            return Err(ForwardError::Response("its transfer encoding is not known"));
+            Kind::Connect(_) | Kind::Ordinary | Kind::Upgrade(..) => {}
         }
         let has_body = !response.body().is_end_stream();
         let headers = response.headers_mut();
-        self.options.rules.apply_to_response(headers, has_body, None);
+        self.options
+            .rules
+            .apply_to_response(headers, has_body, None);
         Ok(response.map(|body| Body::leased(body, lease)))
     }
 }

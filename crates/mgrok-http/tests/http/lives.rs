@@ -1,0 +1,351 @@
+//! How long connections live, on both sides.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mgrok_http::{Rules, UpstreamOptions};
+use mgrok_net::layers::Layers;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+
+use crate::support::{PATIENCE, Proxy, answering, backend, mirror, unwrapping};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const EMPTY: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+/// Says once that something has happened. Each of many tasks may hold a copy.
+type Tell = Arc<Mutex<Option<oneshot::Sender<()>>>>;
+
+fn once() -> (Tell, oneshot::Receiver<()>) {
+    let (sender, receiver) = oneshot::channel();
+    (Arc::new(Mutex::new(Some(sender))), receiver)
+}
+
+#[tokio::test]
+async fn one_backend_connection_serves_many_requests_of_many_users() {
+    let proxy = Proxy::start(mirror().await).await;
+    for _ in 0..3 {
+        let mut user = proxy.user().await;
+        for request in [
+            GET,
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+        ] {
+            user.send(request).await;
+            assert!(user.read_message().await.starts_with("HTTP/1.1 200 "));
+        }
+    }
+    assert_eq!(proxy.dials(), 1);
+}
+
+#[tokio::test]
+async fn requests_at_once_do_not_wait_for_each_other() {
+    const USERS: usize = 20;
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let all_here = Arc::new(Notify::new());
+    let backend = backend(move |mut peer| {
+        let (arrived, all_here) = (Arc::clone(&arrived), Arc::clone(&all_here));
+        async move {
+            peer.read_message().await;
+            if arrived.fetch_add(1, Ordering::SeqCst) + 1 == USERS {
+                all_here.notify_waiters();
+            } else {
+                all_here.notified().await;
+            }
+            peer.send(EMPTY).await;
+            peer.read_to_end().await;
+        }
+    });
+    let proxy = Proxy::start(backend.await).await;
+    let mut users = Vec::new();
+    for _ in 0..USERS {
+        let mut user = proxy.user().await;
+        user.send(GET).await;
+        users.push(user);
+    }
+    for user in &mut users {
+        assert!(user.read_message().await.starts_with("HTTP/1.1 200 "));
+    }
+    assert_eq!(proxy.dials(), USERS);
+}
+
+/// The first request on every connection is answered; the second ends it without an answer.
+async fn answering_once() -> std::net::SocketAddr {
+    backend(|mut peer| async move {
+        peer.read_message().await;
+        peer.send(EMPTY).await;
+        peer.read_message().await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_safe_request_on_a_dead_connection_is_sent_again() {
+    let proxy = Proxy::start(answering_once().await).await;
+    for dials in 1..4 {
+        let mut user = proxy.user().await;
+        user.send(GET).await;
+        assert!(user.read_message().await.starts_with("HTTP/1.1 200 "));
+        assert_eq!(proxy.dials(), dials);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_may_have_had_an_effect_is_not_sent_again() {
+    for request in [
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na",
+        "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na",
+    ] {
+        let proxy = Proxy::start(answering_once().await).await;
+        let mut user = proxy.user().await;
+        user.send(GET).await;
+        assert!(user.read_message().await.starts_with("HTTP/1.1 200 "));
+        user.send(request).await;
+        assert!(user.read_message().await.starts_with("HTTP/1.1 502 "));
+        assert_eq!(proxy.dials(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_new_connection_that_fails_is_not_tried_again() {
+    let backend = backend(|mut peer| async move {
+        peer.read_message().await;
+    });
+    let proxy = Proxy::start(backend.await).await;
+    let mut user = proxy.user().await;
+    user.send(GET).await;
+    assert!(user.read_message().await.starts_with("HTTP/1.1 502 "));
+    assert_eq!(proxy.dials(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_backend_closes_is_not_used_again() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let proxy = Proxy::start(answering(answer).await).await;
+        let mut user = proxy.user().await;
+        for dials in 1..3 {
+            user.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na")
+                .await;
+            assert!(user.read_message().await.starts_with("HTTP/1.1 200 "));
+            assert_eq!(proxy.dials(), dials);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_seen_to() {
+    for (answer, part) in [
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nUntil-End",
+            "Until-End",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nUntil-End\r\n",
+            "9\r\nUntil-End\r\n",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nUntil-End\r\nzz\r\n",
+            "9\r\nUntil-End\r\n",
+        ),
+    ] {
+        let proxy = Proxy::start(answering(answer).await).await;
+        let got = proxy.exchange(GET).await;
+        // hyper may drop what it has not written when it cuts the connection.
+        let body = got.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        assert!(part.starts_with(body), "{got}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_leaves_costs_the_backend_its_connection() {
+    for begun in [
+        "",
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\n\r\nabc",
+    ] {
+        let ((ended, end), (asked, ask)) = (once(), once());
+        let backend = backend(move |mut peer| {
+            let (ended, asked) = (Arc::clone(&ended), Arc::clone(&asked));
+            async move {
+                peer.read_message().await;
+                peer.send(begun).await;
+                asked.lock().unwrap().take().unwrap().send(()).unwrap();
+                peer.read_to_end().await;
+                ended.lock().unwrap().take().unwrap().send(()).unwrap();
+            }
+        });
+        let proxy = Proxy::start(backend.await).await;
+        let mut user = proxy.user().await;
+        user.send(GET).await;
+        ask.await.unwrap();
+        if !begun.is_empty() {
+            user.read_until("abc").await;
+        }
+        drop(user);
+        timeout(Duration::from_secs(5), end)
+            .await
+            .expect("in time")
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_leaves_an_upload_leaves_it_unfinished() {
+    let (ended, end) = oneshot::channel();
+    let ended = Arc::new(Mutex::new(Some(ended)));
+    let backend = backend(move |mut peer| {
+        let ended = Arc::clone(&ended);
+        async move {
+            let got = peer.read_to_end().await;
+            ended.lock().unwrap().take().unwrap().send(got).unwrap();
+        }
+    });
+    let proxy = Proxy::start(backend.await).await;
+    let mut user = proxy.user().await;
+    user.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        .await;
+    drop(user);
+    let got = end.await.unwrap();
+    assert!(!got.ends_with("0\r\n\r\n"), "{got}");
+}
+
+/// Answers before it has read, and never reads.
+#[tokio::test]
+async fn an_upload_waits_for_the_backend_and_ends_with_its_answer() {
+    // What the kernel and the proxy hold on the way.
+    const ROOM: usize = 32 * 1024 * 1024;
+    let answer = Arc::new(Notify::new());
+    let answer_now = Arc::clone(&answer);
+    let backend = backend(move |mut peer| {
+        let answer = Arc::clone(&answer);
+        async move {
+            peer.read_head().await;
+            answer.notified().await;
+            peer.send("HTTP/1.1 413 Payload Too Large\r\nContent-Length: 0\r\n\r\n")
+                .await;
+            std::future::pending::<()>().await;
+        }
+    });
+    let proxy = Proxy::start(backend.await).await;
+    let mut user = proxy.user().await;
+    user.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2147483648\r\n\r\n")
+        .await;
+    let piece = vec![b'x'; 64 * 1024];
+    let mut sent = 0;
+    while let Ok(written) = timeout(Duration::from_millis(500), user.socket().write(&piece)).await {
+        sent += written.unwrap();
+        assert!(sent < ROOM, "somebody gathers the body");
+    }
+    answer_now.notify_one();
+    assert!(user.read_head().await.starts_with("HTTP/1.1 413 "));
+    // Nobody takes the rest.
+    timeout(PATIENCE, async {
+        while user.socket().write_all(&piece).await.is_ok() {}
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_download_waits_for_the_user() {
+    const ROOM: usize = 32 * 1024 * 1024;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let (stalled, stall) = once();
+    let sent_by_backend = Arc::clone(&sent);
+    let backend = backend(move |mut peer| {
+        let (sent, stalled) = (Arc::clone(&sent_by_backend), Arc::clone(&stalled));
+        async move {
+            peer.read_head().await;
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2147483648\r\n\r\n")
+                .await;
+            let piece = vec![b'x'; 64 * 1024];
+            while let Ok(Ok(written)) =
+                timeout(Duration::from_millis(500), peer.socket().write(&piece)).await
+            {
+                sent.fetch_add(written, Ordering::Relaxed);
+            }
+            stalled.lock().unwrap().take().unwrap().send(()).unwrap();
+            std::future::pending::<()>().await;
+        }
+    });
+    let proxy = Proxy::start(backend.await).await;
+    let mut user = proxy.user().await;
+    user.send(GET).await;
+    user.read_head().await;
+    stall.await.unwrap();
+    assert!(sent.load(Ordering::Relaxed) < ROOM);
+}
+
+#[tokio::test]
+async fn large_bodies_arrive_whole() {
+    let proxy = Proxy::with_rules(mirror().await, Rules::default()).await;
+    let body: String = (0..2_000_000)
+        .map(|i| char::from(b'a' + (i % 23) as u8))
+        .collect();
+    let mut user = proxy.user().await;
+    user.send(format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    ))
+    .await;
+    user.send(&body).await;
+    let answer = user.read_message().await;
+    assert!(answer.ends_with(&body));
+}
+
+#[tokio::test]
+async fn what_carries_the_bytes_does_not_matter() {
+    let layers = Layers {
+        compression: true,
+        ..Layers::default()
+    };
+    let backend = unwrapping(layers.clone(), mirror().await).await;
+    let proxy = Proxy::with_layers(backend, UpstreamOptions::default(), layers).await;
+    let body = "abcdefgh".repeat(50_000);
+    let mut user = proxy.user().await;
+    for _ in 0..2 {
+        let len = body.len();
+        user.send(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {len}\r\n\r\n{body}"
+        ))
+        .await;
+        assert!(user.read_message().await.ends_with(&body));
+    }
+    assert_eq!(proxy.dials(), 1);
+}
+
+#[tokio::test]
+async fn a_stop_finishes_what_is_under_way() {
+    let (asked, ask) = once();
+    let go = Arc::new(Notify::new());
+    let go_on = Arc::clone(&go);
+    let backend = backend(move |mut peer| {
+        let (go, asked) = (Arc::clone(&go), Arc::clone(&asked));
+        async move {
+            peer.read_message().await;
+            asked.lock().unwrap().take().unwrap().send(()).unwrap();
+            go.notified().await;
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                .await;
+        }
+    });
+    let proxy = Proxy::start(backend.await).await;
+    let mut silent = proxy.user().await;
+    let mut user = proxy.user().await;
+    user.send(GET).await;
+    ask.await.unwrap();
+    proxy.stop.cancel();
+    assert_eq!(silent.read_to_end().await, "");
+    go_on.notify_one();
+    let answer = user.read_to_end().await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("ok"),
+        "{answer}"
+    );
+    assert!(answer.contains("Connection: close\r\n"), "{answer}");
+}
