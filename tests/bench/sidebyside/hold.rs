@@ -21,8 +21,8 @@ use crate::{
 /// against the limit of open files of the process that holds the users' sockets.
 pub(crate) const SERVE: &str = "serve-echo";
 
-/// Until buffers that were in use are given back, where that happens at all.
-const SETTLE: Duration = Duration::from_secs(1);
+/// Until buffers that were in use are given back, where that happens at all: after a few seconds.
+const SETTLE: Duration = Duration::from_secs(5);
 
 const KIB: f64 = 1024.0;
 
