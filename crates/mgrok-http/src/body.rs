@@ -1,14 +1,13 @@
 //! The body of a request or a response, of which one piece at a time is in memory.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::sync::oneshot;
 
+use crate::activity::InFlight;
 use crate::pool::Lease;
 
 /// The body of a request or a response: nothing, bytes that are at hand, or what arrives on another
@@ -38,10 +37,6 @@ struct Arriving {
     /// Dropped when all of it is passed on, and only for that.
     _passed_on: Option<oneshot::Sender<()>>,
 }
-
-/// One more in a count, as long as it lives.
-#[derive(Debug)]
-pub(crate) struct InFlight(Arc<AtomicUsize>);
 
 impl Body {
     /// No body.
@@ -84,19 +79,6 @@ impl Body {
     }
 }
 
-impl InFlight {
-    pub(crate) fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Arriving {
     /// Gives the connection back as soon as nothing more is to arrive on it.
     fn release_at_end(&mut self) {
@@ -111,6 +93,16 @@ impl Arriving {
 impl Drop for Arriving {
     fn drop(&mut self) {
         self.release_at_end();
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let Some(in_flight) = &self.in_flight
+            && !self.is_end_stream()
+        {
+            in_flight.tear();
+        }
     }
 }
 
@@ -131,6 +123,9 @@ impl HttpBody for Body {
                     lease.release();
                 }
                 arriving.release_at_end();
+                if frame.is_none() {
+                    self.source = Source::Empty;
+                }
                 Poll::Ready(frame)
             }
             Source::AtHand(bytes) => {

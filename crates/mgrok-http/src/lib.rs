@@ -42,6 +42,7 @@
 //!
 //! Modules are in order, lowest first.
 
+mod activity;
 mod basic;
 mod user;
 

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::body::{Body, InFlight};
+use crate::activity::{Activity, Watched};
+use crate::body::Body;
 use crate::refusal::{self, Refusal};
 use crate::switch::Switch;
 use crate::user::User;
@@ -29,6 +30,11 @@ use crate::{Chain, MAX_BUFFER, MAX_HEAD};
 /// How long the head of a request may take to arrive, and so how long a connection may be idle.
 // frp: 60 s (server/service.go, ReadHeaderTimeout).
 const HEAD_TIME: Duration = Duration::from_secs(60);
+
+/// How long an HTTP/1 connection keeps what it takes to serve it, some 25 KiB, when no request comes. To
+/// make that anew takes a few microseconds, so that it pays to be quick: many connections at once then
+/// share the same memory.
+const REST_TIME: Duration = Duration::from_millis(100);
 
 /// What a user sends who knows that HTTP/2 is spoken (RFC 9113, 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -65,6 +71,7 @@ pub trait Handler: Send + Sync + 'static {
 struct Serving<H> {
     handler: Arc<H>,
     user: User,
+    activity: Arc<Activity>,
     /// What ends HTTP on this connection.
     switch: Mutex<Option<Switch>>,
 }
@@ -80,27 +87,29 @@ pub async fn serve<H: Handler>(
     stop: &CancellationToken,
 ) {
     let from = user.addr();
-    let is_http2 = tokio::select! {
-        opening = timeout(HEAD_TIME, is_http2(&mut conn)) => match opening {
-            Ok(Ok(is_http2)) => is_http2,
-            Ok(Err(error)) => return debug!(%from, "a user connection failed: {error}"),
-            Err(_elapsed) => return debug!(%from, "no request came within {HEAD_TIME:?}"),
-        },
-        () = stop.cancelled() => return,
+    let Some(is_http2) = begin(is_http2(&mut conn), from, stop).await else {
+        return;
     };
     let serving = Arc::new(Serving {
         handler,
         user,
+        activity: Arc::default(),
         switch: Mutex::default(),
     });
+    // What serves is boxed, so that a connection that waits for a request is small.
     if is_http2 {
-        return serve_http2(conn, serving, stop).await;
+        return Box::pin(serve_http2(conn, serving, stop)).await;
     }
-    serve_http1(conn, Arc::clone(&serving), stop).await;
+    while let Some(mut idle) = Box::pin(serve_http1(conn, Arc::clone(&serving), stop)).await {
+        if begin(next_request(&mut idle), from, stop).await.is_none() {
+            return;
+        }
+        conn = idle;
+    }
     let Some(switch) = serving.take_switch() else {
         return;
     };
-    match switch.run().await {
+    match Box::pin(switch.run()).await {
         Ok(end) => debug!(
             %from,
             sent = end.sent,
@@ -110,6 +119,31 @@ pub async fn serve<H: Handler>(
         ),
         Err(error) => debug!(%from, "the protocol did not change: {}", Chain(&error)),
     }
+}
+
+/// Waits for a request to begin; `None` if there is to be none.
+async fn begin<T>(
+    beginning: impl Future<Output = io::Result<T>>,
+    from: SocketAddr,
+    stop: &CancellationToken,
+) -> Option<T> {
+    let begun = tokio::select! {
+        begun = timeout(HEAD_TIME, beginning) => begun,
+        () = stop.cancelled() => return None,
+    };
+    match begun {
+        Ok(Ok(begun)) => return Some(begun),
+        Ok(Err(error)) => debug!(%from, "a user connection failed: {error}"),
+        Err(_elapsed) => debug!(%from, "no request came within {HEAD_TIME:?}"),
+    }
+    None
+}
+
+/// Waits for more bytes, or the end. The bytes stay in front of `conn`.
+async fn next_request(conn: &mut Conn) -> io::Result<()> {
+    let first = conn.recv().await?;
+    conn.unread(first);
+    Ok(())
 }
 
 /// Whether the user speaks HTTP/2. The bytes stay in front of `conn`.
@@ -134,38 +168,65 @@ async fn is_http2(conn: &mut Conn) -> io::Result<bool> {
     Ok(is_http2)
 }
 
-async fn serve_http1<H: Handler>(conn: Conn, serving: Arc<Serving<H>>, stop: &CancellationToken) {
+/// Serves requests until the connection ends, or rests: then it comes back.
+async fn serve_http1<H: Handler>(
+    conn: Conn,
+    serving: Arc<Serving<H>>,
+    stop: &CancellationToken,
+) -> Option<Conn> {
+    let activity = &serving.activity;
     let service = service_fn(|request| {
         let serving = Arc::clone(&serving);
         async move { Ok::<_, Infallible>(serving.answer(request).await) }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_BUFFER)
         .title_case_headers(true)
-        .serve_connection(TokioIo::new(conn), service)
+        .serve_connection(
+            TokioIo::new(Watched::new(conn, Arc::clone(activity))),
+            service,
+        )
         .with_upgrades();
-    let mut connection = pin!(connection);
+    let mut look = pin!(sleep_until(Instant::now() + REST_TIME));
+    let answered_before = activity.answered();
+    let mut answered = answered_before;
     let mut is_stopping = false;
     let ended = loop {
-        tokio::select! {
-            ended = connection.as_mut() => break ended,
-            () = stop.cancelled(), if !is_stopping => {
-                is_stopping = true;
-                connection.as_mut().graceful_shutdown();
-            }
+        let must_stop = tokio::select! {
+            ended = &mut connection => break ended,
+            () = stop.cancelled(), if !is_stopping => true,
+            () = &mut look, if !is_stopping => false,
+        };
+        if must_stop {
+            is_stopping = true;
+            Pin::new(&mut connection).graceful_shutdown();
+            continue;
         }
+        let answered_now = activity.answered();
+        // At least one answer: a head that arrives bit by bit does not get its time anew.
+        let rests = answered_now == answered
+            && answered_now != answered_before
+            && activity.is_between_requests();
+        if rests {
+            let parts = connection.into_parts()?;
+            let mut conn = Conn::from(parts.io.into_inner());
+            conn.unread(parts.read_buf);
+            return Some(conn);
+        }
+        answered = answered_now;
+        look.as_mut().reset(Instant::now() + REST_TIME);
     };
     serving.log(ended);
+    None
 }
 
 async fn serve_http2<H: Handler>(conn: Conn, serving: Arc<Serving<H>>, stop: &CancellationToken) {
-    let in_flight = Arc::new(AtomicUsize::new(0));
     let service = service_fn(|request: Request<Incoming>| {
         let serving = Arc::clone(&serving);
-        let in_flight = InFlight::new(&in_flight);
+        let in_flight = serving.activity.begin();
         async move {
             let answer = serving.answer_http2(request).await;
             Ok::<_, Infallible>(answer.map(|body| body.counted(in_flight)))
@@ -192,7 +253,7 @@ async fn serve_http2<H: Handler>(conn: Conn, serving: Arc<Serving<H>>, stop: &Ca
                 connection.as_mut().graceful_shutdown();
             }
             () = &mut look => {
-                if in_flight.load(Ordering::Relaxed) == 0 {
+                if !serving.activity.has_requests() {
                     if is_stopping {
                         return;
                     }
@@ -212,8 +273,12 @@ impl<H: Handler> Serving<H> {
         if let Err(refusal) = refusal::check(&head) {
             return self.refuse(refusal);
         }
-        let request = Request::from_parts(head, Body::from(body));
-        let mut response = self.handler.handle(request, &self.user).await;
+        let body = Body::from(body).counted(self.activity.begin());
+        let request = Request::from_parts(head, body);
+        let in_flight = self.activity.begin();
+        let response = self.handler.handle(request, &self.user).await;
+        let mut response = response.map(|body| body.counted(in_flight));
+        self.activity.note_answer();
         if let Some(switch) = response.extensions_mut().remove::<Switch>() {
             *self.switch.lock().unwrap_or_else(PoisonError::into_inner) = Some(switch);
         }
@@ -254,3 +319,6 @@ impl<H: Handler> Serving<H> {
         switch.take()
     }
 }
+
+#[cfg(test)]
+mod tests;

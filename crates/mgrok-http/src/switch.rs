@@ -4,6 +4,9 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use mgrok_net::conn::Conn;
 use mgrok_net::relay::{HalfClose, RelayEnd, Traffic, relay};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::activity::Watched;
 
 /// Two connections that stop speaking HTTP. It travels in the extensions of an answer.
 #[derive(Clone, Debug)]
@@ -24,19 +27,22 @@ pub(crate) enum SwitchError {
 impl Switch {
     /// Copies both ways until the end.
     pub(crate) async fn run(self) -> Result<RelayEnd, SwitchError> {
-        let user = into_conn(self.user.await?)?;
-        let backend = into_conn(self.backend.await?)?;
+        let user = into_conn::<Watched>(self.user.await?)?;
+        let backend = into_conn::<Conn>(self.backend.await?)?;
         let traffic = Traffic::default();
         Ok(relay(user, backend, HalfClose::EndsBoth, &traffic).await)
     }
 }
 
 /// Takes the connection back, with what was read ahead of the change in front of it.
-fn into_conn(upgraded: Upgraded) -> Result<Conn, SwitchError> {
+fn into_conn<T>(upgraded: Upgraded) -> Result<Conn, SwitchError>
+where
+    T: AsyncRead + AsyncWrite + Into<Conn> + Unpin + 'static,
+{
     let parts = upgraded
-        .downcast::<TokioIo<Conn>>()
+        .downcast::<TokioIo<T>>()
         .map_err(|_foreign| SwitchError::Foreign)?;
-    let mut conn = parts.io.into_inner();
+    let mut conn: Conn = parts.io.into_inner().into();
     conn.unread(parts.read_buf);
     Ok(conn)
 }

@@ -27,6 +27,10 @@ const MIN_READ: usize = 32 * 1024;
 /// Slices that one write takes.
 const MAX_SLICES: usize = 64;
 
+/// Bytes that are worth a write of their own. Less than that is one of many small messages, if there
+/// is much to do; more is part of a bulk transfer, which is not to wait.
+const WORTH_WRITING: usize = 4 * 1024;
+
 /// The driver lets other tasks run after so many turns, which move up to 256 KiB each way.
 const MAX_TURNS: usize = 8;
 
@@ -47,6 +51,7 @@ where
         phase: Phase::Running,
         wants_input: true,
         unflushed: false,
+        has_gathered: false,
         timer: None,
         wakes: Vec::new(),
     };
@@ -67,6 +72,8 @@ pub struct Driver<IO> {
     wants_input: bool,
     /// Something was written since the last flush.
     unflushed: bool,
+    /// The tasks that were ready have run since the driver was woken.
+    has_gathered: bool,
     timer: Option<Pin<Box<Sleep>>>,
     /// An empty list, kept for its memory.
     wakes: Vec<Waker>,
@@ -99,6 +106,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Future for Driver<IO> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        if this.gathers(cx) {
+            return Poll::Pending;
+        }
         for _ in 0..MAX_TURNS {
             let turn = match this.phase {
                 Phase::Running => this.run(cx),
@@ -117,6 +127,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Future for Driver<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
+    /// Lets the tasks that are ready run first if there is little to write: they may have more for
+    /// the same write, and a write costs more than what is in it. Once for each time the driver is
+    /// woken.
+    fn gathers(&mut self, cx: &mut Context<'_>) -> bool {
+        let has_little = matches!(self.phase, Phase::Running)
+            && self.batch.is_empty()
+            && !self.has_gathered
+            && self.shared.lock().machine.has_little_data(WORTH_WRITING);
+        self.has_gathered = has_little;
+        // At its first poll it sees to it that the task is woken after the others.
+        has_little && pin!(tokio::task::yield_now()).poll(cx).is_pending()
+    }
+
     /// One turn of a living session.
     fn run(&mut self, cx: &mut Context<'_>) -> Turn {
         let input = if self.wants_input {

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -64,6 +64,16 @@ pub(crate) fn measure(work: Bulk, tunnel: &Tunnel, window: Duration) -> Vec<Figu
         })
         .collect();
 
+    watch(tunnel, &received, users, window)
+}
+
+/// Watches `received` grow while `users` are busy, then ends them.
+pub(crate) fn watch(
+    tunnel: &Tunnel,
+    received: &AtomicU64,
+    users: Vec<(TcpStream, JoinHandle<()>)>,
+    window: Duration,
+) -> Vec<Figure> {
     thread::sleep(WARM_UP);
     let (start, bytes, cpu) = (
         Instant::now(),
@@ -78,7 +88,7 @@ pub(crate) fn measure(work: Bulk, tunnel: &Tunnel, window: Duration) -> Vec<Figu
         let _ = stream.shutdown(Shutdown::Both);
         let _ = thread.join();
     }
-    settle(&received);
+    settle(received);
     vec![
         Figure::new(
             "MiB/s",

@@ -14,23 +14,32 @@ use crate::{
     product::{Mode, Product, Tunnel},
     report::Figure,
     services::Published,
+    web::Web,
 };
 
 /// The argument that makes this program a service: the sockets of the service then do not count
 /// against the limit of open files of the process that holds the users' sockets.
 pub(crate) const SERVE: &str = "serve-echo";
 
-/// Until buffers that were in use are given back, where that happens at all.
-const SETTLE: Duration = Duration::from_secs(1);
+/// Until buffers that were in use are given back, where that happens at all: after a few seconds.
+const SETTLE: Duration = Duration::from_secs(5);
 
 const KIB: f64 = 1024.0;
 
-pub(crate) fn name(connections: usize) -> String {
-    format!("idle and hold {connections}")
+pub(crate) fn name(connections: usize, web: Option<Web>) -> String {
+    let kind = if web.is_some() { "http " } else { "" };
+    format!("{kind}idle and hold {connections}")
 }
 
-pub(crate) fn measure(product: Product, mode: Mode, connections: usize) -> Vec<Figure> {
-    if product == Product::Direct {
+/// Holds connections of users who have had one answer: from the echo service, or from `web`.
+pub(crate) fn measure(
+    product: Product,
+    mode: Mode,
+    connections: usize,
+    web: Option<Web>,
+) -> Vec<Figure> {
+    let knows_it = web.is_none() || product != Product::Rathole;
+    if product == Product::Direct || !knows_it {
         return Vec::new();
     }
     let service = EchoProcess::start();
@@ -41,12 +50,19 @@ pub(crate) fn measure(product: Product, mode: Mode, connections: usize) -> Vec<F
         echo: service.addr,
         udp: nowhere,
         sunk: Default::default(),
+        web,
     };
     let tunnel = Tunnel::start(product, mode, &services);
     thread::sleep(SETTLE);
     let fresh = tunnel.memory();
     let held: Vec<TcpStream> = (0..connections)
-        .map_while(|_| connects::once(tunnel.public.echo).ok())
+        .map_while(|_| {
+            let held = match tunnel.public.web {
+                Some(web) => web.once(),
+                None => connects::once(tunnel.public.echo),
+            };
+            held.ok()
+        })
         .collect();
     thread::sleep(SETTLE);
     let full = tunnel.memory();

@@ -7,7 +7,7 @@
 //!   --seconds S    how long one measurement takes (2)
 //!   --hold N       how many idle connections are held (2000)
 //!   --without NAME leave a product out, even if it is there
-//!   workload       only workloads whose name contains this: bulk, udp, connects, hold, idle, …
+//!   workload       only workloads whose name contains this: bulk, udp, connects, http, hold, idle, …
 //! ```
 //!
 //! mgrok's programs are built in the bench's profile unless `MGROKS_BIN` and `MGROKC_BIN` name
@@ -16,7 +16,7 @@
 //! Every figure is the median over the rounds. The load generator shares the machine with what
 //! it measures; the row `direct` is what it reaches without a tunnel, and so how little of a
 //! figure is its own. rathole has no multiplexing, and its TLS wants a key file in a format of
-//! its own, so it runs over plain TCP in both modes.
+//! its own, so it runs over plain TCP in both modes. The http workloads need nginx and wrk.
 
 #![allow(
     clippy::unwrap_used,
@@ -30,16 +30,19 @@ mod bulk;
 mod connects;
 mod datagrams;
 mod hold;
+mod nginx;
 mod options;
 mod product;
 mod report;
 mod services;
 mod usage;
+mod web;
 
 use options::Options;
 use product::{Mode, Product, Tunnel};
 use report::Report;
-use services::Services;
+use services::{Published, Services};
+use web::Web;
 
 fn main() {
     let mut args = std::env::args().skip(1).peekable();
@@ -70,13 +73,46 @@ fn main() {
         options.run(&mut report, mode, connects::NAME, &tunnels, |tunnel| {
             connects::measure(tunnel, options.window)
         });
+        if services.published().web.is_none() {
+            continue;
+        }
+        for work in web::Work::ALL {
+            options.run(&mut report, mode, &work.name(), &tunnels, |tunnel| {
+                web::measure(work, tunnel, options.window)
+            });
+        }
+        let name = web::many_domains_name();
+        if options.wants(&name, mode) {
+            let tunnels = many_domains(&products, mode, tunnels, &services.published());
+            options.run(&mut report, mode, &name, &tunnels, |(one, many)| {
+                web::measure_many_domains(one, many, options.window)
+            });
+        }
     }
     // Memory is measured on pairs that have done nothing before.
-    for mode in Mode::ALL {
-        let name = hold::name(options.hold);
-        options.run(&mut report, mode, &name, &products, |product| {
-            hold::measure(*product, mode, options.hold)
-        });
+    let web = services.published().web;
+    for web in [None].into_iter().chain(web.map(Some)) {
+        for mode in Mode::ALL {
+            let name = hold::name(options.hold, web);
+            options.run(&mut report, mode, &name, &products, |product| {
+                hold::measure(*product, mode, options.hold, web)
+            });
+        }
     }
     report.print();
+}
+
+/// Each tunnel with a second one of its kind, which publishes the web under very many domains.
+fn many_domains(
+    products: &[Product],
+    mode: Mode,
+    tunnels: Vec<Tunnel>,
+    services: &Published,
+) -> Vec<(Tunnel, Tunnel)> {
+    let mut services = services.clone();
+    services.web = services.web.map(Web::with_many_domains);
+    let many = products
+        .iter()
+        .map(|product| Tunnel::start(*product, mode, &services));
+    tunnels.into_iter().zip(many).collect()
 }

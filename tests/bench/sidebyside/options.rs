@@ -45,8 +45,9 @@ impl Options {
         options
     }
 
-    /// Whether a workload with this title is asked for.
-    fn wants(&self, title: &str) -> bool {
+    /// Whether this workload is asked for.
+    pub(crate) fn wants(&self, work: &str, mode: Mode) -> bool {
+        let title = title(work, mode);
         self.only.iter().all(|only| title.contains(only.as_str()))
     }
 
@@ -59,10 +60,10 @@ impl Options {
         everyone: &[T],
         mut measure: impl FnMut(&T) -> Vec<Figure>,
     ) {
-        let title = title(work, mode);
-        if !self.wants(&title) {
+        if !self.wants(work, mode) {
             return;
         }
+        let title = title(work, mode);
         for round in 0..self.rounds {
             eprintln!("{title}: round {} of {}", round + 1, self.rounds);
             for (who, one) in everyone.iter().enumerate() {

@@ -122,18 +122,28 @@ impl Tunnel {
             Proxy::udp("udp", services.udp),
         ];
         let [sink, source, echo, udp] = proxies.each_ref().map(Proxy::public);
+        // rathole knows no HTTP.
+        let web = services.web.filter(|_| product != Product::Rathole);
+        let http_port = ports::free();
+        let mut proxies = Vec::from(proxies);
+        let mut server_settings = mode.settings(Role::Server).to_owned();
+        if let Some(web) = web {
+            proxies.extend(web.proxies());
+            let _ = write!(server_settings, "\nvhostHTTPPort = {http_port}");
+        }
         tunnel.public = Published {
             sink,
             source,
             echo,
             udp,
             sunk: services.sunk.clone(),
+            web: web.map(|web| web.at(([127, 0, 0, 1], http_port).into())),
         };
         let (for_server, for_client) = match product {
             Product::Rathole => rathole(bind, &proxies),
             _ => (
-                server_toml(bind, mode.settings(Role::Server)),
-                client_toml(bind, mode.settings(Role::Client), &proxies),
+                server_toml(bind, &server_settings),
+                client_toml(bind, mode.settings(Role::Client), &proxies, &[]),
             ),
         };
         tunnel.launch(product, Role::Server, &for_server);
@@ -143,6 +153,9 @@ impl Tunnel {
         });
         tunnel.launch(product, Role::Client, &for_client);
         tunnel.wait("the tunnel works", || connects::once(echo).is_ok());
+        if let Some(web) = tunnel.public.web {
+            tunnel.wait("all domains are there", || web.is_up());
+        }
         tunnel
     }
 

@@ -13,12 +13,18 @@ use std::{
 
 use rustix::net::RecvFlags;
 
+use crate::{
+    nginx::Nginx,
+    web::{self, Web},
+};
+
 /// How much is sent or received in one call.
 const CHUNK: usize = 256 * 1024;
 
 /// Everything a tunnel publishes for the workloads.
 pub(crate) struct Services {
     published: Published,
+    _nginx: Option<Nginx>,
 }
 
 /// Where the services are, and what they have received.
@@ -34,10 +40,13 @@ pub(crate) struct Published {
     pub(crate) udp: SocketAddr,
     /// How many bytes the sink has received.
     pub(crate) sunk: Arc<AtomicU64>,
+    /// Answers HTTP, where that is to be measured.
+    pub(crate) web: Option<Web>,
 }
 
 impl Services {
     pub(crate) fn start() -> Self {
+        let nginx = start_nginx();
         let sunk = Arc::new(AtomicU64::new(0));
         let counter = sunk.clone();
         let published = Published {
@@ -46,13 +55,30 @@ impl Services {
             echo: serve(echo),
             udp: udp_echo(),
             sunk,
+            web: nginx.as_ref().map(|nginx| Web::new(nginx.addr)),
         };
-        Self { published }
+        Self {
+            published,
+            _nginx: nginx,
+        }
     }
 
     pub(crate) fn published(&self) -> Published {
         self.published.clone()
     }
+}
+
+/// nginx, if it and wrk are installed.
+fn start_nginx() -> Option<Nginx> {
+    if !web::wrk_is_here() {
+        eprintln!("without http: wrk is not installed");
+        return None;
+    }
+    let nginx = Nginx::start();
+    if nginx.is_none() {
+        eprintln!("without http: nginx is not installed");
+    }
+    nginx
 }
 
 /// Serves every connection on a thread of its own, for as long as the bench runs.

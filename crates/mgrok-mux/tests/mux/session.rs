@@ -3,6 +3,8 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
 };
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -435,4 +438,64 @@ async fn a_reset_of_one_stream_spares_the_others() {
         .unwrap();
     wire.write_all(b"x").await.unwrap();
     assert_eq!(second.read_u8().await.unwrap(), b'x');
+}
+
+/// A connection that counts its flushes, of which the driver makes one for each batch.
+struct Counting(DuplexStream, Arc<AtomicUsize>);
+
+impl AsyncRead for Counting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counting {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn small_messages_of_tasks_that_are_ready_share_a_write() {
+    const TASKS: usize = 20;
+    let flushes = Arc::new(AtomicUsize::new(0));
+    let (near, mut wire) = duplex(1024 * 1024);
+    let (opener, _, driver) = session(Counting(near, Arc::clone(&flushes)), Config::client());
+    tokio::spawn(driver);
+    let all_here = Arc::new(Barrier::new(TASKS));
+    let mut tasks = JoinSet::new();
+    for _ in 0..TASKS {
+        let mut stream = opener.open().await.unwrap();
+        let (all_here, flushes) = (Arc::clone(&all_here), Arc::clone(&flushes));
+        tasks.spawn(async move {
+            stream.write_all(b"open").await.unwrap();
+            all_here.wait().await;
+            let before = flushes.load(Ordering::SeqCst);
+            stream.write_all(b"message").await.unwrap();
+            (stream, before)
+        });
+    }
+    let done = tasks.join_all().await;
+    let before = done.iter().map(|(_, before)| *before).min().unwrap();
+    let mut received = vec![0; TASKS * (2 * HEADER_LEN + "openmessage".len())];
+    wire.read_exact(&mut received).await.unwrap();
+    let made = flushes.load(Ordering::SeqCst) - before;
+    assert!(made < TASKS / 2, "{made} writes");
 }
