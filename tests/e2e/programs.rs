@@ -169,7 +169,7 @@ fn nginx(
         )
     });
     let config = format!(
-        "daemon off; pid {dir}/pid; error_log {dir}/error.log; worker_processes 1; events {{}}
+        "daemon off; master_process off; pid {dir}/pid; error_log {dir}/error.log; events {{}}
         http {{
             access_log off; client_max_body_size 0;
             client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
