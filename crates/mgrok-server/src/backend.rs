@@ -1,6 +1,6 @@
 //! One published service as the public side sees it: something that opens.
 //!
-//! Whoever serves users (a listener, later a router or a visitor) holds a
+//! Whoever serves users (a listener, a router or a visitor) holds a
 //! [`Backend`] and never a session. The request for a work connection travels
 //! down a bounded channel; the session that owns the other end answers it.
 

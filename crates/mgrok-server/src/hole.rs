@@ -156,8 +156,13 @@ impl Holes {
             ),
             Ok((service, place)) => {
                 let (holes, answers) = (self.clone(), answers.clone());
+                let stop = tasks.stop_sessions.clone();
                 tasks.spawn(async move {
-                    if let Err(error) = holes.attempt(&service, visitor, answers, place).await {
+                    let made = tokio::select! {
+                        made = holes.attempt(&service, visitor, answers, place) => made,
+                        () = stop.cancelled() => return,
+                    };
+                    if let Err(error) = made {
                         warn!("[{name}] no hole for a visitor: {}", chain(&error));
                     }
                 });

@@ -215,7 +215,7 @@ impl Xtcp {
 struct Attempts {
     keep_open: Option<Duration>,
     max_an_hour: usize,
-    /// When those of the last hour began that were made to keep the tunnel open, and did not.
+    /// When those of the last hour began that made no tunnel, whoever wanted one; looking again is held back by their number.
     failed: VecDeque<Instant>,
     last: Option<Instant>,
     look_at: Instant,
