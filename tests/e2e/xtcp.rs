@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mgrok_lab::{Client, Peer, Proxy, Server, Visitor, service, stun::Stun, traffic};
+use mgrok_lab::{Client, Ended, Peer, Proxy, Server, Visitor, service, stun::Stun, traffic};
 use tokio::net::TcpStream;
 
 /// A server, a client that publishes, a client that visits, and a STUN server for both.
@@ -70,6 +70,18 @@ async fn the_tunnel_needs_no_server_once_it_is_there() {
     server.stop().await;
     traffic::echo(&mut user, 100_000).await.unwrap();
     hole.echoes(100_000).await;
+}
+
+#[tokio::test]
+async fn a_server_stops_without_waiting_for_what_became_of_a_hole() {
+    let echo = service::tcp_echo().await;
+    let visitor = Visitor::new("xtcp", "guest", "hidden");
+    let proxy = Proxy::new("xtcp", "hidden", echo.addr());
+    let hole = Hole::with(proxy, visitor, &[], &[]).await;
+    hole.echoes(10).await;
+    let log = hole.server.log().clone();
+    assert_eq!(hole.server.stop().await, Ended::Well);
+    assert!(!log.contains("did not end in time"), "{}", log.tail());
 }
 
 #[tokio::test]
