@@ -20,7 +20,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use mgrok_client::{Client, ProxyPhase, StatusWatch};
-use mgrok_config::{Auth, ClientConfig, ProxyConfig, ProxyKind, ServerConfig};
+use mgrok_config::{Auth, ClientConfig, ProxyConfig, ProxyKind, ServerAddr, ServerConfig};
 use mgrok_proto::auth::Secret;
 use mgrok_server::Server;
 use tokio::{
@@ -64,8 +64,10 @@ async fn main() -> Result<()> {
 
     // Behind the NAT again: the client, which knows the server and what to publish.
     let client = Client::new(ClientConfig {
-        server_addr: server_addr.ip().to_string(),
-        server_port: server_addr.port(),
+        servers: vec![ServerAddr::new(
+            server_addr.ip().to_string(),
+            server_addr.port(),
+        )],
         auth: auth(),
         proxies: vec![
             // A remote port of 0 lets the server choose.

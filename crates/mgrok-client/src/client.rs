@@ -133,7 +133,7 @@ impl Client {
     pub fn new(mut config: ClientConfig) -> Result<Self, StartError> {
         let key = CipherKey::derive(&config.auth.token);
         let user = config.user.clone();
-        let server_addr = config.server_addr.clone();
+        let server_addr = config.servers[0].host.clone();
         Ok(Self {
             admin: None,
             connector: Arc::new(Connector::new(&config)?),
@@ -290,14 +290,14 @@ impl Client {
         info!("try to connect to server...");
         let link = self.connector.link().await?;
         let stream = link.streams().open().await?;
-        let (control, run_id) =
+        let (control, run_id, dialect) =
             login(stream, &self.config, self.run_id.as_ref(), &self.key).await?;
         self.run_id = Some(run_id.clone());
 
         let transport = &self.config.transport;
         let ended = tasks.part();
         let (handle, requests) =
-            SessionHandle::new(run_id, link.streams().clone(), WIRE, self.span());
+            SessionHandle::new(run_id, link.streams().clone(), dialect, self.span());
         let terms = Terms {
             auth: self.config.auth.clone(),
             ended: ended.clone(),

@@ -64,14 +64,17 @@ impl Connector {
             ClientTls::new(ClientTlsOptions {
                 certificate: tls.certificate.clone(),
                 trusted_ca: tls.trusted_ca.clone(),
-                server_name: tls.server_name.clone(),
+                server_name: tls
+                    .server_name
+                    .clone()
+                    .unwrap_or_else(|| config.servers[0].host.clone()),
                 custom_first_byte: tls.custom_first_byte,
                 ..ClientTlsOptions::default()
             })
         });
         Ok(Self {
-            host: config.server_addr.clone(),
-            port: config.server_port,
+            host: config.servers[0].host.clone(),
+            port: config.servers[0].port,
             dial: DialOptions {
                 timeout: transport.dial_server_timeout,
                 keepalive: transport.dial_server_keepalive,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mgrok_net::message::{MessageConn, SendError};
 use mgrok_proto::message::{Message, NatHoleResp};
-use mgrok_proto::{RunId, WireVersion};
+use mgrok_proto::{Dialect, RunId};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{Span, debug};
 
@@ -41,7 +41,7 @@ pub(crate) struct SessionHandle {
     run_id: RunId,
     span: Span,
     streams: Streams,
-    wire: WireVersion,
+    dialect: Dialect,
 }
 
 /// A message for the server, and who waits for the answer.
@@ -67,12 +67,11 @@ pub(crate) struct Requests {
 }
 
 impl SessionHandle {
-    /// A handle for the session `run_id`, whose `streams` carry messages of the version `wire`. `span` is what the log says
-    /// of it.
+    /// A handle for the session `run_id`, which speaks `dialect` on its `streams`. `span` is what the log says of it.
     pub(crate) fn new(
         run_id: RunId,
         streams: Streams,
-        wire: WireVersion,
+        dialect: Dialect,
         span: Span,
     ) -> (Self, Requests) {
         let (sender, receiver) = mpsc::channel(MAX_QUEUED);
@@ -81,7 +80,7 @@ impl SessionHandle {
             run_id,
             span,
             streams,
-            wire,
+            dialect,
         };
         let requests = Requests {
             outgoing: receiver,
@@ -92,7 +91,10 @@ impl SessionHandle {
 
     /// Opens one more stream to the server.
     pub(crate) async fn open(&self) -> Result<MessageConn, ConnectError> {
-        Ok(MessageConn::new(self.streams.open().await?, self.wire))
+        Ok(MessageConn::new(
+            self.streams.open().await?,
+            self.dialect.streams,
+        ))
     }
 
     pub(crate) fn run_id(&self) -> &RunId {

@@ -3,11 +3,11 @@
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use mgrok_client::{Client, ProxyPhase};
-//! use mgrok_config::{ClientConfig, ProxyConfig, ProxyKind};
+//! use mgrok_config::{ClientConfig, ProxyConfig, ProxyKind, ServerAddr};
 //!
 //! let ssh = ProxyConfig::new("ssh", ProxyKind::Tcp { remote_port: 6000 }, 22);
 //! let client = Client::new(ClientConfig {
-//!     server_addr: "tunnel.example.com".to_owned(),
+//!     servers: vec![ServerAddr::new("tunnel.example.com", 7000)],
 //!     proxies: vec![ssh],
 //!     ..ClientConfig::default()
 //! })?;

@@ -9,7 +9,7 @@ use mgrok_net::layers;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::{Login, Message};
-use mgrok_proto::{FRP_VERSION, RunId, WireVersion};
+use mgrok_proto::{Dialect, FRP_VERSION, RunId, WireVersion};
 
 use crate::clock::signed_now;
 use crate::connect::ConnectError;
@@ -67,7 +67,7 @@ pub(crate) async fn login(
     config: &ClientConfig,
     run_id: Option<&RunId>,
     key: &CipherKey,
-) -> Result<(MessageConn, RunId), LoginError> {
+) -> Result<(MessageConn, RunId, Dialect), LoginError> {
     let mut conn = MessageConn::new(stream, WireVersion::V1);
     let exchange = async {
         conn.send(&request(config, run_id).into())
@@ -78,7 +78,7 @@ pub(crate) async fn login(
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, exchange)
         .await
         .map_err(|_| LoginError::Timeout)??;
-    let run_id = match answer {
+    let (run_id, version) = match answer {
         None => return Err(LoginError::Closed(None)),
         Some(Message::LoginResp(answer)) => {
             if !answer.error.is_empty() {
@@ -87,12 +87,13 @@ pub(crate) async fn login(
             if !is_usable(&answer.run_id) {
                 return Err(LoginError::NoRunId);
             }
-            RunId::from(answer.run_id.as_str())
+            (RunId::from(answer.run_id.as_str()), answer.version)
         }
         Some(other) => return Err(LoginError::Unexpected(other.name())),
     };
     let conn = layers::encrypt(conn.into_conn(), key);
-    Ok((MessageConn::new(conn, WireVersion::V1), run_id))
+    let dialect = Dialect::new(WireVersion::V1, &version, &[]);
+    Ok((MessageConn::new(conn, WireVersion::V1), run_id, dialect))
 }
 
 /// Whether a run id from the server can be sent back and stand in every line of the log.

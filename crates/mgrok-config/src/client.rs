@@ -1,6 +1,14 @@
 //! The client's configuration, as the client uses it.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use mgrok_proto::auth::Secret;
 
 use crate::{
     auth::Auth, log::Log, proxy::ProxyConfig, quic::Quic, server::DEFAULT_GRACE_PERIOD,
@@ -14,10 +22,12 @@ pub struct ClientConfig {
     pub user: String,
     /// A name of this client that survives restarts, which the server keeps unique; empty is none.
     pub client_id: String,
-    /// The server's address or name. The "any" addresses, which cannot be dialled everywhere, have become loopback.
-    pub server_addr: String,
-    /// The server's control port.
-    pub server_port: u16,
+    /// Where the servers are, at least one. The first that answers is used, unless `connect_all`.
+    pub servers: Vec<ServerAddr>,
+    /// Publishes on all servers at once.
+    pub connect_all: bool,
+    /// The DNS server that names of servers and outbound proxies are looked up at; `None` leaves that to the system.
+    pub dns_server: Option<SocketAddr>,
     /// Gives up if the first login fails; otherwise it is tried for ever.
     pub login_fail_exit: bool,
     /// The longest datagram in bytes that is carried whole; must match the server's. At least 1.
@@ -48,8 +58,9 @@ impl Default for ClientConfig {
         Self {
             user: String::new(),
             client_id: String::new(),
-            server_addr: LOOPBACK.to_owned(),
-            server_port: 7000,
+            servers: vec![ServerAddr::new(LOOPBACK, 7000)],
+            connect_all: false,
+            dns_server: None,
             login_fail_exit: true,
             udp_packet_size: 1500,
             metadatas: BTreeMap::new(),
@@ -68,9 +79,74 @@ impl Default for ClientConfig {
 /// Where a client without `serverAddr` looks for its server.
 const LOOPBACK: &str = "127.0.0.1";
 
+/// Where a server is.
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
+pub struct ServerAddr {
+    /// Its address, without brackets, or its name. The "any" addresses, which cannot be dialled everywhere, have become loopback.
+    pub host: String,
+    /// Its control port, and with `quic` or `kcp` the UDP port of that.
+    pub port: u16,
+}
+
+impl ServerAddr {
+    /// The server at `host`, an address without brackets or a name, and `port`.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self {
+            host: host.into(),
+            port,
+        }
+    }
+}
+
+/// `host:port`; IPv6 addresses in brackets.
+impl fmt::Display for ServerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// What carries a client to its server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// The best of QUIC, TCP and WebSocket within TLS that gets through.
+    Auto,
+    /// KCP over UDP, which the server must have switched on.
+    Kcp,
+    /// QUIC over UDP, which the server must have switched on. Always encrypted.
+    Quic,
+    /// TCP.
+    #[default]
+    Tcp,
+    /// WebSocket over TCP, with TLS, if it is on, within.
+    WebSocket,
+    /// WebSocket within TLS.
+    Wss,
+}
+
+/// Which version of frp's wire protocol a client speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WireProtocol {
+    /// The second, or the first with servers that do not know it.
+    #[default]
+    Auto,
+    /// The first.
+    V1,
+    /// The second, or none.
+    V2,
+}
+
 /// The client's `transport` section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientTransport {
+    /// What carries everything.
+    pub protocol: Protocol,
+    /// How messages are written.
+    pub wire_protocol: WireProtocol,
+    /// The URL of an outbound proxy, which may hold a password; `None`: none. QUIC and KCP go past it.
+    pub proxy_url: Option<Secret>,
     /// How long connecting to the server may take.
     pub dial_server_timeout: Duration,
     /// The keepalive time of sockets to the server; `None` is off.
@@ -89,14 +165,17 @@ pub struct ClientTransport {
     pub heartbeat_timeout: Option<Duration>,
     /// Times and limits of QUIC, which tunnels of `xtcp` are made of.
     pub quic: Quic,
-    /// TLS to the server; `None` is off.
+    /// TLS to the server; `None` is off. QUIC and WebSocket within TLS have it all the same.
     pub tls: Option<ClientTls>,
 }
 
 impl Default for ClientTransport {
     fn default() -> Self {
-        // frp: these values
+        // frp: these values, but for the wire protocol
         Self {
+            protocol: Protocol::default(),
+            wire_protocol: WireProtocol::default(),
+            proxy_url: None,
             dial_server_timeout: Duration::from_secs(10),
             dial_server_keepalive: Some(Duration::from_secs(7200)),
             connect_server_local_ip: None,
@@ -112,7 +191,7 @@ impl Default for ClientTransport {
 }
 
 /// The client's `transport.tls` section, when TLS is on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientTls {
     /// Sends one byte of frp's own before the handshake, for servers that share the port with HTTPS.
     pub custom_first_byte: bool,
@@ -120,19 +199,8 @@ pub struct ClientTls {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// A file of authorities that the server's certificate must come from; `None` accepts any certificate.
     pub trusted_ca: Option<PathBuf>,
-    /// The name to ask for and to find in the server's certificate.
-    pub server_name: String,
-}
-
-impl Default for ClientTls {
-    /// TLS to a server on this machine. Whoever sets another [`server_addr`](ClientConfig::server_addr) by hand and
-    /// sets `trusted_ca` must set `server_name` too.
-    fn default() -> Self {
-        Self {
-            custom_first_byte: false,
-            certificate: None,
-            trusted_ca: None,
-            server_name: LOOPBACK.to_owned(),
-        }
-    }
+    /// The SHA-256 fingerprint of the one certificate that the server may show; `None` is any.
+    pub pinned_sha256: Option<[u8; 32]>,
+    /// The name to ask for and to find in the server's certificate; `None`: the server's address.
+    pub server_name: Option<String>,
 }

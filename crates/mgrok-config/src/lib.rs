@@ -61,7 +61,7 @@ mod load;
 pub use annotations::{AnnotationError, check_annotations};
 pub use auth::Auth;
 pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
-pub use client::{ClientConfig, ClientTls, ClientTransport};
+pub use client::{ClientConfig, ClientTls, ClientTransport, Protocol, ServerAddr, WireProtocol};
 pub use client_plugin::{HttpsFront, Plugin, Website};
 pub use load::{
     LoadError, Loaded, load_client, load_client_from_str, load_server, load_server_from_str,

@@ -3,7 +3,7 @@
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use crate::{
-    auth::Auth, log::Log, network::Network, plugin::HttpPlugin, port_set::PortSet,
+    auth::Auth, log::Log, network::Network, plugin::HttpPlugin, port_set::PortSet, quic::Quic,
     web_server::WebServer,
 };
 
@@ -18,6 +18,10 @@ pub struct ServerConfig {
     pub bind_addr: String,
     /// The control port. A file cannot say 0, which stands for the default there; a program may.
     pub bind_port: u16,
+    /// The UDP port for clients that come by KCP, on `bind_addr`; `None` is off.
+    pub kcp_bind_port: Option<u16>,
+    /// The UDP port for clients that come by QUIC, on `bind_addr`; `None` is off.
+    pub quic_bind_port: Option<u16>,
     /// The address of the proxies' ports.
     pub proxy_bind_addr: String,
     /// Whether clients are told why something failed; otherwise only that it did.
@@ -91,6 +95,8 @@ impl Default for ServerConfig {
         Self {
             bind_addr: "0.0.0.0".to_owned(),
             bind_port: 7000,
+            kcp_bind_port: None,
+            quic_bind_port: None,
             proxy_bind_addr: "0.0.0.0".to_owned(),
             detailed_errors_to_client: true,
             max_ports_per_client: None,
@@ -123,6 +129,8 @@ pub struct ServerTransport {
     pub max_pool_count: u32,
     /// How long a session without a valid ping lives; `None` is for ever.
     pub heartbeat_timeout: Option<Duration>,
+    /// Times and limits of QUIC.
+    pub quic: Quic,
     /// TLS on the control port.
     pub tls: ServerTls,
 }
@@ -136,6 +144,7 @@ impl Default for ServerTransport {
             tcp_keepalive: Some(Duration::from_secs(7200)),
             max_pool_count: 5,
             heartbeat_timeout: None,
+            quic: Quic::default(),
             tls: ServerTls::default(),
         }
     }
@@ -146,8 +155,11 @@ impl Default for ServerTransport {
 pub struct ServerTls {
     /// Refuses clients without TLS. True whenever `trusted_ca` is set.
     pub force: bool,
-    /// Files of the certificate chain and its key; `None` makes a self-signed one at each start.
+    /// Files of the certificate chain and its key; `None`: a self-signed certificate is made.
     pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The file in which a certificate that was made is kept, with its key, so that clients may pin it; `None` makes another at
+    /// each start. Does nothing if `certificate` is set.
+    pub auto_gen_cert_path: Option<PathBuf>,
     /// A file of authorities. Clients must show a certificate that one of them signed.
     pub trusted_ca: Option<PathBuf>,
 }

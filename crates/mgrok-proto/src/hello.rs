@@ -38,6 +38,14 @@ const CODEC: &str = "json";
 pub struct Extension(&'static str);
 
 impl Extension {
+    /// Datagrams on work and visitor connections have a framing of mgrok's own.
+    pub const DATAGRAMS: Self = Self::new("datagrams");
+    /// The end of one direction of a connection is carried on, and leaves the other be.
+    pub const HALF_CLOSE: Self = Self::new("half-close");
+    /// Datagrams of a work connection that is a stream of QUIC may travel as datagrams of that QUIC connection. Needs
+    /// [`DATAGRAMS`](Self::DATAGRAMS).
+    pub const QUIC_DATAGRAMS: Self = Self::new("quic-datagrams");
+
     /// An extension with a name of its own, which travels in every hello. What it means must never change.
     pub const fn new(name: &'static str) -> Self {
         Self(name)

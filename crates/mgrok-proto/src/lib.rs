@@ -11,9 +11,11 @@
 //! - [`udp`]: the one message that carries traffic, without a detour through a general JSON reader.
 //! - [`record`]: the authenticated encryption of v2 control connections.
 //! - [`hello`]: how two ends find out what both can do, and agree on keys for those records.
+//! - [`Dialect`]: what came of it.
 
 pub mod auth;
 pub mod cipher;
+mod dialect;
 mod frame;
 mod go_base64;
 mod go_json;
@@ -27,6 +29,7 @@ pub mod v1;
 pub mod v2;
 mod wire;
 
+pub use dialect::Dialect;
 pub use frame::{DecodeError, EncodeError};
 pub use run_id::RunId;
 pub use wire::WireVersion;

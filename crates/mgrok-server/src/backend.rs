@@ -12,7 +12,7 @@ use mgrok_net::{
     layers::Layers,
     relay::{self, HalfClose, Traffic},
 };
-use mgrok_proto::{WireVersion, message::StartWorkConn};
+use mgrok_proto::{Dialect, message::StartWorkConn};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -35,25 +35,6 @@ pub(crate) struct WorkRequest {
     pub(crate) reply: oneshot::Sender<Conn>,
 }
 
-/// How a client frames messages.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Framing {
-    /// Those on its control connection, and those that open its streams.
-    pub(crate) streams: WireVersion,
-    /// Those within the payload of work and visitor connections.
-    pub(crate) payload: WireVersion,
-}
-
-impl Framing {
-    /// How a client does it that says it is of this `version` of frp.
-    pub(crate) fn new(streams: WireVersion, version: &str) -> Self {
-        Self {
-            streams,
-            payload: streams.of_payload(version),
-        }
-    }
-}
-
 /// One proxy of one client, seen from the public side.
 #[derive(Clone, Debug)]
 pub(crate) struct Backend {
@@ -69,8 +50,8 @@ pub(crate) struct Inner {
     pub(crate) requests: mpsc::Sender<WorkRequest>,
     /// Around every work connection of this proxy.
     pub(crate) layers: Layers,
-    /// How the client frames messages.
-    pub(crate) framing: Framing,
+    /// How the client speaks.
+    pub(crate) dialect: Dialect,
     /// How long one user waits for a usable work connection.
     pub(crate) timeout: Duration,
     /// How many work connections are tried for one user: pooled ones may be dead.
@@ -122,9 +103,9 @@ impl Backend {
         &self.inner.proxy_name
     }
 
-    /// How messages within the payload of its work connections are framed.
-    pub(crate) fn payload_version(&self) -> WireVersion {
-        self.inner.framing.payload
+    /// How its client speaks.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.inner.dialect
     }
 
     /// Whether its client is gone, so that it will not open again.
@@ -206,7 +187,7 @@ impl Backend {
         }
         let mut frame = BytesMut::new();
         self.inner
-            .framing
+            .dialect
             .streams
             .encode(&start.into(), &mut frame)
             .map_err(io::Error::other)?;

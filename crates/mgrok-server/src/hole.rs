@@ -297,7 +297,7 @@ impl Holes {
 /// Tells the proxy's client that a visitor has come.
 async fn tell(backend: &Backend, sid: &str) -> Result<(), AttemptError> {
     let conn = backend.open_bare().await?;
-    let mut conn = MessageConn::new(conn, backend.payload_version());
+    let mut conn = MessageConn::new(conn, backend.dialect().payload);
     let news = NatHoleSid {
         sid: sid.to_owned(),
         ..NatHoleSid::default()

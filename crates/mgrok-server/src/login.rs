@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use mgrok_net::{layers, message::MessageConn};
 use mgrok_proto::{
-    FRP_VERSION, RunId, WireVersion, auth,
+    Dialect, FRP_VERSION, RunId, WireVersion, auth,
     hello::{self, Agreement},
     message::{Login, LoginResp},
 };
@@ -13,7 +13,6 @@ use tokio::{sync::mpsc, time::timeout};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::{
-    backend::Framing,
     connection::Connection,
     error::chain,
     hooks::HookError,
@@ -72,8 +71,9 @@ pub(crate) async fn serve(
         login.version, login.hostname, login.os, login.arch
     );
     let (offer_sender, offers) = mpsc::channel(OFFER_QUEUE);
-    let framing = Framing::new(control.version(), &login.version);
-    let (claim, run_id) = match admit(&login, framing, offer_sender, shared).await {
+    let extensions = agreement.as_ref().map_or(&[][..], |it| &it.extensions);
+    let dialect = Dialect::new(control.version(), &login.version, extensions);
+    let (claim, run_id) = match admit(&login, dialect, offer_sender, shared).await {
         Ok(admitted) => admitted,
         Err(error) => return refuse(&mut control, &error, shared).await,
     };
@@ -97,10 +97,10 @@ pub(crate) async fn serve(
     let session = Session::new(
         shared.clone(),
         ClientSpec {
-            framing,
+            dialect,
             pool_count,
         },
-        MessageConn::new(control, framing.streams),
+        MessageConn::new(control, dialect.streams),
         claim,
         offers,
     );
@@ -111,7 +111,7 @@ pub(crate) async fn serve(
 /// Checks the login and makes room for its session.
 async fn admit(
     login: &Login,
-    framing: Framing,
+    dialect: Dialect,
     offers: mpsc::Sender<mgrok_net::conn::Conn>,
     shared: &Shared,
 ) -> Result<(Claim, RunId), LoginError> {
@@ -132,7 +132,7 @@ async fn admit(
         user: login.user.clone(),
         client_id: login.client_id.clone(),
         metas: login.metas.clone(),
-        framing,
+        dialect,
     };
     let claim = shared.registry.claim(identity, offers).await?;
     Ok((claim, run_id))

@@ -170,11 +170,11 @@ pub(crate) async fn serve(
         // The work connection is slowed down, and one limit is enough.
         limit: None,
     };
-    let framing = shared.registry.framing(&RunId::from(new.run_id.as_str()));
-    let payload = framing.map_or(visitor.version(), |it| it.payload);
+    let dialect = shared.registry.dialect(&RunId::from(new.run_id.as_str()));
+    let payload = dialect.map_or(visitor.version(), |it| it.payload);
     let mut user = layers.wrap(visitor.into_conn());
     if service.datagrams {
-        user = layers::reframe(user, payload, service.backend.payload_version());
+        user = layers::reframe(user, payload, service.backend.dialect().payload);
     }
     let span = info_span!("proxy", name = %name);
     let served = async move {

@@ -13,13 +13,13 @@ use mgrok_net::{
     layers::{Layers, Limiter},
     relay::Traffic,
 };
-use mgrok_proto::{hook::Client, message::NewProxy};
+use mgrok_proto::{Dialect, hook::Client, message::NewProxy};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info, info_span};
 
 use crate::{
-    backend::{self, Backend, Framing, WorkRequest},
+    backend::{self, Backend, WorkRequest},
     hole::HoleLease,
     hooks::{HookError, UserHook},
     place::{Place, PlaceError, PlaceKind, Serving},
@@ -63,7 +63,7 @@ pub(crate) struct Owner<'a> {
     /// Where its work connections are asked for.
     pub(crate) requests: &'a mpsc::Sender<WorkRequest>,
     pub(crate) client: &'a Arc<Client>,
-    pub(crate) framing: Framing,
+    pub(crate) dialect: Dialect,
     pub(crate) attempts: usize,
     /// How many ports the session holds already.
     pub(crate) ports_in_use: usize,
@@ -142,7 +142,7 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
             compression: new.use_compression,
             limit,
         },
-        framing: owner.framing,
+        dialect: owner.dialect,
         timeout: shared.config.user_conn_timeout,
         attempts: owner.attempts,
         traffic: Traffic::default(),
@@ -299,7 +299,7 @@ fn run_udp(lease: UdpLease, backend: Backend, shared: &Arc<Shared>) -> Running {
         udp::run(
             &lease.socket,
             || backend.open(None),
-            backend.payload_version(),
+            backend.dialect().payload,
             packet_size,
             backend.traffic(),
             stopped,

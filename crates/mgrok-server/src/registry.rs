@@ -13,12 +13,10 @@ use std::{
 };
 
 use mgrok_net::conn::Conn;
-use mgrok_proto::{RunId, hook::Client};
+use mgrok_proto::{Dialect, RunId, hook::Client};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
-
-use crate::backend::Framing;
 
 /// How many fresh work connections may wait for their session to look at them.
 pub(crate) const OFFER_QUEUE: usize = 256;
@@ -42,7 +40,7 @@ struct Entry {
     serial: u64,
     client: Arc<Client>,
     client_id: String,
-    framing: Framing,
+    dialect: Dialect,
     offers: mpsc::Sender<Conn>,
     stop: CancellationToken,
     ended: CancellationToken,
@@ -60,7 +58,7 @@ pub(crate) struct Identity {
     /// What its operator wants hooks to know.
     pub(crate) metas: BTreeMap<String, String>,
     /// How it frames messages.
-    pub(crate) framing: Framing,
+    pub(crate) dialect: Dialect,
 }
 
 /// Why a login was not registered. The texts are frp's.
@@ -146,7 +144,7 @@ impl Registry {
                 run_id: identity.run_id.as_str().to_owned(),
             }),
             client_id: identity.client_id,
-            framing: identity.framing,
+            dialect: identity.dialect,
             offers,
             stop: CancellationToken::new(),
             ended: CancellationToken::new(),
@@ -174,8 +172,8 @@ impl Registry {
     }
 
     /// How the client of the session `run_id` frames messages, if it is one.
-    pub(crate) fn framing(&self, run_id: &RunId) -> Option<Framing> {
-        self.sessions().get(run_id).map(|it| it.framing)
+    pub(crate) fn dialect(&self, run_id: &RunId) -> Option<Dialect> {
+        self.sessions().get(run_id).map(|it| it.dialect)
     }
 
     /// Takes a proxy name, which is unique over all clients; `None` if somebody has it.
@@ -241,7 +239,7 @@ mod tests {
             user: "u".into(),
             client_id: client_id.into(),
             metas: BTreeMap::new(),
-            framing: Framing::new(WireVersion::V1, "0.70.1"),
+            dialect: Dialect::new(WireVersion::V1, "0.70.1", &[]),
         }
     }
 

@@ -20,7 +20,7 @@ use mgrok_net::{
     message::{MessageConn, RecvError, SendError},
 };
 use mgrok_proto::{
-    WireVersion, auth,
+    Dialect, WireVersion, auth,
     hook::Op,
     message::{Message, NewProxy, NewProxyResp, Ping, Pong, ReqWorkConn, StartWorkConn},
 };
@@ -33,7 +33,7 @@ use tracing::{debug, info, warn};
 
 use self::pool::{Pool, Waiter};
 use crate::{
-    backend::{Framing, REQUEST_QUEUE, WorkRequest},
+    backend::{REQUEST_QUEUE, WorkRequest},
     heartbeat::Heartbeat,
     hooks::HookError,
     proxy::{self, Proxy},
@@ -54,7 +54,7 @@ const ANSWER_QUEUE: usize = 64;
 #[derive(Debug)]
 pub(crate) struct ClientSpec {
     /// How it frames messages.
-    pub(crate) framing: Framing,
+    pub(crate) dialect: Dialect,
     /// How many idle work connections it wants kept, already capped.
     pub(crate) pool_count: usize,
 }
@@ -235,7 +235,7 @@ impl Session {
         debug!("work connection pool is full, discarding");
         let text = "work connection pool is full, discarding";
         let error = self.shared.error_text(text, "invalid NewWorkConn");
-        let wire = self.client.framing.streams;
+        let wire = self.client.dialect.streams;
         self.shared.tasks.spawn(refuse_work_conn(conn, wire, error));
     }
 
@@ -322,7 +322,7 @@ impl Session {
         let owner = proxy::Owner {
             shared: &self.shared,
             requests: &self.request_sender,
-            framing: self.client.framing,
+            dialect: self.client.dialect,
             attempts: self.client.pool_count + 1,
             client: &self.claim.client,
             ports_in_use: self.proxies.values().filter(|it| it.has_port()).count(),

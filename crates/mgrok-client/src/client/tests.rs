@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use mgrok_config::ClientTransport;
+use mgrok_config::{ClientTransport, ServerAddr};
 use mgrok_net::layers;
 use mgrok_net::message::MessageConn;
 use mgrok_proto::message::{LoginResp, Message, NatHoleClient, NatHoleReport, NatHoleResp};
@@ -32,7 +32,10 @@ impl Lab {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client::new(ClientConfig {
-            server_port: listener.local_addr().unwrap().port(),
+            servers: vec![ServerAddr::new(
+                "127.0.0.1",
+                listener.local_addr().unwrap().port(),
+            )],
             grace_period: Duration::from_secs(3600),
             visitors: vec![stcp("to-db")],
             transport: ClientTransport {

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use mgrok_config::{ClientConfig, ClientTransport};
+use mgrok_proto::WireVersion;
 use mgrok_proto::message::{NatHoleReport, NatHoleVisitor};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -21,7 +22,12 @@ fn handle() -> (SessionHandle, Requests) {
     // No test here opens a stream.
     let streams = Streams::Connections(Arc::new(Connector::new(&config).unwrap()));
     let run_id = RunId::from("0123456789abcdef");
-    SessionHandle::new(run_id, streams, WireVersion::V1, Span::none())
+    SessionHandle::new(
+        run_id,
+        streams,
+        Dialect::new(WireVersion::V1, "", &[]),
+        Span::none(),
+    )
 }
 
 /// The two ends of a control connection.

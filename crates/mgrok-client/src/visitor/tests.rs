@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use mgrok_config::{ClientConfig, ClientTransport};
+use mgrok_config::{ClientConfig, ClientTransport, ServerAddr};
 use mgrok_net::message::MessageConn;
-use mgrok_proto::RunId;
 use mgrok_proto::auth::Secret;
 use mgrok_proto::message::{Message, NewVisitorConnResp};
+use mgrok_proto::{Dialect, RunId, WireVersion};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
@@ -71,7 +71,10 @@ impl Lab {
     pub(super) async fn server(&self) -> TcpListener {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = ClientConfig {
-            server_port: listener.local_addr().unwrap().port(),
+            servers: vec![ServerAddr::new(
+                "127.0.0.1",
+                listener.local_addr().unwrap().port(),
+            )],
             transport: ClientTransport {
                 tls: None,
                 ..ClientTransport::default()
@@ -80,7 +83,12 @@ impl Lab {
         };
         let streams = Streams::Connections(Arc::new(Connector::new(&config).unwrap()));
         let run_id = RunId::from("0123456789abcdef");
-        let (handle, _) = SessionHandle::new(run_id, streams, WireVersion::V1, Span::none());
+        let (handle, _) = SessionHandle::new(
+            run_id,
+            streams,
+            Dialect::new(WireVersion::V1, "", &[]),
+            Span::none(),
+        );
         self.sessions.send_replace(Some(handle));
         listener
     }

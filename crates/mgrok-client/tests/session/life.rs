@@ -19,7 +19,7 @@ async fn a_client_logs_in_and_announces_its_proxies() {
     config.transport.pool_count = 2;
     let local = "127.0.0.1:22".parse().unwrap();
     config.proxies = vec![tcp_proxy("ssh", local), tcp_proxy("web", local)];
-    let server_addr = config.server_addr.clone();
+    let server_addr = config.servers[0].host.clone();
     let mut client = Running::start(config);
 
     let (mut control, login) = server.control().await;

@@ -7,7 +7,8 @@ use mgrok_client::{
     Client, ClientError, DoorWatch, ProxyPhase, ProxySet, StatusWatch, StopReport, VisitorSet,
 };
 use mgrok_config::{
-    Auth, ClientConfig, ClientTransport, ProxyConfig, ProxyKind, VisitorConfig, VisitorKind,
+    Auth, ClientConfig, ClientTransport, ProxyConfig, ProxyKind, ServerAddr, VisitorConfig,
+    VisitorKind,
 };
 use mgrok_net::conn::Conn;
 use mgrok_net::layers;
@@ -48,8 +49,7 @@ impl Server {
     pub(crate) fn config(&self) -> ClientConfig {
         let addr = self.listener.local_addr().unwrap();
         ClientConfig {
-            server_addr: addr.ip().to_string(),
-            server_port: addr.port(),
+            servers: vec![ServerAddr::new(addr.ip().to_string(), addr.port())],
             auth: Auth {
                 token: Secret::new("secret"),
                 ..Auth::default()

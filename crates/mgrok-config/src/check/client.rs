@@ -11,7 +11,7 @@ use super::{
     visitors::visitors, web_server,
 };
 use crate::{
-    client::{ClientConfig, ClientTls, ClientTransport},
+    client::{ClientConfig, ClientTls, ClientTransport, ServerAddr},
     quic::Quic,
     section::Section,
 };
@@ -28,10 +28,13 @@ pub(crate) fn client(mut root: Section<'_>) -> ClientConfig {
     let default = ClientConfig::default();
     // frp: allowed and without a meaning
     root.text("version");
-    let server_addr = match root.text("serverAddr") {
-        None => default.server_addr,
-        Some(host) => dialable(host),
-    };
+    let mut server = ServerAddr::new("127.0.0.1", 7000);
+    if let Some(host) = root.text("serverAddr") {
+        server.host = dialable(host);
+    }
+    if let Some(port) = root.port("serverPort") {
+        server.port = port;
+    }
     let auth = auth(root.section("auth"));
     let mut start = Start::read(&mut root);
     let proxies = proxies(&mut root, &mut start, &auth);
@@ -40,7 +43,9 @@ pub(crate) fn client(mut root: Section<'_>) -> ClientConfig {
     ClientConfig {
         user: root.text("user").unwrap_or_default(),
         client_id: root.text("clientID").unwrap_or_default(),
-        server_port: root.port("serverPort").unwrap_or(default.server_port),
+        servers: vec![server],
+        connect_all: default.connect_all,
+        dns_server: default.dns_server,
         login_fail_exit: root
             .boolean("loginFailExit")
             .unwrap_or(default.login_fail_exit),
@@ -49,8 +54,7 @@ pub(crate) fn client(mut root: Section<'_>) -> ClientConfig {
         auth,
         log: log(root.section("log")),
         grace_period: grace_period(&mut root).unwrap_or(default.grace_period),
-        transport: transport(root.section("transport"), default.transport, &server_addr),
-        server_addr,
+        transport: transport(root.section("transport"), default.transport),
         proxies,
         visitors,
         nat_hole_stun_server: nat_hole_stun_server(&mut root)
@@ -93,15 +97,14 @@ fn nat_hole_stun_server(root: &mut Section<'_>) -> Option<String> {
     Some(text)
 }
 
-fn transport(
-    mut section: Section<'_>,
-    default: ClientTransport,
-    server_addr: &str,
-) -> ClientTransport {
+fn transport(mut section: Section<'_>, default: ClientTransport) -> ClientTransport {
     road(&mut section);
     let tcp_mux = section.boolean("tcpMux").unwrap_or(default.tcp_mux);
     let (heartbeat_interval, heartbeat_timeout) = heartbeats(&mut section, tcp_mux);
     ClientTransport {
+        protocol: default.protocol,
+        wire_protocol: default.wire_protocol,
+        proxy_url: default.proxy_url,
         dial_server_timeout: section
             .seconds("dialServerTimeout")
             .unwrap_or(default.dial_server_timeout),
@@ -117,7 +120,7 @@ fn transport(
         heartbeat_interval,
         heartbeat_timeout,
         quic: quic(section.section("quic"), default.quic),
-        tls: tls(section.section("tls"), server_addr),
+        tls: tls(section.section("tls")),
     }
 }
 
@@ -194,7 +197,7 @@ fn quic(mut section: Section<'_>, default: Quic) -> Quic {
     }
 }
 
-fn tls(mut section: Section<'_>, server_addr: &str) -> Option<ClientTls> {
+fn tls(mut section: Section<'_>) -> Option<ClientTls> {
     let enabled = section.boolean("enable").unwrap_or(true);
     let custom_first_byte = !section.boolean("disableCustomTLSFirstByte").unwrap_or(true);
     let server_name = section.text("serverName");
@@ -214,6 +217,7 @@ fn tls(mut section: Section<'_>, server_addr: &str) -> Option<ClientTls> {
             "the server is shown none",
         ),
         trusted_ca: section.path("trustedCaFile"),
-        server_name: server_name.unwrap_or_else(|| server_addr.to_owned()),
+        pinned_sha256: None,
+        server_name,
     })
 }

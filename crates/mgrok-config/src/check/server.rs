@@ -33,6 +33,8 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
     ServerConfig {
         bind_addr,
         bind_port,
+        kcp_bind_port: None,
+        quic_bind_port: None,
         proxy_bind_addr,
         detailed_errors_to_client: root
             .boolean("detailedErrorsToClient")
@@ -168,6 +170,7 @@ fn transport(mut section: Section<'_>, default: ServerTransport) -> ServerTransp
         heartbeat_timeout: section
             .seconds_or_off("heartbeatTimeout")
             .unwrap_or((!tcp_mux).then_some(HEARTBEAT_TIMEOUT_WITHOUT_MUX)),
+        quic: default.quic,
         tls: tls(section.section("tls")),
     }
 }
@@ -189,6 +192,7 @@ fn tls(mut section: Section<'_>) -> ServerTls {
     ServerTls {
         force: force.unwrap_or(false) || trusted_ca.is_some(),
         certificate,
+        auto_gen_cert_path: None,
         trusted_ca,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use mgrok_config::{ClientConfig, ClientTls, LogLevel, Quic};
+use mgrok_config::{ClientConfig, ClientTls, LogLevel, Quic, ServerAddr};
 use mgrok_proto::auth::Secret;
 
 use super::{client, client_mistakes, client_warnings};
@@ -19,8 +19,7 @@ fn an_empty_file_means_the_default() {
     // frp 0.70.1; its "0.0.0.0" for the server means this machine
     assert_eq!(default.user, "");
     assert_eq!(default.client_id, "");
-    assert_eq!(default.server_addr, "127.0.0.1");
-    assert_eq!(default.server_port, 7000);
+    assert_eq!(default.servers, [ServerAddr::new("127.0.0.1", 7000)]);
     assert!(default.login_fail_exit);
     assert_eq!(default.udp_packet_size, 1500);
     assert!(default.metadatas.is_empty());
@@ -45,7 +44,7 @@ fn an_empty_file_means_the_default() {
     assert!(!tls.custom_first_byte);
     assert_eq!(tls.certificate, None);
     assert_eq!(tls.trusted_ca, None);
-    assert_eq!(tls.server_name, "127.0.0.1");
+    assert_eq!(tls.server_name, None);
 }
 
 #[test]
@@ -117,8 +116,10 @@ fn every_key_arrives() {
     );
     assert_eq!(config.user, "alice");
     assert_eq!(config.client_id, "laptop");
-    assert_eq!(config.server_addr, "tunnel.example.com");
-    assert_eq!(config.server_port, 7001);
+    assert_eq!(
+        config.servers,
+        [ServerAddr::new("tunnel.example.com", 7001)]
+    );
     assert!(!config.login_fail_exit);
     assert_eq!(config.udp_packet_size, 1400);
     assert_eq!(config.grace_period, seconds(7));
@@ -151,7 +152,8 @@ fn every_key_arrives() {
         custom_first_byte: true,
         certificate: Some((PathBuf::from("c.crt"), PathBuf::from("c.key"))),
         trusted_ca: Some(PathBuf::from("ca.crt")),
-        server_name: "other.example.com".to_owned(),
+        pinned_sha256: None,
+        server_name: Some("other.example.com".to_owned()),
     };
     assert_eq!(transport.tls, Some(expect));
 }
@@ -165,8 +167,7 @@ fn any_address_is_dialled_as_loopback() {
         ("localhost", "localhost"),
     ] {
         let config = client(&format!("serverAddr = {written:?}"));
-        assert_eq!(config.server_addr, dialled);
-        assert_eq!(config.transport.tls.unwrap().server_name, dialled);
+        assert_eq!(config.servers, [ServerAddr::new(dialled, 7000)]);
     }
 }
 

@@ -1,0 +1,33 @@
+//! How the two ends of a session speak, as they settled it at login.
+
+use crate::{hello::Extension, wire::WireVersion};
+
+/// How one session speaks. Both ends come to the same.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Dialect {
+    /// How messages are framed on the control connection, and those that open streams.
+    pub streams: WireVersion,
+    /// How messages within the payload of work and visitor connections are framed.
+    pub payload: WireVersion,
+    /// Whether the end of one direction of a connection is carried on, and leaves the other be.
+    pub half_close: bool,
+    /// Whether datagrams have mgrok's own framing.
+    pub datagrams: bool,
+    /// Whether datagrams may travel as datagrams of QUIC.
+    pub quic_datagrams: bool,
+}
+
+impl Dialect {
+    /// That of a session whose streams are of the version `streams`, with an end that says that it is of `version` of frp.
+    /// `extensions` are those that both ends have, none in v1.
+    pub fn new(streams: WireVersion, version: &str, extensions: &[Extension]) -> Self {
+        let agreed = |extension| extensions.contains(&extension);
+        Self {
+            streams,
+            payload: streams.of_payload(version),
+            half_close: agreed(Extension::HALF_CLOSE),
+            datagrams: agreed(Extension::DATAGRAMS),
+            quic_datagrams: agreed(Extension::QUIC_DATAGRAMS),
+        }
+    }
+}
