@@ -50,6 +50,7 @@ pub struct Conn {
 
 /// What carries a connection.
 enum Io {
+    Kcp(mgrok_kcp::Stream),
     Layered(Box<dyn ByteStream>),
     Mux(Stream),
     /// Boxed: two handles on the connection and their state.
@@ -101,7 +102,7 @@ impl Conn {
                 TlsStream::Client(_) => None,
                 TlsStream::Server(stream) => stream.get_ref().1.server_name(),
             },
-            Io::Layered(_) | Io::Mux(_) | Io::Quic(_) | Io::Tcp(_) => None,
+            Io::Kcp(_) | Io::Layered(_) | Io::Mux(_) | Io::Quic(_) | Io::Tcp(_) => None,
         }
     }
 
@@ -109,7 +110,7 @@ impl Conn {
     pub(crate) fn tls(&self) -> Option<&CommonState> {
         match &self.io {
             Io::Tls(stream) => Some(stream.get_ref().1),
-            Io::Layered(_) | Io::Mux(_) | Io::Quic(_) | Io::Tcp(_) => None,
+            Io::Kcp(_) | Io::Layered(_) | Io::Mux(_) | Io::Quic(_) | Io::Tcp(_) => None,
         }
     }
 
@@ -117,7 +118,9 @@ impl Conn {
     pub(crate) fn bare_tcp(&self) -> Option<&TcpStream> {
         match &self.io {
             Io::Tcp(socket) if self.unread.is_empty() => Some(socket),
-            Io::Layered(_) | Io::Mux(_) | Io::Quic(_) | Io::Tcp(_) | Io::Tls(_) => None,
+            Io::Kcp(_) | Io::Layered(_) | Io::Mux(_) | Io::Quic(_) | Io::Tcp(_) | Io::Tls(_) => {
+                None
+            }
         }
     }
 }
@@ -164,6 +167,12 @@ impl From<Stream> for Conn {
     }
 }
 
+impl From<mgrok_kcp::Stream> for Conn {
+    fn from(stream: mgrok_kcp::Stream) -> Self {
+        Io::Kcp(stream).into()
+    }
+}
+
 impl From<QuicStream> for Conn {
     fn from(stream: QuicStream) -> Self {
         Io::Quic(Box::new(stream)).into()
@@ -180,6 +189,7 @@ impl From<TlsStream<Conn>> for Conn {
 impl fmt::Debug for Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let carrier = match &self.io {
+            Io::Kcp(_) => "Kcp",
             Io::Layered(_) => "Layered",
             Io::Mux(_) => "Mux",
             Io::Quic(_) => "Quic",

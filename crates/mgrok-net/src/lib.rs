@@ -18,6 +18,7 @@ pub mod sniff;
 pub mod tcp;
 pub mod tls;
 
+pub mod kcp;
 pub mod outbound;
 pub mod quic;
 pub mod udp;

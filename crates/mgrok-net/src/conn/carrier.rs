@@ -17,6 +17,7 @@ const MIN_READ: usize = 16 * 1024;
 impl Io {
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         match self {
+            Self::Kcp(stream) => stream.poll_recv(cx),
             Self::Layered(stream) => stream.poll_recv(cx),
             Self::Mux(stream) => stream.poll_recv(cx),
             Self::Quic(stream) => stream.poll_recv(cx),
@@ -35,6 +36,7 @@ impl Io {
         chunk: &mut Bytes,
     ) -> Poll<io::Result<()>> {
         match self {
+            Self::Kcp(stream) => stream.poll_send(cx, chunk),
             Self::Layered(stream) => stream.poll_send(cx, chunk),
             Self::Mux(stream) => stream.poll_send(cx, chunk),
             Self::Quic(stream) => stream.poll_send(cx, chunk),
@@ -47,13 +49,14 @@ impl Io {
         match self {
             Self::Layered(stream) => stream.poll_flush(cx),
             // These took the bytes for good: the session's driver writes them, or the kernel.
-            Self::Mux(_) | Self::Quic(_) | Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Kcp(_) | Self::Mux(_) | Self::Quic(_) | Self::Tcp(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
+            Self::Kcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Layered(stream) => stream.poll_close(cx),
             Self::Mux(stream) => stream.poll_close(cx),
             Self::Quic(stream) => Poll::Ready(stream.close()),

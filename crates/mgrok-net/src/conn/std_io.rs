@@ -41,6 +41,7 @@ impl AsyncRead for Conn {
         if conn.unread.is_empty() {
             match &mut conn.io {
                 Io::Layered(stream) => conn.unread = ready!(stream.poll_recv(cx))?,
+                Io::Kcp(stream) => return Pin::new(stream).poll_read(cx, buf),
                 Io::Mux(stream) => return Pin::new(stream).poll_read(cx, buf),
                 Io::Quic(stream) => return stream.poll_read(cx, buf),
                 Io::Tcp(socket) if buf.remaining() < READ_AHEAD_BELOW => {
@@ -64,6 +65,7 @@ impl AsyncWrite for Conn {
     ) -> Poll<io::Result<usize>> {
         match &mut self.io {
             Io::Layered(stream) => poll_write_copy(&mut **stream, cx, buf),
+            Io::Kcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Io::Mux(stream) => Pin::new(stream).poll_write(cx, buf),
             Io::Quic(stream) => stream.poll_write(cx, buf),
             Io::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
@@ -81,6 +83,7 @@ impl AsyncWrite for Conn {
                 let first = bufs.iter().find(|buf| !buf.is_empty());
                 self.poll_write(cx, first.map_or(&[], |buf| &**buf))
             }
+            Io::Kcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Io::Mux(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Io::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Io::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
@@ -90,6 +93,7 @@ impl AsyncWrite for Conn {
     fn is_write_vectored(&self) -> bool {
         match &self.io {
             Io::Layered(_) | Io::Quic(_) => false,
+            Io::Kcp(stream) => stream.is_write_vectored(),
             Io::Mux(stream) => stream.is_write_vectored(),
             Io::Tcp(socket) => socket.is_write_vectored(),
             Io::Tls(stream) => stream.is_write_vectored(),
