@@ -3,16 +3,19 @@
 //! With multiplexing a session has one connection, and every further stream is opened on it;
 //! without, every stream is a connection of its own. Nobody above this file sees the difference.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mgrok_config::ClientConfig;
+use mgrok_config::{ClientConfig, ServerAddr};
 use mgrok_mux::{OpenError, Opener, SessionError};
 use mgrok_net::conn::Conn;
 use mgrok_net::tcp::{DialError, DialOptions, dial};
 use mgrok_net::tls::{ClientTls, ClientTlsOptions, TlsError};
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::tasks::Tasks;
 
 /// How long the server may take for its part of the TLS handshake.
 // frp: the server gives a connection 10 s to say what it is (server/service.go#connReadTimeout).
@@ -45,11 +48,32 @@ pub enum ConnectError {
     TlsTimeout,
 }
 
+/// What carries a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Road {
+    Kcp,
+    Quic,
+    Tcp,
+    WebSocket,
+    Wss,
+}
+
+impl fmt::Display for Road {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kcp => "kcp",
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+            Self::WebSocket => "websocket",
+            Self::Wss => "wss",
+        })
+    }
+}
+
 /// Makes connections to one server. Its name is resolved anew each time.
 #[derive(Debug)]
 pub(crate) struct Connector {
-    host: String,
-    port: u16,
+    server: ServerAddr,
     dial: DialOptions,
     tls: Option<ClientTls>,
     /// `Some` if streams share a connection: how often it is probed.
@@ -58,7 +82,7 @@ pub(crate) struct Connector {
 
 impl Connector {
     /// Reads what TLS needs; connects nowhere yet.
-    pub(crate) fn new(config: &ClientConfig) -> Result<Self, TlsError> {
+    pub(crate) fn new(config: &ClientConfig, server: &ServerAddr) -> Result<Self, TlsError> {
         let transport = &config.transport;
         let tls = transport.tls.as_ref().map(|tls| {
             ClientTls::new(ClientTlsOptions {
@@ -67,14 +91,13 @@ impl Connector {
                 server_name: tls
                     .server_name
                     .clone()
-                    .unwrap_or_else(|| config.servers[0].host.clone()),
+                    .unwrap_or_else(|| server.host.clone()),
                 custom_first_byte: tls.custom_first_byte,
                 ..ClientTlsOptions::default()
             })
         });
         Ok(Self {
-            host: config.servers[0].host.clone(),
-            port: config.servers[0].port,
+            server: server.clone(),
             dial: DialOptions {
                 timeout: transport.dial_server_timeout,
                 keepalive: transport.dial_server_keepalive,
@@ -87,8 +110,13 @@ impl Connector {
         })
     }
 
+    /// The server.
+    pub(crate) fn server(&self) -> &ServerAddr {
+        &self.server
+    }
+
     /// What a new session runs over.
-    pub(crate) async fn link(self: &Arc<Self>) -> Result<Link, ConnectError> {
+    pub(crate) async fn link(self: &Arc<Self>, _road: Road) -> Result<Link, ConnectError> {
         let Some(keepalive) = self.mux_keepalive else {
             return Ok(Link {
                 streams: Streams::Connections(self.clone()),
@@ -110,7 +138,7 @@ impl Connector {
     }
 
     async fn connect(&self) -> Result<Conn, ConnectError> {
-        let conn = Conn::from(dial(&self.host, self.port, &self.dial).await?);
+        let conn = Conn::from(dial(&self.server.host, self.server.port, &self.dial).await?);
         let Some(tls) = &self.tls else {
             return Ok(conn);
         };
@@ -170,6 +198,21 @@ impl Link {
             }
             Streams::Connections(_) | Streams::Muxed(_) => None,
         }
+    }
+
+    /// Ends the shared connection with the last of its streams, or the client.
+    pub(crate) fn leave_to_streams(self, tasks: &Tasks) {
+        let Self { streams, driver } = self;
+        // Whoever uses a stream has one of these as well.
+        drop(streams);
+        let Some(driver) = driver else { return };
+        let all = tasks.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                _ = driver => {}
+                () = all.is_cut() => {}
+            }
+        });
     }
 
     /// Ends the shared connection after what is queued has been written.

@@ -41,10 +41,11 @@ mod status;
 
 mod admin;
 
+mod tasks;
+
 mod connect;
 mod handle;
 mod login;
-mod tasks;
 
 mod tunnel;
 
@@ -61,10 +62,16 @@ mod work;
 
 mod session;
 
+mod race;
+mod ways;
+
+mod publisher;
+
 mod client;
 
 pub use client::{Client, ClientError, ProxySet, StartError, StopReport, VisitorSet};
 pub use connect::ConnectError;
 pub use login::LoginError;
+pub use publisher::LoginFailure;
 pub use status::{ProxyPhase, ProxyStatus, StatusWatch};
 pub use visitor::DoorWatch;

@@ -34,7 +34,7 @@ use tracing::{Instrument, Span, debug, error_span, info, warn};
 use self::stcp::Stcp;
 use self::target::Target;
 use self::xtcp::Xtcp;
-use crate::handle::SessionHandle;
+use crate::handle::Sessions;
 use crate::hole::Puncher;
 use crate::tasks::Tasks;
 
@@ -46,8 +46,8 @@ const MAX_WAITING: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub(crate) puncher: Puncher,
-    /// The session there is.
-    pub(crate) sessions: watch::Receiver<Option<SessionHandle>>,
+    /// The sessions there are.
+    pub(crate) sessions: watch::Receiver<Sessions>,
     /// Cancelled when the client takes no more users.
     pub(crate) stopping: CancellationToken,
     pub(crate) tasks: Tasks,
@@ -359,8 +359,8 @@ impl Visitor {
     /// Takes a user, who is served by a task of its own from here on.
     pub(crate) fn enter(self: &Arc<Self>, user: User) {
         let span = {
-            let session = self.terms.sessions.borrow();
-            let session = session.as_ref().and_then(|it| it.span().id());
+            let sessions = self.terms.sessions.borrow();
+            let session = sessions.first().and_then(|it| it.span().id());
             error_span!(parent: session, "visitor", name = %self.name)
         };
         let visitor = self.clone();

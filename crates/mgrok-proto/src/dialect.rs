@@ -11,6 +11,8 @@ pub struct Dialect {
     pub payload: WireVersion,
     /// Whether the end of one direction of a connection is carried on, and leaves the other be.
     pub half_close: bool,
+    /// Whether a session can move to another road, and leaves the users there are where they are.
+    pub moves: bool,
     /// Whether datagrams have mgrok's own framing.
     pub datagrams: bool,
     /// Whether datagrams may travel as datagrams of QUIC.
@@ -26,6 +28,7 @@ impl Dialect {
             streams,
             payload: streams.of_payload(version),
             half_close: agreed(Extension::HALF_CLOSE),
+            moves: agreed(Extension::MOVES),
             datagrams: agreed(Extension::DATAGRAMS),
             quic_datagrams: agreed(Extension::QUIC_DATAGRAMS),
         }

@@ -20,7 +20,9 @@ fn handle() -> (SessionHandle, Requests) {
         ..ClientConfig::default()
     };
     // No test here opens a stream.
-    let streams = Streams::Connections(Arc::new(Connector::new(&config).unwrap()));
+    let streams = Streams::Connections(Arc::new(
+        Connector::new(&config, &config.servers[0]).unwrap(),
+    ));
     let run_id = RunId::from("0123456789abcdef");
     SessionHandle::new(
         run_id,

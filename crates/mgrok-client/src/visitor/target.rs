@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::Terms;
 use crate::clock::signed_now;
 use crate::connect::ConnectError;
-use crate::handle::SessionHandle;
+use crate::handle::{SessionHandle, Sessions};
 use crate::printable::server_text;
 use crate::proxy::wire_name;
 
@@ -58,7 +58,7 @@ pub(super) struct Target {
     /// The name of its proxy on the wire.
     proxy_name: String,
     secret: Secret,
-    sessions: watch::Receiver<Option<SessionHandle>>,
+    sessions: watch::Receiver<Sessions>,
     stopping: CancellationToken,
 }
 
@@ -105,10 +105,7 @@ impl Target {
     /// The session there is, or soon is.
     async fn session(&self) -> Result<SessionHandle, VisitError> {
         let mut sessions = self.sessions.clone();
-        let session = async {
-            let session = sessions.wait_for(Option::is_some).await;
-            session.ok().and_then(|it| it.clone())
-        };
+        let session = Sessions::wait_for_first(&mut sessions);
         tokio::select! {
             biased;
             session = tokio::time::timeout(SESSION_TIMEOUT, session) => match session {
