@@ -8,8 +8,8 @@ use std::time::Duration;
 use mgrok_admin::{AdminPort, BindError};
 use mgrok_config::{ClientConfig, ProxyConfig, VisitorConfig};
 use mgrok_net::tls::TlsError;
+use mgrok_proto::RunId;
 use mgrok_proto::cipher::CipherKey;
-use mgrok_proto::{RunId, WireVersion};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error, error_span, info, warn};
@@ -30,9 +30,6 @@ use crate::status::StatusWatch;
 use crate::tasks::{TaskOwner, Tasks};
 use crate::visitor::{self, DoorWatch, Visitors};
 use crate::work::{Terms, WorkConns};
-
-/// How messages are written.
-const WIRE: WireVersion = WireVersion::V1;
 
 /// Why a client cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -218,7 +215,6 @@ impl Client {
                 tasks: owner.tasks().clone(),
                 udp_packet_size: self.config.udp_packet_size,
                 user: self.config.user.clone(),
-                wire: WIRE,
             },
             self.visitors.clone(),
         );

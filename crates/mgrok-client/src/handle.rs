@@ -97,6 +97,11 @@ impl SessionHandle {
         ))
     }
 
+    /// How the session speaks.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     pub(crate) fn run_id(&self) -> &RunId {
         &self.run_id
     }

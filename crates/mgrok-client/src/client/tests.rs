@@ -3,6 +3,7 @@ use std::time::Duration;
 use mgrok_config::{ClientTransport, ServerAddr};
 use mgrok_net::layers;
 use mgrok_net::message::MessageConn;
+use mgrok_proto::WireVersion;
 use mgrok_proto::message::{LoginResp, Message, NatHoleClient, NatHoleReport, NatHoleResp};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -52,7 +53,7 @@ impl Lab {
         let client = tokio::spawn(client.run(async { drop(stopped.await) }));
 
         let (stream, _) = in_time(listener.accept()).await.unwrap();
-        let mut conn = MessageConn::new(stream.into(), WIRE);
+        let mut conn = MessageConn::new(stream.into(), WireVersion::V1);
         let login = in_time(conn.recv()).await.unwrap();
         assert!(matches!(login, Some(Message::Login(_))));
         let answer = LoginResp {
@@ -64,7 +65,7 @@ impl Lab {
         Self {
             listener,
             doors,
-            control: MessageConn::new(layers::encrypt(conn.into_conn(), &key), WIRE),
+            control: MessageConn::new(layers::encrypt(conn.into_conn(), &key), WireVersion::V1),
             handle: session.unwrap().clone().unwrap(),
             client,
             stop,
