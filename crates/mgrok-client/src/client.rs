@@ -6,7 +6,6 @@ use std::sync::Arc;
 use mgrok_admin::{AdminPort, BindError};
 use mgrok_config::{ClientConfig, ProxyConfig, VisitorConfig};
 use mgrok_net::tls::TlsError;
-use mgrok_proto::WireVersion;
 use mgrok_proto::cipher::CipherKey;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,9 +21,6 @@ use crate::publisher::{Common, FirstLogins, LoginFailure, Publisher};
 use crate::status::StatusWatch;
 use crate::tasks::{TaskOwner, Tasks};
 use crate::visitor::{self, DoorWatch, Visitors};
-
-/// How messages are written.
-const WIRE: WireVersion = WireVersion::V1;
 
 /// Why a client cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -236,7 +232,6 @@ impl Client {
                 tasks: owner.tasks().clone(),
                 udp_packet_size: self.config.udp_packet_size,
                 user: self.config.user.clone(),
-                wire: WIRE,
             },
             self.visitors.clone(),
         );

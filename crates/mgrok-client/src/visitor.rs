@@ -23,7 +23,6 @@ use mgrok_config::{VisitorConfig, VisitorKind};
 use mgrok_net::conn::Conn;
 use mgrok_net::tcp;
 use mgrok_net::udp::UdpSocket;
-use mgrok_proto::WireVersion;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -53,7 +52,6 @@ pub(crate) struct Terms {
     pub(crate) tasks: Tasks,
     pub(crate) udp_packet_size: usize,
     pub(crate) user: String,
-    pub(crate) wire: WireVersion,
 }
 
 /// All visitors by their names.
@@ -246,7 +244,7 @@ impl Visitors {
                 Some(self.spawn(stop, span, async move {
                     let socket = door::open(&host, port, UdpSocket::bind).await;
                     show(&table, &name, socket.local_addr().ok());
-                    sudp::run(&socket, || target.open(), &terms).await;
+                    sudp::run(&socket, || target.open_datagrams(), terms.udp_packet_size).await;
                 }))
             }
             VisitorKind::Xtcp(xtcp) => {

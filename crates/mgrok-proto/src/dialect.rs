@@ -1,6 +1,6 @@
 //! How the two ends of a session speak, as they settled it at login.
 
-use crate::{hello::Extension, wire::WireVersion};
+use crate::{hello::Extension, udp::Framing, wire::WireVersion};
 
 /// How one session speaks. Both ends come to the same.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,6 +31,14 @@ impl Dialect {
             moves: agreed(Extension::MOVES),
             datagrams: agreed(Extension::DATAGRAMS),
             quic_datagrams: agreed(Extension::QUIC_DATAGRAMS),
+        }
+    }
+    /// How datagrams are framed on work and visitor connections.
+    pub fn datagram_framing(&self) -> Framing {
+        if self.datagrams {
+            Framing::Binary
+        } else {
+            self.payload.into()
         }
     }
 }

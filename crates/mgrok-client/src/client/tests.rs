@@ -3,6 +3,7 @@ use std::time::Duration;
 use mgrok_config::{ClientTransport, ServerAddr, WireProtocol};
 use mgrok_net::layers;
 use mgrok_net::message::MessageConn;
+use mgrok_proto::WireVersion;
 use mgrok_proto::message::{LoginResp, Message, NatHoleClient, NatHoleReport, NatHoleResp};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;

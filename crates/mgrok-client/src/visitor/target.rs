@@ -6,6 +6,7 @@ use mgrok_config::VisitorConfig;
 use mgrok_net::conn::Conn;
 use mgrok_net::layers::Layers;
 use mgrok_net::message::{RecvError, SendError};
+use mgrok_net::udp::DatagramConn;
 use mgrok_proto::RunId;
 use mgrok_proto::auth::Secret;
 use mgrok_proto::cipher::CipherKey;
@@ -81,7 +82,20 @@ impl Target {
 
     /// Opens a connection to the service. Waits a while for a session with the server if there is none.
     pub(super) async fn open(&self) -> Result<Conn, VisitError> {
+        self.open_in(&self.session().await?).await
+    }
+
+    /// The same to a service that takes datagrams.
+    pub(super) async fn open_datagrams(&self) -> Result<DatagramConn, VisitError> {
         let session = self.session().await?;
+        let conn = self.open_in(&session).await?;
+        Ok(DatagramConn::new(
+            conn,
+            session.dialect().datagram_framing(),
+        ))
+    }
+
+    async fn open_in(&self, session: &SessionHandle) -> Result<Conn, VisitError> {
         let mut conn = session.open().await?;
         let exchange = async {
             conn.send(&self.request(session.run_id()).into()).await?;

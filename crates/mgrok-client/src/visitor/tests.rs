@@ -58,7 +58,6 @@ impl Lab {
             tasks: self.owner.tasks().clone(),
             udp_packet_size: 1500,
             user: "ada".to_owned(),
-            wire: WireVersion::V1,
         }
     }
 
