@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mgrok_admin::{AdminPort, BindError};
-use mgrok_config::{ClientConfig, ProxyConfig, VisitorConfig};
-use mgrok_net::tls::TlsError;
+use mgrok_config::{ClientConfig, Protocol, ProxyConfig, VisitorConfig};
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::{RunId, WireVersion};
 use tokio::sync::watch;
@@ -17,18 +16,19 @@ use tracing::{Instrument, Span, error, error_span, info, warn};
 use crate::admin;
 use crate::backoff::Backoff;
 use crate::clock::now;
-use crate::connect::Connector;
+use crate::connect::{Connector, Road, SetUpError};
 use crate::handle::SessionHandle;
 use crate::health::Checks;
 use crate::heartbeat::Heartbeat;
 use crate::hole::Puncher;
-use crate::login::{LoginError, login};
+use crate::login::{LoggedIn, LoginError, Request, log_in};
 use crate::printable::Chain;
 use crate::proxies::Proxies;
 use crate::session::{Session, SessionEnd};
 use crate::status::StatusWatch;
 use crate::tasks::{TaskOwner, Tasks};
 use crate::visitor::{self, DoorWatch, Visitors};
+use crate::wire::WireChoice;
 use crate::work::{Terms, WorkConns};
 
 /// How messages are written.
@@ -40,9 +40,9 @@ pub enum StartError {
     /// The admin port cannot be opened.
     #[error(transparent)]
     Admin(#[from] BindError),
-    /// The files of `transport.tls` are of no use.
+    /// What the way to the server needs is of no use.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    SetUp(#[from] SetUpError),
 }
 
 /// Why a client that ran has ended although nobody stopped it.
@@ -109,6 +109,7 @@ pub struct Client {
     admin: Option<AdminPort>,
     config: ClientConfig,
     connector: Arc<Connector>,
+    wire: WireChoice,
     key: CipherKey,
     puncher: Puncher,
     proxies: Proxies,
@@ -136,7 +137,8 @@ impl Client {
         let server_addr = config.servers[0].host.clone();
         Ok(Self {
             admin: None,
-            connector: Arc::new(Connector::new(&config)?),
+            connector: Connector::new(&config, &config.servers[0])?,
+            wire: WireChoice::new(config.transport.wire_protocol),
             proxies: Proxies::new(user, server_addr, key.clone()),
             wanted: watch::Sender::new(std::mem::take(&mut config.proxies)),
             wanted_visitors: watch::Sender::new(std::mem::take(&mut config.visitors)),
@@ -288,10 +290,25 @@ impl Client {
     /// One attempt to log in.
     async fn connect(&mut self, tasks: &Tasks) -> Result<Session, LoginError> {
         info!("try to connect to server...");
-        let link = self.connector.link().await?;
-        let stream = link.streams().open().await?;
-        let (control, run_id, dialect) =
-            login(stream, &self.config, self.run_id.as_ref(), &self.key).await?;
+        let road = match self.config.transport.protocol {
+            Protocol::Auto | Protocol::Tcp => Road::Tcp,
+            Protocol::Kcp => Road::Kcp,
+            Protocol::Quic => Road::Quic,
+            Protocol::WebSocket => Road::WebSocket,
+            Protocol::Wss => Road::Wss,
+        };
+        let link = self.connector.link(road).await?;
+        let request = Request {
+            config: &self.config,
+            key: &self.key,
+            run_id: self.run_id.as_ref(),
+        };
+        let LoggedIn {
+            control,
+            dialect,
+            link,
+            run_id,
+        } = log_in(&self.connector, link, &mut self.wire, &request).await?;
         self.run_id = Some(run_id.clone());
 
         let transport = &self.config.transport;
@@ -347,7 +364,7 @@ impl Client {
             Ok(()) => {
                 let deadline = now() + self.config.grace_period;
                 let left = session.drain(&mut self.proxies, tasks, deadline).await;
-                session.close().await;
+                session.finish().await;
                 return ControlFlow::Break(left);
             }
             Err(end @ SessionEnd::Pong(_)) => error!("{end}"),

@@ -43,6 +43,8 @@ mod admin;
 
 mod connect;
 mod handle;
+mod wire;
+
 mod login;
 mod tasks;
 
@@ -64,7 +66,7 @@ mod session;
 mod client;
 
 pub use client::{Client, ClientError, ProxySet, StartError, StopReport, VisitorSet};
-pub use connect::ConnectError;
+pub use connect::{ConnectError, SetUpError};
 pub use login::LoginError;
 pub use status::{ProxyPhase, ProxyStatus, StatusWatch};
 pub use visitor::DoorWatch;

@@ -246,7 +246,8 @@ impl Visitors {
                 Some(self.spawn(stop, span, async move {
                     let socket = door::open(&host, port, UdpSocket::bind).await;
                     show(&table, &name, socket.local_addr().ok());
-                    sudp::run(&socket, || target.open(), &terms).await;
+                    let open = async || target.open().await.map(|(conn, _)| conn);
+                    sudp::run(&socket, open, &terms).await;
                 }))
             }
             VisitorKind::Xtcp(xtcp) => {

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use mgrok_config::{ClientTransport, ServerAddr};
+use mgrok_config::{ClientTransport, ServerAddr, WireProtocol};
 use mgrok_net::layers;
 use mgrok_net::message::MessageConn;
 use mgrok_proto::message::{LoginResp, Message, NatHoleClient, NatHoleReport, NatHoleResp};
@@ -41,6 +41,7 @@ impl Lab {
             transport: ClientTransport {
                 tcp_mux: false,
                 tls: None,
+                wire_protocol: WireProtocol::V1,
                 ..ClientTransport::default()
             },
             ..ClientConfig::default()

@@ -6,10 +6,10 @@ use mgrok_config::VisitorConfig;
 use mgrok_net::conn::Conn;
 use mgrok_net::layers::Layers;
 use mgrok_net::message::{RecvError, SendError};
-use mgrok_proto::RunId;
 use mgrok_proto::auth::Secret;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::{Message, NewVisitorConn};
+use mgrok_proto::{Dialect, RunId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -79,8 +79,8 @@ impl Target {
         }
     }
 
-    /// Opens a connection to the service. Waits a while for a session with the server if there is none.
-    pub(super) async fn open(&self) -> Result<Conn, VisitError> {
+    /// Opens a connection to the service, and says how it is spoken on it. Waits a while for a session with the server if there is none.
+    pub(super) async fn open(&self) -> Result<(Conn, Dialect), VisitError> {
         let session = self.session().await?;
         let mut conn = session.open().await?;
         let exchange = async {
@@ -93,7 +93,7 @@ impl Target {
         match answer {
             None => Err(VisitError::Closed),
             Some(Message::NewVisitorConnResp(answer)) if answer.error.is_empty() => {
-                Ok(self.layers.wrap(conn.into_conn()))
+                Ok((self.layers.wrap(conn.into_conn()), session.dialect()))
             }
             Some(Message::NewVisitorConnResp(answer)) => {
                 Err(VisitError::Refused(server_text(&answer.error)))
