@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use mgrok_admin::{AdminPort, BindError};
 use mgrok_config::{ClientConfig, ProxyConfig, VisitorConfig};
-use mgrok_net::tls::TlsError;
 use mgrok_proto::cipher::CipherKey;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -13,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info};
 
 use crate::admin;
-use crate::connect::Connector;
+use crate::connect::{Connector, SetUpError};
 use crate::handle::Sessions;
 use crate::hole::Puncher;
 use crate::proxies::Proxies;
@@ -28,9 +27,9 @@ pub enum StartError {
     /// The admin port cannot be opened.
     #[error(transparent)]
     Admin(#[from] BindError),
-    /// The files of `transport.tls` are of no use.
+    /// What the way to the server needs is of no use.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    SetUp(#[from] SetUpError),
 }
 
 /// Why a client that ran has ended although nobody stopped it.
@@ -127,7 +126,7 @@ impl Client {
         let wanted_visitors = std::mem::take(&mut config.visitors);
         let mut connectors = Vec::new();
         for server in &config.servers {
-            connectors.push(Arc::new(Connector::new(&config, server)?));
+            connectors.push(Connector::new(&config, server)?);
         }
         let groups = match config.connect_all {
             true => connectors.into_iter().map(|it| vec![it]).collect(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mgrok_net::message::{MessageConn, SendError};
 use mgrok_proto::message::{Message, NatHoleResp};
-use mgrok_proto::{Dialect, RunId};
+use mgrok_proto::{Dialect, RunId, WireVersion, v2};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Span, debug};
 
@@ -91,13 +91,16 @@ impl SessionHandle {
 
     /// Opens one more stream to the server.
     pub(crate) async fn open(&self) -> Result<MessageConn, ConnectError> {
-        Ok(MessageConn::new(
-            self.streams.open().await?,
-            self.dialect.streams,
-        ))
+        let mut conn = MessageConn::new(self.streams.open().await?, self.dialect.streams);
+        match self.dialect.streams {
+            WireVersion::V1 => {}
+            // Leaves together with the first message. There is room for it: nothing is queued yet.
+            WireVersion::V2 => drop(conn.queue_encoded(v2::MAGIC)),
+        }
+        Ok(conn)
     }
 
-    /// How it speaks.
+    /// How the session speaks.
     pub(crate) fn dialect(&self) -> Dialect {
         self.dialect
     }

@@ -45,6 +45,8 @@ mod tasks;
 
 mod connect;
 mod handle;
+mod wire;
+
 mod login;
 
 mod tunnel;
@@ -70,7 +72,7 @@ mod publisher;
 mod client;
 
 pub use client::{Client, ClientError, ProxySet, StartError, StopReport, VisitorSet};
-pub use connect::ConnectError;
+pub use connect::{ConnectError, SetUpError};
 pub use login::LoginError;
 pub use publisher::LoginFailure;
 pub use status::{ProxyPhase, ProxyStatus, StatusWatch};

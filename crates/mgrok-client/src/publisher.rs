@@ -26,13 +26,14 @@ use crate::handle::{SessionHandle, Sessions};
 use crate::health::Checks;
 use crate::heartbeat::Heartbeat;
 use crate::hole::Puncher;
-use crate::login::{LoginError, login};
+use crate::login::{LoggedIn, LoginError, Request, log_in};
 use crate::printable::Chain;
 use crate::proxies::{Proxies, Table};
 use crate::race::race;
 use crate::session::{Session, SessionEnd};
 use crate::tasks::Tasks;
 use crate::ways::{Way, Ways};
+use crate::wire::WireChoice;
 use crate::work::{Terms, WorkConns};
 
 /// When a better road is looked at first, and how long at most until it is looked at again; the time between doubles.
@@ -123,6 +124,7 @@ struct Server {
     connector: Arc<Connector>,
     /// The last session's; asks the server to let the next one take its place.
     run_id: Option<RunId>,
+    wire: WireChoice,
 }
 
 /// A session, and the way it goes.
@@ -158,6 +160,7 @@ impl Publisher {
                 .map(|connector| Server {
                     connector,
                     run_id: None,
+                    wire: WireChoice::new(common.config.transport.wire_protocol),
                 })
                 .collect(),
             common,
@@ -261,13 +264,12 @@ impl Publisher {
 
     async fn log_in_on(&mut self, link: Link, way: Way) -> Result<Active, LoginError> {
         let table = self.proxies.watch();
-        let server = &self.servers[way.server];
-        let session = establish(&self.common, server, link, false, table).await?;
+        let server = &mut self.servers[way.server];
+        let session = server.log_in(&self.common, link, false, table).await?;
         Ok(self.active(session, way))
     }
 
     fn active(&mut self, session: Session, way: Way) -> Active {
-        self.servers[way.server].run_id = Some(session.handle.run_id().clone());
         self.ways.logged_in(way);
         Active {
             session,
@@ -298,15 +300,15 @@ impl Publisher {
     }
 
     async fn serve_one(&mut self, active: &mut Active, checks: &Checks) -> ServeEnd {
-        let server = &self.servers[active.way.server];
+        let server = &mut self.servers[active.way.server];
         let run_id = active.session.handle.run_id();
+        let connector = server.connector.clone();
         info!("login to server success, get run id [{run_id}]");
         if !self.ways.is_single() {
-            let (server, road) = (server.connector.server(), active.way.road);
+            let (server, road) = (connector.server(), active.way.road);
             info!("the session is with {server} by {road}");
         }
-        self.proxies
-            .set_server_addr(&server.connector.server().host);
+        self.proxies.set_server_addr(&connector.server().host);
         let handle = active.session.handle.clone();
         self.common
             .sessions
@@ -324,13 +326,13 @@ impl Publisher {
             loop {
                 let (road, link) = tokio::select! {
                     ended = &mut serving => break Err(ended),
-                    found = looks.better_road(ways, way, &server.connector) => found,
+                    found = looks.better_road(ways, way, &connector) => found,
                 };
                 if !handle.dialect().moves && common.tasks.has_users() {
                     debug!("{road} works again; the server would cut the users who are there");
                     continue;
                 }
-                let mut logging_in = pin!(establish(common, server, link, true, table.clone()));
+                let mut logging_in = pin!(server.log_in(common, link, true, table.clone()));
                 // The server ends the session when the other one begins.
                 let mut ended = None;
                 let moved = loop {
@@ -380,7 +382,7 @@ impl Publisher {
                 let left = session
                     .drain(&mut self.proxies, &self.common.tasks, deadline)
                     .await;
-                session.close().await;
+                session.finish().await;
                 return ControlFlow::Break(left);
             }
             Err(end) => end,
@@ -405,49 +407,62 @@ impl Publisher {
     }
 }
 
-/// Logs in over `link`, in place of the last session with this server. With `moving` that lives, and is to be left to its users.
-///
-/// Not cancel-safe: a login that was given up may have worked.
-async fn establish(
-    common: &Common,
-    server: &Server,
-    link: Link,
-    moving: bool,
-    table: watch::Receiver<Table>,
-) -> Result<Session, LoginError> {
-    let Common {
-        config, key, tasks, ..
-    } = common;
-    let stream = link.streams().open().await?;
-    let (control, run_id, dialect) = login(stream, config, server.run_id.as_ref(), key).await?;
-    let ended = tasks.part();
-    let span = error_span!("session", %run_id);
-    let (handle, requests) = SessionHandle::new(run_id, link.streams().clone(), dialect, span);
-    let terms = Terms {
-        auth: config.auth.clone(),
-        ended: ended.clone(),
-        puncher: common.puncher.clone(),
-        session: handle.clone(),
-        table,
-        tasks: tasks.clone(),
-        udp_packet_size: config.udp_packet_size,
-        user: config.user.clone(),
-    };
-    let transport = &config.transport;
-    Ok(Session {
-        auth: config.auth.clone(),
-        control,
-        ended,
-        handle,
-        heartbeat: Heartbeat::new(
-            transport.heartbeat_interval,
-            transport.heartbeat_timeout,
-            now(),
-        ),
-        link,
-        requests,
-        work: WorkConns::new(terms),
-    })
+impl Server {
+    /// Logs in over `link`, in place of the last session with this server. With `moving` that lives, and its users are to stay.
+    ///
+    /// Not cancel-safe: a login that was given up may have worked.
+    async fn log_in(
+        &mut self,
+        common: &Common,
+        link: Link,
+        moving: bool,
+        table: watch::Receiver<Table>,
+    ) -> Result<Session, LoginError> {
+        let Common {
+            config, key, tasks, ..
+        } = common;
+        let request = Request {
+            config,
+            key,
+            moving,
+            run_id: self.run_id.as_ref(),
+        };
+        let LoggedIn {
+            control,
+            dialect,
+            link,
+            run_id,
+        } = log_in(&self.connector, link, &mut self.wire, &request).await?;
+        self.run_id = Some(run_id.clone());
+        let ended = tasks.part();
+        let span = error_span!("session", %run_id);
+        let (handle, requests) = SessionHandle::new(run_id, link.streams().clone(), dialect, span);
+        let terms = Terms {
+            auth: config.auth.clone(),
+            ended: ended.clone(),
+            puncher: common.puncher.clone(),
+            session: handle.clone(),
+            table,
+            tasks: tasks.clone(),
+            udp_packet_size: config.udp_packet_size,
+            user: config.user.clone(),
+        };
+        let transport = &config.transport;
+        Ok(Session {
+            auth: config.auth.clone(),
+            control,
+            ended,
+            handle,
+            heartbeat: Heartbeat::new(
+                transport.heartbeat_interval,
+                transport.heartbeat_timeout,
+                now(),
+            ),
+            link,
+            requests,
+            work: WorkConns::new(terms),
+        })
+    }
 }
 
 /// When to look for better roads.

@@ -171,8 +171,10 @@ impl Terms {
             | ProxyKind::TcpMux(_)
             | ProxyKind::Stcp(_) => {
                 let _user = self.tasks.user();
+                let half_close = self.session.dialect().into();
+                let work = conn.into_conn();
                 tokio::select! {
-                    () = tcp::serve(&proxy, start, conn.into_conn(), &self.ended) => {}
+                    () = tcp::serve(&proxy, start, work, half_close, &self.ended) => {}
                     () = self.tasks.is_cut() => {}
                 }
             }

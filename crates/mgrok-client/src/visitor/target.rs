@@ -7,10 +7,10 @@ use mgrok_net::conn::Conn;
 use mgrok_net::layers::Layers;
 use mgrok_net::message::{RecvError, SendError};
 use mgrok_net::udp::DatagramConn;
-use mgrok_proto::RunId;
 use mgrok_proto::auth::Secret;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::{Message, NewVisitorConn};
+use mgrok_proto::{Dialect, RunId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -80,22 +80,9 @@ impl Target {
         }
     }
 
-    /// Opens a connection to the service. Waits a while for a session with the server if there is none.
-    pub(super) async fn open(&self) -> Result<Conn, VisitError> {
-        self.open_in(&self.session().await?).await
-    }
-
-    /// The same to a service that takes datagrams.
-    pub(super) async fn open_datagrams(&self) -> Result<DatagramConn, VisitError> {
+    /// Opens a connection to the service, and says how it is spoken on it. Waits a while for a session with the server if there is none.
+    pub(super) async fn open(&self) -> Result<(Conn, Dialect), VisitError> {
         let session = self.session().await?;
-        let conn = self.open_in(&session).await?;
-        Ok(DatagramConn::new(
-            conn,
-            session.dialect().datagram_framing(),
-        ))
-    }
-
-    async fn open_in(&self, session: &SessionHandle) -> Result<Conn, VisitError> {
         let mut conn = session.open().await?;
         let exchange = async {
             conn.send(&self.request(session.run_id()).into()).await?;
@@ -107,13 +94,19 @@ impl Target {
         match answer {
             None => Err(VisitError::Closed),
             Some(Message::NewVisitorConnResp(answer)) if answer.error.is_empty() => {
-                Ok(self.layers.wrap(conn.into_conn()))
+                Ok((self.layers.wrap(conn.into_conn()), session.dialect()))
             }
             Some(Message::NewVisitorConnResp(answer)) => {
                 Err(VisitError::Refused(server_text(&answer.error)))
             }
             Some(other) => Err(VisitError::Unexpected(other.name())),
         }
+    }
+
+    /// The same to a service that takes datagrams.
+    pub(super) async fn open_datagrams(&self) -> Result<DatagramConn, VisitError> {
+        let (conn, dialect) = self.open().await?;
+        Ok(DatagramConn::new(conn, dialect.datagram_framing()))
     }
 
     /// The session there is, or soon is.

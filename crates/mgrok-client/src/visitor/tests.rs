@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use crate::connect::{Connector, Streams};
+use crate::connect::Streams;
 use crate::handle::SessionHandle;
 use crate::hole::Puncher;
 use crate::tasks::TaskOwner;
@@ -81,9 +81,7 @@ impl Lab {
             },
             ..ClientConfig::default()
         };
-        let streams = Streams::Connections(Arc::new(
-            Connector::new(&config, &config.servers[0]).unwrap(),
-        ));
+        let streams = Streams::over_tcp(&config);
         let run_id = RunId::from("0123456789abcdef");
         let (handle, _) = SessionHandle::new(
             run_id,
