@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use mgrok_net::{layers, message::MessageConn};
 use mgrok_proto::{
     Dialect, FRP_VERSION, RunId, WireVersion, auth,
-    hello::{self, Agreement},
+    hello::{self, Agreement, Extension, Refusal},
     message::{Login, LoginResp},
 };
 use tokio::{sync::mpsc, time::timeout};
@@ -23,6 +23,9 @@ use crate::{
 
 /// How long a client may take to accept the answer to its login, as in frp (PROTOCOL 7.1).
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What this end can do beyond frp's protocol.
+const EXTENSIONS: &[Extension] = &[Extension::HALF_CLOSE];
 
 /// The longest run id that is taken from a client, in bytes. Ours have 16.
 const MAX_RUN_ID_LEN: usize = 128;
@@ -145,7 +148,7 @@ async fn negotiate(
     client_hello: Bytes,
     from: SocketAddr,
 ) -> Option<Agreement> {
-    let answer = match hello::answer(client_hello, &[]) {
+    let answer = match hello::answer(client_hello, EXTENSIONS) {
         Ok(answer) => answer,
         Err(error) => {
             warn!("login of {from} refused: {}", chain(&error));
@@ -161,7 +164,13 @@ async fn negotiate(
     match answer.outcome {
         Ok(agreement) => Some(agreement),
         Err(refusal) => {
-            warn!("login of {from} refused: {refusal}");
+            let hint = match refusal {
+                Refusal::Algorithm => {
+                    "; set transport.wireProtocol = \"v1\" in the client if it can do no better"
+                }
+                Refusal::Codec | Refusal::Random { .. } => "",
+            };
+            warn!("login of {from} refused: {refusal}{hint}");
             if !matches!(timeout(ANSWER_TIMEOUT, control.flush()).await, Ok(Ok(()))) {
                 debug!("the client left before its hello was answered");
             }

@@ -6,6 +6,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod half_close;
 mod hooks;
 mod line;
 mod roads;
