@@ -42,6 +42,13 @@ impl Extension {
     pub const DATAGRAMS: Self = Self::new("datagrams");
     /// The end of one direction of a connection is carried on, and leaves the other be.
     pub const HALF_CLOSE: Self = Self::new("half-close");
+    /// The login that follows moves the live session of the same run id, of which [`MOVES`](Self::MOVES) was agreed, to this
+    /// connection: the session before it ends as if it were replaced, but the server leaves its connection to the client, so that users
+    /// who were let in go on over it until they end or the client closes it. Only in the hello of such a login, and only with
+    /// [`MOVES`](Self::MOVES).
+    pub const MOVE: Self = Self::new("move");
+    /// Sessions can be [moved](Self::MOVE) from one connection to another.
+    pub const MOVES: Self = Self::new("moves");
     /// Datagrams of a work connection that is a stream of QUIC may travel as datagrams of that QUIC connection. Needs
     /// [`DATAGRAMS`](Self::DATAGRAMS).
     pub const QUIC_DATAGRAMS: Self = Self::new("quic-datagrams");

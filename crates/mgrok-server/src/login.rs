@@ -16,8 +16,8 @@ use crate::{
     connection::Connection,
     error::chain,
     hooks::HookError,
-    registry::{Claim, ClaimError, Identity, OFFER_QUEUE},
-    session::{ClientSpec, Session},
+    registry::{Claim, ClaimError, Identity, Moving, OFFER_QUEUE},
+    session::{ClientSpec, Ended, Session},
     shared::Shared,
 };
 
@@ -25,7 +25,7 @@ use crate::{
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What this end can do beyond frp's protocol.
-const EXTENSIONS: &[Extension] = &[Extension::HALF_CLOSE];
+const EXTENSIONS: &[Extension] = &[Extension::HALF_CLOSE, Extension::MOVE, Extension::MOVES];
 
 /// The longest run id that is taken from a client, in bytes. Ours have 16.
 const MAX_RUN_ID_LEN: usize = 128;
@@ -76,7 +76,11 @@ pub(crate) async fn serve(
     let (offer_sender, offers) = mpsc::channel(OFFER_QUEUE);
     let extensions = agreement.as_ref().map_or(&[][..], |it| &it.extensions);
     let dialect = Dialect::new(control.version(), &login.version, extensions);
-    let (claim, run_id) = match admit(&login, dialect, offer_sender, shared).await {
+    let moving = Moving {
+        can: extensions.contains(&Extension::MOVES),
+        does: extensions.contains(&Extension::MOVE),
+    };
+    let (claim, run_id) = match admit(&login, dialect, moving, offer_sender, shared).await {
         Ok(admitted) => admitted,
         Err(error) => return refuse(&mut control, &error, shared).await,
     };
@@ -107,14 +111,17 @@ pub(crate) async fn serve(
         claim,
         offers,
     );
-    session.run().instrument(span).await;
-    connection.session_ends();
+    match session.run().instrument(span).await {
+        Ended::Gone => connection.session_ends(),
+        Ended::Moved => connection.session_moves(),
+    }
 }
 
 /// Checks the login and makes room for its session.
 async fn admit(
     login: &Login,
     dialect: Dialect,
+    moving: Moving,
     offers: mpsc::Sender<mgrok_net::conn::Conn>,
     shared: &Shared,
 ) -> Result<(Claim, RunId), LoginError> {
@@ -136,6 +143,7 @@ async fn admit(
         client_id: login.client_id.clone(),
         metas: login.metas.clone(),
         dialect,
+        moving,
     };
     let claim = shared.registry.claim(identity, offers).await?;
     Ok((claim, run_id))

@@ -41,8 +41,10 @@ struct Entry {
     client: Arc<Client>,
     client_id: String,
     dialect: Dialect,
+    can_move: bool,
     offers: mpsc::Sender<Conn>,
     stop: CancellationToken,
+    moved: CancellationToken,
     ended: CancellationToken,
 }
 
@@ -59,6 +61,17 @@ pub(crate) struct Identity {
     pub(crate) metas: BTreeMap<String, String>,
     /// How it frames messages.
     pub(crate) dialect: Dialect,
+    /// What it may do to another session of the same run id, and what may be done to it.
+    pub(crate) moving: Moving,
+}
+
+/// Whether a client takes its session from one connection to another, so that users who were let in stay where they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Moving {
+    /// It knows how to, now or later.
+    pub(crate) can: bool,
+    /// It does so by this login.
+    pub(crate) does: bool,
 }
 
 /// Why a login was not registered. The texts are frp's.
@@ -87,6 +100,7 @@ pub(crate) struct Claim {
     pub(crate) client: Arc<Client>,
     /// Cancelled when somebody wants this session to end.
     pub(crate) stop: CancellationToken,
+    moved: CancellationToken,
     ended: CancellationToken,
 }
 
@@ -100,12 +114,16 @@ impl Registry {
         identity: Identity,
         offers: mpsc::Sender<Conn>,
     ) -> Result<Claim, ClaimError> {
+        let moves = identity.moving.can && identity.moving.does;
         let (claim, old) = self.insert(identity, offers)?;
         if let Some(old) = old {
-            info!(
-                "replaced by client [{}] (control ID {})",
-                claim.run_id, claim.serial
-            );
+            let (run_id, serial) = (&claim.run_id, claim.serial);
+            if moves && old.can_move {
+                info!("moved to another connection by client [{run_id}] (control ID {serial})");
+                old.moved.cancel();
+            } else {
+                info!("replaced by client [{run_id}] (control ID {serial})");
+            }
             old.stop.cancel();
             // Bounded: a session that was told to stop waits for nothing that
             // has no deadline of its own.
@@ -145,8 +163,10 @@ impl Registry {
             }),
             client_id: identity.client_id,
             dialect: identity.dialect,
+            can_move: identity.moving.can,
             offers,
             stop: CancellationToken::new(),
+            moved: CancellationToken::new(),
             ended: CancellationToken::new(),
         };
         let claim = Claim {
@@ -155,6 +175,7 @@ impl Registry {
             serial: entry.serial,
             client: entry.client.clone(),
             stop: entry.stop.clone(),
+            moved: entry.moved.clone(),
             ended: entry.ended.clone(),
         };
         let old = sessions.insert(identity.run_id, entry);
@@ -200,6 +221,13 @@ impl Registry {
     }
 }
 
+impl Claim {
+    /// Whether the client has taken the session to another connection, so that it is for the client to close the one before.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.moved.is_cancelled()
+    }
+}
+
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut sessions = self.registry.sessions();
@@ -240,6 +268,7 @@ mod tests {
             client_id: client_id.into(),
             metas: BTreeMap::new(),
             dialect: Dialect::new(WireVersion::V1, "0.70.1", &[]),
+            moving: Moving::default(),
         }
     }
 
@@ -266,6 +295,39 @@ mod tests {
         assert!(registry.offers(&RunId::from("r")).is_some());
         drop(new);
         assert!(registry.offers(&RunId::from("r")).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_session_moves_only_if_both_logins_said_so() {
+        let can = Moving {
+            can: true,
+            does: false,
+        };
+        let moves = Moving {
+            can: true,
+            does: true,
+        };
+        for (before, after, has_moved) in [
+            (can, moves, true),
+            (moves, moves, true),
+            (can, can, false),
+            (Moving::default(), moves, false),
+        ] {
+            let registry = Registry::default();
+            let identity = |moving| Identity {
+                moving,
+                ..identity("r", "")
+            };
+            let old = registry.claim(identity(before), offers()).await.unwrap();
+            let newcomer = tokio::spawn({
+                let (registry, identity) = (registry.clone(), identity(after));
+                async move { registry.claim(identity, offers()).await }
+            });
+            old.stop.cancelled().await;
+            assert_eq!(old.has_moved(), has_moved, "{before:?} {after:?}");
+            drop(old);
+            assert!(!newcomer.await.unwrap().unwrap().has_moved());
+        }
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@
 mod half_close;
 mod hooks;
 mod line;
+mod moves;
 mod roads;
 mod script;
 mod v2;
