@@ -1,190 +1,256 @@
-//! The road to the server: dial, TLS, and one connection or one stream per use.
+//! From here to one server: the roads there, and the link that a session runs over.
 //!
-//! With multiplexing a session has one connection, and every further stream is opened on it;
-//! without, every stream is a connection of its own. Nobody above this file sees the difference.
+//! A [`Road`] is a way to bring bytes to the server: `connect/road.rs` has one function for each. A [`Link`] is what a session
+//! has once a road was taken, and opens its streams: over the one connection of the link, with a multiplexer or as QUIC does, or
+//! as connections of their own. Nobody above this file sees the difference.
 
+mod link;
+mod road;
+mod tls;
+
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mgrok_config::ClientConfig;
-use mgrok_mux::{OpenError, Opener, SessionError};
-use mgrok_net::conn::Conn;
-use mgrok_net::tcp::{DialError, DialOptions, dial};
-use mgrok_net::tls::{ClientTls, ClientTlsOptions, TlsError};
-use tokio_util::task::AbortOnDropHandle;
+use mgrok_config::{ClientConfig, ServerAddr};
+use mgrok_mux::OpenError;
+use mgrok_net::outbound::{OutboundError, OutboundProxy, OutboundProxyUrlError};
+use mgrok_net::quic::{QuicError, QuicOptions};
+use mgrok_net::tcp::{DialError, DialOptions, Resolver};
+use mgrok_net::tls::{CertificateFault, TlsError};
+use mgrok_net::websocket::WebSocketError;
+use mgrok_proto::hello::Bootstrap;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
 
-/// How long the server may take for its part of the TLS handshake.
+pub(crate) use self::link::{Link, LinkEnd, Streams};
+use self::road::Dialler;
+use self::tls::ServerTls;
+
+/// How long the server may take for its part of one handshake: that of TLS, or that of WebSocket.
 // frp: the server gives a connection 10 s to say what it is (server/service.go#connReadTimeout).
-const TLS_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a closed link may take to write what is queued.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-/// When a link that was closed is given up: its own flush timeout, and a moment to notice.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A way to bring bytes to a server.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Road {
+    /// KCP over UDP, within it TLS if it is on.
+    Kcp,
+    /// QUIC over UDP.
+    Quic,
+    /// TCP, within it TLS if it is on.
+    Tcp,
+    /// WebSocket over TCP, within it TLS if it is on.
+    WebSocket,
+    /// WebSocket within TLS over TCP.
+    Wss,
+}
+
+impl Road {
+    /// What `transport.protocol` and hellos call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kcp => "kcp",
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+            Self::WebSocket => "websocket",
+            Self::Wss => "wss",
+        }
+    }
+
+    /// Whether it is of UDP, which outbound proxies do not carry.
+    fn is_udp(self) -> bool {
+        match self {
+            Self::Kcp | Self::Quic => true,
+            Self::Tcp | Self::WebSocket | Self::Wss => false,
+        }
+    }
+}
+
+impl fmt::Display for Road {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why no road to a server can be taken, ever.
+#[derive(Debug, thiserror::Error)]
+pub enum SetUpError {
+    /// The outbound proxy cannot be used. The text does not show its password.
+    #[error("transport.proxyURL is not the URL of a proxy")]
+    Proxy(#[source] OutboundProxyUrlError),
+    /// The files of `transport.tls` are of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
 
 /// Why there is no connection to the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
+    /// What the server shows is not what it should.
+    #[error("the server's certificate is not accepted: {}", .fault.advice())]
+    Certificate {
+        /// What is wrong.
+        fault: CertificateFault,
+        /// The same, by whom found it out.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The server cannot be reached.
     #[error(transparent)]
     Dial(#[from] DialError),
+    /// The server did not complete a handshake, if only because there is something else at that port.
+    #[error(
+        "the server did not answer the {layer} handshake within {seconds} s; check that the port \
+         is the server's",
+        seconds = HANDSHAKE_TIMEOUT.as_secs()
+    )]
+    HandshakeTimeout {
+        /// What would have come of it.
+        layer: &'static str,
+    },
+    /// The socket of KCP cannot be used.
+    #[error("cannot use UDP for KCP")]
+    Kcp(#[source] io::Error),
+    /// The outbound proxy does not bring us there.
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
+    /// QUIC does not bring us there, or carries no further stream.
+    #[error(transparent)]
+    Quic(#[from] QuicError),
+    /// Nothing at all came back over UDP.
+    #[error(
+        "{server} did not answer over {road} within {timeout:?}; check that the port is the \
+         server's {road}BindPort and that UDP is let through"
+    )]
+    Silent {
+        /// The server.
+        server: String,
+        /// `kcp` or `quic`.
+        road: &'static str,
+        /// The time it had.
+        timeout: Duration,
+    },
     /// The connection is there, but carries no further stream.
     #[error("cannot open a stream to the server")]
     Stream(#[source] OpenError),
+    /// The server allows no further stream on a QUIC connection.
+    #[error(
+        "the server allowed no further stream within {} s; transport.quic.maxIncomingStreams of \
+         the server may be too low",
+        link::STREAM_TIMEOUT.as_secs()
+    )]
+    StreamTimeout,
     /// The server did not complete the TLS handshake.
     #[error(
         "TLS with the server failed; check that the port and transport.tls agree with the server"
     )]
     Tls(#[source] io::Error),
-    /// The server went silent during the TLS handshake.
-    #[error(
-        "the server did not answer the TLS handshake within {seconds} s; check that the port is \
-         the server's",
-        seconds = TLS_TIMEOUT.as_secs()
-    )]
-    TlsTimeout,
+    /// There is no WebSocket at the other end.
+    #[error(transparent)]
+    WebSocket(#[from] WebSocketError),
 }
 
 /// Makes connections to one server. Its name is resolved anew each time.
 #[derive(Debug)]
 pub(crate) struct Connector {
-    host: String,
-    port: u16,
+    server: ServerAddr,
+    /// For roads of TCP.
     dial: DialOptions,
-    tls: Option<ClientTls>,
+    /// `None`: roads of TCP lead to the server themselves.
+    proxy: Option<OutboundProxy>,
+    quic: QuicOptions,
+    tls: ServerTls,
     /// `Some` if streams share a connection: how often it is probed.
     mux_keepalive: Option<Duration>,
+    /// Whether it was said that roads of UDP take no notice of some keys.
+    warned: AtomicBool,
+    /// What moves the packets of connections over KCP, for a moment beyond their ends.
+    drivers: TaskTracker,
 }
 
 impl Connector {
     /// Reads what TLS needs; connects nowhere yet.
-    pub(crate) fn new(config: &ClientConfig) -> Result<Self, TlsError> {
+    pub(crate) fn new(config: &ClientConfig, server: &ServerAddr) -> Result<Arc<Self>, SetUpError> {
         let transport = &config.transport;
-        let tls = transport.tls.as_ref().map(|tls| {
-            ClientTls::new(ClientTlsOptions {
-                certificate: tls.certificate.clone(),
-                trusted_ca: tls.trusted_ca.clone(),
-                server_name: tls
-                    .server_name
-                    .clone()
-                    .unwrap_or_else(|| config.servers[0].host.clone()),
-                custom_first_byte: tls.custom_first_byte,
-                ..ClientTlsOptions::default()
-            })
-        });
-        Ok(Self {
-            host: config.servers[0].host.clone(),
-            port: config.servers[0].port,
+        let proxy = transport.proxy_url.as_ref();
+        Ok(Arc::new(Self {
+            server: server.clone(),
             dial: DialOptions {
                 timeout: transport.dial_server_timeout,
                 keepalive: transport.dial_server_keepalive,
                 local_ip: transport.connect_server_local_ip,
+                resolver: config.dns_server.map_or(Resolver::System, Resolver::Server),
             },
-            tls: tls.transpose()?,
+            proxy: proxy
+                .map(|url| OutboundProxy::parse(url.expose()))
+                .transpose()
+                .map_err(SetUpError::Proxy)?,
+            quic: QuicOptions {
+                keepalive: transport.quic.keepalive_period,
+                idle_timeout: transport.quic.max_idle_timeout,
+                max_streams: transport.quic.max_incoming_streams,
+            },
+            tls: ServerTls::new(transport.tls.as_ref(), server)?,
             mux_keepalive: transport
                 .tcp_mux
                 .then_some(transport.tcp_mux_keepalive_interval),
-        })
+            warned: AtomicBool::new(false),
+            drivers: TaskTracker::new(),
+        }))
     }
 
-    /// What a new session runs over.
-    pub(crate) async fn link(self: &Arc<Self>) -> Result<Link, ConnectError> {
-        let Some(keepalive) = self.mux_keepalive else {
-            return Ok(Link {
-                streams: Streams::Connections(self.clone()),
-                driver: None,
-            });
-        };
-        let conn = self.connect().await?;
-        let config = mgrok_mux::Config {
-            keepalive_interval: Some(keepalive),
-            flush_timeout: FLUSH_TIMEOUT,
-            ..mgrok_mux::Config::client()
-        };
-        // The server opens no streams: without an acceptor they are refused.
-        let (opener, _, driver) = mgrok_mux::session(conn, config);
-        Ok(Link {
-            streams: Streams::Muxed(opener),
-            driver: Some(AbortOnDropHandle::new(tokio::spawn(driver))),
-        })
+    /// The server.
+    pub(crate) fn server(&self) -> &ServerAddr {
+        &self.server
     }
 
-    async fn connect(&self) -> Result<Conn, ConnectError> {
-        let conn = Conn::from(dial(&self.host, self.port, &self.dial).await?);
-        let Some(tls) = &self.tls else {
-            return Ok(conn);
-        };
-        match tokio::time::timeout(TLS_TIMEOUT, tls.connect(conn)).await {
-            Ok(connected) => connected.map_err(ConnectError::Tls),
-            Err(_) => Err(ConnectError::TlsTimeout),
-        }
-    }
-}
-
-/// Opens streams to the server. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) enum Streams {
-    Connections(Arc<Connector>),
-    Muxed(Opener),
-}
-
-impl Streams {
-    /// Opens one more stream.
-    pub(crate) async fn open(&self) -> Result<Conn, ConnectError> {
-        match self {
-            Self::Connections(connector) => connector.connect().await,
-            Self::Muxed(opener) => match opener.open().await {
-                Ok(stream) => Ok(Conn::from(stream)),
-                Err(error) => Err(ConnectError::Stream(error)),
-            },
-        }
-    }
-}
-
-/// What a session runs over. With multiplexing, dropping it ends every stream of the session.
-#[derive(Debug)]
-pub(crate) struct Link {
-    streams: Streams,
-    driver: Option<AbortOnDropHandle<Result<(), SessionError>>>,
-}
-
-impl Link {
-    /// Waits until the shared connection ends, and tells how; for ever if there is none.
+    /// Takes `road`, for a new session. Certificates and authorities are read again if they have changed.
     ///
-    /// Cancel-safe.
-    pub(crate) async fn ended(&mut self) -> Result<(), SessionError> {
-        let Some(driver) = &mut self.driver else {
-            return std::future::pending().await;
-        };
-        let ended = driver.await;
-        // A task that has ended must not be polled again.
-        self.driver = None;
-        ended.unwrap_or_else(|panic| Err(SessionError::Io(Arc::new(io::Error::other(panic)))))
+    /// Dropping the future gives up.
+    pub(crate) async fn link(self: &Arc<Self>, road: Road) -> Result<Link, ConnectError> {
+        if road.is_udp() {
+            self.warn_of_ignored_keys(road);
+        }
+        let dialler = Dialler::new(self.clone(), road, self.tls.current());
+        if road == Road::Quic {
+            let (connection, endpoint) = dialler.quic().await?;
+            return Ok(Link::quic(connection, endpoint));
+        }
+        let first = dialler.connect().await?;
+        let drivers = self.drivers.clone();
+        Ok(match self.mux_keepalive {
+            Some(keepalive) => Link::muxed(road, first, keepalive, drivers),
+            None => Link::connections(first, dialler, drivers),
+        })
     }
 
-    /// How the shared connection ended, if there is one and it has.
-    pub(crate) async fn failure(&mut self) -> Option<Result<(), SessionError>> {
-        match &self.streams {
-            Streams::Muxed(opener) if opener.is_closed() && self.driver.is_some() => {
-                Some(self.ended().await)
-            }
-            Streams::Connections(_) | Streams::Muxed(_) => None,
+    /// What a session over `road` tells the server of how it came.
+    pub(crate) fn bootstrap(&self, road: Road) -> Bootstrap {
+        Bootstrap {
+            transport: road.name().to_owned(),
+            tls: self.tls.is_on(road),
+            tcp_mux: self.mux_keepalive.is_some(),
         }
     }
 
-    /// Ends the shared connection after what is queued has been written.
-    pub(crate) async fn close(mut self) {
-        if let Streams::Muxed(opener) = &self.streams
-            && self.driver.is_some()
-        {
-            opener.close();
-            // Too late is as good as done: dropping the driver ends the connection.
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.ended()).await;
+    /// Says once that some of what is configured has no effect.
+    fn warn_of_ignored_keys(&self, road: Road) {
+        let keys: Vec<_> = [
+            ("transport.proxyURL", self.proxy.is_some()),
+            (
+                "transport.connectServerLocalIP",
+                self.dial.local_ip.is_some(),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(key, is_set)| is_set.then_some(key))
+        .collect();
+        if !keys.is_empty() && !self.warned.swap(true, Ordering::Relaxed) {
+            warn!("{} has no effect on {road}", keys.join(" and "));
         }
-    }
-
-    /// Opens the session's streams.
-    pub(crate) fn streams(&self) -> &Streams {
-        &self.streams
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mgrok_config::{HealthCheck, HealthCheckKind};
-use mgrok_net::tcp::{DialError, DialOptions, dial};
+use mgrok_net::tcp::{DialError, DialOptions, Resolver, dial};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -150,6 +150,7 @@ async fn attempt(check: &HealthCheck, host: &str, port: u16) -> Result<(), Check
         timeout: check.timeout,
         keepalive: None,
         local_ip: None,
+        resolver: Resolver::System,
     };
     let attempt = async {
         match &check.kind {

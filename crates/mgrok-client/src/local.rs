@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mgrok_config::LocalAddr;
 use mgrok_net::conn::Conn;
-use mgrok_net::tcp::{DialError, DialOptions, dial};
+use mgrok_net::tcp::{DialError, DialOptions, Resolver, dial};
 use tokio::time::timeout;
 
 /// How long a local service may take to accept.
@@ -21,6 +21,7 @@ const DIAL: DialOptions = DialOptions {
     // enough to ask, and rare enough to cost nothing with many idle users.
     keepalive: Some(Duration::from_secs(60)),
     local_ip: None,
+    resolver: Resolver::System,
 };
 
 /// Where a local service listens.

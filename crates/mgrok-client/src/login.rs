@@ -1,19 +1,30 @@
 //! How a session begins: `Login` and its answer, and the cipher that comes after them.
+//!
+//! In v2 a hello goes ahead of each, and records come after them. [`log_in`] is the way in: it also finds out which version the server
+//! speaks.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use mgrok_config::ClientConfig;
 use mgrok_net::conn::Conn;
 use mgrok_net::layers;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
 use mgrok_proto::cipher::CipherKey;
-use mgrok_proto::message::{Login, Message};
+use mgrok_proto::hello::{Agreement, Bootstrap, Extension, Offer};
+use mgrok_proto::message::{Login, LoginResp, Message};
+use mgrok_proto::record::Algorithm;
+use mgrok_proto::v2::{self, Content};
 use mgrok_proto::{Dialect, FRP_VERSION, RunId, WireVersion};
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
 
 use crate::clock::signed_now;
-use crate::connect::ConnectError;
-use crate::printable::server_text;
+use crate::connect::{ConnectError, Connector, Link};
+use crate::printable::{Chain, server_text};
+use crate::wire::WireChoice;
 
 /// How long the server may take to answer a login.
 // frp: the same (client/control_session.go#connReadTimeout)
@@ -22,9 +33,18 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest run id taken from a server; those of frp have 16 bytes.
 const MAX_RUN_ID: usize = 128;
 
+/// What both ends may do beyond frp's protocol, whatever the road.
+const EXTENSIONS: [Extension; 2] = [Extension::HALF_CLOSE, Extension::MOVES];
+
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
+    /// Client and server find no common ground in v2.
+    #[error(
+        "the server does not agree on how to speak: {0}; transport.wireProtocol = \"v1\" does \
+         without an agreement"
+    )]
+    Agreement(String),
     /// The server hung up before it answered.
     #[error(
         "the server closed the connection during login; check that transport.tls, \
@@ -37,6 +57,13 @@ pub enum LoginError {
     /// What the server answers is no message of this protocol.
     #[error("the server's answer to the login cannot be understood; check that the port is its")]
     Garbage(#[source] RecvError),
+    /// In v2, the server hung up before its hello.
+    #[error(
+        "the server closed the connection instead of answering in wire protocol v2; if it does not \
+         speak v2 (frp before 0.69.0), set transport.wireProtocol to \"auto\" or \"v1\", otherwise \
+         check that transport.tls, transport.tcpMux and the port agree with the server"
+    )]
+    NoHello(#[source] Option<io::Error>),
     /// The server's answer names no session, or gives it no fit name.
     #[error("the server accepted the login without a usable run id")]
     NoRunId,
@@ -58,42 +85,182 @@ pub enum LoginError {
     Unexpected(&'static str),
 }
 
-/// Logs in on a fresh stream. `run_id` asks for an earlier session back, `key` is the control
-/// connection's.
+/// Who logs in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) config: &'a ClientConfig,
+    /// The control connection's, in v1.
+    pub(crate) key: &'a CipherKey,
+    /// Whether that session lives, and its users are to stay where they are.
+    pub(crate) moving: bool,
+    /// Asks for an earlier session back.
+    pub(crate) run_id: Option<&'a RunId>,
+}
+
+/// A session that has begun.
+#[derive(Debug)]
+pub(crate) struct LoggedIn {
+    pub(crate) control: MessageConn,
+    pub(crate) dialect: Dialect,
+    pub(crate) link: Link,
+    pub(crate) run_id: RunId,
+}
+
+/// Logs in over `link`. If the server turns out not to speak v2, and need not, does so in v1 over another link by the same road. `wire` is
+/// the server's.
 ///
 /// Not cancel-safe: a login that was given up may have worked.
-pub(crate) async fn login(
+pub(crate) async fn log_in(
+    connector: &Arc<Connector>,
+    mut link: Link,
+    wire: &mut WireChoice,
+    request: &Request<'_>,
+) -> Result<LoggedIn, LoginError> {
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    let control = link.control().await?;
+    let mut answered = match wire.first() {
+        WireVersion::V1 => login_v1(control, request, deadline).await,
+        WireVersion::V2 => {
+            let bootstrap = connector.bootstrap(link.road());
+            login_v2(control, request, bootstrap, deadline).await
+        }
+    };
+    if let Err(LoginError::NoHello(error)) = &answered
+        && wire.falls_back()
+    {
+        match error {
+            None => debug!("no answer in wire protocol v2, trying v1"),
+            Some(error) => debug!("no answer in wire protocol v2, trying v1: {error}"),
+        }
+        let road = link.road();
+        // It may be of no more use, and the server would have two at a time.
+        link.close().await;
+        link = connector.link(road).await?;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        answered = login_v1(link.control().await?, request, deadline).await;
+    }
+    let Answer {
+        control,
+        run_id,
+        version,
+        extensions,
+    } = answered?;
+    if control.version() == WireVersion::V1 {
+        wire.handle_v1_login(&version);
+    }
+    Ok(LoggedIn {
+        dialect: Dialect::new(control.version(), &version, &extensions),
+        control,
+        link,
+        run_id,
+    })
+}
+
+/// What came of a login.
+#[derive(Debug)]
+struct Answer {
+    control: MessageConn,
+    run_id: RunId,
+    /// What the server says that it is.
+    version: String,
+    /// What both ends can do beyond frp's protocol.
+    extensions: Vec<Extension>,
+}
+
+async fn login_v1(
     stream: Conn,
-    config: &ClientConfig,
-    run_id: Option<&RunId>,
-    key: &CipherKey,
-) -> Result<(MessageConn, RunId, Dialect), LoginError> {
+    request: &Request<'_>,
+    deadline: Instant,
+) -> Result<Answer, LoginError> {
     let mut conn = MessageConn::new(stream, WireVersion::V1);
     let exchange = async {
-        conn.send(&request(config, run_id).into())
-            .await
-            .map_err(LoginError::from)?;
-        conn.recv().await.map_err(LoginError::from)
+        conn.send(&request.message().into()).await?;
+        let answer = conn.recv().await?.ok_or(LoginError::Closed(None))?;
+        accepted(answer)
     };
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, exchange)
+    let (run_id, version) = timeout_at(deadline, exchange)
         .await
         .map_err(|_| LoginError::Timeout)??;
-    let (run_id, version) = match answer {
-        None => return Err(LoginError::Closed(None)),
-        Some(Message::LoginResp(answer)) => {
-            if !answer.error.is_empty() {
-                return Err(LoginError::Refused(server_text(&answer.error)));
-            }
-            if !is_usable(&answer.run_id) {
-                return Err(LoginError::NoRunId);
-            }
-            (RunId::from(answer.run_id.as_str()), answer.version)
-        }
-        Some(other) => return Err(LoginError::Unexpected(other.name())),
+    let conn = layers::encrypt(conn.into_conn(), request.key);
+    Ok(Answer {
+        control: MessageConn::new(conn, WireVersion::V1),
+        run_id,
+        version,
+        extensions: Vec::new(),
+    })
+}
+
+async fn login_v2(
+    stream: Conn,
+    request: &Request<'_>,
+    bootstrap: Bootstrap,
+    deadline: Instant,
+) -> Result<Answer, LoginError> {
+    let mut extensions = EXTENSIONS.to_vec();
+    if request.moving {
+        extensions.push(Extension::MOVE);
+    }
+    let offer = Offer::new(bootstrap, &Algorithm::by_speed(), &extensions);
+    let mut opening = BytesMut::from(v2::MAGIC);
+    offer.encode(&mut opening);
+    let mut conn = MessageConn::new(stream, WireVersion::V2);
+    let exchange = async {
+        conn.queue_encoded(&opening)?;
+        conn.queue(&request.message().into())?;
+        let agreement = match conn.flush().await {
+            Ok(()) => receive_hello(&mut conn, &offer).await?,
+            Err(error) => return Err(LoginError::from(error).before_hello()),
+        };
+        let answer = conn.recv().await?.ok_or(LoginError::Closed(None))?;
+        let (run_id, version) = accepted(answer)?;
+        Ok((agreement, run_id, version))
     };
-    let conn = layers::encrypt(conn.into_conn(), key);
-    let dialect = Dialect::new(WireVersion::V1, &version, &[]);
-    Ok((MessageConn::new(conn, WireVersion::V1), run_id, dialect))
+    let (agreement, run_id, version) = timeout_at(deadline, exchange)
+        .await
+        .map_err(|_| LoginError::Timeout)??;
+    let keys = agreement.keys(&request.config.auth.token);
+    let conn = layers::seal(
+        conn.into_conn(),
+        &keys.client_to_server,
+        &keys.server_to_client,
+    );
+    Ok(Answer {
+        control: MessageConn::new(conn, WireVersion::V2),
+        run_id,
+        version,
+        extensions: agreement.extensions,
+    })
+}
+
+async fn receive_hello(conn: &mut MessageConn, offer: &Offer) -> Result<Agreement, LoginError> {
+    let received = conn.recv_content().await;
+    match received.map_err(|error| LoginError::from(error).before_hello())? {
+        Some(Content::ServerHello(hello)) => offer
+            .agree(hello)
+            .map_err(|error| LoginError::Agreement(server_text(&Chain(&error).to_string()))),
+        Some(Content::ClientHello(_)) => Err(LoginError::Unexpected("ClientHello")),
+        // A refusal as a rule.
+        Some(Content::Message(message)) => {
+            let name = message.name();
+            accepted(message)?;
+            Err(LoginError::Unexpected(name))
+        }
+        None => Err(LoginError::NoHello(None)),
+    }
+}
+
+/// What the server says of itself when it lets us in.
+fn accepted(answer: Message) -> Result<(RunId, String), LoginError> {
+    match answer {
+        Message::LoginResp(LoginResp { error, .. }) if !error.is_empty() => {
+            Err(LoginError::Refused(server_text(&error)))
+        }
+        Message::LoginResp(answer) if is_usable(&answer.run_id) => {
+            Ok((RunId::from(answer.run_id.as_str()), answer.version))
+        }
+        Message::LoginResp(_) => Err(LoginError::NoRunId),
+        other => Err(LoginError::Unexpected(other.name())),
+    }
 }
 
 /// Whether a run id from the server can be sent back and stand in every line of the log.
@@ -101,21 +268,34 @@ fn is_usable(run_id: &str) -> bool {
     !run_id.is_empty() && run_id.len() <= MAX_RUN_ID && !run_id.contains(char::is_control)
 }
 
-fn request(config: &ClientConfig, run_id: Option<&RunId>) -> Login {
-    let (privilege_key, timestamp) = signed_now(&config.auth.token);
-    Login {
-        version: FRP_VERSION.to_owned(),
-        hostname: hostname(),
-        os: go_os(std::env::consts::OS).to_owned(),
-        arch: go_arch(std::env::consts::ARCH).to_owned(),
-        user: config.user.clone(),
-        privilege_key,
-        timestamp,
-        run_id: run_id.map(|it| it.as_str().to_owned()).unwrap_or_default(),
-        client_id: config.client_id.clone(),
-        metas: config.metadatas.clone(),
-        pool_count: i64::from(config.transport.pool_count),
-        ..Login::default()
+impl Request<'_> {
+    fn message(&self) -> Login {
+        let Self { config, run_id, .. } = self;
+        let (privilege_key, timestamp) = signed_now(&config.auth.token);
+        Login {
+            version: FRP_VERSION.to_owned(),
+            hostname: hostname(),
+            os: go_os(std::env::consts::OS).to_owned(),
+            arch: go_arch(std::env::consts::ARCH).to_owned(),
+            user: config.user.clone(),
+            privilege_key,
+            timestamp,
+            run_id: run_id.map(|it| it.as_str().to_owned()).unwrap_or_default(),
+            client_id: config.client_id.clone(),
+            metas: config.metadatas.clone(),
+            pool_count: i64::from(config.transport.pool_count),
+            ..Login::default()
+        }
+    }
+}
+
+impl LoginError {
+    /// What the end of the connection means while the server's hello is waited for.
+    fn before_hello(self) -> Self {
+        match self {
+            Self::Closed(error) => Self::NoHello(error),
+            other => other,
+        }
     }
 }
 
@@ -188,7 +368,15 @@ mod tests {
             },
             ..ClientConfig::default()
         };
-        let login = request(&config, Some(&RunId::from("0011223344556677")));
+        let key = CipherKey::derive(&config.auth.token);
+        let run_id = RunId::from("0011223344556677");
+        let mut request = Request {
+            config: &config,
+            key: &key,
+            moving: false,
+            run_id: Some(&run_id),
+        };
+        let login = request.message();
         assert!(verify(
             &config.auth.token,
             login.timestamp,
@@ -202,7 +390,8 @@ mod tests {
         assert_eq!(login.metas, config.metadatas);
         assert_eq!(login.pool_count, 3);
         assert!(!login.hostname.is_empty());
-        assert!(request(&config, None).run_id.is_empty());
+        request.run_id = None;
+        assert!(request.message().run_id.is_empty());
     }
 
     #[tokio::test]
@@ -211,10 +400,14 @@ mod tests {
         let addr = listener.local_addr().unwrap();
         let (client, silent) = tokio::join!(TcpStream::connect(addr), listener.accept());
         tokio::time::pause();
-        let began = tokio::time::Instant::now();
-        let key = CipherKey::derive(&Secret::default());
-        let config = ClientConfig::default();
-        let login = login(client.unwrap().into(), &config, None, &key);
+        let began = Instant::now();
+        let request = Request {
+            config: &ClientConfig::default(),
+            key: &CipherKey::derive(&Secret::default()),
+            moving: false,
+            run_id: None,
+        };
+        let login = login_v1(client.unwrap().into(), &request, began + ANSWER_TIMEOUT);
         let error = login.await.unwrap_err();
         assert!(matches!(error, LoginError::Timeout), "{error}");
         assert!(began.elapsed() >= ANSWER_TIMEOUT);

@@ -7,7 +7,6 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use mgrok_config::{Auth, ProxyConfig};
-use mgrok_mux::SessionError;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
 use mgrok_proto::message::{CloseProxy, Message, Ping};
 use tokio::sync::watch;
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error_span, info, warn};
 
 use crate::clock::{now, signed_now};
-use crate::connect::Link;
+use crate::connect::{Link, LinkEnd};
 use crate::handle::{Requests, SessionHandle};
 use crate::health::{Checks, Report};
 use crate::heartbeat::Heartbeat;
@@ -40,7 +39,7 @@ pub(crate) enum SessionEnd {
     #[error("heartbeat timeout")]
     HeartbeatTimeout,
     #[error("the connection to the server is lost")]
-    LinkLost(#[source] SessionError),
+    LinkLost(#[source] LinkEnd),
     #[error("pong message contains error: {0}")]
     Pong(String),
     #[error("the server's messages cannot be understood")]
@@ -135,10 +134,23 @@ impl Session {
         users_gone.await
     }
 
+    /// Takes no more users, and leaves what the session runs over to those there are: it ends with the last of them.
+    pub(crate) fn leave_to_users(self, tasks: &Tasks) {
+        self.ended.cancel();
+        self.link.leave_to_streams(tasks);
+    }
+
     /// Ends what the session runs over, after what is queued has been written.
     pub(crate) async fn close(self) {
         self.ended.cancel();
         self.link.close().await;
+    }
+
+    /// As [`close`](Self::close), for the end of the program: what is under way may arrive.
+    pub(crate) async fn finish(self) {
+        self.ended.cancel();
+        drop(self.control);
+        self.link.finish().await;
     }
 
     /// Makes `wanted` the proxies there are; what is new is announced when it is due, which is now.
@@ -334,11 +346,10 @@ impl Session {
 }
 
 /// From the end of the shared connection, which is orderly if either side closed it.
-impl From<Result<(), SessionError>> for SessionEnd {
-    fn from(ended: Result<(), SessionError>) -> Self {
+impl From<Result<(), LinkEnd>> for SessionEnd {
+    fn from(ended: Result<(), LinkEnd>) -> Self {
         match ended {
             Ok(()) => Self::Closed,
-            Err(SessionError::Io(error)) if is_eof(&error) => Self::Closed,
             Err(error) => Self::LinkLost(error),
         }
     }

@@ -17,18 +17,19 @@ use crate::printable::Chain;
 use crate::proxy::Proxy;
 
 /// Carries the user that `start` speaks of to what serves the users of `proxy`; ends when either of
-/// them does. After `stop`, plugins that read requests take no more of them.
+/// them does, or, if that can be told on `work`, when both are done. After `stop`, plugins that read requests take no more of them.
 pub(crate) async fn serve(
     proxy: &Proxy,
     start: &StartWorkConn,
     work: Conn,
+    half_close: HalfClose,
     stop: &CancellationToken,
 ) {
     let work = proxy.layers().wrap(work);
     match proxy.plugin() {
-        None => carry(proxy, start, work, proxy.local()).await,
+        None => carry(proxy, start, work, proxy.local(), half_close).await,
         // Boxed: HTTP and TLS need far more room than most users do.
-        Some(plugin) => Box::pin(serve_by(plugin, proxy, start, work, stop)).await,
+        Some(plugin) => Box::pin(serve_by(plugin, proxy, start, work, half_close, stop)).await,
     }
 }
 
@@ -37,6 +38,7 @@ async fn serve_by(
     proxy: &Proxy,
     start: &StartWorkConn,
     work: Conn,
+    half_close: HalfClose,
     stop: &CancellationToken,
 ) {
     match plugin {
@@ -45,15 +47,23 @@ async fn serve_by(
             bridge.serve(work, user, stop).await;
         }
         Plugin::Tls2Raw { tls, local_addr } => match plugin::in_time(tls.accept(work)).await {
-            Ok(work) => carry(proxy, start, work, local_addr.into()).await,
+            Ok(work) => carry(proxy, start, work, local_addr.into(), half_close).await,
             Err(e) => debug!("a user does not get through TLS: {}", Chain(&e)),
         },
-        Plugin::UnixDomainSocket(path) => carry(proxy, start, work, Local::Unix(path)).await,
+        Plugin::UnixDomainSocket(path) => {
+            carry(proxy, start, work, Local::Unix(path), half_close).await;
+        }
     }
 }
 
 /// Copies between a user and a local service.
-async fn carry(proxy: &Proxy, start: &StartWorkConn, work: Conn, local: Local<'_>) {
+async fn carry(
+    proxy: &Proxy,
+    start: &StartWorkConn,
+    work: Conn,
+    local: Local<'_>,
+    half_close: HalfClose,
+) {
     let mut service = match local.connect().await {
         Ok(conn) => conn,
         Err(e) => return error!("connect to local service [{local}] error: {}", Chain(&e)),
@@ -64,8 +74,7 @@ async fn carry(proxy: &Proxy, start: &StartWorkConn, work: Conn, local: Local<'_
     {
         return error!("write proxy protocol header to local conn error: {e}");
     }
-    // A v1 server ends both directions with the first, so that a half-close cannot be carried.
-    let end = relay(service, work, HalfClose::EndsBoth, proxy.traffic()).await;
+    let end = relay(service, work, half_close, proxy.traffic()).await;
     debug!(?end, "user connection ended");
 }
 

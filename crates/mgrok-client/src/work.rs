@@ -171,15 +171,18 @@ impl Terms {
             | ProxyKind::TcpMux(_)
             | ProxyKind::Stcp(_) => {
                 let _user = self.tasks.user();
+                let half_close = self.session.dialect().into();
+                let work = conn.into_conn();
                 tokio::select! {
-                    () = tcp::serve(&proxy, start, conn.into_conn(), &self.ended) => {}
+                    () = tcp::serve(&proxy, start, work, half_close, &self.ended) => {}
                     () = self.tasks.is_cut() => {}
                 }
             }
             ProxyKind::Udp { .. } | ProxyKind::Sudp(_) => {
                 let turn = proxy.next_udp_turn();
+                let (work, dialect) = (conn.into_conn(), self.session.dialect());
                 tokio::select! {
-                    () = udp::serve(&proxy, conn.into_conn(), self.udp_packet_size) => {}
+                    () = udp::serve(&proxy, work, dialect, self.udp_packet_size) => {}
                     () = turn.cancelled() => {}
                     // Its server ends with the session; there is nothing to wait for.
                     () = self.ended.cancelled() => {}

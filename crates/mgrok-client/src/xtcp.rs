@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mgrok_net::conn::Conn;
 use mgrok_net::message::{MessageConn, RecvError};
+use mgrok_net::relay::HalfClose;
 use mgrok_proto::message::{Message, StartWorkConn};
 use tracing::{Instrument, Span, debug, warn};
 
@@ -40,6 +41,8 @@ pub(crate) async fn serve(
     puncher: &Puncher,
     tasks: &Tasks,
 ) {
+    // Flushed long ago: what is read next may be framed in another way than what was.
+    let work = MessageConn::new(work.into_conn(), session.dialect().payload);
     let sid = match news(work).await {
         Ok(sid) => sid,
         Err(error) => return warn!("xtcp: {}", Chain(&error)),
@@ -64,14 +67,14 @@ pub(crate) async fn serve(
     debug!("the tunnel of a visitor has ended");
 }
 
-/// One user of a tunnel. Nobody says where it comes from.
+/// One user of a tunnel. Nobody says where it comes from, nor whether the other client can carry a half-close.
 async fn carry(proxy: Arc<Proxy>, user: Conn, tasks: Tasks) {
     let _counted = tasks.user();
     let nobody = StartWorkConn::default();
     // The tunnel goes on when the session ends, and so do they who read requests on it.
     let stop = tasks.part();
     tokio::select! {
-        () = tcp::serve(&proxy, &nobody, user, &stop) => {}
+        () = tcp::serve(&proxy, &nobody, user, HalfClose::EndsBoth, &stop) => {}
         () = tasks.is_cut() => {}
     }
 }

@@ -50,7 +50,8 @@ pub struct Conn {
 
 /// What carries a connection.
 enum Io {
-    Kcp(mgrok_kcp::Stream),
+    /// Boxed: there are few, and others would be larger for it.
+    Kcp(Box<mgrok_kcp::Stream>),
     Layered(Box<dyn ByteStream>),
     Mux(Stream),
     /// Boxed: two handles on the connection and their state.
@@ -182,7 +183,7 @@ impl From<Stream> for Conn {
 
 impl From<mgrok_kcp::Stream> for Conn {
     fn from(stream: mgrok_kcp::Stream) -> Self {
-        Io::Kcp(stream).into()
+        Io::Kcp(Box::new(stream)).into()
     }
 }
 

@@ -18,10 +18,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quinn::{ConnectionError, TransportConfig, VarInt};
+use rustls::pki_types::CertificateDer;
 
 use crate::conn::{Conn, NO_ERROR, Place, QuicStream, connection_lost};
 use crate::tcp;
-use crate::tls::TlsError;
+use crate::tls::{CertificateFault, Fingerprint, TlsError};
 
 pub use endpoint::{Endpoint, Incoming, QuicClient, QuicServer, bind};
 
@@ -171,6 +172,18 @@ impl Connection {
         self.inner.close(NO_ERROR, b"");
     }
 
+    /// That of the certificate that the peer showed; `None` if it showed none. Nobody has checked it for that.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        let identity = self.inner.peer_identity()?;
+        let chain = identity.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+        chain.first().map(Fingerprint::of)
+    }
+
+    /// How long a packet takes to the peer and back, as far as is known.
+    pub fn round_trip(&self) -> Duration {
+        self.inner.rtt()
+    }
+
     /// Where the peer is. It may move, when a NAT on the way forgets.
     pub fn remote_addr(&self) -> SocketAddr {
         tcp::canonical(self.inner.remote_address())
@@ -299,6 +312,20 @@ impl QuicError {
                 source: connection_lost(&error),
             },
         }
+    }
+
+    /// What is wrong with the server's certificate, if it is for that that a client does not get through.
+    pub fn certificate_fault(&self) -> Option<CertificateFault> {
+        let Self::Handshake {
+            // What this end found wrong. The other end finds nothing wrong with its own certificate.
+            source: ConnectionError::TransportError(error),
+            ..
+        } = self
+        else {
+            return None;
+        };
+        let alert = u64::from(error.code).checked_sub(*ALERTS.start())?;
+        CertificateFault::of_alert(u8::try_from(alert).ok()?.into())
     }
 
     /// Why a connection does not come up.

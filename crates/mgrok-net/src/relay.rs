@@ -17,6 +17,7 @@ use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use mgrok_proto::Dialect;
 use tokio::task::coop;
 use tokio::time::{Sleep, sleep};
 
@@ -46,6 +47,16 @@ pub enum HalfClose {
     // frp: closes both directions of both connections at the first end of file (golib io/io.go#Join),
     // so nothing useful can follow.
     EndsBoth,
+}
+
+impl From<Dialect> for HalfClose {
+    fn from(dialect: Dialect) -> Self {
+        match dialect.half_close {
+            true => Self::Carried,
+            // It would not be told on.
+            false => Self::EndsBoth,
+        }
+    }
 }
 
 /// One of the two connections of a relay.

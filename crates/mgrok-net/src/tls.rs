@@ -6,10 +6,11 @@
 //! by its [`Fingerprint`].
 //!
 //! Keys and certificates are read when [`ServerTls`] or [`ClientTls`] is made; an error there names the file and
-//! what is wrong with it. A server can be told to read them again. TLS 1.2 and 1.3, no ALPN unless it is asked for.
+//! what is wrong with it. Both can be told to read them again. TLS 1.2 and 1.3, no ALPN unless it is asked for.
 
 mod any_certificate;
 mod client;
+mod fault;
 mod files;
 mod fingerprint;
 mod pinned;
@@ -27,6 +28,7 @@ use rustls::pki_types::pem;
 #[cfg(test)]
 pub(crate) use any_certificate::AnyCertificate;
 pub use client::{ClientTls, ClientTlsOptions};
+pub use fault::CertificateFault;
 pub use fingerprint::Fingerprint;
 pub use self_signed::kept_certificate;
 pub(crate) use server::config as server_config;

@@ -42,12 +42,11 @@ impl Extension {
     pub const DATAGRAMS: Self = Self::new("datagrams");
     /// The end of one direction of a connection is carried on, and leaves the other be.
     pub const HALF_CLOSE: Self = Self::new("half-close");
-    /// The login that follows moves the live session of the same run id, of which [`MOVES`](Self::MOVES) was agreed, to this
-    /// connection: the session before it ends as if it were replaced, but the server leaves its connection to the client, so that users
-    /// who were let in go on over it until they end or the client closes it. Only in the hello of such a login, and only with
-    /// [`MOVES`](Self::MOVES).
+    /// A login that takes the place of a live session by another road: the users of that stay where they are until they end.
+    /// All else of it ends as if it were replaced, but its connection is left to the client to close.
+    /// Only in hellos of such logins, and only if the live session agreed on [`MOVES`](Self::MOVES).
     pub const MOVE: Self = Self::new("move");
-    /// Sessions can be [moved](Self::MOVE) from one connection to another.
+    /// Sessions can be moved by a login with [`MOVE`](Self::MOVE).
     pub const MOVES: Self = Self::new("moves");
     /// Datagrams of a work connection that is a stream of QUIC may travel as datagrams of that QUIC connection. Needs
     /// [`DATAGRAMS`](Self::DATAGRAMS).

@@ -110,7 +110,7 @@ impl Backend {
 
     /// What the end of one direction means for the other on the way to its client.
     pub(crate) fn half_close(&self) -> HalfClose {
-        half_close(self.inner.dialect)
+        self.inner.dialect.into()
     }
 
     /// Whether its client is gone, so that it will not open again.
@@ -201,16 +201,6 @@ impl Backend {
             .map_err(io::Error::other)?;
         conn.send(frame.freeze()).await?;
         Ok(conn)
-    }
-}
-
-/// What the end of one direction means for the other on the way to a client that speaks like this.
-// frp: an end of one direction is the end of both (PROTOCOL 2.5)
-pub(crate) fn half_close(dialect: Dialect) -> HalfClose {
-    if dialect.half_close {
-        HalfClose::Carried
-    } else {
-        HalfClose::EndsBoth
     }
 }
 

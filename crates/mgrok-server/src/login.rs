@@ -16,7 +16,7 @@ use crate::{
     connection::Connection,
     error::chain,
     hooks::HookError,
-    registry::{Claim, ClaimError, Identity, Moving, OFFER_QUEUE},
+    registry::{Claim, ClaimError, Identity, OFFER_QUEUE},
     session::{ClientSpec, Ended, Session},
     shared::Shared,
 };
@@ -76,11 +76,8 @@ pub(crate) async fn serve(
     let (offer_sender, offers) = mpsc::channel(OFFER_QUEUE);
     let extensions = agreement.as_ref().map_or(&[][..], |it| &it.extensions);
     let dialect = Dialect::new(control.version(), &login.version, extensions);
-    let moving = Moving {
-        can: extensions.contains(&Extension::MOVES),
-        does: extensions.contains(&Extension::MOVE),
-    };
-    let (claim, run_id) = match admit(&login, dialect, moving, offer_sender, shared).await {
+    let moves = extensions.contains(&Extension::MOVE);
+    let (claim, run_id) = match admit(&login, dialect, moves, offer_sender, shared).await {
         Ok(admitted) => admitted,
         Err(error) => return refuse(&mut control, &error, shared).await,
     };
@@ -121,7 +118,7 @@ pub(crate) async fn serve(
 async fn admit(
     login: &Login,
     dialect: Dialect,
-    moving: Moving,
+    moves: bool,
     offers: mpsc::Sender<mgrok_net::conn::Conn>,
     shared: &Shared,
 ) -> Result<(Claim, RunId), LoginError> {
@@ -143,7 +140,7 @@ async fn admit(
         client_id: login.client_id.clone(),
         metas: login.metas.clone(),
         dialect,
-        moving,
+        moves,
     };
     let claim = shared.registry.claim(identity, offers).await?;
     Ok((claim, run_id))

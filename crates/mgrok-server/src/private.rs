@@ -172,10 +172,10 @@ pub(crate) async fn serve(
         limit: None,
     };
     let dialect = shared.registry.dialect(&RunId::from(new.run_id.as_str()));
-    let payload = dialect.map_or(visitor.version(), |it| it.payload);
+    let framing = dialect.map_or(visitor.version().into(), |it| it.datagram_framing());
     let half_close = match dialect {
         // Whoever frames datagrams is done when one direction is.
-        Some(dialect) if !service.datagrams => backend::half_close(dialect),
+        Some(dialect) if !service.datagrams => dialect.into(),
         Some(_) | None => HalfClose::EndsBoth,
     };
     let mut conn = visitor.into_conn();
@@ -184,7 +184,7 @@ pub(crate) async fn serve(
     }
     let mut user = layers.wrap(conn);
     if service.datagrams {
-        user = layers::reframe(user, payload, service.backend.dialect().payload);
+        user = layers::reframe(user, framing, service.backend.dialect().datagram_framing());
     }
     let span = info_span!("proxy", name = %name);
     let served = async move {

@@ -41,7 +41,6 @@ struct Entry {
     client: Arc<Client>,
     client_id: String,
     dialect: Dialect,
-    can_move: bool,
     offers: mpsc::Sender<Conn>,
     stop: CancellationToken,
     moved: CancellationToken,
@@ -61,17 +60,9 @@ pub(crate) struct Identity {
     pub(crate) metas: BTreeMap<String, String>,
     /// How it frames messages.
     pub(crate) dialect: Dialect,
-    /// What it may do to another session of the same run id, and what may be done to it.
-    pub(crate) moving: Moving,
-}
-
-/// Whether a client takes its session from one connection to another, so that users who were let in stay where they are.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Moving {
-    /// It knows how to, now or later.
-    pub(crate) can: bool,
-    /// It does so by this login.
-    pub(crate) does: bool,
+    /// Whether the client takes its session from another connection to this one, so that users who were let in stay there. It does
+    /// not if that session speaks in a way that knows nothing of it.
+    pub(crate) moves: bool,
 }
 
 /// Why a login was not registered. The texts are frp's.
@@ -114,11 +105,11 @@ impl Registry {
         identity: Identity,
         offers: mpsc::Sender<Conn>,
     ) -> Result<Claim, ClaimError> {
-        let moves = identity.moving.can && identity.moving.does;
+        let moves = identity.moves;
         let (claim, old) = self.insert(identity, offers)?;
         if let Some(old) = old {
             let (run_id, serial) = (&claim.run_id, claim.serial);
-            if moves && old.can_move {
+            if moves && old.dialect.moves {
                 info!("moved to another connection by client [{run_id}] (control ID {serial})");
                 old.moved.cancel();
             } else {
@@ -163,7 +154,6 @@ impl Registry {
             }),
             client_id: identity.client_id,
             dialect: identity.dialect,
-            can_move: identity.moving.can,
             offers,
             stop: CancellationToken::new(),
             moved: CancellationToken::new(),
@@ -257,7 +247,7 @@ impl Drop for NameLease {
 
 #[cfg(test)]
 mod tests {
-    use mgrok_proto::WireVersion;
+    use mgrok_proto::{WireVersion, hello::Extension};
 
     use super::*;
 
@@ -268,7 +258,7 @@ mod tests {
             client_id: client_id.into(),
             metas: BTreeMap::new(),
             dialect: Dialect::new(WireVersion::V1, "0.70.1", &[]),
-            moving: Moving::default(),
+            moves: false,
         }
     }
 
@@ -299,32 +289,28 @@ mod tests {
 
     #[tokio::test]
     async fn a_session_moves_only_if_both_logins_said_so() {
-        let can = Moving {
-            can: true,
-            does: false,
-        };
-        let moves = Moving {
-            can: true,
-            does: true,
-        };
-        for (before, after, has_moved) in [
-            (can, moves, true),
-            (moves, moves, true),
-            (can, can, false),
-            (Moving::default(), moves, false),
+        let (knows, does_not) = (&[Extension::MOVES][..], &[][..]);
+        for (before, moves, has_moved) in [
+            (knows, true, true),
+            (knows, false, false),
+            (does_not, true, false),
         ] {
             let registry = Registry::default();
-            let identity = |moving| Identity {
-                moving,
+            let before = Identity {
+                dialect: Dialect::new(WireVersion::V2, "0.70.1", before),
                 ..identity("r", "")
             };
-            let old = registry.claim(identity(before), offers()).await.unwrap();
+            let after = Identity {
+                moves,
+                ..identity("r", "")
+            };
+            let old = registry.claim(before, offers()).await.unwrap();
             let newcomer = tokio::spawn({
-                let (registry, identity) = (registry.clone(), identity(after));
-                async move { registry.claim(identity, offers()).await }
+                let registry = registry.clone();
+                async move { registry.claim(after, offers()).await }
             });
             old.stop.cancelled().await;
-            assert_eq!(old.has_moved(), has_moved, "{before:?} {after:?}");
+            assert_eq!(old.has_moved(), has_moved);
             drop(old);
             assert!(!newcomer.await.unwrap().unwrap().has_moved());
         }

@@ -1,13 +1,9 @@
-use std::sync::Arc;
-
 use mgrok_config::{ClientConfig, ClientTransport};
-use mgrok_proto::WireVersion;
 use mgrok_proto::message::{NatHoleReport, NatHoleVisitor};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::connect::Connector;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -20,7 +16,7 @@ fn handle() -> (SessionHandle, Requests) {
         ..ClientConfig::default()
     };
     // No test here opens a stream.
-    let streams = Streams::Connections(Arc::new(Connector::new(&config).unwrap()));
+    let streams = Streams::over_tcp(&config);
     let run_id = RunId::from("0123456789abcdef");
     SessionHandle::new(
         run_id,

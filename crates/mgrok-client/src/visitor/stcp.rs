@@ -1,6 +1,6 @@
 //! A user of an `stcp` visitor: from its door through the server to the service.
 
-use mgrok_net::relay::{HalfClose, Traffic, relay};
+use mgrok_net::relay::{Traffic, relay};
 use tracing::{debug, warn};
 
 use super::User;
@@ -31,13 +31,12 @@ impl Stcp {
             counted: _counted,
             place,
         } = user;
-        let visit = match self.target.open().await {
-            Ok(visit) => visit,
+        let (visit, dialect) = match self.target.open().await {
+            Ok(opened) => opened,
             Err(e) => return warn!("user connection [{from}] refused: {}", Chain(&e)),
         };
         drop(place);
-        // A v1 server ends both directions with the first, so that a half-close cannot be carried.
-        let end = relay(conn, visit, HalfClose::EndsBoth, &self.traffic).await;
+        let end = relay(conn, visit, dialect.into(), &self.traffic).await;
         debug!("user connection [{from}] ended: {end:?}");
     }
 }

@@ -6,17 +6,18 @@ use mgrok_config::VisitorConfig;
 use mgrok_net::conn::Conn;
 use mgrok_net::layers::Layers;
 use mgrok_net::message::{RecvError, SendError};
-use mgrok_proto::RunId;
+use mgrok_net::udp::DatagramConn;
 use mgrok_proto::auth::Secret;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::{Message, NewVisitorConn};
+use mgrok_proto::{Dialect, RunId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Terms;
 use crate::clock::signed_now;
 use crate::connect::ConnectError;
-use crate::handle::SessionHandle;
+use crate::handle::{SessionHandle, Sessions};
 use crate::printable::server_text;
 use crate::proxy::wire_name;
 
@@ -58,7 +59,7 @@ pub(super) struct Target {
     /// The name of its proxy on the wire.
     proxy_name: String,
     secret: Secret,
-    sessions: watch::Receiver<Option<SessionHandle>>,
+    sessions: watch::Receiver<Sessions>,
     stopping: CancellationToken,
 }
 
@@ -79,8 +80,8 @@ impl Target {
         }
     }
 
-    /// Opens a connection to the service. Waits a while for a session with the server if there is none.
-    pub(super) async fn open(&self) -> Result<Conn, VisitError> {
+    /// Opens a connection to the service, and says how it is spoken on it. Waits a while for a session with the server if there is none.
+    pub(super) async fn open(&self) -> Result<(Conn, Dialect), VisitError> {
         let session = self.session().await?;
         let mut conn = session.open().await?;
         let exchange = async {
@@ -93,7 +94,7 @@ impl Target {
         match answer {
             None => Err(VisitError::Closed),
             Some(Message::NewVisitorConnResp(answer)) if answer.error.is_empty() => {
-                Ok(self.layers.wrap(conn.into_conn()))
+                Ok((self.layers.wrap(conn.into_conn()), session.dialect()))
             }
             Some(Message::NewVisitorConnResp(answer)) => {
                 Err(VisitError::Refused(server_text(&answer.error)))
@@ -102,13 +103,16 @@ impl Target {
         }
     }
 
+    /// The same to a service that takes datagrams.
+    pub(super) async fn open_datagrams(&self) -> Result<DatagramConn, VisitError> {
+        let (conn, dialect) = self.open().await?;
+        Ok(DatagramConn::new(conn, dialect.datagram_framing()))
+    }
+
     /// The session there is, or soon is.
     async fn session(&self) -> Result<SessionHandle, VisitError> {
         let mut sessions = self.sessions.clone();
-        let session = async {
-            let session = sessions.wait_for(Option::is_some).await;
-            session.ok().and_then(|it| it.clone())
-        };
+        let session = Sessions::wait_for_first(&mut sessions);
         tokio::select! {
             biased;
             session = tokio::time::timeout(SESSION_TIMEOUT, session) => match session {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mgrok_client::StopReport;
-use mgrok_config::{ClientConfig, ClientTls, ClientTransport};
+use mgrok_config::{ClientConfig, ClientTls, ClientTransport, WireProtocol};
 use mgrok_mux::{Acceptor, Opener};
 use mgrok_net::conn::Conn;
 use mgrok_net::message::MessageConn;
@@ -78,6 +78,7 @@ fn config(server: &Server) -> ClientConfig {
         transport: ClientTransport {
             tcp_mux: true,
             tls: Some(ClientTls::default()),
+            wire_protocol: WireProtocol::V1,
             ..ClientTransport::default()
         },
         ..server.config()

@@ -8,7 +8,7 @@ use mgrok_client::{
 };
 use mgrok_config::{
     Auth, ClientConfig, ClientTransport, ProxyConfig, ProxyKind, ServerAddr, VisitorConfig,
-    VisitorKind,
+    VisitorKind, WireProtocol,
 };
 use mgrok_net::conn::Conn;
 use mgrok_net::layers;
@@ -45,7 +45,7 @@ impl Server {
         Self { listener }
     }
 
-    /// A configuration of a client of this server: no multiplexing, no TLS.
+    /// A configuration of a client of this server: v1, no multiplexing, no TLS.
     pub(crate) fn config(&self) -> ClientConfig {
         let addr = self.listener.local_addr().unwrap();
         ClientConfig {
@@ -57,6 +57,7 @@ impl Server {
             transport: ClientTransport {
                 tcp_mux: false,
                 tls: None,
+                wire_protocol: WireProtocol::V1,
                 ..ClientTransport::default()
             },
             ..ClientConfig::default()

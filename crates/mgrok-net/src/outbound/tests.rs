@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::tcp::Resolver;
 use crate::testing::read_all;
 use crate::tls::{ClientTlsOptions, ServerTls, ServerTlsOptions};
 
@@ -17,6 +18,7 @@ const OPTIONS: DialOptions = DialOptions {
     timeout: Duration::from_secs(10),
     keepalive: None,
     local_ip: None,
+    resolver: Resolver::System,
 };
 
 /// Dials `example.com:7000` through a proxy at which `serve` answers. `before` is what stands before

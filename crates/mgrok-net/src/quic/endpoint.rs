@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, EndpointConfig, ServerConfig, TokioRuntime};
+use rustls::client::Resumption;
 use rustls::server::NoServerSessionStorage;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::time::timeout;
@@ -37,9 +38,14 @@ pub struct QuicClient {
 impl QuicClient {
     /// Reads all that is needed. `custom_first_byte` means nothing to QUIC, which shares no port.
     pub fn new(tls: ClientTlsOptions, options: QuicOptions) -> Result<Self, QuicError> {
-        let tls = ClientTls::new(tls)?;
+        Self::with_tls(&ClientTls::new(tls)?, options)
+    }
+
+    /// With certificates and checks that have been read already. Tickets for resumption are not shared with them.
+    pub fn with_tls(tls: &ClientTls, options: QuicOptions) -> Result<Self, QuicError> {
         let mut rustls = (*tls.config).clone();
         rustls.alpn_protocols = vec![PROTOCOL.to_vec()];
+        rustls.resumption = Resumption::default();
         let crypto = QuicClientConfig::try_from(rustls).map_err(no_suite)?;
         Self::with_crypto(Arc::new(crypto), &tls.server_name.to_str(), options)
     }

@@ -423,10 +423,15 @@ async fn the_server_must_be_who_it_should_be() {
         };
         let good = shake_hands(&server, &client("example.com", authority.ca())).await;
         good.0.unwrap();
-        for (name, ca) in [("example.org", authority.ca()), ("example.com", other.ca())] {
+        for (name, ca, fault) in [
+            ("example.org", authority.ca(), CertificateFault::Name),
+            ("example.com", other.ca(), CertificateFault::Issuer),
+        ] {
             let (near, far) = shake_hands(&server, &client(name, ca)).await;
-            for end in [near, far] {
-                let error = end.unwrap_err().to_string();
+            let (near, far) = (near.unwrap_err(), far.unwrap_err());
+            assert_eq!(near.certificate_fault(), Some(fault));
+            assert_eq!(far.certificate_fault(), None);
+            for error in [near, far].map(|it| it.to_string()) {
                 assert!(error.contains("check certificates"), "{error}");
             }
         }
@@ -451,8 +456,10 @@ async fn a_pinned_certificate_is_insisted_on() {
         };
         let client = QuicClient::new(tls, options.clone()).unwrap();
         match shake_hands(&server, &client).await.0 {
-            Ok(_) => assert!(good),
+            Ok(connection) => assert!(good && connection.fingerprint() == Some(seen)),
             Err(error) => {
+                let fault = error.certificate_fault();
+                assert_eq!(fault, Some(CertificateFault::NotPinned));
                 let cause = std::error::Error::source(&error).unwrap().to_string();
                 assert!(!good && cause.contains(&seen.to_string()), "{cause}");
             }

@@ -4,8 +4,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout_at};
+
+use super::resolver::Resolver;
 
 /// The least time that one of several addresses is given, as in Go. Only the end of the whole
 /// timeout makes it less.
@@ -20,6 +22,8 @@ pub struct DialOptions {
     pub keepalive: Option<Duration>,
     /// Our side's address; `None` lets the system choose.
     pub local_ip: Option<IpAddr>,
+    /// Who is asked for the addresses of a name.
+    pub resolver: Resolver,
 }
 
 /// Why there is no connection.
@@ -75,39 +79,87 @@ pub enum DialError {
 /// A name is looked up anew each time, and its addresses are tried one after the other. Each gets
 /// a fair share of what is left of the timeout, so that a dead one does not use it up.
 pub async fn dial(host: &str, port: u16, options: &DialOptions) -> Result<TcpStream, DialError> {
-    let host = without_brackets(host);
-    let deadline = Instant::now() + options.timeout;
-    let late = || DialError::Timeout {
-        host: host.to_owned(),
-        port,
-        timeout: options.timeout,
-    };
-    let found = match timeout_at(deadline, lookup_host((host, port))).await {
-        Ok(found) => found.map_err(|source| DialError::Resolve {
-            host: host.to_owned(),
-            source,
-        })?,
-        Err(_) => return Err(late()),
-    };
-    let addrs: Vec<_> = found
-        .filter(|addr| {
-            options
-                .local_ip
-                .is_none_or(|ip| ip.is_ipv4() == addr.is_ipv4())
-        })
-        .collect();
-    let mut last = None;
-    for (tried, &addr) in addrs.iter().enumerate() {
-        let attempt_ends = attempt_deadline(Instant::now(), deadline, addrs.len() - tried);
-        match timeout_at(attempt_ends, connect(addr, options)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => last = Some(error),
-            Err(_) => last = Some(late()),
+    let addrs = Candidates::find(host, port, options).await?;
+    addrs.first_that(|addr| connect(addr, options)).await
+}
+
+/// The addresses of a host, for whoever connects to it by another way than TCP.
+#[derive(Debug)]
+pub struct Candidates<'a> {
+    host: &'a str,
+    port: u16,
+    timeout: Duration,
+    deadline: Instant,
+    addrs: Vec<SocketAddr>,
+}
+
+impl<'a> Candidates<'a> {
+    /// Looks `host` up, which is a name or an address with or without brackets. The timeout of `options` begins here; only addresses of
+    /// the local address's family are found.
+    pub async fn find(host: &'a str, port: u16, options: &DialOptions) -> Result<Self, DialError> {
+        let mut candidates = Self {
+            host: without_brackets(host),
+            port,
+            timeout: options.timeout,
+            deadline: Instant::now() + options.timeout,
+            addrs: Vec::new(),
+        };
+        let lookup = options.resolver.lookup(candidates.host, port);
+        match timeout_at(candidates.deadline, lookup).await {
+            Ok(Ok(found)) => candidates.addrs = found,
+            Ok(Err(source)) => {
+                return Err(DialError::Resolve {
+                    host: candidates.host.to_owned(),
+                    source,
+                });
+            }
+            Err(_) => return Err(candidates.late()),
+        }
+        if let Some(ip) = options.local_ip {
+            let same_family = |addr: &SocketAddr| ip.is_ipv4() == addr.is_ipv4();
+            candidates.addrs.retain(same_family);
+        }
+        Ok(candidates)
+    }
+
+    /// Puts the addresses of IPv4 in front: where nobody says that a port is not there, as with UDP, a wrong first choice is expensive.
+    // Go: the same for UDP (net/ipsock.go#favoriteAddrFamily, forResolve)
+    pub fn ipv4_first(mut self) -> Self {
+        self.addrs.sort_by_key(SocketAddr::is_ipv6);
+        self
+    }
+
+    /// Tries one address after the other, each for a fair share of what is left of the timeout, and gives what the first success gave.
+    ///
+    /// # Errors
+    /// What the last address failed with.
+    pub async fn first_that<T, E: From<DialError>, F: Future<Output = Result<T, E>>>(
+        self,
+        mut attempt: impl FnMut(SocketAddr) -> F,
+    ) -> Result<T, E> {
+        let mut last = None;
+        for (tried, &addr) in self.addrs.iter().enumerate() {
+            let addrs_left = self.addrs.len() - tried;
+            let attempt_ends = attempt_deadline(Instant::now(), self.deadline, addrs_left);
+            match timeout_at(attempt_ends, attempt(addr)).await {
+                Ok(Ok(connected)) => return Ok(connected),
+                Ok(Err(error)) => last = Some(error),
+                Err(_) => last = Some(self.late().into()),
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            let host = self.host.to_owned();
+            DialError::NoAddress { host }.into()
+        }))
+    }
+
+    fn late(&self) -> DialError {
+        DialError::Timeout {
+            host: self.host.to_owned(),
+            port: self.port,
+            timeout: self.timeout,
         }
     }
-    Err(last.unwrap_or_else(|| DialError::NoAddress {
-        host: host.to_owned(),
-    }))
 }
 
 async fn connect(addr: SocketAddr, options: &DialOptions) -> Result<TcpStream, DialError> {

@@ -7,6 +7,7 @@ const OPTIONS: DialOptions = DialOptions {
     timeout: Duration::from_secs(5),
     keepalive: Some(Duration::from_secs(30)),
     local_ip: None,
+    resolver: Resolver::System,
 };
 
 async fn dial_and_accept(listen_on: &str, dial_to: &str) -> (TcpStream, TcpStream, SocketAddr) {
@@ -104,4 +105,48 @@ async fn a_taken_port_is_an_error() {
     let port = taken.local_addr().unwrap().port();
     let error = bind("127.0.0.1", port).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}
+
+#[tokio::test]
+async fn candidates_are_tried_until_one_will_do() {
+    let listener = bind("localhost", 0).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let find = async || {
+        let found = Candidates::find("localhost", port, &OPTIONS).await;
+        found.unwrap().ipv4_first()
+    };
+    let mut tried = Vec::new();
+    let connected = find().await.first_that(|addr| {
+        tried.push(addr);
+        connect_or_refuse(addr, true)
+    });
+    assert_eq!(connected.await.unwrap().port(), port);
+    assert!(tried[0].is_ipv4());
+    assert_eq!(tried.len(), 1);
+
+    let refused = find()
+        .await
+        .first_that(|addr| connect_or_refuse(addr, false));
+    let error = refused.await.unwrap_err();
+    assert!(matches!(error, DialError::Connect { .. }), "{error:?}");
+}
+
+async fn connect_or_refuse(addr: SocketAddr, will_do: bool) -> Result<SocketAddr, DialError> {
+    match will_do {
+        true => Ok(addr),
+        false => Err(DialError::Connect {
+            addr,
+            source: std::io::ErrorKind::ConnectionRefused.into(),
+        }),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_candidate_has_its_share_of_the_time() {
+    let found = Candidates::find("127.0.0.1", 7, &OPTIONS).await.unwrap();
+    let silent = found.first_that(|_| std::future::pending::<Result<(), DialError>>());
+    let began = tokio::time::Instant::now();
+    let error = silent.await.unwrap_err();
+    assert!(matches!(error, DialError::Timeout { .. }), "{error:?}");
+    assert!(began.elapsed() >= OPTIONS.timeout);
 }

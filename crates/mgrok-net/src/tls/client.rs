@@ -45,11 +45,44 @@ pub struct ClientTls {
     pub(crate) config: Arc<ClientConfig>,
     pub(crate) server_name: ServerName<'static>,
     custom_first_byte: bool,
+    /// `None` if there is nothing to read again.
+    source: Option<Arc<Source>>,
+}
+
+/// What a client's TLS was made of.
+#[derive(Debug)]
+struct Source {
+    options: ClientTlsOptions,
+    /// What the files held.
+    files: files::Digest,
 }
 
 impl ClientTls {
     /// Reads all that is needed.
     pub fn new(options: ClientTlsOptions) -> Result<Self, TlsError> {
+        let files = files::digest(options.certificate.as_ref(), options.trusted_ca.as_ref())?;
+        Self::with_files(options, files)
+    }
+
+    /// Reads the files again. If they have changed, gives what connections are to have from now on, which do not resume sessions of before.
+    ///
+    /// Blocks for as long as it takes to read files.
+    ///
+    /// # Errors
+    /// As [`ClientTls::new`]. Files that are being replaced may not yet go together, so that it is worth trying again.
+    pub fn reloaded(&self) -> Result<Option<Self>, TlsError> {
+        let Some(source) = &self.source else {
+            return Ok(None);
+        };
+        let options = &source.options;
+        let files = files::digest(options.certificate.as_ref(), options.trusted_ca.as_ref())?;
+        if files == source.files {
+            return Ok(None);
+        }
+        Self::with_files(options.clone(), files).map(Some)
+    }
+
+    fn with_files(options: ClientTlsOptions, files: files::Digest) -> Result<Self, TlsError> {
         let provider = provider();
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -87,6 +120,7 @@ impl ClientTls {
             config: Arc::new(config),
             server_name: server_name(&options.server_name)?,
             custom_first_byte: options.custom_first_byte,
+            source: Some(Arc::new(Source { options, files })),
         })
     }
 
@@ -104,7 +138,21 @@ impl ClientTls {
             config: Arc::new(config),
             server_name: self::server_name(server_name)?,
             custom_first_byte: false,
+            source: None,
         })
+    }
+
+    /// The same without the byte in front, for where nobody expects it.
+    pub fn without_custom_first_byte(&self) -> Self {
+        Self {
+            custom_first_byte: false,
+            ..self.clone()
+        }
+    }
+
+    /// Whom the certificate must name: a name, or an address without brackets.
+    pub fn server_name(&self) -> String {
+        self.server_name.to_str().into_owned()
     }
 
     /// Shakes hands.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -9,6 +10,27 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, Error, RootCertStore};
 
 use super::TlsError;
+
+/// A hash of what files hold.
+pub(super) type Digest = [u8; SHA256_OUTPUT_LEN];
+
+/// A hash of what the files of an end hold. To be taken ahead of loading them: what changes in between is then found the next time.
+pub(super) fn digest(
+    certificate: Option<&(PathBuf, PathBuf)>,
+    authorities: Option<&PathBuf>,
+) -> Result<Digest, TlsError> {
+    let mut all = Context::new(&SHA256);
+    let pair = certificate.into_iter().flat_map(|(one, two)| [one, two]);
+    for path in pair.chain(authorities) {
+        let content = read(path)?;
+        // So that bytes that move from one file to the next are a change.
+        all.update(&content.len().to_le_bytes());
+        all.update(&content);
+    }
+    let mut digest = Digest::default();
+    digest.copy_from_slice(all.finish().as_ref());
+    Ok(digest)
+}
 
 /// Reads a certificate chain and its key.
 pub(super) fn certified_key(

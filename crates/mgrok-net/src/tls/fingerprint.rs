@@ -14,14 +14,15 @@ use crate::conn::Conn;
 pub struct Fingerprint(pub [u8; SHA256_OUTPUT_LEN]);
 
 impl Fingerprint {
-    pub(super) fn of(certificate: &CertificateDer<'_>) -> Self {
+    pub(crate) fn of(certificate: &CertificateDer<'_>) -> Self {
         let mut bytes = [0; SHA256_OUTPUT_LEN];
         bytes.copy_from_slice(digest(&SHA256, certificate).as_ref());
         Self(bytes)
     }
 
     /// That of the certificate that the other end of `conn` showed; `None` without TLS, if TLS lies below
-    /// another layer, or if the other end showed none.
+    /// another layer, or if the other end showed none. Of QUIC, ask the
+    /// [`Connection`](crate::quic::Connection::fingerprint).
     ///
     /// Nobody has checked it for that. It says whom to pin, not who is there.
     pub fn of_other_end(conn: &Conn) -> Option<Self> {

@@ -1,5 +1,6 @@
 //! One server certificate will do: that with the pinned fingerprint.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -24,14 +25,21 @@ pub(super) struct PinnedCertificate {
 }
 
 /// The server showed another certificate.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[derive(Clone, Copy, thiserror::Error)]
 #[error(
     "the server's certificate has the SHA-256 fingerprint {seen}, but {pinned} is pinned; if the \
      server was given a new certificate, pin that"
 )]
-struct NotPinned {
+pub(super) struct NotPinned {
     seen: Fingerprint,
     pinned: Fingerprint,
+}
+
+/// In plain words, as that is how rustls shows it within an error of its own, which is all that QUIC lets through.
+impl fmt::Debug for NotPinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl PinnedCertificate {

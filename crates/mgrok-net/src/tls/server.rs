@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aws_lc_rs::digest::{self, SHA256_OUTPUT_LEN};
 use bytes::Buf;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
@@ -49,15 +48,13 @@ struct Loaded {
     config: Arc<ServerConfig>,
     certificate: CertifiedKey,
     /// What the files held.
-    files: FilesDigest,
+    files: files::Digest,
 }
-
-type FilesDigest = [u8; SHA256_OUTPUT_LEN];
 
 impl ServerTls {
     /// Reads or makes all that is needed.
     pub fn new(options: ServerTlsOptions) -> Result<Self, TlsError> {
-        let files = files_digest(&options)?;
+        let files = files::digest(options.certificate.as_ref(), options.trusted_ca.as_ref())?;
         let certificate = certificate(&options, &provider())?;
         let loaded = Loaded::new(&options, certificate, files)?;
         Ok(Self {
@@ -81,7 +78,7 @@ impl ServerTls {
         let options = &self.shared.options;
         let before = self.loaded();
         // Read ahead of what is loaded: what changes in between is found the next time.
-        let files = files_digest(options)?;
+        let files = files::digest(options.certificate.as_ref(), options.trusted_ca.as_ref())?;
         if files == before.files {
             return Ok(false);
         }
@@ -137,7 +134,7 @@ impl Loaded {
     fn new(
         options: &ServerTlsOptions,
         certificate: CertifiedKey,
-        files: FilesDigest,
+        files: files::Digest,
     ) -> Result<Self, TlsError> {
         let mut config = with_certificate(options, provider(), certificate.clone())?;
         // Resumption without state here: clients that use a connection per stream shake hands
@@ -150,21 +147,6 @@ impl Loaded {
             files,
         })
     }
-}
-
-/// A hash of what all files hold.
-fn files_digest(options: &ServerTlsOptions) -> Result<FilesDigest, TlsError> {
-    let mut all = digest::Context::new(&digest::SHA256);
-    let pair = options.certificate.iter().flat_map(|(one, two)| [one, two]);
-    for path in pair.chain(&options.trusted_ca) {
-        let content = files::read(path)?;
-        // So that bytes that move from one file to the next are a change.
-        all.update(&content.len().to_le_bytes());
-        all.update(&content);
-    }
-    let mut digest = FilesDigest::default();
-    digest.copy_from_slice(all.finish().as_ref());
-    Ok(digest)
 }
 
 /// What any server's TLS is made of, whatever carries it.

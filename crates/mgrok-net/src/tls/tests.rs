@@ -676,3 +676,79 @@ fn errors_name_the_file_and_what_is_wrong_with_it() {
     );
     check_error(ClientTls::new(client_options("a b")), &["serverName `a b`"]);
 }
+
+#[tokio::test]
+async fn what_is_wrong_with_a_certificate_is_told_apart() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let old = {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["old.test".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+        let certificate = params.signed_by(&key, &authority.issuer).unwrap();
+        authority.write("old.test", &certificate.pem(), &key.serialize_pem())
+    };
+    let trusting = |ca: &Authority, name: &str| ClientTlsOptions {
+        trusted_ca: ca.ca(),
+        ..client_options(name)
+    };
+    let pinning = ClientTlsOptions {
+        pinned_sha256: Some([7; 32]),
+        ..client_options("a.test")
+    };
+    for (certificate, client, fault) in [
+        (
+            Some(old),
+            trusting(&authority, "old.test"),
+            CertificateFault::Expired,
+        ),
+        (
+            authority.sign("a.test"),
+            trusting(&other, "a.test"),
+            CertificateFault::Issuer,
+        ),
+        (
+            authority.sign("a.test"),
+            trusting(&authority, "b.test"),
+            CertificateFault::Name,
+        ),
+        (
+            authority.sign("a.test"),
+            pinning,
+            CertificateFault::NotPinned,
+        ),
+    ] {
+        let server = ServerTlsOptions {
+            certificate,
+            ..ServerTlsOptions::default()
+        };
+        let error = talk(server, client).await.0.unwrap_err();
+        assert_eq!(CertificateFault::of(&error), Some(fault), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_reads_its_files_again_when_they_have_changed() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let client = ClientTls::new(ClientTlsOptions {
+        trusted_ca: authority.ca(),
+        ..client_options("a.test")
+    })
+    .unwrap();
+    assert!(client.reloaded().unwrap().is_none());
+    let server = ServerTls::new(ServerTlsOptions {
+        certificate: other.sign("a.test"),
+        ..ServerTlsOptions::default()
+    })
+    .unwrap();
+    assert!(talk_once(&server, &client).await.0.is_err());
+
+    std::fs::write(authority.ca().unwrap(), "half of it").unwrap();
+    check_error(client.reloaded().map(drop), &["ca.crt", "no certificate"]);
+    std::fs::copy(other.ca().unwrap(), authority.ca().unwrap()).unwrap();
+    let reloaded = client.reloaded().unwrap().unwrap();
+    assert_good(talk_once(&server, &reloaded).await);
+    assert!(reloaded.reloaded().unwrap().is_none());
+    // Who has it already goes on with what it was.
+    assert!(talk_once(&server, &client).await.0.is_err());
+}

@@ -13,7 +13,7 @@ use mgrok_http::{
 };
 use mgrok_net::{
     conn::Conn,
-    tcp::{self, DialOptions},
+    tcp::{self, DialOptions, Resolver},
     tls::{ClientTls, ClientTlsOptions, TlsError},
 };
 use mgrok_proto::{
@@ -223,6 +223,7 @@ impl Connect for ToPlugin {
                 timeout: CALL_TIMEOUT,
                 keepalive: None,
                 local_ip: None,
+                resolver: Resolver::System,
             };
             let conn = Conn::from(tcp::dial(&self.host, self.port, &options).await?);
             match &self.tls {

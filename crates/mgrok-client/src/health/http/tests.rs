@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use mgrok_net::tcp::Resolver;
 use proptest::prelude::*;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -10,6 +11,7 @@ const OPTIONS: DialOptions = DialOptions {
     timeout: Duration::from_secs(20),
     keepalive: None,
     local_ip: None,
+    resolver: Resolver::System,
 };
 
 /// A service that gives these responses, one for each connection. Its task ends with the requests.

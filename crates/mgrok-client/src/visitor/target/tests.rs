@@ -25,7 +25,7 @@ async fn outcome(answer: Option<Message>) -> Result<Conn, VisitError> {
             conn.send(&answer).await.unwrap();
         }
     };
-    tokio::join!(target.open(), play).0
+    tokio::join!(target.open(), play).0.map(|(conn, _)| conn)
 }
 
 #[test]

@@ -1,0 +1,308 @@
+//! What a session runs over, and the streams on it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mgrok_mux::{Opener, SessionError};
+use mgrok_net::conn::Conn;
+use mgrok_net::quic::{Connection, Endpoint, QuicError};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use super::road::Dialler;
+use super::{ConnectError, Road};
+use crate::tasks::Tasks;
+
+/// How long a server may take to allow one more stream of QUIC.
+pub(super) const STREAM_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a closed link may take to write what is queued.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// When a link that was closed is given up: its own flush timeout, and a moment to notice.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long packets of UDP have to arrive, and be sent once more, before the program ends.
+// frp: waits so long when it is stopped (cmd/frpc/sub/root.go)
+const LAST_PACKETS: Duration = Duration::from_millis(500);
+/// What the other end may add to the time that a packet takes: it acknowledges now and then.
+const ACKNOWLEDGEMENT_DELAY: Duration = Duration::from_millis(25);
+
+/// How a link ended that was shared by all streams.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum LinkEnd {
+    #[error(transparent)]
+    Mux(#[from] SessionError),
+    #[error(transparent)]
+    Quic(Arc<QuicError>),
+}
+
+impl LinkEnd {
+    /// Whether the server closed its connection without a farewell of TLS, as any server does that dies.
+    fn is_eof(&self) -> bool {
+        match self {
+            Self::Mux(SessionError::Io(error)) => error.kind() == io::ErrorKind::UnexpectedEof,
+            Self::Mux(_) | Self::Quic(_) => false,
+        }
+    }
+}
+
+/// Opens streams to the server. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) enum Streams {
+    /// Each stream is a connection.
+    Connections(Dialler),
+    /// On one connection, by a multiplexer.
+    Muxed(Opener),
+    /// On one connection of QUIC.
+    Quic(Connection),
+}
+
+impl Streams {
+    /// Opens one more stream.
+    pub(crate) async fn open(&self) -> Result<Conn, ConnectError> {
+        match self {
+            Self::Connections(dialler) => dialler.connect().await,
+            Self::Muxed(opener) => match opener.open().await {
+                Ok(stream) => Ok(Conn::from(stream)),
+                Err(error) => Err(ConnectError::Stream(error)),
+            },
+            Self::Quic(connection) => match timeout(STREAM_TIMEOUT, connection.open()).await {
+                Ok(opened) => Ok(opened?),
+                Err(_) => Err(ConnectError::StreamTimeout),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+impl Streams {
+    /// Streams to the server of `config` over TCP, each a connection of its own.
+    pub(crate) fn over_tcp(config: &mgrok_config::ClientConfig) -> Self {
+        let connector = super::Connector::new(config, &config.servers[0]).unwrap();
+        let tls = connector.tls.current();
+        Self::Connections(Dialler::new(connector, Road::Tcp, tls))
+    }
+}
+
+/// What a session runs over. Dropping it ends every stream of the session that is not a connection of its own.
+#[derive(Debug)]
+pub(crate) struct Link {
+    road: Road,
+    streams: Streams,
+    carrier: Carrier,
+}
+
+#[derive(Debug)]
+enum Carrier {
+    /// Each stream has its own. The first was made to see whether the road is open, and waits for its use.
+    Each {
+        first: Option<Box<Conn>>,
+        drivers: TaskTracker,
+    },
+    Mux {
+        /// `None` once it has ended.
+        driver: Option<AbortOnDropHandle<Result<(), SessionError>>>,
+        drivers: TaskTracker,
+    },
+    Quic(QuicCarrier),
+}
+
+/// Ends the connection when it is dropped, unless it is left to its streams, which keep it alive.
+#[derive(Debug)]
+struct QuicCarrier {
+    is_left: bool,
+    connection: Connection,
+    endpoint: Endpoint,
+}
+
+impl Drop for QuicCarrier {
+    fn drop(&mut self) {
+        if !self.is_left {
+            self.connection.close();
+        }
+    }
+}
+
+impl Link {
+    /// Each stream is a connection of its own, of which `first` is the first.
+    pub(super) fn connections(first: Conn, dialler: Dialler, drivers: TaskTracker) -> Self {
+        Self {
+            road: dialler.road(),
+            streams: Streams::Connections(dialler),
+            carrier: Carrier::Each {
+                first: Some(Box::new(first)),
+                drivers,
+            },
+        }
+    }
+
+    /// Streams on `conn`, which is probed as often as `keepalive` says while it is silent.
+    pub(super) fn muxed(road: Road, conn: Conn, keepalive: Duration, drivers: TaskTracker) -> Self {
+        let config = mgrok_mux::Config {
+            keepalive_interval: Some(keepalive),
+            flush_timeout: FLUSH_TIMEOUT,
+            ..mgrok_mux::Config::client()
+        };
+        // The server opens no streams: without an acceptor they are refused.
+        let (opener, _, driver) = mgrok_mux::session(conn, config);
+        Self {
+            road,
+            streams: Streams::Muxed(opener),
+            carrier: Carrier::Mux {
+                driver: Some(AbortOnDropHandle::new(tokio::spawn(driver))),
+                drivers,
+            },
+        }
+    }
+
+    /// Streams on `connection`, which runs on `endpoint`.
+    pub(super) fn quic(connection: Connection, endpoint: Endpoint) -> Self {
+        Self {
+            road: Road::Quic,
+            streams: Streams::Quic(connection.clone()),
+            carrier: Carrier::Quic(QuicCarrier {
+                is_left: false,
+                connection,
+                endpoint,
+            }),
+        }
+    }
+
+    /// The stream to log in on.
+    pub(crate) async fn control(&mut self) -> Result<Conn, ConnectError> {
+        if let Carrier::Each { first, .. } = &mut self.carrier
+            && let Some(first) = first.take()
+        {
+            return Ok(*first);
+        }
+        self.streams.open().await
+    }
+
+    /// Waits until what all streams share ends, and tells how, `Ok` if either side closed it in order; for ever if they share nothing.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn ended(&mut self) -> Result<(), LinkEnd> {
+        match &mut self.carrier {
+            Carrier::Mux {
+                driver: place @ Some(_),
+                ..
+            } => {
+                let ended = match place {
+                    Some(driver) => driver.await,
+                    None => return std::future::pending().await,
+                };
+                // A task that has ended must not be polled again.
+                *place = None;
+                let ended = ended.unwrap_or_else(|panic| {
+                    Err(SessionError::Io(Arc::new(io::Error::other(panic))))
+                });
+                match ended.map_err(LinkEnd::from) {
+                    Err(end) if end.is_eof() => Ok(()),
+                    ended => ended,
+                }
+            }
+            Carrier::Each { .. } | Carrier::Mux { driver: None, .. } => {
+                std::future::pending().await
+            }
+            Carrier::Quic(carrier) => match carrier.connection.closed().await {
+                QuicError::Closed { code: 0, .. } | QuicError::ClosedHere => Ok(()),
+                error => Err(LinkEnd::Quic(Arc::new(error))),
+            },
+        }
+    }
+
+    /// How what all streams share ended, if it has.
+    pub(crate) async fn failure(&mut self) -> Option<Result<(), LinkEnd>> {
+        let has_ended = match (&self.carrier, &self.streams) {
+            (Carrier::Mux { driver, .. }, Streams::Muxed(opener)) => {
+                opener.is_closed() && driver.is_some()
+            }
+            (Carrier::Quic(carrier), _) => carrier.connection.is_closed(),
+            (Carrier::Each { .. } | Carrier::Mux { .. }, _) => false,
+        };
+        match has_ended {
+            true => Some(self.ended().await),
+            false => None,
+        }
+    }
+
+    /// Ends what all streams share, after what is queued for the multiplexer has been written.
+    pub(crate) async fn close(mut self) {
+        self.close_carrier().await;
+    }
+
+    /// Leaves what all streams share to those there are: it ends with the last of them, or the client.
+    pub(crate) fn leave_to_streams(self, tasks: &Tasks) {
+        let Self {
+            streams, carrier, ..
+        } = self;
+        // Whoever uses a stream has these as well.
+        drop(streams);
+        match carrier {
+            Carrier::Each { .. } | Carrier::Mux { driver: None, .. } => {}
+            Carrier::Mux {
+                driver: Some(driver),
+                ..
+            } => {
+                let all = tasks.clone();
+                tasks.spawn(async move {
+                    tokio::select! {
+                        _ = driver => {}
+                        () = all.is_cut() => {}
+                    }
+                });
+            }
+            Carrier::Quic(mut carrier) => carrier.is_left = true,
+        }
+    }
+
+    /// As [`close`](Self::close), and waits, for a moment at most, until the last packets of UDP have arrived: for the end of the program.
+    pub(crate) async fn finish(mut self) {
+        if let Carrier::Quic(carrier) = &self.carrier {
+            // Time for a packet to be lost and sent once more. What has arrived before need not wait for it, but nobody knows.
+            let once = carrier.connection.round_trip() * 3 + ACKNOWLEDGEMENT_DELAY;
+            sleep((once * 2).min(LAST_PACKETS)).await;
+        }
+        self.close_carrier().await;
+        let drivers = match &self.carrier {
+            Carrier::Each { drivers, .. } | Carrier::Mux { drivers, .. } => drivers,
+            Carrier::Quic(_) => return,
+        };
+        drivers.close();
+        // Too late is as good as done: they have had their time.
+        let _ = timeout(LAST_PACKETS, drivers.wait()).await;
+    }
+
+    async fn close_carrier(&mut self) {
+        match (&self.carrier, &self.streams) {
+            (
+                Carrier::Mux {
+                    driver: Some(_), ..
+                },
+                Streams::Muxed(opener),
+            ) => {
+                opener.close();
+                // Too late is as good as done: dropping the driver ends the connection.
+                let _ = timeout(CLOSE_TIMEOUT, self.ended()).await;
+            }
+            (Carrier::Quic(carrier), _) => {
+                carrier.connection.close();
+                // So that the server learns of it.
+                carrier.endpoint.idle().await;
+            }
+            (Carrier::Each { .. } | Carrier::Mux { .. }, _) => {}
+        }
+        if let Carrier::Mux { driver, .. } = &mut self.carrier {
+            *driver = None;
+        }
+    }
+
+    /// By which way the server was reached.
+    pub(crate) fn road(&self) -> Road {
+        self.road
+    }
+
+    /// Opens the session's streams.
+    pub(crate) fn streams(&self) -> &Streams {
+        &self.streams
+    }
+}

@@ -1,0 +1,205 @@
+//! The roads, one function each.
+//!
+//! ```text
+//! tcp        TCP                     [TLS]
+//! websocket  TCP       WebSocket     [TLS]
+//! wss        TCP  TLS  WebSocket
+//! kcp        KCP                     [TLS]
+//! quic       QUIC
+//! ```
+//!
+//! TLS in brackets is on by default. TCP may lead through an outbound proxy.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use mgrok_net::conn::Conn;
+use mgrok_net::outbound::dial_through;
+use mgrok_net::quic::{Connection, Endpoint, QuicClient, QuicError};
+use mgrok_net::tcp::{Candidates, DialError, DialOptions, dial};
+use mgrok_net::tls::{CertificateFault, ClientTls, Fingerprint};
+use mgrok_net::{kcp, websocket};
+use tokio::time::timeout;
+
+use super::{ConnectError, Connector, HANDSHAKE_TIMEOUT, Road};
+
+/// Takes one road, as often as a session needs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialler {
+    connector: Arc<Connector>,
+    road: Road,
+    /// Whether it is used is a matter of the road.
+    tls: ClientTls,
+}
+
+impl Dialler {
+    pub(super) fn new(connector: Arc<Connector>, road: Road, tls: ClientTls) -> Self {
+        Self {
+            connector,
+            road,
+            tls,
+        }
+    }
+
+    pub(super) fn road(&self) -> Road {
+        self.road
+    }
+
+    /// Connects, by any road but QUIC's, whose connections are of another kind.
+    pub(super) async fn connect(&self) -> Result<Conn, ConnectError> {
+        match self.road {
+            Road::Kcp => self.kcp().await,
+            Road::Quic => Ok(self.quic().await?.0.open().await?),
+            Road::Tcp => self.tcp().await,
+            Road::WebSocket => self.websocket().await,
+            Road::Wss => self.wss().await,
+        }
+    }
+
+    async fn tcp(&self) -> Result<Conn, ConnectError> {
+        let conn = self.dial().await?;
+        self.secure_if_on(conn).await
+    }
+
+    async fn websocket(&self) -> Result<Conn, ConnectError> {
+        let conn = self.dial().await?;
+        let host = self.connector.server.to_string();
+        let conn = upgrade(conn, &host).await?;
+        self.secure_if_on(conn).await
+    }
+
+    async fn wss(&self) -> Result<Conn, ConnectError> {
+        let conn = self.dial().await?;
+        // What terminates TLS in front of a server knows no byte of frp's own.
+        let tls = self.tls.without_custom_first_byte();
+        let conn = self.secure(conn, &tls).await?;
+        upgrade(conn, &self.host_of_wss()).await
+    }
+
+    /// Whom the request is for: the server's name in TLS, without a port.
+    fn host_of_wss(&self) -> String {
+        let name = self.tls.server_name();
+        match name.contains(':') {
+            true => format!("[{name}]"),
+            false => name,
+        }
+    }
+
+    async fn kcp(&self) -> Result<Conn, ConnectError> {
+        let Connector { server, dial, .. } = &*self.connector;
+        let options = udp(dial);
+        let addrs = Candidates::find(&server.host, server.port, &options).await?;
+        let connected = addrs.ipv4_first().first_that(|addr| async move {
+            let (conn, driver) = kcp::connect(addr).map_err(ConnectError::Kcp)?;
+            self.connector.drivers.spawn(driver);
+            self.secure_if_on(conn).await
+        });
+        connected.await.map_err(|error| self.silent(error))
+    }
+
+    /// The connection, and what it runs on.
+    pub(super) async fn quic(&self) -> Result<(Connection, Endpoint), ConnectError> {
+        let Connector {
+            server,
+            dial,
+            quic,
+            tls,
+            ..
+        } = &*self.connector;
+        let client = QuicClient::with_tls(&self.tls, quic.clone())?;
+        let options = udp(dial);
+        let addrs = Candidates::find(&server.host, server.port, &options).await?;
+        let client = &client;
+        let connected = addrs.ipv4_first().first_that(|addr| async move {
+            let endpoint = Endpoint::client(any_port(addr)?)?;
+            let connection = endpoint.connect(addr, client).await;
+            let connection = connection.map_err(|error| match error.certificate_fault() {
+                Some(fault) => ConnectError::Certificate {
+                    fault,
+                    source: error.into(),
+                },
+                None => error.into(),
+            })?;
+            Ok((connection, endpoint))
+        });
+        let (connection, endpoint) = connected.await.map_err(|error| self.silent(error))?;
+        tls.handle_certificate(connection.fingerprint());
+        Ok((connection, endpoint))
+    }
+
+    /// A connection of TCP, be it through an outbound proxy.
+    async fn dial(&self) -> Result<Conn, ConnectError> {
+        let Connector {
+            server,
+            dial: options,
+            proxy,
+            ..
+        } = &*self.connector;
+        Ok(match proxy {
+            None => dial(&server.host, server.port, options).await?.into(),
+            Some(proxy) => dial_through(proxy, &server.host, server.port, options).await?,
+        })
+    }
+
+    async fn secure_if_on(&self, conn: Conn) -> Result<Conn, ConnectError> {
+        match self.connector.tls.is_on(self.road) {
+            true => self.secure(conn, &self.tls).await,
+            false => Ok(conn),
+        }
+    }
+
+    async fn secure(&self, conn: Conn, tls: &ClientTls) -> Result<Conn, ConnectError> {
+        let conn = match timeout(HANDSHAKE_TIMEOUT, tls.connect(conn)).await {
+            Ok(Ok(conn)) => conn,
+            Ok(Err(error)) => {
+                return Err(match CertificateFault::of(&error) {
+                    Some(fault) => ConnectError::Certificate {
+                        fault,
+                        source: error.into(),
+                    },
+                    None => ConnectError::Tls(error),
+                });
+            }
+            Err(_) => return Err(ConnectError::HandshakeTimeout { layer: "TLS" }),
+        };
+        let shown = Fingerprint::of_other_end(&conn);
+        self.connector.tls.handle_certificate(shown);
+        Ok(conn)
+    }
+
+    /// Says of a road of UDP what silence means there.
+    fn silent(&self, error: ConnectError) -> ConnectError {
+        match error {
+            ConnectError::Dial(DialError::Timeout { timeout, .. }) => ConnectError::Silent {
+                server: self.connector.server.to_string(),
+                road: self.road.name(),
+                timeout,
+            },
+            other => other,
+        }
+    }
+}
+
+async fn upgrade(conn: Conn, host: &str) -> Result<Conn, ConnectError> {
+    match timeout(HANDSHAKE_TIMEOUT, websocket::connect(conn, host)).await {
+        Ok(connected) => Ok(connected?),
+        Err(_) => Err(ConnectError::HandshakeTimeout { layer: "WebSocket" }),
+    }
+}
+
+/// What of the options for TCP holds for UDP.
+fn udp(dial: &DialOptions) -> DialOptions {
+    DialOptions {
+        local_ip: None,
+        ..*dial
+    }
+}
+
+/// A socket from which `addr` can be reached.
+fn any_port(addr: SocketAddr) -> Result<UdpSocket, QuicError> {
+    let bound = match addr {
+        SocketAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)),
+    };
+    bound.map_err(QuicError::Socket)
+}

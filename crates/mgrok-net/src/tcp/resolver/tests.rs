@@ -1,0 +1,155 @@
+//! Lookups at a small DNS server, over real sockets.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::net::UdpSocket;
+use tokio::time::Instant;
+
+use super::*;
+use crate::tcp::{self, DialError, DialOptions, accept, bind, dial};
+
+/// Kinds of questions.
+const A: u16 = 1;
+const AAAA: u16 = 28;
+/// An answer's codes.
+const NO_ERROR: u8 = 0;
+const NO_SUCH_NAME: u8 = 3;
+
+/// A DNS server that knows three names.
+struct Dns {
+    addr: SocketAddr,
+    asked: Arc<AtomicUsize>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Dns {
+    async fn start() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let addr = socket.local_addr().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        let server = tokio::spawn(async move {
+            let mut question = [0; 512];
+            loop {
+                let (len, from) = socket.recv_from(&mut question).await.unwrap();
+                count.fetch_add(1, Ordering::Relaxed);
+                if let Some(answer) = answer(&question[..len]) {
+                    socket.send_to(&answer, from).await.unwrap();
+                }
+            }
+        });
+        Self {
+            addr,
+            asked,
+            server,
+        }
+    }
+
+    fn options(&self) -> DialOptions {
+        DialOptions {
+            timeout: Duration::from_secs(10),
+            keepalive: None,
+            local_ip: None,
+            resolver: Resolver::Server(self.addr),
+        }
+    }
+}
+
+impl Drop for Dns {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// The answer to a message with one question; `None` if there is none to be had.
+fn answer(message: &[u8]) -> Option<Vec<u8>> {
+    let mut name = Vec::new();
+    let mut at = 12;
+    while message[at] != 0 {
+        let end = at + 1 + usize::from(message[at]);
+        name.push(String::from_utf8(message[at + 1..end].to_vec()).unwrap());
+        at = end;
+    }
+    let question = &message[12..at + 5];
+    let kind = u16::from_be_bytes([message[at + 1], message[at + 2]]);
+    let (code, addrs): (u8, Vec<Vec<u8>>) = match (name.join(".").as_str(), kind) {
+        ("both.test", A) => (NO_ERROR, vec![Ipv4Addr::LOCALHOST.octets().into()]),
+        ("both.test", AAAA) => (NO_ERROR, vec![Ipv6Addr::LOCALHOST.octets().into()]),
+        ("half.test", A) => (NO_ERROR, vec![Ipv4Addr::LOCALHOST.octets().into()]),
+        ("half.test", AAAA) | ("silent.test", _) => return None,
+        _ => (NO_SUCH_NAME, Vec::new()),
+    };
+    let mut answer = message[..2].to_vec();
+    // A recursive server's answer, to one question, with so many records.
+    answer.extend([0x81, 0x80 | code, 0, 1, 0, addrs.len() as u8, 0, 0, 0, 0]);
+    answer.extend(question);
+    for addr in addrs {
+        // The name of the question; class IN, an hour to live.
+        answer.extend([0xc0, 12]);
+        answer.extend(kind.to_be_bytes());
+        answer.extend([0, 1, 0, 0, 0x0e, 0x10, 0, addr.len() as u8]);
+        answer.extend(addr);
+    }
+    Some(answer)
+}
+
+#[tokio::test]
+async fn names_are_looked_up_at_the_server_each_time() {
+    let dns = Dns::start().await;
+    let listener = bind("127.0.0.1", 0).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for lookups in 1..=2 {
+        let options = dns.options();
+        let (dialled, _) = tokio::join!(dial("both.test", port, &options), accept(&listener));
+        assert!(dialled.unwrap().peer_addr().unwrap().is_ipv4());
+        // One for each family.
+        assert_eq!(dns.asked.load(Ordering::Relaxed), lookups * 2);
+    }
+    let found = Resolver::Server(dns.addr).lookup("both.test", 7).await;
+    let expect: [SocketAddr; 2] = ["[::1]:7", "127.0.0.1:7"].map(|it| it.parse().unwrap());
+    assert_eq!(found.unwrap(), expect);
+}
+
+#[tokio::test]
+async fn addresses_are_not_asked_for() {
+    let dns = Dns::start().await;
+    let resolver = Resolver::Server(dns.addr);
+    for (host, addr) in [("127.0.0.1", "127.0.0.1:7"), ("::1", "[::1]:7")] {
+        let found = resolver.lookup(host, 7).await.unwrap();
+        assert_eq!(found, [addr.parse().unwrap()]);
+    }
+    assert_eq!(dns.asked.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_the_server_does_not_know_cannot_be_dialled() {
+    let dns = Dns::start().await;
+    let error = dial("none.test", 7, &dns.options()).await.unwrap_err();
+    assert!(matches!(error, DialError::Resolve { .. }), "{error:?}");
+    assert!(dns.asked.load(Ordering::Relaxed) > 0);
+}
+
+#[tokio::test]
+async fn a_server_that_leaves_ipv6_unanswered_does_not_take_all_the_time() {
+    let dns = Dns::start().await;
+    let options = dns.options();
+    let began = Instant::now();
+    let found = tcp::Candidates::find("half.test", 7, &options).await;
+    let addrs = async |addr| Ok::<_, DialError>(addr);
+    let found = found.unwrap().first_that(addrs).await.unwrap();
+    assert_eq!(found, "127.0.0.1:7".parse().unwrap());
+    assert!(began.elapsed() < options.timeout / 2 + ANSWER_TIMEOUT);
+}
+
+#[tokio::test]
+async fn the_timeout_is_for_the_lookup_too() {
+    let dns = Dns::start().await;
+    let options = DialOptions {
+        timeout: Duration::from_millis(100),
+        ..dns.options()
+    };
+    let error = dial("silent.test", 7, &options).await.unwrap_err();
+    assert!(matches!(error, DialError::Timeout { .. }), "{error:?}");
+}

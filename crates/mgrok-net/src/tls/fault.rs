@@ -1,0 +1,94 @@
+//! What is wrong with the other end's certificate.
+
+use std::io;
+
+use rustls::{AlertDescription, Error};
+
+use super::pinned::NotPinned;
+
+/// What is wrong with a server's certificate, as far as it decides what is to be done about it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CertificateFault {
+    /// It is not valid any more, or not yet.
+    Expired,
+    /// No trusted authority has signed it.
+    Issuer,
+    /// It is for somebody else.
+    Name,
+    /// It is not the one that is pinned.
+    NotPinned,
+    /// Something else.
+    Other,
+}
+
+impl CertificateFault {
+    /// Why a handshake failed; `None` if that was not for the certificate.
+    pub fn of(error: &io::Error) -> Option<Self> {
+        let inner = error.get_ref()?;
+        if inner.is::<NotPinned>() {
+            return Some(Self::NotPinned);
+        }
+        match inner.downcast_ref()? {
+            Error::InvalidCertificate(error) => {
+                Some(Self::of_alert(error.clone().into()).unwrap_or(Self::Other))
+            }
+            _ => None,
+        }
+    }
+
+    /// What a client means that breaks off a handshake with `alert`; `None` if it does not mean the certificate.
+    pub(crate) fn of_alert(alert: AlertDescription) -> Option<Self> {
+        match alert {
+            AlertDescription::BadCertificate => Some(Self::Name),
+            AlertDescription::CertificateExpired => Some(Self::Expired),
+            AlertDescription::CertificateRevoked | AlertDescription::UnsupportedCertificate => {
+                Some(Self::Other)
+            }
+            // The error that is ours.
+            AlertDescription::CertificateUnknown => Some(Self::NotPinned),
+            // The other: the signature is not that of the authority which has this name.
+            AlertDescription::UnknownCA | AlertDescription::DecryptError => Some(Self::Issuer),
+            _ => None,
+        }
+    }
+
+    /// What is wrong and what to do, in the words of the client's configuration.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Expired => {
+                "it has expired or is not valid yet; give the server a valid one, and check the clocks"
+            }
+            Self::Issuer => "no authority of transport.tls.trustedCaFile has signed it",
+            Self::Name => {
+                "it is for another name; set transport.tls.serverName to one that it is for"
+            }
+            Self::NotPinned => "it is not the one of transport.tls.pinnedSha256",
+            Self::Other => "check it with transport.tls.trustedCaFile",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::CertificateError;
+
+    use super::*;
+
+    #[test]
+    fn faults_are_told_apart() {
+        for (error, fault) in [
+            (CertificateError::Expired, CertificateFault::Expired),
+            (CertificateError::NotValidYet, CertificateFault::Expired),
+            (CertificateError::UnknownIssuer, CertificateFault::Issuer),
+            (CertificateError::BadSignature, CertificateFault::Issuer),
+            (CertificateError::NotValidForName, CertificateFault::Name),
+            (CertificateError::Revoked, CertificateFault::Other),
+        ] {
+            let error = io::Error::other(Error::InvalidCertificate(error));
+            assert_eq!(CertificateFault::of(&error), Some(fault));
+        }
+        let other = io::Error::other(Error::HandshakeNotComplete);
+        assert_eq!(CertificateFault::of(&other), None);
+        assert_eq!(CertificateFault::of(&io::ErrorKind::Other.into()), None);
+    }
+}
