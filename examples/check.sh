@@ -35,10 +35,10 @@ configurations() {
     cargo build --quiet -p mgroks -p mgrokc
     local target=${CARGO_TARGET_DIR:-target}
     local file
-    for file in examples/*server*.toml; do
+    for file in examples/*server.toml examples/roads/*server.toml; do
         check "$file" "$target/debug/mgroks" verify -c "$file"
     done
-    for file in examples/*client*.toml; do
+    for file in examples/*client.toml examples/roads/*client.toml; do
         check "$file" "$target/debug/mgrokc" verify -c "$file"
     done
 }

@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use mgrok_proto::{
     WireVersion,
     message::{Kind, Message},
-    udp::{self, Carried},
+    udp::{Carried, Decoder},
 };
 
 /// Long enough for every shape that bodies have, and quickly filled.
@@ -31,7 +31,7 @@ fuzz_target!(|body: &[u8]| {
 
 fn check(version: WireVersion, input: &[u8]) {
     let mut payload = BytesMut::new();
-    let fast = udp::decode(version, input, &mut payload);
+    let fast = Decoder::new(version.into()).decode(input, &mut payload);
     match version.decode(input) {
         Ok(Some((Message::UdpPacket(packet), len))) => {
             let user = packet.user.and_then(|user| user.socket_addr());

@@ -13,7 +13,6 @@
 )]
 
 mod hole;
-mod namespace;
 mod network;
 
 use mgrok_lab::Peer::{self, Frp, MgrokProgram as Mgrok};

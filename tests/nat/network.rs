@@ -8,9 +8,7 @@
 
 use std::{fmt::Write as _, net::Ipv4Addr, sync::OnceLock};
 
-use mgrok_lab::{Role, skipped};
-
-use crate::namespace::Namespace;
+use mgrok_lab::{Role, namespace::Namespace, skipped};
 
 /// Where the STUN server is; the first is the server's too.
 pub(crate) const PUBLIC: [Ipv4Addr; 2] = [
@@ -73,16 +71,13 @@ impl Network {
     /// # Errors
     /// What is missing here.
     pub(crate) fn new([owner_nat, guest_nat]: [Nat; 2]) -> Result<Self, String> {
-        if !rustix::process::geteuid().is_root() {
-            return Err("only root makes network namespaces".to_owned());
-        }
         let id = fastrand::u32(..);
         let namespace = |role: &str| Namespace::new(format!("mgrok-{id:08x}-{role}"));
         let public = namespace("public")?;
         for addr in PUBLIC {
             public.ip(&format!("address add {addr}/32 dev lo"))?;
         }
-        forward(&public)?;
+        public.forward()?;
         public.nft(PUBLIC_RULES)?;
 
         let side = |role: &str, number: u8, nat: Nat| {
@@ -113,9 +108,8 @@ impl Network {
                  link set lan up\n\
                  route add default via {gateway}"
             ))?;
-            forward(&router)?;
-            set(
-                &host,
+            router.forward()?;
+            host.set(
                 "ip_local_port_range",
                 &format!("{} {}", INSIDE_PORTS.start, INSIDE_PORTS.end - 1),
             )?;
@@ -158,16 +152,6 @@ const PUBLIC_RULES: &str = "
 
 /// The ports that hosts take by themselves: few, so that a router can have a rule for each.
 const INSIDE_PORTS: std::ops::Range<u16> = 20_000..22_000;
-
-fn forward(namespace: &Namespace) -> Result<(), String> {
-    set(namespace, "ip_forward", "1")
-}
-
-/// Sets an option of IPv4 in a namespace.
-fn set(namespace: &Namespace, option: &str, value: &str) -> Result<(), String> {
-    let script = format!("echo {value} > /proc/sys/net/ipv4/{option}");
-    namespace.command(&["sh", "-c", &script], "").map(drop)
-}
 
 impl Nat {
     /// For `nft`.

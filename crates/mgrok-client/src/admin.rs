@@ -26,15 +26,18 @@ struct Row<'a> {
 }
 
 /// Everything that can be asked for.
-pub(crate) fn routes(table: watch::Receiver<Table>) -> Routes {
-    let status = move |_request| ready(Answer::json(&rows(&table.borrow())));
+pub(crate) fn routes(tables: Vec<watch::Receiver<Table>>) -> Routes {
+    let status = move |_request| {
+        let tables: Vec<_> = tables.iter().map(watch::Receiver::borrow).collect();
+        ready(Answer::json(&rows(tables.iter().map(|it| &**it))))
+    };
     Routes::default().with(Method::GET, "/api/status", status)
 }
 
-/// The proxies by kind and name; none without a session.
-fn rows(table: &Table) -> BTreeMap<&'static str, Vec<Row<'_>>> {
+/// The proxies by kind and name, those of one server after those of another; none of a server without a session.
+fn rows<'a>(tables: impl Iterator<Item = &'a Table>) -> BTreeMap<&'static str, Vec<Row<'a>>> {
     let mut rows: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    if table.in_session() {
+    for table in tables.filter(|it| it.in_session()) {
         for (config, status) in table.proxies() {
             let of_kind = rows.entry(config.kind.as_str()).or_default();
             of_kind.push(Row::new(config, status));
@@ -104,7 +107,7 @@ mod tests {
     }
 
     fn json(proxies: &Proxies) -> String {
-        serde_json::to_string(&rows(&proxies.watch().borrow())).unwrap()
+        serde_json::to_string(&rows(std::iter::once(&*proxies.watch().borrow()))).unwrap()
     }
 
     #[test]

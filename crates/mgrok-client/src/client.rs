@@ -1,38 +1,25 @@
-//! The client: one session after the other, until it is stopped.
+//! The client as a whole: what it has, how it starts and how it stops.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::ops::ControlFlow;
+use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mgrok_admin::{AdminPort, BindError};
-use mgrok_config::{ClientConfig, Protocol, ProxyConfig, VisitorConfig};
+use mgrok_config::{ClientConfig, ProxyConfig, VisitorConfig};
 use mgrok_proto::cipher::CipherKey;
-use mgrok_proto::{RunId, WireVersion};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, error, error_span, info, warn};
+use tracing::{Instrument, info};
 
 use crate::admin;
-use crate::backoff::Backoff;
-use crate::clock::now;
-use crate::connect::{Connector, Road, SetUpError};
-use crate::handle::SessionHandle;
-use crate::health::Checks;
-use crate::heartbeat::Heartbeat;
+use crate::connect::{Connector, SetUpError};
+use crate::handle::Sessions;
 use crate::hole::Puncher;
-use crate::login::{LoggedIn, LoginError, Request, log_in};
-use crate::printable::Chain;
 use crate::proxies::Proxies;
-use crate::session::{Session, SessionEnd};
+use crate::publisher::{Common, FirstLogins, LoginFailure, Publisher};
 use crate::status::StatusWatch;
 use crate::tasks::{TaskOwner, Tasks};
 use crate::visitor::{self, DoorWatch, Visitors};
-use crate::wire::WireChoice;
-use crate::work::{Terms, WorkConns};
-
-/// How messages are written.
-const WIRE: WireVersion = WireVersion::V1;
 
 /// Why a client cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -51,11 +38,10 @@ pub enum ClientError {
     /// The first login failed, and `loginFailExit` says that there shall be no other.
     // frp: these words, which the program prints (client/service.go#Run)
     #[error(
-        "login to the server failed: {}. With loginFailExit enabled, no additional retries will \
-         be attempted",
-        Chain(.0)
+        "login to the server failed: {0}. With loginFailExit enabled, no additional retries will \
+         be attempted"
     )]
-    Login(LoginError),
+    Login(LoginFailure),
     /// It could not even start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -102,28 +88,31 @@ impl VisitorSet {
     }
 }
 
-/// A client of one server, not yet running.
+/// A client, not yet running.
 #[derive(Debug)]
 pub struct Client {
     /// `None` if there is to be none, or if it is not open yet.
     admin: Option<AdminPort>,
-    config: ClientConfig,
-    connector: Arc<Connector>,
-    wire: WireChoice,
+    config: Arc<ClientConfig>,
+    /// Which servers each publisher has: all of them, or one.
+    publishers: Vec<Published>,
     key: CipherKey,
     puncher: Puncher,
-    proxies: Proxies,
     /// The proxies that are to be, here being applied in a session at a time.
     wanted: watch::Sender<Vec<ProxyConfig>>,
     /// The visitors that are to be, likewise.
     wanted_visitors: watch::Sender<Vec<VisitorConfig>>,
     /// The visitors there are.
     visitors: watch::Sender<visitor::Table>,
-    /// The session there is, for the visitors.
-    sessions: watch::Sender<Option<SessionHandle>>,
-    /// The last session's; asks the server to let the next one take its place.
-    run_id: Option<RunId>,
-    backoff: Backoff,
+    /// The sessions there are, for the visitors.
+    sessions: watch::Sender<Sessions>,
+}
+
+/// What a publisher will be made of.
+#[derive(Debug)]
+struct Published {
+    connectors: Vec<Arc<Connector>>,
+    proxies: Proxies,
 }
 
 impl Client {
@@ -133,22 +122,33 @@ impl Client {
     /// If those files cannot be used.
     pub fn new(mut config: ClientConfig) -> Result<Self, StartError> {
         let key = CipherKey::derive(&config.auth.token);
-        let user = config.user.clone();
-        let server_addr = config.servers[0].host.clone();
+        let wanted = std::mem::take(&mut config.proxies);
+        let wanted_visitors = std::mem::take(&mut config.visitors);
+        let mut connectors = Vec::new();
+        for server in &config.servers {
+            connectors.push(Connector::new(&config, server)?);
+        }
+        let groups = match config.connect_all {
+            true => connectors.into_iter().map(|it| vec![it]).collect(),
+            false => vec![connectors],
+        };
+        let publishers = groups
+            .into_iter()
+            .map(|connectors| Published {
+                connectors,
+                proxies: Proxies::new(config.user.clone(), String::new(), key.clone()),
+            })
+            .collect();
         Ok(Self {
             admin: None,
-            connector: Connector::new(&config, &config.servers[0])?,
-            wire: WireChoice::new(config.transport.wire_protocol),
-            proxies: Proxies::new(user, server_addr, key.clone()),
-            wanted: watch::Sender::new(std::mem::take(&mut config.proxies)),
-            wanted_visitors: watch::Sender::new(std::mem::take(&mut config.visitors)),
+            publishers,
+            wanted: watch::Sender::new(wanted),
+            wanted_visitors: watch::Sender::new(wanted_visitors),
             visitors: watch::Sender::default(),
             puncher: Puncher::new(&config),
             sessions: watch::Sender::default(),
             key,
-            run_id: None,
-            backoff: Backoff::default(),
-            config,
+            config: Arc::new(config),
         })
     }
 
@@ -164,9 +164,20 @@ impl Client {
         Ok(())
     }
 
-    /// Follows the client's proxies. They appear in it with the first login.
+    /// Follows the client's proxies. They appear in it with the first login. If the client publishes on all servers at once, this
+    /// is how they are on the first; [`statuses`](Self::statuses) has them all.
     pub fn status(&self) -> StatusWatch {
-        StatusWatch::new(self.proxies.watch())
+        match self.publishers.first() {
+            Some(first) => StatusWatch::new(first.proxies.watch()),
+            None => StatusWatch::new(watch::Sender::default().subscribe()),
+        }
+    }
+
+    /// Follows the client's proxies on each server that it publishes on at the same time: one, unless
+    /// [`connect_all`](ClientConfig::connect_all).
+    pub fn statuses(&self) -> Vec<StatusWatch> {
+        let tables = self.publishers.iter().map(|it| it.proxies.watch());
+        tables.map(StatusWatch::new).collect()
     }
 
     /// The way to change the client's proxies; at first they are those of its configuration.
@@ -220,15 +231,59 @@ impl Client {
                 tasks: owner.tasks().clone(),
                 udp_packet_size: self.config.udp_packet_size,
                 user: self.config.user.clone(),
-                wire: WIRE,
             },
             self.visitors.clone(),
         );
         let wanted = self.wanted_visitors.subscribe();
         owner.tasks().spawn(visitors.run(wanted));
-        let cut = self.serve_sessions(owner.tasks(), &stopping).await;
+        let cut = self.publish(owner.tasks(), &stopping).await;
         owner.finish().await;
         Ok(StopReport { cut: cut? })
+    }
+
+    /// Publishes until the client is stopped and the grace period is over; says how many user connections are left.
+    async fn publish(
+        &mut self,
+        tasks: &Tasks,
+        stopping: &CancellationToken,
+    ) -> Result<usize, ClientError> {
+        let number = self.publishers.len();
+        let common = Common {
+            config: self.config.clone(),
+            first_logins: Arc::new(FirstLogins::new(number, self.config.login_fail_exit)),
+            key: self.key.clone(),
+            puncher: self.puncher.clone(),
+            sessions: self.sessions.clone(),
+            stopping: stopping.clone(),
+            tasks: tasks.clone(),
+        };
+        let mut running = JoinSet::new();
+        for (number, published) in self.publishers.drain(..).enumerate() {
+            let Published {
+                connectors,
+                proxies,
+            } = published;
+            let wanted = self.wanted.subscribe();
+            let publisher = Publisher::new(number, common.clone(), connectors, proxies, wanted);
+            running.spawn(publisher.run().in_current_span());
+        }
+        let mut cut = Ok(0);
+        while let Some(ended) = running.join_next().await {
+            match ended {
+                // All wait for the same users.
+                Ok(Ok(left)) => cut = cut.map(|cut: usize| cut.max(left)),
+                Ok(Err(error)) => {
+                    stopping.cancel();
+                    cut = Err(ClientError::Login(error));
+                }
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => resume_unwind(panic),
+                    // Nobody cancels them.
+                    Err(_) => stopping.cancel(),
+                },
+            }
+        }
+        cut
     }
 
     /// Tells whoever asks how the client is, to its very end.
@@ -240,155 +295,10 @@ impl Client {
             // frp: these words, which scripts look for (client/service.go)
             info!("admin server listen on {addr}");
         }
-        let routes = admin::routes(self.proxies.watch());
+        let tables = self.publishers.iter().map(|it| it.proxies.watch());
+        let routes = admin::routes(tables.collect());
         tasks.spawn(port.run(routes, tasks.part()));
     }
-
-    /// Serves until the client is stopped and the grace period is over; says how many user
-    /// connections are left.
-    async fn serve_sessions(
-        &mut self,
-        tasks: &Tasks,
-        stopping: &CancellationToken,
-    ) -> Result<usize, ClientError> {
-        let checks = Checks::new(tasks.clone(), stopping.clone());
-        let mut ever_logged_in = false;
-        while !stopping.is_cancelled() {
-            let span = self.span();
-            let attempt = self.connect(tasks).instrument(span.clone());
-            let attempt = tokio::select! {
-                attempt = attempt => attempt,
-                () = stopping.cancelled() => break,
-            };
-            let wait = match attempt {
-                Ok(session) => {
-                    ever_logged_in = true;
-                    let span = self.span();
-                    let serve = self.serve(session, tasks, &checks, stopping);
-                    match serve.instrument(span).await {
-                        ControlFlow::Break(left) => return Ok(left),
-                        ControlFlow::Continue(wait) => wait,
-                    }
-                }
-                Err(error) => {
-                    span.in_scope(|| warn!("connect to server error: {}", Chain(&error)));
-                    if !ever_logged_in && self.config.login_fail_exit {
-                        return Err(ClientError::Login(error));
-                    }
-                    self.backoff.login_failed(dice())
-                }
-            };
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = stopping.cancelled() => {}
-            }
-        }
-        self.proxies.close();
-        Ok(tasks.users_gone(now() + self.config.grace_period).await)
-    }
-
-    /// One attempt to log in.
-    async fn connect(&mut self, tasks: &Tasks) -> Result<Session, LoginError> {
-        info!("try to connect to server...");
-        let road = match self.config.transport.protocol {
-            Protocol::Auto | Protocol::Tcp => Road::Tcp,
-            Protocol::Kcp => Road::Kcp,
-            Protocol::Quic => Road::Quic,
-            Protocol::WebSocket => Road::WebSocket,
-            Protocol::Wss => Road::Wss,
-        };
-        let link = self.connector.link(road).await?;
-        let request = Request {
-            config: &self.config,
-            key: &self.key,
-            run_id: self.run_id.as_ref(),
-        };
-        let LoggedIn {
-            control,
-            dialect,
-            link,
-            run_id,
-        } = log_in(&self.connector, link, &mut self.wire, &request).await?;
-        self.run_id = Some(run_id.clone());
-
-        let transport = &self.config.transport;
-        let ended = tasks.part();
-        let (handle, requests) =
-            SessionHandle::new(run_id, link.streams().clone(), dialect, self.span());
-        let terms = Terms {
-            auth: self.config.auth.clone(),
-            ended: ended.clone(),
-            puncher: self.puncher.clone(),
-            session: handle.clone(),
-            table: self.proxies.watch(),
-            tasks: tasks.clone(),
-            udp_packet_size: self.config.udp_packet_size,
-            user: self.config.user.clone(),
-        };
-        Ok(Session {
-            auth: self.config.auth.clone(),
-            control,
-            ended,
-            handle,
-            heartbeat: Heartbeat::new(
-                transport.heartbeat_interval,
-                transport.heartbeat_timeout,
-                now(),
-            ),
-            link,
-            requests,
-            work: WorkConns::new(terms),
-        })
-    }
-
-    /// Serves one session to its end; gives how long to wait before the next, or, if the client
-    /// was stopped, how many user connections are left after the grace period.
-    async fn serve(
-        &mut self,
-        mut session: Session,
-        tasks: &Tasks,
-        checks: &Checks,
-        stopping: &CancellationToken,
-    ) -> ControlFlow<usize, Duration> {
-        if let Some(run_id) = &self.run_id {
-            info!("login to server success, get run id [{run_id}]");
-        }
-        self.backoff.logged_in(now());
-        let mut wanted = self.wanted.subscribe();
-        self.sessions.send_replace(Some(session.handle.clone()));
-        let ended = session
-            .run(&mut self.proxies, &mut wanted, checks, stopping)
-            .await;
-        self.sessions.send_replace(None);
-        match ended {
-            Ok(()) => {
-                let deadline = now() + self.config.grace_period;
-                let left = session.drain(&mut self.proxies, tasks, deadline).await;
-                session.finish().await;
-                return ControlFlow::Break(left);
-            }
-            Err(end @ SessionEnd::Pong(_)) => error!("{end}"),
-            Err(end) => warn!("{}", Chain(&end)),
-        }
-        session.close().await;
-        self.proxies.end_session();
-        ControlFlow::Continue(self.backoff.session_ended(now(), dice()))
-    }
-
-    /// What the log says of the session, once there has been one.
-    fn span(&self) -> Span {
-        match &self.run_id {
-            Some(run_id) => error_span!("session", %run_id),
-            None => Span::none(),
-        }
-    }
-}
-
-/// A number in `0.0..1.0` that differs from client to client. Not for secrets.
-fn dice() -> f64 {
-    // The standard library seeds every hasher at random.
-    let random = RandomState::new().build_hasher().finish();
-    random as f64 / u64::MAX as f64
 }
 
 #[cfg(test)]

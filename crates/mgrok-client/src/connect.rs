@@ -203,6 +203,11 @@ impl Connector {
         }))
     }
 
+    /// The server.
+    pub(crate) fn server(&self) -> &ServerAddr {
+        &self.server
+    }
+
     /// Takes `road`, for a new session. Certificates and authorities are read again if they have changed.
     ///
     /// Dropping the future gives up.

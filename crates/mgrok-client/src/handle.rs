@@ -3,13 +3,13 @@
 //! Work connections and visitors hold a [`SessionHandle`]. What they want to say on the control connection goes down a
 //! bounded channel to the session's task, which owns that connection; its end of the channel is [`Requests`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use mgrok_net::message::{MessageConn, SendError};
 use mgrok_proto::message::{Message, NatHoleResp};
 use mgrok_proto::{Dialect, RunId, WireVersion, v2};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Span, debug};
 
 use crate::connect::{ConnectError, Streams};
@@ -146,6 +146,37 @@ impl SessionHandle {
         let outgoing = Outgoing { message, asker };
         let sent = self.outgoing.send(outgoing).await;
         sent.map_err(|_| RequestError::Ended)
+    }
+}
+
+/// The sessions that a client has, by the numbers of their publishers.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    by_publisher: BTreeMap<usize, SessionHandle>,
+}
+
+impl Sessions {
+    /// The one for visitors.
+    pub(crate) fn first(&self) -> Option<&SessionHandle> {
+        self.by_publisher.values().next()
+    }
+
+    /// As [`first`](Self::first), once there is one; `None` if the client ends before. Cancel-safe.
+    pub(crate) async fn wait_for_first(
+        sessions: &mut watch::Receiver<Self>,
+    ) -> Option<SessionHandle> {
+        let sessions = sessions.wait_for(|it| it.first().is_some()).await;
+        sessions.ok()?.first().cloned()
+    }
+
+    /// The publisher's session, in place of the one before.
+    pub(crate) fn begin(&mut self, publisher: usize, session: SessionHandle) {
+        self.by_publisher.insert(publisher, session);
+    }
+
+    /// The publisher has none any more.
+    pub(crate) fn end(&mut self, publisher: usize) {
+        self.by_publisher.remove(&publisher);
     }
 }
 

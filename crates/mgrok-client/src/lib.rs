@@ -41,12 +41,13 @@ mod status;
 
 mod admin;
 
+mod tasks;
+
 mod connect;
 mod handle;
 mod wire;
 
 mod login;
-mod tasks;
 
 mod tunnel;
 
@@ -63,10 +64,16 @@ mod work;
 
 mod session;
 
+mod race;
+mod ways;
+
+mod publisher;
+
 mod client;
 
 pub use client::{Client, ClientError, ProxySet, StartError, StopReport, VisitorSet};
 pub use connect::{ConnectError, SetUpError};
 pub use login::LoginError;
+pub use publisher::LoginFailure;
 pub use status::{ProxyPhase, ProxyStatus, StatusWatch};
 pub use visitor::DoorWatch;

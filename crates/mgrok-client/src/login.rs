@@ -34,7 +34,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_RUN_ID: usize = 128;
 
 /// What both ends may do beyond frp's protocol, whatever the road.
-const EXTENSIONS: [Extension; 1] = [Extension::HALF_CLOSE];
+const EXTENSIONS: [Extension; 2] = [Extension::HALF_CLOSE, Extension::MOVES];
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +91,8 @@ pub(crate) struct Request<'a> {
     pub(crate) config: &'a ClientConfig,
     /// The control connection's, in v1.
     pub(crate) key: &'a CipherKey,
+    /// Whether that session lives, and its users are to stay where they are.
+    pub(crate) moving: bool,
     /// Asks for an earlier session back.
     pub(crate) run_id: Option<&'a RunId>,
 }
@@ -194,7 +196,11 @@ async fn login_v2(
     bootstrap: Bootstrap,
     deadline: Instant,
 ) -> Result<Answer, LoginError> {
-    let offer = Offer::new(bootstrap, &Algorithm::by_speed(), &EXTENSIONS);
+    let mut extensions = EXTENSIONS.to_vec();
+    if request.moving {
+        extensions.push(Extension::MOVE);
+    }
+    let offer = Offer::new(bootstrap, &Algorithm::by_speed(), &extensions);
     let mut opening = BytesMut::from(v2::MAGIC);
     offer.encode(&mut opening);
     let mut conn = MessageConn::new(stream, WireVersion::V2);
@@ -367,6 +373,7 @@ mod tests {
         let mut request = Request {
             config: &config,
             key: &key,
+            moving: false,
             run_id: Some(&run_id),
         };
         let login = request.message();
@@ -397,6 +404,7 @@ mod tests {
         let request = Request {
             config: &ClientConfig::default(),
             key: &CipherKey::derive(&Secret::default()),
+            moving: false,
             run_id: None,
         };
         let login = login_v1(client.unwrap().into(), &request, began + ANSWER_TIMEOUT);

@@ -224,6 +224,11 @@ impl Proxies {
         changes
     }
 
+    /// Whose ports are public addresses from now on.
+    pub(crate) fn set_server_addr(&mut self, server_addr: &str) {
+        server_addr.clone_into(&mut self.server_addr);
+    }
+
     /// A session has begun: every healthy proxy is to be announced.
     pub(crate) fn begin_session(&mut self, now: Instant) {
         self.set_all(Entry::resting, Some(now));

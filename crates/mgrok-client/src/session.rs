@@ -134,6 +134,12 @@ impl Session {
         users_gone.await
     }
 
+    /// Takes no more users, and leaves what the session runs over to those there are: it ends with the last of them.
+    pub(crate) fn leave_to_users(self, tasks: &Tasks) {
+        self.ended.cancel();
+        self.link.leave_to_streams(tasks);
+    }
+
     /// Ends what the session runs over, after what is queued has been written.
     pub(crate) async fn close(self) {
         self.ended.cancel();

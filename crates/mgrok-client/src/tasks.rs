@@ -64,6 +64,11 @@ impl Tasks {
         self.users.token()
     }
 
+    /// Whether there are user connections.
+    pub(crate) fn has_users(&self) -> bool {
+        !self.users.is_empty()
+    }
+
     /// A token for a part of the client, cancelled with the client at the latest.
     pub(crate) fn part(&self) -> CancellationToken {
         self.cut.child_token()

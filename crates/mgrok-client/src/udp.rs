@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use mgrok_net::conn::Conn;
 use mgrok_net::proxy_protocol::Version;
-use mgrok_net::udp::{Datagrams, Inbox, InboxError, Outbox};
-use mgrok_proto::WireVersion;
+use mgrok_net::udp::{DatagramConn, Datagrams, Outbox, RecvError};
+use mgrok_proto::Dialect;
 use tokio::net::lookup_host;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tracing::{debug, error};
@@ -35,7 +35,6 @@ const MAX_ROUNDS: usize = 16;
 /// What a work connection is served with.
 #[derive(Clone, Copy, Debug)]
 struct Terms {
-    wire: WireVersion,
     /// The longest datagram of the local service that is carried whole; longer ones are cut.
     packet_size: usize,
     /// How the service is told who a user is, by each first datagram from a user's socket; `None` if it is not told.
@@ -51,7 +50,6 @@ struct Terms {
 impl Terms {
     fn new(packet_size: usize) -> Self {
         Self {
-            wire: WireVersion::V1,
             packet_size,
             proxy_protocol: None,
             // frp: the same; its server gives a connection up after 60 s of silence
@@ -72,15 +70,16 @@ enum WorkEnd {
     #[error("the server closed it")]
     Closed,
     #[error("cannot read from it")]
-    Read(#[from] InboxError),
+    Read(#[from] RecvError),
     #[error("cannot write to it")]
     Write(#[source] io::Error),
 }
 
-/// Carries datagrams between `work` and the local service of `proxy` until `work` ends. `packet_size` is `udpPacketSize`.
+/// Carries datagrams between `work`, which belongs to a session that speaks `dialect`, and the local service of `proxy` until
+/// `work` ends. `packet_size` is `udpPacketSize`.
 ///
 /// Dropping the future ends it just as well.
-pub(crate) async fn serve(proxy: &Proxy, work: Conn, packet_size: usize) {
+pub(crate) async fn serve(proxy: &Proxy, work: Conn, dialect: Dialect, packet_size: usize) {
     let config = proxy.config();
     let service = match resolve(&config.local_host, config.local_port).await {
         Ok(service) => service,
@@ -92,10 +91,11 @@ pub(crate) async fn serve(proxy: &Proxy, work: Conn, packet_size: usize) {
             return;
         }
     };
-    let work = proxy.layers().wrap(work);
+    let framing = dialect.datagram_framing();
+    let work = DatagramConn::new(proxy.layers().wrap(work), framing);
     let terms = Terms {
         proxy_protocol: proxy.proxy_protocol(),
-        ..Terms::new(packet_size)
+        ..Terms::new(framing.packet_size(packet_size))
     };
     let mut users = Users::new(service, proxy.traffic(), &terms);
     let end = forward(work, &mut users, &terms).await;
@@ -113,9 +113,8 @@ async fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it has no address"))
 }
 
-async fn forward(mut work: Conn, users: &mut Users<'_>, terms: &Terms) -> WorkEnd {
-    let mut inbox = Inbox::new(terms.wire);
-    let mut outbox = Outbox::new(terms.wire);
+async fn forward(mut work: DatagramConn, users: &mut Users<'_>, terms: &Terms) -> WorkEnd {
+    let mut outbox = Outbox::new(work.framing());
     let mut datagrams = Datagrams::default();
     let mut ping = interval_at(Instant::now() + terms.ping, terms.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -123,7 +122,7 @@ async fn forward(mut work: Conn, users: &mut Users<'_>, terms: &Terms) -> WorkEn
     poll_fn(|cx| {
         for _ in 0..MAX_ROUNDS {
             let mut idle = true;
-            if let Poll::Ready(received) = inbox.poll_recv(cx, &mut work, &mut datagrams) {
+            if let Poll::Ready(received) = work.poll_recv(cx, &mut datagrams) {
                 idle = false;
                 // Also before an end: what arrived whole is delivered.
                 users.send(&mut datagrams);

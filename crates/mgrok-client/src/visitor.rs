@@ -23,7 +23,6 @@ use mgrok_config::{VisitorConfig, VisitorKind};
 use mgrok_net::conn::Conn;
 use mgrok_net::tcp;
 use mgrok_net::udp::UdpSocket;
-use mgrok_proto::WireVersion;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -34,7 +33,7 @@ use tracing::{Instrument, Span, debug, error_span, info, warn};
 use self::stcp::Stcp;
 use self::target::Target;
 use self::xtcp::Xtcp;
-use crate::handle::SessionHandle;
+use crate::handle::Sessions;
 use crate::hole::Puncher;
 use crate::tasks::Tasks;
 
@@ -46,14 +45,13 @@ const MAX_WAITING: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub(crate) puncher: Puncher,
-    /// The session there is.
-    pub(crate) sessions: watch::Receiver<Option<SessionHandle>>,
+    /// The sessions there are.
+    pub(crate) sessions: watch::Receiver<Sessions>,
     /// Cancelled when the client takes no more users.
     pub(crate) stopping: CancellationToken,
     pub(crate) tasks: Tasks,
     pub(crate) udp_packet_size: usize,
     pub(crate) user: String,
-    pub(crate) wire: WireVersion,
 }
 
 /// All visitors by their names.
@@ -246,8 +244,7 @@ impl Visitors {
                 Some(self.spawn(stop, span, async move {
                     let socket = door::open(&host, port, UdpSocket::bind).await;
                     show(&table, &name, socket.local_addr().ok());
-                    let open = async || target.open().await.map(|(conn, _)| conn);
-                    sudp::run(&socket, open, &terms).await;
+                    sudp::run(&socket, || target.open_datagrams(), terms.udp_packet_size).await;
                 }))
             }
             VisitorKind::Xtcp(xtcp) => {
@@ -360,8 +357,8 @@ impl Visitor {
     /// Takes a user, who is served by a task of its own from here on.
     pub(crate) fn enter(self: &Arc<Self>, user: User) {
         let span = {
-            let session = self.terms.sessions.borrow();
-            let session = session.as_ref().and_then(|it| it.span().id());
+            let sessions = self.terms.sessions.borrow();
+            let session = sessions.first().and_then(|it| it.span().id());
             error_span!(parent: session, "visitor", name = %self.name)
         };
         let visitor = self.clone();

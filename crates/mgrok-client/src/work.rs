@@ -180,8 +180,9 @@ impl Terms {
             }
             ProxyKind::Udp { .. } | ProxyKind::Sudp(_) => {
                 let turn = proxy.next_udp_turn();
+                let (work, dialect) = (conn.into_conn(), self.session.dialect());
                 tokio::select! {
-                    () = udp::serve(&proxy, conn.into_conn(), self.udp_packet_size) => {}
+                    () = udp::serve(&proxy, work, dialect, self.udp_packet_size) => {}
                     () = turn.cancelled() => {}
                     // Its server ends with the session; there is nothing to wait for.
                     () = self.ended.cancelled() => {}

@@ -2,12 +2,14 @@
 
 mod client;
 mod client_plugin;
+mod client_transport;
 mod entries;
 mod health;
 mod kinds;
 mod plugins;
 mod proxies;
 mod server;
+mod server_addrs;
 mod visitors;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -17,6 +19,7 @@ use mgrok_proto::auth::Secret;
 use crate::{
     auth::Auth,
     log::{Log, LogLevel, LogTarget},
+    quic::Quic,
     section::Section,
     web_server::WebServer,
 };
@@ -115,6 +118,24 @@ fn certificate(
             None
         }
         (None, None) => None,
+    }
+}
+
+/// Times and limits of QUIC, on either end.
+fn quic(mut section: Section<'_>, default: Quic) -> Quic {
+    let key = "maxIncomingStreams";
+    let max_incoming_streams = section.count(key);
+    if max_incoming_streams == Some(0) {
+        section.invalid(key, "must be 1 or more, or nothing could be carried");
+    }
+    Quic {
+        keepalive_period: section
+            .seconds("keepalivePeriod")
+            .unwrap_or(default.keepalive_period),
+        max_idle_timeout: section
+            .seconds("maxIdleTimeout")
+            .unwrap_or(default.max_idle_timeout),
+        max_incoming_streams: max_incoming_streams.unwrap_or(default.max_incoming_streams),
     }
 }
 

@@ -16,8 +16,6 @@ pub(crate) struct Later {
 enum Absent {
     /// Only the zero of its kind, which means "not set".
     Zero,
-    /// Or this number.
-    Number(i64),
     /// Or this text.
     Text(&'static str),
 }
@@ -64,10 +62,8 @@ impl Later {
     pub(crate) fn says_nothing(&self, value: &Value) -> bool {
         value.is_zero()
             || match (self.default, value) {
-                (Absent::Number(default), Value::Integer(value)) => default == *value,
-                (Absent::Number(default), Value::Float(value)) => default as f64 == *value,
                 (Absent::Text(default), Value::Text(value)) => default == value,
-                (Absent::Zero | Absent::Number(_) | Absent::Text(_), _) => false,
+                (Absent::Zero | Absent::Text(_), _) => false,
             }
     }
 }
@@ -79,11 +75,6 @@ fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
 
 const fn later(key: &'static str) -> Later {
     let default = Absent::Zero;
-    Later { key, default }
-}
-
-const fn number(key: &'static str, default: i64) -> Later {
-    let default = Absent::Number(default);
     Later { key, default }
 }
 
@@ -100,8 +91,6 @@ pub(crate) const SERVER: &[&[Later]] = &[
         later("auth.oidc.skipExpiryCheck"),
         later("auth.oidc.skipIssuerCheck"),
         later("enablePrometheus"),
-        later("kcpBindPort"),
-        later("quicBindPort"),
         text(
             "sshTunnelGateway.autoGenPrivateKeyPath",
             "./.autogen_ssh_key",
@@ -109,9 +98,6 @@ pub(crate) const SERVER: &[&[Later]] = &[
         later("sshTunnelGateway.authorizedKeysFile"),
         later("sshTunnelGateway.bindPort"),
         later("sshTunnelGateway.privateKeyFile"),
-        number("transport.quic.keepalivePeriod", 10),
-        number("transport.quic.maxIdleTimeout", 30),
-        number("transport.quic.maxIncomingStreams", 100_000),
     ],
 ];
 
@@ -128,11 +114,9 @@ pub(crate) const CLIENT: &[&[Later]] = &[
         later("auth.oidc.tokenEndpointURL"),
         later("auth.oidc.tokenSource"),
         later("auth.oidc.trustedCaFile"),
-        later("dnsServer"),
         later("featureGates"),
         later("includes"),
         later("store.path"),
-        later("transport.proxyURL"),
         later("virtualNet.address"),
         later("visitors.plugin"),
     ],

@@ -30,6 +30,7 @@ mod local_addr;
 mod network;
 mod plugin;
 mod port_set;
+mod proxy_url;
 
 mod auth;
 mod client_plugin;
@@ -42,6 +43,8 @@ mod web_server;
 mod server;
 
 mod client;
+
+mod environment;
 
 mod mistake;
 mod nearest;
@@ -63,8 +66,10 @@ pub use auth::Auth;
 pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
 pub use client::{ClientConfig, ClientTls, ClientTransport, Protocol, ServerAddr, WireProtocol};
 pub use client_plugin::{HttpsFront, Plugin, Website};
+pub use environment::Environment;
 pub use load::{
-    LoadError, Loaded, load_client, load_client_from_str, load_server, load_server_from_str,
+    LoadError, Loaded, load_client, load_client_from_str, load_client_in, load_server,
+    load_server_from_str,
 };
 pub use local_addr::LocalAddr;
 pub use log::{Log, LogLevel, LogTarget};

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     check,
     client::ClientConfig,
+    environment::Environment,
     later::{self, Later},
     mistake::Mistakes,
     report::{Report, Strictness},
@@ -59,9 +60,15 @@ pub fn load_server(path: &Path, strictness: Strictness) -> Result<Loaded<ServerC
     load_server_from_str(&read(path)?, &path.to_string_lossy(), strictness)
 }
 
-/// Reads the client's configuration from a file.
+/// Reads the client's configuration from a file, and from the process's environment what it may say.
 pub fn load_client(path: &Path, strictness: Strictness) -> Result<Loaded<ClientConfig>, LoadError> {
-    load_client_from_str(&read(path)?, &path.to_string_lossy(), strictness)
+    let environment = Environment::of_process();
+    load_client_in(
+        &environment,
+        &read(path)?,
+        &path.to_string_lossy(),
+        strictness,
+    )
 }
 
 /// Reads the server's configuration from a text; `origin` is what messages call it.
@@ -77,8 +84,18 @@ pub fn load_server_from_str(
     )
 }
 
-/// Reads the client's configuration from a text; `origin` is what messages call it.
+/// Reads the client's configuration from a text and nothing else; `origin` is what messages call it.
 pub fn load_client_from_str(
+    text: &str,
+    origin: &str,
+    strictness: Strictness,
+) -> Result<Loaded<ClientConfig>, LoadError> {
+    load_client_in(&Environment::default(), text, origin, strictness)
+}
+
+/// As [`load_client_from_str`], in an environment.
+pub fn load_client_in(
+    environment: &Environment,
     text: &str,
     origin: &str,
     strictness: Strictness,
@@ -86,7 +103,7 @@ pub fn load_client_from_str(
     load(
         Report::new(text, origin, strictness),
         later::CLIENT,
-        check::client,
+        |root| check::client(root, environment),
     )
 }
 

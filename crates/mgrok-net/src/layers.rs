@@ -11,7 +11,7 @@ mod reframe;
 mod snappy;
 mod throttle;
 
-use mgrok_proto::{WireVersion, cipher::CipherKey, record::RecordKey};
+use mgrok_proto::{cipher::CipherKey, record::RecordKey, udp::Framing};
 
 use crate::conn::Conn;
 use cipher::Cipher;
@@ -64,7 +64,7 @@ pub fn seal(conn: Conn, sends: &RecordKey, receives: &RecordKey) -> Conn {
 
 /// Makes a visitor that frames datagrams as `visitor` look like one that does as `proxy`, which is what
 /// the proxy's client does. Anything but datagrams and the proxy's signs of life is an error.
-pub fn reframe(conn: Conn, visitor: WireVersion, proxy: WireVersion) -> Conn {
+pub fn reframe(conn: Conn, visitor: Framing, proxy: Framing) -> Conn {
     if visitor == proxy {
         return conn;
     }

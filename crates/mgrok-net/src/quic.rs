@@ -21,9 +21,10 @@ use quinn::{ConnectionError, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
 
 use crate::conn::{Conn, NO_ERROR, Place, QuicStream, connection_lost};
+use crate::tcp;
 use crate::tls::{CertificateFault, Fingerprint, TlsError};
 
-pub use endpoint::{Endpoint, Incoming, QuicClient, QuicServer};
+pub use endpoint::{Endpoint, Incoming, QuicClient, QuicServer, bind};
 
 /// What a peer must agree on (ALPN).
 const PROTOCOL: &[u8] = b"frp";
@@ -185,7 +186,7 @@ impl Connection {
 
     /// Where the peer is. It may move, when a NAT on the way forgets.
     pub fn remote_addr(&self) -> SocketAddr {
-        self.inner.remote_address()
+        tcp::canonical(self.inner.remote_address())
     }
 }
 
@@ -274,7 +275,24 @@ const ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
 /// What a server says that takes no connections.
 const CONNECTION_REFUSED: u64 = 2;
 
+/// The TLS alerts about certificates, `bad_certificate` to `unknown_ca` and `certificate_required`, as codes of QUIC.
+const ABOUT_CERTIFICATES: [std::ops::RangeInclusive<u64>; 2] =
+    [0x100 | 42..=0x100 | 48, 0x100 | 116..=0x100 | 116];
+
 impl QuicError {
+    /// Whether a handshake failed because this end did not accept the peer's certificate, or missed it.
+    pub fn is_about_certificate(&self) -> bool {
+        let Self::Handshake {
+            source: ConnectionError::TransportError(error),
+            ..
+        } = self
+        else {
+            return false;
+        };
+        let code = error.code.into();
+        ABOUT_CERTIFICATES.iter().any(|codes| codes.contains(&code))
+    }
+
     /// Why a connection that was up is over.
     fn lost(peer: SocketAddr, error: ConnectionError) -> Self {
         match error {

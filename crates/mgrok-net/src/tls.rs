@@ -30,6 +30,7 @@ pub(crate) use any_certificate::AnyCertificate;
 pub use client::{ClientTls, ClientTlsOptions};
 pub use fault::CertificateFault;
 pub use fingerprint::Fingerprint;
+pub use self_signed::kept_certificate;
 pub(crate) use server::config as server_config;
 pub use server::{ServerTls, ServerTlsOptions};
 
@@ -114,6 +115,25 @@ pub enum TlsError {
     /// rustls does not accept these settings.
     #[error("cannot set up TLS")]
     Setup(#[source] rustls::Error),
+    /// A generated certificate cannot be kept.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Whether a handshake with a client failed because it showed no certificate, or none that an authority has signed and that is
+/// valid now: `error` is what [`ServerTls::accept`] returned.
+pub fn is_about_certificate(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|it| it.downcast_ref());
+    matches!(
+        error,
+        Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_))
+    )
 }
 
 /// Always passed, never installed process-wide: with two providers in the program the default is ambiguous.

@@ -1,5 +1,5 @@
 //! Datagrams in batches: between sockets and memory ([`UdpSocket`], [`Datagrams`]), and between memory and the work
-//! connection of a UDP proxy ([`Inbox`], [`Outbox`]). Where one socket has many users and one connection carries their datagrams,
+//! connection of a UDP proxy ([`DatagramConn`], [`Outbox`]). Where one socket has many users and one connection carries their datagrams,
 //! [`Users`] does all of it.
 //!
 //! A turn of a busy socket is one system call for up to 32 datagrams, into buffers of the thread, so
@@ -9,9 +9,9 @@
 //! receive one, 0.7 instead of 7.2 µs to send one. Receiving a lone datagram costs one system call instead of two. Elsewhere
 //! it is a call for each.
 
+mod datagram_conn;
 mod datagrams;
 mod drops;
-mod inbox;
 #[cfg(target_os = "linux")]
 mod mmsg;
 #[cfg(not(target_os = "linux"))]
@@ -25,9 +25,9 @@ use mmsg as system;
 #[cfg(not(target_os = "linux"))]
 use one_by_one as system;
 
+pub use datagram_conn::{DatagramConn, Received, RecvError};
 pub use datagrams::Datagrams;
 pub use drops::Drops;
-pub use inbox::{Inbox, InboxError, Received};
 pub use outbox::{Outbox, QueueError};
 pub use socket::{Sent, UdpSocket};
 pub use users::{ExchangeEnd, Users};

@@ -13,7 +13,7 @@ use mgrok_proto::{
     auth::Secret,
     cipher::{CipherKey, Decryptor, Encryptor},
     message::{Message, UdpPacket},
-    udp,
+    udp::{Decoder, Encoder, Framing},
 };
 
 /// Bytes that each measurement moves: about a second's worth at the speed that is hoped for.
@@ -32,16 +32,23 @@ fn datagrams(size: usize) {
     let payload: Vec<u8> = (0..size).map(|byte| byte as u8).collect();
     let user = Some(SocketAddr::from(([203, 0, 113, 77], 54_321)));
     let mut frame = BytesMut::new();
-    measure(&format!("udp encode {size}"), size, || {
-        frame.clear();
-        udp::encode(WireVersion::V1, black_box(&payload), user, &mut frame).unwrap();
-    });
-    let mut out = BytesMut::new();
-    measure(&format!("udp decode {size}"), size, || {
-        out.clear();
-        black_box(udp::decode(WireVersion::V1, black_box(&frame), &mut out).unwrap());
-    });
-    assert_eq!(out, payload);
+    for (name, framing) in [("udp", Framing::V1), ("binary", Framing::Binary)] {
+        let mut encoder = Encoder::new(framing);
+        measure(&format!("{name} encode {size}"), size, || {
+            frame.clear();
+            encoder.end_frame();
+            encoder
+                .datagram(black_box(&payload), user, &mut frame)
+                .unwrap();
+        });
+        let mut out = BytesMut::new();
+        let mut decoder = Decoder::new(framing);
+        measure(&format!("{name} decode {size}"), size, || {
+            out.clear();
+            black_box(decoder.decode(black_box(&frame), &mut out).unwrap());
+        });
+        assert_eq!(out, payload);
+    }
 
     let message = Message::from(UdpPacket {
         content: payload.into(),

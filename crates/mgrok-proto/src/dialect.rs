@@ -1,6 +1,6 @@
 //! How the two ends of a session speak, as they settled it at login.
 
-use crate::{hello::Extension, wire::WireVersion};
+use crate::{hello::Extension, udp::Framing, wire::WireVersion};
 
 /// How one session speaks. Both ends come to the same.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -11,6 +11,8 @@ pub struct Dialect {
     pub payload: WireVersion,
     /// Whether the end of one direction of a connection is carried on, and leaves the other be.
     pub half_close: bool,
+    /// Whether a session can move to another road, and leaves the users there are where they are.
+    pub moves: bool,
     /// Whether datagrams have mgrok's own framing.
     pub datagrams: bool,
     /// Whether datagrams may travel as datagrams of QUIC.
@@ -26,8 +28,17 @@ impl Dialect {
             streams,
             payload: streams.of_payload(version),
             half_close: agreed(Extension::HALF_CLOSE),
+            moves: agreed(Extension::MOVES),
             datagrams: agreed(Extension::DATAGRAMS),
             quic_datagrams: agreed(Extension::QUIC_DATAGRAMS),
+        }
+    }
+    /// How datagrams are framed on work and visitor connections.
+    pub fn datagram_framing(&self) -> Framing {
+        if self.datagrams {
+            Framing::Binary
+        } else {
+            self.payload.into()
         }
     }
 }

@@ -24,6 +24,9 @@ impl Frame<'_> {
 /// Why a message cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
+    /// A datagram that its framing cannot carry without the address of its user.
+    #[error("a datagram without the address of a user")]
+    NoUser,
     /// A reader would refuse it, and the stream with it.
     #[error("{kind} message of {len} bytes exceeds the limit of {limit}")]
     TooLong {
@@ -47,6 +50,26 @@ pub enum DecodeError {
         /// What is wrong with it.
         #[source]
         source: serde_json::Error,
+    },
+    /// A frame of kind 4 or 6 in mgrok's own framing that says it has no datagrams.
+    #[error("a frame of kind {0} without datagrams")]
+    Datagrams(u8),
+    /// A frame in mgrok's own framing that would be longer than one may be.
+    #[error("a frame of datagrams is longer than {limit} bytes")]
+    DatagramFrame {
+        /// The most that a frame may have.
+        limit: usize,
+    },
+    /// No frame of mgrok's own framing has this kind.
+    #[error("unknown kind {0} of a frame of datagrams")]
+    DatagramKind(u8),
+    /// No datagram is that long.
+    #[error("datagram length {length} is not within 0..={limit}")]
+    DatagramLength {
+        /// The length that it is said to have.
+        length: u16,
+        /// The most that there is.
+        limit: usize,
     },
     /// No frame has these flags: all bits are still to be given a meaning.
     #[error("unknown frame flags {0:#06x}")]

@@ -42,6 +42,11 @@ impl Extension {
     pub const DATAGRAMS: Self = Self::new("datagrams");
     /// The end of one direction of a connection is carried on, and leaves the other be.
     pub const HALF_CLOSE: Self = Self::new("half-close");
+    /// A login that takes the place of a live session by another road: the users of that stay where they are until they end.
+    /// Only in hellos of such logins, and only if the live session agreed on [`MOVES`](Self::MOVES).
+    pub const MOVE: Self = Self::new("move");
+    /// Sessions can be moved by a login with [`MOVE`](Self::MOVE).
+    pub const MOVES: Self = Self::new("moves");
     /// Datagrams of a work connection that is a stream of QUIC may travel as datagrams of that QUIC connection. Needs
     /// [`DATAGRAMS`](Self::DATAGRAMS).
     pub const QUIC_DATAGRAMS: Self = Self::new("quic-datagrams");

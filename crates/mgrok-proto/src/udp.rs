@@ -1,9 +1,12 @@
-//! Datagrams on the work connection of a UDP proxy.
+//! Datagrams on work and visitor connections.
 //!
 //! frp carries each datagram in a message of its own, `{"c":"<base64>","r":{"IP":"…","Port":…,"Zone":""}}`, so this is the one
 //! place where a message is traffic. What is here writes the same bytes as [`WireVersion::encode`] and gives the same answers as
 //! [`WireVersion::decode`], but allocates nothing and looks at each byte once. JSON of an unusual shape is left to those.
+//!
+//! Two ends of mgrok have a framing of their own instead, without JSON and base64: [`binary`].
 
+pub mod binary;
 mod body;
 
 use std::net::SocketAddr;
@@ -12,11 +15,45 @@ use bytes::BytesMut;
 
 use crate::{
     frame::{DecodeError, EncodeError},
-    message::{Kind, Message},
+    message::{Kind, Message, Ping},
     wire::WireVersion,
 };
 
-/// What came on the work connection of a UDP proxy.
+/// The longest datagram there is, in bytes: a UDP packet of IPv4 without its headers.
+pub const MAX_DATAGRAM: usize = 65_507;
+
+/// How datagrams are framed on one connection.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Framing {
+    /// frp's messages in frames of v1: datagrams of up to some 7,600 bytes.
+    V1,
+    /// frp's messages in frames of v2: datagrams of up to some 49,000 bytes.
+    V2,
+    /// mgrok's own: all datagrams, many in a frame.
+    Binary,
+}
+
+impl Framing {
+    /// The longest datagram that is carried whole, in bytes, where `udpPacketSize` says `configured`. That is for both ends to
+    /// agree on what they set aside for a datagram of frp; mgrok's own framing needs no such agreement.
+    pub fn packet_size(self, configured: usize) -> usize {
+        match self {
+            Self::V1 | Self::V2 => configured,
+            Self::Binary => MAX_DATAGRAM,
+        }
+    }
+}
+
+impl From<WireVersion> for Framing {
+    fn from(version: WireVersion) -> Self {
+        match version {
+            WireVersion::V1 => Self::V1,
+            WireVersion::V2 => Self::V2,
+        }
+    }
+}
+
+/// What came on a connection that carries datagrams.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Carried {
     /// A datagram.
@@ -28,27 +65,140 @@ pub enum Carried {
     },
     /// The client's sign of life.
     Ping,
+    /// From now on the other end takes datagrams that come beside this connection, as datagrams of QUIC.
+    QuicReady,
 }
 
-/// Appends one datagram to `out` as a frame.
-///
-/// # Errors
-/// If the frame would be longer than a reader accepts; `out` is then as it was.
-pub fn encode(
-    version: WireVersion,
-    payload: &[u8],
-    user: Option<SocketAddr>,
-    out: &mut BytesMut,
-) -> Result<(), EncodeError> {
-    version.encode_with(Kind::UdpPacket, out, |out| body::write(payload, user, out))
+/// Frames datagrams.
+#[derive(Debug)]
+pub struct Encoder {
+    inner: Encoding,
 }
 
-/// Takes the first frame of `input` apart, appends what is in the datagram to `payload`, and says how many bytes the frame has.
-/// `None`: the frame is not yet complete.
-///
-/// # Errors
-/// If these bytes are no frame, or the frame is neither a datagram nor a sign of life; `payload` is then as it was.
-pub fn decode(
+#[derive(Debug)]
+enum Encoding {
+    Messages(WireVersion),
+    Binary(binary::Encoder),
+}
+
+impl Encoder {
+    /// One for a new connection.
+    pub fn new(framing: Framing) -> Self {
+        let inner = match framing {
+            Framing::V1 => Encoding::Messages(WireVersion::V1),
+            Framing::V2 => Encoding::Messages(WireVersion::V2),
+            Framing::Binary => Encoding::Binary(binary::Encoder::new(binary::MAX_FRAME)),
+        };
+        Self { inner }
+    }
+
+    /// How it frames.
+    pub fn framing(&self) -> Framing {
+        match self.inner {
+            Encoding::Messages(version) => version.into(),
+            Encoding::Binary(_) => Framing::Binary,
+        }
+    }
+
+    /// Appends one datagram to `out`, as a frame or to the frame that is open there. Between two calls that are not parted by
+    /// [`Encoder::end_frame`] what is in `out` must stay.
+    ///
+    /// # Errors
+    /// If a reader would not accept it; `out` is then as it was.
+    pub fn datagram(
+        &mut self,
+        payload: &[u8],
+        user: Option<SocketAddr>,
+        out: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
+        match &mut self.inner {
+            Encoding::Messages(version) => {
+                version.encode_with(Kind::UdpPacket, out, |out| body::write(payload, user, out))
+            }
+            Encoding::Binary(encoder) => {
+                encoder.datagram(payload, user.ok_or(EncodeError::NoUser)?, out)
+            }
+        }
+    }
+
+    /// Appends a sign of life to `out`.
+    pub fn ping(&mut self, out: &mut BytesMut) -> Result<(), EncodeError> {
+        match &mut self.inner {
+            Encoding::Messages(version) => version.encode(&Message::from(Ping::default()), out),
+            Encoding::Binary(encoder) => {
+                encoder.ping(out);
+                Ok(())
+            }
+        }
+    }
+
+    /// Appends the word that this end takes datagrams of QUIC from now on, if the framing has one.
+    pub fn quic_ready(&mut self, out: &mut BytesMut) {
+        match &mut self.inner {
+            Encoding::Messages(_) => {}
+            Encoding::Binary(encoder) => encoder.quic_ready(out),
+        }
+    }
+
+    /// Takes note that what was written is taken away: the next datagram begins a frame.
+    pub fn end_frame(&mut self) {
+        match &mut self.inner {
+            Encoding::Messages(_) => {}
+            Encoding::Binary(encoder) => encoder.end_frame(),
+        }
+    }
+}
+
+/// Takes frames of datagrams apart.
+#[derive(Debug)]
+pub struct Decoder {
+    inner: Decoding,
+}
+
+#[derive(Debug)]
+enum Decoding {
+    Messages(WireVersion),
+    Binary(binary::Decoder),
+}
+
+impl Decoder {
+    /// One for a new connection.
+    pub fn new(framing: Framing) -> Self {
+        let inner = match framing {
+            Framing::V1 => Decoding::Messages(WireVersion::V1),
+            Framing::V2 => Decoding::Messages(WireVersion::V2),
+            Framing::Binary => Decoding::Binary(binary::Decoder::default()),
+        };
+        Self { inner }
+    }
+
+    /// Takes the first thing of `input`, which follows on what was taken before. Appends what is in a datagram to
+    /// `payload`, and says how many bytes of `input` are done with. `None`: it is not yet complete; then the next call gets the
+    /// same bytes and more.
+    ///
+    /// # Errors
+    /// If these bytes are no frame, or one that has no place among datagrams; `payload` is then as it was.
+    pub fn decode(
+        &mut self,
+        input: &[u8],
+        payload: &mut BytesMut,
+    ) -> Result<Option<(Carried, usize)>, DecodeError> {
+        match &mut self.inner {
+            Decoding::Messages(version) => decode_message(*version, input, payload),
+            Decoding::Binary(decoder) => decoder.decode(input, payload),
+        }
+    }
+
+    /// Whether what was taken ends in the middle of a frame.
+    pub fn in_frame(&self) -> bool {
+        match &self.inner {
+            Decoding::Messages(_) => false,
+            Decoding::Binary(decoder) => decoder.in_frame(),
+        }
+    }
+}
+
+fn decode_message(
     version: WireVersion,
     input: &[u8],
     payload: &mut BytesMut,

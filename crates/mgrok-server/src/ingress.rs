@@ -1,41 +1,35 @@
-//! The control port: accept, find out what is spoken, hand on.
+//! The roads in: accept, find out what is spoken, hand on.
 //!
-//! The accept loop only accepts. Everything after that happens in the
-//! connection's own task and under a deadline, so a silent or hostile
-//! connection delays nobody.
+//! Accept loops only accept. Everything after that happens in the connection's own task and under a
+//! deadline, so a silent or hostile connection delays nobody. By TCP and KCP come connections that are
+//! one stream or multiplexed, perhaps in TLS or a WebSocket; by QUIC come streams right away.
+
+pub(crate) mod kcp;
+pub(crate) mod quic;
+mod stream;
+mod unwrap;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use mgrok_mux::Acceptor;
 use mgrok_net::{
-    conn::Conn,
-    message::{MessageConn, RecvError},
-    sniff::{self, Opening},
-    tcp,
+    conn::Conn, message::RecvError, quic::QuicError, tcp, tls, websocket::WebSocketError,
 };
-use mgrok_proto::{
-    RunId, WireVersion, auth,
-    hook::Op,
-    message::{Message, NewWorkConn},
-    v2::Content,
-};
+use mgrok_proto::hook::Op;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc},
+    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tracing::{debug, warn};
 
+use self::{
+    stream::{dispatch, first_message},
+    unwrap::{Opened, SharedVhost, unwrap, unwrap_shared},
+};
 use crate::{
-    backend::UserAddrs,
-    connection::Connection,
-    error::chain,
-    hooks::HookError,
-    login, private,
-    session::refuse_work_conn,
-    shared::Shared,
-    vhost::{self, Vhost as _},
+    backend::UserAddrs, connection::Connection, error::chain, shared::Shared, tasks::Tasks,
+    vhost::Vhost as _,
 };
 
 /// How long a connection or stream may take to say what it is, as in frp (PROTOCOL 1.2).
@@ -49,9 +43,17 @@ const MAX_OPENING_STREAMS: usize = 256;
 /// the backlog is reset. A waiting stream costs less than 1 KiB.
 const ACCEPT_BACKLOG: usize = 4_096;
 
+/// How long clients that come by UDP get to hear of the server's end.
+const GOODBYE: Duration = Duration::from_millis(500);
+
 /// Why a connection or stream was closed before it was one.
 #[derive(Debug, thiserror::Error)]
 enum OpeningError {
+    #[error(
+        "its certificate is missing or not valid; one that an authority in transport.tls.trustedCaFile has signed is \
+         required here, so check transport.tls.certFile and transport.tls.keyFile in the client"
+    )]
+    Certificate(#[source] io::Error),
     #[error("closed before its first message")]
     Closed,
     #[error("connection failed")]
@@ -68,6 +70,8 @@ enum OpeningError {
     MuxUnexpected,
     #[error("not a client of this server")]
     NotAClient,
+    #[error("no QUIC connection")]
+    Quic(#[source] QuicError),
     #[error("said nothing for {} s", OPENING_TIMEOUT.as_secs())]
     Silent,
     #[error(
@@ -78,22 +82,33 @@ enum OpeningError {
     Tls(#[source] io::Error),
     #[error("first message {0} is not one that opens a stream")]
     Unexpected(&'static str),
-    #[error("WebSocket is not supported by this server")]
-    WebSocket,
+    #[error("no WebSocket")]
+    WebSocket(#[from] WebSocketError),
 }
 
-/// Why a work connection is not taken. Clients show the texts, which are frp's.
-#[derive(Debug, thiserror::Error)]
-enum WorkConnError {
-    #[error(transparent)]
-    Hook(#[from] HookError),
-    #[error("no client control found for run id [{0}]")]
-    RunId(String),
-    #[error("token in NewWorkConn doesn't match token from configuration")]
-    Token,
+impl OpeningError {
+    /// Why no TLS came about.
+    fn tls(error: io::Error, shared: &Shared) -> Self {
+        let wants_certificate = shared.config.transport.tls.trusted_ca.is_some();
+        if wants_certificate && tls::is_about_certificate(&error) {
+            Self::Certificate(error)
+        } else {
+            Self::Tls(error)
+        }
+    }
+
+    /// Why no QUIC connection came about.
+    fn quic(error: QuicError, shared: &Shared) -> Self {
+        let wants_certificate = shared.config.transport.tls.trusted_ca.is_some();
+        if wants_certificate && error.is_about_certificate() {
+            Self::Certificate(io::Error::other(error))
+        } else {
+            Self::Quic(error)
+        }
+    }
 }
 
-/// Accepts clients until the server stops listening.
+/// Accepts clients by TCP until the server stops listening.
 pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         let (stream, from) = tokio::select! {
@@ -111,72 +126,11 @@ async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>) {
         Ok(arrived) => arrived,
         Err(error) => return debug!("connection of {from} closed: {}", chain(&error)),
     };
-    let from = addrs.from;
-    let conn = match timeout(OPENING_TIMEOUT, unwrap(conn, &shared)).await {
-        Ok(Ok(Opened::Client(conn))) => conn,
-        Ok(Ok(Opened::User(conn, vhost))) => return serve_user(conn, addrs, vhost, &shared),
-        Ok(Err(error)) => return log(from, &error),
-        Err(_) => return log(from, &OpeningError::Silent),
-    };
-    let connection = Arc::new(Connection::new(addrs));
-    if shared.config.transport.tcp_mux {
-        multiplexed(conn, &connection, &shared).await;
-    } else {
-        let opened = first_message(conn).await;
-        dispatch(opened, &connection, &shared).await;
-    }
-}
-
-/// What a connection to the control port turned out to be.
-enum Opened {
-    /// A client's, without TLS.
-    Client(Conn),
-    /// A user's, for a service that shares the port.
-    User(Conn, SharedVhost),
-}
-
-/// The vhost ports that may be the control port.
-#[derive(Clone, Copy)]
-enum SharedVhost {
-    Http,
-    Https,
-}
-
-/// Finds out what it is. Takes TLS off, if it is on, and checks that what is inside can be ours.
-async fn unwrap(mut conn: Conn, shared: &Shared) -> Result<Opened, OpeningError> {
-    let mut opening = sniff::opening(&mut conn).await?;
-    if let Some(vhost) = shared_vhost(opening, shared) {
-        return Ok(Opened::User(conn, vhost));
-    }
-    if let Opening::Tls { .. } = opening {
-        conn = shared.tls.accept(conn).await.map_err(OpeningError::Tls)?;
-        opening = sniff::opening(&mut conn).await?;
-    } else if shared.config.transport.tls.force {
-        return Err(OpeningError::TlsRequired);
-    }
-    let tcp_mux = shared.config.transport.tcp_mux;
-    match opening {
-        Opening::Mux if tcp_mux => Ok(Opened::Client(conn)),
-        Opening::Mux => Err(OpeningError::MuxUnexpected),
-        Opening::V1 | Opening::V2 if tcp_mux => Err(OpeningError::MuxExpected),
-        Opening::V1 | Opening::V2 => Ok(Opened::Client(conn)),
-        Opening::WebSocket => Err(OpeningError::WebSocket),
-        Opening::Closed => Err(OpeningError::Closed),
-        Opening::Http | Opening::Tls { .. } | Opening::Unknown => Err(OpeningError::NotAClient),
-    }
-}
-
-/// Whose user it is that opens like this, if a vhost port is the control port.
-// frp: the same, so that clients need the first byte of frp's own to share the port with HTTPS (PROTOCOL 1.2)
-fn shared_vhost(opening: Opening, shared: &Shared) -> Option<SharedVhost> {
-    let config = &shared.config;
-    let shares = |port: Option<u16>| port.is_some_and(|it| vhost::shares_control_port(config, it));
-    match opening {
-        Opening::Http if shares(config.vhost.http_port) => Some(SharedVhost::Http),
-        Opening::Tls {
-            consume_first: false,
-        } if shares(config.vhost.https_port) => Some(SharedVhost::Https),
-        _ => None,
+    match timeout(OPENING_TIMEOUT, unwrap_shared(conn, &shared)).await {
+        Ok(Ok(Opened::Client(conn))) => client(conn, addrs, &shared).await,
+        Ok(Ok(Opened::User(conn, vhost))) => serve_user(conn, addrs, vhost, &shared),
+        Ok(Err(error)) => log(addrs.from, &error),
+        Err(_) => log(addrs.from, &OpeningError::Silent),
     }
 }
 
@@ -196,6 +150,17 @@ fn serve_user(user: Conn, addrs: UserAddrs, vhost: SharedVhost, shared: &Shared)
     }
 }
 
+/// Serves a connection of a client around which nothing lies any more, until it ends.
+async fn client(conn: Conn, addrs: UserAddrs, shared: &Arc<Shared>) {
+    let connection = Arc::new(Connection::new(addrs));
+    if shared.config.transport.tcp_mux {
+        multiplexed(conn, &connection, shared).await;
+    } else {
+        let opened = first_message(conn).await;
+        dispatch(opened, &connection, shared).await;
+    }
+}
+
 /// Serves the streams of a multiplexed connection until it ends.
 async fn multiplexed(conn: Conn, connection: &Arc<Connection>, shared: &Arc<Shared>) {
     let from = connection.addrs.from;
@@ -210,28 +175,45 @@ async fn multiplexed(conn: Conn, connection: &Arc<Connection>, shared: &Arc<Shar
             debug!("connection of {from} ended: {}", chain(&error));
         }
     });
-    tokio::select! {
-        () = shared.tasks.stop_connections.cancelled() => {}
-        () = connection.session_over() => {}
-        () = accept_streams(acceptor, connection, shared) => {}
-        () = never_logs_in(connection, shared) => log(from, &OpeningError::Silent),
-    }
+    serve_streams(acceptor, connection, shared).await;
     opener.close();
 }
 
+/// Where the streams of one connection come from.
+trait Streams: Send {
+    /// The next one; `None` when the connection has ended.
+    fn next(&mut self) -> impl Future<Output = Option<Conn>> + Send;
+}
+
+impl Streams for Acceptor {
+    async fn next(&mut self) -> Option<Conn> {
+        self.accept().await.map(Conn::from)
+    }
+}
+
+/// Serves the streams of a connection until it has ended, or is to be closed.
+async fn serve_streams(streams: impl Streams, connection: &Arc<Connection>, shared: &Arc<Shared>) {
+    tokio::select! {
+        () = shared.tasks.stop_connections.cancelled() => {}
+        () = connection.session_over() => {}
+        () = accept_streams(streams, connection, shared) => {}
+        () = never_logs_in(connection, shared) => log(connection.addrs.from, &OpeningError::Silent),
+    }
+}
+
 async fn accept_streams(
-    mut acceptor: Acceptor,
+    mut streams: impl Streams,
     connection: &Arc<Connection>,
     shared: &Arc<Shared>,
 ) {
     let opening = Arc::new(Semaphore::new(MAX_OPENING_STREAMS));
-    while let Some(stream) = acceptor.accept().await {
+    while let Some(conn) = streams.next().await {
         let Ok(permit) = opening.clone().acquire_owned().await else {
             return;
         };
         let (connection, shared) = (connection.clone(), shared.clone());
         shared.clone().tasks.spawn(async move {
-            let opened = first_message(Conn::from(stream)).await;
+            let opened = first_message(conn).await;
             drop(permit);
             dispatch(opened, &connection, &shared).await;
         });
@@ -247,126 +229,32 @@ async fn never_logs_in(connection: &Connection, shared: &Shared) {
     }
 }
 
-/// A stream that has said what it is.
-struct Stream {
-    conn: MessageConn,
-    /// The client's hello, which control connections of v2 begin with.
-    hello: Option<Bytes>,
-    message: Message,
-}
-
-async fn first_message(mut conn: Conn) -> Result<Stream, OpeningError> {
-    let receive = async {
-        if !matches!(sniff::opening(&mut conn).await?, Opening::V2) {
-            let mut conn = MessageConn::new(conn, WireVersion::V1);
-            let message = conn.recv().await?.ok_or(OpeningError::Closed)?;
-            return Ok(Stream {
-                conn,
-                hello: None,
-                message,
-            });
-        }
-        sniff::take_magic(&mut conn).await?;
-        let mut conn = MessageConn::new(conn, WireVersion::V2);
-        let (hello, message) = match conn.recv_content().await?.ok_or(OpeningError::Closed)? {
-            Content::ClientHello(hello) => {
-                let message = conn.recv().await?.ok_or(OpeningError::Closed)?;
-                (Some(hello), message)
-            }
-            Content::Message(message) => (None, message),
-            Content::ServerHello(_) => return Err(OpeningError::Unexpected("ServerHello")),
-        };
-        Ok(Stream {
-            conn,
-            hello,
-            message,
-        })
-    };
-    timeout(OPENING_TIMEOUT, receive)
-        .await
-        .unwrap_or(Err(OpeningError::Silent))
-}
-
-/// The first message on a stream says what the stream is.
-async fn dispatch(
-    opened: Result<Stream, OpeningError>,
-    connection: &Connection,
-    shared: &Arc<Shared>,
-) {
-    let Stream {
-        conn,
-        hello,
-        message,
-    } = match opened {
-        Ok(stream) => stream,
-        Err(error) => return log(connection.addrs.from, &error),
-    };
-    match message {
-        Message::Login(login) => login::serve(conn, hello, login, connection, shared).await,
-        Message::NewWorkConn(new) => work_conn(conn, new, shared).await,
-        Message::NewVisitorConn(new) => {
-            private::serve(conn, new, connection.addrs, shared).await;
-        }
-        other => log(
-            connection.addrs.from,
-            &OpeningError::Unexpected(other.name()),
-        ),
-    }
-}
-
-/// Takes a work connection to its session.
-async fn work_conn(conn: MessageConn, new: NewWorkConn, shared: &Shared) {
-    let (version, conn) = (conn.version(), conn.into_conn());
-    match admit_work_conn(new, shared).await {
-        Ok(offers) => {
-            if offers.send(conn).await.is_err() {
-                debug!("a work connection came when its session had just ended");
-            }
-        }
-        Err(error) => {
-            warn!("work connection refused: {error}");
-            let text = shared.error_text(&error.to_string(), "invalid NewWorkConn");
-            refuse_work_conn(conn, version, text).await;
-        }
-    }
-}
-
-/// Where the session of a work connection takes it. In frp's order, which wants plugins asked before a token is looked at.
-async fn admit_work_conn(
-    new: NewWorkConn,
-    shared: &Shared,
-) -> Result<mpsc::Sender<Conn>, WorkConnError> {
-    let run_id = RunId::from(new.run_id.as_str());
-    let offers = shared.registry.offers(&run_id);
-    let offers = offers.ok_or_else(|| WorkConnError::RunId(new.run_id.clone()))?;
-    let new = match shared.registry.client(&run_id) {
-        Some(client) if shared.hooks.is_subscribed(Op::NewWorkConn) => {
-            shared.hooks.new_work_conn(&client, new).await?
-        }
-        Some(_) | None => new,
-    };
-    let auth = &shared.config.auth;
-    if auth.new_work_conns && !auth::verify(&auth.token, new.timestamp, new.privilege_key.expose())
-    {
-        return Err(WorkConnError::Token);
-    }
-    Ok(offers)
+/// Ends when clients that come by UDP have had the time to hear that the server closes their connections.
+async fn goodbye_said(tasks: &Tasks) {
+    tasks.stop_connections.cancelled().await;
+    sleep(GOODBYE).await;
 }
 
 /// A scan of the port is nothing to wake anybody for; a client that is set up
 /// differently from its server is.
 fn log(from: SocketAddr, error: &OpeningError) {
     match error {
-        OpeningError::MuxExpected
+        OpeningError::Certificate(_)
+        | OpeningError::MuxExpected
         | OpeningError::MuxUnexpected
         | OpeningError::TlsRequired
-        | OpeningError::WebSocket => warn!("connection of {from} closed: {}", chain(error)),
+        // Who asks for this path is a client, and what is wrong with its request a proxy's doing.
+        | OpeningError::WebSocket(WebSocketError::Request { .. }) => {
+            warn!("connection of {from} closed: {}", chain(error));
+        }
         OpeningError::Closed
         | OpeningError::Io(_)
         | OpeningError::Message(_)
         | OpeningError::NotAClient
+        | OpeningError::Quic(_)
         | OpeningError::Silent
         | OpeningError::Tls(_)
-        | OpeningError::Unexpected(_) => debug!("connection of {from} closed: {}", chain(error)),
+        | OpeningError::Unexpected(_)
+        | OpeningError::WebSocket(_) => debug!("connection of {from} closed: {}", chain(error)),
     }
 }

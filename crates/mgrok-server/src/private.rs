@@ -171,10 +171,10 @@ pub(crate) async fn serve(
         limit: None,
     };
     let dialect = shared.registry.dialect(&RunId::from(new.run_id.as_str()));
-    let payload = dialect.map_or(visitor.version(), |it| it.payload);
+    let framing = dialect.map_or(visitor.version().into(), |it| it.datagram_framing());
     let mut user = layers.wrap(visitor.into_conn());
     if service.datagrams {
-        user = layers::reframe(user, payload, service.backend.dialect().payload);
+        user = layers::reframe(user, framing, service.backend.dialect().datagram_framing());
     }
     let span = info_span!("proxy", name = %name);
     let served = async move {

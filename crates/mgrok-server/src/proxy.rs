@@ -299,7 +299,7 @@ fn run_udp(lease: UdpLease, backend: Backend, shared: &Arc<Shared>) -> Running {
         udp::run(
             &lease.socket,
             || backend.open(None),
-            backend.dialect().payload,
+            backend.dialect(),
             packet_size,
             backend.traffic(),
             stopped,

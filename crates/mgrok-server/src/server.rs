@@ -5,6 +5,8 @@ use std::{io, net::SocketAddr, sync::Arc};
 use mgrok_admin::{AdminPort, BindError, Routes};
 use mgrok_config::ServerConfig;
 use mgrok_net::{
+    kcp,
+    quic::{self, QuicError, QuicOptions, QuicServer},
     tcp,
     tls::{ServerTls, ServerTlsOptions, TlsError},
 };
@@ -45,6 +47,9 @@ pub enum StartError {
     /// A plugin of `httpPlugins` cannot be used.
     #[error(transparent)]
     Plugin(#[from] PluginError),
+    /// What `transport.quic` says cannot be done.
+    #[error("transport.quic")]
+    Quic(#[from] QuicError),
     /// The certificate, key or CA file could not be used.
     #[error("transport.tls")]
     Tls(#[from] TlsError),
@@ -62,8 +67,16 @@ pub struct StopReport {
 pub struct Server {
     admin: Option<AdminPort>,
     control: TcpListener,
+    udp: UdpRoads,
     vhosts: VhostListeners,
     shared: Arc<Shared>,
+}
+
+/// The roads over UDP on which clients come, if they are on.
+#[derive(Debug)]
+struct UdpRoads {
+    kcp: Option<(kcp::Listener, kcp::ListenerDriver)>,
+    quic: Option<(quic::Endpoint, SocketAddr)>,
 }
 
 /// The listeners of the ports that many services share, unless the control port is one of them.
@@ -75,7 +88,7 @@ struct VhostListeners {
 }
 
 impl Server {
-    /// Listens on `bindAddr`:`bindPort`, and on the vhost ports and the admin port that are on.
+    /// Listens on `bindAddr`:`bindPort`, and on the UDP, vhost and admin ports that are on.
     ///
     /// # Errors
     /// When a port cannot be bound or a TLS file cannot be used.
@@ -92,8 +105,8 @@ impl Server {
         Self::from_listener(config, control).await
     }
 
-    /// Serves clients on a listener that is bound already; `bindAddr` and `bindPort` are not used.
-    /// Listens on the vhost ports and the admin port that are on.
+    /// Serves clients on a listener that is bound already; `bindPort` is not used. Listens on the UDP, vhost and admin
+    /// ports that are on.
     ///
     /// # Errors
     /// When one of those ports cannot be bound or a TLS file cannot be used.
@@ -107,6 +120,7 @@ impl Server {
             ..ServerTlsOptions::default()
         })?;
         let hooks = Hooks::new(&config.http_plugins)?;
+        let udp = UdpRoads::bind(&config, &tls).await?;
         let vhosts = VhostListeners::bind(&config).await?;
         let admin = match &config.web_server {
             Some(web_server) => Some(AdminPort::bind(web_server).await?),
@@ -117,6 +131,7 @@ impl Server {
         Ok(Self {
             admin,
             control,
+            udp,
             vhosts,
             shared: Arc::new(Shared::new(config, tls, hooks, names, tasks)),
         })
@@ -130,6 +145,18 @@ impl Server {
         self.control.local_addr()
     }
 
+    /// The UDP address that clients connect to by KCP; `None` if that is off.
+    pub fn kcp_addr(&self) -> Option<SocketAddr> {
+        let (listener, _) = self.udp.kcp.as_ref()?;
+        Some(listener.local_addr())
+    }
+
+    /// The UDP address that clients connect to by QUIC; `None` if that is off.
+    pub fn quic_addr(&self) -> Option<SocketAddr> {
+        let (_, addr) = self.udp.quic.as_ref()?;
+        Some(*addr)
+    }
+
     /// Serves until `stop` resolves, then stops in order: no newcomers, users
     /// within the grace period, sessions, everything else.
     ///
@@ -138,6 +165,7 @@ impl Server {
         let Self {
             admin,
             control,
+            udp,
             vhosts,
             shared,
         } = self;
@@ -148,6 +176,7 @@ impl Server {
         if let Ok(addr) = control.local_addr() {
             info!("frps tcp listen on {addr}");
         }
+        udp.run(&shared);
         vhosts.run(&shared);
         let ingress = tasks.spawn(ingress::run(control, shared.clone()));
         info!("frps started successfully");
@@ -166,6 +195,64 @@ impl Server {
         }
         let cut = tasks.wind_up(shared.config.grace_period).await;
         StopReport { cut }
+    }
+}
+
+impl UdpRoads {
+    async fn bind(config: &ServerConfig, tls: &ServerTls) -> Result<Self, StartError> {
+        let host = &config.bind_addr;
+        let failed = |port, port_key| {
+            move |source| StartError::Bind {
+                host: host.clone(),
+                port,
+                address_key: "bindAddr",
+                port_key,
+                source,
+            }
+        };
+        let kcp = match config.kcp_bind_port {
+            Some(port) => {
+                let bound = kcp::Listener::bind(host, port).await;
+                Some(bound.map_err(failed(port, "kcpBindPort"))?)
+            }
+            None => None,
+        };
+        let quic = match config.quic_bind_port {
+            Some(port) => {
+                let bound = quic::bind(host, port).await;
+                let socket = bound.map_err(failed(port, "quicBindPort"))?;
+                let server = QuicServer::with_tls(tls, quic_options(config))?;
+                let endpoint = quic::Endpoint::server(socket, server)?;
+                let addr = endpoint.local_addr()?;
+                Some((endpoint, addr))
+            }
+            None => None,
+        };
+        Ok(Self { kcp, quic })
+    }
+
+    /// Lets clients in.
+    fn run(self, shared: &Arc<Shared>) {
+        // frp: these words, which scripts look for (server/service.go#NewService)
+        if let Some((listener, driver)) = self.kcp {
+            info!("frps kcp listen on udp {}", listener.local_addr());
+            let run = ingress::kcp::run(listener, driver, shared.clone());
+            shared.tasks.spawn(run);
+        }
+        if let Some((endpoint, addr)) = self.quic {
+            info!("frps quic listen on {addr}");
+            let run = ingress::quic::run(endpoint, shared.clone());
+            shared.tasks.spawn(run);
+        }
+    }
+}
+
+fn quic_options(config: &ServerConfig) -> QuicOptions {
+    let quic = &config.transport.quic;
+    QuicOptions {
+        keepalive: quic.keepalive_period,
+        idle_timeout: quic.max_idle_timeout,
+        max_streams: quic.max_incoming_streams,
     }
 }
 

@@ -19,6 +19,8 @@ pub mod certs;
 mod config;
 pub mod link;
 mod log;
+#[cfg(target_os = "linux")]
+pub mod namespace;
 mod peer;
 pub mod ports;
 pub mod service;

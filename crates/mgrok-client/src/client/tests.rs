@@ -3,13 +3,14 @@ use std::time::Duration;
 use mgrok_config::{ClientTransport, ServerAddr, WireProtocol};
 use mgrok_net::layers;
 use mgrok_net::message::MessageConn;
+use mgrok_proto::WireVersion;
 use mgrok_proto::message::{LoginResp, Message, NatHoleClient, NatHoleReport, NatHoleResp};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::handle::RequestError;
+use crate::handle::{RequestError, SessionHandle, Sessions};
 use crate::visitor::tests::stcp;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -53,7 +54,7 @@ impl Lab {
         let client = tokio::spawn(client.run(async { drop(stopped.await) }));
 
         let (stream, _) = in_time(listener.accept()).await.unwrap();
-        let mut conn = MessageConn::new(stream.into(), WIRE);
+        let mut conn = MessageConn::new(stream.into(), WireVersion::V1);
         let login = in_time(conn.recv()).await.unwrap();
         assert!(matches!(login, Some(Message::Login(_))));
         let answer = LoginResp {
@@ -61,12 +62,12 @@ impl Lab {
             ..LoginResp::default()
         };
         conn.send(&answer.into()).await.unwrap();
-        let session = in_time(sessions.wait_for(Option::is_some)).await;
+        let session = in_time(Sessions::wait_for_first(&mut sessions)).await;
         Self {
             listener,
             doors,
-            control: MessageConn::new(layers::encrypt(conn.into_conn(), &key), WIRE),
-            handle: session.unwrap().clone().unwrap(),
+            control: MessageConn::new(layers::encrypt(conn.into_conn(), &key), WireVersion::V1),
+            handle: session.unwrap(),
             client,
             stop,
         }

@@ -12,6 +12,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::road::Dialler;
 use super::{ConnectError, Road};
+use crate::tasks::Tasks;
 
 /// How long a server may take to allow one more stream of QUIC.
 pub(super) const STREAM_TIMEOUT: Duration = Duration::from_secs(10);
@@ -105,16 +106,19 @@ enum Carrier {
     Quic(QuicCarrier),
 }
 
-/// Ends the connection when it is dropped: streams would keep it alive.
+/// Ends the connection when it is dropped, unless it is left to its streams, which keep it alive.
 #[derive(Debug)]
 struct QuicCarrier {
+    is_left: bool,
     connection: Connection,
     endpoint: Endpoint,
 }
 
 impl Drop for QuicCarrier {
     fn drop(&mut self) {
-        self.connection.close();
+        if !self.is_left {
+            self.connection.close();
+        }
     }
 }
 
@@ -156,6 +160,7 @@ impl Link {
             road: Road::Quic,
             streams: Streams::Quic(connection.clone()),
             carrier: Carrier::Quic(QuicCarrier {
+                is_left: false,
                 connection,
                 endpoint,
             }),
@@ -223,6 +228,31 @@ impl Link {
     /// Ends what all streams share, after what is queued for the multiplexer has been written.
     pub(crate) async fn close(mut self) {
         self.close_carrier().await;
+    }
+
+    /// Leaves what all streams share to those there are: it ends with the last of them, or the client.
+    pub(crate) fn leave_to_streams(self, tasks: &Tasks) {
+        let Self {
+            streams, carrier, ..
+        } = self;
+        // Whoever uses a stream has these as well.
+        drop(streams);
+        match carrier {
+            Carrier::Each { .. } | Carrier::Mux { driver: None, .. } => {}
+            Carrier::Mux {
+                driver: Some(driver),
+                ..
+            } => {
+                let all = tasks.clone();
+                tasks.spawn(async move {
+                    tokio::select! {
+                        _ = driver => {}
+                        () = all.is_cut() => {}
+                    }
+                });
+            }
+            Carrier::Quic(mut carrier) => carrier.is_left = true,
+        }
     }
 
     /// As [`close`](Self::close), and waits, for a moment at most, until the last packets of UDP have arrived: for the end of the program.

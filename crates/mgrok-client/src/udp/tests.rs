@@ -5,14 +5,13 @@ use std::sync::atomic::Ordering;
 use bytes::{Bytes, BytesMut};
 use mgrok_net::proxy_protocol::{Addresses, Transport, encode};
 use mgrok_net::relay::Traffic;
+use mgrok_proto::udp::Framing;
 use tokio::net::{TcpListener, TcpStream, UdpSocket as Plain};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::drops::Drops;
 use super::*;
-
-const WIRE: WireVersion = WireVersion::V1;
 
 fn terms() -> Terms {
     Terms::new(1500)
@@ -51,8 +50,7 @@ async fn hear(service: &Plain) -> (Vec<u8>, SocketAddr) {
 
 /// The server's end of a work connection.
 struct Server {
-    conn: Conn,
-    inbox: Inbox,
+    conn: DatagramConn,
     outbox: Outbox,
     datagrams: Datagrams,
     traffic: Arc<Traffic>,
@@ -61,11 +59,15 @@ struct Server {
 
 impl Server {
     async fn start(service: SocketAddr, terms: Terms) -> Self {
+        Self::framing(Framing::V1, service, terms).await
+    }
+
+    async fn framing(framing: Framing, service: SocketAddr, terms: Terms) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (ours, theirs) = tokio::join!(TcpStream::connect(addr), listener.accept());
         let traffic = Arc::new(Traffic::default());
-        let work = Conn::from(theirs.unwrap().0);
+        let work = DatagramConn::new(theirs.unwrap().0.into(), framing);
         let client = {
             let traffic = traffic.clone();
             tokio::spawn(async move {
@@ -75,9 +77,8 @@ impl Server {
             })
         };
         Self {
-            conn: ours.unwrap().into(),
-            inbox: Inbox::new(WIRE),
-            outbox: Outbox::new(WIRE),
+            conn: DatagramConn::new(ours.unwrap().into(), framing),
+            outbox: Outbox::new(framing),
             datagrams: Datagrams::default(),
             traffic,
             client,
@@ -98,13 +99,10 @@ impl Server {
 
     async fn recv(&mut self) -> (Vec<u8>, SocketAddr) {
         let Self {
-            conn,
-            inbox,
-            datagrams,
-            ..
+            conn, datagrams, ..
         } = self;
         while datagrams.is_empty() {
-            let read = poll_fn(|cx| inbox.poll_recv(cx, conn, datagrams));
+            let read = poll_fn(|cx| conn.poll_recv(cx, datagrams));
             assert!(!in_time(read).await.unwrap().ended);
         }
         let first = datagrams.iter().next().unwrap();
@@ -115,7 +113,7 @@ impl Server {
 
     /// Ends the connection. Returns how the client saw it end, what it dropped, and how many sockets it had.
     async fn end(mut self) -> (WorkEnd, Drops, usize) {
-        self.conn.close().await.unwrap();
+        self.conn.stream().close().await.unwrap();
         in_time(self.client).await.unwrap()
     }
 }
@@ -201,6 +199,20 @@ async fn long_replies_are_cut_and_too_long_ones_counted() {
     socket.send_to(&vec![7; 7_500], from).await.unwrap();
     assert_eq!(server.recv().await.0, vec![7; 7_500]);
     assert_eq!(server.end().await.1.too_long, 1);
+}
+
+#[tokio::test]
+async fn between_ends_of_mgrok_replies_of_all_sizes_are_carried_whole() {
+    let (socket, addr) = service().await;
+    tokio::spawn(echo(socket));
+    let framing = Framing::Binary;
+    let terms = Terms::new(framing.packet_size(1500));
+    let mut server = Server::framing(framing, addr, terms).await;
+    for len in [0, 1, 1_500, 65_507] {
+        server.send(&vec![7; len], user(1)).await;
+        assert!(server.recv().await == (vec![7; len], user(1)));
+    }
+    assert_eq!(server.end().await.1.total(), 0);
 }
 
 #[tokio::test]
@@ -338,7 +350,7 @@ async fn the_server_hears_that_the_client_is_there() {
     let mut server = Server::start(addr, Terms { ping, ..terms() }).await;
     let mut bytes = Vec::new();
     while bytes.len() < 22 {
-        bytes.extend_from_slice(&in_time(server.conn.recv()).await.unwrap());
+        bytes.extend_from_slice(&in_time(server.conn.stream().recv()).await.unwrap());
     }
     assert_eq!(bytes, b"h\0\0\0\0\0\0\0\x02{}h\0\0\0\0\0\0\0\x02{}");
     assert!(start.elapsed() >= ping * 2);
@@ -352,13 +364,14 @@ async fn a_hostile_server_only_ends_its_connection() {
     server.flush().await;
     server
         .conn
+        .stream()
         .send(Bytes::from_static(b"u\0\0\0\0\0\0\0\x02{!"))
         .await
         .unwrap();
     assert_eq!(hear(&socket).await.0, b"before");
     let (end, ..) = in_time(server.client).await.unwrap();
     assert!(
-        matches!(end, WorkEnd::Read(InboxError::Decode(_))),
+        matches!(end, WorkEnd::Read(RecvError::Decode(_))),
         "{end:?}"
     );
 }

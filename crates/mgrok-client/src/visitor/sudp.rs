@@ -9,13 +9,11 @@ use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
-use mgrok_net::conn::Conn;
 use mgrok_net::relay::Traffic;
-use mgrok_net::udp::{UdpSocket, Users};
+use mgrok_net::udp::{DatagramConn, UdpSocket, Users};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
-use super::Terms;
 use crate::printable::Chain;
 
 /// The pace of a visitor's connections.
@@ -33,18 +31,18 @@ const PACE: Pace = Pace {
     silence: Duration::from_secs(60),
 };
 
-/// Serves users, for ever. `open` gets a connection to the service.
-pub(super) async fn run<E: Error, F: Future<Output = Result<Conn, E>>>(
+/// Serves users, for ever. `open` gets a connection to the service. `packet_size` is `udpPacketSize`.
+pub(super) async fn run<E: Error, F: Future<Output = Result<DatagramConn, E>>>(
     socket: &UdpSocket,
     open: impl Fn() -> F,
-    terms: &Terms,
+    packet_size: usize,
 ) {
     let traffic = Traffic::default();
-    let mut users = Users::new(socket, terms.wire, terms.udp_packet_size, &traffic);
+    let mut users = Users::new(socket, packet_size, &traffic);
     serve(&mut users, open, PACE).await;
 }
 
-async fn serve<E: Error, F: Future<Output = Result<Conn, E>>>(
+async fn serve<E: Error, F: Future<Output = Result<DatagramConn, E>>>(
     users: &mut Users<'_>,
     open: impl Fn() -> F,
     pace: Pace,

@@ -6,6 +6,7 @@ use mgrok_config::VisitorConfig;
 use mgrok_net::conn::Conn;
 use mgrok_net::layers::Layers;
 use mgrok_net::message::{RecvError, SendError};
+use mgrok_net::udp::DatagramConn;
 use mgrok_proto::auth::Secret;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::{Message, NewVisitorConn};
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::Terms;
 use crate::clock::signed_now;
 use crate::connect::ConnectError;
-use crate::handle::SessionHandle;
+use crate::handle::{SessionHandle, Sessions};
 use crate::printable::server_text;
 use crate::proxy::wire_name;
 
@@ -58,7 +59,7 @@ pub(super) struct Target {
     /// The name of its proxy on the wire.
     proxy_name: String,
     secret: Secret,
-    sessions: watch::Receiver<Option<SessionHandle>>,
+    sessions: watch::Receiver<Sessions>,
     stopping: CancellationToken,
 }
 
@@ -102,13 +103,16 @@ impl Target {
         }
     }
 
+    /// The same to a service that takes datagrams.
+    pub(super) async fn open_datagrams(&self) -> Result<DatagramConn, VisitError> {
+        let (conn, dialect) = self.open().await?;
+        Ok(DatagramConn::new(conn, dialect.datagram_framing()))
+    }
+
     /// The session there is, or soon is.
     async fn session(&self) -> Result<SessionHandle, VisitError> {
         let mut sessions = self.sessions.clone();
-        let session = async {
-            let session = sessions.wait_for(Option::is_some).await;
-            session.ok().and_then(|it| it.clone())
-        };
+        let session = Sessions::wait_for_first(&mut sessions);
         tokio::select! {
             biased;
             session = tokio::time::timeout(SESSION_TIMEOUT, session) => match session {

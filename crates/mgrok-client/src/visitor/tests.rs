@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::connect::Streams;
+use crate::handle::SessionHandle;
 use crate::hole::Puncher;
 use crate::tasks::TaskOwner;
 
@@ -36,7 +37,7 @@ pub(crate) fn stcp(name: &str) -> VisitorConfig {
 /// What a client is to its visitors.
 pub(super) struct Lab {
     owner: TaskOwner,
-    pub(super) sessions: watch::Sender<Option<SessionHandle>>,
+    pub(super) sessions: watch::Sender<Sessions>,
     pub(super) stopping: CancellationToken,
 }
 
@@ -57,7 +58,6 @@ impl Lab {
             tasks: self.owner.tasks().clone(),
             udp_packet_size: 1500,
             user: "ada".to_owned(),
-            wire: WireVersion::V1,
         }
     }
 
@@ -89,7 +89,7 @@ impl Lab {
             Dialect::new(WireVersion::V1, "", &[]),
             Span::none(),
         );
-        self.sessions.send_replace(Some(handle));
+        self.sessions.send_modify(|it| it.begin(0, handle));
         listener
     }
 

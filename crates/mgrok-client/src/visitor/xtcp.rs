@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::{Table, Terms, User};
-use crate::handle::SessionHandle;
+use crate::handle::Sessions;
 use crate::hole::{HoleError, Puncher, Visit};
 use crate::printable::Chain;
 use crate::proxy::wire_name;
@@ -39,7 +39,7 @@ pub(super) struct Xtcp {
     visit: Visit,
     layers: Layers,
     puncher: Puncher,
-    sessions: watch::Receiver<Option<SessionHandle>>,
+    sessions: watch::Receiver<Sessions>,
     /// Where other visitors are found.
     table: watch::Receiver<Table>,
     tunnel: watch::Sender<Option<Arc<Tunnel>>>,
@@ -145,9 +145,7 @@ impl Xtcp {
 
     async fn make_tunnel(&self) -> Result<Tunnel, HoleError> {
         let mut sessions = self.sessions.clone();
-        let session = sessions.wait_for(Option::is_some).await;
-        let session = session.ok().and_then(|session| session.clone());
-        match session {
+        match Sessions::wait_for_first(&mut sessions).await {
             Some(session) => self.puncher.visit(&session, &self.visit).await,
             // The client has ended, and whoever waits for this soon does.
             None => std::future::pending().await,

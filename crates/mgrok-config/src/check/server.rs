@@ -3,7 +3,7 @@
 use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use super::{
-    auth, certificate, grace_period, log, plugins::http_plugins, udp_packet_size, web_server,
+    auth, certificate, grace_period, log, plugins::http_plugins, quic, udp_packet_size, web_server,
 };
 use crate::{
     domain::check_host,
@@ -30,11 +30,22 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
     let vhost = vhost(&mut root, default.vhost);
     let control_port = (bind_addr == proxy_bind_addr).then_some(bind_port);
     check_ports(&mut root, &vhost, control_port);
+    let kcp_bind_port = root.port("kcpBindPort");
+    let quic_bind_port = root.port("quicBindPort");
+    if let Some(port) = quic_bind_port
+        && kcp_bind_port == Some(port)
+    {
+        root.invalid(
+            "quicBindPort",
+            format!("must not be {port}, which is `kcpBindPort` already"),
+        );
+    }
+    let has_quic = root.says("quicBindPort");
     ServerConfig {
         bind_addr,
         bind_port,
-        kcp_bind_port: None,
-        quic_bind_port: None,
+        kcp_bind_port,
+        quic_bind_port,
         proxy_bind_addr,
         detailed_errors_to_client: root
             .boolean("detailedErrorsToClient")
@@ -48,7 +59,7 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         auth: auth(root.section("auth")),
         log: log(root.section("log")),
         grace_period: grace_period(&mut root).unwrap_or(default.grace_period),
-        transport: transport(root.section("transport"), default.transport),
+        transport: transport(root.section("transport"), default.transport, has_quic),
         vhost,
         accept_proxy_protocol_from: accept_proxy_protocol_from(&mut root),
         nathole_analysis_data_reserve: nathole_analysis_data_reserve(&mut root)
@@ -154,7 +165,14 @@ fn nathole_analysis_data_reserve(root: &mut Section<'_>) -> Option<Duration> {
     Some(reserve.unwrap_or_default())
 }
 
-fn transport(mut section: Section<'_>, default: ServerTransport) -> ServerTransport {
+fn transport(
+    mut section: Section<'_>,
+    default: ServerTransport,
+    has_quic: bool,
+) -> ServerTransport {
+    if section.says("quic") && !has_quic {
+        section.warn("quic", "does nothing without `quicBindPort`");
+    }
     let tcp_mux = section.boolean("tcpMux").unwrap_or(default.tcp_mux);
     ServerTransport {
         tcp_mux,
@@ -170,7 +188,7 @@ fn transport(mut section: Section<'_>, default: ServerTransport) -> ServerTransp
         heartbeat_timeout: section
             .seconds_or_off("heartbeatTimeout")
             .unwrap_or((!tcp_mux).then_some(HEARTBEAT_TIMEOUT_WITHOUT_MUX)),
-        quic: default.quic,
+        quic: quic(section.section("quic"), default.quic),
         tls: tls(section.section("tls")),
     }
 }
@@ -181,6 +199,13 @@ fn tls(mut section: Section<'_>) -> ServerTls {
         ["certFile", "keyFile"],
         "a self-signed certificate is made instead",
     );
+    let auto_gen_cert_path = section.path("autoGenCertPath");
+    if certificate.is_some() && auto_gen_cert_path.is_some() {
+        section.warn(
+            "autoGenCertPath",
+            "does nothing, because `certFile` and `keyFile` are set",
+        );
+    }
     let trusted_ca = section.path("trustedCaFile");
     let force = section.boolean("force");
     if force == Some(false) && trusted_ca.is_some() {
@@ -192,7 +217,7 @@ fn tls(mut section: Section<'_>) -> ServerTls {
     ServerTls {
         force: force.unwrap_or(false) || trusted_ca.is_some(),
         certificate,
-        auto_gen_cert_path: None,
+        auto_gen_cert_path,
         trusted_ca,
     }
 }

@@ -2,10 +2,21 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use mgrok_config::{ClientConfig, ClientTls, LogLevel, Quic, ServerAddr};
+use mgrok_config::{ClientConfig, ClientTls, LogLevel, Protocol, Quic, ServerAddr, WireProtocol};
 use mgrok_proto::auth::Secret;
 
 use super::{client, client_mistakes, client_warnings};
+
+/// 00:11:22 up to ff, twice.
+pub(super) const FINGERPRINT: [u8; 32] = {
+    let mut bytes = [0; 32];
+    let mut at = 0;
+    while at < 32 {
+        bytes[at] = (at % 16) as u8 * 0x11;
+        at += 1;
+    }
+    bytes
+};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -20,6 +31,8 @@ fn an_empty_file_means_the_default() {
     assert_eq!(default.user, "");
     assert_eq!(default.client_id, "");
     assert_eq!(default.servers, [ServerAddr::new("127.0.0.1", 7000)]);
+    assert!(!default.connect_all);
+    assert_eq!(default.dns_server, None);
     assert!(default.login_fail_exit);
     assert_eq!(default.udp_packet_size, 1500);
     assert!(default.metadatas.is_empty());
@@ -29,6 +42,10 @@ fn an_empty_file_means_the_default() {
     assert!(default.visitors.is_empty());
     assert_eq!(default.nat_hole_stun_server, "stun.easyvoip.com:3478");
     let transport = default.transport;
+    assert_eq!(transport.protocol, Protocol::Tcp);
+    // frp: v1
+    assert_eq!(transport.wire_protocol, WireProtocol::Auto);
+    assert_eq!(transport.proxy_url, None);
     assert_eq!(transport.dial_server_timeout, seconds(10));
     assert_eq!(transport.dial_server_keepalive, Some(seconds(7200)));
     assert_eq!(transport.connect_server_local_ip, None);
@@ -44,6 +61,7 @@ fn an_empty_file_means_the_default() {
     assert!(!tls.custom_first_byte);
     assert_eq!(tls.certificate, None);
     assert_eq!(tls.trusted_ca, None);
+    assert_eq!(tls.pinned_sha256, None);
     assert_eq!(tls.server_name, None);
 }
 
@@ -56,6 +74,9 @@ fn zero_means_the_default() {
         clientID = ""
         serverAddr = ""
         serverPort = 0
+        serverAddrs = []
+        connectAll = false
+        dnsServer = ""
         udpPacketSize = 0
         start = []
         proxies = []
@@ -65,6 +86,7 @@ fn zero_means_the_default() {
         [transport]
         protocol = ""
         wireProtocol = ""
+        proxyURL = ""
         dialServerTimeout = 0
         dialServerKeepalive = 0
         connectServerLocalIP = ""
@@ -72,7 +94,7 @@ fn zero_means_the_default() {
         heartbeatInterval = 0
         heartbeatTimeout = 0
         quic = { keepalivePeriod = 0, maxIdleTimeout = 0, maxIncomingStreams = 0 }
-        tls = { serverName = "", certFile = "" }
+        tls = { serverName = "", certFile = "", pinnedSha256 = "" }
         "#,
     );
     assert_eq!(config, ClientConfig::default());
@@ -90,12 +112,14 @@ fn every_key_arrives() {
         udpPacketSize = 1400
         gracePeriod = 7
         natHoleStunServer = "stun.example.com:3479"
+        dnsServer = "192.0.2.53"
         metadatas = { Site = "berlin", empty = "" }
         auth = { token = "secret", additionalScopes = ["NewWorkConns"] }
         log = { level = "warn" }
         [transport]
-        protocol = "tcp"
-        wireProtocol = "v1"
+        protocol = "websocket"
+        wireProtocol = "v2"
+        proxyURL = "http://user:password@proxy.example.com:3128"
         dialServerTimeout = 3
         dialServerKeepalive = -1
         connectServerLocalIP = "2001:db8::7"
@@ -111,6 +135,7 @@ fn every_key_arrives() {
         certFile = "c.crt"
         keyFile = "c.key"
         trustedCaFile = "ca.crt"
+        pinnedSha256 = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF"
         serverName = "other.example.com"
         "#,
     );
@@ -130,7 +155,15 @@ fn every_key_arrives() {
     assert!(config.auth.new_work_conns);
     assert_eq!(config.log.level, LogLevel::Warn);
     assert_eq!(config.nat_hole_stun_server, "stun.example.com:3479");
+    assert_eq!(config.dns_server, Some("192.0.2.53:53".parse().unwrap()));
     let transport = config.transport;
+    assert_eq!(transport.protocol, Protocol::WebSocket);
+    assert_eq!(transport.wire_protocol, WireProtocol::V2);
+    let proxy_url = transport.proxy_url.unwrap();
+    assert_eq!(
+        proxy_url.expose(),
+        "http://user:password@proxy.example.com:3128"
+    );
     assert_eq!(transport.dial_server_timeout, seconds(3));
     assert_eq!(transport.dial_server_keepalive, None);
     assert_eq!(
@@ -152,7 +185,7 @@ fn every_key_arrives() {
         custom_first_byte: true,
         certificate: Some((PathBuf::from("c.crt"), PathBuf::from("c.key"))),
         trusted_ca: Some(PathBuf::from("ca.crt")),
-        pinned_sha256: None,
+        pinned_sha256: Some(FINGERPRINT),
         server_name: Some("other.example.com".to_owned()),
     };
     assert_eq!(transport.tls, Some(expect));
@@ -244,11 +277,12 @@ fn heartbeats() {
 fn tls_can_be_off_but_not_unnoticed() {
     assert_eq!(client("transport.tls.enable = false").transport.tls, None);
     client_warnings(
-        "[transport.tls]\nenable = false\ncertFile = \"c\"\nkeyFile = \"k\"\ntrustedCaFile = \"a\"\nserverName = \"n\"",
+        "[transport.tls]\nenable = false\ncertFile = \"c\"\nkeyFile = \"k\"\ntrustedCaFile = \"a\"\nserverName = \"n\"\npinnedSha256 = \"p\"",
         &[
             "3:12: transport.tls.certFile: does nothing while `transport.tls.enable` is false",
             "4:11: transport.tls.keyFile: does nothing while `transport.tls.enable` is false",
             "5:17: transport.tls.trustedCaFile: does nothing while `transport.tls.enable` is false",
+            "7:16: transport.tls.pinnedSha256: does nothing while `transport.tls.enable` is false",
         ],
     );
     client_warnings(
@@ -279,8 +313,8 @@ enable = "yes"
             "3:8: user: must be a string, not an integer",
             "4:15: start[1]: must be a string, not an integer",
             "5:28: metadatas.c: must be a string, not an integer",
-            "7:12: transport.protocol: must be \"tcp\", not \"tpc\"",
-            "8:16: transport.wireProtocol: must be \"v1\", not \"v3\"",
+            "7:12: transport.protocol: must be one of \"tcp\", \"kcp\", \"quic\", \"websocket\", \"wss\", \"auto\", not \"tpc\"",
+            "8:16: transport.wireProtocol: must be \"auto\", \"v1\" or \"v2\", not \"v3\"",
             "9:21: transport.dialServerTimeout: must be a number of seconds, not -1",
             "10:24: transport.connectServerLocalIP: must be an IP address, not \"localhost\"",
             "11:28: transport.quic.keepalivePeriod: must be a number of seconds, not -1",

@@ -24,10 +24,28 @@ fn with_comments_taken_away(name: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Of two keys that a file shows, but that are not set together, only the first.
+fn without_alternatives(text: &str) -> String {
+    let alternatives = [
+        ("serverAddrs", "serverAddr"),
+        ("transport.tls.certFile", "transport.tls.autoGenCertPath"),
+    ];
+    let sets = |line: &str, key| line.split(" = ").next() == Some(key);
+    let shadowed = |line| {
+        alternatives
+            .iter()
+            .any(|(key, other)| sets(line, other) && text.lines().any(|line| sets(line, key)))
+    };
+    let lines = text.lines().filter(|line| !shadowed(line));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn every_file_loads() {
     let mut loaded = Vec::new();
-    for entry in fs::read_dir(examples()).unwrap() {
+    let directories = ["", "roads"].map(|directory| examples().join(directory));
+    let entries = directories.iter().flat_map(|it| fs::read_dir(it).unwrap());
+    for entry in entries {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let Some(stem) = name.strip_suffix(".toml") else {
@@ -44,27 +62,33 @@ fn every_file_loads() {
     }
     assert!(loaded.contains(&"server.toml".to_owned()));
     assert!(loaded.contains(&"client.toml".to_owned()));
+    assert!(loaded.contains(&"quic-client.toml".to_owned()));
 }
 
 #[test]
 fn every_setting_that_is_shown_can_be_set() {
     for name in [
         "plugin-server.toml",
+        "roads/server.toml",
         "server.toml",
         "tcpmux-server.toml",
         "tls-mutual-server.toml",
         "vhost-http-server.toml",
     ] {
-        let text = with_comments_taken_away(name);
+        let text = without_alternatives(&with_comments_taken_away(name));
         clean(load_server_from_str(&text, name, Strictness::Strict));
     }
     for name in [
         "client.toml",
         "plugins-client.toml",
+        "roads/outbound-proxy-client.toml",
+        "roads/quic-client.toml",
+        "roads/several-servers-client.toml",
+        "roads/websocket-client.toml",
         "tls-mutual-client.toml",
         "xtcp-client.toml",
     ] {
-        let text = with_comments_taken_away(name);
+        let text = without_alternatives(&with_comments_taken_away(name));
         clean(load_client_from_str(&text, name, Strictness::Strict));
         // What is not started is hardly looked at.
         let text = text.replace("start = [", "#start = [");
@@ -83,6 +107,8 @@ fn the_complete_files_show_every_key() {
     for key in [
         "bindAddr",
         "bindPort",
+        "quicBindPort",
+        "kcpBindPort",
         "proxyBindAddr",
         "detailedErrorsToClient",
         "maxPortsPerClient",
@@ -116,7 +142,11 @@ fn the_complete_files_show_every_key() {
         "transport.tcpKeepalive",
         "transport.maxPoolCount",
         "transport.heartbeatTimeout",
+        "transport.quic.keepalivePeriod",
+        "transport.quic.maxIdleTimeout",
+        "transport.quic.maxIncomingStreams",
         "transport.tls.force",
+        "transport.tls.autoGenCertPath",
         "transport.tls.certFile",
         "transport.tls.keyFile",
         "transport.tls.trustedCaFile",
@@ -127,6 +157,9 @@ fn the_complete_files_show_every_key() {
     for key in [
         "serverAddr",
         "serverPort",
+        "serverAddrs",
+        "connectAll",
+        "dnsServer",
         "user",
         "clientID",
         "metadatas.site",
@@ -143,6 +176,7 @@ fn the_complete_files_show_every_key() {
         "transport.quic.maxIncomingStreams",
         "transport.protocol",
         "transport.wireProtocol",
+        "transport.proxyURL",
         "transport.dialServerTimeout",
         "transport.dialServerKeepalive",
         "transport.connectServerLocalIP",
@@ -153,6 +187,7 @@ fn the_complete_files_show_every_key() {
         "transport.heartbeatTimeout",
         "transport.tls.enable",
         "transport.tls.trustedCaFile",
+        "transport.tls.pinnedSha256",
         "transport.tls.serverName",
         "transport.tls.certFile",
         "transport.tls.keyFile",
@@ -234,8 +269,11 @@ fn what_is_shown_as_a_default_is_one() {
                 "auth.",
                 "custom404Page",
                 "httpPlugins",
+                "kcpBindPort",
+                "quicBindPort",
                 "subDomainHost",
                 "tcpmuxHTTPConnectPort",
+                "transport.quic.",
                 "transport.tls.",
                 "vhostHTTPPort",
                 "vhostHTTPSPort",
@@ -258,9 +296,13 @@ fn what_is_shown_as_a_default_is_one() {
         "user",
         "clientID",
         "serverAddr",
+        "connectAll",
+        "dnsServer",
         "metadatas",
         "auth.",
         "start",
+        "transport.proxyURL",
+        "transport.tls.pinnedSha256",
         "transport.connect",
         "transport.heart",
         "webServer.",

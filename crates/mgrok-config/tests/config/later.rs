@@ -33,15 +33,10 @@ fn on_the_server() {
             "auth.oidc.skipExpiryCheck = true",
             "auth.oidc.skipIssuerCheck = true",
             "enablePrometheus = true",
-            "kcpBindPort = 7000",
-            "quicBindPort = 7000",
             "sshTunnelGateway.authorizedKeysFile = \"f\"",
             "sshTunnelGateway.autoGenPrivateKeyPath = \"f\"",
             "sshTunnelGateway.bindPort = 2200",
             "sshTunnelGateway.privateKeyFile = \"f\"",
-            "transport.quic.keepalivePeriod = 11",
-            "transport.quic.maxIdleTimeout = 31",
-            "transport.quic.maxIncomingStreams = 7",
         ],
         server_mistakes,
     );
@@ -61,29 +56,16 @@ fn on_the_client() {
             "auth.oidc.tokenEndpointURL = \"u\"",
             "auth.oidc.tokenSource = { type = \"file\" }",
             "auth.oidc.trustedCaFile = \"f\"",
-            "dnsServer = \"192.0.2.1\"",
             "featureGates = { VirtualNet = true }",
             "includes = [\"conf.d/*.toml\"]",
             "store.path = \"s.json\"",
-            "transport.proxyURL = \"http://proxy.example.com\"",
             "virtualNet.address = \"100.86.0.1/24\"",
         ],
         client_mistakes,
     );
-    for later in ["kcp", "quic", "websocket", "wss"] {
-        client_mistakes(
-            &format!("transport.protocol = \"{later}\""),
-            &[&format!(
-                "1:22: `transport.protocol = \"{later}\"` is not supported by this version of mgrok"
-            )],
-        );
-    }
     client_mistakes(
-        "transport.wireProtocol = \"v2\"\nauth.method = \"oidc\"",
-        &[
-            "1:26: `transport.wireProtocol = \"v2\"` is not supported by this version of mgrok",
-            "2:15: `auth.method = \"oidc\"` is not supported by this version of mgrok",
-        ],
+        "auth.method = \"oidc\"",
+        &["1:15: `auth.method = \"oidc\"` is not supported by this version of mgrok"],
     );
 }
 
@@ -117,11 +99,9 @@ fn values_that_ask_for_nothing_pass() {
     server(
         r#"
         enablePrometheus = false
-        kcpBindPort = 0
         auth.oidc = {}
         sshTunnelGateway = { bindPort = 0, autoGenPrivateKeyPath = "./.autogen_ssh_key" }
         webServer = { port = 0, user = "", assetsDir = "", pprofEnable = false, tls = {} }
-        transport.quic = { keepalivePeriod = 10, maxIdleTimeout = 30, maxIncomingStreams = 100000 }
         "#,
     );
     client(
@@ -129,7 +109,6 @@ fn values_that_ask_for_nothing_pass() {
         featureGates = {}
         includes = []
         store.path = ""
-        transport.proxyURL = ""
         [[proxies]]
         name = "a"
         type = "tcp"

@@ -9,6 +9,7 @@ mod later;
 mod messages;
 mod plugins;
 mod proxies;
+mod roads;
 mod robust;
 mod server;
 mod visitors;

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use mgrok_config::{
-    LogLevel, LogTarget, PortSet, ServerConfig, Strictness, Vhost, load_server_from_str,
+    LogLevel, LogTarget, PortSet, Quic, ServerConfig, Strictness, Vhost, load_server_from_str,
 };
 use mgrok_proto::auth::Secret;
 
@@ -25,6 +25,8 @@ fn an_empty_file_means_the_default() {
     // frp 0.70.1
     assert_eq!(default.bind_addr, "0.0.0.0");
     assert_eq!(default.bind_port, 7000);
+    assert_eq!(default.kcp_bind_port, None);
+    assert_eq!(default.quic_bind_port, None);
     assert_eq!(default.proxy_bind_addr, "0.0.0.0");
     assert!(default.detailed_errors_to_client);
     assert_eq!(default.max_ports_per_client, None);
@@ -56,7 +58,9 @@ fn an_empty_file_means_the_default() {
     assert_eq!(default.transport.max_pool_count, 5);
     assert_eq!(default.transport.heartbeat_timeout, None);
     assert!(!default.transport.tls.force);
+    assert_eq!(default.transport.quic, Quic::default());
     assert_eq!(default.transport.tls.certificate, None);
+    assert_eq!(default.transport.tls.auto_gen_cert_path, None);
     assert_eq!(default.transport.tls.trusted_ca, None);
 }
 
@@ -67,6 +71,8 @@ fn zero_means_the_default() {
         version = "0.70.1"
         bindAddr = ""
         bindPort = 0
+        kcpBindPort = 0
+        quicBindPort = 0
         proxyBindAddr = ""
         maxPortsPerClient = 0
         userConnTimeout = 0
@@ -90,7 +96,7 @@ fn zero_means_the_default() {
         tcpKeepalive = 0.0
         maxPoolCount = 0
         heartbeatTimeout = 0
-        tls = { force = false, certFile = "", keyFile = "", trustedCaFile = "", serverName = "" }
+        tls = { force = false, certFile = "", keyFile = "", trustedCaFile = "", autoGenCertPath = "", serverName = "" }
         "#,
     );
     assert_eq!(config, ServerConfig::default());
@@ -102,6 +108,8 @@ fn every_key_arrives() {
         r#"
         bindAddr = "192.0.2.1"
         bindPort = 7001
+        kcpBindPort = 7002
+        quicBindPort = 7003
         proxyBindAddr = "192.0.2.2"
         detailedErrorsToClient = false
         maxPortsPerClient = 3
@@ -133,6 +141,7 @@ fn every_key_arrives() {
         tcpKeepalive = 100
         maxPoolCount = 6
         heartbeatTimeout = 12
+        quic = { keepalivePeriod = 11, maxIdleTimeout = 31, maxIncomingStreams = 7 }
         [transport.tls]
         force = true
         certFile = "a.crt"
@@ -141,6 +150,8 @@ fn every_key_arrives() {
     );
     assert_eq!(config.bind_addr, "192.0.2.1");
     assert_eq!(config.bind_port, 7001);
+    assert_eq!(config.kcp_bind_port, Some(7002));
+    assert_eq!(config.quic_bind_port, Some(7003));
     assert_eq!(config.proxy_bind_addr, "192.0.2.2");
     assert!(!config.detailed_errors_to_client);
     assert_eq!(config.max_ports_per_client.unwrap().get(), 3);
@@ -180,6 +191,12 @@ fn every_key_arrives() {
     assert_eq!(transport.tcp_keepalive, Some(seconds(100)));
     assert_eq!(transport.max_pool_count, 6);
     assert_eq!(transport.heartbeat_timeout, Some(seconds(12)));
+    let quic = Quic {
+        keepalive_period: seconds(11),
+        max_idle_timeout: seconds(31),
+        max_incoming_streams: 7,
+    };
+    assert_eq!(transport.quic, quic);
     assert!(transport.tls.force);
     let certificate = (PathBuf::from("a.crt"), PathBuf::from("a.key"));
     assert_eq!(transport.tls.certificate, Some(certificate));

@@ -6,11 +6,7 @@ use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
 use mgrok_mux::slab::with_local;
-use mgrok_proto::{
-    WireVersion,
-    message::{Message, Ping},
-    udp::{self, Carried},
-};
+use mgrok_proto::udp::{Carried, Decoder, Encoder, Framing};
 use tracing::debug;
 
 use super::coded::Codec;
@@ -25,7 +21,7 @@ pub(super) struct Reframe {
 }
 
 impl Reframe {
-    pub(super) fn new(visitor: WireVersion, proxy: WireVersion) -> Self {
+    pub(super) fn new(visitor: Framing, proxy: Framing) -> Self {
         Self {
             to_visitor: Direction::new(proxy, visitor, true),
             to_proxy: Direction::new(visitor, proxy, false),
@@ -49,13 +45,13 @@ impl Codec for Reframe {
     }
 
     fn may_end(&self) -> bool {
-        self.to_proxy.partial.is_empty()
+        self.to_proxy.partial.is_empty() && !self.to_proxy.decoder.in_frame()
     }
 }
 
 struct Direction {
-    from: WireVersion,
-    to: WireVersion,
+    decoder: Decoder,
+    encoder: Encoder,
     /// Whether signs of life have their place here.
     // frp: from the proxy to the visitor only (PROTOCOL 9.3)
     pings: bool,
@@ -66,10 +62,10 @@ struct Direction {
 }
 
 impl Direction {
-    fn new(from: WireVersion, to: WireVersion, pings: bool) -> Self {
+    fn new(from: Framing, to: Framing, pings: bool) -> Self {
         Self {
-            from,
-            to,
+            decoder: Decoder::new(from),
+            encoder: Encoder::new(to),
             pings,
             partial: BytesMut::new(),
             payload: BytesMut::new(),
@@ -93,27 +89,29 @@ impl Direction {
                         self.partial = joined;
                     }
                 }
+                self.encoder.end_frame();
                 Ok(out.split().freeze())
             })
         })
     }
 
-    /// Takes all complete frames of `input`, and says how many bytes they have.
+    /// Takes all that is complete in `input`, and says how many bytes that has.
     fn reframe(&mut self, input: &[u8], out: &mut BytesMut) -> io::Result<usize> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         let mut taken = 0;
         loop {
             self.payload.clear();
-            let Some((carried, len)) =
-                udp::decode(self.from, &input[taken..], &mut self.payload).map_err(invalid)?
-            else {
+            let decoded = self.decoder.decode(&input[taken..], &mut self.payload);
+            let Some((carried, len)) = decoded.map_err(invalid)? else {
                 return Ok(taken);
             };
             taken += len;
             let encoded = match carried {
-                Carried::Packet { user } => udp::encode(self.to, &self.payload, user, out),
-                Carried::Ping if self.pings => self.to.encode(&Message::from(Ping::default()), out),
+                Carried::Packet { user } => self.encoder.datagram(&self.payload, user, out),
+                Carried::Ping if self.pings => self.encoder.ping(out),
                 Carried::Ping => return Err(io::Error::other("a visitor sends no sign of life")),
+                // Not true of what is behind us.
+                Carried::QuicReady => continue,
             };
             if let Err(error) = encoded {
                 // Datagrams may be lost, and a reader would refuse this one and all that follows.
@@ -125,21 +123,51 @@ impl Direction {
 
 #[cfg(test)]
 mod tests {
-    use mgrok_proto::message::Pong;
+    use mgrok_proto::WireVersion;
+    use mgrok_proto::message::{Message, Pong};
 
     use super::*;
     use crate::testing::pattern;
 
-    fn datagram(version: WireVersion, payload: &[u8]) -> BytesMut {
+    /// Each in a frame of its own.
+    fn datagrams(framing: Framing, payloads: &[&[u8]]) -> BytesMut {
         let user = Some(([127, 0, 0, 1], 53).into());
+        let (mut encoder, mut frames) = (Encoder::new(framing), BytesMut::new());
+        for payload in payloads {
+            encoder.datagram(payload, user, &mut frames).unwrap();
+            encoder.end_frame();
+        }
+        frames
+    }
+
+    /// All that is in such frames.
+    fn payloads(framing: Framing, mut frames: &[u8]) -> Vec<Vec<u8>> {
+        let (mut decoder, mut payloads) = (Decoder::new(framing), Vec::new());
+        let mut payload = BytesMut::new();
+        while let Some((_, len)) = decoder.decode(frames, &mut payload).unwrap() {
+            frames.advance(len);
+            payloads.push(payload.split().to_vec());
+        }
+        assert!(frames.is_empty() && !decoder.in_frame());
+        payloads
+    }
+
+    fn ping(framing: Framing) -> BytesMut {
         let mut frame = BytesMut::new();
-        udp::encode(version, payload, user, &mut frame).unwrap();
+        Encoder::new(framing).ping(&mut frame).unwrap();
         frame
     }
 
-    fn message(version: WireVersion, message: impl Into<Message>) -> BytesMut {
+    /// A message that is neither a datagram nor a sign of life, or what stands for one.
+    fn other(framing: Framing) -> BytesMut {
         let mut frame = BytesMut::new();
-        version.encode(&message.into(), &mut frame).unwrap();
+        let version = match framing {
+            Framing::V1 => WireVersion::V1,
+            Framing::V2 => WireVersion::V2,
+            Framing::Binary => return BytesMut::from(&[7][..]),
+        };
+        let pong = Message::from(Pong::default());
+        version.encode(&pong, &mut frame).unwrap();
         frame
     }
 
@@ -166,20 +194,25 @@ mod tests {
         Ok(arrived)
     }
 
-    const VERSIONS: [(WireVersion, WireVersion); 2] = [
-        (WireVersion::V1, WireVersion::V2),
-        (WireVersion::V2, WireVersion::V1),
+    const FRAMINGS: [(Framing, Framing); 6] = [
+        (Framing::V1, Framing::V2),
+        (Framing::V1, Framing::Binary),
+        (Framing::V2, Framing::V1),
+        (Framing::V2, Framing::Binary),
+        (Framing::Binary, Framing::V1),
+        (Framing::Binary, Framing::V2),
     ];
 
     #[test]
     fn datagrams_are_framed_as_the_other_client_wants_it() {
-        let payloads = [&b"one"[..], b"", b"three", &pattern(7_000)];
-        for (visitor, proxy) in VERSIONS {
-            let of = |version| payloads.map(|it| datagram(version, it)).concat();
+        let sent = [&b"one"[..], b"", b"three", &pattern(7_000)];
+        for (visitor, proxy) in FRAMINGS {
             for piece in [1, 5, 100, 100_000] {
                 let mut layer = Reframe::new(visitor, proxy);
-                assert!(to_proxy(&mut layer, &of(visitor), piece).unwrap() == of(proxy));
-                assert!(to_visitor(&mut layer, &of(proxy), piece).unwrap() == of(visitor));
+                let arrived = to_proxy(&mut layer, &datagrams(visitor, &sent), piece).unwrap();
+                assert!(payloads(proxy, &arrived) == sent);
+                let arrived = to_visitor(&mut layer, &datagrams(proxy, &sent), piece).unwrap();
+                assert!(payloads(visitor, &arrived) == sent);
                 assert!(layer.may_end());
             }
         }
@@ -187,9 +220,8 @@ mod tests {
 
     #[test]
     fn signs_of_life_go_to_the_visitor_only() {
-        for (visitor, proxy) in VERSIONS {
+        for (visitor, proxy) in FRAMINGS {
             let mut layer = Reframe::new(visitor, proxy);
-            let ping = |version| message(version, Ping::default());
             assert_eq!(
                 to_visitor(&mut layer, &ping(proxy), 100).unwrap(),
                 ping(visitor)
@@ -200,34 +232,54 @@ mod tests {
 
     #[test]
     fn anything_else_ends_it() {
-        for (visitor, proxy) in VERSIONS {
+        for (visitor, proxy) in FRAMINGS {
             let mut layer = Reframe::new(visitor, proxy);
-            assert!(to_visitor(&mut layer, &message(proxy, Pong::default()), 9).is_err());
-            assert!(to_proxy(&mut layer, &message(visitor, Pong::default()), 9).is_err());
+            assert!(to_visitor(&mut layer, &other(proxy), 9).is_err());
+            assert!(to_proxy(&mut layer, &other(visitor), 9).is_err());
         }
     }
 
     #[test]
     fn a_datagram_that_does_not_fit_is_lost_and_no_other() {
-        let mut layer = Reframe::new(WireVersion::V2, WireVersion::V1);
-        let sent = [
-            datagram(WireVersion::V2, b"one"),
-            datagram(WireVersion::V2, &pattern(9_000)),
-            datagram(WireVersion::V2, b"three"),
-        ];
-        let arrived = [
-            datagram(WireVersion::V1, b"one"),
-            datagram(WireVersion::V1, b"three"),
-        ];
-        let got = to_proxy(&mut layer, &sent.concat(), 1000).unwrap();
-        assert_eq!(got, arrived.concat());
+        for (visitor, proxy, len) in [
+            (Framing::V2, Framing::V1, 9_000),
+            (Framing::Binary, Framing::V1, 9_000),
+            (Framing::Binary, Framing::V2, 65_507),
+        ] {
+            let mut layer = Reframe::new(visitor, proxy);
+            let sent = datagrams(visitor, &[b"one", &pattern(len), b"three"]);
+            let arrived = to_proxy(&mut layer, &sent, 1000).unwrap();
+            assert_eq!(payloads(proxy, &arrived), [&b"one"[..], b"three"]);
+        }
+    }
+
+    #[test]
+    fn datagrams_of_one_user_share_a_frame() {
+        let mut layer = Reframe::new(Framing::V1, Framing::Binary);
+        let sent = datagrams(Framing::V1, &[b"one", b"two"]);
+        let arrived = to_proxy(&mut layer, &sent, 1000).unwrap();
+        assert_eq!(arrived, b"\x04\x02\x7f\0\0\x01\0\x35\0\x03one\0\x03two");
+    }
+
+    #[test]
+    fn nobody_is_told_to_use_quic_by_somebody_behind_us() {
+        let mut frame = BytesMut::new();
+        Encoder::new(Framing::Binary).quic_ready(&mut frame);
+        let mut layer = Reframe::new(Framing::V1, Framing::Binary);
+        assert!(to_visitor(&mut layer, &frame, 9).unwrap().is_empty());
     }
 
     #[test]
     fn an_end_inside_a_frame_is_noticed() {
-        let mut layer = Reframe::new(WireVersion::V1, WireVersion::V2);
-        let frame = datagram(WireVersion::V1, b"one");
-        to_proxy(&mut layer, &frame[..frame.len() - 1], 100).unwrap();
+        for (visitor, proxy) in FRAMINGS {
+            let mut layer = Reframe::new(visitor, proxy);
+            let frame = datagrams(visitor, &[b"one"]);
+            to_proxy(&mut layer, &frame[..frame.len() - 1], 100).unwrap();
+            assert!(!layer.may_end());
+        }
+        let mut layer = Reframe::new(Framing::Binary, Framing::V1);
+        // One of two datagrams.
+        to_proxy(&mut layer, b"\x04\x02\x7f\0\0\x01\0\x35\0\x03one", 100).unwrap();
         assert!(!layer.may_end());
     }
 }

@@ -1,5 +1,6 @@
 //! UDP sockets that speak QUIC.
 
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +9,12 @@ use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerCo
 use quinn::{ClientConfig, EndpointConfig, ServerConfig, TokioRuntime};
 use rustls::client::Resumption;
 use rustls::server::NoServerSessionStorage;
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::time::timeout;
 
 use super::{Connection, NO_ERROR, PROTOCOL, QuicError, QuicOptions, odd_sni};
-use crate::tls::{self, ClientTls, ClientTlsOptions, ServerTlsOptions, TlsError};
+use crate::tcp;
+use crate::tls::{self, ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions, TlsError};
 
 /// What the system may queue for us, in bytes, if it lets us: 30 ms at 2 Gbit/s.
 const SYSTEM_QUEUE: usize = 7 * 1024 * 1024;
@@ -73,9 +75,12 @@ pub struct QuicServer {
 impl QuicServer {
     /// Reads or makes all that is needed. For clients that name the server in a way that TLS knows.
     pub fn new(tls: &ServerTlsOptions, options: QuicOptions) -> Result<Self, QuicError> {
-        let mut rustls = tls::server_config(tls, tls::provider())?;
-        rustls.alpn_protocols = vec![PROTOCOL.to_vec()];
-        rustls.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Setup)?;
+        Self::with_tls(&ServerTls::new(tls.clone())?, options)
+    }
+
+    /// The same, with what `tls` holds at this time: the certificate is the one that it shows on other roads.
+    pub fn with_tls(tls: &ServerTls, options: QuicOptions) -> Result<Self, QuicError> {
+        let rustls = tls.config_for(PROTOCOL)?;
         let crypto = QuicServerConfig::try_from(rustls).map_err(no_suite)?;
         Self::with_crypto(Arc::new(crypto), options)
     }
@@ -109,6 +114,29 @@ impl QuicServer {
 /// There is one: the provider is ours.
 fn no_suite(error: NoInitialCipherSuite) -> QuicError {
     TlsError::Setup(rustls::Error::General(error.to_string())).into()
+}
+
+/// Binds a socket for an [`Endpoint`] to `host` and `port`; port 0 lets the system choose. `host` is as in
+/// [`tcp::bind`](crate::tcp::bind()).
+///
+/// # Errors
+/// What the system or the resolver says about the last of the addresses of `host`.
+pub async fn bind(host: &str, port: u16) -> io::Result<UdpSocket> {
+    let mut last = None;
+    for addr in tcp::resolve_bind(host, port).await? {
+        match open(addr) {
+            Ok(socket) => return Ok(socket.into()),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
+}
+
+fn open(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    tcp::dual_stack(&socket, addr)?;
+    socket.bind(&addr.into())?;
+    Ok(socket)
 }
 
 /// A UDP socket that speaks QUIC. Cheap to clone. Its connections outlive it.
@@ -168,6 +196,12 @@ impl Endpoint {
         })
     }
 
+    /// Serves connections that come from now on as `server` says; those that are there go on. The options for the number of
+    /// streams stay as they were.
+    pub fn set_server(&self, server: QuicServer) {
+        self.inner.set_server_config(Some(server.config));
+    }
+
     /// Takes no more connections; those that are there go on. Whoever knocks hears nothing.
     pub fn stop_accepting(&self) {
         self.inner.set_server_config(None);
@@ -200,7 +234,18 @@ pub struct Incoming {
 impl Incoming {
     /// Where it comes from. That may be forged until the handshake is done.
     pub fn remote_addr(&self) -> SocketAddr {
-        self.inner.remote_address()
+        tcp::canonical(self.inner.remote_address())
+    }
+
+    /// Gives back a peer that has shown that it is where it says it is. Any other is told to come again with a proof of that,
+    /// which costs it a round trip.
+    pub fn validated(self) -> Option<Self> {
+        if !self.inner.may_retry() {
+            return Some(self);
+        }
+        // It fails only for those who may not.
+        let _ = self.inner.retry();
+        None
     }
 
     /// Shakes hands. Waits up to the idle timeout for a silent peer: the caller sets the deadline.

@@ -104,6 +104,14 @@ impl ServerTls {
         loaded.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The same for a carrier that has TLS in it, with a protocol of its own.
+    pub(crate) fn config_for(&self, protocol: &[u8]) -> Result<ServerConfig, TlsError> {
+        let mut config = (*self.loaded().config).clone();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Setup)?;
+        Ok(config)
+    }
+
     /// Shakes hands. A byte 0x17 in front is taken off.
     ///
     /// Waits for as long as the client is silent: the caller sets the deadline. Not cancel-safe.

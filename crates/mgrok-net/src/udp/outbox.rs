@@ -4,11 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
-use mgrok_proto::message::{Message, Ping};
-use mgrok_proto::{EncodeError, WireVersion, udp};
+use bytes::{Buf, Bytes, BytesMut};
+use mgrok_proto::EncodeError;
+use mgrok_proto::udp::{Carried, Decoder, Encoder, Framing};
 
-use crate::conn::{ByteStream, Conn};
+use super::DatagramConn;
+use crate::conn::ByteStream;
 
 /// How many datagrams wait at most.
 // frp: the same (server/proxy/udp.go#Run, client/proxy/udp.go#InWorkConn).
@@ -29,67 +30,97 @@ pub enum QueueError {
     Full,
 }
 
-/// Frames that wait to be written, and those that are being written. Bounded: 1024 datagrams and 1 MiB, without the write
-/// in progress.
+/// Datagrams that wait to be written, framed, and those that are being written. Bounded: 1024 datagrams and 1 MiB, without the
+/// write in progress.
 ///
 /// What waits outlives the connection; a frame that was cut off by its end is lost.
 #[derive(Debug)]
 pub struct Outbox {
-    wire: WireVersion,
+    encoder: Encoder,
     waiting: BytesMut,
-    /// How many frames wait.
-    frames: usize,
+    /// How many datagrams and signs of life wait.
+    count: usize,
     writing: Bytes,
     unflushed: bool,
 }
 
 impl Outbox {
     /// An empty one.
-    pub fn new(wire: WireVersion) -> Self {
+    pub fn new(framing: Framing) -> Self {
         Self {
-            wire,
+            encoder: Encoder::new(framing),
             waiting: BytesMut::new(),
-            frames: 0,
+            count: 0,
             writing: Bytes::new(),
             unflushed: false,
         }
     }
 
-    /// How the frames are made.
-    pub(super) fn wire(&self) -> WireVersion {
-        self.wire
+    /// How datagrams are framed.
+    pub fn framing(&self) -> Framing {
+        self.encoder.framing()
     }
 
     /// Whether nothing waits, apart from the write in progress.
     pub fn is_empty(&self) -> bool {
-        self.frames == 0
+        self.count == 0
     }
 
     /// Drops what waits, apart from the write in progress; says how many datagrams that were.
     pub(super) fn clear(&mut self) -> usize {
+        self.encoder.end_frame();
         self.waiting = BytesMut::new();
-        std::mem::take(&mut self.frames)
+        std::mem::take(&mut self.count)
+    }
+
+    /// Makes frames of another kind from now on, also of what waits, whose datagrams are cut to `packet_size` bytes. Says how many
+    /// do not fit such frames and are lost. There must be no write in progress.
+    pub(super) fn reframe(&mut self, framing: Framing, packet_size: usize) -> u64 {
+        if framing == self.framing() {
+            return 0;
+        }
+        let mut decoder = Decoder::new(self.framing());
+        let mut before = std::mem::replace(self, Self::new(framing)).waiting;
+        let (mut payload, mut lost) = (BytesMut::new(), 0);
+        // These are our own frames, all of them complete.
+        while let Ok(Some((carried, len))) = decoder.decode(&before, &mut payload) {
+            before.advance(len);
+            payload.truncate(packet_size);
+            let encoded = match carried {
+                Carried::Packet { user } => {
+                    self.encoder.datagram(&payload, user, &mut self.waiting)
+                }
+                Carried::Ping => self.encoder.ping(&mut self.waiting),
+                Carried::QuicReady => continue,
+            };
+            match encoded {
+                Ok(()) => self.count += 1,
+                Err(_) => lost += 1,
+            }
+            payload.clear();
+        }
+        lost
     }
 
     /// Queues one datagram of this user.
     pub fn push(&mut self, payload: &[u8], user: SocketAddr) -> Result<(), QueueError> {
-        if self.frames >= MAX_DATAGRAMS || self.waiting.len() >= MAX_BYTES {
+        if self.count >= MAX_DATAGRAMS || self.waiting.len() >= MAX_BYTES {
             return Err(QueueError::Full);
         }
-        udp::encode(self.wire, payload, Some(user), &mut self.waiting)?;
-        self.frames += 1;
+        self.encoder
+            .datagram(payload, Some(user), &mut self.waiting)?;
+        self.count += 1;
         Ok(())
     }
 
     /// Queues a sign of life.
     pub fn ping(&mut self) -> Result<(), QueueError> {
-        if self.frames > MAX_DATAGRAMS {
+        if self.count > MAX_DATAGRAMS {
             // The other end has not read for long; it would not read this either.
             return Err(QueueError::Full);
         }
-        let ping = Message::from(Ping::default());
-        self.wire.encode(&ping, &mut self.waiting)?;
-        self.frames += 1;
+        self.encoder.ping(&mut self.waiting)?;
+        self.count += 1;
         Ok(())
     }
 
@@ -99,23 +130,28 @@ impl Outbox {
         self.unflushed = false;
     }
 
-    /// Writes all to `conn`: everything that waits goes in one piece. Ready when nothing is left.
-    pub fn poll_write(&mut self, cx: &mut Context<'_>, conn: &mut Conn) -> Poll<io::Result<()>> {
+    /// Writes all to `conn`, which has the same framing: everything that waits goes in one piece. Ready when nothing is left.
+    pub fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        conn: &mut DatagramConn,
+    ) -> Poll<io::Result<()>> {
         loop {
             if self.writing.is_empty() {
                 if self.waiting.is_empty() {
                     break;
                 }
+                self.encoder.end_frame();
                 self.writing = self.waiting.split().freeze();
-                self.frames = 0;
+                self.count = 0;
             }
             self.unflushed = true;
-            ready!(conn.poll_send(cx, &mut self.writing))?;
+            ready!(conn.stream.poll_send(cx, &mut self.writing))?;
             // Gives its part of the buffer back, so that it can be used again.
             self.writing = Bytes::new();
         }
         if self.unflushed {
-            ready!(conn.poll_flush(cx))?;
+            ready!(conn.stream.poll_flush(cx))?;
             self.unflushed = false;
         }
         if self.waiting.try_reclaim(KEPT_CAPACITY + 1) {

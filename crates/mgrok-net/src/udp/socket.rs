@@ -15,9 +15,11 @@ use super::datagrams::{Datagrams, Entry};
 use super::{BATCH, system};
 use crate::tcp;
 
-/// Room for one receiving call. With the usual 1500 bytes per datagram a call fetches [`BATCH`] of them, with the
-/// largest it fetches two.
-const RECV_BUFFER: usize = 128 * 1024;
+/// The distance between the places for two datagrams of one receiving call where large ones may come. It is not a power of two:
+/// small datagrams, which only use the beginnings of their places, would have to share few lines of the processor's caches.
+const LARGE_STRIDE: usize = 66 * 1024;
+/// Datagrams up to so many bytes have their places side by side.
+const MAX_SMALL: usize = 2 * 1024;
 
 /// What a socket may hold for us while we are busy, as far as the system allows (Linux: `net.core.rmem_max`). Bursts of
 /// datagrams have no flow control that would spare a short queue.
@@ -119,17 +121,21 @@ impl UdpSocket {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.io.poll_recv_ready(cx))?;
-            let received = with_buffer(max_len, |buffer, arrived| {
+            let stride = match max_len {
+                ..=MAX_SMALL => max_len,
+                _ => LARGE_STRIDE.max(max_len),
+            };
+            let received = with_buffer(BATCH * stride, |buffer, arrived| {
                 let result = self.io.try_io(Interest::READABLE, || {
-                    system::recv(self.io.as_fd(), buffer, max_len, arrived)?;
-                    if arrived.len() < buffer.len() / max_len {
+                    system::recv(self.io.as_fd(), buffer, stride, max_len, arrived)?;
+                    if arrived.len() < BATCH {
                         // There is no more, and tokio is to know that now and not by another
                         // system call. What arrives from here on makes the socket ready again.
                         return Err(io::ErrorKind::WouldBlock.into());
                     }
                     Ok(())
                 });
-                for (datagram, piece) in arrived.iter().zip(buffer.chunks_exact(max_len)) {
+                for (datagram, piece) in arrived.iter().zip(buffer.chunks_exact(stride)) {
                     each(&piece[..datagram.len], tcp::canonical(datagram.from));
                 }
                 match result {
@@ -296,12 +302,13 @@ thread_local! {
     static BUFFER: Cell<(Vec<u8>, Vec<Arrived>)> = const { Cell::new((Vec::new(), Vec::new())) };
 }
 
-/// Calls `f` with the thread's receiving buffer, which has room for some datagrams of `max_len` bytes, and an empty list.
-fn with_buffer<R>(max_len: usize, f: impl FnOnce(&mut [u8], &mut Vec<Arrived>) -> R) -> R {
+/// Calls `f` with `len` bytes of the thread's receiving buffer, and an empty list.
+fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [u8], &mut Vec<Arrived>) -> R) -> R {
     let (mut buffer, mut arrived) = BUFFER.take();
-    let len = max_len * (RECV_BUFFER / max_len).clamp(1, BATCH);
     if buffer.len() < len {
-        buffer.resize(len, 0);
+        // Zeroed memory comes from the system page by page, as it is first touched: room for the largest datagrams costs
+        // nothing where there are none.
+        buffer = vec![0; len];
     }
     arrived.clear();
     let result = f(&mut buffer[..len], &mut arrived);

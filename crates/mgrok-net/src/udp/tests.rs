@@ -5,13 +5,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use mgrok_proto::{WireVersion, udp};
+use mgrok_proto::udp::{Encoder, Framing};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::conn::Conn;
 
-const WIRE: WireVersion = WireVersion::V1;
+const FRAMINGS: [Framing; 3] = [Framing::V1, Framing::V2, Framing::Binary];
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future)
@@ -193,10 +193,19 @@ async fn work_conns() -> (Conn, Conn) {
     (ours.unwrap().into(), theirs.unwrap().0.into())
 }
 
-async fn take_one(inbox: &mut Inbox, conn: &mut Conn) -> Result<Datagrams, InboxError> {
+/// Frames these datagrams.
+fn frames(framing: Framing, payloads: &[&[u8]], user: Option<SocketAddr>) -> BytesMut {
+    let (mut encoder, mut frames) = (Encoder::new(framing), BytesMut::new());
+    for payload in payloads {
+        encoder.datagram(payload, user, &mut frames).unwrap();
+    }
+    frames
+}
+
+async fn take_one(conn: &mut DatagramConn) -> Result<Datagrams, RecvError> {
     let mut datagrams = Datagrams::default();
     while datagrams.is_empty() {
-        let read = poll_fn(|cx| inbox.poll_recv(cx, conn, &mut datagrams));
+        let read = poll_fn(|cx| conn.poll_recv(cx, &mut datagrams));
         if in_time(read).await?.ended {
             break;
         }
@@ -206,87 +215,94 @@ async fn take_one(inbox: &mut Inbox, conn: &mut Conn) -> Result<Datagrams, Inbox
 
 #[tokio::test]
 async fn frames_go_through_a_work_connection() {
-    let (mut ours, mut theirs) = work_conns().await;
     let user: SocketAddr = "192.0.2.1:5353".parse().unwrap();
-    let (mut outbox, mut inbox) = (Outbox::new(WIRE), Inbox::new(WIRE));
-    outbox.push(b"one", user).unwrap();
-    outbox.ping().unwrap();
-    outbox.push(b"", user).unwrap();
-    in_time(poll_fn(|cx| outbox.poll_write(cx, &mut ours)))
-        .await
-        .unwrap();
-    let datagrams = take_one(&mut inbox, &mut theirs).await.unwrap();
-    let all: Vec<_> = datagrams.iter().collect();
-    assert_eq!(all, [(&b"one"[..], user), (&b""[..], user)]);
-    assert_eq!(datagrams.front_run(), Some((user, 2)));
+    for framing in FRAMINGS {
+        let (ours, theirs) = work_conns().await;
+        let mut outbox = Outbox::new(framing);
+        outbox.push(b"one", user).unwrap();
+        outbox.ping().unwrap();
+        outbox.push(b"", user).unwrap();
+        let mut ours = DatagramConn::new(ours, framing);
+        in_time(poll_fn(|cx| outbox.poll_write(cx, &mut ours)))
+            .await
+            .unwrap();
+        let mut theirs = DatagramConn::new(theirs, framing);
+        let datagrams = take_one(&mut theirs).await.unwrap();
+        let all: Vec<_> = datagrams.iter().collect();
+        assert_eq!(all, [(&b"one"[..], user), (&b""[..], user)]);
+        assert_eq!(datagrams.front_run(), Some((user, 2)));
+    }
 }
 
 #[tokio::test]
 async fn frames_may_come_in_pieces() {
-    let (mut ours, mut theirs) = work_conns().await;
     let user: SocketAddr = "[2001:db8::1]:5353".parse().unwrap();
-    let mut frames = BytesMut::new();
-    for payload in [&b"one"[..], b"two"] {
-        udp::encode(WIRE, payload, Some(user), &mut frames).unwrap();
+    let long = vec![7; 7_000];
+    let payloads = [&b"one"[..], b"", &long, b"four"];
+    for framing in FRAMINGS {
+        for piece in [1, 3, 2_049, 5_000] {
+            let (mut ours, theirs) = work_conns().await;
+            let frames = frames(framing, &payloads, Some(user));
+            let send = async {
+                for piece in frames.chunks(piece) {
+                    ours.send(Bytes::copy_from_slice(piece)).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            };
+            let mut theirs = DatagramConn::new(theirs, framing);
+            let receive = async {
+                let mut all = Vec::new();
+                while all.len() < payloads.len() {
+                    let datagrams = take_one(&mut theirs).await.unwrap();
+                    all.extend(datagrams.iter().map(|(payload, _)| payload.to_vec()));
+                }
+                all
+            };
+            let ((), all) = in_time(async { tokio::join!(send, receive) }).await;
+            assert!(all == payloads);
+        }
     }
-    let send = async {
-        for byte in frames {
-            ours.send(Bytes::from(vec![byte])).await.unwrap();
-            tokio::task::yield_now().await;
-        }
-    };
-    let mut inbox = Inbox::new(WIRE);
-    let receive = async {
-        let mut all = Vec::new();
-        while all.len() < 2 {
-            let datagrams = take_one(&mut inbox, &mut theirs).await.unwrap();
-            all.extend(datagrams.iter().map(|(payload, _)| payload.to_vec()));
-        }
-        all
-    };
-    let ((), all) = in_time(async { tokio::join!(send, receive) }).await;
-    assert_eq!(all, [b"one", b"two"]);
 }
 
 #[tokio::test]
-async fn what_is_no_datagram_ends_the_inbox() {
-    for hostile in [
-        &b"\xff\xff"[..],
-        b"u\xff\xff\xff\xff\xff\xff\xff\xff",
-        b"u\0\0\0\0\0\0\0\x02[]",
-        b"u\0\0\0\0\0\0\0\x0a{\"c\":\"*\"}!",
-        b"o\0\0\0\0\0\0\0\x02{}",
+async fn what_is_no_datagram_ends_the_connection() {
+    for (framing, hostile) in [
+        (Framing::V1, &b"\xff\xff"[..]),
+        (Framing::V1, b"u\xff\xff\xff\xff\xff\xff\xff\xff"),
+        (Framing::V1, b"u\0\0\0\0\0\0\0\x02[]"),
+        (Framing::V1, b"u\0\0\0\0\0\0\0\x0a{\"c\":\"*\"}!"),
+        (Framing::V1, b"o\0\0\0\0\0\0\0\x02{}"),
+        (Framing::Binary, b"u"),
+        (Framing::Binary, b"\x04\0"),
     ] {
-        let (mut ours, mut theirs) = work_conns().await;
+        let (mut ours, theirs) = work_conns().await;
         let user: SocketAddr = "192.0.2.1:1".parse().unwrap();
-        let mut bytes = BytesMut::new();
-        udp::encode(WIRE, b"good", Some(user), &mut bytes).unwrap();
+        let mut bytes = frames(framing, &[b"good"], Some(user));
         bytes.extend_from_slice(hostile);
         ours.send(bytes.freeze()).await.unwrap();
         let mut datagrams = Datagrams::default();
-        let mut inbox = Inbox::new(WIRE);
-        let read = poll_fn(|cx| inbox.poll_recv(cx, &mut theirs, &mut datagrams));
+        let mut theirs = DatagramConn::new(theirs, framing);
+        let read = poll_fn(|cx| theirs.poll_recv(cx, &mut datagrams));
         let error = in_time(read).await.unwrap_err();
-        assert!(matches!(error, InboxError::Decode(_)), "{error:?}");
+        assert!(matches!(error, RecvError::Decode(_)), "{error:?}");
         assert_eq!(datagrams.len(), 1);
     }
 }
 
 #[tokio::test]
 async fn a_datagram_without_a_user_is_counted() {
-    let (mut ours, mut theirs) = work_conns().await;
-    let mut bytes = BytesMut::new();
-    udp::encode(WIRE, b"whose?", None, &mut bytes).unwrap();
+    let (mut ours, theirs) = work_conns().await;
+    let bytes = frames(Framing::V1, &[b"whose?"], None);
     ours.send(bytes.freeze()).await.unwrap();
     let mut datagrams = Datagrams::default();
-    let mut inbox = Inbox::new(WIRE);
-    let read = poll_fn(|cx| inbox.poll_recv(cx, &mut theirs, &mut datagrams));
+    let mut theirs = DatagramConn::new(theirs, Framing::V1);
+    let read = poll_fn(|cx| theirs.poll_recv(cx, &mut datagrams));
     let received = in_time(read).await.unwrap();
     assert_eq!(
         received,
         Received {
-            ended: false,
-            unaddressed: 1
+            unaddressed: 1,
+            ..Received::default()
         }
     );
     assert!(datagrams.is_empty());
@@ -295,45 +311,91 @@ async fn a_datagram_without_a_user_is_counted() {
 #[tokio::test]
 async fn the_outbox_is_bounded_and_outlives_its_connection() {
     let user: SocketAddr = "192.0.2.1:1".parse().unwrap();
-    let mut outbox = Outbox::new(WIRE);
-    let too_long = outbox.push(&[0; 9000], user).unwrap_err();
-    assert!(matches!(too_long, QueueError::Encode(_)), "{too_long:?}");
-    let mut count = 0;
-    let full = loop {
-        match outbox.push(b"x", user) {
-            Ok(()) => count += 1,
-            Err(error) => break error,
-        }
-    };
-    assert!(matches!(full, QueueError::Full), "{full:?}");
-    assert_eq!(count, 1024);
-    outbox.ping().unwrap();
-    outbox.ping().unwrap_err();
+    for framing in FRAMINGS {
+        let mut outbox = Outbox::new(framing);
+        let too_long = outbox.push(&[0; 70_000], user).unwrap_err();
+        assert!(matches!(too_long, QueueError::Encode(_)), "{too_long:?}");
+        let mut count = 0;
+        let full = loop {
+            match outbox.push(b"x", user) {
+                Ok(()) => count += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(full, QueueError::Full), "{full:?}");
+        assert_eq!(count, 1024);
+        outbox.ping().unwrap();
+        outbox.ping().unwrap_err();
 
-    let (mut dead, other) = work_conns().await;
-    dead.close().await.unwrap();
-    drop(other);
-    let failed = poll_fn(|cx| match outbox.poll_write(cx, &mut dead) {
-        Poll::Ready(Err(_)) => Poll::Ready(true),
-        Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(false),
-    });
-    assert!(in_time(failed).await);
-    outbox.lose_connection();
+        let (mut dead, other) = work_conns().await;
+        dead.close().await.unwrap();
+        drop(other);
+        let mut dead = DatagramConn::new(dead, framing);
+        let failed = poll_fn(|cx| match outbox.poll_write(cx, &mut dead) {
+            Poll::Ready(Err(_)) => Poll::Ready(true),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(false),
+        });
+        assert!(in_time(failed).await);
+        outbox.lose_connection();
 
-    outbox.push(b"later", user).unwrap();
-    let (mut ours, mut theirs) = work_conns().await;
-    in_time(poll_fn(|cx| outbox.poll_write(cx, &mut ours)))
-        .await
-        .unwrap();
-    let datagrams = take_one(&mut Inbox::new(WIRE), &mut theirs).await.unwrap();
-    assert_eq!(datagrams.iter().next(), Some((&b"later"[..], user)));
+        outbox.push(b"later", user).unwrap();
+        let (ours, theirs) = work_conns().await;
+        let mut ours = DatagramConn::new(ours, framing);
+        in_time(poll_fn(|cx| outbox.poll_write(cx, &mut ours)))
+            .await
+            .unwrap();
+        let mut theirs = DatagramConn::new(theirs, framing);
+        let datagrams = take_one(&mut theirs).await.unwrap();
+        assert_eq!(datagrams.iter().next(), Some((&b"later"[..], user)));
+    }
 }
 
 #[tokio::test]
 async fn the_outbox_is_bounded_in_bytes() {
     let user: SocketAddr = "192.0.2.1:1".parse().unwrap();
-    let mut outbox = Outbox::new(WIRE);
-    let pushed = (0..).take_while(|_| outbox.push(&[0; 7000], user).is_ok());
-    // 7000 bytes are some 9400 in a frame.
-    assert_eq!(pushed.count(), 112);
+    // In V1 7000 bytes are some 9400 in a frame.
+    for (framing, count) in [(Framing::V1, 112), (Framing::Binary, 150)] {
+        let mut outbox = Outbox::new(framing);
+        let pushed = (0..).take_while(|_| outbox.push(&[0; 7000], user).is_ok());
+        assert_eq!(pushed.count(), count);
+    }
+}
+
+#[tokio::test]
+async fn what_waits_is_framed_as_the_next_connection_wants_it() {
+    let user: SocketAddr = "192.0.2.1:1".parse().unwrap();
+    for before in FRAMINGS {
+        for after in FRAMINGS {
+            let mut outbox = Outbox::new(before);
+            outbox.push(b"one", user).unwrap();
+            outbox.ping().unwrap();
+            outbox.push(&[7; 2000], user).unwrap();
+            assert_eq!(outbox.reframe(after, 1500), 0);
+            outbox.push(b"three", user).unwrap();
+            assert_eq!((outbox.framing(), outbox.clear()), (after, 4));
+
+            outbox.push(b"one", user).unwrap();
+            outbox.push(&[7; 2000], user).unwrap();
+            outbox.reframe(before, 1500);
+            outbox.push(b"three", user).unwrap();
+            let (ours, theirs) = work_conns().await;
+            let mut ours = DatagramConn::new(ours, before);
+            in_time(poll_fn(|cx| outbox.poll_write(cx, &mut ours)))
+                .await
+                .unwrap();
+            let mut theirs = DatagramConn::new(theirs, before);
+            let mut lens = Vec::new();
+            while lens.len() < 3 {
+                let datagrams = take_one(&mut theirs).await.unwrap();
+                lens.extend(datagrams.iter().map(|(payload, _)| payload.len()));
+            }
+            let second = if before == after { 2000 } else { 1500 };
+            assert_eq!(lens, [3, second, 5]);
+        }
+    }
+    let mut outbox = Outbox::new(Framing::Binary);
+    outbox.push(&[7; 65_507], user).unwrap();
+    outbox.push(&[7; 7_000], user).unwrap();
+    assert_eq!(outbox.reframe(Framing::V1, 65_507), 1);
+    assert_eq!(outbox.clear(), 1);
 }

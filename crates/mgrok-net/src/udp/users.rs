@@ -10,12 +10,11 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use mgrok_proto::WireVersion;
+use mgrok_proto::udp::Framing;
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
 
-use super::{Datagrams, Drops, Inbox, InboxError, Outbox, Sent, UdpSocket};
-use crate::conn::Conn;
+use super::{DatagramConn, Datagrams, Drops, Outbox, RecvError, Sent, UdpSocket};
 use crate::relay::Traffic;
 
 /// How often one turn goes round before other tasks get theirs.
@@ -32,7 +31,7 @@ pub enum ExchangeEnd {
     Closed,
     /// It failed, or brought what is no frame.
     #[error("cannot read from it")]
-    Read(#[from] InboxError),
+    Read(#[from] RecvError),
     /// Not even a sign of life came for that long.
     #[error("nothing came from the other end for {} s", .0.as_secs())]
     Silent(Duration),
@@ -43,7 +42,8 @@ pub enum ExchangeEnd {
 
 /// All users of one socket. They outlive the connections that carry their datagrams, of which there is one at a time.
 ///
-/// What they send while there is none waits in an [`Outbox`], as much as that holds.
+/// What they send while there is none waits in an [`Outbox`], as much as that holds. It is framed as for the last connection, and
+/// anew if the next one wants it otherwise.
 #[derive(Debug)]
 pub struct Users<'a> {
     socket: &'a UdpSocket,
@@ -55,19 +55,15 @@ pub struct Users<'a> {
 }
 
 impl<'a> Users<'a> {
-    /// The users of `socket`. Their datagrams are carried whole up to `packet_size` bytes, longer ones are cut. `traffic`
-    /// counts payload.
-    pub fn new(
-        socket: &'a UdpSocket,
-        wire: WireVersion,
-        packet_size: usize,
-        traffic: &'a Traffic,
-    ) -> Self {
+    /// The users of `socket`. Where datagrams are framed as frp does, they are carried whole up to `packet_size` bytes, and longer
+    /// ones are cut. `traffic` counts payload.
+    pub fn new(socket: &'a UdpSocket, packet_size: usize, traffic: &'a Traffic) -> Self {
         Self {
             socket,
             packet_size,
             traffic,
-            outbox: Outbox::new(wire),
+            // Nothing is lost by it.
+            outbox: Outbox::new(Framing::Binary),
             drops: Drops::default(),
             recv_pause: None,
         }
@@ -114,14 +110,16 @@ impl<'a> Users<'a> {
 
     /// Carries datagrams both ways on `conn` until it comes to its end, or nothing has come from it for the time of
     /// `silence`. Not cancel-safe: a frame may have been cut off.
-    pub async fn exchange(&mut self, conn: Conn, silence: Duration) -> ExchangeEnd {
+    pub async fn exchange(&mut self, conn: DatagramConn, silence: Duration) -> ExchangeEnd {
+        let framing = conn.framing();
+        let packet_size = framing.packet_size(self.packet_size);
+        self.drops.too_long += self.outbox.reframe(framing, packet_size);
         let end = self.carry(conn, silence).await;
         self.outbox.lose_connection();
         end
     }
 
-    async fn carry(&mut self, mut conn: Conn, silence: Duration) -> ExchangeEnd {
-        let mut inbox = Inbox::new(self.outbox.wire());
+    async fn carry(&mut self, mut conn: DatagramConn, silence: Duration) -> ExchangeEnd {
         let mut replies = Datagrams::default();
         let mut heard_at = Instant::now();
         let mut check = pin!(sleep(silence));
@@ -132,7 +130,7 @@ impl<'a> Users<'a> {
                     return Poll::Ready(ExchangeEnd::Write(error));
                 }
                 if self.poll_reply(cx, &mut replies).is_ready()
-                    && let Poll::Ready(received) = inbox.poll_recv(cx, &mut conn, &mut replies)
+                    && let Poll::Ready(received) = conn.poll_recv(cx, &mut replies)
                 {
                     idle = false;
                     // Also before an end: what arrived whole is delivered.
@@ -164,14 +162,13 @@ impl<'a> Users<'a> {
         }
         let mut bytes = 0;
         let (outbox, drops) = (&mut self.outbox, &mut self.drops);
-        let received = self
-            .socket
-            .poll_recv(cx, self.packet_size, |payload, user| {
-                match outbox.push(payload, user) {
-                    Ok(()) => bytes += payload.len() as u64,
-                    Err(error) => drops.not_queued(&error),
-                }
-            });
+        let packet_size = outbox.framing().packet_size(self.packet_size);
+        let received = self.socket.poll_recv(cx, packet_size, |payload, user| {
+            match outbox.push(payload, user) {
+                Ok(()) => bytes += payload.len() as u64,
+                Err(error) => drops.not_queued(&error),
+            }
+        });
         self.traffic.received.fetch_add(bytes, Ordering::Relaxed);
         received.map(|result| {
             if let Err(error) = result {

@@ -136,10 +136,12 @@ fn udp_packet() {
     );
 
     let mut frame = BytesMut::new();
-    udp::encode(WireVersion::V1, b"hi", Some(user), &mut frame).unwrap();
+    let mut encoder = udp::Encoder::new(WireVersion::V1.into());
+    encoder.datagram(b"hi", Some(user), &mut frame).unwrap();
     assert_eq!(frame, hex(FRAME));
     let mut payload = BytesMut::new();
-    let decoded = udp::decode(WireVersion::V1, &frame, &mut payload).unwrap();
+    let mut decoder = udp::Decoder::new(WireVersion::V1.into());
+    let decoded = decoder.decode(&frame, &mut payload).unwrap();
     let user = Some(user);
     assert_eq!(decoded, Some((udp::Carried::Packet { user }, frame.len())));
     assert_eq!(payload, "hi");

@@ -15,6 +15,7 @@ mod messages;
 mod record;
 mod samples;
 mod udp;
+mod udp_binary;
 mod v2;
 
 use bytes::BytesMut;

@@ -96,9 +96,12 @@ fn the_longest_message_passes_and_a_longer_one_is_refused() {
     assert_eq!(decode(&encode(&longest)).unwrap(), longest);
 
     let mut out = BytesMut::from("before");
-    let EncodeError::TooLong { kind, len, limit } = WireVersion::V1
+    let error = WireVersion::V1
         .encode(&pong(v1::MAX_BODY_LEN + 1), &mut out)
         .unwrap_err();
+    let EncodeError::TooLong { kind, len, limit } = error else {
+        panic!("{error}");
+    };
     assert_eq!(
         (kind, len, limit),
         (Kind::Pong, v1::MAX_BODY_LEN + 1, v1::MAX_BODY_LEN)

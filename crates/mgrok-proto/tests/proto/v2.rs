@@ -108,7 +108,10 @@ fn the_longest_message_passes_and_a_longer_one_is_refused() {
     assert_eq!(decode(&frame).unwrap(), longest);
 
     let mut out = BytesMut::from("before");
-    let EncodeError::TooLong { kind, len, limit } = V2.encode(&pong(65_535), &mut out).unwrap_err();
+    let error = V2.encode(&pong(65_535), &mut out).unwrap_err();
+    let EncodeError::TooLong { kind, len, limit } = error else {
+        panic!("{error}");
+    };
     assert_eq!((kind, len, limit), (Kind::Pong, 65_535, 65_534));
     assert_eq!(out, "before");
 }

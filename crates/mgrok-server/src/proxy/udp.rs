@@ -10,9 +10,9 @@ use std::{error::Error, future::Future, time::Duration};
 use mgrok_net::{
     conn::Conn,
     relay::Traffic,
-    udp::{Drops, UdpSocket, Users},
+    udp::{DatagramConn, Drops, UdpSocket, Users},
 };
-use mgrok_proto::WireVersion;
+use mgrok_proto::Dialect;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -40,32 +40,32 @@ impl Pace {
     };
 }
 
-/// Serves users until `stop`, and returns what was dropped. `open` gets a work connection; datagrams of up to
-/// `packet_size` bytes are carried whole, longer ones are cut.
+/// Serves users until `stop`, and returns what was dropped. `open` gets a work connection of a session that speaks
+/// `dialect`. Datagrams that are framed as frp does are carried whole up to `packet_size` bytes, longer ones are cut.
 pub(super) async fn run<E: Error, F: Future<Output = Result<Conn, E>>>(
     socket: &UdpSocket,
     open: impl Fn() -> F,
-    wire: WireVersion,
+    dialect: Dialect,
     packet_size: usize,
     traffic: &Traffic,
     stop: CancellationToken,
 ) -> Drops {
-    run_at(Pace::FRP, socket, open, wire, packet_size, traffic, stop).await
+    run_at(Pace::FRP, socket, open, dialect, packet_size, traffic, stop).await
 }
 
 async fn run_at<E: Error, F: Future<Output = Result<Conn, E>>>(
     pace: Pace,
     socket: &UdpSocket,
     open: impl Fn() -> F,
-    wire: WireVersion,
+    dialect: Dialect,
     packet_size: usize,
     traffic: &Traffic,
     stop: CancellationToken,
 ) -> Drops {
-    let mut users = Users::new(socket, wire, packet_size, traffic);
+    let mut users = Users::new(socket, packet_size, traffic);
     tokio::select! {
         () = stop.cancelled() => {}
-        () = serve(&mut users, pace, open) => {}
+        () = serve(&mut users, pace, open, dialect) => {}
     }
     users.into_drops()
 }
@@ -75,6 +75,7 @@ async fn serve<E: Error, F: Future<Output = Result<Conn, E>>>(
     users: &mut Users<'_>,
     pace: Pace,
     open: impl Fn() -> F,
+    dialect: Dialect,
 ) {
     users.wait_for(sleep(pace.first)).await;
     let mut failed_before = false;
@@ -83,6 +84,7 @@ async fn serve<E: Error, F: Future<Output = Result<Conn, E>>>(
         match users.wait_for(open()).await {
             Ok(conn) => {
                 failed_before = false;
+                let conn = DatagramConn::new(conn, dialect.datagram_framing());
                 let end = users.exchange(conn, pace.silence).await;
                 debug!("work connection ended: {}", chain(&end));
             }

@@ -1,4 +1,4 @@
-//! The server against a scripted client: real sockets, no multiplexing, no TLS.
+//! The server against a scripted client over real sockets; without multiplexing and TLS where these do not matter.
 
 #![allow(
     clippy::expect_used,
@@ -7,6 +7,8 @@
 )]
 
 mod hooks;
+mod line;
+mod roads;
 mod script;
 mod v2;
 

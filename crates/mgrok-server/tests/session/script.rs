@@ -34,6 +34,8 @@ pub(crate) fn plain_config() -> ServerConfig {
 /// A server that runs until it is dropped or stopped.
 pub(crate) struct RunningServer {
     pub(crate) addr: SocketAddr,
+    pub(crate) kcp_addr: Option<SocketAddr>,
+    pub(crate) quic_addr: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<StopReport>,
 }
@@ -41,14 +43,21 @@ pub(crate) struct RunningServer {
 impl RunningServer {
     pub(crate) async fn start(config: ServerConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(listener, config).await
+    }
+
+    pub(crate) async fn start_on(listener: TcpListener, config: ServerConfig) -> Self {
         let addr = listener.local_addr().unwrap();
         let server = Server::from_listener(config, listener).await.unwrap();
+        let (kcp_addr, quic_addr) = (server.kcp_addr(), server.quic_addr());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async {
             let _ = stopped.await;
         }));
         Self {
             addr,
+            kcp_addr,
+            quic_addr,
             stop: Some(stop),
             task,
         }
@@ -94,7 +103,14 @@ impl Client {
 
     /// Logs in with the empty token, or returns the server's error text.
     pub(crate) async fn try_login(server: &RunningServer, run_id: &str) -> Result<Self, String> {
-        let mut control = connect(server).await;
+        Self::try_login_on(connect(server).await, run_id).await
+    }
+
+    /// As [`Self::try_login`], on a connection or stream on which nothing was said.
+    pub(crate) async fn try_login_on(
+        mut control: MessageConn,
+        run_id: &str,
+    ) -> Result<Self, String> {
         let login = Login {
             run_id: run_id.into(),
             privilege_key: auth::sign(&Secret::default(), 1).into(),
@@ -139,8 +155,12 @@ impl Client {
 
     /// Offers a work connection and waits until a user gets it.
     pub(crate) async fn work_conn(&mut self, server: &RunningServer) -> (StartWorkConn, Conn) {
+        self.work_conn_on(connect(server).await).await
+    }
+
+    /// As [`Self::work_conn`], with a connection or stream on which nothing was said.
+    pub(crate) async fn work_conn_on(&mut self, mut work: MessageConn) -> (StartWorkConn, Conn) {
         while !matches!(self.recv().await, Message::ReqWorkConn(_)) {}
-        let mut work = connect(server).await;
         let new = NewWorkConn {
             run_id: self.run_id.clone(),
             ..NewWorkConn::default()

@@ -2,6 +2,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use mgrok_net::conn::Conn;
 use mgrok_net::message::MessageConn;
 use mgrok_proto::WireVersion;
 use mgrok_proto::message::{Message, Ping, UdpPacket};
@@ -47,10 +48,11 @@ impl Lab {
                 permit.forget();
                 let (ours, theirs) = visitor_conns().await?;
                 offer.send(theirs).unwrap();
-                io::Result::Ok(ours)
+                let framing = WireVersion::V1.into();
+                io::Result::Ok(DatagramConn::new(ours, framing))
             };
             let traffic = Traffic::default();
-            let mut users = Users::new(&socket, WireVersion::V1, 1500, &traffic);
+            let mut users = Users::new(&socket, 1500, &traffic);
             serve(&mut users, open, pace).await;
         });
         Self {

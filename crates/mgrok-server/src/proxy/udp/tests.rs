@@ -6,7 +6,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use mgrok_net::udp::{Datagrams, Inbox, Outbox};
+use mgrok_net::udp::{Datagrams, Outbox};
+use mgrok_proto::{WireVersion, hello::Extension, udp::Framing};
 use tokio::{
     net::{TcpListener, TcpStream, UdpSocket as Plain},
     sync::{Semaphore, mpsc},
@@ -16,7 +17,15 @@ use tokio::{
 
 use super::*;
 
-const WIRE: WireVersion = WireVersion::V1;
+/// With an end of frp.
+fn plain() -> Dialect {
+    Dialect::new(WireVersion::V1, "0.70.1", &[])
+}
+
+/// Between two ends of mgrok.
+fn binary() -> Dialect {
+    Dialect::new(WireVersion::V2, "0.70.1", &[Extension::DATAGRAMS])
+}
 
 const PACE: Pace = Pace {
     first: Duration::from_millis(1),
@@ -37,10 +46,15 @@ struct Lab {
     traffic: Arc<Traffic>,
     stop: CancellationToken,
     proxy: JoinHandle<Drops>,
+    framing: Framing,
 }
 
 impl Lab {
     async fn start(pace: Pace, packet_size: usize) -> Self {
+        Self::speaking(plain(), pace, packet_size).await
+    }
+
+    async fn speaking(dialect: Dialect, pace: Pace, packet_size: usize) -> Self {
         let socket = UdpSocket::bind("127.0.0.1", 0).await.unwrap();
         let addr = socket.local_addr().unwrap();
         let openings = Arc::new(Semaphore::new(0));
@@ -55,7 +69,7 @@ impl Lab {
                     offer.send(theirs).unwrap();
                     io::Result::Ok(ours)
                 };
-                run_at(pace, &socket, open, WIRE, packet_size, &traffic, stop).await
+                run_at(pace, &socket, open, dialect, packet_size, &traffic, stop).await
             })
         };
         Self {
@@ -65,6 +79,7 @@ impl Lab {
             traffic,
             stop,
             proxy,
+            framing: dialect.datagram_framing(),
         }
     }
 
@@ -72,9 +87,8 @@ impl Lab {
         self.openings.add_permits(1);
         let conn = in_time(self.opened.recv()).await.unwrap();
         Client {
-            conn,
-            inbox: Inbox::new(WIRE),
-            outbox: Outbox::new(WIRE),
+            conn: DatagramConn::new(conn, self.framing),
+            outbox: Outbox::new(self.framing),
             datagrams: Datagrams::default(),
         }
     }
@@ -100,8 +114,7 @@ async fn work_conns() -> io::Result<(Conn, Conn)> {
 
 /// The client's end of a work connection.
 struct Client {
-    conn: Conn,
-    inbox: Inbox,
+    conn: DatagramConn,
     outbox: Outbox,
     datagrams: Datagrams,
 }
@@ -110,13 +123,10 @@ impl Client {
     /// The next datagram; `None` when the server has ended the connection.
     async fn recv(&mut self) -> Option<(Vec<u8>, SocketAddr)> {
         let Self {
-            conn,
-            inbox,
-            datagrams,
-            ..
+            conn, datagrams, ..
         } = self;
         while datagrams.is_empty() {
-            let read = poll_fn(|cx| inbox.poll_recv(cx, conn, datagrams));
+            let read = poll_fn(|cx| conn.poll_recv(cx, datagrams));
             match in_time(read).await {
                 Ok(received) if received.ended => return None,
                 Ok(_) => {}
@@ -240,6 +250,39 @@ async fn what_fits_no_frame_is_dropped_and_counted() {
 }
 
 #[tokio::test]
+async fn between_ends_of_mgrok_datagrams_of_all_sizes_are_carried_whole() {
+    let mut lab = Lab::speaking(binary(), PACE, 1500).await;
+    let user = lab.user().await;
+    // One waits for the connection, the others find it.
+    user.send(&[7; 2_000]).await.unwrap();
+    let mut client = lab.client().await;
+    client.echo(1).await;
+    assert!(hear(&user).await == [7; 2_000]);
+    for len in [0, 1, 1_500, 65_507] {
+        user.send(&vec![7; len]).await.unwrap();
+        client.echo(1).await;
+        assert!(hear(&user).await == vec![7; len]);
+    }
+    assert_eq!(lab.stop().await, Drops::default());
+}
+
+#[tokio::test]
+async fn what_waits_is_cut_as_the_client_wants_it() {
+    let mut lab = Lab::start(PACE, 1000).await;
+    let user = lab.user().await;
+    user.send(&[7; 1400]).await.unwrap();
+    let received = &lab.traffic.received;
+    let arrived = async {
+        while received.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time(arrived).await;
+    let mut client = lab.client().await;
+    assert_eq!(client.recv().await.unwrap().0, [7; 1000]);
+}
+
+#[tokio::test]
 async fn a_lost_work_connection_is_replaced() {
     let mut lab = Lab::start(PACE, 1500).await;
     let user = lab.user().await;
@@ -262,7 +305,7 @@ async fn a_hostile_frame_ends_only_its_work_connection() {
     client.outbox.push(b"before", addr).unwrap();
     client.flush().await;
     let hostile = Bytes::from_static(b"u\x7f\0\0\0\0\0\0\0");
-    client.conn.send(hostile).await.unwrap();
+    client.conn.stream().send(hostile).await.unwrap();
     assert_eq!(hear(&user).await, b"before");
     assert!(client.recv().await.is_none());
 

@@ -1,21 +1,22 @@
-//! A network namespace, and code that runs in it.
+//! A network namespace, and code that runs in it. Needs root, and `ip`.
 
 use std::{
     fs::File,
     io::Write as _,
     os::fd::AsFd,
     process::{Command, Stdio},
-    thread::JoinHandle,
+    thread,
 };
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::{
     runtime::{self, Handle},
     sync::oneshot,
+    task::JoinHandle,
 };
 
 /// A network of its own, gone when this is dropped.
-pub(crate) struct Namespace {
+pub struct Namespace {
     name: String,
     inside: Option<Inside>,
 }
@@ -24,7 +25,7 @@ pub(crate) struct Namespace {
 struct Inside {
     handle: Handle,
     stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
+    thread: thread::JoinHandle<()>,
 }
 
 impl Namespace {
@@ -32,7 +33,10 @@ impl Namespace {
     ///
     /// # Errors
     /// What `ip` says, as when this process may not.
-    pub(crate) fn new(name: String) -> Result<Self, String> {
+    pub fn new(name: String) -> Result<Self, String> {
+        if !rustix::process::geteuid().is_root() {
+            return Err("only root makes network namespaces".to_owned());
+        }
         command("ip", &["netns", "add", &name], "")?;
         let mut namespace = Self { name, inside: None };
         namespace.ip("link set lo up")?;
@@ -41,33 +45,72 @@ impl Namespace {
     }
 
     /// Its name for `ip`.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Runs commands of `ip`, one a line.
-    pub(crate) fn ip(&self, lines: &str) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn ip(&self, lines: &str) -> Result<(), String> {
         command("ip", &["-netns", &self.name, "-batch", "-"], lines).map(drop)
     }
 
     /// Loads rules for `nft`.
-    pub(crate) fn nft(&self, rules: &str) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// What `nft` says, or that there is none.
+    pub fn nft(&self, rules: &str) -> Result<(), String> {
         self.command(&["nft", "-f", "-"], rules).map(drop)
     }
 
     /// Runs a program in it to its end, and returns what it printed.
-    pub(crate) fn command(&self, words: &[&str], input: &str) -> Result<String, String> {
+    ///
+    /// # Errors
+    /// What it says of a failure.
+    pub fn command(&self, words: &[&str], input: &str) -> Result<String, String> {
         let words = [&["netns", "exec", &self.name], words].concat();
         command("ip", &words, input)
     }
 
-    /// Runs a future in it.
-    pub(crate) async fn run<F>(&self, future: F) -> F::Output
+    /// Has its router pass packets on.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn forward(&self) -> Result<(), String> {
+        self.set("ip_forward", "1")
+    }
+
+    /// Sets an option of IPv4 in it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn set(&self, option: &str, value: &str) -> Result<(), String> {
+        let script = format!("echo {value} > /proc/sys/net/ipv4/{option}");
+        self.command(&["sh", "-c", &script], "").map(drop)
+    }
+
+    /// Starts a future in it.
+    ///
+    /// # Panics
+    /// When the namespace is gone.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        let inside = self.inside.as_ref().unwrap();
-        inside.handle.spawn(future).await.unwrap()
+        self.inside.as_ref().unwrap().handle.spawn(future)
+    }
+
+    /// Runs a future in it.
+    ///
+    /// # Panics
+    /// As the future does.
+    pub async fn run<F>(&self, future: F) -> F::Output
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.spawn(future).await.unwrap()
     }
 }
 
@@ -77,7 +120,7 @@ impl Inside {
         let file = File::open(&path).map_err(|error| format!("{path}: {error}"))?;
         let (stop, stopped) = oneshot::channel::<()>();
         let (tell, told) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
+        let thread = thread::spawn(move || {
             let moved = move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network));
             let runtime = moved
                 .map_err(std::io::Error::from)

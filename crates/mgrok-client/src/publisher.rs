@@ -1,0 +1,508 @@
+//! Publishing on one server at a time: session after session, until the client stops.
+//!
+//! Each login is a round over the [`Ways`]: a race for a connection, and a login on the one that won. While a session goes a
+//! worse road than there are, the better ones are looked at from time to time, and the session moves when one works.
+
+use std::fmt::{self, Display, Formatter};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::ControlFlow;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use mgrok_config::{ClientConfig, ProxyConfig};
+use mgrok_proto::RunId;
+use mgrok_proto::cipher::CipherKey;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, debug, error, error_span, info, warn};
+
+use crate::backoff::Backoff;
+use crate::clock::now;
+use crate::connect::{Connector, Link, Road};
+use crate::handle::{SessionHandle, Sessions};
+use crate::health::Checks;
+use crate::heartbeat::Heartbeat;
+use crate::hole::Puncher;
+use crate::login::{LoggedIn, LoginError, Request, log_in};
+use crate::printable::Chain;
+use crate::proxies::{Proxies, Table};
+use crate::race::race;
+use crate::session::{Session, SessionEnd};
+use crate::tasks::Tasks;
+use crate::ways::{Way, Ways};
+use crate::wire::WireChoice;
+use crate::work::{Terms, WorkConns};
+
+/// When a better road is looked at first, and how long at most until it is looked at again; the time between doubles.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+const LONGEST_LOOK: Duration = Duration::from_secs(300);
+
+/// Why a round of logins failed: what each way said.
+#[derive(Debug)]
+pub struct LoginFailure {
+    /// Where to and by which road, for whoever has to tell ways apart, and what came of it.
+    tries: Vec<(String, LoginError)>,
+}
+
+/// In one line, with all causes.
+impl Display for LoginFailure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let [(_, error)] = self.tries.as_slice() {
+            return Chain(error).fmt(f);
+        }
+        for (place, (way, error)) in self.tries.iter().enumerate() {
+            let separator = if place == 0 { "" } else { "; " };
+            write!(f, "{separator}{way}: {}", Chain(error))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for LoginFailure {}
+
+/// Whether a client whose first logins fail is to give up, which it does when all its publishers have failed.
+#[derive(Debug)]
+pub(crate) struct FirstLogins {
+    give_up: bool,
+    untried: AtomicUsize,
+    worked: AtomicBool,
+}
+
+impl FirstLogins {
+    /// For so many `publishers`. They never give up unless that is wanted.
+    pub(crate) fn new(publishers: usize, give_up: bool) -> Self {
+        Self {
+            give_up,
+            untried: AtomicUsize::new(publishers),
+            worked: AtomicBool::new(false),
+        }
+    }
+
+    fn worked(&self) {
+        self.worked.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes note of a publisher's first failure; tells whether to give up.
+    fn failed(&self) -> bool {
+        let is_last = self.untried.fetch_sub(1, Ordering::Relaxed) == 1;
+        self.give_up && is_last && !self.worked.load(Ordering::Relaxed)
+    }
+}
+
+/// What all publishers of a client have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    pub(crate) config: Arc<ClientConfig>,
+    pub(crate) first_logins: Arc<FirstLogins>,
+    pub(crate) key: CipherKey,
+    pub(crate) puncher: Puncher,
+    pub(crate) sessions: watch::Sender<Sessions>,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) tasks: Tasks,
+}
+
+/// Keeps a session with one of its servers.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    /// Its number among the client's.
+    number: usize,
+    common: Common,
+    servers: Vec<Server>,
+    ways: Ways,
+    proxies: Proxies,
+    wanted: watch::Receiver<Vec<ProxyConfig>>,
+    backoff: Backoff,
+    ever_tried: bool,
+}
+
+/// One server, and what is remembered of it.
+#[derive(Debug)]
+struct Server {
+    connector: Arc<Connector>,
+    /// The last session's; asks the server to let the next one take its place.
+    run_id: Option<RunId>,
+    wire: WireChoice,
+}
+
+/// A session, and the way it goes.
+#[derive(Debug)]
+struct Active {
+    session: Session,
+    way: Way,
+    since: Instant,
+}
+
+/// How the serving of a session ended.
+enum ServeEnd {
+    /// It goes on over a better road.
+    Moved(Active),
+    Over(Result<(), SessionEnd>),
+}
+
+impl Publisher {
+    /// Publishes `wanted` at the servers of `connectors`.
+    pub(crate) fn new(
+        number: usize,
+        common: Common,
+        connectors: Vec<Arc<Connector>>,
+        proxies: Proxies,
+        wanted: watch::Receiver<Vec<ProxyConfig>>,
+    ) -> Self {
+        let protocol = common.config.transport.protocol;
+        Self {
+            number,
+            ways: Ways::new(connectors.len(), protocol),
+            servers: connectors
+                .into_iter()
+                .map(|connector| Server {
+                    connector,
+                    run_id: None,
+                    wire: WireChoice::new(common.config.transport.wire_protocol),
+                })
+                .collect(),
+            common,
+            proxies,
+            wanted,
+            backoff: Backoff::default(),
+            ever_tried: false,
+        }
+    }
+
+    /// Serves until the client is stopped and the grace period is over; says how many user
+    /// connections are left.
+    pub(crate) async fn run(mut self) -> Result<usize, LoginFailure> {
+        let Common {
+            stopping, tasks, ..
+        } = self.common.clone();
+        let checks = Checks::new(tasks.clone(), stopping.clone());
+        while !stopping.is_cancelled() {
+            let span = self.span();
+            let attempt = tokio::select! {
+                attempt = self.log_in().instrument(span.clone()) => attempt,
+                () = stopping.cancelled() => break,
+            };
+            let wait = match attempt {
+                Ok(active) => {
+                    self.common.first_logins.worked();
+                    match self.serve(active, &checks).await {
+                        ControlFlow::Break(left) => return Ok(left),
+                        ControlFlow::Continue(wait) => wait,
+                    }
+                }
+                Err(error) => {
+                    span.in_scope(|| warn!("connect to server error: {error}"));
+                    let is_first = !std::mem::replace(&mut self.ever_tried, true);
+                    if is_first && self.common.first_logins.failed() {
+                        return Err(error);
+                    }
+                    self.backoff.login_failed(dice())
+                }
+            };
+            self.ever_tried = true;
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = stopping.cancelled() => {}
+            }
+        }
+        self.proxies.close();
+        Ok(tasks
+            .users_gone(now() + self.common.config.grace_period)
+            .await)
+    }
+
+    /// One round: tries all ways until one leads to a session.
+    async fn log_in(&mut self) -> Result<Active, LoginFailure> {
+        info!("try to connect to server...");
+        let mut order = self.ways.order(now());
+        let mut tries = Vec::new();
+        while !order.is_empty() {
+            let connectors: Vec<_> = self.servers.iter().map(|it| it.connector.clone()).collect();
+            let outcome = race(order.iter().copied(), |way: Way| {
+                let connector = connectors[way.server].clone();
+                async move { connector.link(way.road).await }.in_current_span()
+            });
+            let outcome = outcome.await;
+            for (way, error) in outcome.failed {
+                order.retain(|(it, _)| *it != way);
+                self.note_failure(&mut tries, way, error.into());
+            }
+            let Some((way, link)) = outcome.first else {
+                break;
+            };
+            match self.log_in_on(link, way).await {
+                Ok(active) => return Ok(active),
+                Err(error) => {
+                    // What the server does not want it will not want by another road.
+                    let is_refusal = matches!(error, LoginError::Refused(_));
+                    order.retain(|(it, _)| match is_refusal {
+                        true => it.server != way.server,
+                        false => *it != way,
+                    });
+                    self.note_failure(&mut tries, way, error);
+                }
+            }
+        }
+        Err(LoginFailure { tries })
+    }
+
+    fn note_failure(&self, tries: &mut Vec<(String, LoginError)>, way: Way, error: LoginError) {
+        let label = self.label(way);
+        if !self.ways.is_single() {
+            debug!("{label}: {}", Chain(&error));
+        }
+        tries.push((label, error));
+    }
+
+    /// What the log calls a way.
+    fn label(&self, way: Way) -> String {
+        let server = self.servers[way.server].connector.server();
+        format!("{server} by {}", way.road)
+    }
+
+    async fn log_in_on(&mut self, link: Link, way: Way) -> Result<Active, LoginError> {
+        let table = self.proxies.watch();
+        let server = &mut self.servers[way.server];
+        let session = server.log_in(&self.common, link, false, table).await?;
+        Ok(self.active(session, way))
+    }
+
+    fn active(&mut self, session: Session, way: Way) -> Active {
+        self.ways.logged_in(way);
+        Active {
+            session,
+            way,
+            since: now(),
+        }
+    }
+
+    /// Serves one session, and those that it moves to, to the end; gives how long to wait before the next, or, if the client
+    /// was stopped, how many user connections are left after the grace period.
+    async fn serve(&mut self, mut active: Active, checks: &Checks) -> ControlFlow<usize, Duration> {
+        self.backoff.logged_in(now());
+        loop {
+            let span = active.session.handle.span().clone();
+            let ended = self.serve_one(&mut active, checks).instrument(span.clone());
+            match ended.await {
+                ServeEnd::Moved(next) => {
+                    let left = std::mem::replace(&mut active, next);
+                    left.session.leave_to_users(&self.common.tasks);
+                    self.proxies.end_session();
+                }
+                ServeEnd::Over(end) => {
+                    let over = self.end(active, end).instrument(span);
+                    return over.await;
+                }
+            }
+        }
+    }
+
+    async fn serve_one(&mut self, active: &mut Active, checks: &Checks) -> ServeEnd {
+        let server = &mut self.servers[active.way.server];
+        let run_id = active.session.handle.run_id();
+        let connector = server.connector.clone();
+        info!("login to server success, get run id [{run_id}]");
+        if !self.ways.is_single() {
+            let (server, road) = (connector.server(), active.way.road);
+            info!("the session is with {server} by {road}");
+        }
+        self.proxies.set_server_addr(&connector.server().host);
+        let handle = active.session.handle.clone();
+        self.common
+            .sessions
+            .send_modify(|sessions| sessions.begin(self.number, handle.clone()));
+        let (common, ways, way) = (&self.common, &self.ways, active.way);
+        let table = self.proxies.watch();
+        let moved = {
+            let mut serving = pin!(active.session.run(
+                &mut self.proxies,
+                &mut self.wanted,
+                checks,
+                &common.stopping
+            ));
+            let mut looks = Looks::default();
+            loop {
+                let (road, link) = tokio::select! {
+                    ended = &mut serving => break Err(ended),
+                    found = looks.better_road(ways, way, &connector) => found,
+                };
+                if !handle.dialect().moves && common.tasks.has_users() {
+                    debug!("{road} works again; the server would cut the users who are there");
+                    continue;
+                }
+                let mut logging_in = pin!(server.log_in(common, link, true, table.clone()));
+                // The server ends the session when the other one begins.
+                let mut ended = None;
+                let moved = loop {
+                    tokio::select! {
+                        biased;
+                        moved = &mut logging_in => break moved,
+                        end = &mut serving, if ended.is_none() => ended = Some(end),
+                    }
+                };
+                match (moved, ended) {
+                    (Ok(session), _) => break Ok((session, road)),
+                    (Err(error), ended) => {
+                        debug!("cannot move to {road}: {}", Chain(&error));
+                        if let Some(ended) = ended {
+                            break Err(ended);
+                        }
+                    }
+                }
+            }
+        };
+        match moved {
+            Err(ended) => ServeEnd::Over(ended),
+            Ok((session, road)) => {
+                info!("the session moves to a better road: {road}");
+                ServeEnd::Moved(self.active(session, Way { road, ..way }))
+            }
+        }
+    }
+
+    /// Says how a session ended, and cleans up after it.
+    async fn end(
+        &mut self,
+        active: Active,
+        end: Result<(), SessionEnd>,
+    ) -> ControlFlow<usize, Duration> {
+        let Active {
+            mut session,
+            way,
+            since,
+        } = active;
+        self.common
+            .sessions
+            .send_modify(|sessions| sessions.end(self.number));
+        let end = match end {
+            Ok(()) => {
+                let deadline = now() + self.common.config.grace_period;
+                let left = session
+                    .drain(&mut self.proxies, &self.common.tasks, deadline)
+                    .await;
+                session.finish().await;
+                return ControlFlow::Break(left);
+            }
+            Err(end) => end,
+        };
+        match &end {
+            SessionEnd::Pong(_) => error!("{end}"),
+            end => warn!("{}", Chain(end)),
+        }
+        session.close().await;
+        self.proxies.end_session();
+        self.ways.lost(way, now() - since, now());
+        ControlFlow::Continue(self.backoff.session_ended(now(), dice()))
+    }
+
+    /// What the log says of the session, once there has been one.
+    fn span(&self) -> Span {
+        let mut run_ids = self.servers.iter().filter_map(|it| it.run_id.as_ref());
+        match run_ids.next() {
+            Some(run_id) if self.servers.len() == 1 => error_span!("session", %run_id),
+            Some(_) | None => Span::none(),
+        }
+    }
+}
+
+impl Server {
+    /// Logs in over `link`, in place of the last session with this server. With `moving` that lives, and its users are to stay.
+    ///
+    /// Not cancel-safe: a login that was given up may have worked.
+    async fn log_in(
+        &mut self,
+        common: &Common,
+        link: Link,
+        moving: bool,
+        table: watch::Receiver<Table>,
+    ) -> Result<Session, LoginError> {
+        let Common {
+            config, key, tasks, ..
+        } = common;
+        let request = Request {
+            config,
+            key,
+            moving,
+            run_id: self.run_id.as_ref(),
+        };
+        let LoggedIn {
+            control,
+            dialect,
+            link,
+            run_id,
+        } = log_in(&self.connector, link, &mut self.wire, &request).await?;
+        self.run_id = Some(run_id.clone());
+        let ended = tasks.part();
+        let span = error_span!("session", %run_id);
+        let (handle, requests) = SessionHandle::new(run_id, link.streams().clone(), dialect, span);
+        let terms = Terms {
+            auth: config.auth.clone(),
+            ended: ended.clone(),
+            puncher: common.puncher.clone(),
+            session: handle.clone(),
+            table,
+            tasks: tasks.clone(),
+            udp_packet_size: config.udp_packet_size,
+            user: config.user.clone(),
+        };
+        let transport = &config.transport;
+        Ok(Session {
+            auth: config.auth.clone(),
+            control,
+            ended,
+            handle,
+            heartbeat: Heartbeat::new(
+                transport.heartbeat_interval,
+                transport.heartbeat_timeout,
+                now(),
+            ),
+            link,
+            requests,
+            work: WorkConns::new(terms),
+        })
+    }
+}
+
+/// When to look for better roads.
+#[derive(Debug)]
+struct Looks {
+    pause: Duration,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { pause: FIRST_LOOK }
+    }
+}
+
+impl Looks {
+    /// A connection to the server by a better road than `way`; looks for one until it works, for ever if there is no better.
+    ///
+    /// Dropping the future gives up.
+    async fn better_road(
+        &mut self,
+        ways: &Ways,
+        way: Way,
+        connector: &Arc<Connector>,
+    ) -> (Road, Link) {
+        loop {
+            sleep(self.pause).await;
+            self.pause = (self.pause * 2).min(LONGEST_LOOK);
+            for road in ways.better_than(way, now()) {
+                match connector.link(road).await {
+                    Ok(link) => return (road, link),
+                    Err(error) => debug!("{road} does not work yet: {}", Chain(&error)),
+                }
+            }
+        }
+    }
+}
+
+/// A number in `0.0..1.0` that differs from client to client. Not for secrets.
+fn dice() -> f64 {
+    // The standard library seeds every hasher at random.
+    let random = RandomState::new().build_hasher().finish();
+    random as f64 / u64::MAX as f64
+}

@@ -1,0 +1,95 @@
+//! Where the client's servers are: `serverAddr` and `serverPort`, or mgrok's own `serverAddrs`.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::{client::ServerAddr, section::Section};
+
+/// The control port of a server that is named without one.
+// frp: the same
+const DEFAULT_PORT: u16 = 7000;
+
+/// Reads all of them; `None` if the file names neither a server nor a port.
+pub(super) fn servers(root: &mut Section<'_>) -> Option<Vec<ServerAddr>> {
+    let addr = root.text("serverAddr");
+    let port = root.port("serverPort");
+    let several = several(root, port.unwrap_or(DEFAULT_PORT));
+    if addr.is_some() && root.says("serverAddrs") {
+        root.invalid(
+            "serverAddrs",
+            "must not be set together with `serverAddr`; name all servers here",
+        );
+    }
+    if !several.is_empty() {
+        return Some(several);
+    }
+    if addr.is_none() && port.is_none() {
+        return None;
+    }
+    let addr = addr.unwrap_or_else(|| "127.0.0.1".to_owned());
+    Some(vec![server(addr, port.unwrap_or(DEFAULT_PORT))])
+}
+
+fn several(root: &mut Section<'_>, default_port: u16) -> Vec<ServerAddr> {
+    let key = "serverAddrs";
+    let mut servers: Vec<ServerAddr> = Vec::new();
+    for item in root.texts(key) {
+        let Some(server) = parse(&item.text, default_port) else {
+            let why = format!(
+                "must be a host, or a host and its port, like \"a.example.com\", \"192.0.2.1:7000\" or \"[2001:db8::1]:7000\", not {:?}",
+                item.text
+            );
+            root.invalid_item(key, &item, why);
+            continue;
+        };
+        let is_known = |known: &ServerAddr| {
+            known.port == server.port && known.host.eq_ignore_ascii_case(&server.host)
+        };
+        if servers.iter().any(is_known) {
+            root.invalid_item(key, &item, format!("must not name {server} twice"));
+            continue;
+        }
+        servers.push(server);
+    }
+    servers
+}
+
+/// Reads `host` or `host:port`, in which IPv6 addresses have brackets unless they stand alone.
+fn parse(text: &str, default_port: u16) -> Option<ServerAddr> {
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Some(server(text.to_owned(), default_port));
+    }
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            host.parse::<Ipv6Addr>().ok()?;
+            match rest {
+                "" => (host, None),
+                _ => (host, Some(rest.strip_prefix(':')?)),
+            }
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let is_plain = |letter: char| {
+        !letter.is_control() && !letter.is_whitespace() && !"/@[]?#".contains(letter)
+    };
+    if host.is_empty() || !host.chars().all(is_plain) {
+        return None;
+    }
+    let port = match port {
+        Some(port) => port.parse().ok().filter(|port| *port > 0)?,
+        None => default_port,
+    };
+    Some(server(host.to_owned(), port))
+}
+
+/// Makes the addresses that mean "any", which not every system can dial, what dialling them means on those that can.
+fn server(host: String, port: u16) -> ServerAddr {
+    match host.parse() {
+        Ok(IpAddr::V4(addr)) if addr.is_unspecified() => ServerAddr::new("127.0.0.1", port),
+        Ok(IpAddr::V6(addr)) if addr.is_unspecified() => ServerAddr::new("::1", port),
+        Ok(_) | Err(_) => ServerAddr::new(host, port),
+    }
+}

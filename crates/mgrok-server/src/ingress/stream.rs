@@ -1,0 +1,142 @@
+//! One stream of a client: its first message says what it is.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mgrok_net::{
+    conn::Conn,
+    message::MessageConn,
+    sniff::{self, Opening},
+};
+use mgrok_proto::{
+    RunId, WireVersion, auth,
+    hook::Op,
+    message::{Message, NewWorkConn},
+    v2::Content,
+};
+use tokio::{sync::mpsc, time::timeout};
+use tracing::{debug, warn};
+
+use super::{OPENING_TIMEOUT, OpeningError, log};
+use crate::{
+    connection::Connection, hooks::HookError, login, private, session::refuse_work_conn,
+    shared::Shared,
+};
+
+/// Why a work connection is not taken. Clients show the texts, which are frp's.
+#[derive(Debug, thiserror::Error)]
+enum WorkConnError {
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    #[error("no client control found for run id [{0}]")]
+    RunId(String),
+    #[error("token in NewWorkConn doesn't match token from configuration")]
+    Token,
+}
+
+/// A stream that has said what it is.
+pub(super) struct Stream {
+    conn: MessageConn,
+    /// The client's hello, which control connections of v2 begin with.
+    hello: Option<Bytes>,
+    message: Message,
+}
+
+/// Waits until the stream has said what it is, or its time is up.
+pub(super) async fn first_message(mut conn: Conn) -> Result<Stream, OpeningError> {
+    let receive = async {
+        if !matches!(sniff::opening(&mut conn).await?, Opening::V2) {
+            let mut conn = MessageConn::new(conn, WireVersion::V1);
+            let message = conn.recv().await?.ok_or(OpeningError::Closed)?;
+            return Ok(Stream {
+                conn,
+                hello: None,
+                message,
+            });
+        }
+        sniff::take_magic(&mut conn).await?;
+        let mut conn = MessageConn::new(conn, WireVersion::V2);
+        let (hello, message) = match conn.recv_content().await?.ok_or(OpeningError::Closed)? {
+            Content::ClientHello(hello) => {
+                let message = conn.recv().await?.ok_or(OpeningError::Closed)?;
+                (Some(hello), message)
+            }
+            Content::Message(message) => (None, message),
+            Content::ServerHello(_) => return Err(OpeningError::Unexpected("ServerHello")),
+        };
+        Ok(Stream {
+            conn,
+            hello,
+            message,
+        })
+    };
+    timeout(OPENING_TIMEOUT, receive)
+        .await
+        .unwrap_or(Err(OpeningError::Silent))
+}
+
+/// Serves a stream as what it is.
+pub(super) async fn dispatch(
+    opened: Result<Stream, OpeningError>,
+    connection: &Connection,
+    shared: &Arc<Shared>,
+) {
+    let Stream {
+        conn,
+        hello,
+        message,
+    } = match opened {
+        Ok(stream) => stream,
+        Err(error) => return log(connection.addrs.from, &error),
+    };
+    match message {
+        Message::Login(login) => login::serve(conn, hello, login, connection, shared).await,
+        Message::NewWorkConn(new) => work_conn(conn, new, shared).await,
+        Message::NewVisitorConn(new) => {
+            private::serve(conn, new, connection.addrs, shared).await;
+        }
+        other => log(
+            connection.addrs.from,
+            &OpeningError::Unexpected(other.name()),
+        ),
+    }
+}
+
+/// Takes a work connection to its session.
+async fn work_conn(conn: MessageConn, new: NewWorkConn, shared: &Shared) {
+    let (version, conn) = (conn.version(), conn.into_conn());
+    match admit_work_conn(new, shared).await {
+        Ok(offers) => {
+            if offers.send(conn).await.is_err() {
+                debug!("a work connection came when its session had just ended");
+            }
+        }
+        Err(error) => {
+            warn!("work connection refused: {error}");
+            let text = shared.error_text(&error.to_string(), "invalid NewWorkConn");
+            refuse_work_conn(conn, version, text).await;
+        }
+    }
+}
+
+/// Where the session of a work connection takes it. In frp's order, which wants plugins asked before a token is looked at.
+async fn admit_work_conn(
+    new: NewWorkConn,
+    shared: &Shared,
+) -> Result<mpsc::Sender<Conn>, WorkConnError> {
+    let run_id = RunId::from(new.run_id.as_str());
+    let offers = shared.registry.offers(&run_id);
+    let offers = offers.ok_or_else(|| WorkConnError::RunId(new.run_id.clone()))?;
+    let new = match shared.registry.client(&run_id) {
+        Some(client) if shared.hooks.is_subscribed(Op::NewWorkConn) => {
+            shared.hooks.new_work_conn(&client, new).await?
+        }
+        Some(_) | None => new,
+    };
+    let auth = &shared.config.auth;
+    if auth.new_work_conns && !auth::verify(&auth.token, new.timestamp, new.privilege_key.expose())
+    {
+        return Err(WorkConnError::Token);
+    }
+    Ok(offers)
+}
