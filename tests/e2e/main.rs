@@ -24,6 +24,7 @@ mod ports;
 mod private;
 mod programs;
 mod proxy_protocol;
+mod roads;
 mod silence;
 mod stop;
 mod takeover;
