@@ -13,6 +13,7 @@ use crate::activity::Watched;
 pub(crate) struct Switch {
     pub(crate) user: OnUpgrade,
     pub(crate) backend: OnUpgrade,
+    pub(crate) half_close: HalfClose,
 }
 
 /// Why two connections cannot be joined.
@@ -30,7 +31,7 @@ impl Switch {
         let user = into_conn::<Watched>(self.user.await?)?;
         let backend = into_conn::<Conn>(self.backend.await?)?;
         let traffic = Traffic::default();
-        Ok(relay(user, backend, HalfClose::EndsBoth, &traffic).await)
+        Ok(relay(user, backend, self.half_close, &traffic).await)
     }
 }
 

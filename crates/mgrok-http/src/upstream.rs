@@ -11,6 +11,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::upgrade::{self, OnUpgrade};
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use mgrok_net::conn::Conn;
+use mgrok_net::relay::HalfClose;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -41,6 +42,7 @@ pub trait Connect: Send + Sync {
 pub struct Upstream {
     connect: Arc<dyn Connect>,
     options: UpstreamOptions,
+    half_close: HalfClose,
     pool: Arc<Pool>,
 }
 
@@ -94,8 +96,15 @@ impl Upstream {
         Self {
             connect,
             options,
+            half_close: HalfClose::EndsBoth,
             pool: Arc::default(),
         }
+    }
+
+    /// The same, where this is what the end of one direction means for the other once raw bytes follow; otherwise it ends
+    /// both.
+    pub fn with_half_close(self, half_close: HalfClose) -> Self {
+        Self { half_close, ..self }
     }
 
     /// Sends the request of a user to the backend, and returns the answer when its head has arrived.
@@ -236,7 +245,7 @@ impl Upstream {
                 let headers = response.headers_mut();
                 headers.remove(header::CONTENT_LENGTH);
                 headers.remove(header::TRANSFER_ENCODING);
-                return Ok(switch(response, lease, user));
+                return Ok(self.switch(response, lease, user));
             }
             Kind::Connect(_) if !is_switch => {
                 return Ok(response.map(|body| Body::leased(body, lease)));
@@ -250,7 +259,7 @@ impl Upstream {
                 self.options
                     .rules
                     .apply_to_response(headers, false, Some(got));
-                return Ok(switch(response, lease, user));
+                return Ok(self.switch(response, lease, user));
             }
             Kind::Connect(_) | Kind::Ordinary if is_switch => {
                 return Err(ForwardError::Response("it changes the protocol unasked"));
@@ -264,6 +273,24 @@ impl Upstream {
             .apply_to_response(headers, has_body, None);
         Ok(response.map(|body| Body::leased(body, lease)))
     }
+
+    /// Ends HTTP on both connections: [`serve`](crate::serve) finds the switch in the answer.
+    fn switch(
+        &self,
+        mut response: Response<Incoming>,
+        lease: Lease,
+        user: OnUpgrade,
+    ) -> Response<Body> {
+        let backend = upgrade::on(&mut response);
+        lease.hand_over();
+        let mut response = response.map(|_nothing| Body::empty());
+        response.extensions_mut().insert(Switch {
+            user,
+            backend,
+            half_close: self.half_close,
+        });
+        response
+    }
 }
 
 impl std::fmt::Debug for Upstream {
@@ -273,15 +300,6 @@ impl std::fmt::Debug for Upstream {
             .field("pool", &self.pool)
             .finish_non_exhaustive()
     }
-}
-
-/// Ends HTTP on both connections: [`serve`](crate::serve) finds the switch in the answer.
-fn switch(mut response: Response<Incoming>, lease: Lease, user: OnUpgrade) -> Response<Body> {
-    let backend = upgrade::on(&mut response);
-    lease.hand_over();
-    let mut response = response.map(|_nothing| Body::empty());
-    response.extensions_mut().insert(Switch { user, backend });
-    response
 }
 
 fn is_same(got: &HeaderValue, wanted: &HeaderValue) -> bool {

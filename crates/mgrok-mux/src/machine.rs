@@ -307,6 +307,14 @@ impl Machine {
         }
     }
 
+    /// Resets a stream that has refused something, but not before the other end has all that it was sent.
+    fn reset_if_refused(&mut self, id: u32) {
+        let state = self.streams.get(&id);
+        if state.is_some_and(|it| it.has_refused && it.send.fin_sent) {
+            self.reset_stream(id);
+        }
+    }
+
     /// Ends a stream at once in both directions and tells the other end.
     fn reset_stream(&mut self, id: u32) {
         if self.forget(id) {

@@ -21,7 +21,8 @@ const MAX_WRITE: usize = 64 * 1024;
 /// copying; the stream is an [`AsyncRead`] and [`AsyncWrite`] as well, at the price of a copy.
 ///
 /// What was sent is on its way without a flush. Dropping the stream sends a FIN after it; what
-/// the other end still sends is drained until its FIN, so that it can come to its end.
+/// the other end still sends is drained until its FIN, so that it can come to its end, or
+/// [refused](Self::refuse_after_drop).
 #[derive(Debug)]
 pub struct Stream {
     shared: Arc<Shared>,
@@ -83,6 +84,14 @@ impl Stream {
             coop.made_progress();
         }
         result
+    }
+
+    /// From now on, what is not read before the stream is dropped is answered with a reset, behind all
+    /// that was sent: whoever sends it learns that nobody reads, as with TCP. For other ends that take a
+    /// FIN as the end of one direction only, and would go on sending. Those of frp take it as
+    /// the end of both, and what they have not yet read is lost to them by a reset.
+    pub fn refuse_after_drop(&mut self) {
+        self.shared.lock().machine.refuse_after_drop(self.id);
     }
 
     /// Ends our direction after what was sent; reading goes on.

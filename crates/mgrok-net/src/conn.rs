@@ -95,6 +95,19 @@ impl Conn {
         poll_fn(|cx| self.poll_close(cx)).await
     }
 
+    /// From now on, what has not been read when this is dropped makes the other end's sending fail. It is so with TCP and QUIC in
+    /// any case; a multiplexed stream is otherwise drained, for the sake of frp's ends. KCP cannot say it. Has no effect once a
+    /// layer lies on top.
+    ///
+    /// For ends that agreed to [carry half-closes](crate::relay::HalfClose::Carried): to them, the end of one direction
+    /// alone does not mean that nobody reads the other.
+    pub fn refuse_after_drop(&mut self) {
+        match &mut self.io {
+            Io::Mux(stream) => stream.refuse_after_drop(),
+            Io::Kcp(_) | Io::Layered(_) | Io::Quic(_) | Io::Tcp(_) | Io::Tls(_) => {}
+        }
+    }
+
     /// The name by which the other end called us when TLS was taken off this connection (SNI); `None` if it gave none, or
     /// a layer lies on top.
     pub fn server_name(&self) -> Option<&str> {

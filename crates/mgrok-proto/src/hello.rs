@@ -43,6 +43,7 @@ impl Extension {
     /// The end of one direction of a connection is carried on, and leaves the other be.
     pub const HALF_CLOSE: Self = Self::new("half-close");
     /// A login that takes the place of a live session by another road: the users of that stay where they are until they end.
+    /// All else of it ends as if it were replaced, but its connection is left to the client to close.
     /// Only in hellos of such logins, and only if the live session agreed on [`MOVES`](Self::MOVES).
     pub const MOVE: Self = Self::new("move");
     /// Sessions can be moved by a login with [`MOVE`](Self::MOVE).

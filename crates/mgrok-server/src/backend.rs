@@ -108,6 +108,11 @@ impl Backend {
         self.inner.dialect
     }
 
+    /// What the end of one direction means for the other on the way to its client.
+    pub(crate) fn half_close(&self) -> HalfClose {
+        self.inner.dialect.into()
+    }
+
     /// Whether its client is gone, so that it will not open again.
     pub(crate) fn is_gone(&self) -> bool {
         self.inner.requests.is_closed()
@@ -185,9 +190,12 @@ impl Backend {
                 start.dst_port = to.port();
             }
         }
+        let dialect = self.inner.dialect;
+        if dialect.half_close {
+            conn.refuse_after_drop();
+        }
         let mut frame = BytesMut::new();
-        self.inner
-            .dialect
+        dialect
             .streams
             .encode(&start.into(), &mut frame)
             .map_err(io::Error::other)?;
@@ -202,6 +210,16 @@ pub(crate) async fn serve(
     addrs: UserAddrs,
     backends: impl Iterator<Item = Arc<Backend>>,
 ) {
+    carry(user, addrs, HalfClose::Carried, backends).await;
+}
+
+/// As [`serve`], for a user that comes by a way on which this is what the end of one direction means for the other.
+pub(crate) async fn carry(
+    user: Conn,
+    addrs: UserAddrs,
+    user_half_close: HalfClose,
+    backends: impl Iterator<Item = Arc<Backend>>,
+) {
     let from = addrs.from;
     let mut refusal = None;
     for backend in backends {
@@ -211,8 +229,11 @@ pub(crate) async fn serve(
         }
         match backend.open(Some(addrs)).await {
             Ok(work) => {
-                // frp: an end of one direction is the end of both (PROTOCOL 2.5).
-                let end = relay::relay(user, work, HalfClose::EndsBoth, backend.traffic()).await;
+                let half_close = match user_half_close {
+                    HalfClose::Carried => backend.half_close(),
+                    HalfClose::EndsBoth => HalfClose::EndsBoth,
+                };
+                let end = relay::relay(user, work, half_close, backend.traffic()).await;
                 debug!("user connection [{from}] ended: {end:?}");
                 return;
             }

@@ -13,6 +13,7 @@ pub(crate) struct Connection {
     pub(crate) addrs: UserAddrs,
     has_session: AtomicBool,
     session_over: CancellationToken,
+    session_moved: CancellationToken,
 }
 
 impl Connection {
@@ -21,6 +22,7 @@ impl Connection {
             addrs,
             has_session: AtomicBool::new(false),
             session_over: CancellationToken::new(),
+            session_moved: CancellationToken::new(),
         }
     }
 
@@ -34,9 +36,19 @@ impl Connection {
         self.session_over.cancel();
     }
 
+    /// The client goes on with another connection, and closes this one when it likes.
+    pub(crate) fn session_moves(&self) {
+        self.session_moved.cancel();
+    }
+
     /// Whether a session ever began.
     pub(crate) fn has_session(&self) -> bool {
         self.has_session.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the client has taken its session to another connection.
+    pub(crate) async fn session_moved(&self) {
+        self.session_moved.cancelled().await;
     }
 
     /// Waits until a session that began is over.

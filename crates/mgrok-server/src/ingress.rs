@@ -175,7 +175,10 @@ async fn multiplexed(conn: Conn, connection: &Arc<Connection>, shared: &Arc<Shar
             debug!("connection of {from} ended: {}", chain(&error));
         }
     });
-    serve_streams(acceptor, connection, shared).await;
+    match serve_streams(acceptor, connection, shared).await {
+        Fate::Closed => {}
+        Fate::Left => left_to_client(opener.closed(), shared).await,
+    }
     opener.close();
 }
 
@@ -191,13 +194,35 @@ impl Streams for Acceptor {
     }
 }
 
-/// Serves the streams of a connection until it has ended, or is to be closed.
-async fn serve_streams(streams: impl Streams, connection: &Arc<Connection>, shared: &Arc<Shared>) {
+/// What becomes of a connection of which no more streams are taken.
+enum Fate {
+    /// It has ended or is to be closed.
+    Closed,
+    /// The client closes it when its users are done.
+    Left,
+}
+
+/// Serves the streams of a connection until it has ended, is to be closed, or its session has gone elsewhere.
+async fn serve_streams(
+    streams: impl Streams,
+    connection: &Arc<Connection>,
+    shared: &Arc<Shared>,
+) -> Fate {
     tokio::select! {
         () = shared.tasks.stop_connections.cancelled() => {}
         () = connection.session_over() => {}
+        () = connection.session_moved() => return Fate::Left,
         () = accept_streams(streams, connection, shared) => {}
         () = never_logs_in(connection, shared) => log(connection.addrs.from, &OpeningError::Silent),
+    }
+    Fate::Closed
+}
+
+/// Waits until a connection that is the client's to close is `closed`, or found dead, or the server stops.
+async fn left_to_client(closed: impl Future, shared: &Shared) {
+    tokio::select! {
+        _ = closed => {}
+        () = shared.tasks.stop_connections.cancelled() => {}
     }
 }
 

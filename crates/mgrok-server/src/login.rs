@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use mgrok_net::{layers, message::MessageConn};
 use mgrok_proto::{
     Dialect, FRP_VERSION, RunId, WireVersion, auth,
-    hello::{self, Agreement},
+    hello::{self, Agreement, Extension, Refusal},
     message::{Login, LoginResp},
 };
 use tokio::{sync::mpsc, time::timeout};
@@ -17,12 +17,15 @@ use crate::{
     error::chain,
     hooks::HookError,
     registry::{Claim, ClaimError, Identity, OFFER_QUEUE},
-    session::{ClientSpec, Session},
+    session::{ClientSpec, Ended, Session},
     shared::Shared,
 };
 
 /// How long a client may take to accept the answer to its login, as in frp (PROTOCOL 7.1).
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What this end can do beyond frp's protocol.
+const EXTENSIONS: &[Extension] = &[Extension::HALF_CLOSE, Extension::MOVE, Extension::MOVES];
 
 /// The longest run id that is taken from a client, in bytes. Ours have 16.
 const MAX_RUN_ID_LEN: usize = 128;
@@ -73,7 +76,8 @@ pub(crate) async fn serve(
     let (offer_sender, offers) = mpsc::channel(OFFER_QUEUE);
     let extensions = agreement.as_ref().map_or(&[][..], |it| &it.extensions);
     let dialect = Dialect::new(control.version(), &login.version, extensions);
-    let (claim, run_id) = match admit(&login, dialect, offer_sender, shared).await {
+    let moves = extensions.contains(&Extension::MOVE);
+    let (claim, run_id) = match admit(&login, dialect, moves, offer_sender, shared).await {
         Ok(admitted) => admitted,
         Err(error) => return refuse(&mut control, &error, shared).await,
     };
@@ -104,14 +108,17 @@ pub(crate) async fn serve(
         claim,
         offers,
     );
-    session.run().instrument(span).await;
-    connection.session_ends();
+    match session.run().instrument(span).await {
+        Ended::Gone => connection.session_ends(),
+        Ended::Moved => connection.session_moves(),
+    }
 }
 
 /// Checks the login and makes room for its session.
 async fn admit(
     login: &Login,
     dialect: Dialect,
+    moves: bool,
     offers: mpsc::Sender<mgrok_net::conn::Conn>,
     shared: &Shared,
 ) -> Result<(Claim, RunId), LoginError> {
@@ -133,6 +140,7 @@ async fn admit(
         client_id: login.client_id.clone(),
         metas: login.metas.clone(),
         dialect,
+        moves,
     };
     let claim = shared.registry.claim(identity, offers).await?;
     Ok((claim, run_id))
@@ -145,7 +153,7 @@ async fn negotiate(
     client_hello: Bytes,
     from: SocketAddr,
 ) -> Option<Agreement> {
-    let answer = match hello::answer(client_hello, &[]) {
+    let answer = match hello::answer(client_hello, EXTENSIONS) {
         Ok(answer) => answer,
         Err(error) => {
             warn!("login of {from} refused: {}", chain(&error));
@@ -161,7 +169,13 @@ async fn negotiate(
     match answer.outcome {
         Ok(agreement) => Some(agreement),
         Err(refusal) => {
-            warn!("login of {from} refused: {refusal}");
+            let hint = match refusal {
+                Refusal::Algorithm => {
+                    "; set transport.wireProtocol = \"v1\" in the client if it can do no better"
+                }
+                Refusal::Codec | Refusal::Random { .. } => "",
+            };
+            warn!("login of {from} refused: {refusal}{hint}");
             if !matches!(timeout(ANSWER_TIMEOUT, control.flush()).await, Ok(Ok(()))) {
                 debug!("the client left before its hello was answered");
             }

@@ -9,6 +9,7 @@ use std::{
 use mgrok_net::{
     layers::{self, Layers},
     message::{MessageConn, SendError},
+    relay::HalfClose,
 };
 use mgrok_proto::{
     RunId,
@@ -172,7 +173,16 @@ pub(crate) async fn serve(
     };
     let dialect = shared.registry.dialect(&RunId::from(new.run_id.as_str()));
     let framing = dialect.map_or(visitor.version().into(), |it| it.datagram_framing());
-    let mut user = layers.wrap(visitor.into_conn());
+    let half_close = match dialect {
+        // Whoever frames datagrams is done when one direction is.
+        Some(dialect) if !service.datagrams => dialect.into(),
+        Some(_) | None => HalfClose::EndsBoth,
+    };
+    let mut conn = visitor.into_conn();
+    if half_close == HalfClose::Carried {
+        conn.refuse_after_drop();
+    }
+    let mut user = layers.wrap(conn);
     if service.datagrams {
         user = layers::reframe(user, framing, service.backend.dialect().datagram_framing());
     }
@@ -180,7 +190,7 @@ pub(crate) async fn serve(
     let served = async move {
         info!("get a user connection [{}]", addrs.from);
         let backend = service.backend.clone();
-        backend::serve(user, addrs, std::iter::once(backend)).await;
+        backend::carry(user, addrs, half_close, std::iter::once(backend)).await;
     };
     shared.tasks.serve_user(served.instrument(span));
 }

@@ -43,6 +43,7 @@ struct Entry {
     dialect: Dialect,
     offers: mpsc::Sender<Conn>,
     stop: CancellationToken,
+    moved: CancellationToken,
     ended: CancellationToken,
 }
 
@@ -59,6 +60,9 @@ pub(crate) struct Identity {
     pub(crate) metas: BTreeMap<String, String>,
     /// How it frames messages.
     pub(crate) dialect: Dialect,
+    /// Whether the client takes its session from another connection to this one, so that users who were let in stay there. It does
+    /// not if that session speaks in a way that knows nothing of it.
+    pub(crate) moves: bool,
 }
 
 /// Why a login was not registered. The texts are frp's.
@@ -87,6 +91,7 @@ pub(crate) struct Claim {
     pub(crate) client: Arc<Client>,
     /// Cancelled when somebody wants this session to end.
     pub(crate) stop: CancellationToken,
+    moved: CancellationToken,
     ended: CancellationToken,
 }
 
@@ -100,12 +105,16 @@ impl Registry {
         identity: Identity,
         offers: mpsc::Sender<Conn>,
     ) -> Result<Claim, ClaimError> {
+        let moves = identity.moves;
         let (claim, old) = self.insert(identity, offers)?;
         if let Some(old) = old {
-            info!(
-                "replaced by client [{}] (control ID {})",
-                claim.run_id, claim.serial
-            );
+            let (run_id, serial) = (&claim.run_id, claim.serial);
+            if moves && old.dialect.moves {
+                info!("moved to another connection by client [{run_id}] (control ID {serial})");
+                old.moved.cancel();
+            } else {
+                info!("replaced by client [{run_id}] (control ID {serial})");
+            }
             old.stop.cancel();
             // Bounded: a session that was told to stop waits for nothing that
             // has no deadline of its own.
@@ -147,6 +156,7 @@ impl Registry {
             dialect: identity.dialect,
             offers,
             stop: CancellationToken::new(),
+            moved: CancellationToken::new(),
             ended: CancellationToken::new(),
         };
         let claim = Claim {
@@ -155,6 +165,7 @@ impl Registry {
             serial: entry.serial,
             client: entry.client.clone(),
             stop: entry.stop.clone(),
+            moved: entry.moved.clone(),
             ended: entry.ended.clone(),
         };
         let old = sessions.insert(identity.run_id, entry);
@@ -200,6 +211,13 @@ impl Registry {
     }
 }
 
+impl Claim {
+    /// Whether the client has taken the session to another connection, so that it is for the client to close the one before.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.moved.is_cancelled()
+    }
+}
+
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut sessions = self.registry.sessions();
@@ -229,7 +247,7 @@ impl Drop for NameLease {
 
 #[cfg(test)]
 mod tests {
-    use mgrok_proto::WireVersion;
+    use mgrok_proto::{WireVersion, hello::Extension};
 
     use super::*;
 
@@ -240,6 +258,7 @@ mod tests {
             client_id: client_id.into(),
             metas: BTreeMap::new(),
             dialect: Dialect::new(WireVersion::V1, "0.70.1", &[]),
+            moves: false,
         }
     }
 
@@ -266,6 +285,35 @@ mod tests {
         assert!(registry.offers(&RunId::from("r")).is_some());
         drop(new);
         assert!(registry.offers(&RunId::from("r")).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_session_moves_only_if_both_logins_said_so() {
+        let (knows, does_not) = (&[Extension::MOVES][..], &[][..]);
+        for (before, moves, has_moved) in [
+            (knows, true, true),
+            (knows, false, false),
+            (does_not, true, false),
+        ] {
+            let registry = Registry::default();
+            let before = Identity {
+                dialect: Dialect::new(WireVersion::V2, "0.70.1", before),
+                ..identity("r", "")
+            };
+            let after = Identity {
+                moves,
+                ..identity("r", "")
+            };
+            let old = registry.claim(before, offers()).await.unwrap();
+            let newcomer = tokio::spawn({
+                let registry = registry.clone();
+                async move { registry.claim(after, offers()).await }
+            });
+            old.stop.cancelled().await;
+            assert_eq!(old.has_moved(), has_moved);
+            drop(old);
+            assert!(!newcomer.await.unwrap().unwrap().has_moved());
+        }
     }
 
     #[tokio::test]

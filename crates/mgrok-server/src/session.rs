@@ -96,6 +96,15 @@ struct Request {
     kind: String,
 }
 
+/// What a session that has ended leaves behind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Ended {
+    /// Nothing.
+    Gone,
+    /// Users on its connection, which is the client's to close: it has taken the session to another.
+    Moved,
+}
+
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 enum EndReason {
@@ -151,7 +160,7 @@ impl Session {
 
     /// Serves the client until it leaves, is replaced, or the server stops.
     /// When this returns, everything the session held is free.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self) -> Ended {
         match self.serve().await {
             EndReason::Closed | EndReason::Stopped => {}
             EndReason::HeartbeatTimeout => warn!("heartbeat timeout"),
@@ -177,6 +186,11 @@ impl Session {
             }
         }
         info!("client exit success");
+        if self.claim.has_moved() {
+            Ended::Moved
+        } else {
+            Ended::Gone
+        }
     }
 
     async fn serve(&mut self) -> EndReason {

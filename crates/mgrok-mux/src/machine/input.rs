@@ -85,6 +85,10 @@ impl Machine {
             if state.attached || state.in_backlog {
                 state.recv.push(piece);
                 self.wakes.extend(state.recv.waker.take());
+            } else if state.refuses {
+                state.recv.spend(count);
+                state.has_refused = true;
+                self.reset_if_refused(body.stream);
             } else {
                 // The stream was dropped; the other end must be able to go on to its FIN.
                 state.recv.spend(count);

@@ -111,6 +111,7 @@ impl Machine {
             state.send.fin_sent = true;
             batch.push_header(Header::window_update(FIN, id, 0));
             self.forget_if_over(id);
+            self.reset_if_refused(id);
         }
     }
 

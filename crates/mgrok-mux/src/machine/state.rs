@@ -42,6 +42,10 @@ pub(super) struct State {
     pub(super) reset: bool,
     /// It is in the queue of streams that have a frame without data to send.
     pub(super) in_urgent: bool,
+    /// What arrives when nobody owns it any more is refused, not drained.
+    pub(super) refuses: bool,
+    /// Something has arrived that is to be refused, once our FIN is sent.
+    pub(super) has_refused: bool,
     /// When it is reset although the other end has not sent its FIN.
     pub(super) lingers_until: Option<Instant>,
 }
@@ -107,6 +111,8 @@ impl State {
             in_backlog: false,
             reset: false,
             in_urgent: false,
+            refuses: false,
+            has_refused: false,
             lingers_until: None,
         }
     }

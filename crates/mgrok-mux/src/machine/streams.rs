@@ -164,9 +164,17 @@ impl Machine {
         Ok(())
     }
 
+    /// Once nobody owns the stream any more, what arrives and what lies unread is answered with a reset.
+    pub fn refuse_after_drop(&mut self, id: u32) {
+        if let Some(state) = self.streams.get_mut(&id) {
+            state.refuses = true;
+        }
+    }
+
     /// Takes note that nobody owns the stream any more. What is queued is sent, then a FIN; what
     /// still arrives is drained and credited until the other end's FIN, or for
-    /// [`Config::close_timeout`](crate::Config::close_timeout).
+    /// [`Config::close_timeout`](crate::Config::close_timeout), unless it is to be
+    /// [refused](Self::refuse_after_drop).
     pub fn drop_stream(&mut self, id: u32, now: Instant) {
         let Some(state) = self.streams.get_mut(&id) else {
             return;
@@ -184,6 +192,7 @@ impl Machine {
             }
             return;
         }
+        state.has_refused = state.refuses && state.recv.unread() > 0;
         state.recv.discard();
         state.send.fin_wanted = true;
         if !state.recv.fin && !state.reset {
@@ -193,6 +202,7 @@ impl Machine {
         }
         self.note_urgent(id);
         self.forget_if_over(id);
+        self.reset_if_refused(id);
     }
 
     /// Bytes of the stream that arrived and were not read.

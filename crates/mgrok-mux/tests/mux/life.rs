@@ -145,6 +145,54 @@ fn a_dropped_stream_goes_on_draining_and_crediting() {
 }
 
 #[test]
+fn a_dropped_stream_that_refuses_resets_when_something_arrives() {
+    let mut server = Raw::with_stream(1);
+    server.machine.refuse_after_drop(1);
+    server.machine.drop_stream(1, server.now);
+    assert_eq!(server.sent(), [control(Header::window_update(FIN, 1, 0))]);
+    // More than one piece of one frame.
+    server.feed(Header::data(1, 4));
+    server.feed_bytes(b"to");
+    assert_eq!(server.sent(), [control(Header::window_update(RST, 1, 0))]);
+    server.feed_bytes(b"o!");
+    server.feed_data(1, b"much");
+    assert_eq!(server.sent(), []);
+    server.assert_alive();
+    assert_eq!(server.machine.stream_count(), 0);
+}
+
+#[test]
+fn what_was_sent_arrives_before_the_refusal() {
+    let mut server = Raw::with_stream(1);
+    server.machine.refuse_after_drop(1);
+    server.feed_data(1, b"unread");
+    server.send(1, &mut Bytes::from_static(b"bye")).is_ready();
+    server.machine.drop_stream(1, server.now);
+    server.feed_data(1, b"more");
+    let headers: Vec<_> = server.sent().iter().map(|frame| frame.header).collect();
+    assert_eq!(
+        headers,
+        [
+            Header::data(1, 3),
+            Header::window_update(FIN, 1, 0),
+            Header::window_update(RST, 1, 0)
+        ]
+    );
+    assert_eq!(server.machine.stream_count(), 0);
+}
+
+#[test]
+fn a_stream_that_refuses_ends_in_peace_if_nothing_arrives() {
+    let mut server = Raw::with_stream(1);
+    server.machine.refuse_after_drop(1);
+    server.machine.drop_stream(1, server.now);
+    assert_eq!(server.sent(), [control(Header::window_update(FIN, 1, 0))]);
+    server.feed(Header::window_update(FIN, 1, 0));
+    assert_eq!(server.sent(), []);
+    assert_eq!(server.machine.stream_count(), 0);
+}
+
+#[test]
 fn a_dropped_stream_whose_fin_does_not_come_is_reset() {
     let grace = Duration::from_secs(300);
     let mut server = Raw::new(Config {

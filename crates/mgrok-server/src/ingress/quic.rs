@@ -12,7 +12,7 @@ use tokio::{
 };
 use tracing::{debug, error};
 
-use super::{OPENING_TIMEOUT, OpeningError, Streams, log, serve_streams};
+use super::{Fate, OPENING_TIMEOUT, OpeningError, Streams, left_to_client, log, serve_streams};
 use crate::{backend::UserAddrs, connection::Connection, error::chain, shared::Shared};
 
 /// How many clients may shake hands at once. Beyond it the next ones wait.
@@ -64,7 +64,10 @@ async fn connection(incoming: Incoming, handshake: OwnedSemaphorePermit, shared:
     };
     drop(handshake);
     let connection = Arc::new(Connection::new(UserAddrs { from, to: None }));
-    serve_streams(quic.clone(), &connection, &shared).await;
+    match serve_streams(quic.clone(), &connection, &shared).await {
+        Fate::Closed => {}
+        Fate::Left => left_to_client(quic.closed(), &shared).await,
+    }
     quic.close();
 }
 

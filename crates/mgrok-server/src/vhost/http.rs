@@ -86,10 +86,8 @@ impl HttpRoute {
 impl HttpMember {
     pub(crate) fn new(backend: Backend, options: UpstreamOptions) -> Self {
         let connect = Arc::new(ToBackend(backend.clone()));
-        Self {
-            backend,
-            upstream: Upstream::new(connect, options),
-        }
+        let upstream = Upstream::new(connect, options).with_half_close(backend.half_close());
+        Self { backend, upstream }
     }
 }
 

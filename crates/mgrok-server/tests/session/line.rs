@@ -14,7 +14,10 @@ use mgrok_net::{
 use mgrok_proto::WireVersion;
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::script::{Client, LIMIT, RunningServer};
+use crate::{
+    script::{Client, LIMIT, RunningServer},
+    v2,
+};
 
 /// What a client comes by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,6 +49,11 @@ impl Road {
 
     pub(crate) fn has_tls(self) -> bool {
         !matches!(self, Self::Kcp | Self::Tcp | Self::WebSocket)
+    }
+
+    /// Whether a connection tells its other end when one direction ends.
+    pub(crate) fn has_ends(self) -> bool {
+        self != Self::Kcp
     }
 }
 
@@ -98,6 +106,11 @@ impl Line {
     /// Opens a stream for messages of v1.
     pub(crate) async fn open_v1(&self) -> MessageConn {
         MessageConn::new(self.open().await, WireVersion::V1)
+    }
+
+    /// Opens a stream for messages of v2.
+    pub(crate) async fn open_v2(&self) -> MessageConn {
+        v2::begin(self.open().await)
     }
 
     pub(crate) async fn login(&self, run_id: &str) -> Client {

@@ -6,8 +6,10 @@
     reason = "a panic is how a test fails"
 )]
 
+mod half_close;
 mod hooks;
 mod line;
+mod moves;
 mod roads;
 mod script;
 mod v2;

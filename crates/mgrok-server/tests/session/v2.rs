@@ -7,7 +7,7 @@ use mgrok_net::{conn::Conn, layers, message::MessageConn};
 use mgrok_proto::{
     WireVersion,
     auth::{self, Secret},
-    hello::{AgreeError, Bootstrap, Offer},
+    hello::{AgreeError, Bootstrap, Extension, Offer},
     message::{
         Login, LoginResp, Message, NewProxy, NewVisitorConn, NewWorkConn, Ping, StartWorkConn,
         UdpPacket,
@@ -28,13 +28,17 @@ use crate::{
 
 /// A connection on which nothing but the magic was said.
 async fn connect(server: &RunningServer) -> MessageConn {
-    let stream = TcpStream::connect(server.addr).await.unwrap();
-    let mut conn = MessageConn::new(Conn::from(stream), WireVersion::V2);
+    begin(TcpStream::connect(server.addr).await.unwrap().into())
+}
+
+/// Begins a stream of v2.
+pub(crate) fn begin(conn: Conn) -> MessageConn {
+    let mut conn = MessageConn::new(conn, WireVersion::V2);
     conn.queue_encoded(v2::MAGIC).unwrap();
     conn
 }
 
-fn login(version: &str) -> Login {
+pub(crate) fn login(version: &str) -> Login {
     Login {
         version: version.into(),
         privilege_key: auth::sign(&Secret::default(), 1).into(),
@@ -68,19 +72,26 @@ async fn hello(conn: &mut MessageConn, offer: &Offer, login: Login) -> Bytes {
 
 /// Logs in with the empty token as a client of this version of frp.
 async fn log_in(server: &RunningServer, algorithm: Algorithm, version: &str) -> Client {
-    let mut conn = connect(server).await;
+    let stream = TcpStream::connect(server.addr).await.unwrap();
     let offer = Offer::new(Bootstrap::default(), &[algorithm], &[]);
-    let hello = hello(&mut conn, &offer, login(version)).await;
+    log_in_on(stream.into(), &offer, login(version)).await.0
+}
+
+/// Logs in on a connection or stream on which nothing was said. Also says which extensions were agreed on.
+pub(crate) async fn log_in_on(conn: Conn, offer: &Offer, login: Login) -> (Client, Vec<Extension>) {
+    let mut conn = begin(conn);
+    let hello = hello(&mut conn, offer, login).await;
     let agreement = offer.agree(hello).unwrap();
     let answer = login_resp(&mut conn).await;
     assert_eq!(answer.error, "");
     let keys = agreement.keys(&Secret::default());
     let (sends, receives) = (&keys.client_to_server, &keys.server_to_client);
     let sealed = layers::seal(conn.into_conn(), sends, receives);
-    Client {
+    let client = Client {
         run_id: answer.run_id,
         control: MessageConn::new(sealed, WireVersion::V2),
-    }
+    };
+    (client, agreement.extensions)
 }
 
 /// Offers a work connection and waits until it is wanted.
