@@ -155,7 +155,7 @@ pub(crate) async fn log_in(
 
 /// What this end can do beyond frp's protocol, and how it came. `moving` is as in [`Request`].
 fn offer(connector: &Connector, road: Road, moving: bool) -> Offer {
-    let mut extensions = vec![Extension::MOVES];
+    let mut extensions = vec![Extension::DATAGRAMS, Extension::MOVES];
     if connector.tells_ends(road) {
         extensions.push(Extension::HALF_CLOSE);
     }
