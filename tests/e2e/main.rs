@@ -25,6 +25,7 @@ mod private;
 mod programs;
 mod proxy_protocol;
 mod several_servers;
+mod roads;
 mod silence;
 mod stop;
 mod takeover;

@@ -98,7 +98,7 @@ async fn users_are_served_over_web_socket_within_tls() {
 }
 
 #[tokio::test]
-async fn a_hello_says_how_the_client_came() {
+async fn a_hello_says_how_the_client_came_and_what_it_can_do() {
     for (protocol, name, always_tls) in [
         (Protocol::Kcp, "kcp", false),
         (Protocol::Quic, "quic", true),
@@ -117,6 +117,13 @@ async fn a_hello_says_how_the_client_came() {
             // What is false is left out.
             assert_eq!(said["tls"] == true, always_tls || way.tls);
             assert_eq!(said["tcpMux"] == true, way.mux);
+            let extensions = hello["mgrokExtensions"].as_array().unwrap();
+            // Plain KCP does not tell the end of anything.
+            let tells_ends = protocol != Protocol::Kcp || way.tls || way.mux;
+            assert_eq!(
+                extensions.contains(&Extension::HALF_CLOSE.name().into()),
+                tells_ends
+            );
         }
     }
 }
