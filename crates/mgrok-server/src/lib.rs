@@ -36,6 +36,7 @@ mod session;
 mod ingress;
 mod login;
 
+mod certificates;
 mod server;
 
 pub use hooks::PluginError;

@@ -1,24 +1,23 @@
 //! The server as a whole: how it starts and how it stops.
 
+mod listeners;
+
 use std::{io, net::SocketAddr, sync::Arc};
 
 use mgrok_admin::{AdminPort, BindError, Routes};
 use mgrok_config::ServerConfig;
-use mgrok_net::{
-    kcp,
-    quic::{self, QuicError, QuicOptions, QuicServer},
-    tcp,
-    tls::{ServerTls, ServerTlsOptions, TlsError},
-};
+use mgrok_net::{quic::QuicError, tcp, tls::TlsError};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
+use self::listeners::{UdpRoads, VhostListeners};
 use crate::{
+    certificates,
     hooks::{Hooks, PluginError},
     ingress,
     shared::Shared,
     tasks::Tasks,
-    vhost::{self, Vhost, Vhosts},
+    vhost::Vhosts,
 };
 
 /// Why a server could not start.
@@ -72,21 +71,6 @@ pub struct Server {
     shared: Arc<Shared>,
 }
 
-/// The roads over UDP on which clients come, if they are on.
-#[derive(Debug)]
-struct UdpRoads {
-    kcp: Option<(kcp::Listener, kcp::ListenerDriver)>,
-    quic: Option<(quic::Endpoint, SocketAddr)>,
-}
-
-/// The listeners of the ports that many services share, unless the control port is one of them.
-#[derive(Debug, Default)]
-struct VhostListeners {
-    http: Option<TcpListener>,
-    https: Option<TcpListener>,
-    tcpmux: Option<TcpListener>,
-}
-
 impl Server {
     /// Listens on `bindAddr`:`bindPort`, and on the UDP, vhost and admin ports that are on.
     ///
@@ -114,11 +98,7 @@ impl Server {
         config: ServerConfig,
         control: TcpListener,
     ) -> Result<Self, StartError> {
-        let tls = ServerTls::new(ServerTlsOptions {
-            certificate: config.transport.tls.certificate.clone(),
-            trusted_ca: config.transport.tls.trusted_ca.clone(),
-            ..ServerTlsOptions::default()
-        })?;
+        let tls = certificates::load(&config.transport.tls)?;
         let hooks = Hooks::new(&config.http_plugins)?;
         let udp = UdpRoads::bind(&config, &tls).await?;
         let vhosts = VhostListeners::bind(&config).await?;
@@ -176,7 +156,10 @@ impl Server {
         if let Ok(addr) = control.local_addr() {
             info!("frps tcp listen on {addr}");
         }
+        let quic = udp.quic.as_ref().map(|(endpoint, _)| endpoint.clone());
         udp.run(&shared);
+        certificates::announce(&shared);
+        tasks.spawn(certificates::watch(shared.clone(), quic));
         vhosts.run(&shared);
         let ingress = tasks.spawn(ingress::run(control, shared.clone()));
         info!("frps started successfully");
@@ -196,129 +179,6 @@ impl Server {
         let cut = tasks.wind_up(shared.config.grace_period).await;
         StopReport { cut }
     }
-}
-
-impl UdpRoads {
-    async fn bind(config: &ServerConfig, tls: &ServerTls) -> Result<Self, StartError> {
-        let host = &config.bind_addr;
-        let failed = |port, port_key| {
-            move |source| StartError::Bind {
-                host: host.clone(),
-                port,
-                address_key: "bindAddr",
-                port_key,
-                source,
-            }
-        };
-        let kcp = match config.kcp_bind_port {
-            Some(port) => {
-                let bound = kcp::Listener::bind(host, port).await;
-                Some(bound.map_err(failed(port, "kcpBindPort"))?)
-            }
-            None => None,
-        };
-        let quic = match config.quic_bind_port {
-            Some(port) => {
-                let bound = quic::bind(host, port).await;
-                let socket = bound.map_err(failed(port, "quicBindPort"))?;
-                let server = QuicServer::with_tls(tls, quic_options(config))?;
-                let endpoint = quic::Endpoint::server(socket, server)?;
-                let addr = endpoint.local_addr()?;
-                Some((endpoint, addr))
-            }
-            None => None,
-        };
-        Ok(Self { kcp, quic })
-    }
-
-    /// Lets clients in.
-    fn run(self, shared: &Arc<Shared>) {
-        // frp: these words, which scripts look for (server/service.go#NewService)
-        if let Some((listener, driver)) = self.kcp {
-            info!("frps kcp listen on udp {}", listener.local_addr());
-            let run = ingress::kcp::run(listener, driver, shared.clone());
-            shared.tasks.spawn(run);
-        }
-        if let Some((endpoint, addr)) = self.quic {
-            info!("frps quic listen on {addr}");
-            let run = ingress::quic::run(endpoint, shared.clone());
-            shared.tasks.spawn(run);
-        }
-    }
-}
-
-fn quic_options(config: &ServerConfig) -> QuicOptions {
-    let quic = &config.transport.quic;
-    QuicOptions {
-        keepalive: quic.keepalive_period,
-        idle_timeout: quic.max_idle_timeout,
-        max_streams: quic.max_incoming_streams,
-    }
-}
-
-impl VhostListeners {
-    async fn bind(config: &ServerConfig) -> Result<Self, StartError> {
-        let own =
-            |port: Option<u16>| port.filter(|port| !vhost::shares_control_port(config, *port));
-        let bind = async |port: Option<u16>, port_key| {
-            let Some(port) = port else { return Ok(None) };
-            let host = &config.proxy_bind_addr;
-            let bound = tcp::bind(host, port).await;
-            bound.map(Some).map_err(|source| StartError::Bind {
-                host: host.clone(),
-                port,
-                address_key: "proxyBindAddr",
-                port_key,
-                source,
-            })
-        };
-        let vhost = &config.vhost;
-        Ok(Self {
-            http: bind(own(vhost.http_port), "vhostHTTPPort").await?,
-            https: bind(own(vhost.https_port), "vhostHTTPSPort").await?,
-            tcpmux: bind(vhost.tcpmux_port, "tcpmuxHTTPConnectPort").await?,
-        })
-    }
-
-    /// Lets users in.
-    fn run(self, shared: &Arc<Shared>) {
-        let Vhosts {
-            http,
-            https,
-            tcpmux,
-            ..
-        } = &*shared.vhosts;
-        if let (Some(listener), Some(vhost)) = (self.http, http) {
-            told(&listener, "http service listen on", "");
-            accept(listener, vhost, shared);
-        }
-        if let (Some(listener), Some(vhost)) = (self.https, https) {
-            told(&listener, "https service listen on", "");
-            accept(listener, vhost, shared);
-        }
-        if let (Some(listener), Some(vhost)) = (self.tcpmux, tcpmux) {
-            let passthrough = format!(", passthrough: {}", vhost.passthrough);
-            told(
-                &listener,
-                "tcpmux httpconnect multiplexer listen on",
-                &passthrough,
-            );
-            accept(listener, vhost, shared);
-        }
-    }
-}
-
-// frp: these words, which scripts look for (server/service.go#NewService)
-fn told(listener: &TcpListener, what: &str, how: &str) {
-    if let Ok(addr) = listener.local_addr() {
-        info!("{what} {addr}{how}");
-    }
-}
-
-fn accept(listener: TcpListener, vhost: &Arc<impl Vhost>, shared: &Shared) {
-    let tasks = &shared.tasks;
-    let arrivals = shared.arrivals.clone();
-    tasks.spawn(vhost::run(listener, vhost.clone(), arrivals, tasks.clone()));
 }
 
 /// Cuts everything when it is dropped.

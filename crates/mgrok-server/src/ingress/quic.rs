@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use mgrok_config::ServerConfig;
 use mgrok_net::{
     conn::Conn,
-    quic::{Connection as QuicConnection, Endpoint, Incoming},
+    quic::{Connection as QuicConnection, Endpoint, Incoming, QuicError, QuicOptions, QuicServer},
+    tls::ServerTls,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -21,6 +23,17 @@ const MAX_HANDSHAKES: usize = 1_024;
 /// When there are fewer places left than this, only those get one who have shown that they are where they say they are. So who
 /// forges addresses keeps nobody out.
 const PLACES_FOR_VALIDATED: usize = MAX_HANDSHAKES / 2;
+
+/// How clients are accepted, with what `tls` holds at this time.
+pub(crate) fn server(tls: &ServerTls, config: &ServerConfig) -> Result<QuicServer, QuicError> {
+    let quic = &config.transport.quic;
+    let options = QuicOptions {
+        keepalive: quic.keepalive_period,
+        idle_timeout: quic.max_idle_timeout,
+        max_streams: quic.max_incoming_streams,
+    };
+    QuicServer::with_tls(tls, options)
+}
 
 /// Accepts clients by QUIC until the server stops listening; then sees their connections end.
 pub(crate) async fn run(endpoint: Endpoint, shared: Arc<Shared>) {

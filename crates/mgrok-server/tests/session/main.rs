@@ -6,9 +6,11 @@
     reason = "a panic is how a test fails"
 )]
 
+mod certificates;
 mod half_close;
 mod hooks;
 mod line;
+mod log;
 mod moves;
 mod roads;
 mod script;

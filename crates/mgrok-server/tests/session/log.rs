@@ -1,0 +1,76 @@
+//! What servers log on this thread.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use tokio::sync::Notify;
+use tracing::{Event, Level, field::Visit, subscriber::DefaultGuard};
+use tracing_subscriber::{
+    Layer, Registry,
+    layer::{Context, SubscriberExt as _},
+};
+
+/// Lines since this was made, until it is dropped: level and message.
+pub(crate) struct Log {
+    lines: Lines,
+    _guard: DefaultGuard,
+}
+
+#[derive(Clone, Default)]
+struct Lines {
+    lines: Arc<Mutex<Vec<(Level, String)>>>,
+    more: Arc<Notify>,
+}
+
+impl Log {
+    pub(crate) fn new() -> Self {
+        let lines = Lines::default();
+        let subscriber = Registry::default().with(lines.clone());
+        Self {
+            lines,
+            _guard: tracing::subscriber::set_default(subscriber),
+        }
+    }
+
+    /// Those at `level` with `text` in them, so far.
+    pub(crate) fn find(&self, level: Level, text: &str) -> Vec<String> {
+        let lines = self.lines.lines.lock().unwrap();
+        let found = lines
+            .iter()
+            .filter(|(at, line)| *at == level && line.contains(text));
+        found.map(|(_, line)| line.clone()).collect()
+    }
+
+    /// Waits for one at `level` with `text` in it.
+    pub(crate) async fn wait_for(&self, level: Level, text: &str) -> String {
+        loop {
+            let more = self.lines.more.notified();
+            if let Some(line) = self.find(level, text).pop() {
+                return line;
+            }
+            more.await;
+        }
+    }
+}
+
+impl<S: tracing::Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        let line = (*event.metadata().level(), message.0);
+        self.lines.lock().unwrap().push(line);
+        self.more.notify_waiters();
+    }
+}
+
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
