@@ -3,12 +3,15 @@
 
 use bytes::{Buf, BytesMut};
 use libfuzzer_sys::fuzz_target;
-use mgrok_proto::udp::{Carried, Decoder, Encoder, Framing};
+use mgrok_proto::udp::{Carried, Decoder, Encoder, Framing, binary, quarter_id};
 
 fuzz_target!(|input: (&[u8], u8)| {
     let (bytes, piece) = input;
     let whole = read(bytes, bytes.len().max(1));
     assert_eq!(read(bytes, usize::from(piece).max(1)), whole);
+    if let Some((_, len)) = quarter_id::decode(bytes) {
+        let _ = binary::Decoder::decode_quic(&bytes[len..], &mut BytesMut::new(), |_, _| {});
+    }
 
     let mut encoder = Encoder::new(Framing::Binary);
     let mut written = BytesMut::new();

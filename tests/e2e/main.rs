@@ -24,6 +24,8 @@ mod ports;
 mod private;
 mod programs;
 mod proxy_protocol;
+mod several_servers;
+mod roads;
 mod silence;
 mod stop;
 mod takeover;

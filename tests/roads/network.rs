@@ -18,6 +18,14 @@ pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
 /// The server's port, for TCP and UDP, and that of the relay on the router.
 pub(crate) const PORT: u16 = 7000;
 
+/// For `nft`: everything passes.
+const RULES: &str = "
+    table ip lab {
+        chain forward {
+            type filter hook forward priority filter;
+        }
+    }";
+
 /// The server.
 pub(crate) fn server_addr() -> SocketAddr {
     (SERVER, PORT).into()
@@ -80,8 +88,7 @@ impl Network {
              route add default via 198.51.100.2"
         ))?;
         router.forward()?;
-        router
-            .nft("table ip lab { chain forward { type filter hook forward priority filter; } }")?;
+        router.nft(RULES)?;
         Ok(Self {
             client,
             router,

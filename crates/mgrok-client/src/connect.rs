@@ -228,6 +228,12 @@ impl Connector {
         })
     }
 
+    /// Whether the end of one direction of a stream over `road` can be told. KCP alone tells no end at all: who waited for that of the
+    /// other direction would wait for ever.
+    pub(crate) fn tells_ends(&self, road: Road) -> bool {
+        road != Road::Kcp || self.tls.is_on(road) || self.mux_keepalive.is_some()
+    }
+
     /// What a session over `road` tells the server of how it came.
     pub(crate) fn bootstrap(&self, road: Road) -> Bootstrap {
         Bootstrap {

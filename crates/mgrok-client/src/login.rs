@@ -13,7 +13,7 @@ use mgrok_net::conn::Conn;
 use mgrok_net::layers;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
 use mgrok_proto::cipher::CipherKey;
-use mgrok_proto::hello::{Agreement, Bootstrap, Extension, Offer};
+use mgrok_proto::hello::{Agreement, Extension, Offer};
 use mgrok_proto::message::{Login, LoginResp, Message};
 use mgrok_proto::record::Algorithm;
 use mgrok_proto::v2::{self, Content};
@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::clock::signed_now;
-use crate::connect::{ConnectError, Connector, Link};
+use crate::connect::{ConnectError, Connector, Link, Road};
 use crate::printable::{Chain, server_text};
 use crate::wire::WireChoice;
 
@@ -32,9 +32,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest run id taken from a server; those of frp have 16 bytes.
 const MAX_RUN_ID: usize = 128;
-
-/// What both ends may do beyond frp's protocol, whatever the road.
-const EXTENSIONS: [Extension; 2] = [Extension::HALF_CLOSE, Extension::MOVES];
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
@@ -121,8 +118,8 @@ pub(crate) async fn log_in(
     let mut answered = match wire.first() {
         WireVersion::V1 => login_v1(control, request, deadline).await,
         WireVersion::V2 => {
-            let bootstrap = connector.bootstrap(link.road());
-            login_v2(control, request, bootstrap, deadline).await
+            let offer = offer(connector, link.road(), request.moving);
+            login_v2(control, request, &offer, deadline).await
         }
     };
     if let Err(LoginError::NoHello(error)) = &answered
@@ -154,6 +151,19 @@ pub(crate) async fn log_in(
         link,
         run_id,
     })
+}
+
+/// What this end can do beyond frp's protocol, and how it came. `moving` is as in [`Request`].
+fn offer(connector: &Connector, road: Road, moving: bool) -> Offer {
+    let mut extensions = vec![Extension::DATAGRAMS, Extension::MOVES];
+    if connector.tells_ends(road) {
+        extensions.push(Extension::HALF_CLOSE);
+    }
+    if moving {
+        extensions.push(Extension::MOVE);
+    }
+    let bootstrap = connector.bootstrap(road);
+    Offer::new(bootstrap, &Algorithm::by_speed(), &extensions)
 }
 
 /// What came of a login.
@@ -193,14 +203,9 @@ async fn login_v1(
 async fn login_v2(
     stream: Conn,
     request: &Request<'_>,
-    bootstrap: Bootstrap,
+    offer: &Offer,
     deadline: Instant,
 ) -> Result<Answer, LoginError> {
-    let mut extensions = EXTENSIONS.to_vec();
-    if request.moving {
-        extensions.push(Extension::MOVE);
-    }
-    let offer = Offer::new(bootstrap, &Algorithm::by_speed(), &extensions);
     let mut opening = BytesMut::from(v2::MAGIC);
     offer.encode(&mut opening);
     let mut conn = MessageConn::new(stream, WireVersion::V2);
@@ -208,7 +213,7 @@ async fn login_v2(
         conn.queue_encoded(&opening)?;
         conn.queue(&request.message().into())?;
         let agreement = match conn.flush().await {
-            Ok(()) => receive_hello(&mut conn, &offer).await?,
+            Ok(()) => receive_hello(&mut conn, offer).await?,
             Err(error) => return Err(LoginError::from(error).before_hello()),
         };
         let answer = conn.recv().await?.ok_or(LoginError::Closed(None))?;

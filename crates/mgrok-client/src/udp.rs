@@ -17,6 +17,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use mgrok_config::ProxyKind;
 use mgrok_net::conn::Conn;
 use mgrok_net::proxy_protocol::Version;
 use mgrok_net::udp::{DatagramConn, Datagrams, Outbox, RecvError};
@@ -91,11 +92,16 @@ pub(crate) async fn serve(proxy: &Proxy, work: Conn, dialect: Dialect, packet_si
             return;
         }
     };
-    let framing = dialect.datagram_framing();
-    let work = DatagramConn::new(proxy.layers().wrap(work), framing);
+    let work = proxy.layers().wrap(work);
+    let work = if matches!(config.kind, ProxyKind::Udp { .. }) {
+        DatagramConn::direct(work, &dialect)
+    } else {
+        // The server hands the bytes of the stream on to a visitor.
+        DatagramConn::new(work, dialect.datagram_framing())
+    };
     let terms = Terms {
         proxy_protocol: proxy.proxy_protocol(),
-        ..Terms::new(framing.packet_size(packet_size))
+        ..Terms::new(work.framing().packet_size(packet_size))
     };
     let mut users = Users::new(service, proxy.traffic(), &terms);
     let end = forward(work, &mut users, &terms).await;
@@ -128,7 +134,7 @@ async fn forward(mut work: DatagramConn, users: &mut Users<'_>, terms: &Terms) -
                 users.send(&mut datagrams);
                 match received {
                     Ok(received) if received.ended => return Poll::Ready(WorkEnd::Closed),
-                    Ok(received) => users.drops.unaddressed += received.unaddressed,
+                    Ok(received) => users.drops.received(received),
                     Err(error) => return Poll::Ready(error.into()),
                 }
             }

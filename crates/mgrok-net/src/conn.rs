@@ -5,6 +5,7 @@
 //! buffer while it waits, and a layer that has nothing to change changes nothing.
 
 mod carrier;
+mod flow;
 mod quic;
 mod std_io;
 #[cfg(unix)]
@@ -21,6 +22,7 @@ use rustls::CommonState;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+pub(crate) use flow::{Flow, FlowSender, Flows};
 pub(crate) use quic::{NO_ERROR, Place, QuicStream, connection_lost};
 
 /// A full-duplex stream of bytes that moves owned chunks.
@@ -125,6 +127,15 @@ impl Conn {
         match &self.io {
             Io::Tls(stream) => Some(stream.get_ref().1),
             Io::Kcp(_) | Io::Layered(_) | Io::Mux(_) | Io::Quic(_) | Io::Tcp(_) => None,
+        }
+    }
+
+    /// The datagrams of QUIC that belong to this stream, if there is nothing but a stream of QUIC that can have some. To be asked for
+    /// once.
+    pub(crate) fn flow(&self) -> Option<Flow> {
+        match &self.io {
+            Io::Quic(stream) => stream.flow(),
+            Io::Kcp(_) | Io::Layered(_) | Io::Mux(_) | Io::Tcp(_) | Io::Tls(_) => None,
         }
     }
 

@@ -5,8 +5,8 @@
 //! A stream shows at the other end when its first bytes arrive there, not before.
 //!
 //! Certificates are made and checked as in [`tls`](crate::tls). There is no early data, which could be
-//! replayed, and no unidirectional stream. Datagrams (RFC 9221) are not announced, as frp does not know
-//! them; `QuicOptions::transport` is where that would change.
+//! replayed, and no unidirectional stream. That datagrams (RFC 9221) are taken is always announced; frp
+//! does not know them. They belong to streams, and come and go with those: [`DatagramConn`](crate::udp::DatagramConn).
 
 mod endpoint;
 mod odd_sni;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use quinn::{ConnectionError, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
 
-use crate::conn::{Conn, NO_ERROR, Place, QuicStream, connection_lost};
+use crate::conn::{Conn, Flows, NO_ERROR, Place, QuicStream, connection_lost};
 use crate::tcp;
 use crate::tls::{CertificateFault, Fingerprint, TlsError};
 
@@ -41,6 +41,10 @@ const CONNECTION_WINDOW: u32 = 8 * STREAM_WINDOW;
 /// How much a connection keeps until it is acknowledged, in bytes: 640 Mbit/s with 100 ms there and back.
 /// Unlike the windows above it does fill up, whenever we can write faster than the network takes it.
 const SEND_WINDOW: u64 = 8 * 1024 * 1024;
+
+/// How many bytes of datagrams (RFC 9221) may wait to be sent, and to be taken. Those to be sent wait only for as long as the
+/// connection would have too much under way; then new ones are dropped.
+const DATAGRAM_BUFFER: usize = 1024 * 1024;
 
 /// How many streams a peer may have before it opens many. quinn sets aside some 50 bytes for each
 /// stream that might come, before it knows who is there: 5 MB for the default of frp.
@@ -83,7 +87,8 @@ impl QuicOptions {
             .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
             .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
             .send_window(SEND_WINDOW)
-            .datagram_receive_buffer_size(None);
+            .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
+            .datagram_send_buffer_size(DATAGRAM_BUFFER);
         Ok(Arc::new(transport))
     }
 
@@ -104,6 +109,7 @@ fn streams(number: u64) -> VarInt {
 #[derive(Clone, Debug)]
 pub struct Connection {
     inner: quinn::Connection,
+    flows: Arc<Flows>,
     places: Arc<Places>,
 }
 
@@ -118,6 +124,7 @@ struct Places {
 impl Connection {
     fn new(inner: quinn::Connection, options: &QuicOptions) -> Self {
         Self {
+            flows: Flows::new(inner.clone()),
             inner,
             places: Arc::new(Places {
                 taken: Arc::default(),
@@ -132,7 +139,7 @@ impl Connection {
     pub async fn open(&self) -> Result<Conn, QuicError> {
         let stream = self.inner.open_bi().await;
         let stream = stream.map_err(|error| QuicError::lost(self.remote_addr(), error))?;
-        Ok(QuicStream::new(stream, None).into())
+        Ok(QuicStream::new(stream, self.flows.clone(), None).into())
     }
 
     /// The next stream that the peer opens. Cancel-safe.
@@ -141,7 +148,7 @@ impl Connection {
         let stream = stream.map_err(|error| QuicError::lost(self.remote_addr(), error))?;
         let (place, taken) = Place::take(&self.places.taken);
         self.grant(taken);
-        Ok(QuicStream::new(stream, Some(place)).into())
+        Ok(QuicStream::new(stream, self.flows.clone(), Some(place)).into())
     }
 
     /// Lets the peer open twice as many streams once it has half of those that it may have.
@@ -358,4 +365,4 @@ impl QuicError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -17,6 +17,7 @@ mod mmsg;
 #[cfg(not(target_os = "linux"))]
 mod one_by_one;
 mod outbox;
+mod quic_outbox;
 mod socket;
 mod users;
 

@@ -91,6 +91,9 @@ pub enum DecodeError {
         /// Bytes of its payload.
         len: usize,
     },
+    /// A datagram of QUIC that belongs to a stream with datagrams, and is not one whole frame of them.
+    #[error("a datagram of QUIC that is not one whole frame of datagrams")]
+    QuicDatagram,
     /// A message that has no place on this kind of stream.
     #[error("unexpected {kind} message")]
     Unexpected {

@@ -8,6 +8,7 @@
 
 pub mod binary;
 mod body;
+pub mod quarter_id;
 
 use std::net::SocketAddr;
 

@@ -1,6 +1,6 @@
 //! How many datagrams of a work connection were dropped, and why.
 
-use mgrok_net::udp::QueueError;
+use mgrok_net::udp::{QueueError, Received};
 use tracing::warn;
 
 /// Counts since the work connection began.
@@ -8,6 +8,8 @@ use tracing::warn;
 pub(super) struct Drops {
     /// From the local service: too many were waiting for the server.
     pub(super) full: u64,
+    /// To the local service: too many came at once.
+    pub(super) missed: u64,
     /// To the local service: no socket could be had for the user.
     pub(super) no_socket: u64,
     /// To the local service: the system refused to send it.
@@ -27,9 +29,14 @@ impl Drops {
         }
     }
 
+    pub(super) fn received(&mut self, received: Received) {
+        self.missed += received.missed;
+        self.unaddressed += received.unaddressed;
+    }
+
     /// All of them.
     pub(super) fn total(&self) -> u64 {
-        self.full + self.no_socket + self.refused + self.too_long + self.unaddressed
+        self.full + self.missed + self.no_socket + self.refused + self.too_long + self.unaddressed
     }
 
     /// Logs the counts, if they have changed since the last time.
@@ -39,6 +46,7 @@ impl Drops {
             self.reported = total;
             let Self {
                 full,
+                missed,
                 no_socket,
                 refused,
                 too_long,
@@ -47,7 +55,7 @@ impl Drops {
             } = self;
             warn!(
                 full,
-                no_socket, refused, too_long, unaddressed, "datagrams were dropped"
+                missed, no_socket, refused, too_long, unaddressed, "datagrams were dropped"
             );
         }
     }

@@ -6,6 +6,7 @@
     reason = "a panic is how tests fail"
 )]
 
+mod road_server;
 mod server;
 
 mod faults;
@@ -14,6 +15,8 @@ mod heartbeats;
 mod life;
 mod muxed;
 mod plugins;
+mod roads;
 mod stopping;
 mod users;
 mod visitors;
+mod wire;

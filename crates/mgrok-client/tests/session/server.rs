@@ -35,6 +35,18 @@ pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
         .expect("it happens in time")
 }
 
+/// A configuration of a client of the server at this address, whose token it knows.
+pub(crate) fn server_addr(addr: SocketAddr) -> ClientConfig {
+    ClientConfig {
+        servers: vec![ServerAddr::new(addr.ip().to_string(), addr.port())],
+        auth: Auth {
+            token: Secret::new("secret"),
+            ..Auth::default()
+        },
+        ..ClientConfig::default()
+    }
+}
+
 pub(crate) struct Server {
     listener: TcpListener,
 }
@@ -47,20 +59,14 @@ impl Server {
 
     /// A configuration of a client of this server: v1, no multiplexing, no TLS.
     pub(crate) fn config(&self) -> ClientConfig {
-        let addr = self.listener.local_addr().unwrap();
         ClientConfig {
-            servers: vec![ServerAddr::new(addr.ip().to_string(), addr.port())],
-            auth: Auth {
-                token: Secret::new("secret"),
-                ..Auth::default()
-            },
             transport: ClientTransport {
                 tcp_mux: false,
                 tls: None,
                 wire_protocol: WireProtocol::V1,
                 ..ClientTransport::default()
             },
-            ..ClientConfig::default()
+            ..server_addr(self.listener.local_addr().unwrap())
         }
     }
 

@@ -11,8 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use quinn::{ConnectionError, ReadError, RecvStream, SendStream, VarInt, WriteError};
+use quinn::{ConnectionError, ReadError, RecvStream, SendStream, Side, VarInt, WriteError};
 use tokio::io::ReadBuf;
+
+use super::flow::{Flow, Flows};
 
 /// What both frp and we close with, streams and connections.
 pub(crate) const NO_ERROR: VarInt = VarInt::from_u32(0);
@@ -25,6 +27,7 @@ pub(crate) struct QuicStream {
     send: SendStream,
     recv: RecvStream,
     closed: bool,
+    flows: Arc<Flows>,
     /// Given back when the stream is dropped.
     _place: Option<Place>,
 }
@@ -47,12 +50,26 @@ impl Drop for Place {
 }
 
 impl QuicStream {
-    pub(crate) fn new((send, recv): (SendStream, RecvStream), place: Option<Place>) -> Self {
+    pub(crate) fn new(
+        (send, recv): (SendStream, RecvStream),
+        flows: Arc<Flows>,
+        place: Option<Place>,
+    ) -> Self {
         Self {
             send,
             recv,
             closed: false,
+            flows,
             _place: place,
+        }
+    }
+
+    /// Its datagrams, if it is one of the streams that can have some.
+    pub(super) fn flow(&self) -> Option<Flow> {
+        let id = self.send.id();
+        match id.initiator() {
+            Side::Client => Some(self.flows.open(id.index())),
+            Side::Server => None,
         }
     }
 

@@ -24,7 +24,7 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.unwrap()
 }
 
-fn socket() -> UdpSocket {
+pub(crate) fn socket() -> UdpSocket {
     UdpSocket::bind("127.0.0.1:0").unwrap()
 }
 
@@ -35,11 +35,11 @@ fn client_tls(server_name: &str) -> ClientTlsOptions {
     }
 }
 
-fn client(options: &QuicOptions) -> QuicClient {
+pub(crate) fn client(options: &QuicOptions) -> QuicClient {
     QuicClient::new(client_tls("localhost"), options.clone()).unwrap()
 }
 
-fn server(options: &QuicOptions) -> Endpoint {
+pub(crate) fn server(options: &QuicOptions) -> Endpoint {
     let server = QuicServer::new(&ServerTlsOptions::default(), options.clone()).unwrap();
     Endpoint::server(socket(), server).unwrap()
 }
@@ -60,18 +60,29 @@ async fn shake_hands(
 }
 
 /// Both ends of a new connection.
-async fn pair(options: &QuicOptions) -> (Connection, Connection) {
+pub(crate) async fn pair(options: &QuicOptions) -> (Connection, Connection) {
     let (near, far) = shake_hands(&server(options), &client(options)).await;
     (near.unwrap(), far.unwrap())
 }
 
 /// Both ends of a new stream, which has carried one byte.
-async fn stream(near: &Connection, far: &Connection) -> (Conn, Conn) {
+pub(crate) async fn stream(near: &Connection, far: &Connection) -> (Conn, Conn) {
     let mut near = near.open().await.unwrap();
     near.send(Bytes::from_static(b"!")).await.unwrap();
     let mut far = in_time(far.accept()).await.unwrap();
     assert_eq!(&far.recv().await.unwrap()[..], b"!");
     (near, far)
+}
+
+/// How many datagrams a connection has received.
+pub(crate) fn datagrams_received(connection: &Connection) -> u64 {
+    connection.inner.stats().frame_rx.datagram
+}
+
+/// Sends a datagram past everything that knows what it is for.
+pub(crate) fn send_datagram(connection: &Connection, bytes: &[u8]) {
+    let datagram = Bytes::copy_from_slice(bytes);
+    connection.inner.send_datagram(datagram).unwrap();
 }
 
 #[tokio::test]

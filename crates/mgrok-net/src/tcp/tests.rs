@@ -131,14 +131,15 @@ async fn candidates_are_tried_until_one_will_do() {
     assert!(matches!(error, DialError::Connect { .. }), "{error:?}");
 }
 
-async fn connect_or_refuse(addr: SocketAddr, will_do: bool) -> Result<SocketAddr, DialError> {
-    match will_do {
+fn connect_or_refuse(
+    addr: SocketAddr,
+    will_do: bool,
+) -> std::future::Ready<Result<SocketAddr, DialError>> {
+    let source = std::io::ErrorKind::ConnectionRefused.into();
+    std::future::ready(match will_do {
         true => Ok(addr),
-        false => Err(DialError::Connect {
-            addr,
-            source: std::io::ErrorKind::ConnectionRefused.into(),
-        }),
-    }
+        false => Err(DialError::Connect { addr, source }),
+    })
 }
 
 #[tokio::test(start_paused = true)]

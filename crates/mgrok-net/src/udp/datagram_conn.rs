@@ -1,14 +1,15 @@
-//! The connection that carries the datagrams of many users.
+//! The connection that carries the datagrams of many users: a stream, and what comes beside it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use mgrok_proto::DecodeError;
 use mgrok_proto::udp::{Carried, Decoder, Framing};
+use mgrok_proto::{DecodeError, Dialect};
 
 use super::Datagrams;
-use crate::conn::{ByteStream, Conn};
+use crate::conn::{ByteStream, Conn, Flow, FlowSender};
 
 /// How much is put behind the beginning of something incomplete before it is looked at again, at first.
 const FIRST_STEP: usize = 2 * 1024;
@@ -29,28 +30,66 @@ pub enum RecvError {
 pub struct Received {
     /// Whether the connection has ended; nothing follows.
     pub ended: bool,
+    /// How many datagrams of QUIC, each with one datagram or more, were dropped because they came faster than they were taken.
+    pub missed: u64,
     /// Datagrams whose user has no usable address. They are lost.
     pub unaddressed: u64,
 }
 
 /// A work or visitor connection whose payload is datagrams.
+///
+/// If it is a stream of QUIC and the dialect has it, datagrams also travel as datagrams of QUIC, so that one which is lost delays no
+/// other. Those that are too long for that, and signs of life, stay on the stream.
 #[derive(Debug)]
 pub struct DatagramConn {
     pub(super) stream: Conn,
     framing: Framing,
-    decoder: Decoder,
+    inbound: Inbound,
     /// The beginning of something whose rest has yet to come.
     partial: BytesMut,
+    flow: Option<Flow>,
+    /// Whether the other end has been told of the flow.
+    announced: bool,
+    /// Datagrams of QUIC that have arrived; empty between calls.
+    arrived: VecDeque<Bytes>,
+}
+
+/// How far what comes on the stream has been understood.
+#[derive(Debug)]
+struct Inbound {
+    decoder: Decoder,
+    /// Whether the other end takes datagrams of QUIC.
+    quic_ready: bool,
 }
 
 impl DatagramConn {
-    /// Takes `stream`, on which both ends frame datagrams in this way from now on.
+    /// Takes `stream`, on which datagrams are framed in this way from now on. Nothing travels beside it, as somebody on the way
+    /// might know no more than the stream.
     pub fn new(stream: Conn, framing: Framing) -> Self {
         Self {
             stream,
             framing,
-            decoder: Decoder::new(framing),
+            inbound: Inbound {
+                decoder: Decoder::new(framing),
+                quic_ready: false,
+            },
             partial: BytesMut::new(),
+            flow: None,
+            announced: false,
+            arrived: VecDeque::new(),
+        }
+    }
+
+    /// Takes `stream`, which goes straight to an end that takes the datagrams apart, and speaks `dialect`.
+    pub fn direct(stream: Conn, dialect: &Dialect) -> Self {
+        let flow = if dialect.datagrams && dialect.quic_datagrams {
+            stream.flow()
+        } else {
+            None
+        };
+        Self {
+            flow,
+            ..Self::new(stream, dialect.datagram_framing())
         }
     }
 
@@ -74,13 +113,47 @@ impl DatagramConn {
         cx: &mut Context<'_>,
         datagrams: &mut Datagrams,
     ) -> Poll<Result<Received, RecvError>> {
-        let chunk = ready!(self.stream.poll_recv(cx))?;
-        let mut received = Received {
-            ended: chunk.is_empty(),
-            ..Received::default()
-        };
-        self.take(chunk, datagrams, &mut received)?;
+        let mut received = Received::default();
+        let beside = self.poll_beside(cx, datagrams, &mut received)?;
+        match self.stream.poll_recv(cx)? {
+            Poll::Ready(chunk) => {
+                received.ended = chunk.is_empty();
+                self.take(chunk, datagrams, &mut received)?;
+            }
+            Poll::Pending if beside.is_pending() => return Poll::Pending,
+            Poll::Pending => {}
+        }
         Poll::Ready(Ok(received))
+    }
+
+    /// Whether the other end is now to be told that datagrams of QUIC are taken. It is said once.
+    pub(super) fn announce(&mut self) -> bool {
+        self.flow.is_some() && !std::mem::replace(&mut self.announced, true)
+    }
+
+    /// The way past the stream, once the other end is there as well.
+    pub(super) fn sender(&self) -> Option<FlowSender> {
+        self.flow
+            .as_ref()
+            .filter(|_| self.inbound.quic_ready)
+            .map(Flow::sender)
+    }
+
+    /// Takes all datagrams of QUIC that are there.
+    fn poll_beside(
+        &mut self,
+        cx: &Context<'_>,
+        datagrams: &mut Datagrams,
+        received: &mut Received,
+    ) -> Poll<Result<(), DecodeError>> {
+        let Some(flow) = &self.flow else {
+            return Poll::Pending;
+        };
+        received.missed += ready!(flow.poll_recv(cx, &mut self.arrived));
+        for frame in self.arrived.drain(..) {
+            datagrams.push_frame(&frame)?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Takes all that `chunk` completes.
@@ -99,7 +172,10 @@ impl DatagramConn {
             self.partial = BytesMut::new();
         }
         let mut taken = 0;
-        while let Some(len) = take_one(&mut self.decoder, &chunk[taken..], datagrams, received)? {
+        while let Some(len) = self
+            .inbound
+            .take_one(&chunk[taken..], datagrams, received)?
+        {
             taken += len;
         }
         self.partial.extend_from_slice(&chunk[taken..]);
@@ -120,7 +196,8 @@ impl DatagramConn {
             let (next, later) = rest.split_at(rest.len().min(step));
             self.partial.extend_from_slice(next);
             (rest, step) = (later, step * 2);
-            if let Some(len) = take_one(&mut self.decoder, &self.partial, datagrams, received)? {
+            let taken = self.inbound.take_one(&self.partial, datagrams, received)?;
+            if let Some(len) = taken {
                 return Ok(Some(len - before));
             }
         }
@@ -128,24 +205,27 @@ impl DatagramConn {
     }
 }
 
-/// Takes the first thing of `input`, if it is complete, and says how many bytes it has.
-fn take_one(
-    decoder: &mut Decoder,
-    input: &[u8],
-    datagrams: &mut Datagrams,
-    received: &mut Received,
-) -> Result<Option<usize>, DecodeError> {
-    let start = datagrams.bytes.len();
-    let Some((carried, len)) = decoder.decode(input, &mut datagrams.bytes)? else {
-        return Ok(None);
-    };
-    match carried {
-        Carried::Packet { user: Some(user) } => datagrams.push_from(start, user),
-        Carried::Packet { user: None } => {
-            datagrams.bytes.truncate(start);
-            received.unaddressed += 1;
+impl Inbound {
+    /// Takes the first thing of `input`, if it is complete, and says how many bytes it has.
+    fn take_one(
+        &mut self,
+        input: &[u8],
+        datagrams: &mut Datagrams,
+        received: &mut Received,
+    ) -> Result<Option<usize>, DecodeError> {
+        let start = datagrams.bytes.len();
+        let Some((carried, len)) = self.decoder.decode(input, &mut datagrams.bytes)? else {
+            return Ok(None);
+        };
+        match carried {
+            Carried::Packet { user: Some(user) } => datagrams.push_from(start, user),
+            Carried::Packet { user: None } => {
+                datagrams.bytes.truncate(start);
+                received.unaddressed += 1;
+            }
+            Carried::Ping => {}
+            Carried::QuicReady => self.quic_ready = true,
         }
-        Carried::Ping | Carried::QuicReady => {}
+        Ok(Some(len))
     }
-    Ok(Some(len))
 }

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use bytes::BytesMut;
+use mgrok_proto::DecodeError;
+use mgrok_proto::udp::binary;
 
 /// Buffers above this are given back when they are empty: what a burst needed is not kept for ever.
 const KEPT_CAPACITY: usize = 16 * 1024;
@@ -40,6 +42,17 @@ impl Datagrams {
             len: self.bytes.len() - start,
             addr,
         });
+    }
+
+    /// Adds the datagrams of a frame that came in a datagram of QUIC.
+    pub(super) fn push_frame(&mut self, frame: &[u8]) -> Result<(), DecodeError> {
+        let Self { bytes, entries, .. } = self;
+        let mut start = bytes.len();
+        binary::Decoder::decode_quic(frame, bytes, |bytes, addr| {
+            let len = bytes.len() - start;
+            entries.push(Entry { start, len, addr });
+            start = bytes.len();
+        })
     }
 
     /// Whether nothing is left.

@@ -2,7 +2,7 @@
 
 use tracing::warn;
 
-use super::QueueError;
+use super::{QueueError, Received};
 
 /// Counts since the socket was opened. What was not yet logged is when this is dropped.
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -13,6 +13,8 @@ pub struct Drops {
     pub too_long: u64,
     /// From users: no connection could be had for them.
     pub unconnected: u64,
+    /// To users: too many came at once.
+    pub missed: u64,
     /// To users: the system refused to send it.
     pub refused: u64,
     /// To users: without an address.
@@ -28,22 +30,28 @@ impl Drops {
         }
     }
 
+    pub(super) fn received(&mut self, received: Received) {
+        self.missed += received.missed;
+        self.unaddressed += received.unaddressed;
+    }
+
     /// Logs the counts, if they have changed since the last time.
     pub(super) fn report(&mut self) {
         let Self {
             full,
             too_long,
             unconnected,
+            missed,
             refused,
             unaddressed,
             reported,
         } = self;
-        let total = *full + *too_long + *unconnected + *refused + *unaddressed;
+        let total = *full + *too_long + *unconnected + *missed + *refused + *unaddressed;
         if total != *reported {
             *reported = total;
             warn!(
                 full,
-                too_long, unconnected, refused, unaddressed, "datagrams were dropped"
+                too_long, unconnected, missed, refused, unaddressed, "datagrams were dropped"
             );
         }
     }

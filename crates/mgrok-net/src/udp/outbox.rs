@@ -9,6 +9,7 @@ use mgrok_proto::EncodeError;
 use mgrok_proto::udp::{Carried, Decoder, Encoder, Framing};
 
 use super::DatagramConn;
+use super::quic_outbox::QuicOutbox;
 use crate::conn::ByteStream;
 
 /// How many datagrams wait at most.
@@ -42,6 +43,8 @@ pub struct Outbox {
     count: usize,
     writing: Bytes,
     unflushed: bool,
+    /// The way past the stream, if there is one.
+    quic: Option<QuicOutbox>,
 }
 
 impl Outbox {
@@ -53,6 +56,7 @@ impl Outbox {
             count: 0,
             writing: Bytes::new(),
             unflushed: false,
+            quic: None,
         }
     }
 
@@ -104,6 +108,11 @@ impl Outbox {
 
     /// Queues one datagram of this user.
     pub fn push(&mut self, payload: &[u8], user: SocketAddr) -> Result<(), QueueError> {
+        if let Some(quic) = &mut self.quic
+            && quic.push(payload, user)?
+        {
+            return Ok(());
+        }
         if self.count >= MAX_DATAGRAMS || self.waiting.len() >= MAX_BYTES {
             return Err(QueueError::Full);
         }
@@ -126,16 +135,25 @@ impl Outbox {
 
     /// Forgets what was being written, as its connection is gone.
     pub fn lose_connection(&mut self) {
+        self.quic = None;
         self.writing = Bytes::new();
         self.unflushed = false;
     }
 
-    /// Writes all to `conn`, which has the same framing: everything that waits goes in one piece. Ready when nothing is left.
+    /// Writes all to `conn`, which has the same framing: everything that waits goes in one piece. Ready when nothing is left. What goes
+    /// as datagrams of QUIC does so at once.
     pub fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         conn: &mut DatagramConn,
     ) -> Poll<io::Result<()>> {
+        if conn.announce() {
+            self.encoder.quic_ready(&mut self.waiting);
+        }
+        match &mut self.quic {
+            Some(quic) => quic.send(),
+            None => self.quic = conn.sender().map(QuicOutbox::new),
+        }
         loop {
             if self.writing.is_empty() {
                 if self.waiting.is_empty() {

@@ -137,7 +137,7 @@ impl<'a> Users<'a> {
                     let _ = self.poll_reply(cx, &mut replies);
                     match received {
                         Ok(received) if received.ended => return Poll::Ready(ExchangeEnd::Closed),
-                        Ok(received) => self.drops.unaddressed += received.unaddressed,
+                        Ok(received) => self.drops.received(received),
                         Err(error) => return Poll::Ready(error.into()),
                     }
                     heard_at = Instant::now();

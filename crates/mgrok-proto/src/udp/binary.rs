@@ -30,7 +30,7 @@
 //! ([`Extension::QUIC_DATAGRAMS`](crate::hello::Extension::QUIC_DATAGRAMS)), a frame of kind 4 or 6 may also travel in a datagram of
 //! the same QUIC connection (RFC 9221), whose payload is
 //!
-//! - the id of the stream divided by four, as a variable-length integer of QUIC (RFC 9000, section 16), then
+//! - the id of the stream divided by four, as a variable-length integer of QUIC ([`quarter_id`](super::quarter_id)), then
 //! - one frame, whole, with nothing behind it.
 //!
 //! Only streams that the end opened that has dialled the QUIC connection have this, so that the quarter of the id says which
@@ -263,6 +263,35 @@ impl Decoder {
     /// Whether what was taken ends in the middle of a frame.
     pub fn in_frame(&self) -> bool {
         self.left > 0
+    }
+
+    /// Takes what came in a datagram of QUIC: one whole frame. Appends each of its datagrams to `payload`, and calls `each` then with
+    /// all of that and the user.
+    ///
+    /// # Errors
+    /// If it is anything else. Datagrams in front of what is wrong have been taken.
+    pub fn decode_quic(
+        mut input: &[u8],
+        payload: &mut BytesMut,
+        mut each: impl FnMut(&BytesMut, SocketAddr),
+    ) -> Result<(), DecodeError> {
+        let mut frame = Self::default();
+        loop {
+            match frame.decode(input, payload)? {
+                Some((Carried::Packet { user: Some(user) }, len)) => {
+                    each(payload, user);
+                    input = &input[len..];
+                }
+                Some(_) | None => return Err(DecodeError::QuicDatagram),
+            }
+            if !frame.in_frame() {
+                break;
+            }
+        }
+        match input {
+            [] => Ok(()),
+            [..] => Err(DecodeError::QuicDatagram),
+        }
     }
 
     fn begun(user: SocketAddr, count: u8, head: usize) -> Self {

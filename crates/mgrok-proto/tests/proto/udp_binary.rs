@@ -9,6 +9,7 @@ use mgrok_proto::{
     udp::{
         Carried, Decoder, Encoder, Framing, MAX_DATAGRAM,
         binary::{self, MAX_FRAME},
+        quarter_id,
     },
 };
 use proptest::{collection::vec, prelude::*};
@@ -232,6 +233,76 @@ fn both_ends_must_have_it() {
     );
 }
 
+/// What is in a datagram of QUIC.
+fn read_quic(input: &[u8]) -> Result<Vec<Said>, DecodeError> {
+    let (mut heard, mut payload) = (Vec::new(), BytesMut::from("before"));
+    binary::Decoder::decode_quic(input, &mut payload, |all, user| {
+        let before: usize = heard
+            .iter()
+            .map(|it| match it {
+                Said::Datagram(_, payload) => payload.len(),
+                Said::Ping | Said::QuicReady => 0,
+            })
+            .sum();
+        heard.push(Said::Datagram(
+            user,
+            all[b"before".len() + before..].to_vec(),
+        ));
+    })?;
+    Ok(heard)
+}
+
+#[test]
+fn a_datagram_of_quic_is_one_frame() {
+    let said = [
+        datagram("192.0.2.1:1", b"one"),
+        datagram("192.0.2.1:1", b""),
+        datagram("192.0.2.1:1", b"three"),
+    ];
+    let frame = write(&said);
+    assert_eq!(read_quic(&frame).unwrap(), said);
+
+    for len in 0..frame.len() {
+        let error = read_quic(&frame[..len]).unwrap_err();
+        assert!(matches!(error, DecodeError::QuicDatagram), "{error}");
+    }
+    let more = [&frame[..], b"\0"].concat();
+    for not_one_frame in [&more[..], &[&frame[..], &frame].concat(), b"\0", b"\x01"] {
+        let error = read_quic(not_one_frame).unwrap_err();
+        assert!(matches!(error, DecodeError::QuicDatagram), "{error}");
+    }
+    assert!(matches!(
+        read_quic(b"\x07"),
+        Err(DecodeError::DatagramKind(7))
+    ));
+}
+
+#[test]
+fn golden_ids_of_streams() {
+    // The last three are RFC 9000's own (appendix A.1), but for the ids that streams cannot have.
+    for (id, bytes) in [
+        (0, "00"),
+        (63, "3f"),
+        (64, "4040"),
+        (16_384, "80004000"),
+        (1 << 30, "c000000040000000"),
+        (37, "25"),
+        (15_293, "7bbd"),
+        (494_878_333, "9d7f3e7d"),
+    ] {
+        let mut out = BytesMut::new();
+        quarter_id::encode(id, &mut out);
+        assert_eq!(out, hex(bytes));
+        out.extend_from_slice(b"more");
+        assert_eq!(quarter_id::decode(&out), Some((id, out.len() - 4)));
+    }
+    // Longer than it need be.
+    assert_eq!(quarter_id::decode(&hex("4025")), Some((37, 2)));
+    for cut in ["", "40", "800000", "c0000000000000"] {
+        assert_eq!(quarter_id::decode(&hex(cut)), None);
+    }
+}
+
 fn any_said() -> impl Strategy<Value = Said> {
     // Few users, so that some come in a row.
     let users = vec(any_user().prop_map(canonical), 3);
@@ -267,5 +338,19 @@ proptest! {
     ) {
         let text = |heard: Result<Vec<Said>, DecodeError>| heard.map_err(|it| it.to_string());
         prop_assert_eq!(text(read(&bytes, &pieces)), text(read(&bytes, &[600])));
+    }
+
+    #[test]
+    fn ids_of_streams_come_back(id in prop_oneof![0..200_u64, 0..100_000_u64, 0..1_u64 << 60]) {
+        let mut out = BytesMut::new();
+        quarter_id::encode(id, &mut out);
+        prop_assert!(out.len() <= quarter_id::MAX_LEN);
+        prop_assert_eq!(quarter_id::decode(&out), Some((id, out.len())));
+    }
+
+    #[test]
+    fn any_datagram_of_quic_is_read_or_refused(bytes in vec(prop_oneof![0..8_u8, any::<u8>()], 0..100)) {
+        let _ = read_quic(&bytes);
+        let _ = quarter_id::decode(&bytes);
     }
 }

@@ -84,7 +84,7 @@ async fn serve<E: Error, F: Future<Output = Result<Conn, E>>>(
         match users.wait_for(open()).await {
             Ok(conn) => {
                 failed_before = false;
-                let conn = DatagramConn::new(conn, dialect.datagram_framing());
+                let conn = DatagramConn::direct(conn, &dialect);
                 let end = users.exchange(conn, pace.silence).await;
                 debug!("work connection ended: {}", chain(&end));
             }

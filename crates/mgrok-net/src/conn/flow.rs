@@ -1,0 +1,212 @@
+//! Datagrams of QUIC (RFC 9221), each of which belongs to a stream.
+//!
+//! A datagram begins with the id of its stream ([`quarter_id`]). One task of the connection reads them all and puts each into the queue of
+//! its [`Flow`]; it starts with the first flow, so that a connection without any has none. A datagram without a flow is
+//! dropped, and so is the newest one of a flow that does not keep up. Nothing is kept for a flow that may come later: the ends tell each
+//! other on the stream when theirs is there ([`mgrok_proto::udp::binary`]).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf, Bytes, BytesMut};
+use mgrok_proto::udp::quarter_id;
+use quinn::SendDatagramError;
+use tokio::task::AbortHandle;
+use tracing::debug;
+
+/// How many datagrams of one flow wait at most. Each fits a packet.
+const MAX_QUEUED: usize = 1024;
+
+/// What quinn counts for a datagram that waits to be sent on top of its bytes, rounded up.
+const BOOKKEEPING: usize = 64;
+
+/// All flows of a connection. Whoever holds this holds the connection.
+#[derive(Debug)]
+pub(crate) struct Flows {
+    connection: quinn::Connection,
+    table: Arc<Table>,
+    reader: OnceLock<AbortHandle>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_id: Mutex<HashMap<u64, Arc<Queue>>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Bytes>,
+    waker: Option<Waker>,
+    /// How many were dropped since that was last asked for.
+    missed: u64,
+}
+
+impl Flows {
+    pub(crate) fn new(connection: quinn::Connection) -> Arc<Self> {
+        Arc::new(Self {
+            connection,
+            table: Arc::default(),
+            reader: OnceLock::new(),
+        })
+    }
+
+    /// The flow of the stream with this id divided by four. There must be none yet.
+    pub(super) fn open(self: &Arc<Self>, id: u64) -> Flow {
+        let queue = Arc::<Queue>::default();
+        self.table.by_id().insert(id, queue.clone());
+        self.reader.get_or_init(|| {
+            let reading = read(self.connection.clone(), self.table.clone());
+            tokio::spawn(reading).abort_handle()
+        });
+        Flow {
+            flows: self.clone(),
+            id,
+            queue,
+        }
+    }
+}
+
+impl Drop for Flows {
+    fn drop(&mut self) {
+        if let Some(reader) = self.reader.get() {
+            // It holds the connection, too.
+            reader.abort();
+        }
+    }
+}
+
+/// Takes every datagram to its flow until the connection is over.
+async fn read(connection: quinn::Connection, table: Arc<Table>) {
+    while let Ok(datagram) = connection.read_datagram().await {
+        table.deliver(datagram);
+        tokio::task::consume_budget().await;
+    }
+}
+
+impl Table {
+    fn by_id(&self) -> MutexGuard<'_, HashMap<u64, Arc<Queue>>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deliver(&self, mut datagram: Bytes) {
+        let Some((id, len)) = quarter_id::decode(&datagram) else {
+            return;
+        };
+        let Some(queue) = self.by_id().get(&id).cloned() else {
+            return;
+        };
+        datagram.advance(len);
+        let waker = {
+            let mut state = queue.state();
+            if state.waiting.len() >= MAX_QUEUED {
+                state.missed += 1;
+                return;
+            }
+            state.waiting.push_back(datagram);
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The datagrams that belong to one stream.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    flows: Arc<Flows>,
+    id: u64,
+    queue: Arc<Queue>,
+}
+
+impl Flow {
+    /// Moves all that has come to the end of `arrived`, without the ids, and says how many were dropped before because
+    /// nobody had called this for too long.
+    pub(crate) fn poll_recv(&self, cx: &Context<'_>, arrived: &mut VecDeque<Bytes>) -> Poll<u64> {
+        let mut state = self.queue.state();
+        if state.waiting.is_empty() {
+            match &mut state.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                None => state.waker = Some(cx.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        if arrived.is_empty() {
+            std::mem::swap(&mut state.waiting, arrived);
+        } else {
+            arrived.append(&mut state.waiting);
+        }
+        Poll::Ready(std::mem::take(&mut state.missed))
+    }
+
+    /// The way to the same flow at the other end.
+    pub(crate) fn sender(&self) -> FlowSender {
+        let mut prefix = BytesMut::new();
+        quarter_id::encode(self.id, &mut prefix);
+        FlowSender {
+            connection: self.flows.connection.clone(),
+            prefix: prefix.freeze(),
+        }
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        self.flows.table.by_id().remove(&self.id);
+    }
+}
+
+/// Sends datagrams that belong to one stream.
+#[derive(Debug)]
+pub(crate) struct FlowSender {
+    connection: quinn::Connection,
+    prefix: Bytes,
+}
+
+impl FlowSender {
+    /// What every datagram begins with.
+    pub(crate) fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    /// The most bytes that a datagram may have now, prefix and all.
+    pub(crate) fn max_len(&self) -> usize {
+        self.connection.max_datagram_size().unwrap_or(0)
+    }
+
+    /// How many more bytes of datagrams may wait to be sent, if each is counted as [`FlowSender::cost`] says.
+    pub(crate) fn room(&self) -> usize {
+        self.connection.datagram_send_buffer_space()
+    }
+
+    /// What a datagram of `len` bytes takes of the room.
+    pub(crate) fn cost(len: usize) -> usize {
+        len + BOOKKEEPING
+    }
+
+    /// Sends one datagram, which begins with the prefix, without waiting for anything. If there is no room, older datagrams of the
+    /// connection are dropped for it.
+    pub(crate) fn send(&self, datagram: Bytes) {
+        match self.connection.send_datagram(datagram) {
+            // The stream has the news of a connection that is lost.
+            Ok(()) | Err(SendDatagramError::ConnectionLost(_)) => {}
+            Err(
+                error @ (SendDatagramError::Disabled
+                | SendDatagramError::TooLarge
+                | SendDatagramError::UnsupportedByPeer),
+            ) => debug!("a datagram was dropped: {error}"),
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! Datagrams of QUIC between real sockets.
+
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use mgrok_proto::udp::Framing;
+use mgrok_proto::{Dialect, WireVersion, hello::Extension};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::*;
+use crate::conn::Conn;
+use crate::layers::{Layers, Limiter};
+use crate::quic::tests::{client, datagrams_received, pair, send_datagram, server, socket, stream};
+use crate::quic::{Connection, Endpoint, QuicOptions};
+use crate::udp::{DatagramConn, Datagrams, Outbox, Received, RecvError};
+
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(30), future).await.unwrap()
+}
+
+fn user(port: u16) -> SocketAddr {
+    ([192, 0, 2, 1], port).into()
+}
+
+fn dialect() -> Dialect {
+    let extensions = [Extension::DATAGRAMS, Extension::QUIC_DATAGRAMS];
+    Dialect::new(WireVersion::V2, "0.70.1", &extensions)
+}
+
+/// One end of a work connection.
+struct End {
+    conn: DatagramConn,
+    outbox: Outbox,
+}
+
+impl End {
+    fn new(conn: DatagramConn) -> Self {
+        let outbox = Outbox::new(conn.framing());
+        Self { conn, outbox }
+    }
+
+    async fn flush(&mut self) {
+        let Self { conn, outbox } = self;
+        in_time(poll_fn(|cx| outbox.poll_write(cx, conn)))
+            .await
+            .unwrap();
+    }
+
+    async fn send(&mut self, payload: &[u8], user: SocketAddr) {
+        self.outbox.push(payload, user).unwrap();
+        self.flush().await;
+    }
+
+    async fn try_recv(&mut self, datagrams: &mut Datagrams) -> Result<Received, RecvError> {
+        in_time(poll_fn(|cx| self.conn.poll_recv(cx, datagrams))).await
+    }
+
+    /// Receives until `count` datagrams have come.
+    async fn recv(&mut self, count: usize) -> Vec<(Vec<u8>, SocketAddr)> {
+        let mut datagrams = Datagrams::default();
+        while datagrams.len() < count {
+            let received = self.try_recv(&mut datagrams).await.unwrap();
+            assert!(!received.ended);
+        }
+        let all = datagrams.iter();
+        all.map(|(payload, user)| (payload.to_vec(), user))
+            .collect()
+    }
+
+    /// Hears that the other end takes datagrams of QUIC.
+    async fn hear(&mut self) {
+        let mut datagrams = Datagrams::default();
+        while self.conn.sender().is_none() {
+            self.try_recv(&mut datagrams).await.unwrap();
+        }
+        assert!(datagrams.is_empty());
+        self.flush().await;
+    }
+}
+
+/// Both ends of a stream that know of each other.
+async fn ends(near: &Connection, far: &Connection) -> (End, End) {
+    let (near, far) = stream(near, far).await;
+    let ends = (near, far);
+    let (mut near, mut far) = (direct(ends.0), direct(ends.1));
+    near.flush().await;
+    far.flush().await;
+    near.hear().await;
+    far.hear().await;
+    (near, far)
+}
+
+fn direct(stream: Conn) -> End {
+    End::new(DatagramConn::direct(stream, &dialect()))
+}
+
+/// Waits until a connection has received so many datagrams of QUIC.
+async fn until_received(connection: &Connection, count: u64) {
+    let received = async {
+        while datagrams_received(connection) < count {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    in_time(received).await;
+}
+
+#[tokio::test]
+async fn datagrams_go_past_the_stream_both_ways() {
+    let (near, far) = pair(&QuicOptions::default()).await;
+    let (mut near_end, mut far_end) = ends(&near, &far).await;
+    for payload in [&b"one"[..], b"", &[7; 1000]] {
+        near_end.send(payload, user(1)).await;
+        assert_eq!(far_end.recv(1).await, [(payload.to_vec(), user(1))]);
+        far_end.send(payload, user(1)).await;
+        assert_eq!(near_end.recv(1).await, [(payload.to_vec(), user(1))]);
+    }
+    let received = [&near, &far].map(datagrams_received);
+    assert_eq!(received, [3, 3]);
+}
+
+#[tokio::test]
+async fn datagrams_of_one_user_share_a_packet() {
+    let (near, far) = pair(&QuicOptions::default()).await;
+    let (mut near_end, mut far_end) = ends(&near, &far).await;
+    for (port, count) in [(1, 10), (2, 2), (1, 1)] {
+        for _ in 0..count {
+            near_end.outbox.push(&[7; 20], user(port)).unwrap();
+        }
+    }
+    near_end.flush().await;
+    assert_eq!(far_end.recv(13).await.len(), 13);
+    assert_eq!(datagrams_received(&far), 3);
+    // As many as fit.
+    for _ in 0..10 {
+        near_end.outbox.push(&[7; 300], user(1)).unwrap();
+    }
+    near_end.flush().await;
+    assert_eq!(far_end.recv(10).await.len(), 10);
+    assert!((6..8).contains(&datagrams_received(&far)));
+}
+
+#[tokio::test]
+async fn each_stream_has_its_own() {
+    let (near, far) = pair(&QuicOptions::default()).await;
+    let mut all = Vec::new();
+    for _ in 0..70 {
+        all.push(ends(&near, &far).await);
+    }
+    for (port, (near_end, _)) in (1..).zip(&mut all) {
+        near_end.send(b"x", user(port)).await;
+    }
+    for (port, (_, far_end)) in (1..).zip(&mut all) {
+        assert_eq!(far_end.recv(1).await, [(b"x".to_vec(), user(port))]);
+    }
+    assert_eq!(datagrams_received(&far), 70);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_a_packet_takes_the_stream() {
+    let (near, far) = pair(&QuicOptions::default()).await;
+    let (mut near_end, mut far_end) = ends(&near, &far).await;
+    for len in [1_500, 65_507] {
+        near_end.send(&vec![7; len], user(1)).await;
+        assert!(far_end.recv(1).await == [(vec![7; len], user(1))]);
+    }
+    assert_eq!(datagrams_received(&far), 0);
+}
+
+#[tokio::test]
+async fn an_end_that_sees_the_stream_through_a_layer_is_sent_nothing_beside_it() {
+    let (near, far) = pair(&QuicOptions::default()).await;
+    let (near_conn, far_conn) = stream(&near, &far).await;
+    let layers = Layers {
+        limit: Some(Limiter::new(NonZeroU64::MAX)),
+        ..Layers::default()
+    };
+    let (mut near_end, mut far_end) = (direct(near_conn), direct(layers.wrap(far_conn)));
+    for _ in 0..3 {
+        near_end.send(b"there", user(1)).await;
+        assert_eq!(far_end.recv(1).await, [(b"there".to_vec(), user(1))]);
+        far_end.send(b"back", user(1)).await;
+        assert_eq!(near_end.recv(1).await, [(b"back".to_vec(), user(1))]);
+    }
+    assert_eq!([&near, &far].map(datagrams_received), [0, 0]);
+}
+
+#[tokio::test]
+async fn nothing_goes_beside_the_stream_without_an_agreement() {
+    let frp = Dialect::new(WireVersion::V2, "0.70.1", &[Extension::DATAGRAMS]);
+    let (near, far) = pair(&QuicOptions::default()).await;
+    let (near_conn, far_conn) = stream(&near, &far).await;
+    let mut near_end = End::new(DatagramConn::direct(near_conn, &frp));
+    let mut far_end = End::new(DatagramConn::new(far_conn, Framing::Binary));
+    for _ in 0..3 {
+        near_end.send(b"there", user(1)).await;
+        far_end.recv(1).await;
+        far_end.send(b"back", user(1)).await;
+        near_end.recv(1).await;
+    }
+    assert_eq!([&near, &far].map(datagrams_received), [0, 0]);
+}
+
+#[tokio::test]
+async fn what_nobody_takes_is_bounded_and_counted() {
+    let (near, far) = pair(&QuicOptions::default()).await;
+    let (mut near_end, mut far_end) = ends(&near, &far).await;
+    let mut sent = 0;
+    for _ in 0..35 {
+        for _ in 0..30 {
+            // Each in a packet of its own.
+            near_end.outbox.push(&[7; 1000], user(1)).unwrap();
+            sent += 1;
+        }
+        near_end.flush().await;
+        until_received(&far, sent).await;
+    }
+    let mut datagrams = Datagrams::default();
+    let received = far_end.try_recv(&mut datagrams).await.unwrap();
+    assert_eq!(received.missed, sent - 1024);
+    assert_eq!(datagrams.len(), 1024);
+    near_end.send(b"later", user(1)).await;
+    assert_eq!(far_end.recv(1).await[0].0, b"later");
+}
+
+#[tokio::test]
+async fn sending_never_waits() {
+    let (near, far) = pair(&QuicOptions::default()).await;
+    let (mut near_end, mut far_end) = ends(&near, &far).await;
+    // The connection has no turn between these.
+    let push = async |end: &mut End| {
+        let pushed = end.outbox.push(&[7; 1000], user(1));
+        end.flush().await;
+        pushed
+    };
+    let mut sent = 0_u64;
+    while push(&mut near_end).await.is_ok() {
+        sent += 1;
+    }
+    assert!((900..1100).contains(&sent), "{sent}");
+    let room_again = async {
+        while push(&mut near_end).await.is_err() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    in_time(room_again).await;
+    far_end.recv(1).await;
+}
+
+#[tokio::test]
+async fn what_belongs_to_no_stream_does_no_harm() {
+    let (near, far) = pair(&QuicOptions::default()).await;
+    let (mut near_end, mut far_end) = ends(&near, &far).await;
+    for stray in [&b""[..], b"\xff", b"\x01", b"\x20\x04\x01abcdef"] {
+        send_datagram(&near, stray);
+    }
+    near_end.send(b"good", user(1)).await;
+    assert_eq!(far_end.recv(1).await[0].0, b"good");
+    assert_eq!(datagrams_received(&far), 5);
+}
+
+#[tokio::test]
+async fn what_is_no_frame_ends_the_connection() {
+    for malformed in [
+        &b"\0"[..],
+        b"\0\0",
+        b"\0\x01",
+        b"\0\x04\x01\x7f\0\0\x01\0\x35\0\x03on",
+    ] {
+        let (near, far) = pair(&QuicOptions::default()).await;
+        let (_near_end, mut far_end) = ends(&near, &far).await;
+        send_datagram(&near, malformed);
+        let error = far_end.try_recv(&mut Datagrams::default()).await;
+        assert!(matches!(error, Err(RecvError::Decode(_))), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_had_datagrams_is_closed_when_nobody_holds_it() {
+    let (near, far) = pair(&QuicOptions::default()).await;
+    let (mut near_end, mut far_end) = ends(&near, &far).await;
+    drop(near);
+    near_end.send(b"still there", user(1)).await;
+    assert_eq!(far_end.recv(1).await[0].0, b"still there");
+    drop(near_end);
+    in_time(far.closed()).await;
+}
+
+/// How long a packet is under way between the two ends of a [`Relay`].
+const ONE_WAY: Duration = Duration::from_millis(200);
+/// The size of the datagrams that are counted, and sizes between which are the packets that hold one and nothing else.
+const SIZE: usize = 300;
+const PACKETS: std::ops::Range<usize> = 300..600;
+/// Of those packets every so manieth is lost.
+const LOST: usize = 5;
+
+/// Carries packets between a client and a server that is far away.
+struct Relay {
+    addr: SocketAddr,
+    /// Whether packets get lost.
+    lossy: Arc<AtomicBool>,
+    lost: Arc<AtomicUsize>,
+    _task: JoinSet<()>,
+}
+
+impl Relay {
+    fn start(server: SocketAddr) -> Self {
+        let open = || {
+            let socket = socket();
+            socket.set_nonblocking(true).unwrap();
+            Arc::new(tokio::net::UdpSocket::from_std(socket).unwrap())
+        };
+        let (front, back) = (open(), open());
+        let addr = front.local_addr().unwrap();
+        let (lossy, lost) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let (is_lossy, losses) = (lossy.clone(), lost.clone());
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let (mut there, mut here) = (vec![0; 65_536], vec![0; 65_536]);
+            let (mut client, mut seen) = (None, 0);
+            loop {
+                let (socket, packet, to) = tokio::select! {
+                    Ok((len, from)) = front.recv_from(&mut there) => {
+                        client = Some(from);
+                        if is_lossy.load(Ordering::Relaxed) && PACKETS.contains(&len) {
+                            seen += 1;
+                            if seen % LOST == 0 {
+                                losses.fetch_add(1, Ordering::Relaxed);
+                                continue;
+                            }
+                        }
+                        (back.clone(), there[..len].to_vec(), Some(server))
+                    }
+                    Ok((len, _)) = back.recv_from(&mut here) => {
+                        (front.clone(), here[..len].to_vec(), client)
+                    }
+                };
+                tokio::spawn(async move {
+                    sleep(ONE_WAY).await;
+                    if let Some(to) = to {
+                        let _ = socket.send_to(&packet, to).await;
+                    }
+                });
+            }
+        });
+        Self {
+            addr,
+            lossy,
+            lost,
+            _task: task,
+        }
+    }
+}
+
+/// Sends 40 datagrams through a lossy relay; returns how long those took that arrived, how many were lost, and how long one took
+/// that is too long for a packet.
+async fn delays(beside: bool) -> (BTreeMap<u8, Duration>, usize, Duration) {
+    const COUNT: u8 = 40;
+    let options = QuicOptions::default();
+    let server = server(&options);
+    let relay = Relay::start(server.local_addr().unwrap());
+    let endpoint = Endpoint::client(socket()).unwrap();
+    let client = client(&options);
+    let (near, far) = in_time(async {
+        tokio::join!(endpoint.connect(relay.addr, &client), async {
+            server.accept().await.unwrap().accept().await
+        })
+    })
+    .await;
+    let (near, far) = (near.unwrap(), far.unwrap());
+    let (mut near_end, mut far_end) = if beside {
+        ends(&near, &far).await
+    } else {
+        let (near, far) = stream(&near, &far).await;
+        let plain = |conn| End::new(DatagramConn::new(conn, Framing::Binary));
+        (plain(near), plain(far))
+    };
+    relay.lossy.store(true, Ordering::Relaxed);
+    let start = Instant::now();
+    // Slow enough that congestion control has no reason to hold them back.
+    let send = async {
+        let mut sent_at = Vec::new();
+        for number in 0..COUNT {
+            sent_at.push(start.elapsed());
+            near_end.send(&[number; SIZE], user(1)).await;
+            sleep(Duration::from_millis(50)).await;
+        }
+        sent_at.push(start.elapsed());
+        near_end.send(&[COUNT; 5_000], user(1)).await;
+        sent_at
+    };
+    let receive = async {
+        let mut arrived_at = BTreeMap::new();
+        while !arrived_at.contains_key(&COUNT) {
+            for (payload, _) in far_end.recv(1).await {
+                arrived_at.insert(payload[0], start.elapsed());
+            }
+        }
+        arrived_at
+    };
+    let (sent_at, mut arrived_at) = tokio::join!(send, receive);
+    for (&number, at) in &mut arrived_at {
+        *at -= sent_at[usize::from(number)];
+    }
+    let long = arrived_at.remove(&COUNT).unwrap();
+    (arrived_at, relay.lost.load(Ordering::Relaxed), long)
+}
+
+#[tokio::test]
+async fn a_lost_packet_delays_no_other_datagram() {
+    let ((beside, lost, long), (on_stream, _, _)) = tokio::join!(delays(true), delays(false));
+    let numbers: Vec<u8> = beside.keys().copied().collect();
+    let expect: Vec<u8> = (0..40).filter(|it| it % 5 != 4).collect();
+    assert_eq!((numbers, lost), (expect, 8));
+    // To send something again takes two ways at least to learn of the loss, and one more.
+    let again = ONE_WAY * 3;
+    let slowest = beside.values().max().unwrap();
+    assert!(*slowest < again, "{beside:?}");
+    assert!(long >= ONE_WAY);
+
+    // On the stream all of them arrive, and those behind a lost one late.
+    assert_eq!(on_stream.len(), 40);
+    let late = on_stream.values().filter(|&&delay| delay >= again).count();
+    assert!(late > 8, "{on_stream:?}");
+}
