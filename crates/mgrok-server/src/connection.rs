@@ -6,20 +6,31 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::UserAddrs;
 
+/// What carries the streams of a connection, as far as it makes a difference.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Road {
+    /// A multiplexer, or the connection is one stream.
+    Bytes,
+    /// QUIC, which carries datagrams beside its streams.
+    Quic,
+}
+
 /// One connection of a client, which carries one stream or many.
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// The client's address, and ours that it came to.
     pub(crate) addrs: UserAddrs,
+    pub(crate) road: Road,
     has_session: AtomicBool,
     session_over: CancellationToken,
     session_moved: CancellationToken,
 }
 
 impl Connection {
-    pub(crate) fn new(addrs: UserAddrs) -> Self {
+    pub(crate) fn new(addrs: UserAddrs, road: Road) -> Self {
         Self {
             addrs,
+            road,
             has_session: AtomicBool::new(false),
             session_over: CancellationToken::new(),
             session_moved: CancellationToken::new(),

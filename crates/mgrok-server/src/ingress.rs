@@ -28,7 +28,11 @@ use self::{
     unwrap::{Opened, SharedVhost, unwrap, unwrap_shared},
 };
 use crate::{
-    backend::UserAddrs, connection::Connection, error::chain, shared::Shared, tasks::Tasks,
+    backend::UserAddrs,
+    connection::{Connection, Road},
+    error::chain,
+    shared::Shared,
+    tasks::Tasks,
     vhost::Vhost as _,
 };
 
@@ -152,7 +156,7 @@ fn serve_user(user: Conn, addrs: UserAddrs, vhost: SharedVhost, shared: &Shared)
 
 /// Serves a connection of a client around which nothing lies any more, until it ends.
 async fn client(conn: Conn, addrs: UserAddrs, shared: &Arc<Shared>) {
-    let connection = Arc::new(Connection::new(addrs));
+    let connection = Arc::new(Connection::new(addrs, Road::Bytes));
     if shared.config.transport.tcp_mux {
         multiplexed(conn, &connection, shared).await;
     } else {

@@ -1,6 +1,6 @@
 //! From a `Login` to a running session, or to a refusal that says why.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use mgrok_net::{layers, message::MessageConn};
@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::{
-    connection::Connection,
+    connection::{Connection, Road},
     error::chain,
     hooks::HookError,
     registry::{Claim, ClaimError, Identity, OFFER_QUEUE},
@@ -25,7 +25,21 @@ use crate::{
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What this end can do beyond frp's protocol.
-const EXTENSIONS: &[Extension] = &[Extension::HALF_CLOSE, Extension::MOVE, Extension::MOVES];
+const EXTENSIONS: &[Extension] = &[
+    Extension::DATAGRAMS,
+    Extension::HALF_CLOSE,
+    Extension::MOVE,
+    Extension::MOVES,
+];
+
+/// What it can do on QUIC.
+const EXTENSIONS_ON_QUIC: &[Extension] = &[
+    Extension::DATAGRAMS,
+    Extension::HALF_CLOSE,
+    Extension::MOVE,
+    Extension::MOVES,
+    Extension::QUIC_DATAGRAMS,
+];
 
 /// The longest run id that is taken from a client, in bytes. Ours have 16.
 const MAX_RUN_ID_LEN: usize = 128;
@@ -56,7 +70,7 @@ pub(crate) async fn serve(
     let from = connection.addrs.from;
     let agreement = match (control.version(), hello) {
         (WireVersion::V1, _) => None,
-        (WireVersion::V2, Some(hello)) => match negotiate(&mut control, hello, from).await {
+        (WireVersion::V2, Some(hello)) => match negotiate(&mut control, hello, connection).await {
             Some(agreement) => Some(agreement),
             None => return,
         },
@@ -151,9 +165,14 @@ async fn admit(
 async fn negotiate(
     control: &mut MessageConn,
     client_hello: Bytes,
-    from: SocketAddr,
+    connection: &Connection,
 ) -> Option<Agreement> {
-    let answer = match hello::answer(client_hello, EXTENSIONS) {
+    let from = connection.addrs.from;
+    let extensions = match connection.road {
+        Road::Bytes => EXTENSIONS,
+        Road::Quic => EXTENSIONS_ON_QUIC,
+    };
+    let answer = match hello::answer(client_hello, extensions) {
         Ok(answer) => answer,
         Err(error) => {
             warn!("login of {from} refused: {}", chain(&error));

@@ -15,7 +15,12 @@ use tokio::{
 use tracing::{debug, error};
 
 use super::{Fate, OPENING_TIMEOUT, OpeningError, Streams, left_to_client, log, serve_streams};
-use crate::{backend::UserAddrs, connection::Connection, error::chain, shared::Shared};
+use crate::{
+    backend::UserAddrs,
+    connection::{Connection, Road},
+    error::chain,
+    shared::Shared,
+};
 
 /// How many clients may shake hands at once. Beyond it the next ones wait.
 const MAX_HANDSHAKES: usize = 1_024;
@@ -76,7 +81,7 @@ async fn connection(incoming: Incoming, handshake: OwnedSemaphorePermit, shared:
         Err(_) => return log(from, &OpeningError::Silent),
     };
     drop(handshake);
-    let connection = Arc::new(Connection::new(UserAddrs { from, to: None }));
+    let connection = Arc::new(Connection::new(UserAddrs { from, to: None }, Road::Quic));
     match serve_streams(quic.clone(), &connection, &shared).await {
         Fate::Closed => {}
         Fate::Left => left_to_client(quic.closed(), &shared).await,

@@ -5,7 +5,11 @@ use std::net::UdpSocket as StdUdpSocket;
 use bytes::Bytes;
 use mgrok_config::ServerConfig;
 use mgrok_net::{conn::Conn, kcp, quic::QuicError, tls::ClientTlsOptions, websocket};
-use mgrok_proto::message::CloseProxy;
+use mgrok_proto::{
+    hello::{Bootstrap, Extension, Offer},
+    message::CloseProxy,
+    record::Algorithm,
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -16,7 +20,7 @@ use tokio::{
 use crate::{
     line::{self, Line, Road},
     script::{Client, LIMIT, RunningServer, plain_config, until_refused},
-    tcp_proxy,
+    tcp_proxy, v2,
 };
 
 /// On all roads, at addresses of this machine alone.
@@ -393,5 +397,27 @@ async fn ports_that_are_taken_are_named() {
             text.contains(key) && text.contains(&taken.to_string()),
             "{text}"
         );
+    }
+}
+
+#[tokio::test]
+async fn datagrams_of_quic_are_on_offer_where_there_is_quic() {
+    let server = RunningServer::start(config(true)).await;
+    let all = [
+        Extension::DATAGRAMS,
+        Extension::HALF_CLOSE,
+        Extension::MOVES,
+        Extension::QUIC_DATAGRAMS,
+    ];
+    for road in Road::ALL {
+        let line = Line::new(&server, road, true).await;
+        let offer = Offer::new(Bootstrap::default(), &Algorithm::by_speed(), &all);
+        let (_client, agreed) = v2::log_in_on(line.open().await, &offer, v2::login("0.70.1")).await;
+        let expected = if road == Road::Quic {
+            &all[..]
+        } else {
+            &all[..3]
+        };
+        assert_eq!(agreed, expected, "{road:?}");
     }
 }
