@@ -3,6 +3,7 @@
 //! In v2 a hello goes ahead of each, and records come after them. [`log_in`] is the way in: it also finds out which version the server
 //! speaks.
 
+use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +66,7 @@ pub enum LoginError {
     #[error("the server accepted the login without a usable run id")]
     NoRunId,
     /// The server refused, with these words.
-    #[error("{0}")]
+    #[error("{refusal}{}", advice(.0), refusal = .0)]
     Refused(String),
     /// The login cannot be sent.
     #[error("cannot send the login; if it is too long, shorten metadatas")]
@@ -122,10 +123,11 @@ pub(crate) async fn log_in(
             login_v2(control, request, &offer, deadline).await
         }
     };
-    if let Err(LoginError::NoHello(error)) = &answered
+    if let Err(error) = &answered
         && wire.falls_back()
+        && is_the_end(error, wire.first(), connector.tells_ends(link.road()))
     {
-        match error {
+        match error.source() {
             None => debug!("no answer in wire protocol v2, trying v1"),
             Some(error) => debug!("no answer in wire protocol v2, trying v1: {error}"),
         }
@@ -151,6 +153,12 @@ pub(crate) async fn log_in(
         link,
         run_id,
     })
+}
+
+/// Whether `error` is what becomes of a login in v2 if the server ends the connection instead of saying hello.
+fn is_the_end(error: &LoginError, version: WireVersion, tells_ends: bool) -> bool {
+    let is_silence = matches!(error, LoginError::Timeout) && version == WireVersion::V2;
+    matches!(error, LoginError::NoHello(_)) || (is_silence && !tells_ends)
 }
 
 /// What this end can do beyond frp's protocol, and how it came. `moving` is as in [`Request`].
@@ -294,6 +302,16 @@ impl Request<'_> {
     }
 }
 
+/// What to do about a refusal in the words of a server, as far as they say what it is about.
+fn advice(refusal: &str) -> &'static str {
+    // frp: these words (pkg/auth/token.go#VerifyLogin)
+    if refusal.starts_with("token in login doesn't match") {
+        "; auth.token must be the same on both ends"
+    } else {
+        ""
+    }
+}
+
 impl LoginError {
     /// What the end of the connection means while the server's hello is waited for.
     fn before_hello(self) -> Self {
@@ -356,6 +374,28 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+
+    #[test]
+    fn silence_is_the_end_where_no_end_is_told() {
+        let silence = LoginError::Timeout;
+        assert!(is_the_end(&silence, WireVersion::V2, false));
+        assert!(!is_the_end(&silence, WireVersion::V2, true));
+        assert!(!is_the_end(&silence, WireVersion::V1, false));
+        let hung_up = LoginError::NoHello(None);
+        assert!(is_the_end(&hung_up, WireVersion::V2, true));
+        let refused = LoginError::Refused("client id in use".to_owned());
+        assert!(!is_the_end(&refused, WireVersion::V2, false));
+    }
+
+    #[test]
+    fn a_refusal_names_the_key_if_it_says_what_it_is_about() {
+        let text = |refusal: &str| LoginError::Refused(refusal.to_owned()).to_string();
+        assert_eq!(
+            text("token in login doesn't match token from configuration"),
+            "token in login doesn't match token from configuration; auth.token must be the same on both ends"
+        );
+        assert_eq!(text("client id in use"), "client id in use");
+    }
 
     #[test]
     fn a_login_says_who_and_what_this_is() {
