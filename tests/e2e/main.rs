@@ -17,6 +17,7 @@ mod groups;
 mod health;
 mod http;
 mod https;
+mod outbound;
 mod overload;
 mod plugins;
 mod pool;

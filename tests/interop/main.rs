@@ -1,7 +1,8 @@
 //! mgrok with frp, and mgrok with itself, through the same scenarios.
 //!
-//! The pairs with an frp need `FRPS_BIN` and `FRPC_BIN`, the paths of frp's two programs; without
-//! them those tests say that they were skipped.
+//! The pairs with an frp need `FRPS_BIN` and `FRPC_BIN`, the paths of frp's two programs, and those with
+//! an frp before 0.69 `FRPS_OLD_BIN` and `FRPC_OLD_BIN`; without them those tests say that they were
+//! skipped.
 
 #![allow(
     clippy::unwrap_used,
@@ -80,9 +81,12 @@ mod groups;
 mod health;
 mod http;
 mod matrix;
+mod mistakes;
+mod old;
 mod private;
 mod proxy_protocol;
 mod recovery;
+mod roads;
 mod tls;
 mod vhost;
 mod wire;
@@ -134,7 +138,8 @@ impl Trio {
 
 /// Says why not, if not.
 fn are_here(peers: &[Peer]) -> bool {
-    !peers.contains(&Peer::Frp) || mgrok_lab::frp_is_here()
+    (!peers.contains(&Peer::Frp) || mgrok_lab::frp_is_here())
+        && (!peers.contains(&Peer::OldFrp) || mgrok_lab::old_frp_is_here())
 }
 
 /// The transformations of the bytes on one leg.

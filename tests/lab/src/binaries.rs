@@ -69,6 +69,15 @@ pub(crate) fn frp(role: Role) -> Option<PathBuf> {
     env::var_os(variable).map(PathBuf::from)
 }
 
+/// The program of an frp before 0.69, when the environment names it.
+pub(crate) fn old_frp(role: Role) -> Option<PathBuf> {
+    let variable = match role {
+        Role::Server => "FRPS_OLD_BIN",
+        Role::Client => "FRPC_OLD_BIN",
+    };
+    env::var_os(variable).map(PathBuf::from)
+}
+
 /// Whether there is an frp to test against; says so, once, when there is none.
 pub fn frp_is_here() -> bool {
     let here = frp(Role::Server).is_some() && frp(Role::Client).is_some();
@@ -76,6 +85,18 @@ pub fn frp_is_here() -> bool {
         skipped(
             "frp",
             "FRPS_BIN and FRPC_BIN do not name an frps and an frpc",
+        );
+    }
+    here
+}
+
+/// As [`frp_is_here`], for an frp before 0.69.
+pub fn old_frp_is_here() -> bool {
+    let here = old_frp(Role::Server).is_some() && old_frp(Role::Client).is_some();
+    if !here {
+        skipped(
+            "an old frp",
+            "FRPS_OLD_BIN and FRPC_OLD_BIN do not name an frps and an frpc before 0.69",
         );
     }
     here

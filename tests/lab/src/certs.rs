@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 use tempfile::TempDir;
 
@@ -56,8 +56,22 @@ impl Authority {
     /// # Panics
     /// When the files cannot be written.
     pub fn sign(&self, name: &str) -> Certificate {
-        let key = KeyPair::generate().unwrap();
+        self.sign_with(CertificateParams::new(vec![name.to_owned()]).unwrap(), name)
+    }
+
+    /// As [`sign`](Self::sign), but it has not been good for years.
+    ///
+    /// # Panics
+    /// As [`sign`](Self::sign).
+    pub fn sign_expired(&self, name: &str) -> Certificate {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2019, 1, 1);
+        params.not_after = date_time_ymd(2020, 1, 1);
+        self.sign_with(params, name)
+    }
+
+    fn sign_with(&self, mut params: CertificateParams, name: &str) -> Certificate {
+        let key = KeyPair::generate().unwrap();
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,

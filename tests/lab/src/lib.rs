@@ -21,16 +21,18 @@ pub mod link;
 mod log;
 #[cfg(target_os = "linux")]
 pub mod namespace;
+pub mod outbound;
 mod peer;
 pub mod ports;
 pub mod service;
 pub mod stun;
+pub mod tap;
 pub mod tls;
 pub mod traffic;
 mod wait;
 pub mod web;
 
-pub use binaries::{Role, binary, frp_is_here, skipped};
+pub use binaries::{Role, binary, frp_is_here, old_frp_is_here, skipped};
 pub use config::{Proxy, Visitor, client_toml, server_toml};
 pub use log::Log;
 pub use peer::{Client, Ended, Peer, Server};

@@ -52,6 +52,11 @@ impl Log {
         self.lines.lock().unwrap().len()
     }
 
+    /// All lines so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
     /// How many lines contain `needle`.
     pub fn count(&self, needle: &str) -> usize {
         let lines = self.lines.lock().unwrap();

@@ -28,6 +28,9 @@ pub enum Peer {
     Mgrok,
     /// mgrok's program: what can be signalled, limited and killed.
     MgrokProgram,
+    /// The program of an frp before 0.69, which knows only the first wire protocol, named by `FRPS_OLD_BIN` or
+    /// `FRPC_OLD_BIN`.
+    OldFrp,
 }
 
 /// How a peer ended.
@@ -61,6 +64,9 @@ impl Running {
         let program = |path: PathBuf| How::Process(Process::start(&path, &file, open_files, &log));
         let how = match peer {
             Peer::Frp => program(binaries::frp(role).expect("frp_is_here() was asked first")),
+            Peer::OldFrp => {
+                program(binaries::old_frp(role).expect("old_frp_is_here() was asked first"))
+            }
             Peer::MgrokProgram => program(binaries::binary(role)),
             Peer::Mgrok => How::Inside(Inside::start(role, toml, &log)),
         };

@@ -22,14 +22,7 @@ use crate::{
 /// # Panics
 /// When the certificate cannot be used, or no port can be bound.
 pub async fn echo(certificate: &Certificate, greeting: &'static str) -> Service {
-    let chain = CertificateDer::pem_file_iter(&certificate.cert).unwrap();
-    let chain = chain.collect::<Result<_, _>>().unwrap();
-    let key = PrivateKeyDer::from_pem_file(&certificate.key).unwrap();
-    let config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = acceptor(certificate);
     service::tcp(move |stream| {
         let acceptor = acceptor.clone();
         async move {
@@ -49,6 +42,40 @@ pub async fn echo(certificate: &Certificate, greeting: &'static str) -> Service 
         }
     })
     .await
+}
+
+/// What stands in front of a server, takes TLS off its connections and hands them on, as web servers do.
+///
+/// # Panics
+/// When the certificate cannot be used, or no port can be bound.
+pub async fn terminator(certificate: &Certificate, target: SocketAddr) -> Service {
+    let acceptor = acceptor(certificate);
+    service::tcp(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let _ = stream.set_nodelay(true);
+            let Ok(mut near) = acceptor.accept(stream).await else {
+                return;
+            };
+            let Ok(mut far) = TcpStream::connect(target).await else {
+                return;
+            };
+            let _ = far.set_nodelay(true);
+            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+        }
+    })
+    .await
+}
+
+fn acceptor(certificate: &Certificate) -> TlsAcceptor {
+    let chain = CertificateDer::pem_file_iter(&certificate.cert).unwrap();
+    let chain = chain.collect::<Result<_, _>>().unwrap();
+    let key = PrivateKeyDer::from_pem_file(&certificate.key).unwrap();
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 /// A user who trusts only `authority`, and asks for `name`: a domain, or an address, which is not told to the server.
