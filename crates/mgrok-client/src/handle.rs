@@ -91,7 +91,11 @@ impl SessionHandle {
 
     /// Opens one more stream to the server.
     pub(crate) async fn open(&self) -> Result<MessageConn, ConnectError> {
-        let mut conn = MessageConn::new(self.streams.open().await?, self.dialect.streams);
+        let mut stream = self.streams.open().await?;
+        if self.dialect.half_close {
+            stream.refuse_after_drop();
+        }
+        let mut conn = MessageConn::new(stream, self.dialect.streams);
         match self.dialect.streams {
             WireVersion::V1 => {}
             // Leaves together with the first message. There is room for it: nothing is queued yet.

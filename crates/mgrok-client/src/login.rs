@@ -170,6 +170,9 @@ fn offer(connector: &Connector, road: Road, moving: bool) -> Offer {
     if moving {
         extensions.push(Extension::MOVE);
     }
+    if road == Road::Quic {
+        extensions.push(Extension::QUIC_DATAGRAMS);
+    }
     let bootstrap = connector.bootstrap(road);
     Offer::new(bootstrap, &Algorithm::by_speed(), &extensions)
 }

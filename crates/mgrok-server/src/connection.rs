@@ -6,13 +6,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::UserAddrs;
 
-/// What carries the streams of a connection, as far as it makes a difference.
+/// What a connection came by. TLS and WebSocket make no difference.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Road {
-    /// A multiplexer, or the connection is one stream.
-    Bytes,
-    /// QUIC, which carries datagrams beside its streams.
+    Kcp,
     Quic,
+    Tcp,
 }
 
 /// One connection of a client, which carries one stream or many.

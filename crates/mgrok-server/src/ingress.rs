@@ -131,7 +131,7 @@ async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>) {
         Err(error) => return debug!("connection of {from} closed: {}", chain(&error)),
     };
     match timeout(OPENING_TIMEOUT, unwrap_shared(conn, &shared)).await {
-        Ok(Ok(Opened::Client(conn))) => client(conn, addrs, &shared).await,
+        Ok(Ok(Opened::Client(conn))) => client(conn, addrs, Road::Tcp, &shared).await,
         Ok(Ok(Opened::User(conn, vhost))) => serve_user(conn, addrs, vhost, &shared),
         Ok(Err(error)) => log(addrs.from, &error),
         Err(_) => log(addrs.from, &OpeningError::Silent),
@@ -155,8 +155,8 @@ fn serve_user(user: Conn, addrs: UserAddrs, vhost: SharedVhost, shared: &Shared)
 }
 
 /// Serves a connection of a client around which nothing lies any more, until it ends.
-async fn client(conn: Conn, addrs: UserAddrs, shared: &Arc<Shared>) {
-    let connection = Arc::new(Connection::new(addrs, Road::Bytes));
+async fn client(conn: Conn, addrs: UserAddrs, road: Road, shared: &Arc<Shared>) {
+    let connection = Arc::new(Connection::new(addrs, road));
     if shared.config.transport.tcp_mux {
         multiplexed(conn, &connection, shared).await;
     } else {

@@ -24,23 +24,6 @@ use crate::{
 /// How long a client may take to accept the answer to its login, as in frp (PROTOCOL 7.1).
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What this end can do beyond frp's protocol.
-const EXTENSIONS: &[Extension] = &[
-    Extension::DATAGRAMS,
-    Extension::HALF_CLOSE,
-    Extension::MOVE,
-    Extension::MOVES,
-];
-
-/// What it can do on QUIC.
-const EXTENSIONS_ON_QUIC: &[Extension] = &[
-    Extension::DATAGRAMS,
-    Extension::HALF_CLOSE,
-    Extension::MOVE,
-    Extension::MOVES,
-    Extension::QUIC_DATAGRAMS,
-];
-
 /// The longest run id that is taken from a client, in bytes. Ours have 16.
 const MAX_RUN_ID_LEN: usize = 128;
 
@@ -68,12 +51,15 @@ pub(crate) async fn serve(
     shared: &Arc<Shared>,
 ) {
     let from = connection.addrs.from;
+    let tcp_mux = shared.config.transport.tcp_mux;
     let agreement = match (control.version(), hello) {
         (WireVersion::V1, _) => None,
-        (WireVersion::V2, Some(hello)) => match negotiate(&mut control, hello, connection).await {
-            Some(agreement) => Some(agreement),
-            None => return,
-        },
+        (WireVersion::V2, Some(hello)) => {
+            match negotiate(&mut control, hello, connection, tcp_mux).await {
+                Some(agreement) => Some(agreement),
+                None => return,
+            }
+        }
         (WireVersion::V2, None) => {
             return refuse(&mut control, &LoginError::NoHello, shared).await;
         }
@@ -160,19 +146,30 @@ async fn admit(
     Ok((claim, run_id))
 }
 
+/// What this end can do beyond frp's protocol with a client that has come by `road`.
+fn extensions(road: Road, tcp_mux: bool) -> Vec<Extension> {
+    let mut extensions = vec![Extension::DATAGRAMS, Extension::MOVE, Extension::MOVES];
+    // KCP does not say that a direction ends, and whoever waits for that would wait for ever.
+    if road != Road::Kcp || tcp_mux {
+        extensions.push(Extension::HALF_CLOSE);
+    }
+    if road == Road::Quic {
+        extensions.push(Extension::QUIC_DATAGRAMS);
+    }
+    extensions
+}
+
 /// Answers a client's hello. The answer stays queued, to leave with that to the login; `None` if there is nothing to agree on, which
 /// the client has been told then.
 async fn negotiate(
     control: &mut MessageConn,
     client_hello: Bytes,
     connection: &Connection,
+    tcp_mux: bool,
 ) -> Option<Agreement> {
     let from = connection.addrs.from;
-    let extensions = match connection.road {
-        Road::Bytes => EXTENSIONS,
-        Road::Quic => EXTENSIONS_ON_QUIC,
-    };
-    let answer = match hello::answer(client_hello, extensions) {
+    let extensions = extensions(connection.road, tcp_mux);
+    let answer = match hello::answer(client_hello, &extensions) {
         Ok(answer) => answer,
         Err(error) => {
             warn!("login of {from} refused: {}", chain(&error));

@@ -118,12 +118,15 @@ async fn a_hello_says_how_the_client_came_and_what_it_can_do() {
             assert_eq!(said["tls"] == true, always_tls || way.tls);
             assert_eq!(said["tcpMux"] == true, way.mux);
             let extensions = hello["mgrokExtensions"].as_array().unwrap();
+            let offers = |it: Extension| extensions.contains(&it.name().into());
             // Plain KCP does not tell the end of anything.
             let tells_ends = protocol != Protocol::Kcp || way.tls || way.mux;
+            assert_eq!(offers(Extension::HALF_CLOSE), tells_ends);
             assert_eq!(
-                extensions.contains(&Extension::HALF_CLOSE.name().into()),
-                tells_ends
+                offers(Extension::QUIC_DATAGRAMS),
+                protocol == Protocol::Quic
             );
+            assert!(offers(Extension::DATAGRAMS) && !offers(Extension::MOVE));
         }
     }
 }

@@ -20,9 +20,9 @@ pub enum OutboundProxyUrlError {
     /// The host cannot be one.
     #[error("`{0}` is not a host name or address")]
     Host(String),
-    /// The port is no port.
-    #[error("`{0}` is not a port; use 1 to 65535")]
-    Port(String),
+    /// The port is no port. It is not quoted: where `@` was forgotten it is the password.
+    #[error("the port is not a number from 1 to 65535")]
+    Port,
     /// There is no scheme, or none that is known.
     #[error(
         "{}; use http, https, socks5 or ntlm, as in http://proxy.example.com:3128",
@@ -105,7 +105,7 @@ fn split_port(place: &str) -> Result<(&str, Option<u16>), OutboundProxyUrlError>
         Some(port) => match port.parse() {
             Ok(port @ 1..) => Some(port),
             Ok(0) | Err(_) => {
-                return Err(OutboundProxyUrlError::Port(port.escape_debug().to_string()));
+                return Err(OutboundProxyUrlError::Port);
             }
         },
     };
@@ -229,8 +229,10 @@ mod tests {
         check_error("http://::1", "`:` is not a host");
         check_error("http://[::1]x", "is not a host");
         check_error("http://[proxy]", "`[proxy]` is not a host");
-        check_error("http://proxy:0", "`0` is not a port");
-        check_error("http://proxy:65536", "`65536` is not a port");
+        for port in ["0", "65536", "password"] {
+            let url = format!("http://proxy:{port}");
+            check_error(&url, "the port is not a number from 1 to 65535");
+        }
         check_error("http://u:hunter2%@proxy", "write it as `%25`");
         check_error("http://u:hunter2%+1@proxy", "write it as `%25`");
         check_error("http://u:hunter2%ff@proxy", "not UTF-8");

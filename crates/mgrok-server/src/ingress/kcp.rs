@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tracing::error;
 
 use super::{OPENING_TIMEOUT, OpeningError, client, goodbye_said, log, unwrap};
-use crate::{backend::UserAddrs, shared::Shared};
+use crate::{backend::UserAddrs, connection::Road, shared::Shared};
 
 /// Accepts clients by KCP until the server stops listening.
 pub(crate) async fn run(mut listener: Listener, driver: ListenerDriver, shared: Arc<Shared>) {
@@ -42,7 +42,7 @@ async fn drive(driver: ListenerDriver, shared: Arc<Shared>) {
 
 async fn connection(conn: Conn, addrs: UserAddrs, shared: Arc<Shared>) {
     match timeout(OPENING_TIMEOUT, unwrap(conn, &shared)).await {
-        Ok(Ok(conn)) => client(conn, addrs, &shared).await,
+        Ok(Ok(conn)) => client(conn, addrs, Road::Kcp, &shared).await,
         Ok(Err(error)) => log(addrs.from, &error),
         Err(_) => log(addrs.from, &OpeningError::Silent),
     }

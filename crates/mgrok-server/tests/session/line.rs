@@ -53,7 +53,7 @@ impl Road {
 
     /// Whether a connection tells its other end when one direction ends.
     pub(crate) fn has_ends(self) -> bool {
-        self != Self::Kcp
+        !matches!(self, Self::Kcp | Self::KcpTls)
     }
 }
 

@@ -401,23 +401,23 @@ async fn ports_that_are_taken_are_named() {
 }
 
 #[tokio::test]
-async fn datagrams_of_quic_are_on_offer_where_there_is_quic() {
-    let server = RunningServer::start(config(true)).await;
-    let all = [
-        Extension::DATAGRAMS,
-        Extension::HALF_CLOSE,
-        Extension::MOVES,
-        Extension::QUIC_DATAGRAMS,
-    ];
-    for road in Road::ALL {
-        let line = Line::new(&server, road, true).await;
+async fn each_road_offers_what_it_can_carry() {
+    let (datagrams, half_close) = (Extension::DATAGRAMS, Extension::HALF_CLOSE);
+    let (moves, quic_datagrams) = (Extension::MOVES, Extension::QUIC_DATAGRAMS);
+    let all = [datagrams, moves, half_close, quic_datagrams];
+    for (road, mux) in Road::ALL
+        .into_iter()
+        .flat_map(|it| [(it, true), (it, false)])
+    {
+        let server = RunningServer::start(config(mux)).await;
+        let line = Line::new(&server, road, mux).await;
         let offer = Offer::new(Bootstrap::default(), &Algorithm::by_speed(), &all);
         let (_client, agreed) = v2::log_in_on(line.open().await, &offer, v2::login("0.70.1")).await;
-        let expected = if road == Road::Quic {
-            &all[..]
-        } else {
-            &all[..3]
+        let expected = match road {
+            Road::Quic => &all[..],
+            Road::Kcp | Road::KcpTls if !mux => &all[..2],
+            _ => &all[..3],
         };
-        assert_eq!(agreed, expected, "{road:?}");
+        assert_eq!(agreed, expected, "{road:?}, multiplexed: {mux}");
     }
 }
