@@ -137,8 +137,8 @@ struct Active {
 
 /// How the serving of a session ended.
 enum ServeEnd {
-    /// It goes on over a better road.
-    Moved(Active),
+    /// It goes on over a better road. Boxed: a session is large.
+    Moved(Box<Active>),
     Over(Result<(), SessionEnd>),
 }
 
@@ -287,7 +287,7 @@ impl Publisher {
             let ended = self.serve_one(&mut active, checks).instrument(span.clone());
             match ended.await {
                 ServeEnd::Moved(next) => {
-                    let left = std::mem::replace(&mut active, next);
+                    let left = std::mem::replace(&mut active, *next);
                     left.session.leave_to_users(&self.common.tasks);
                     self.proxies.end_session();
                 }
@@ -357,7 +357,8 @@ impl Publisher {
             Err(ended) => ServeEnd::Over(ended),
             Ok((session, road)) => {
                 info!("the session moves to a better road: {road}");
-                ServeEnd::Moved(self.active(session, Way { road, ..way }))
+                let next = self.active(session, Way { road, ..way });
+                ServeEnd::Moved(Box::new(next))
             }
         }
     }
