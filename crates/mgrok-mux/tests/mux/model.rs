@@ -272,6 +272,10 @@ impl World {
     fn drop_handle(&mut self, end: usize, at: usize) {
         let handle = self.handles[end].swap_remove(at);
         let now = self.ends[end].now;
+        // Those of either end, and not all.
+        if self.resets && handle.id % 8 < 4 {
+            self.ends[end].machine.refuse_after_drop(handle.id);
+        }
         self.ends[end].machine.drop_stream(handle.id, now);
         self.lane(end, handle.id).closed = true;
         self.lane(1 - end, handle.id).unread = true;

@@ -537,3 +537,36 @@ fn what_the_peer_says_is_passed_on() {
         "192.0.2.1:443 closed the QUIC connection: bye (code 0)"
     );
 }
+
+#[tokio::test]
+async fn peers_can_be_made_to_show_where_they_are() {
+    let options = QuicOptions::default();
+    let (server, client) = (server(&options), client(&options));
+    let endpoint = Endpoint::client(socket()).unwrap();
+    let accepting = async {
+        let knocks = server.accept().await.unwrap();
+        assert!(knocks.validated().is_none());
+        let knocks_again = server.accept().await.unwrap();
+        knocks_again.validated().unwrap().accept().await
+    };
+    let peer = server.local_addr().unwrap();
+    let both = async { tokio::join!(endpoint.connect(peer, &client), accepting) };
+    let (near, far) = in_time(both).await;
+    stream(&near.unwrap(), &far.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_server_can_be_exchanged_for_another() {
+    let options = QuicOptions::default();
+    let (server, client) = (server(&options), client(&options));
+    let (near, far) = shake_hands(&server, &client).await;
+    let (near, far) = (near.unwrap(), far.unwrap());
+    let tls = ServerTls::new(ServerTlsOptions::default()).unwrap();
+    server.set_server(QuicServer::with_tls(&tls, options).unwrap());
+    let (newcomer, accepted) = shake_hands(&server, &client).await;
+    let newcomer = newcomer.unwrap();
+    stream(&newcomer, &accepted.unwrap()).await;
+    assert_eq!(newcomer.fingerprint(), Some(tls.fingerprint()));
+    assert_ne!(near.fingerprint(), newcomer.fingerprint());
+    stream(&near, &far).await;
+}
