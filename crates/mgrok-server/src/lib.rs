@@ -17,6 +17,7 @@ mod hooks;
 mod backend;
 
 mod arrival;
+mod clients;
 mod connection;
 mod groups;
 mod ports;

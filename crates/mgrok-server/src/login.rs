@@ -81,6 +81,8 @@ pub(crate) async fn serve(
         Ok(admitted) => admitted,
         Err(error) => return refuse(&mut control, &error, shared).await,
     };
+    let wire = control.version();
+    let _present = shared.clients.arrive(&login, &run_id, wire, from.ip());
     // Set before the answer: the client may act on it at once.
     connection.session_begins();
     let span = info_span!("session", run_id = run_id.as_str());

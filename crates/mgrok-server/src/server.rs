@@ -4,7 +4,7 @@ mod listeners;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use mgrok_admin::{AdminPort, BindError, Routes};
+use mgrok_admin::{AdminPort, BindError};
 use mgrok_config::ServerConfig;
 use mgrok_net::{quic::QuicError, tcp, tls::TlsError};
 use tokio::net::TcpListener;
@@ -168,7 +168,7 @@ impl Server {
                 info!("dashboard listen on {addr}");
             }
             // It has something to tell until the very end.
-            tasks.spawn(admin.run(Routes::default(), tasks.stop_connections.clone()));
+            tasks.spawn(admin.run(shared.clients.routes(), tasks.stop_connections.clone()));
         }
         stop.await;
         info!("stopping: no new connections are taken");

@@ -8,6 +8,7 @@ use mgrok_proto::cipher::CipherKey;
 
 use crate::{
     arrival::Arrivals,
+    clients::Clients,
     hole::Holes,
     hooks::Hooks,
     place::{Doors, Places},
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) private: PrivateServices,
     pub(crate) holes: Holes,
     pub(crate) registry: Registry,
+    pub(crate) clients: Clients,
     pub(crate) tasks: Tasks,
 }
 
@@ -64,6 +66,7 @@ impl Shared {
             private: PrivateServices::default(),
             holes: Holes::new(config.nathole_analysis_data_reserve),
             registry: Registry::default(),
+            clients: Clients::default(),
             tasks,
             config,
         }
