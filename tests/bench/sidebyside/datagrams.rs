@@ -1,13 +1,25 @@
-//! Datagram round trips per second.
+//! Packets per second: datagrams that go through the tunnel to a service which sends them back.
+//!
+//! As many are under way at a time as the sockets of all products hold without losing any, so that everybody works without a
+//! pause, and nobody is flooded. Load generator and service move datagrams in batches: what they need of the machine is little
+//! beside what the products do.
 
 use std::{
-    net::{SocketAddr, UdpSocket},
+    future::poll_fn,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
+};
+
+use mgrok_net::udp::{Datagrams as Batch, Sent, UdpSocket};
+use tokio::{
+    runtime,
+    task::JoinSet,
+    time::{sleep, timeout},
 };
 
 use crate::{product::Tunnel, report::Figure};
@@ -17,6 +29,9 @@ const WARM_UP: Duration = Duration::from_millis(1_200);
 
 /// When nothing comes back for so long, what was in flight is lost and is sent anew.
 const LOST: Duration = Duration::from_millis(50);
+
+/// Longer than any datagram here.
+const MAX_LEN: usize = 2_048;
 
 /// So many users with so many datagrams of one size in flight each.
 #[derive(Clone, Copy)]
@@ -51,12 +66,10 @@ impl Datagrams {
 
 pub(crate) fn measure(work: Datagrams, tunnel: &Tunnel, window: Duration) -> Vec<Figure> {
     let counts = Arc::new(Counts::default());
-    let users: Vec<_> = (0..work.users)
-        .map(|_| {
-            let (counts, to) = (counts.clone(), tunnel.public.udp);
-            thread::spawn(move || user(work, to, &counts))
-        })
-        .collect();
+    let users = {
+        let (counts, to) = (counts.clone(), tunnel.public.udp);
+        thread::spawn(move || runtime().block_on(all_users(work, to, &counts)))
+    };
     thread::sleep(WARM_UP);
     let (start, cpu) = (Instant::now(), tunnel.cpu());
     let (back, lost) = counts.now();
@@ -64,12 +77,10 @@ pub(crate) fn measure(work: Datagrams, tunnel: &Tunnel, window: Duration) -> Vec
     let (back_then, lost_then) = counts.now();
     let (elapsed, cpu) = (start.elapsed(), tunnel.cpu() - cpu);
     counts.stop.store(true, Ordering::Relaxed);
-    for user in users {
-        let _ = user.join();
-    }
+    let _ = users.join();
     let (back, lost) = ((back_then - back) as f64, (lost_then - lost) as f64);
     vec![
-        Figure::new("round trips/s", back / elapsed.as_secs_f64(), 0),
+        Figure::new("packets/s", back / elapsed.as_secs_f64(), 0),
         Figure::new("cpu µs each", cpu.as_secs_f64() * 1e6 / back, 1),
         Figure::new("lost, per mille", lost * 1e3 / (back + lost).max(1.0), 1),
     ]
@@ -91,23 +102,55 @@ impl Counts {
     }
 }
 
-fn user(work: Datagrams, to: SocketAddr, counts: &Counts) {
-    let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
-    socket.connect(to).unwrap();
-    socket.set_read_timeout(Some(LOST)).unwrap();
+/// Starts the service that sends every datagram back, for as long as the bench runs.
+pub(crate) fn echo() -> SocketAddr {
+    let runtime = runtime();
+    let socket = runtime.block_on(UdpSocket::bind("127.0.0.1", 0)).unwrap();
+    let addr = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        runtime.block_on(async {
+            let mut batch = Batch::default();
+            loop {
+                receive(&socket, |payload, from| batch.push(payload, from)).await;
+                send(&socket, &mut batch).await;
+            }
+        })
+    });
+    addr
+}
+
+fn runtime() -> runtime::Runtime {
+    runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+async fn all_users(work: Datagrams, to: SocketAddr, counts: &Arc<Counts>) {
+    let mut users = JoinSet::new();
+    for _ in 0..work.users {
+        let counts = counts.clone();
+        users.spawn(async move { user(work, to, &counts).await });
+    }
+    users.join_all().await;
+}
+
+async fn user(work: Datagrams, to: SocketAddr, counts: &Counts) {
+    let socket = UdpSocket::bind("127.0.0.1", 0).await.unwrap();
     let datagram = vec![7; work.size];
-    let mut buffer = vec![0; 2_048];
-    let mut in_flight = 0;
+    let (mut batch, mut in_flight) = (Batch::default(), 0);
     while !counts.stop.load(Ordering::Relaxed) {
         while in_flight < work.in_flight {
-            let _ = socket.send(&datagram);
+            batch.push(&datagram, to);
             in_flight += 1;
         }
-        match socket.recv(&mut buffer) {
-            Ok(_) => {
-                counts.back.fetch_add(1, Ordering::Relaxed);
+        send(&socket, &mut batch).await;
+        let mut back = 0;
+        match timeout(LOST, receive(&socket, |_, _| back += 1)).await {
+            Ok(()) => {
+                counts.back.fetch_add(back as u64, Ordering::Relaxed);
                 // One that was given up may still come.
-                in_flight -= usize::from(in_flight > 0);
+                in_flight = in_flight.saturating_sub(back);
             }
             Err(_) => {
                 counts.lost.fetch_add(in_flight as u64, Ordering::Relaxed);
@@ -115,4 +158,20 @@ fn user(work: Datagrams, to: SocketAddr, counts: &Counts) {
             }
         }
     }
+}
+
+/// Receives one batch.
+async fn receive(socket: &UdpSocket, mut each: impl FnMut(&[u8], SocketAddr)) {
+    // An error is news of a port that is gone, or not there yet.
+    if poll_fn(|cx| socket.poll_recv(cx, MAX_LEN, &mut each))
+        .await
+        .is_err()
+    {
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn send(socket: &UdpSocket, batch: &mut Batch) {
+    let mut sent = Sent::default();
+    poll_fn(|cx| socket.poll_send(cx, batch, &mut sent)).await;
 }

@@ -14,6 +14,9 @@ use crate::conn::{ByteStream, Conn, Flow, FlowSender};
 /// How much is put behind the beginning of something incomplete before it is looked at again, at first.
 const FIRST_STEP: usize = 2 * 1024;
 
+/// Room for more datagrams of QUIC than these is given back when they are taken.
+const KEPT_ARRIVED: usize = 64;
+
 /// Why no more datagrams can come.
 #[derive(Debug, thiserror::Error)]
 pub enum RecvError {
@@ -153,6 +156,9 @@ impl DatagramConn {
         for frame in self.arrived.drain(..) {
             datagrams.push_frame(&frame)?;
         }
+        if self.arrived.capacity() > KEPT_ARRIVED {
+            self.arrived = VecDeque::new();
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -213,14 +219,15 @@ impl Inbound {
         datagrams: &mut Datagrams,
         received: &mut Received,
     ) -> Result<Option<usize>, DecodeError> {
-        let start = datagrams.bytes.len();
-        let Some((carried, len)) = self.decoder.decode(input, &mut datagrams.bytes)? else {
+        let bytes = datagrams.bytes_mut();
+        let start = bytes.len();
+        let Some((carried, len)) = self.decoder.decode(input, bytes)? else {
             return Ok(None);
         };
         match carried {
             Carried::Packet { user: Some(user) } => datagrams.push_from(start, user),
             Carried::Packet { user: None } => {
-                datagrams.bytes.truncate(start);
+                datagrams.bytes_mut().truncate(start);
                 received.unaddressed += 1;
             }
             Carried::Ping => {}

@@ -7,14 +7,20 @@ use bytes::BytesMut;
 use mgrok_proto::DecodeError;
 use mgrok_proto::udp::binary;
 
-/// Buffers above this are given back when they are empty: what a burst needed is not kept for ever.
+/// Buffers above this are given back when they are empty: what a burst needed is not kept for ever. The next one is as large as the last
+/// batch was, up to [`MAX_FRESH`], so that it need not grow from nothing.
 const KEPT_CAPACITY: usize = 16 * 1024;
+const MAX_FRESH: usize = 64 * 1024;
+/// The same for what is noted of each datagram.
+const KEPT_ENTRIES: usize = 256;
 
 /// Datagrams with their addresses, in order. Used again and again, it allocates nothing.
 #[derive(Debug, Default)]
 pub struct Datagrams {
-    pub(super) bytes: BytesMut,
+    bytes: BytesMut,
     entries: Vec<Entry>,
+    /// How many bytes the last batch had.
+    usual: usize,
     /// How many entries from the front are done with.
     done: usize,
 }
@@ -31,11 +37,19 @@ impl Datagrams {
     /// Adds a datagram.
     pub fn push(&mut self, payload: &[u8], addr: SocketAddr) {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(payload);
+        self.bytes_mut().extend_from_slice(payload);
         self.push_from(start, addr);
     }
 
-    /// Adds a datagram whose payload was appended to `bytes` from `start` on.
+    /// All payloads, for more to be appended.
+    pub(super) fn bytes_mut(&mut self) -> &mut BytesMut {
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve(self.usual);
+        }
+        &mut self.bytes
+    }
+
+    /// Adds a datagram whose payload was appended to the bytes from `start` on.
     pub(super) fn push_from(&mut self, start: usize, addr: SocketAddr) {
         self.entries.push(Entry {
             start,
@@ -46,9 +60,9 @@ impl Datagrams {
 
     /// Adds the datagrams of a frame that came in a datagram of QUIC.
     pub(super) fn push_frame(&mut self, frame: &[u8]) -> Result<(), DecodeError> {
-        let Self { bytes, entries, .. } = self;
-        let mut start = bytes.len();
-        binary::Decoder::decode_quic(frame, bytes, |bytes, addr| {
+        let mut start = self.bytes_mut().len();
+        let entries = &mut self.entries;
+        binary::Decoder::decode_quic(frame, &mut self.bytes, |bytes, addr| {
             let len = bytes.len() - start;
             entries.push(Entry { start, len, addr });
             start = bytes.len();
@@ -93,12 +107,20 @@ impl Datagrams {
         &self.bytes[entry.range()]
     }
 
+    /// The bytes between two places.
+    pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.bytes[range]
+    }
+
     fn clear(&mut self) {
         self.done = 0;
+        self.usual = self.bytes.len().min(MAX_FRESH);
         self.entries.clear();
         self.bytes.clear();
         if self.bytes.capacity() > KEPT_CAPACITY {
             self.bytes = BytesMut::new();
+        }
+        if self.entries.capacity() > KEPT_ENTRIES {
             self.entries = Vec::new();
         }
     }

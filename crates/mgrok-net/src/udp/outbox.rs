@@ -17,8 +17,10 @@ use crate::conn::ByteStream;
 const MAX_DATAGRAMS: usize = 1024;
 /// How many bytes of frames wait at most.
 const MAX_BYTES: usize = 1024 * 1024;
-/// Buffers above this are given back when they are empty: what a burst needed is not kept for ever.
+/// Buffers above this are given back when they are empty: what a burst needed is not kept for ever. The next one is as large as the last
+/// piece was, up to [`MAX_FRESH`], so that it need not grow from nothing.
 const KEPT_CAPACITY: usize = 16 * 1024;
+const MAX_FRESH: usize = 64 * 1024;
 
 /// Why a datagram was not queued.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,8 @@ pub struct Outbox {
     /// How many datagrams and signs of life wait.
     count: usize,
     writing: Bytes,
+    /// How long the last piece was that was written.
+    usual: usize,
     unflushed: bool,
     /// The way past the stream, if there is one.
     quic: Option<QuicOutbox>,
@@ -55,6 +59,7 @@ impl Outbox {
             waiting: BytesMut::new(),
             count: 0,
             writing: Bytes::new(),
+            usual: 0,
             unflushed: false,
             quic: None,
         }
@@ -116,6 +121,9 @@ impl Outbox {
         if self.count >= MAX_DATAGRAMS || self.waiting.len() >= MAX_BYTES {
             return Err(QueueError::Full);
         }
+        if self.waiting.capacity() == 0 {
+            self.waiting.reserve(self.usual);
+        }
         self.encoder
             .datagram(payload, Some(user), &mut self.waiting)?;
         self.count += 1;
@@ -160,6 +168,7 @@ impl Outbox {
                     break;
                 }
                 self.encoder.end_frame();
+                self.usual = self.waiting.len().min(MAX_FRESH);
                 self.writing = self.waiting.split().freeze();
                 self.count = 0;
             }

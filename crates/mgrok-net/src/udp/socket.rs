@@ -15,9 +15,10 @@ use super::datagrams::{Datagrams, Entry};
 use super::{BATCH, system};
 use crate::tcp;
 
-/// The distance between the places for two datagrams of one receiving call where large ones may come. It is not a power of two:
-/// small datagrams, which only use the beginnings of their places, would have to share few lines of the processor's caches.
-const LARGE_STRIDE: usize = 66 * 1024;
+/// The distance between the places for two datagrams of one receiving call where large ones may come. It is not a power of two: small
+/// datagrams, which only use the beginnings of their places, would all have to share few lines of the processor's caches. These
+/// 18 lines more spread them evenly.
+const LARGE_STRIDE: usize = 64 * 1024 + 18 * 64;
 /// Datagrams up to so many bytes have their places side by side.
 const MAX_SMALL: usize = 2 * 1024;
 
@@ -223,7 +224,7 @@ impl UdpSocket {
                 let run = self.run(&entries[taken..]);
                 let (first, last) = (&entries[taken], &entries[taken + run - 1]);
                 messages[used] = Outgoing {
-                    bytes: &datagrams.bytes[first.start..last.start + last.len],
+                    bytes: datagrams.bytes(first.start..last.start + last.len),
                     to: (!self.connected).then(|| self.reachable(first.addr)),
                     // Only what fits a datagram is ever cut.
                     segment: (run > 1).then_some(first.len as u16),
