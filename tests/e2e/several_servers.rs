@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    slice,
     time::{Duration, Instant},
 };
 
@@ -59,7 +60,7 @@ async fn a_server_that_is_down_is_passed_over_at_the_start() {
     let addrs = addrs();
     let _second = server(addrs[1]).await;
     let settings = settings(addrs);
-    let _client = Client::start(Peer::Mgrok, addrs[0], &settings, &[proxy.clone()]).await;
+    let _client = Client::start(Peer::Mgrok, addrs[0], &settings, slice::from_ref(&proxy)).await;
     traffic::tcp_echo(public(addrs[1], &proxy), 1_000).await;
 }
 
@@ -71,7 +72,7 @@ async fn all_servers_are_published_on_at_once() {
     let first = server(addrs[0]).await;
     let second = server(addrs[1]).await;
     let settings = settings(addrs) + "\nconnectAll = true";
-    let client = Client::launch(Peer::Mgrok, addrs[0], &settings, &[proxy.clone()]);
+    let client = Client::launch(Peer::Mgrok, addrs[0], &settings, slice::from_ref(&proxy));
     let started = "[echo] start proxy success";
     client.log().wait_for_times(0, started, 2).await;
     for addr in addrs {
@@ -96,7 +97,7 @@ async fn a_client_of_all_servers_starts_if_one_of_them_lets_it_in() {
     let addrs = addrs();
     let second = server(addrs[1]).await;
     let settings = settings(addrs) + "\nconnectAll = true";
-    let client = Client::start(Peer::Mgrok, addrs[0], &settings, &[proxy.clone()]).await;
+    let client = Client::start(Peer::Mgrok, addrs[0], &settings, slice::from_ref(&proxy)).await;
     client.log().wait_for("connect to server error").await;
     traffic::tcp_echo(public(addrs[1], &proxy), 1_000).await;
     // The other may come later.
@@ -140,7 +141,7 @@ async fn a_server_that_does_not_answer_is_passed_over_soon() {
     let _second = server(second).await;
     let settings = settings([silent.addr(), second]);
     let started = Instant::now();
-    let _client = Client::start(Peer::Mgrok, second, &settings, &[proxy.clone()]).await;
+    let _client = Client::start(Peer::Mgrok, second, &settings, slice::from_ref(&proxy)).await;
     // It would be given ten seconds if it were the only one.
     assert!(started.elapsed() < Duration::from_secs(8));
     traffic::tcp_echo(public(second, &proxy), 1_000).await;

@@ -2,7 +2,12 @@
 //!
 //! The kernel can do this too, where it has netem; this works everywhere.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::UdpSocket,
@@ -32,14 +37,14 @@ pub(crate) async fn relay(at: SocketAddr, to: SocketAddr, way: Way) {
     let mut buffer = vec![0; 65_536];
     loop {
         let (len, from) = outside.recv_from(&mut buffer).await.unwrap();
-        if !clients.contains_key(&from) {
+        if let Entry::Vacant(vacant) = clients.entry(from) {
             let inside = Arc::new(UdpSocket::bind("0.0.0.0:0").await.unwrap());
             let (there, held) = mpsc::channel(UNDER_WAY);
             directions.spawn(release(held, inside.clone(), to));
             let (back, held) = mpsc::channel(UNDER_WAY);
             directions.spawn(release(held, outside.clone(), from));
             directions.spawn(answers(inside, back, way));
-            clients.insert(from, there);
+            vacant.insert(there);
         }
         hold(&clients[&from], &buffer[..len], way, &mut dice);
     }
