@@ -23,15 +23,13 @@ use super::socket::{Arrived, Outgoing};
 /// Whether [`Outgoing::segment`] is understood.
 pub(super) const SEGMENTS: bool = true;
 
-/// Receives what is there into consecutive pieces of `stride` bytes of `buffer`, without waiting. Datagrams are cut to `max_len`
-/// bytes, which is no more than a piece has.
+/// Receives what is there into consecutive pieces of `stride` bytes of `buffer`, without waiting. Longer datagrams are cut.
 ///
 /// Fewer than there are pieces means that there was no more.
 pub(super) fn recv(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     stride: usize,
-    max_len: usize,
     arrived: &mut Vec<Arrived>,
 ) -> io::Result<()> {
     // SAFETY: zero is a value of these plain structures.
@@ -46,7 +44,7 @@ pub(super) fn recv(
         pieces.zip(&mut names).zip(&mut vectors).zip(&mut headers)
     {
         vector.iov_base = piece.as_mut_ptr().cast();
-        vector.iov_len = piece.len().min(max_len);
+        vector.iov_len = piece.len();
         header.msg_hdr.msg_iov = vector;
         header.msg_hdr.msg_iovlen = 1;
         header.msg_hdr.msg_name = ptr::from_mut(name).cast();
@@ -70,7 +68,7 @@ pub(super) fn recv(
             .zip(&names)
             .take(received)
             .map(|(header, name)| Arrived {
-                len: max_len.min(header.msg_len as usize),
+                len: stride.min(header.msg_len as usize),
                 from: from_name(name),
             }),
     );

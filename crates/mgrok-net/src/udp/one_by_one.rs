@@ -10,24 +10,21 @@ use super::socket::{Arrived, Outgoing};
 /// Whether [`Outgoing::segment`] is understood.
 pub(super) const SEGMENTS: bool = false;
 
-/// Receives what is there into consecutive pieces of `stride` bytes of `buffer`, without waiting. Datagrams are cut to `max_len`
-/// bytes, which is no more than a piece has.
+/// Receives what is there into consecutive pieces of `stride` bytes of `buffer`, without waiting. Longer datagrams are cut.
 ///
 /// Fewer than there are pieces means that there was no more.
 pub(super) fn recv(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     stride: usize,
-    max_len: usize,
     arrived: &mut Vec<Arrived>,
 ) -> io::Result<()> {
     for piece in buffer.chunks_exact_mut(stride) {
-        let piece = &mut piece[..max_len];
         // Sockets of tokio do not wait.
         match recvfrom(socket, piece, RecvFlags::empty()) {
             Ok((_, len, Some(from))) => {
                 if let Ok(from) = from.try_into() {
-                    let len = len.min(max_len);
+                    let len = len.min(stride);
                     arrived.push(Arrived { len, from });
                 }
             }

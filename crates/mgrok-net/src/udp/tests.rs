@@ -126,6 +126,22 @@ async fn more_than_a_batch_comes_through() {
 }
 
 #[tokio::test]
+async fn one_call_fetches_a_batch_however_long_datagrams_may_be() {
+    let ((ours, _), (theirs, to)) = (bound().await, bound().await);
+    for max_len in [1500, 65_507] {
+        let mut datagrams = Datagrams::default();
+        for _ in 0..BATCH {
+            datagrams.push(b"short", to);
+        }
+        send(&ours, &mut datagrams).await;
+        let mut count = 0;
+        let batch = poll_fn(|cx| theirs.poll_recv(cx, max_len, |_, _| count += 1));
+        in_time(batch).await.unwrap();
+        assert_eq!(count, BATCH);
+    }
+}
+
+#[tokio::test]
 async fn a_dual_stack_socket_serves_ipv4() {
     let socket = UdpSocket::bind("0.0.0.0", 0).await.unwrap();
     let port = socket.local_addr().unwrap().port();
