@@ -7,6 +7,9 @@ use tokio::{net::UdpSocket, task::JoinSet};
 
 use crate::Tunnel;
 
+/// What makes an end of mgrok frame datagrams as frp does.
+const AS_FRP: &str = "transport.wireProtocol = \"v1\"";
+
 #[tokio::test]
 async fn datagrams_of_every_size_come_back() {
     let echo = service::udp_echo().await;
@@ -15,9 +18,33 @@ async fn datagrams_of_every_size_come_back() {
 }
 
 #[tokio::test]
-async fn what_is_longer_than_the_packet_size_is_cut() {
+async fn ends_of_mgrok_carry_the_longest_datagrams_whole() {
     let echo = service::udp_echo().await;
     let tunnel = Tunnel::udp(echo.addr()).await;
+    traffic::udp_echo(tunnel.public, &[1_501, 9_000, 65_507, 1]).await;
+}
+
+#[tokio::test]
+async fn datagrams_of_every_size_come_back_over_quic() {
+    let echo = service::udp_echo().await;
+    for settings in ["", AS_FRP] {
+        let port = ports::free();
+        let server = Server::start(Peer::Mgrok, &format!("quicBindPort = {port}")).await;
+        let mut addr = server.addr();
+        addr.set_port(port);
+        let settings = format!("transport.protocol = \"quic\"\n{settings}");
+        let proxies = [Proxy::udp("udp", echo.addr())];
+        let _client = Client::start(Peer::Mgrok, addr, &settings, &proxies).await;
+        // Some fit a packet, some do not.
+        let sizes = [1, 0, 500, 1_100, 1_300, 1_500, 100];
+        traffic::udp_echo(proxies[0].public(), &sizes).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_longer_than_the_packet_size_is_cut_in_frames_of_frp() {
+    let echo = service::udp_echo().await;
+    let tunnel = Tunnel::with("", AS_FRP, Proxy::udp("udp", echo.addr())).await;
     let mut user = traffic::UdpUser::of(tunnel.public).await;
     user.echo(1_501, 1_500).await;
     user.echo(9_000, 1_500).await;
@@ -27,7 +54,8 @@ async fn what_is_longer_than_the_packet_size_is_cut() {
 async fn the_packet_size_can_be_raised() {
     let echo = service::udp_echo().await;
     let settings = "udpPacketSize = 7000";
-    let tunnel = Tunnel::with(settings, settings, Proxy::udp("udp", echo.addr())).await;
+    let for_client = format!("{settings}\n{AS_FRP}");
+    let tunnel = Tunnel::with(settings, &for_client, Proxy::udp("udp", echo.addr())).await;
     let mut user = traffic::UdpUser::of(tunnel.public).await;
     user.echo(7_000, 7_000).await;
     user.echo(7_001, 7_000).await;
