@@ -136,6 +136,18 @@ impl Trio {
     }
 }
 
+/// How much of a datagram of [`LONG`] bytes gets through: all of it between ends of mgrok, and by frp's no more than
+/// `udpPacketSize` says.
+fn arriving(peers: &[Peer]) -> usize {
+    match peers.contains(&Peer::Frp) {
+        true => 1_500,
+        false => LONG,
+    }
+}
+
+/// Longer than `udpPacketSize`.
+const LONG: usize = 4_000;
+
 /// Says why not, if not.
 fn are_here(peers: &[Peer]) -> bool {
     (!peers.contains(&Peer::Frp) || mgrok_lab::frp_is_here())

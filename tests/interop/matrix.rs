@@ -7,7 +7,7 @@ use mgrok_lab::{
 };
 use tokio::task::JoinSet;
 
-use crate::{Pair, layers_and_limits};
+use crate::{LONG, Pair, arriving, layers_and_limits};
 
 for_each_pair!(
     mux_and_tls,
@@ -43,7 +43,7 @@ async fn all_proxies(pair: Pair, mux: bool, tls: bool) {
         let settings = format!("{mux}\ntransport.tls.enable = {tls}\n{pool}");
         let proxies = proxies(&tcp, &udp);
         let client = Client::start(pair.client, server.addr(), &settings, &proxies).await;
-        use_all(&proxies).await;
+        use_all(&proxies, arriving(&[pair.server, pair.client])).await;
         if pair.server == Peer::Frp {
             // frps leaves connections open whose bandwidth it limits, and mgrokc would wait for their users.
             drop(client);
@@ -70,14 +70,14 @@ fn proxies(tcp: &Service, udp: &Service) -> Vec<Proxy> {
     proxies
 }
 
-async fn use_all(proxies: &[Proxy]) {
+async fn use_all(proxies: &[Proxy], arriving: usize) {
     let mut uses = JoinSet::new();
     for proxy in proxies {
         let public = proxy.public();
         let limited = proxy.more.contains("bandwidthLimit");
         match proxy.kind {
             "tcp" => uses.spawn(use_tcp(public, limited)),
-            _ => uses.spawn(use_udp(public)),
+            _ => uses.spawn(use_udp(public, arriving)),
         };
     }
     while let Some(done) = uses.join_next().await {
@@ -101,9 +101,8 @@ async fn use_tcp(public: std::net::SocketAddr, limited: bool) {
     tokio::join!(one, other);
 }
 
-async fn use_udp(public: std::net::SocketAddr) {
+async fn use_udp(public: std::net::SocketAddr, arriving: usize) {
     traffic::udp_echo(public, &[1, 0, 100, 1_400, 1_500]).await;
-    // Longer than `udpPacketSize`: only so much arrives.
     let mut user = traffic::UdpUser::of(public).await;
-    user.echo(4_000, 1_500).await;
+    user.echo(LONG, arriving).await;
 }

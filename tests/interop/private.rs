@@ -3,7 +3,7 @@
 use mgrok_lab::{Client, Proxy, Server, Visitor, service, traffic};
 use tokio::{net::UdpSocket, task::JoinSet};
 
-use crate::{LAYERS, Trio};
+use crate::{LAYERS, LONG, Trio, arriving};
 
 for_each_trio!(
     every_layer_on_either_leg_with_mux,
@@ -43,6 +43,7 @@ async fn every_layer_on_either_leg(trio: Trio, settings: &str) {
     let _owner = Client::start(trio.client, server.addr(), settings, &proxies).await;
     let _visitor =
         Client::start_with_visitors(trio.other, server.addr(), settings, &[], &visitors).await;
+    let arriving = arriving(&[trio.server, trio.client, trio.other]);
     let mut uses = JoinSet::new();
     for visitor in visitors {
         let door = visitor.door();
@@ -53,8 +54,7 @@ async fn every_layer_on_either_leg(trio: Trio, settings: &str) {
             }),
             _ => uses.spawn(async move {
                 traffic::udp_echo(door, &[1, 0, 100, 1_400, 1_500]).await;
-                // Longer than `udpPacketSize`: only so much arrives.
-                traffic::UdpUser::of(door).await.echo(4_000, 1_500).await;
+                traffic::UdpUser::of(door).await.echo(LONG, arriving).await;
             }),
         };
     }
