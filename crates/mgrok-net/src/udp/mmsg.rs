@@ -108,7 +108,7 @@ pub(super) fn recv(
             .map(|((header, name), control)| Arrived {
                 len: stride.min(header.msg_len as usize),
                 from: from_name(name),
-                local: control.local(header.msg_hdr.msg_controllen as usize),
+                local: control.local(header.msg_hdr.msg_controllen as _),
             }),
     );
     Ok(())
@@ -222,7 +222,7 @@ impl Control {
         while let Some((head, _)) = rest.split_at_checked(CONTROL_HEAD) {
             // SAFETY: there are as many bytes as the structure has, and all values of it are valid.
             let header: cmsghdr = unsafe { ptr::read_unaligned(head.as_ptr().cast()) };
-            let len = header.cmsg_len as usize;
+            let len: usize = header.cmsg_len as _;
             let Some(data) = rest.get(CONTROL_HEAD..len) else {
                 break;
             };
