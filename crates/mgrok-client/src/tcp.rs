@@ -64,7 +64,8 @@ async fn carry(
     local: Local<'_>,
     half_close: HalfClose,
 ) {
-    let mut service = match local.connect().await {
+    // Boxed, because it is over when the bytes begin to move.
+    let mut service = match Box::pin(local.connect()).await {
         Ok(conn) => conn,
         Err(e) => return error!("connect to local service [{local}] error: {}", Chain(&e)),
     };

@@ -90,7 +90,10 @@ pub(super) async fn dispatch(
         Err(error) => return log(connection.addrs.from, &error),
     };
     match message {
-        Message::Login(login) => login::serve(conn, hello, login, connection, shared).await,
+        // Boxed: a session is larger than all other streams.
+        Message::Login(login) => {
+            Box::pin(login::serve(conn, hello, login, connection, shared)).await;
+        }
         Message::NewWorkConn(new) => work_conn(conn, new, shared).await,
         Message::NewVisitorConn(new) => {
             private::serve(conn, new, connection.addrs, shared).await;

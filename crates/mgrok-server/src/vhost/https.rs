@@ -34,7 +34,7 @@ pub(crate) struct HttpsVhost {
 impl Vhost for HttpsVhost {
     async fn serve(self: Arc<Self>, mut user: Conn, addrs: UserAddrs) {
         let from = addrs.from;
-        let name = match timeout(HELLO_TIMEOUT, client_hello::read(&mut user)).await {
+        let name = match timeout(HELLO_TIMEOUT, Box::pin(client_hello::read(&mut user))).await {
             Ok(Ok(hello)) => hello.server_name.unwrap_or_default(),
             Ok(Err(error)) => return debug!("https connection of {from} closed: {error}"),
             Err(_) => return debug!("https connection of {from} closed: no ClientHello in time"),
