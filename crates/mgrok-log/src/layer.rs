@@ -175,9 +175,9 @@ impl LineLayer {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let metadata = event.metadata();
-        let mut found = SourceField::default();
-        event.record(&mut found);
-        let source = found.source;
+        let mut named = SourceField(None);
+        event.record(&mut named);
+        let source = named.0.unwrap_or_else(|| session_around(event, context));
         let now = Instant::now();
         let last = match self.limiter.judge(metadata, source, allowance, now) {
             Verdict::LeaveOut => return,
@@ -298,27 +298,34 @@ impl Visit for Prefix {
     }
 }
 
-/// Finds who has caused an event.
-struct SourceField {
-    source: Source,
-}
-
-impl Default for SourceField {
-    fn default() -> Self {
-        Self {
-            source: Source::new(format_args!("")),
+/// Who has caused an event that names nobody: the session around it.
+fn session_around<S>(event: &Event<'_>, context: &Context<'_, S>) -> Source
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    for span in context.event_scope(event).into_iter().flatten() {
+        if let Some(prefix) = span.extensions().get::<Prefix>()
+            && prefix.kind == PrefixKind::Session
+        {
+            return Source::new(format_args!("{}", prefix.text));
         }
     }
+    Source::new(format_args!(""))
 }
 
+/// Finds whom an event names as its cause.
+struct SourceField(Option<Source>);
+
 impl Visit for SourceField {
+    fn record_bool(&mut self, _: &Field, _: bool) {}
+
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if Allowance::of_field(field.name()).is_some() {
-            self.source = Source::new(format_args!("{value:?}"));
+            self.0 = Some(Source::new(format_args!("{value:?}")));
         }
     }
 }

@@ -14,9 +14,10 @@
 //! missing as soon as it can.
 //!
 //! A message is cut at 4 KiB, and nothing in it ends the line or steers a terminal. An event that somebody else can cause as often as
-//! they like says who that is in a field that is not shown: `source` for whoever can reach a port, an address or any short text, and
-//! `client_source` for a client that has logged in, which may cause more. Such lines are cut at 1 KiB, and those of one place in the
-//! code are limited for each source and in all; what is left out is counted, and the log says so every minute.
+//! they like says so in a field that is not shown. `source` is for what whoever reaches a port can cause, and says who that is: an
+//! address, or any short text. `per_session = true` is for what a client can cause in its session, which may be more. Such lines are
+//! cut at 1 KiB, and those of one place in the code are limited for each source and in all; what is left out is counted, and the log
+//! says so every minute.
 //!
 //! ```
 //! # let from: std::net::SocketAddr = ([192, 0, 2, 7], 4000).into();

@@ -1,6 +1,6 @@
 //! How many lines a stranger can cause.
 //!
-//! An event that somebody else can cause as often as they like names who that is in a field, and at most so many lines of its kind are
+//! An event that somebody else can cause as often as they like says so in a field, and at most so many lines of its kind are
 //! written for them in a minute; the rest are counted, and the count is written when the minute is over. A kind is a place in the
 //! source: what is logged there has one reason. Addresses count by the host, which in IPv6 is a network of 64 bits.
 
@@ -45,17 +45,17 @@ impl Allowance {
         of_a_kind: 600,
     };
 
-    /// For clients that have logged in: some start with a thousand proxies, of which each has its lines.
-    const CLIENT: Self = Self {
+    /// For a session of a client that has logged in: some start with a thousand proxies, of which each has its lines.
+    const SESSION: Self = Self {
         per_source: 2_000,
         of_a_kind: 20_000,
     };
 
-    /// What events with a field of this name are allowed; `None` if it names no source.
+    /// What events with a field of this name are allowed; `None` if it is a field like any other.
     pub(crate) fn of_field(name: &str) -> Option<Self> {
         match name {
             "source" => Some(Self::STRANGER),
-            "client_source" => Some(Self::CLIENT),
+            "per_session" => Some(Self::SESSION),
             _ => None,
         }
     }

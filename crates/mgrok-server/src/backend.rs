@@ -171,7 +171,9 @@ impl Backend {
                 Err(source) if tried == attempts => {
                     return Err(OpenError::Dead { attempts, source });
                 }
-                Err(error) => debug!(%error, "work connection was dead, trying another"),
+                Err(error) => {
+                    debug!(per_session = true, %error, "work connection was dead, trying another")
+                }
             }
         }
     }
@@ -225,7 +227,7 @@ pub(crate) async fn carry(
     for backend in backends {
         if let Err(error) = backend.admit(from).await {
             // frp: these words (server/proxy/proxy.go#handleUserTCPConnection)
-            return warn!("the user conn [{from}] was rejected, err:{error}");
+            return warn!(source = %from, "the user conn [{from}] was rejected, err:{error}");
         }
         match backend.open(Some(addrs)).await {
             Ok(work) => {
@@ -234,17 +236,19 @@ pub(crate) async fn carry(
                     HalfClose::EndsBoth => HalfClose::EndsBoth,
                 };
                 let end = relay::relay(user, work, half_close, backend.traffic()).await;
-                debug!("user connection [{from}] ended: {end:?}");
+                debug!(source = %from, "user connection [{from}] ended: {end:?}");
                 return;
             }
             Err(error) => {
-                debug!("[{}] cannot serve the user: {error}", backend.proxy_name());
+                debug!(source = %from, "[{}] cannot serve the user: {error}", backend.proxy_name());
                 refusal = Some(error);
             }
         }
     }
     match refusal {
-        Some(error) => warn!("user connection [{from}] refused: {}", chain(&error)),
-        None => warn!("user connection [{from}] refused: nobody serves it any more"),
+        Some(error) => warn!(source = %from, "user connection [{from}] refused: {}", chain(&error)),
+        None => {
+            warn!(source = %from, "user connection [{from}] refused: nobody serves it any more")
+        }
     }
 }

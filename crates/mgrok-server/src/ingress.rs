@@ -128,7 +128,9 @@ async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>) {
     let keepalive = shared.config.transport.tcp_keepalive;
     let (conn, addrs) = match shared.arrivals.receive(stream, from, keepalive).await {
         Ok(arrived) => arrived,
-        Err(error) => return debug!("connection of {from} closed: {}", chain(&error)),
+        Err(error) => {
+            return debug!(source = %from, "connection of {from} closed: {}", chain(&error));
+        }
     };
     match timeout(OPENING_TIMEOUT, unwrap_shared(conn, &shared)).await {
         Ok(Ok(Opened::Client(conn))) => client(conn, addrs, Road::Tcp, &shared).await,
@@ -176,7 +178,7 @@ async fn multiplexed(conn: Conn, connection: &Arc<Connection>, shared: &Arc<Shar
     let (opener, acceptor, driver) = mgrok_mux::session(conn, config);
     shared.tasks.spawn(async move {
         if let Err(error) = driver.await {
-            debug!("connection of {from} ended: {}", chain(&error));
+            debug!(source = %from, "connection of {from} ended: {}", chain(&error));
         }
     });
     match serve_streams(acceptor, connection, shared).await {
@@ -274,7 +276,7 @@ fn log(from: SocketAddr, error: &OpeningError) {
         | OpeningError::TlsRequired
         // Who asks for this path is a client, and what is wrong with its request a proxy's doing.
         | OpeningError::WebSocket(WebSocketError::Request { .. }) => {
-            warn!("connection of {from} closed: {}", chain(error));
+            warn!(source = %from, "connection of {from} closed: {}", chain(error));
         }
         OpeningError::Closed
         | OpeningError::Io(_)
@@ -284,6 +286,6 @@ fn log(from: SocketAddr, error: &OpeningError) {
         | OpeningError::Silent
         | OpeningError::Tls(_)
         | OpeningError::Unexpected(_)
-        | OpeningError::WebSocket(_) => debug!("connection of {from} closed: {}", chain(error)),
+        | OpeningError::WebSocket(_) => debug!(source = %from, "connection of {from} closed: {}", chain(error)),
     }
 }

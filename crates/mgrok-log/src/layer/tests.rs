@@ -308,11 +308,17 @@ fn the_last_line_of_a_flood_says_that_the_rest_is_counted() {
 }
 
 #[test]
-fn a_client_that_has_logged_in_may_cause_more() {
+fn a_session_may_cause_more_and_is_told_from_others() {
     let lines = messages(Level::INFO, || {
-        for _ in 0..5_000 {
-            info!(client_source = "3f0c9a7b", "new proxy success");
+        for run_id in ["3f0c", "77ab"] {
+            info_span!("session", run_id).in_scope(|| {
+                for _ in 0..5_000 {
+                    info!(per_session = true, "new proxy success");
+                }
+            });
         }
     });
-    assert_eq!(lines.len(), 2_000);
+    assert_eq!(lines.len(), 4_000);
+    assert_eq!(lines[0], "[3f0c] new proxy success");
+    assert_eq!(lines[2_000], "[77ab] new proxy success");
 }

@@ -133,7 +133,7 @@ fn a_full_table_takes_new_sources_after_a_minute() {
     let start = Instant::now();
     for number in 0..2_000 {
         let client = source(&format!("client {number}"));
-        limiter.judge(refused(), client, Allowance::CLIENT, start);
+        limiter.judge(refused(), client, Allowance::SESSION, start);
     }
     assert_eq!(limiter.lock().by_source.len(), MAX_SOURCES);
     let later = start + WINDOW;

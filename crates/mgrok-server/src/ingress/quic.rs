@@ -94,7 +94,7 @@ impl Streams for QuicConnection {
         match self.accept().await {
             Ok(conn) => Some(conn),
             Err(error) => {
-                debug!(
+                debug!(source = %self.remote_addr(),
                     "connection of {} ended: {}",
                     self.remote_addr(),
                     chain(&error)

@@ -1,6 +1,6 @@
 //! One stream of a client: its first message says what it is.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use mgrok_net::{
@@ -91,7 +91,7 @@ pub(super) async fn dispatch(
     };
     match message {
         Message::Login(login) => login::serve(conn, hello, login, connection, shared).await,
-        Message::NewWorkConn(new) => work_conn(conn, new, shared).await,
+        Message::NewWorkConn(new) => work_conn(conn, new, connection.addrs.from, shared).await,
         Message::NewVisitorConn(new) => {
             private::serve(conn, new, connection.addrs, shared).await;
         }
@@ -103,16 +103,16 @@ pub(super) async fn dispatch(
 }
 
 /// Takes a work connection to its session.
-async fn work_conn(conn: MessageConn, new: NewWorkConn, shared: &Shared) {
+async fn work_conn(conn: MessageConn, new: NewWorkConn, from: SocketAddr, shared: &Shared) {
     let (version, conn) = (conn.version(), conn.into_conn());
     match admit_work_conn(new, shared).await {
         Ok(offers) => {
             if offers.send(conn).await.is_err() {
-                debug!("a work connection came when its session had just ended");
+                debug!(source = %from, "a work connection came when its session had just ended");
             }
         }
         Err(error) => {
-            warn!("work connection refused: {error}");
+            warn!(source = %from, "work connection refused: {error}");
             let text = shared.error_text(&error.to_string(), "invalid NewWorkConn");
             refuse_work_conn(conn, version, text).await;
         }

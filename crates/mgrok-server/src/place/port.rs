@@ -102,10 +102,12 @@ async fn run(lease: TcpLease, target: Arc<Target<Backend>>, doors: Doors, stop: 
         tasks.serve_user(async move {
             match arrivals.receive(stream, from, None).await {
                 Ok((user, addrs)) => {
-                    info!("get a user connection [{}]", addrs.from);
+                    info!(source = %addrs.from, "get a user connection [{}]", addrs.from);
                     backend::serve(user, addrs, target.in_turn()).await;
                 }
-                Err(error) => debug!("connection of {from} closed: {}", chain(&error)),
+                Err(error) => {
+                    debug!(source = %from, "connection of {from} closed: {}", chain(&error))
+                }
             }
         });
     }
