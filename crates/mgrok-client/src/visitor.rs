@@ -384,7 +384,7 @@ impl Visitor {
         // The semaphore is never closed.
         while let Ok(place) = places.clone().acquire_owned().await {
             let (stream, from) = tcp::accept(listener).await;
-            debug!("get a user connection [{from}]");
+            debug!(source = %from, "get a user connection [{from}]");
             tcp::set_accepted_options(&stream, None);
             self.enter(User {
                 conn: stream.into(),

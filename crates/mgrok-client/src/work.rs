@@ -128,17 +128,24 @@ impl Terms {
             Ok(started) => started,
             // A session that is lost says so once, not once more for each connection that waits.
             Err(e @ (WorkError::Closed | WorkError::Receive(RecvError::Io(_)))) => {
-                return debug!("waiting work connection lost: {}", Chain(&e));
+                return debug!(
+                    per_session = true,
+                    "waiting work connection lost: {}",
+                    Chain(&e)
+                );
             }
-            Err(e) => return warn!("work connection error: {}", Chain(&e)),
+            Err(e) => return warn!(per_session = true, "work connection error: {}", Chain(&e)),
         };
         if !started.start.error.is_empty() {
             let reason = server_text(&started.start.error);
-            return error!("StartWorkConn contains error: {reason}");
+            return error!(per_session = true, "StartWorkConn contains error: {reason}");
         }
         let Some(proxy) = self.running(&started.start.proxy_name).await else {
             let name = server_text(&started.start.proxy_name);
-            return warn!("work connection for proxy [{name}], which is not running: closed");
+            return warn!(
+                per_session = true,
+                "work connection for proxy [{name}], which is not running: closed"
+            );
         };
         let span = error_span!("proxy", name = %proxy.config().name);
         self.serve(proxy, started).instrument(span).await;

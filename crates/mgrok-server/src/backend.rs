@@ -172,7 +172,9 @@ impl Backend {
                 Err(source) if tried == attempts => {
                     return Err(OpenError::Dead { attempts, source });
                 }
-                Err(error) => debug!(%error, "work connection was dead, trying another"),
+                Err(error) => {
+                    debug!(per_session = true, %error, "work connection was dead, trying another")
+                }
             }
         }
     }
@@ -230,7 +232,8 @@ pub(crate) async fn carry(
         HalfClose::EndsBoth => HalfClose::EndsBoth,
     };
     let end = relay::relay(user, work, half_close, backend.traffic()).await;
-    debug!("user connection [{}] ended: {end:?}", addrs.from);
+    let from = addrs.from;
+    debug!(source = %from, "user connection [{from}] ended: {end:?}");
 }
 
 /// The first of `backends` that opens for a user, and the stream to its service; `None` if the user is refused, which the log says.
@@ -243,20 +246,22 @@ async fn open_first(
     for backend in backends {
         if let Err(error) = backend.admit(from).await {
             // frp: these words (server/proxy/proxy.go#handleUserTCPConnection)
-            warn!("the user conn [{from}] was rejected, err:{error}");
+            warn!(source = %from, "the user conn [{from}] was rejected, err:{error}");
             return None;
         }
         match backend.open(Some(addrs)).await {
             Ok(work) => return Some((backend, work)),
             Err(error) => {
-                debug!("[{}] cannot serve the user: {error}", backend.proxy_name());
+                debug!(source = %from, "[{}] cannot serve the user: {error}", backend.proxy_name());
                 refusal = Some(error);
             }
         }
     }
     match refusal {
-        Some(error) => warn!("user connection [{from}] refused: {}", chain(&error)),
-        None => warn!("user connection [{from}] refused: nobody serves it any more"),
+        Some(error) => warn!(source = %from, "user connection [{from}] refused: {}", chain(&error)),
+        None => {
+            warn!(source = %from, "user connection [{from}] refused: nobody serves it any more")
+        }
     }
     None
 }

@@ -114,10 +114,12 @@ async fn serve(
 ) {
     match arrivals.receive(stream, from, None).await {
         Ok((user, addrs)) => {
-            info!("get a user connection [{}]", addrs.from);
+            info!(source = %addrs.from, "get a user connection [{}]", addrs.from);
             backend::serve(user, addrs, target.in_turn()).await;
         }
-        Err(error) => debug!("connection of {from} closed: {}", chain(&error)),
+        Err(error) => {
+            debug!(source = %from, "connection of {from} closed: {}", chain(&error));
+        }
     }
 }
 
