@@ -144,7 +144,7 @@ impl<'a> Users<'a> {
                 self.table.answered(slot);
             }
             Poll::Ready(Err(error)) => {
-                debug!("local service [{}] error: {error}", self.service);
+                debug!(source = %self.service, "local service [{}] error: {error}", self.service);
                 if !is_passing(&error) {
                     self.table.remove(slot);
                 }
