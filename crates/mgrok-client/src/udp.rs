@@ -124,7 +124,7 @@ async fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
 }
 
 async fn forward(mut work: DatagramConn, users: &mut Users<'_>, terms: &Terms) -> WorkEnd {
-    let mut outbox = Outbox::new(work.framing());
+    let mut outbox = Outbox::answering(&work);
     let mut datagrams = Datagrams::default();
     let mut ping = interval_at(Instant::now() + terms.ping, terms.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
