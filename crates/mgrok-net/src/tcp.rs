@@ -3,7 +3,6 @@
 mod accept;
 mod bind;
 mod dial;
-mod resolver;
 
 use std::time::Duration;
 
@@ -15,9 +14,7 @@ pub use accept::accept;
 pub(crate) use accept::canonical;
 pub use bind::bind;
 pub(crate) use bind::{dual_stack, resolve_bind};
-pub(crate) use dial::without_brackets;
 pub use dial::{Candidates, DialError, DialOptions, dial};
-pub use resolver::Resolver;
 
 /// The pause between keepalive probes once a connection has been silent for its keepalive time. It
 /// is Go's, so that frp and mgrok give a dead link up equally soon.
