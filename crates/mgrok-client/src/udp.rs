@@ -98,7 +98,11 @@ pub(crate) async fn serve(proxy: &Proxy, work: Conn, dialect: Dialect, packet_si
     };
     let mut users = Users::new(service, proxy.traffic(), &terms);
     let end = forward(work, &mut users, &terms).await;
-    debug!("UDP work connection ended: {}", Chain(&end));
+    debug!(
+        per_session = true,
+        "UDP work connection ended: {}",
+        Chain(&end)
+    );
 }
 
 async fn forward(mut work: DatagramConn, users: &mut Users<'_>, terms: &Terms) -> WorkEnd {

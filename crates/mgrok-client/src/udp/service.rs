@@ -148,8 +148,10 @@ impl Service {
                     self.told_at = Some(now);
                     // frp: the first words (client/proxy/udp.go)
                     error!(
+                        per_session = true,
                         "resolve local service [{}:{}] error: {error}; tried again for the next datagram of a new user",
-                        self.host, self.port
+                        self.host,
+                        self.port
                     );
                 }
             }
