@@ -7,7 +7,7 @@ use std::time::Duration;
 use mgrok_mux::{Opener, SessionError};
 use mgrok_net::conn::Conn;
 use mgrok_net::quic::{Connection, Endpoint, QuicError};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::road::Dialler;

@@ -37,7 +37,7 @@ fn flooded() -> Raw {
         uploads.clone().for_each(|id| upload(&mut server, id));
         server.transmit();
     }
-    uploads.clone().for_each(|id| upload(&mut server, id));
+    uploads.for_each(|id| upload(&mut server, id));
     server
 }
 

@@ -577,7 +577,7 @@ async fn what_was_sent_last_arrives_although_the_connection_is_given_up() {
     for dropped in [false, true] {
         let (near, far) = pair(&QuicOptions::default()).await;
         let (mut sending, mut receiving) = stream(&near, &far).await;
-        sending.send(payload.clone().into()).await.unwrap();
+        sending.send(payload.clone()).await.unwrap();
         sending.close().await.unwrap();
         drop(sending);
         if !dropped {
@@ -608,7 +608,7 @@ async fn a_peer_has_what_a_login_takes_until_it_is_trusted() {
         async move { near.open().await }
     });
     // Nobody reads it, so that not all of it can be sent.
-    let flood = Bytes::from(pattern(4 * UNTRUSTED_WINDOW as usize));
+    let flood = pattern(4 * UNTRUSTED_WINDOW as usize);
     let flooding = tokio::spawn({
         let flood = flood.clone();
         async move {
