@@ -8,16 +8,12 @@ use std::time::Duration;
 use mgrok_config::LocalAddr;
 use mgrok_net::conn::Conn;
 use mgrok_net::resolver::Resolver;
-use mgrok_net::tcp::{DialError, DialOptions, dial};
+use mgrok_net::tcp::{DialError, DialOptions, KEEPALIVE, dial};
 use tokio::time::timeout;
 
 /// How long a local service may take to accept.
 // frp: the same (client/proxy/proxy.go#HandleTCPWorkConnection)
 const CONNECT_TIME: Duration = Duration::from_secs(10);
-
-/// A local service on another machine may vanish without a word; a minute of silence is soon
-/// enough to ask, and rare enough to cost nothing with many idle users.
-const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Where a local service listens.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +46,7 @@ impl Local<'_> {
             Self::Tcp { host, port } => {
                 let options = DialOptions {
                     timeout: CONNECT_TIME,
+                    // A local service on another machine may vanish without a word.
                     keepalive: Some(KEEPALIVE),
                     local_ip: None,
                     resolver: resolver.clone(),

@@ -219,6 +219,6 @@ pub(super) async fn connect_from(
     if stream.local_addr()? == addr {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
-    super::set_accepted_options(&stream, keepalive);
+    super::set_options(&stream, keepalive);
     Ok(stream)
 }
