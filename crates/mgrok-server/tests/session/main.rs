@@ -15,6 +15,7 @@ mod moves;
 mod packets;
 mod roads;
 mod script;
+mod strangers;
 mod v2;
 
 use std::time::Duration;
