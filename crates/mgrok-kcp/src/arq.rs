@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 use crate::config::Config;
-use crate::packet::{Command, MAX_PAYLOAD, MAX_SEGMENTS_SIZE, SEGMENT_HEADER_SIZE, SegmentHeader};
+use crate::packet::{
+    CHALLENGE_NUMBER, Command, MAX_PAYLOAD, MAX_SEGMENTS_SIZE, SEGMENT_HEADER_SIZE, SegmentHeader,
+};
 
 /// Segments are sent at most once in so many ms, unless the other end made room meanwhile.
 // frp: sets this interval (pkg/util/net/kcp.go)
@@ -29,6 +31,11 @@ const FAST_RESEND: u32 = 2;
 /// What the other end is thought to have room for before it says so, in segments.
 // kcp-go: kcp.go#IKCP_WND_RCV
 const FIRST_REMOTE_WINDOW: u16 = 32;
+
+/// Received segments that may wait for the reader while the other end has not proved its address. It is what KCP's senders take for
+/// granted before they are told, so that an honest one never notices.
+// kcp-go: kcp.go#IKCP_WND_RCV
+pub const UNPROVED_WINDOW: u16 = 32;
 
 /// Acknowledgements that fill a datagram. When there are so many they are sent at once.
 const ACKS_PER_DATAGRAM: usize = MAX_SEGMENTS_SIZE / SEGMENT_HEADER_SIZE;
@@ -56,6 +63,16 @@ pub(crate) struct Arq {
     receive: Receiver,
     round_trip: RoundTrip,
     flush: Flush,
+    /// While the other end's address may be forged.
+    unproved: Option<Unproved>,
+}
+
+#[derive(Debug)]
+struct Unproved {
+    /// Our first timestamp.
+    origin: u32,
+    /// The receive window that there is to be afterwards.
+    window: u16,
 }
 
 #[derive(Debug)]
@@ -122,6 +139,7 @@ struct Flush {
     last: Option<u32>,
     ask_window: bool,
     tell_window: bool,
+    challenge: bool,
 }
 
 impl Flush {
@@ -170,6 +188,32 @@ impl Arq {
                 rto: FIRST_RTO,
             },
             flush: Flush::default(),
+            unproved: None,
+        }
+    }
+
+    /// With another end that may not be where its datagrams say. `origin` is our first timestamp.
+    pub(crate) fn unproved(conversation: u32, config: &Config, origin: u32) -> Self {
+        let mut arq = Self::new(conversation, config);
+        let window = arq.receive.window;
+        arq.unproved = Some(Unproved { origin, window });
+        arq.receive.window = window.min(UNPROVED_WINDOW);
+        arq.flush.challenge = true;
+        arq
+    }
+
+    pub(crate) fn is_proved(&self) -> bool {
+        self.unproved.is_none()
+    }
+
+    /// Takes note that the other end gave the timestamp of a segment of ours back.
+    fn prove(&mut self, timestamp: u32, now: u32) {
+        let is_ours = |origin| diff(timestamp, origin) >= 0 && diff(now, timestamp) >= 0;
+        if let Some(unproved) = self.unproved.take_if(|it| is_ours(it.origin)) {
+            self.receive.window = unproved.window;
+            self.flush.challenge = false;
+            // The other end may think that there is little room.
+            self.flush.tell_window = self.can_read();
         }
     }
 
@@ -227,6 +271,7 @@ impl Arq {
     /// Asks the other end for a sign of life.
     pub(crate) fn ask(&mut self, now: u32) {
         self.flush.ask_window = true;
+        self.flush.challenge = !self.is_proved();
         self.flush.request(now);
     }
 
@@ -257,6 +302,10 @@ impl Arq {
             let _header = segments.split_to(SEGMENT_HEADER_SIZE);
             let payload = segments.split_to(header.length as usize);
             if !recovered {
+                if self.send.remote_window == 0 {
+                    // It could not acknowledge anything. Now that it may have room, its time begins.
+                    self.send.progress_at = now;
+                }
                 self.send.remote_window = header.window;
             }
             self.send.acknowledge_before(header.next);
@@ -272,6 +321,7 @@ impl Arq {
                 }
                 Command::Acknowledge => {
                     self.send.acknowledge(header.number, header.timestamp);
+                    self.prove(header.timestamp, now);
                     latest = Some(header.timestamp);
                 }
                 Command::AskWindow => {
@@ -323,6 +373,10 @@ impl Arq {
                 header.command = Command::AskWindow;
             } else if std::mem::take(&mut self.flush.tell_window) {
                 header.command = Command::TellWindow;
+            } else if std::mem::take(&mut self.flush.challenge) {
+                header.command = Command::Push;
+                header.number = CHALLENGE_NUMBER;
+                header.timestamp = now;
             } else {
                 break;
             }

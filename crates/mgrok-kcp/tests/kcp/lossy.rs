@@ -145,6 +145,53 @@ fn a_reader_that_stops_makes_the_writer_wait_and_bounds_memory() {
 }
 
 #[test]
+fn a_reader_that_stalled_for_long_goes_on_where_it_was() {
+    // Datagrams overtake each other, so that the writer has sent more than there was room for when it learns of it.
+    let faults = Faults {
+        lost: 10,
+        jitter: Duration::from_millis(60),
+        ..Faults::default()
+    };
+    for seed in 0..2 {
+        let mut pair = both(faults, seed);
+        pair.ends[1].reads = false;
+        let data = noise(2 << 20, seed);
+        pair.send(0, &data);
+        assert!(!pair.run(Duration::from_secs(80), |pair| {
+            pair.ends.iter().any(|end| end.machine.ended().is_some())
+        }));
+        pair.ends[1].reads = true;
+        let arrived = pair.run(Duration::from_secs(60), |pair| {
+            pair.ends[1].received.len() == data.len()
+        });
+        let ended = pair.ends[0].machine.ended();
+        assert!(arrived, "seed {seed}: {ended:?}");
+        assert!(pair.ends[1].received == data);
+    }
+}
+
+#[test]
+fn whoever_waits_for_an_answer_asks_until_it_comes() {
+    let mut pair = both(Faults::default(), 0);
+    pair.faults.lost = 100;
+    let cx = &mut Context::from_waker(Waker::noop());
+    let now = pair.now;
+    assert!(pair.ends[0].machine.poll_answered(cx, now).is_pending());
+    pair.run(Duration::from_secs(5), |_| false);
+    assert!((5..15).contains(&pair.ends[0].datagrams_sent));
+    let now = pair.now;
+    assert!(pair.ends[0].machine.poll_answered(cx, now).is_pending());
+    pair.faults.lost = 0;
+    pair.run(Duration::from_secs(2), |_| false);
+    let now = pair.now;
+    assert!(pair.ends[0].machine.poll_answered(cx, now).is_ready());
+    // And no more then.
+    let before = pair.ends[0].datagrams_sent;
+    pair.run(Duration::from_secs(5), |_| false);
+    assert_eq!(pair.ends[0].datagrams_sent, before);
+}
+
+#[test]
 fn idle_sessions_keep_each_other_alive_with_few_datagrams() {
     let mut pair = both(Faults::default(), 0);
     pair.send(0, b"hello");
