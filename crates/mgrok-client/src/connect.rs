@@ -193,6 +193,7 @@ impl Connector {
                 keepalive: transport.quic.keepalive_period,
                 idle_timeout: transport.quic.max_idle_timeout,
                 max_streams: transport.quic.max_incoming_streams,
+                trusts_at_once: true,
             },
             tls: ServerTls::new(transport.tls.as_ref(), server)?,
             mux_keepalive: transport

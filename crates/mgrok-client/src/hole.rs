@@ -94,6 +94,7 @@ impl Puncher {
                 keepalive: quic.keepalive_period,
                 idle_timeout: quic.max_idle_timeout,
                 max_streams: quic.max_incoming_streams,
+                trusts_at_once: true,
             },
             places: Arc::new(Semaphore::new(MAX_PUNCHING)),
         }

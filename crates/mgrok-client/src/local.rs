@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mgrok_config::LocalAddr;
 use mgrok_net::conn::Conn;
-use mgrok_net::tcp::{DialError, DialOptions, Resolver, dial};
+use mgrok_net::tcp::{DialError, DialOptions, KEEPALIVE, Resolver, dial};
 use tokio::time::timeout;
 
 /// How long a local service may take to accept.
@@ -17,9 +17,8 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// How a port is dialled.
 const DIAL: DialOptions = DialOptions {
     timeout: CONNECT_TIME,
-    // A local service on another machine may vanish without a word; a minute of silence is soon
-    // enough to ask, and rare enough to cost nothing with many idle users.
-    keepalive: Some(Duration::from_secs(60)),
+    // A local service on another machine may vanish without a word.
+    keepalive: Some(KEEPALIVE),
     local_ip: None,
     resolver: Resolver::System,
 };

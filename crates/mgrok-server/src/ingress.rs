@@ -9,9 +9,9 @@ pub(crate) mod quic;
 mod stream;
 mod unwrap;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use mgrok_mux::Acceptor;
+use mgrok_mux::{Acceptor, UntrustedLimits};
 use mgrok_net::{
     conn::Conn, message::RecvError, quic::QuicError, tcp, tls, websocket::WebSocketError,
 };
@@ -19,7 +19,7 @@ use mgrok_proto::hook::Op;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tracing::{debug, warn};
 
@@ -29,15 +29,13 @@ use self::{
 };
 use crate::{
     backend::UserAddrs,
-    connection::{Connection, Road},
+    connection::{Carrier, Connection, Road},
     error::chain,
+    per_source::{OPENING_TIMEOUT, Permit},
     shared::Shared,
     tasks::Tasks,
     vhost::Vhost as _,
 };
-
-/// How long a connection or stream may take to say what it is, as in frp (PROTOCOL 1.2).
-const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many streams of one connection may be at their first message at once.
 const MAX_OPENING_STREAMS: usize = 256;
@@ -46,6 +44,13 @@ const MAX_OPENING_STREAMS: usize = 256;
 /// client that is asked for thousands of work connections opens as many in one go; what is beyond
 /// the backlog is reset. A waiting stream costs less than 1 KiB.
 const ACCEPT_BACKLOG: usize = 4_096;
+
+/// What a multiplexed connection may do before it is logged in: a hello and a login of 64 KiB, and a stream for each thing that
+/// a client might try. A client opens one.
+const BEFORE_LOGIN: UntrustedLimits = UntrustedLimits {
+    input: 80 * 1024,
+    streams: 8,
+};
 
 /// How long clients that come by UDP get to hear of the server's end.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -125,16 +130,39 @@ pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>) {
-    let keepalive = shared.config.transport.tcp_keepalive;
-    let (conn, addrs) = match shared.arrivals.receive(stream, from, keepalive).await {
+    tcp::set_keepalive(&stream, shared.config.transport.tcp_keepalive);
+    let (conn, addrs) = match shared.arrivals.receive(stream, from).await {
         Ok(arrived) => arrived,
-        Err(error) => return debug!("connection of {from} closed: {}", chain(&error)),
+        Err(error) => {
+            return debug!(source = %from, "connection of {from} closed: {}", chain(&error));
+        }
     };
-    match timeout(OPENING_TIMEOUT, unwrap_shared(conn, &shared)).await {
-        Ok(Ok(Opened::Client(conn))) => client(conn, addrs, Road::Tcp, &shared).await,
-        Ok(Ok(Opened::User(conn, vhost))) => serve_user(conn, addrs, vhost, &shared),
-        Ok(Err(error)) => log(addrs.from, &error),
-        Err(_) => log(addrs.from, &OpeningError::Silent),
+    // Until it has its turn it holds nothing but its socket.
+    let permit = match shared.openings.acquire(addrs.from.ip()).await {
+        Ok(permit) => permit,
+        Err(error) => {
+            let from = addrs.from;
+            return debug!(source = %from, "connection of {from} closed: {error}");
+        }
+    };
+    match in_time(&permit, Box::pin(unwrap_shared(conn, &shared))).await {
+        // Boxed: a session's future is large, and many connections never come that far.
+        Ok(Opened::Client(conn)) => {
+            Box::pin(client(conn, addrs, Road::Tcp, permit, &shared)).await;
+        }
+        Ok(Opened::User(conn, vhost)) => serve_user(conn, addrs, vhost, &shared),
+        Err(error) => log(addrs.from, &error),
+    }
+}
+
+/// What `opening` comes to, unless it takes longer than `permit` allows.
+async fn in_time<T>(
+    permit: &Permit,
+    opening: impl Future<Output = Result<T, OpeningError>>,
+) -> Result<T, OpeningError> {
+    tokio::select! {
+        opened = opening => opened,
+        () = permit.expired() => Err(OpeningError::Silent),
     }
 }
 
@@ -155,8 +183,8 @@ fn serve_user(user: Conn, addrs: UserAddrs, vhost: SharedVhost, shared: &Shared)
 }
 
 /// Serves a connection of a client around which nothing lies any more, until it ends.
-async fn client(conn: Conn, addrs: UserAddrs, road: Road, shared: &Arc<Shared>) {
-    let connection = Arc::new(Connection::new(addrs, road));
+async fn client(conn: Conn, addrs: UserAddrs, road: Road, permit: Permit, shared: &Arc<Shared>) {
+    let connection = Arc::new(Connection::new(addrs, road, permit));
     if shared.config.transport.tcp_mux {
         multiplexed(conn, &connection, shared).await;
     } else {
@@ -171,12 +199,14 @@ async fn multiplexed(conn: Conn, connection: &Arc<Connection>, shared: &Arc<Shar
     let config = mgrok_mux::Config {
         accept_backlog: ACCEPT_BACKLOG,
         keepalive_interval: Some(shared.config.transport.tcp_mux_keepalive_interval),
+        untrusted: Some(BEFORE_LOGIN),
         ..mgrok_mux::Config::server()
     };
     let (opener, acceptor, driver) = mgrok_mux::session(conn, config);
+    connection.carried_by(Carrier::Mux(opener.clone()));
     shared.tasks.spawn(async move {
         if let Err(error) = driver.await {
-            debug!("connection of {from} ended: {}", chain(&error));
+            debug!(source = %from, "connection of {from} ended: {}", chain(&error));
         }
     });
     match serve_streams(acceptor, connection, shared).await {
@@ -251,8 +281,11 @@ async fn accept_streams(
 
 /// Ends when the connection should have been logged in and is not.
 async fn never_logs_in(connection: &Connection, shared: &Shared) {
-    // Plugins may take as long over a login that has come in time.
-    sleep(OPENING_TIMEOUT + shared.hooks.patience(Op::Login)).await;
+    connection.expired().await;
+    if connection.login_came() {
+        // Plugins may take as long over a login that has come in time.
+        sleep(OPENING_TIMEOUT + shared.hooks.patience(Op::Login)).await;
+    }
     if connection.has_session() {
         std::future::pending().await
     }
@@ -274,7 +307,7 @@ fn log(from: SocketAddr, error: &OpeningError) {
         | OpeningError::TlsRequired
         // Who asks for this path is a client, and what is wrong with its request a proxy's doing.
         | OpeningError::WebSocket(WebSocketError::Request { .. }) => {
-            warn!("connection of {from} closed: {}", chain(error));
+            warn!(source = %from, "connection of {from} closed: {}", chain(error));
         }
         OpeningError::Closed
         | OpeningError::Io(_)
@@ -284,6 +317,6 @@ fn log(from: SocketAddr, error: &OpeningError) {
         | OpeningError::Silent
         | OpeningError::Tls(_)
         | OpeningError::Unexpected(_)
-        | OpeningError::WebSocket(_) => debug!("connection of {from} closed: {}", chain(error)),
+        | OpeningError::WebSocket(_) => debug!(source = %from, "connection of {from} closed: {}", chain(error)),
     }
 }

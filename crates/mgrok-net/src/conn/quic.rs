@@ -19,6 +19,9 @@ use super::flow::{Flow, Flows};
 /// What both frp and we close with, streams and connections.
 pub(crate) const NO_ERROR: VarInt = VarInt::from_u32(0);
 
+/// The priority of what goes ahead of other streams, which have 0.
+const FIRST: i32 = 1;
+
 /// A bidirectional stream.
 ///
 /// Dropping it sends what was taken and the end of our direction (FIN), and tells the peer not to send any
@@ -91,6 +94,11 @@ impl QuicStream {
             ready!(written).map_err(write_error)?;
         }
         Poll::Ready(Ok(()))
+    }
+
+    pub(super) fn send_first(&mut self) {
+        // It fails only if nothing more is sent.
+        let _ = self.send.set_priority(FIRST);
     }
 
     pub(super) fn close(&mut self) -> io::Result<()> {

@@ -175,7 +175,7 @@ async fn connect(addr: SocketAddr, options: &DialOptions) -> Result<TcpStream, D
             .map_err(|source| DialError::LocalIp { ip, source })?;
     }
     let stream = socket.connect(addr).await.map_err(failed)?;
-    super::set_accepted_options(&stream, options.keepalive);
+    super::set_options(&stream, options.keepalive);
     Ok(stream)
 }
 

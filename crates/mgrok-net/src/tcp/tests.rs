@@ -42,18 +42,19 @@ async fn a_name_can_be_bound_and_dialled() {
 }
 
 #[tokio::test]
-async fn sockets_get_their_options() {
+async fn accepted_and_dialled_sockets_are_probed_as_gos_are() {
     let (dialled, accepted, _) = dial_and_accept("127.0.0.1", "127.0.0.1").await;
-    set_accepted_options(&accepted, None);
-    assert!(accepted.nodelay().unwrap());
+    let seconds = Duration::from_secs;
+    for (stream, idle) in [(&accepted, seconds(15)), (&dialled, seconds(30))] {
+        assert!(stream.nodelay().unwrap());
+        let socket = SockRef::from(stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), idle);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), seconds(15));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 9);
+    }
+    set_keepalive(&accepted, None);
     assert!(!SockRef::from(&accepted).keepalive().unwrap());
-    assert!(dialled.nodelay().unwrap());
-    let socket = SockRef::from(&dialled);
-    assert!(socket.keepalive().unwrap());
-    assert_eq!(
-        socket.tcp_keepalive_time().unwrap(),
-        Duration::from_secs(30)
-    );
 }
 
 #[cfg(target_os = "linux")] // where all of 127.0.0.0/8 is local
@@ -104,7 +105,7 @@ async fn a_taken_port_is_an_error() {
     let taken = bind("127.0.0.1", 0).await.unwrap();
     let port = taken.local_addr().unwrap().port();
     let error = bind("127.0.0.1", port).await.unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
 }
 
 #[tokio::test]
@@ -135,7 +136,7 @@ fn connect_or_refuse(
     addr: SocketAddr,
     will_do: bool,
 ) -> std::future::Ready<Result<SocketAddr, DialError>> {
-    let source = std::io::ErrorKind::ConnectionRefused.into();
+    let source = io::ErrorKind::ConnectionRefused.into();
     std::future::ready(match will_do {
         true => Ok(addr),
         false => Err(DialError::Connect { addr, source }),
