@@ -71,8 +71,7 @@ impl Admission {
     /// What the clock of a session begins with. Its acknowledgements prove as much as that of a challenge.
     pub(crate) fn origin(&self, peer: SocketAddr, conversation: u32, now: Instant) -> u32 {
         let passed = now.saturating_duration_since(self.began_at);
-        self.secret
-            .hash_one((peer, conversation, passed, "origin")) as u32
+        self.secret.hash_one((peer, conversation, passed, "origin")) as u32
     }
 
     fn timestamp(&self, peer: SocketAddr, conversation: u32, period: u64) -> u32 {

@@ -12,7 +12,9 @@ use crate::forged::answer;
 use crate::link::noise;
 use crate::sockets::Ended;
 
-pub(crate) async fn listen(config: impl Into<ListenerConfig>) -> (Listener, JoinHandle<std::io::Result<()>>) {
+pub(crate) async fn listen(
+    config: impl Into<ListenerConfig>,
+) -> (Listener, JoinHandle<std::io::Result<()>>) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let (listener, driver) = Listener::new(socket, config).unwrap();
     (listener, tokio::spawn(driver))
