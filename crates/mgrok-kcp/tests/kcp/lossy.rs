@@ -63,7 +63,7 @@ fn a_session_survives_the_wrap_of_its_clock() {
         pair.ends[1].received.clear();
         pair.send(0, &data);
         let arrived = pair.run(Duration::from_secs(1), |pair| {
-            pair.ends[1].received.len() == data.len()
+            pair.ends[1].received.len() == data.len() && pair.ends[0].machine.held() == 0
         });
         assert!(arrived && pair.ends[1].received == data);
     }
@@ -93,6 +93,42 @@ fn parity_repairs_losses_without_a_retransmission() {
             assert!(pair.now - began > 2 * DELAY);
         }
     }
+}
+
+#[test]
+fn a_message_and_its_answer_take_one_round_trip() {
+    let mut pair = both(Faults::default(), 0);
+    let began = pair.now;
+    for round in 1..=50 {
+        pair.send(0, b"ask");
+        assert!(pair.run(Duration::from_secs(1), |pair| {
+            pair.ends[1].received.len() == 3 * round
+        }));
+        pair.send(1, b"tell");
+        assert!(pair.run(Duration::from_secs(1), |pair| {
+            pair.ends[0].received.len() == 4 * round
+        }));
+    }
+    assert_eq!(pair.now - began, 50 * 2 * DELAY);
+    // What one end sends acknowledges what the other has sent; three in thirteen are parity.
+    let sent = pair.ends[0].datagrams_sent + pair.ends[1].datagrams_sent;
+    assert!(sent <= 2 * 50 * 2, "{sent} datagrams");
+}
+
+#[test]
+fn bulk_is_acknowledged_in_batches() {
+    let mut pair = both(Faults::default(), 0);
+    let data = noise(2000 * 1326, 0);
+    pair.send(0, &data);
+    assert!(pair.run(Duration::from_secs(60), |pair| {
+        pair.ends[1].received.len() == data.len()
+    }));
+    assert!(pair.ends[0].datagrams_sent <= 2000 * 13 / 10 + 20);
+    assert!(
+        pair.ends[1].datagrams_sent <= 2000 / 8 * 2,
+        "{}",
+        pair.ends[1].datagrams_sent
+    );
 }
 
 #[test]
