@@ -226,7 +226,7 @@ impl Connector {
             let (connection, endpoint) = dialler.quic().await?;
             return Ok(Link::quic(connection, endpoint));
         }
-        let first = dialler.connect().await?;
+        let first = dialler.connect_first().await?;
         let drivers = self.drivers.clone();
         Ok(match self.mux_keepalive {
             Some(keepalive) => Link::muxed(road, first, keepalive, drivers),

@@ -8,11 +8,18 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 use crate::config::Config;
-use crate::packet::{Command, MAX_PAYLOAD, MAX_SEGMENTS_SIZE, SEGMENT_HEADER_SIZE, SegmentHeader};
+use crate::packet::{
+    CHALLENGE_NUMBER, Command, MAX_PAYLOAD, MAX_SEGMENTS_SIZE, SEGMENT_HEADER_SIZE, SegmentHeader,
+};
 
-/// Segments are sent at most once in so many ms, unless the other end made room meanwhile.
+/// What may be a loss and may be a delay is looked at again after so many ms: the other end flushes as often.
 // frp: sets this interval (pkg/util/net/kcp.go)
 const FLUSH_INTERVAL: u32 = 20;
+
+/// Segments are acknowledged when so many have come, or after so many ms, unless something is sent before. The one is less than any
+/// window, so that no sender stands still for it, the other well within the interval that senders allow for.
+const ACK_BATCH: usize = 8;
+const ACK_DELAY: u32 = 10;
 
 /// Bounds of the wait before a segment is sent again, in ms.
 // kcp-go: kcp.go#IKCP_RTO_NDL, IKCP_RTO_MAX
@@ -29,6 +36,11 @@ const FAST_RESEND: u32 = 2;
 /// What the other end is thought to have room for before it says so, in segments.
 // kcp-go: kcp.go#IKCP_WND_RCV
 const FIRST_REMOTE_WINDOW: u16 = 32;
+
+/// Received segments that may wait for the reader while the other end has not proved its address. It is what KCP's senders take for
+/// granted before they are told, so that an honest one never notices.
+// kcp-go: kcp.go#IKCP_WND_RCV
+pub const UNPROVED_WINDOW: u16 = 32;
 
 /// Acknowledgements that fill a datagram. When there are so many they are sent at once.
 const ACKS_PER_DATAGRAM: usize = MAX_SEGMENTS_SIZE / SEGMENT_HEADER_SIZE;
@@ -56,6 +68,16 @@ pub(crate) struct Arq {
     receive: Receiver,
     round_trip: RoundTrip,
     flush: Flush,
+    /// While the other end's address may be forged.
+    unproved: Option<Unproved>,
+}
+
+#[derive(Debug)]
+struct Unproved {
+    /// Our first timestamp.
+    origin: u32,
+    /// The receive window that there is to be afterwards.
+    window: u16,
 }
 
 #[derive(Debug)]
@@ -72,6 +94,12 @@ struct Sender {
     in_flight: VecDeque<Segment>,
     /// Number of the first segment in flight.
     first: u32,
+    /// Number of the first of them that was never sent.
+    unsent: u32,
+    /// One was overtaken: it may be lost.
+    overtaken: bool,
+    /// No segment is due to be sent again before this.
+    resend_at: Option<u32>,
     /// When the other end last acknowledged something new, or had nothing to acknowledge.
     progress_at: u32,
     /// When to ask for the window, and how long that wait was.
@@ -119,9 +147,11 @@ struct Flush {
     /// Segments that were overtaken once are sent again, because there are no new ones.
     early_resend: bool,
     at: Option<u32>,
+    /// When all segments in flight were last looked at.
     last: Option<u32>,
     ask_window: bool,
     tell_window: bool,
+    challenge: bool,
 }
 
 impl Flush {
@@ -155,6 +185,9 @@ impl Arq {
                 held: 0,
                 in_flight: VecDeque::new(),
                 first: 0,
+                unsent: 0,
+                overtaken: false,
+                resend_at: None,
                 progress_at: 0,
                 probe: None,
             },
@@ -170,6 +203,32 @@ impl Arq {
                 rto: FIRST_RTO,
             },
             flush: Flush::default(),
+            unproved: None,
+        }
+    }
+
+    /// With another end that may not be where its datagrams say. `origin` is our first timestamp.
+    pub(crate) fn unproved(conversation: u32, config: &Config, origin: u32) -> Self {
+        let mut arq = Self::new(conversation, config);
+        let window = arq.receive.window;
+        arq.unproved = Some(Unproved { origin, window });
+        arq.receive.window = window.min(UNPROVED_WINDOW);
+        arq.flush.challenge = true;
+        arq
+    }
+
+    pub(crate) fn is_proved(&self) -> bool {
+        self.unproved.is_none()
+    }
+
+    /// Takes note that the other end gave the timestamp of a segment of ours back.
+    fn prove(&mut self, timestamp: u32, now: u32) {
+        let is_ours = |origin| diff(timestamp, origin) >= 0 && diff(now, timestamp) >= 0;
+        if let Some(unproved) = self.unproved.take_if(|it| is_ours(it.origin)) {
+            self.receive.window = unproved.window;
+            self.flush.challenge = false;
+            // The other end may think that there is little room.
+            self.flush.tell_window = self.can_read();
         }
     }
 
@@ -182,10 +241,8 @@ impl Arq {
         let count = data.len().min(self.send.room());
         if count > 0 {
             self.send.push(&data[..count]);
-            if self.has_room() {
-                self.flush.request(now);
-            } else {
-                // The writer has to wait: nothing is gained by waiting for more.
+            // Without room there, a probe has to be begun.
+            if self.send.can_number() || self.send.remote_window == 0 {
                 self.flush.request_at(now);
             }
         }
@@ -227,6 +284,7 @@ impl Arq {
     /// Asks the other end for a sign of life.
     pub(crate) fn ask(&mut self, now: u32) {
         self.flush.ask_window = true;
+        self.flush.challenge = !self.is_proved();
         self.flush.request(now);
     }
 
@@ -248,6 +306,7 @@ impl Arq {
         let mut any = false;
         let first_before = self.send.first;
         let mut latest = None;
+        let mut has_pushed = false;
         while let Some(header) = SegmentHeader::parse(&segments) {
             let sent_end = self.send.end();
             if header.conversation != self.conversation || diff(header.next, sent_end) > 0 {
@@ -257,13 +316,17 @@ impl Arq {
             let _header = segments.split_to(SEGMENT_HEADER_SIZE);
             let payload = segments.split_to(header.length as usize);
             if !recovered {
+                if self.send.remote_window == 0 {
+                    // It could not acknowledge anything. Now that it may have room, its time begins.
+                    self.send.progress_at = now;
+                }
                 self.send.remote_window = header.window;
             }
             self.send.acknowledge_before(header.next);
             match header.command {
                 Command::Push => {
                     if self.receive.push(header.number, header.timestamp, payload) {
-                        self.flush.request(now);
+                        has_pushed = true;
                     } else {
                         // Sent on old news of our window: here is the latest.
                         self.flush.tell_window = true;
@@ -272,6 +335,7 @@ impl Arq {
                 }
                 Command::Acknowledge => {
                     self.send.acknowledge(header.number, header.timestamp);
+                    self.prove(header.timestamp, now);
                     latest = Some(header.timestamp);
                 }
                 Command::AskWindow => {
@@ -286,14 +350,36 @@ impl Arq {
         }
         if self.send.first != first_before {
             self.send.progress_at = now;
+        }
+        if any && self.send.can_number() {
             self.flush.request_at(now);
-        } else if latest.is_some() || (any && self.send.can_number()) {
+        } else if self.send.overtaken {
             self.flush.request(now);
         }
-        if self.receive.acks.len() >= ACKS_PER_DATAGRAM {
-            self.flush.request_at(now);
+        if has_pushed {
+            // The other end needs so many to see that one is missing.
+            let batch = if self.receive.early.is_empty() {
+                ACK_BATCH
+            } else {
+                FAST_RESEND as usize
+            };
+            let is_full = self.receive.acks.len() >= batch;
+            let delay = if is_full { 0 } else { ACK_DELAY };
+            self.flush.request_at(now.wrapping_add(delay));
+        }
+        if self.is_at_rest() {
+            // There may have been a time to send again what has arrived now.
+            self.flush.at = None;
+            self.send.resend_at = None;
         }
         any
+    }
+
+    /// Whether there is nothing to send before something happens.
+    fn is_at_rest(&self) -> bool {
+        let flush = &self.flush;
+        let owes = flush.ask_window || flush.tell_window || flush.challenge;
+        self.send.is_empty() && self.receive.acks.is_empty() && !owes && flush.cursor.is_none()
     }
 
     /// Appends the next datagram's segments to `out` and returns whether there were any.
@@ -323,6 +409,10 @@ impl Arq {
                 header.command = Command::AskWindow;
             } else if std::mem::take(&mut self.flush.tell_window) {
                 header.command = Command::TellWindow;
+            } else if std::mem::take(&mut self.flush.challenge) {
+                header.command = Command::Push;
+                header.number = CHALLENGE_NUMBER;
+                header.timestamp = now;
             } else {
                 break;
             }
@@ -337,10 +427,22 @@ impl Arq {
     /// Decides what the flush will send.
     fn begin_flush(&mut self, now: u32) {
         let send = &mut self.send;
-        self.flush.last = Some(now);
         self.flush.at = None;
-        self.flush.cursor = Some(send.first);
-        self.flush.early_resend = send.number_queued(now) == 0;
+        let has_new = send.number_queued(now) > 0;
+        let is_due = send.resend_at.is_some_and(|at| diff(now, at) >= 0);
+        let last = self.flush.last;
+        let may_be_lost =
+            send.overtaken && last.is_none_or(|last| diff(now, last) >= FLUSH_INTERVAL as i32);
+        if is_due || may_be_lost {
+            self.flush.last = Some(now);
+            self.flush.cursor = Some(send.first);
+            self.flush.early_resend = !has_new;
+            send.resend_at = None;
+            send.overtaken = false;
+        } else {
+            self.flush.cursor = Some(send.unsent);
+            self.flush.early_resend = false;
+        }
         self.receive.forget_implied_acks();
         if send.remote_window > 0 || send.is_empty() {
             send.probe = None;
@@ -401,15 +503,30 @@ impl Arq {
                 header.length = segment.payload.len() as u32;
                 header.write(out);
                 out.extend_from_slice(&segment.payload);
-                segment.sent = true;
+                if !std::mem::replace(&mut segment.sent, true) {
+                    self.send.unsent = header.number.wrapping_add(1);
+                }
                 segment.overtaken = 0;
                 segment.sent_at = now;
                 segment.rto = next_rto;
                 segment.resend_at = now.wrapping_add(next_rto);
             }
-            self.flush.request_at(segment.resend_at);
+            if self
+                .send
+                .resend_at
+                .is_none_or(|at| diff(segment.resend_at, at) < 0)
+            {
+                self.send.resend_at = Some(segment.resend_at);
+            }
+            self.send.overtaken |= segment.overtaken > 0;
         }
         self.flush.cursor = None;
+        if let Some(at) = self.send.resend_at {
+            self.flush.request_at(at);
+        }
+        if self.send.overtaken {
+            self.flush.request(now);
+        }
     }
 
     /// Bytes of payload that are held, for both directions.
@@ -502,8 +619,9 @@ impl Sender {
         segment.acknowledged = true;
         self.held -= std::mem::take(&mut segment.payload).len();
         for earlier in self.in_flight.range_mut(..at) {
-            if diff(timestamp, earlier.sent_at) >= 0 {
+            if !earlier.acknowledged && diff(timestamp, earlier.sent_at) >= 0 {
                 earlier.overtaken += 1;
+                self.overtaken = true;
             }
         }
         self.remove_acknowledged();

@@ -70,10 +70,14 @@ pub struct ListenerConfig {
     /// Of each session.
     pub session: Config,
     /// Sessions that wait for [`Listener::accept`](crate::Listener::accept). What would begin
-    /// one more is dropped, and sent again by the other end.
+    /// one more is dropped, and sent again by the other end. Sessions that are not proved get half of the places.
     pub accept_backlog: usize,
-    /// Sessions that exist at a time. What would begin one more is dropped.
+    /// Sessions that exist at a time. What would begin one more is dropped, unless its sender has proved its address and another
+    /// has not: that one ends.
     pub max_sessions: usize,
+    /// Sessions that exist at a time and whose other end has not proved its address. Beyond, a first datagram is answered with a
+    /// challenge and forgotten; it begins a session when its sender has answered that, and sent it again.
+    pub max_unproved: usize,
 }
 
 impl From<Config> for ListenerConfig {
@@ -83,6 +87,7 @@ impl From<Config> for ListenerConfig {
             // kcp-go: 128 (sess.go#acceptBacklog)
             accept_backlog: 128,
             max_sessions: 4096,
+            max_unproved: 64,
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::net::UdpSocket;
 use crate::buffers::{BUFFER_SIZE, Buffers};
 use crate::config::Config;
 use crate::error::SessionError;
+use crate::machine::Machine;
 use crate::packet::MAX_DATAGRAM;
 use crate::shared::{Shared, now};
 use crate::stream::Stream;
@@ -38,7 +39,7 @@ pub fn connect(
 ) -> io::Result<(Stream, Driver)> {
     let (local, peer) = (socket.local_addr()?, socket.peer_addr()?);
     let conversation = conversation.unwrap_or_else(|| fastrand::u32(..));
-    let session = Session(Shared::new(conversation, config));
+    let session = Session(Shared::new(Machine::new(conversation, config, now())));
     let stream = Stream::new(Arc::clone(&session.0), local, peer);
     let driver = Driver(Box::pin(async move {
         let receiving = async {

@@ -11,6 +11,9 @@ pub enum SessionError {
     /// This end closed the session: the stream or the driver was dropped.
     #[error("the session is closed")]
     Closed,
+    /// There were too many sessions, and the other end had not proved its address.
+    #[error("its place was needed, and its address was not proved")]
+    Evicted,
     /// Nothing was heard from the other end.
     #[error("nothing was heard from the other end for {} s", .after.as_secs_f32())]
     Idle {
@@ -35,7 +38,7 @@ impl SessionError {
     /// The error that an operation on the session's stream returns.
     pub(crate) fn to_io(&self) -> io::Error {
         let kind = match self {
-            Self::Closed => io::ErrorKind::ConnectionAborted,
+            Self::Closed | Self::Evicted => io::ErrorKind::ConnectionAborted,
             Self::Idle { .. } | Self::Unacknowledged { .. } => io::ErrorKind::TimedOut,
             Self::Io(error) => error.kind(),
             Self::Replaced => io::ErrorKind::ConnectionReset,

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::packet::{self, Packet, SHARD_OFFSET};
-use field::{PARITY, add_multiple, inverse, mul};
+use field::{PARITY, add_multiple, add_multiples, inverse, mul};
 
 /// Data packets in a group.
 pub(crate) const DATA_SHARDS: usize = 10;
@@ -83,12 +83,13 @@ impl Encoder {
         let wants_parity = self.makes_parity && !self.spoiled;
         if wants_parity {
             let shard = &datagram[SHARD_OFFSET..];
-            for (code, row) in self.codes.iter_mut().zip(PARITY) {
+            for code in &mut self.codes {
                 if code.len() < shard.len() {
                     code.resize(shard.len(), 0);
                 }
-                add_multiple(code, shard, row[self.count]);
             }
+            let sums = self.codes.each_mut().map(Vec::as_mut_slice);
+            add_multiples(sums, shard, PARITY.map(|row| row[self.count]));
         }
         self.count += 1;
         if self.count == DATA_SHARDS {

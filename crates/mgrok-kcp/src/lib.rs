@@ -37,6 +37,7 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
 //! ```
 
+mod admission;
 mod arq;
 mod buffers;
 mod config;
@@ -49,6 +50,7 @@ pub mod packet;
 mod shared;
 mod stream;
 
+pub use arq::UNPROVED_WINDOW;
 pub use config::{Config, ListenerConfig};
 pub use driver::{Driver, connect};
 pub use error::SessionError;

@@ -14,11 +14,12 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::admission::Admission;
 use crate::buffers::Buffers;
 use crate::config::{Config, ListenerConfig};
 use crate::driver::{MAX_TURNS, Session, complete, is_transient, wait_readable};
 use crate::error::SessionError;
-use crate::machine::peek;
+use crate::machine::{Machine, peek};
 use crate::shared::{Shared, now};
 use crate::stream::Stream;
 
@@ -40,7 +41,7 @@ impl Listener {
     /// [`ListenerDriver`] is polled, usually by spawning it.
     ///
     /// A session is known by the other end's address. Data that begins another conversation from
-    /// the same address ends it.
+    /// the same address ends it, once its sender has proved that it is there.
     ///
     /// # Errors
     ///
@@ -58,11 +59,15 @@ impl Listener {
             local,
             config: config.session,
             max_sessions: config.max_sessions,
+            max_unproved: config.max_unproved,
+            admission: Admission::new(now()),
             accepts,
             known: HashMap::new(),
             count: 0,
+            unproved: VecDeque::new(),
             ended: VecDeque::new(),
             tasks: JoinSet::new(),
+            challenge: Vec::new(),
         };
         Ok((
             Self { accepted, local },
@@ -112,14 +117,20 @@ struct Sessions {
     local: SocketAddr,
     config: Config,
     max_sessions: usize,
+    max_unproved: usize,
+    admission: Admission,
     accepts: mpsc::Sender<Stream>,
     known: HashMap<SocketAddr, Known>,
     /// Living ones in `known`.
     count: usize,
+    /// Those of them whose address may be forged, oldest first; at most `max_unproved`.
+    unproved: VecDeque<SocketAddr>,
     /// Ended ones in `known`, oldest first.
     ended: VecDeque<(Instant, SocketAddr)>,
     /// One for each session, that sends.
     tasks: JoinSet<(SocketAddr, Arc<Shared>)>,
+    /// Room for a challenge.
+    challenge: Vec<u8>,
 }
 
 /// The last session from an address.
@@ -127,6 +138,7 @@ struct Known {
     conversation: u32,
     /// `None` when it has ended.
     shared: Option<Arc<Shared>>,
+    is_proved: bool,
 }
 
 impl Sessions {
@@ -173,48 +185,86 @@ impl Sessions {
 
     fn route(&mut self, datagram: Bytes, peer: SocketAddr) {
         let peek = peek(&datagram);
-        let entry = self.known.entry(peer);
-        if let Entry::Occupied(known) = &entry {
-            let known = known.get();
-            match (peek, &known.shared) {
-                (Some(peek), _) if peek.conversation != known.conversation => {
-                    if known.shared.is_some() && !peek.is_first {
-                        return;
-                    }
-                }
-                (_, Some(shared)) => return input(shared, datagram),
-                // Late packets of a session that has ended.
-                (_, None) => return,
+        let known = self.known.get(&peer);
+        if let Some(known) = known
+            && peek.is_none_or(|peek| peek.conversation == known.conversation)
+        {
+            // Without a session it is a late packet of one that has ended.
+            if let Some(shared) = &known.shared
+                && input(shared, datagram)
+                && !known.is_proved
+            {
+                self.prove(peer);
             }
+            return;
         }
-        let Some(conversation) = peek.filter(|p| p.may_begin).map(|p| p.conversation) else {
+        let Some(peek) = peek else { return };
+        let conversation = peek.conversation;
+        let is_alive = known.is_some_and(|known| known.shared.is_some());
+        let is_proof = |timestamp| {
+            self.admission
+                .is_proof(peer, conversation, timestamp, now())
+        };
+        if peek.proof.is_some_and(is_proof) {
+            self.begin(conversation, peer, datagram, true);
+        } else if peek.asks {
+            self.challenge(conversation, peer);
+        } else if !peek.may_begin || (is_alive && !peek.is_first) {
+            // Nothing that anybody waits for.
+        } else if is_alive || self.is_crowded() {
+            // In whose name this came may be asked before a session ends, or many begin.
+            self.challenge(conversation, peer);
+        } else {
+            self.begin(conversation, peer, datagram, false);
+        }
+    }
+
+    /// Whether a new session has to be proved before it begins. Half of the backlog is left to those that are.
+    fn is_crowded(&self) -> bool {
+        self.unproved.len() >= self.max_unproved
+            || self.count >= self.max_sessions
+            || self.accepts.capacity() <= self.accepts.max_capacity() / 2
+    }
+
+    /// Asks for a proof that datagrams to `peer` arrive there.
+    fn challenge(&mut self, conversation: u32, peer: SocketAddr) {
+        self.admission
+            .challenge(peer, conversation, now(), &mut self.challenge);
+        // If there is no room now: it is asked again when the datagram comes again.
+        let _may_be_lost = self.socket.try_send_to(&self.challenge, peer);
+    }
+
+    /// Begins a session, in place of that from the same address if there is one.
+    fn begin(&mut self, conversation: u32, peer: SocketAddr, datagram: Bytes, is_proved: bool) {
+        let Ok(place) = self.accepts.clone().try_reserve_owned() else {
             return;
         };
-        let replaced = match &entry {
-            Entry::Occupied(known) => known.get().shared.clone(),
-            Entry::Vacant(_) => None,
-        };
-        if self.count >= self.max_sessions && replaced.is_none() {
+        let is_new = self.known.get(&peer).is_none_or(|it| it.shared.is_none());
+        if is_new && self.count >= self.max_sessions && !(is_proved && self.evict()) {
             tracing::debug!(%peer, "refused a KCP session: there are {}", self.count);
             return;
         }
-        let Ok(place) = self.accepts.try_reserve() else {
-            return;
-        };
-        match replaced {
-            Some(replaced) => {
-                let mut guard = replaced.lock();
-                guard.machine.end(SessionError::Replaced);
-                guard.finish();
+        self.end(peer, SessionError::Replaced);
+        let now = now();
+        let config = self.config.clone();
+        let shared = Shared::new(match is_proved {
+            true => Machine::new(conversation, config, now),
+            false => {
+                let origin = self.admission.origin(peer, conversation, now);
+                Machine::unproved(conversation, config, origin, now)
             }
-            None => self.count += 1,
-        }
-        let shared = Shared::new(conversation, self.config.clone());
+        });
         place.send(Stream::new(Arc::clone(&shared), self.local, peer));
-        entry.insert_entry(Known {
+        self.count += 1;
+        if !is_proved {
+            self.unproved.push_back(peer);
+        }
+        let known = Known {
             conversation,
             shared: Some(Arc::clone(&shared)),
-        });
+            is_proved,
+        };
+        self.known.insert(peer, known);
         input(&shared, datagram);
         let socket = Arc::clone(&self.socket);
         self.tasks.spawn(async move {
@@ -223,6 +273,36 @@ impl Sessions {
             tracing::debug!(%peer, %reason, "a KCP session ended");
             (peer, Arc::clone(&session.0))
         });
+    }
+
+    /// Ends the oldest session whose address may be forged. Returns whether there was one.
+    fn evict(&mut self) -> bool {
+        let Some(peer) = self.unproved.front().copied() else {
+            return false;
+        };
+        self.end(peer, SessionError::Evicted);
+        self.ended.push_back((now(), peer));
+        true
+    }
+
+    /// Ends the session with `peer`, if there is one.
+    fn end(&mut self, peer: SocketAddr, reason: SessionError) {
+        let known = self.known.get_mut(&peer);
+        if let Some(shared) = known.and_then(|known| known.shared.take()) {
+            let mut guard = shared.lock();
+            guard.machine.end(reason);
+            guard.finish();
+            self.count -= 1;
+            self.unproved.retain(|&other| other != peer);
+        }
+    }
+
+    /// Takes note that `peer` is where it says.
+    fn prove(&mut self, peer: SocketAddr) {
+        if let Some(known) = self.known.get_mut(&peer) {
+            known.is_proved = true;
+        }
+        self.unproved.retain(|&other| other != peer);
     }
 
     /// Takes note that a session ended; which one is not known if its task panicked.
@@ -236,6 +316,7 @@ impl Sessions {
                 {
                     *known = None;
                     self.count -= 1;
+                    self.unproved.retain(|&other| other != peer);
                     self.ended.push_back((now, peer));
                 }
             }
@@ -246,6 +327,10 @@ impl Sessions {
                 });
                 let alive = self.known.values().filter(|known| known.shared.is_some());
                 self.count = alive.count();
+                let known = &self.known;
+                let is_unproved = |it: &Known| it.shared.is_some() && !it.is_proved;
+                self.unproved
+                    .retain(|peer| known.get(peer).is_some_and(is_unproved));
             }
         }
         while let Some(&(at, peer)) = self.ended.front() {
@@ -262,8 +347,11 @@ impl Sessions {
     }
 }
 
-fn input(shared: &Shared, datagram: Bytes) {
+/// Hands a datagram to its session. Returns whether the other end has proved its address.
+fn input(shared: &Shared, datagram: Bytes) -> bool {
     let mut guard = shared.lock();
     guard.machine.handle_datagram(datagram, now());
+    let is_proved = guard.machine.is_proved();
     guard.finish();
+    is_proved
 }

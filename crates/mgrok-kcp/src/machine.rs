@@ -13,10 +13,14 @@ use crate::arq::Arq;
 use crate::config::Config;
 use crate::error::SessionError;
 use crate::fec::{Decoder, Encoder};
-use crate::packet::{FEC_HEADER_SIZE, Packet, SegmentHeader};
+use crate::packet::{CHALLENGE_NUMBER, Command, FEC_HEADER_SIZE, Packet, SegmentHeader};
 
 /// How often the other end is asked for a sign of life before it is given up.
 const ASKS: u32 = 4;
+
+/// How long an answer is waited for before it is asked for again, at first and at most.
+const FIRST_PROBE: Duration = Duration::from_millis(200);
+const MAX_PROBE: Duration = Duration::from_secs(1);
 
 /// After so long without a datagram the packets kept for error correction are of no more use.
 const KEEP_PACKETS: Duration = Duration::from_secs(1);
@@ -35,16 +39,23 @@ pub struct Peek {
     pub may_begin: bool,
     /// Whether it holds the very first data.
     pub is_first: bool,
+    /// Whether it asks for a sign of life before there is a session.
+    pub asks: bool,
+    /// The timestamp that it gives back of a segment with [`CHALLENGE_NUMBER`].
+    pub proof: Option<u32>,
 }
 
 /// Looks at a datagram's first segment; `None` for parity and for what is not of KCP.
 pub fn peek(datagram: &[u8]) -> Option<Peek> {
     let header = SegmentHeader::parse(Packet::segments(datagram)?)?;
-    let is_push = header.command == crate::packet::Command::Push;
+    let is_push = header.command == Command::Push;
+    let is_proof = header.command == Command::Acknowledge && header.number == CHALLENGE_NUMBER;
     Some(Peek {
         conversation: header.conversation,
         may_begin: is_push && header.number < FIRST_NUMBERS && header.next == 0,
         is_first: is_push && header.number == 0,
+        asks: header.command == Command::AskWindow && header.next == 0,
+        proof: is_proof.then_some(header.timestamp),
     })
 }
 
@@ -55,8 +66,9 @@ pub struct Machine {
     arq: Arq,
     encoder: Encoder,
     decoder: Decoder,
-    /// When the clock on the wire was 0.
     began_at: Instant,
+    /// What the clock on the wire was then.
+    origin: u32,
     heard_at: Instant,
     /// When a datagram last came or went.
     active_at: Instant,
@@ -71,17 +83,41 @@ pub struct Machine {
     unread: Bytes,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    answer: Answer,
+}
+
+/// Whether anything was ever heard from the other end.
+#[derive(Debug, Default)]
+struct Answer {
+    has_come: bool,
+    /// When it is asked for again, and how long that wait was; `None` if nobody waits for it.
+    probe: Option<(Instant, Duration)>,
+    waiter: Option<Waker>,
 }
 
 impl Machine {
-    /// A session that begins now. Both ends must use the same `conversation`.
+    /// A session that begins now, with another end that needs no proof: we chose its address. Both ends must use the same
+    /// `conversation`.
     pub fn new(conversation: u32, config: Config, now: Instant) -> Self {
+        Self::begin(Arq::new(conversation, &config), config, 0, now)
+    }
+
+    /// A session that another end begins, whose address may be forged: until it gives one of our timestamps back, it has
+    /// [`UNPROVED_WINDOW`](crate::UNPROVED_WINDOW) and no error correction. `origin` is what the clock on the wire begins with; it
+    /// must be a number that nobody can guess.
+    pub fn unproved(conversation: u32, config: Config, origin: u32, now: Instant) -> Self {
+        let arq = Arq::unproved(conversation, &config, origin);
+        Self::begin(arq, config, origin, now)
+    }
+
+    fn begin(arq: Arq, config: Config, origin: u32, now: Instant) -> Self {
         Self {
-            arq: Arq::new(conversation, &config),
+            arq,
             encoder: Encoder::new(config.send_parity),
             decoder: Decoder::new(),
             config,
             began_at: now,
+            origin,
             heard_at: now,
             active_at: now,
             asks: 0,
@@ -91,12 +127,18 @@ impl Machine {
             unread: Bytes::new(),
             reader: None,
             writer: None,
+            answer: Answer::default(),
         }
     }
 
     /// Number of the conversation.
     pub fn conversation(&self) -> u32 {
         self.arq.conversation()
+    }
+
+    /// Whether the other end has shown that it receives what is sent to its address.
+    pub fn is_proved(&self) -> bool {
+        self.arq.is_proved()
     }
 
     /// Takes a datagram in. What is not of this conversation is ignored.
@@ -121,9 +163,14 @@ impl Machine {
         if !matches!(packet, Packet::Parity { .. }) {
             self.heard_at = now;
             self.asks = 0;
+            self.answer.has_come = true;
+            self.answer.probe = None;
         }
-        for segments in self.decoder.push(&packet).into_iter().flatten() {
-            self.arq.input(segments, true, clock);
+        // Packets that are kept for their group are memory that strangers get nothing of.
+        if self.arq.is_proved() {
+            for segments in self.decoder.push(&packet).into_iter().flatten() {
+                self.arq.input(segments, true, clock);
+            }
         }
         if self.linger_until.is_some() {
             self.arq.discard(clock);
@@ -146,6 +193,9 @@ impl Machine {
         }
         if let Some(until) = self.linger_until {
             at = at.min(until);
+        }
+        if let Some((probe_at, _)) = self.answer.probe {
+            at = at.min(probe_at);
         }
         if let Some(clock) = self.arq.flush_at() {
             at = at.min(self.instant(clock));
@@ -178,6 +228,13 @@ impl Machine {
             }
             self.arq.ask(clock);
         }
+        if let Some((at, wait)) = self.answer.probe
+            && at <= now
+        {
+            let wait = (wait * 2).min(MAX_PROBE);
+            self.answer.probe = Some((now + wait, wait));
+            self.arq.ask(clock);
+        }
         if now.saturating_duration_since(self.active_at) >= KEEP_PACKETS {
             self.decoder.clear();
             self.encoder.release();
@@ -202,6 +259,30 @@ impl Machine {
         self.encoder.encode(datagram, now);
         self.active_at = now;
         true
+    }
+
+    /// Ready when anything was heard from the other end, which is asked for a sign of life until then.
+    ///
+    /// # Errors
+    ///
+    /// The session has ended.
+    pub fn poll_answered(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Poll<Result<(), SessionError>> {
+        if self.answer.has_come {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(error) = &self.ended {
+            return Poll::Ready(Err(error.clone()));
+        }
+        if self.answer.probe.is_none() {
+            self.answer.probe = Some((now + FIRST_PROBE, FIRST_PROBE));
+            self.arq.ask(self.clock(now));
+        }
+        register(&mut self.answer.waiter, cx);
+        Poll::Pending
     }
 
     /// The next received bytes, never none: the other end cannot say that it sends no more.
@@ -314,11 +395,13 @@ impl Machine {
     }
 
     /// Whoever waits and can go on now.
-    pub(crate) fn take_wakes(&mut self) -> [Option<Waker>; 2] {
+    pub(crate) fn take_wakes(&mut self) -> [Option<Waker>; 3] {
         let is_over = self.ended.is_some();
         let reader = (is_over || self.arq.can_read()).then(|| self.reader.take());
         let writer = (is_over || self.arq.has_room()).then(|| self.writer.take());
-        [reader.flatten(), writer.flatten()]
+        let has_answer = is_over || self.answer.has_come;
+        let answer = has_answer.then(|| self.answer.waiter.take());
+        [reader.flatten(), writer.flatten(), answer.flatten()]
     }
 
     fn end_if_all_sent(&mut self) {
@@ -333,7 +416,8 @@ impl Machine {
 
     /// The time on the wire: ms, wrapping.
     fn clock(&self, now: Instant) -> u32 {
-        now.saturating_duration_since(self.began_at).as_millis() as u32
+        let passed = now.saturating_duration_since(self.began_at).as_millis();
+        self.origin.wrapping_add(passed as u32)
     }
 
     /// When the time on the wire, which is near the last of them that was seen, will be `clock`.
@@ -342,7 +426,8 @@ impl Machine {
         // a wrap away.
         let heard = self.heard_at.saturating_duration_since(self.began_at);
         let heard = heard.as_millis() as u64;
-        let ahead = clock.wrapping_sub(heard as u32) as i32;
+        let heard_clock = self.origin.wrapping_add(heard as u32);
+        let ahead = clock.wrapping_sub(heard_clock) as i32;
         self.began_at + Duration::from_millis(heard.saturating_add_signed(ahead.into()))
     }
 }

@@ -39,6 +39,11 @@ pub const MAX_PAYLOAD: usize = MAX_SEGMENTS_SIZE - SEGMENT_HEADER_SIZE;
 /// Bytes in a datagram that we send, at most.
 pub const MAX_DATAGRAM: usize = FEC_HEADER_SIZE + MAX_SEGMENTS_SIZE;
 
+/// The number of the segment by which an address is proved: the one before the first. Whoever receives it takes it for data that
+/// arrived long ago, and so acknowledges it, with the timestamp that it carries, and hands nothing to its reader.
+// kcp-go: acknowledges every segment below its window, also those before it (kcp.go#Input)
+pub const CHALLENGE_NUMBER: u32 = u32::MAX;
+
 /// The types of [`Packet`] with a header. They cannot be mistaken for what is in their place in
 /// a packet without one: a command and a count of fragments.
 const DATA: u16 = 0x00f1;

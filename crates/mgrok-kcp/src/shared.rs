@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use crate::config::Config;
 use crate::machine::Machine;
 
 #[derive(Debug)]
@@ -31,10 +30,10 @@ pub(crate) struct Guard<'a> {
 }
 
 impl Shared {
-    pub(crate) fn new(conversation: u32, config: Config) -> Arc<Self> {
+    pub(crate) fn new(machine: Machine) -> Arc<Self> {
         Arc::new(Self {
             inner: Mutex::new(Inner {
-                machine: Machine::new(conversation, config, now()),
+                machine,
                 driver_at: None,
             }),
             driver: Notify::new(),

@@ -58,6 +58,22 @@ impl Stream {
         self.shared.lock().machine.ended().cloned()
     }
 
+    /// Waits until the other end gives a sign of life, for which it is asked until then: that a session was begun says nothing of
+    /// whether anybody is there. Begins a session at the other end, if that is a listener.
+    ///
+    /// # Errors
+    ///
+    /// The session has ended.
+    pub async fn answered(&self) -> io::Result<()> {
+        std::future::poll_fn(|cx| {
+            let mut guard = self.shared.lock();
+            let result = guard.machine.poll_answered(cx, now());
+            guard.finish();
+            result.map_err(|error| error.to_io())
+        })
+        .await
+    }
+
     /// The next received bytes as an owned slice, never empty: up to 2 KiB, of which it pins no
     /// more than that.
     ///

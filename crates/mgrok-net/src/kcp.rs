@@ -13,18 +13,20 @@ use tokio::net::UdpSocket;
 use crate::conn::Conn;
 use crate::tcp;
 
-pub use mgrok_kcp::{Driver, ListenerDriver};
+pub use mgrok_kcp::{Driver, ListenerDriver, Stream};
 
 /// What the system may queue each way, in bytes, if it lets us.
 // frp: the same (pkg/util/net/kcp.go#ListenKcp, golib net/dial.go)
 const SYSTEM_QUEUE: usize = 4 * 1024 * 1024;
 
 /// Begins a session with `peer`. Nothing is sent before something is written, and nothing happens at all unless the [`Driver`] is
-/// polled, usually by spawning it. It ends a moment after the connection was dropped, when what was written has arrived.
+/// polled, usually by spawning it. It ends a moment after the stream was dropped, when what was written has arrived.
+///
+/// That it begins says nothing of whether anybody is there: [`Stream::answered`] does.
 ///
 /// # Errors
 /// There is no way to that address.
-pub fn connect(peer: SocketAddr) -> io::Result<(Conn, Driver)> {
+pub fn connect(peer: SocketAddr) -> io::Result<(Stream, Driver)> {
     let any = match peer {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -32,8 +34,7 @@ pub fn connect(peer: SocketAddr) -> io::Result<(Conn, Driver)> {
     let socket = open(any)?;
     socket.connect(&peer.into())?;
     let socket = UdpSocket::from_std(socket.into())?;
-    let (stream, driver) = mgrok_kcp::connect(socket, None, Config::frp_client())?;
-    Ok((stream.into(), driver))
+    mgrok_kcp::connect(socket, None, Config::frp_client())
 }
 
 /// Receives the sessions that others begin. When it is dropped, there are no new ones.
@@ -91,8 +92,10 @@ mod tests {
     async fn meets(host: &str) {
         let (mut listener, driver) = Listener::bind(host, 0).await.unwrap();
         tokio::spawn(driver);
-        let (mut near, driver) = connect(listener.local_addr()).unwrap();
+        let (near, driver) = connect(listener.local_addr()).unwrap();
         tokio::spawn(driver);
+        near.answered().await.unwrap();
+        let mut near = Conn::from(near);
         near.send(Bytes::from_static(b"hello")).await.unwrap();
         let (mut far, from) = listener.accept().await.unwrap();
         assert_eq!(from.ip(), listener.local_addr().ip());

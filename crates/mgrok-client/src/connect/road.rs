@@ -47,10 +47,18 @@ impl Dialler {
         self.road
     }
 
+    /// Connects for the first time, which shows that somebody is there.
+    pub(super) async fn connect_first(&self) -> Result<Conn, ConnectError> {
+        match self.road {
+            Road::Kcp => self.kcp(true).await,
+            _ => self.connect().await,
+        }
+    }
+
     /// Connects, by any road but QUIC's, whose connections are of another kind.
     pub(super) async fn connect(&self) -> Result<Conn, ConnectError> {
         match self.road {
-            Road::Kcp => self.kcp().await,
+            Road::Kcp => self.kcp(false).await,
             Road::Quic => Ok(self.quic().await?.0.open().await?),
             Road::Tcp => self.tcp().await,
             Road::WebSocket => self.websocket().await,
@@ -88,14 +96,21 @@ impl Dialler {
         }
     }
 
-    async fn kcp(&self) -> Result<Conn, ConnectError> {
+    /// A session of KCP begins without the other end. With TLS its handshake shows whether anybody is there; without, an answer is
+    /// waited for where there is a choice, and where `is_first` asks for it.
+    async fn kcp(&self, is_first: bool) -> Result<Conn, ConnectError> {
         let Connector { server, dial, .. } = &*self.connector;
         let options = udp(dial);
         let addrs = Candidates::find(&server.host, server.port, &options).await?;
+        let has_tls = self.connector.tls.is_on(self.road);
+        let asks = !has_tls && (is_first || addrs.len() > 1);
         let connected = addrs.ipv4_first().first_that(|addr| async move {
-            let (conn, driver) = kcp::connect(addr).map_err(ConnectError::Kcp)?;
+            let (stream, driver) = kcp::connect(addr).map_err(ConnectError::Kcp)?;
             self.connector.drivers.spawn(driver);
-            self.secure_if_on(conn).await
+            if asks {
+                stream.answered().await.map_err(ConnectError::Kcp)?;
+            }
+            self.secure_if_on(stream.into()).await
         });
         connected.await.map_err(|error| self.silent(error))
     }

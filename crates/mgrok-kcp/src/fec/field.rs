@@ -69,26 +69,43 @@ const fn double(a: u8) -> u8 {
 
 /// Adds `factor` times `source` to the front of `sum`, which is at least as long.
 pub(super) fn add_multiple(sum: &mut [u8], source: &[u8], factor: u8) {
+    add_multiples([sum], source, [factor]);
+}
+
+/// Adds multiples of `source` to the fronts of `sums`, which are at least as long, one for each factor. What `source` is doubled to
+/// serves all of them.
+pub(super) fn add_multiples<const N: usize>(
+    mut sums: [&mut [u8]; N],
+    source: &[u8],
+    factors: [u8; N],
+) {
     /// Bytes that are worked on together, for the sake of vector instructions.
     const LANES: usize = 64;
 
-    let mut sums = sum[..source.len()].chunks_exact_mut(LANES);
+    let all = factors.iter().fold(0, |all, factor| all | factor);
     let mut sources = source.chunks_exact(LANES);
-    for (sum, source) in (&mut sums).zip(&mut sources) {
+    let mut at = 0;
+    for source in &mut sources {
         let mut power = [0; LANES];
         power.copy_from_slice(source);
-        let mut rest = factor;
-        while rest != 0 {
-            if rest & 1 == 1 {
-                sum.iter_mut().zip(power).for_each(|(sum, p)| *sum ^= p);
+        for bit in 0..8 {
+            for (sum, factor) in sums.iter_mut().zip(factors) {
+                if factor >> bit & 1 == 1 {
+                    let sum = &mut sum[at..at + LANES];
+                    sum.iter_mut().zip(power).for_each(|(sum, p)| *sum ^= p);
+                }
             }
-            rest >>= 1;
+            if all >> bit <= 1 {
+                break;
+            }
             power.iter_mut().for_each(|p| *p = double(*p));
         }
+        at += LANES;
     }
-    let rest = sums.into_remainder().iter_mut();
-    for (sum, source) in rest.zip(sources.remainder()) {
-        *sum ^= mul(*source, factor);
+    for (sum, factor) in sums.iter_mut().zip(factors) {
+        for (sum, source) in sum[at..].iter_mut().zip(sources.remainder()) {
+            *sum ^= mul(*source, factor);
+        }
     }
 }
 

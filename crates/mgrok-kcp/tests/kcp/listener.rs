@@ -8,16 +8,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
+use crate::forged::answer;
 use crate::link::noise;
 use crate::sockets::Ended;
 
-async fn listen(config: impl Into<ListenerConfig>) -> (Listener, JoinHandle<std::io::Result<()>>) {
+pub(crate) async fn listen(
+    config: impl Into<ListenerConfig>,
+) -> (Listener, JoinHandle<std::io::Result<()>>) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let (listener, driver) = Listener::new(socket, config).unwrap();
     (listener, tokio::spawn(driver))
 }
 
-async fn dial(to: SocketAddr) -> (Stream, Ended) {
+pub(crate) async fn dial(to: SocketAddr) -> (Stream, Ended) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     socket.connect(to).await.unwrap();
     let (stream, driver) = connect(socket, None, Config::frp_client()).unwrap();
@@ -25,7 +28,7 @@ async fn dial(to: SocketAddr) -> (Stream, Ended) {
 }
 
 /// One push segment without a header, as from a peer of our own.
-fn push(conversation: u32, number: u32, next: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn push(conversation: u32, number: u32, next: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = conversation.to_le_bytes().to_vec();
     bytes.extend_from_slice(&[81, 0, 0, 1]);
     for field in [0, number, next, payload.len() as u32] {
@@ -35,7 +38,7 @@ fn push(conversation: u32, number: u32, next: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-async fn expect_none(listener: &mut Listener) {
+pub(crate) async fn expect_none(listener: &mut Listener) {
     let accept = listener.accept();
     let accepted = tokio::time::timeout(Duration::from_millis(100), accept).await;
     assert!(accepted.is_err(), "{accepted:?}");
@@ -88,6 +91,13 @@ async fn a_new_conversation_from_the_same_address_replaces_the_old_one() {
     expect_none(&mut listener).await;
     assert!(first.ended().is_none());
 
+    // Who begins it proves that it is there.
+    socket.send(&push(2, 0, 0, b"b")).await.unwrap();
+    let mut challenge = [0; 100];
+    while challenge[..5] != [2, 0, 0, 0, 81] {
+        socket.recv(&mut challenge).await.unwrap();
+    }
+    socket.send(&answer(&challenge[..24])).await.unwrap();
     socket.send(&push(2, 0, 0, b"b")).await.unwrap();
     let mut second = listener.accept().await.unwrap();
     assert_eq!(

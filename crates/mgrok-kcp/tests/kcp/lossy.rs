@@ -63,7 +63,7 @@ fn a_session_survives_the_wrap_of_its_clock() {
         pair.ends[1].received.clear();
         pair.send(0, &data);
         let arrived = pair.run(Duration::from_secs(1), |pair| {
-            pair.ends[1].received.len() == data.len()
+            pair.ends[1].received.len() == data.len() && pair.ends[0].machine.held() == 0
         });
         assert!(arrived && pair.ends[1].received == data);
     }
@@ -93,6 +93,42 @@ fn parity_repairs_losses_without_a_retransmission() {
             assert!(pair.now - began > 2 * DELAY);
         }
     }
+}
+
+#[test]
+fn a_message_and_its_answer_take_one_round_trip() {
+    let mut pair = both(Faults::default(), 0);
+    let began = pair.now;
+    for round in 1..=50 {
+        pair.send(0, b"ask");
+        assert!(pair.run(Duration::from_secs(1), |pair| {
+            pair.ends[1].received.len() == 3 * round
+        }));
+        pair.send(1, b"tell");
+        assert!(pair.run(Duration::from_secs(1), |pair| {
+            pair.ends[0].received.len() == 4 * round
+        }));
+    }
+    assert_eq!(pair.now - began, 50 * 2 * DELAY);
+    // What one end sends acknowledges what the other has sent; three in thirteen are parity.
+    let sent = pair.ends[0].datagrams_sent + pair.ends[1].datagrams_sent;
+    assert!(sent <= 2 * 50 * 2, "{sent} datagrams");
+}
+
+#[test]
+fn bulk_is_acknowledged_in_batches() {
+    let mut pair = both(Faults::default(), 0);
+    let data = noise(2000 * 1326, 0);
+    pair.send(0, &data);
+    assert!(pair.run(Duration::from_secs(60), |pair| {
+        pair.ends[1].received.len() == data.len()
+    }));
+    assert!(pair.ends[0].datagrams_sent <= 2000 * 13 / 10 + 20);
+    assert!(
+        pair.ends[1].datagrams_sent <= 2000 / 8 * 2,
+        "{}",
+        pair.ends[1].datagrams_sent
+    );
 }
 
 #[test]
@@ -142,6 +178,53 @@ fn a_reader_that_stops_makes_the_writer_wait_and_bounds_memory() {
     assert!(pair.run(Duration::from_secs(1), |pair| {
         pair.ends.iter().all(|end| end.machine.held() == 0)
     }));
+}
+
+#[test]
+fn a_reader_that_stalled_for_long_goes_on_where_it_was() {
+    // Datagrams overtake each other, so that the writer has sent more than there was room for when it learns of it.
+    let faults = Faults {
+        lost: 10,
+        jitter: Duration::from_millis(60),
+        ..Faults::default()
+    };
+    for seed in 0..2 {
+        let mut pair = both(faults, seed);
+        pair.ends[1].reads = false;
+        let data = noise(2 << 20, seed);
+        pair.send(0, &data);
+        assert!(!pair.run(Duration::from_secs(80), |pair| {
+            pair.ends.iter().any(|end| end.machine.ended().is_some())
+        }));
+        pair.ends[1].reads = true;
+        let arrived = pair.run(Duration::from_secs(60), |pair| {
+            pair.ends[1].received.len() == data.len()
+        });
+        let ended = pair.ends[0].machine.ended();
+        assert!(arrived, "seed {seed}: {ended:?}");
+        assert!(pair.ends[1].received == data);
+    }
+}
+
+#[test]
+fn whoever_waits_for_an_answer_asks_until_it_comes() {
+    let mut pair = both(Faults::default(), 0);
+    pair.faults.lost = 100;
+    let cx = &mut Context::from_waker(Waker::noop());
+    let now = pair.now;
+    assert!(pair.ends[0].machine.poll_answered(cx, now).is_pending());
+    pair.run(Duration::from_secs(5), |_| false);
+    assert!((5..15).contains(&pair.ends[0].datagrams_sent));
+    let now = pair.now;
+    assert!(pair.ends[0].machine.poll_answered(cx, now).is_pending());
+    pair.faults.lost = 0;
+    pair.run(Duration::from_secs(2), |_| false);
+    let now = pair.now;
+    assert!(pair.ends[0].machine.poll_answered(cx, now).is_ready());
+    // And no more then.
+    let before = pair.ends[0].datagrams_sent;
+    pair.run(Duration::from_secs(5), |_| false);
+    assert_eq!(pair.ends[0].datagrams_sent, before);
 }
 
 #[test]

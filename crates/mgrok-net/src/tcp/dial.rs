@@ -125,6 +125,12 @@ impl<'a> Candidates<'a> {
         Ok(candidates)
     }
 
+    /// How many there are.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks for that")]
+    pub fn len(&self) -> usize {
+        self.addrs.len()
+    }
+
     /// Puts the addresses of IPv4 in front: where nobody says that a port is not there, as with UDP, a wrong first choice is expensive.
     // Go: the same for UDP (net/ipsock.go#favoriteAddrFamily, forResolve)
     pub fn ipv4_first(mut self) -> Self {

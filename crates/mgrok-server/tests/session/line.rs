@@ -79,7 +79,8 @@ impl Line {
             Box::pin(async move {
                 let carrier = match road {
                     Road::Kcp | Road::KcpTls => {
-                        let (conn, driver) = kcp::connect(kcp.unwrap()).unwrap();
+                        let (stream, driver) = kcp::connect(kcp.unwrap()).unwrap();
+                        let conn = Conn::from(stream);
                         tokio::spawn(driver);
                         conn
                     }

@@ -359,7 +359,8 @@ async fn garbage_on_udp_ports_keeps_nobody_out() {
         "GET /~!frp HTTP/1.1\r\n\r\n",
         "\u{16}\u{3}\u{1}hello",
     ] {
-        let (mut conn, driver) = kcp::connect(addrs[0]).unwrap();
+        let (stream, driver) = kcp::connect(addrs[0]).unwrap();
+        let mut conn = Conn::from(stream);
         tokio::spawn(driver);
         conn.send(Bytes::from_static(bytes.as_bytes()))
             .await
