@@ -1,7 +1,6 @@
 //! The tasks that move datagrams between a socket and state machines.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,6 +15,7 @@ use crate::error::SessionError;
 use crate::machine::Machine;
 use crate::packet::MAX_DATAGRAM;
 use crate::shared::{Shared, now};
+use crate::socket::{ListenerSocket, Path};
 use crate::stream::Stream;
 
 /// Datagrams that are moved before other tasks get their turn.
@@ -51,7 +51,7 @@ pub fn connect(
             }
         };
         let reason = tokio::select! {
-            reason = session.send(&socket, None) => reason,
+            reason = session.send(Destination::Connected(&socket)) => reason,
             reason = receiving => reason,
         };
         session.end(reason)
@@ -91,16 +91,15 @@ enum Turn {
 pub(crate) struct Session(pub(crate) Arc<Shared>);
 
 impl Session {
-    /// Sends the session's datagrams to `peer`, or where the socket is connected to, until the
-    /// session ends.
-    pub(crate) async fn send(&self, socket: &UdpSocket, peer: Option<SocketAddr>) -> SessionError {
+    /// Sends the session's datagrams `to` the other end until the session ends.
+    pub(crate) async fn send(&self, to: Destination<'_>) -> SessionError {
         let mut datagram = Vec::with_capacity(MAX_DATAGRAM);
         let mut sleep = pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
         let mut turns = 0;
         loop {
             match self.turn(&mut datagram) {
                 Turn::Send => {
-                    send(socket, peer, &datagram).await;
+                    send(to, &datagram).await;
                     turns += 1;
                     if turns % MAX_TURNS == 0 {
                         tokio::task::yield_now().await;
@@ -155,18 +154,38 @@ impl Drop for Session {
     }
 }
 
+/// Where datagrams go.
+#[derive(Clone, Copy)]
+pub(crate) enum Destination<'a> {
+    /// Where the socket is connected to.
+    Connected(&'a UdpSocket),
+    Of(&'a dyn ListenerSocket, Path),
+}
+
+impl<'a> Destination<'a> {
+    fn try_send(self, datagram: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Connected(socket) => socket.try_send(datagram).map(drop),
+            Self::Of(socket, path) => socket.try_send(datagram, path),
+        }
+    }
+
+    fn io(self) -> &'a UdpSocket {
+        match self {
+            Self::Connected(socket) => socket,
+            Self::Of(socket, _) => socket.io(),
+        }
+    }
+}
+
 /// Sends a datagram. One that cannot be sent is lost, as others are on their way: what made it
 /// so often passes, and if it does not the session ends for want of answers.
-async fn send(socket: &UdpSocket, peer: Option<SocketAddr>, datagram: &[u8]) {
+async fn send(to: Destination<'_>, datagram: &[u8]) {
     loop {
-        let sent = match peer {
-            Some(peer) => socket.try_send_to(datagram, peer),
-            None => socket.try_send(datagram),
-        };
-        match sent {
-            Ok(_) => return,
+        match to.try_send(datagram) {
+            Ok(()) => return,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if socket.writable().await.is_err() {
+                if to.io().writable().await.is_err() {
                     return;
                 }
             }

@@ -48,6 +48,7 @@ mod listener;
 pub mod machine;
 pub mod packet;
 mod shared;
+mod socket;
 mod stream;
 
 pub use arq::UNPROVED_WINDOW;
@@ -55,6 +56,7 @@ pub use config::{Config, ListenerConfig};
 pub use driver::{Driver, connect};
 pub use error::SessionError;
 pub use listener::{Listener, ListenerDriver};
+pub use socket::{ListenerSocket, Path};
 pub use stream::Stream;
 
 /// The conversation's number in a tunnel through address translators, where nobody listens and

@@ -10,17 +10,17 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::admission::Admission;
 use crate::buffers::Buffers;
 use crate::config::{Config, ListenerConfig};
-use crate::driver::{MAX_TURNS, Session, complete, is_transient, wait_readable};
+use crate::driver::{Destination, MAX_TURNS, Session, complete, is_transient, wait_readable};
 use crate::error::SessionError;
 use crate::machine::{Machine, peek};
 use crate::shared::{Shared, now};
+use crate::socket::{ListenerSocket, Path};
 use crate::stream::Stream;
 
 /// How long an ended session is remembered, so that late packets of it do not begin it anew.
@@ -40,18 +40,18 @@ impl Listener {
     /// Serves sessions on `socket`, which is bound and not connected. Nothing happens unless the
     /// [`ListenerDriver`] is polled, usually by spawning it.
     ///
-    /// A session is known by the other end's address. Data that begins another conversation from
+    /// A session is known by the other end's address, and answers from the address that it was begun at, if the socket knows that. Data that begins another conversation from
     /// the same address ends it, once its sender has proved that it is there.
     ///
     /// # Errors
     ///
     /// The socket has no address.
     pub fn new(
-        socket: UdpSocket,
+        socket: impl ListenerSocket,
         config: impl Into<ListenerConfig>,
     ) -> io::Result<(Self, ListenerDriver)> {
         let config = config.into();
-        let local = socket.local_addr()?;
+        let local = socket.io().local_addr()?;
         // A channel of zero places does not exist.
         let (accepts, accepted) = mpsc::channel(config.accept_backlog.max(1));
         let sessions = Sessions {
@@ -113,7 +113,7 @@ impl std::fmt::Debug for ListenerDriver {
 
 /// What the driver of a listener owns.
 struct Sessions {
-    socket: Arc<UdpSocket>,
+    socket: Arc<dyn ListenerSocket>,
     local: SocketAddr,
     config: Config,
     max_sessions: usize,
@@ -151,7 +151,7 @@ impl Sessions {
                 return Ok(());
             }
             tokio::select! {
-                readable = wait_readable(&socket, &mut buffers) => {
+                readable = wait_readable(socket.io(), &mut buffers) => {
                     readable?;
                     self.receive(&mut buffers)?;
                     tokio::task::consume_budget().await;
@@ -166,13 +166,13 @@ impl Sessions {
     fn receive(&mut self, buffers: &mut Buffers) -> io::Result<()> {
         for _ in 0..MAX_TURNS {
             let mut buffer = buffers.take();
-            let result = self.socket.try_recv_buf_from(&mut buffer);
+            let result = self.socket.try_recv(&mut buffer);
             let datagram = complete(buffer.split().freeze());
             buffers.give_back(buffer);
             match result {
-                Ok((_, peer)) => {
+                Ok(path) => {
                     if let Some(datagram) = datagram {
-                        self.route(datagram, peer);
+                        self.route(datagram, path);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -183,7 +183,8 @@ impl Sessions {
         Ok(())
     }
 
-    fn route(&mut self, datagram: Bytes, peer: SocketAddr) {
+    fn route(&mut self, datagram: Bytes, path: Path) {
+        let peer = path.peer;
         let peek = peek(&datagram);
         let known = self.known.get(&peer);
         if let Some(known) = known
@@ -206,16 +207,16 @@ impl Sessions {
                 .is_proof(peer, conversation, timestamp, now())
         };
         if peek.proof.is_some_and(is_proof) {
-            self.begin(conversation, peer, datagram, true);
+            self.begin(conversation, path, datagram, true);
         } else if peek.asks {
-            self.challenge(conversation, peer);
+            self.challenge(conversation, path);
         } else if !peek.may_begin || (is_alive && !peek.is_first) {
             // Nothing that anybody waits for.
         } else if is_alive || self.is_crowded() {
             // In whose name this came may be asked before a session ends, or many begin.
-            self.challenge(conversation, peer);
+            self.challenge(conversation, path);
         } else {
-            self.begin(conversation, peer, datagram, false);
+            self.begin(conversation, path, datagram, false);
         }
     }
 
@@ -226,16 +227,17 @@ impl Sessions {
             || self.accepts.capacity() <= self.accepts.max_capacity() / 2
     }
 
-    /// Asks for a proof that datagrams to `peer` arrive there.
-    fn challenge(&mut self, conversation: u32, peer: SocketAddr) {
+    /// Asks for a proof that datagrams to the peer arrive there.
+    fn challenge(&mut self, conversation: u32, path: Path) {
         self.admission
-            .challenge(peer, conversation, now(), &mut self.challenge);
+            .challenge(path.peer, conversation, now(), &mut self.challenge);
         // If there is no room now: it is asked again when the datagram comes again.
-        let _may_be_lost = self.socket.try_send_to(&self.challenge, peer);
+        let _may_be_lost = self.socket.try_send(&self.challenge, path);
     }
 
     /// Begins a session, in place of that from the same address if there is one.
-    fn begin(&mut self, conversation: u32, peer: SocketAddr, datagram: Bytes, is_proved: bool) {
+    fn begin(&mut self, conversation: u32, path: Path, datagram: Bytes, is_proved: bool) {
+        let peer = path.peer;
         let Ok(place) = self.accepts.clone().try_reserve_owned() else {
             return;
         };
@@ -269,7 +271,7 @@ impl Sessions {
         let socket = Arc::clone(&self.socket);
         self.tasks.spawn(async move {
             let session = Session(shared);
-            let reason = session.send(&socket, Some(peer)).await;
+            let reason = session.send(Destination::Of(&*socket, path)).await;
             tracing::debug!(%peer, %reason, "a KCP session ended");
             (peer, Arc::clone(&session.0))
         });

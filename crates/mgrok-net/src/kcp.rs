@@ -12,6 +12,7 @@ use tokio::net::UdpSocket;
 
 use crate::conn::Conn;
 use crate::tcp;
+use crate::udp::AskedSocket;
 
 pub use mgrok_kcp::{Driver, ListenerDriver, Stream};
 
@@ -50,7 +51,11 @@ impl Listener {
         let mut last = None;
         for addr in tcp::resolve_bind(host, port).await? {
             let bound = open(addr).and_then(|socket| UdpSocket::from_std(socket.into()));
-            match bound.and_then(|socket| mgrok_kcp::Listener::new(socket, Config::frp_server())) {
+            let listening = bound.and_then(|socket| {
+                let socket = AskedSocket::new(socket, addr);
+                mgrok_kcp::Listener::new(socket, Config::frp_server())
+            });
+            match listening {
                 Ok((inner, driver)) => return Ok((Self { inner }, driver)),
                 Err(error) => last = Some(error),
             }
@@ -102,6 +107,26 @@ mod tests {
         assert_eq!(&far.recv().await.unwrap()[..], b"hello");
         far.send(Bytes::from_static(b"you too")).await.unwrap();
         assert_eq!(&near.recv().await.unwrap()[..], b"you too");
+    }
+
+    #[tokio::test]
+    async fn a_server_answers_from_the_address_that_was_dialled() {
+        let (mut listener, driver) = Listener::bind("0.0.0.0", 0).await.unwrap();
+        tokio::spawn(driver);
+        for host in ["127.0.0.1", "127.0.0.2", "127.7.7.7", "::1"] {
+            let ip: std::net::IpAddr = host.parse().unwrap();
+            // Its socket is connected, and hears nothing from elsewhere.
+            let (near, driver) = connect((ip, listener.local_addr().port()).into()).unwrap();
+            tokio::spawn(driver);
+            let mut near = Conn::from(near);
+            near.send(Bytes::from_static(b"hello")).await.unwrap();
+            let (mut far, _) = listener.accept().await.unwrap();
+            assert_eq!(&far.recv().await.unwrap()[..], b"hello");
+            far.send(Bytes::from_static(b"you too")).await.unwrap();
+            let answer = near.recv();
+            let answer = tokio::time::timeout(std::time::Duration::from_secs(20), answer).await;
+            assert_eq!(&answer.unwrap().unwrap()[..], b"you too", "{host}");
+        }
     }
 
     #[tokio::test]
