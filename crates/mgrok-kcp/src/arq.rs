@@ -242,7 +242,8 @@ impl Arq {
         if count > 0 {
             self.send.push(&data[..count]);
             // Without room there, a probe has to be begun.
-            if self.send.can_number() || self.send.remote_window == 0 {
+            if self.send.can_number() || (self.send.remote_window == 0 && self.send.probe.is_none())
+            {
                 self.flush.request_at(now);
             }
         }
@@ -351,7 +352,9 @@ impl Arq {
         if self.send.first != first_before {
             self.send.progress_at = now;
         }
-        if any && self.send.can_number() {
+        let send = &self.send;
+        let needs_probe = send.remote_window == 0 && send.probe.is_none() && !send.is_empty();
+        if any && (send.can_number() || needs_probe) {
             self.flush.request_at(now);
         } else if self.send.overtaken {
             self.flush.request(now);

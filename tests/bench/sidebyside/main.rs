@@ -7,7 +7,7 @@
 //!   --seconds S    how long one measurement takes (2)
 //!   --hold N       how many idle connections are held (2000)
 //!   --without NAME leave a product out, even if it is there
-//!   workload       only workloads whose name contains this: bulk, udp, connects, http, hold, idle, …
+//!   workload       only workloads whose name contains this: bulk, udp, connects, ping-pong, kcp, http, hold, idle, …
 //! ```
 //!
 //! mgrok's programs are built in the bench's profile unless `MGROKS_BIN` and `MGROKC_BIN` name
@@ -32,6 +32,7 @@ mod datagrams;
 mod hold;
 mod nginx;
 mod options;
+mod pingpong;
 mod product;
 mod report;
 mod services;
@@ -40,7 +41,7 @@ mod web;
 
 use options::Options;
 use product::{Mode, Product, Tunnel};
-use report::Report;
+use report::{Figure, Report};
 use services::{Published, Services};
 use web::Web;
 
@@ -73,6 +74,9 @@ fn main() {
         options.run(&mut report, mode, connects::NAME, &tunnels, |tunnel| {
             connects::measure(tunnel, options.window)
         });
+        options.run(&mut report, mode, pingpong::NAME, &tunnels, |tunnel| {
+            pingpong::measure(tunnel, options.window)
+        });
         if services.published().web.is_none() {
             continue;
         }
@@ -89,6 +93,7 @@ fn main() {
             });
         }
     }
+    over_kcp(&options, &mut report, &products, &services.published());
     // Memory is measured on pairs that have done nothing before.
     let web = services.published().web;
     for web in [None].into_iter().chain(web.map(Some)) {
@@ -100,6 +105,37 @@ fn main() {
         }
     }
     report.print();
+}
+
+/// What the road changes: bytes, latency and new connections, for those who can go it.
+fn over_kcp(options: &Options, report: &mut Report, products: &[Product], services: &Published) {
+    let works: Vec<_> = bulk::all().collect();
+    let names = works.iter().map(|work| work.name());
+    let mut all = names.chain([connects::NAME, pingpong::NAME].map(str::to_owned));
+    if !all.any(|name| options.wants(&name, Mode::Kcp)) {
+        return;
+    }
+    let start = |product: &Product| {
+        let speaks = product.speaks(Mode::Kcp);
+        speaks.then(|| Tunnel::start(*product, Mode::Kcp, services))
+    };
+    let tunnels: Vec<Option<Tunnel>> = products.iter().map(start).collect();
+    let mut run = |name: &str, measure: &dyn Fn(&Tunnel) -> Vec<Figure>| {
+        options.run(report, Mode::Kcp, name, &tunnels, |tunnel| {
+            tunnel.as_ref().map(measure).unwrap_or_default()
+        });
+    };
+    for work in works {
+        run(&work.name(), &|tunnel| {
+            bulk::measure(work, tunnel, options.window)
+        });
+    }
+    run(connects::NAME, &|tunnel| {
+        connects::measure(tunnel, options.window)
+    });
+    run(pingpong::NAME, &|tunnel| {
+        pingpong::measure(tunnel, options.window)
+    });
 }
 
 /// Each tunnel with a second one of its kind, which publishes the web under very many domains.

@@ -35,15 +35,19 @@ pub(crate) enum Mode {
     Plain,
     /// frp's defaults: one connection with TLS, multiplexed.
     Default,
+    /// As `Default`, over KCP.
+    Kcp,
 }
 
 impl Mode {
+    /// Those over TCP.
     pub(crate) const ALL: [Self; 2] = [Self::Plain, Self::Default];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain tcp",
             Self::Default => "tls+mux",
+            Self::Kcp => "kcp",
         }
     }
 
@@ -51,7 +55,9 @@ impl Mode {
         match (self, role) {
             (Self::Plain, Role::Server) => "transport.tcpMux = false",
             (Self::Plain, Role::Client) => "transport.tcpMux = false\ntransport.tls.enable = false",
-            (Self::Default, _) => "",
+            // The server's port for KCP is that for TCP, see below.
+            (Self::Default, _) | (Self::Kcp, Role::Server) => "",
+            (Self::Kcp, Role::Client) => "transport.protocol = \"kcp\"",
         }
     }
 }
@@ -81,6 +87,11 @@ impl Product {
             Self::Rathole => "rathole",
             Self::Direct => "direct",
         }
+    }
+
+    /// Whether it can be connected so.
+    pub(crate) fn speaks(self, mode: Mode) -> bool {
+        mode != Mode::Kcp || self != Self::Rathole
     }
 
     fn program(self, role: Role) -> PathBuf {
@@ -127,6 +138,9 @@ impl Tunnel {
         let http_port = ports::free();
         let mut proxies = Vec::from(proxies);
         let mut server_settings = mode.settings(Role::Server).to_owned();
+        if mode == Mode::Kcp {
+            let _ = write!(server_settings, "\nkcpBindPort = {}", bind.port());
+        }
         if let Some(web) = web {
             proxies.extend(web.proxies());
             let _ = write!(server_settings, "\nvhostHTTPPort = {http_port}");
