@@ -1,19 +1,25 @@
 //! What those may do who are not logged in, and what it costs others.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use mgrok_config::ServerConfig;
 use mgrok_mux::{Opener, SessionError};
-use mgrok_net::{conn::Conn, message::MessageConn};
+use mgrok_net::{
+    conn::Conn,
+    message::MessageConn,
+    quic::{Endpoint, QuicClient, QuicOptions},
+    tls::ClientTlsOptions,
+};
 use mgrok_proto::WireVersion;
 use tokio::{
     io::AsyncReadExt,
-    net::{TcpSocket, TcpStream},
-    task::JoinHandle,
+    net::{TcpSocket, TcpStream, UdpSocket as AsyncUdpSocket},
+    task::{JoinHandle, JoinSet},
     time::{Instant, timeout},
 };
 
+use crate::line::{self, Line};
 use crate::script::{Client, LIMIT, RunningServer, plain_config};
 
 /// As many as one source may have, and some.
@@ -90,4 +96,57 @@ async fn silent_connections_of_one_source_keep_no_other_source_waiting() {
     let mut answer = [0];
     let closed = timeout(Duration::from_secs(5), silent[0].read(&mut answer));
     assert!(matches!(closed.await, Ok(Ok(0) | Err(_))));
+}
+
+/// The first packets of so many clients, each with keys and ids of its own.
+async fn first_packets(count: usize) -> Vec<Vec<u8>> {
+    let nobody = AsyncUdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let to = nobody.local_addr().unwrap();
+    let tls = ClientTlsOptions {
+        server_name: "127.0.0.1".into(),
+        ..ClientTlsOptions::default()
+    };
+    let client = QuicClient::new(tls, QuicOptions::default()).unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let endpoint = Endpoint::client(socket).unwrap();
+    let mut packets = Vec::new();
+    // They go on, for the end of a connection is a packet as well.
+    let mut dialling = JoinSet::new();
+    let mut buffer = [0; 2_000];
+    while packets.len() < count {
+        let (endpoint, client) = (endpoint.clone(), client.clone());
+        dialling.spawn(async move { endpoint.connect(to, &client).await.map(drop) });
+        let (length, _) = timeout(LIMIT, nobody.recv_from(&mut buffer))
+            .await
+            .unwrap()
+            .unwrap();
+        packets.push(buffer[..length].to_vec());
+    }
+    packets
+}
+
+#[cfg(target_os = "linux")] // where all of 127.0.0.0/8 is local
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handshakes_of_one_address_that_never_end_leave_places_for_others() {
+    let config = ServerConfig {
+        bind_addr: "127.0.0.1".into(),
+        quic_bind_port: Some(0),
+        ..ServerConfig::default()
+    };
+    let server = RunningServer::start(config).await;
+    let flood = first_packets(2_500).await;
+    let attacker = UdpSocket::bind("127.0.0.2:0").unwrap();
+    for packets in flood.chunks(50) {
+        for packet in packets {
+            attacker.send_to(packet, server.quic_addr.unwrap()).unwrap();
+        }
+        // No more at once than the socket's queue has room for.
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    let started = Instant::now();
+    let quic = line::quic(&server, ClientTlsOptions::default()).await;
+    Line::Quic(quic.unwrap()).login("").await;
+    let waited = started.elapsed();
+    // Long before those handshakes have had their time.
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
 }
