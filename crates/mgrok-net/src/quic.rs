@@ -21,6 +21,7 @@ use quinn::{ConnectionError, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
 
 use crate::conn::{Conn, Flows, NO_ERROR, Place, QuicStream, connection_lost, settle};
+use crate::printable::printable;
 use crate::tcp;
 use crate::tls::{CertificateFault, Fingerprint, TlsError};
 
@@ -63,7 +64,7 @@ pub struct QuicOptions {
     pub keepalive: Duration,
     /// After how long without a packet from the peer the connection is given up. The lower of both ends' holds. Zero: never.
     pub idle_timeout: Duration,
-    /// How many streams the peer may have open at once. It learns of it by and by.
+    /// How many streams a peer that dialled may have open at once. It learns of it by and by. A peer that was dialled may have none.
     pub max_streams: u32,
     /// Whether a peer may do all that at once. If not, it may do what a login takes until
     /// [`Connection::trust`].
@@ -248,7 +249,7 @@ pub enum QuicError {
         peer: SocketAddr,
         /// Its application code; 0 without any trouble.
         code: u64,
-        /// What it says about it.
+        /// What it says about it, with control characters escaped.
         reason: String,
     },
     /// We closed the connection, or the endpoint.
@@ -347,7 +348,7 @@ impl QuicError {
             ConnectionError::ApplicationClosed(close) => Self::Closed {
                 peer,
                 code: close.error_code.into(),
-                reason: String::from_utf8_lossy(&close.reason).into_owned(),
+                reason: printable(&close.reason),
             },
             ConnectionError::LocallyClosed => Self::ClosedHere,
             ConnectionError::TimedOut => Self::Silent { peer },

@@ -3,7 +3,6 @@
 mod accept;
 mod bind;
 mod dial;
-mod resolver;
 
 use std::io;
 use std::time::Duration;
@@ -16,9 +15,7 @@ pub use accept::accept;
 pub(crate) use accept::canonical;
 pub use bind::bind;
 pub(crate) use bind::{dual_stack, resolve_bind};
-pub(crate) use dial::without_brackets;
 pub use dial::{Candidates, DialError, DialOptions, dial};
-pub use resolver::Resolver;
 
 /// The silence after which the other end of a connection is probed, unless something else is configured. Somebody who vanishes
 /// without a word would otherwise hold a stream, two descriptors and a connection of the local service for ever.

@@ -75,7 +75,10 @@ impl Streams {
 impl Streams {
     /// Streams to the server of `config` over TCP, each a connection of its own.
     pub(crate) fn over_tcp(config: &mgrok_config::ClientConfig) -> Self {
-        let connector = super::Connector::new(config, &config.servers[0]).unwrap();
+        use mgrok_net::resolver::Resolver;
+
+        let connector = super::Connector::new(config, &config.servers[0], &Resolver::default());
+        let connector = connector.unwrap();
         let tls = connector.tls.current();
         Self::Connections(Dialler::new(connector, Road::Tcp, tls))
     }

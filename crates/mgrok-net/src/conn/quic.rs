@@ -15,6 +15,7 @@ use quinn::{ConnectionError, ReadError, RecvStream, SendStream, Side, VarInt, Wr
 use tokio::io::ReadBuf;
 
 use super::flow::{Flow, Flows};
+use crate::printable::printable;
 
 /// What both frp and we close with, streams and connections.
 pub(crate) const NO_ERROR: VarInt = VarInt::from_u32(0);
@@ -164,5 +165,7 @@ pub(crate) fn connection_lost(error: &ConnectionError) -> io::Error {
         | ConnectionError::VersionMismatch
         | ConnectionError::CidsExhausted => io::ErrorKind::ConnectionAborted,
     };
+    // Some of it may be the peer's words.
+    let error = printable(error.to_string().as_bytes());
     io::Error::new(kind, format!("QUIC connection {error}"))
 }
