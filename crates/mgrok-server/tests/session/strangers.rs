@@ -25,6 +25,9 @@ use crate::script::{Client, LIMIT, RunningServer, plain_config};
 /// As many as one source may have, and some.
 const SILENT: usize = 1_100;
 
+/// More handshakes than there were places for all sources, when one source could have them all.
+const DEAF: usize = 1_500;
+
 /// A multiplexed connection, and how it ends.
 async fn mux(server: &RunningServer) -> (Opener, JoinHandle<Result<(), SessionError>>) {
     let conn = Conn::from(TcpStream::connect(server.addr).await.unwrap());
@@ -98,31 +101,32 @@ async fn silent_connections_of_one_source_keep_no_other_source_waiting() {
     assert!(matches!(closed.await, Ok(Ok(0) | Err(_))));
 }
 
-/// The first packets of so many clients, each with keys and ids of its own.
-async fn first_packets(count: usize) -> Vec<Vec<u8>> {
-    let nobody = AsyncUdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let to = nobody.local_addr().unwrap();
-    let tls = ClientTlsOptions {
-        server_name: "127.0.0.1".into(),
-        ..ClientTlsOptions::default()
+/// Dials the server from 127.0.0.2 with an address that can be proved, and then hears nothing more, for as long as it is not dropped.
+async fn dial_and_go_deaf(endpoint: &Endpoint, client: &QuicClient, server: SocketAddr) {
+    let near = AsyncUdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let far = AsyncUdpSocket::bind("127.0.0.2:0").await.unwrap();
+    far.connect(server).await.unwrap();
+    let carry = async {
+        let (mut there, mut back) = ([0; 2_000], [0; 2_000]);
+        let mut dialler = None;
+        loop {
+            tokio::select! {
+                received = near.recv_from(&mut there) => {
+                    let (length, from) = received.unwrap();
+                    dialler = Some(from);
+                    let _ = far.send(&there[..length]).await;
+                }
+                // Only a request for the address to be proved is short.
+                Ok(length) = far.recv(&mut back) => if let Some(dialler) = dialler && length < 500 {
+                    near.send_to(&back[..length], dialler).await.unwrap();
+                }
+            }
+        }
     };
-    let client = QuicClient::new(tls, QuicOptions::default()).unwrap();
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let endpoint = Endpoint::client(socket).unwrap();
-    let mut packets = Vec::new();
-    // They go on, for the end of a connection is a packet as well.
-    let mut dialling = JoinSet::new();
-    let mut buffer = [0; 2_000];
-    while packets.len() < count {
-        let (endpoint, client) = (endpoint.clone(), client.clone());
-        dialling.spawn(async move { endpoint.connect(to, &client).await.map(drop) });
-        let (length, _) = timeout(LIMIT, nobody.recv_from(&mut buffer))
-            .await
-            .unwrap()
-            .unwrap();
-        packets.push(buffer[..length].to_vec());
+    tokio::select! {
+        _ = endpoint.connect(near.local_addr().unwrap(), client) => {}
+        () = carry => {}
     }
-    packets
 }
 
 #[cfg(target_os = "linux")] // where all of 127.0.0.0/8 is local
@@ -134,14 +138,21 @@ async fn handshakes_of_one_address_that_never_end_leave_places_for_others() {
         ..ServerConfig::default()
     };
     let server = RunningServer::start(config).await;
-    let flood = first_packets(2_500).await;
-    let attacker = UdpSocket::bind("127.0.0.2:0").unwrap();
-    for packets in flood.chunks(50) {
-        for packet in packets {
-            attacker.send_to(packet, server.quic_addr.unwrap()).unwrap();
+    let quic_addr = server.quic_addr.unwrap();
+    let tls = ClientTlsOptions {
+        server_name: "127.0.0.1".into(),
+        ..ClientTlsOptions::default()
+    };
+    let client = QuicClient::new(tls, QuicOptions::default()).unwrap();
+    let endpoint = Endpoint::client(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+    let mut attack = JoinSet::new();
+    for count in 0..DEAF {
+        let (endpoint, client) = (endpoint.clone(), client.clone());
+        attack.spawn(async move { dial_and_go_deaf(&endpoint, &client, quic_addr).await });
+        if count % 25 == 0 {
+            // No more at once than the sockets' queues have room for.
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        // No more at once than the socket's queue has room for.
-        tokio::time::sleep(Duration::from_millis(3)).await;
     }
     let started = Instant::now();
     let quic = line::quic(&server, ClientTlsOptions::default()).await;
