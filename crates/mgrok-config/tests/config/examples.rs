@@ -44,7 +44,7 @@ fn without_alternatives(text: &str) -> String {
 
 /// The files that examples name are for whoever follows them to make.
 fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap()
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 #[test]

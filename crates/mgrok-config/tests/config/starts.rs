@@ -1,4 +1,8 @@
 //! What could not start is refused before it is tried, and what works is not.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, in its helpers too"
+)]
 
 use std::{fs, path::PathBuf};
 
