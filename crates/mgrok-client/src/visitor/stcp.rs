@@ -31,7 +31,7 @@ impl Stcp {
             counted: _counted,
             place,
         } = user;
-        let (visit, dialect) = match self.target.open().await {
+        let (visit, dialect) = match Box::pin(self.target.open()).await {
             Ok(opened) => opened,
             Err(e) => {
                 return warn!(source = %from, "user connection [{from}] refused: {}", Chain(&e));

@@ -87,7 +87,8 @@ impl Xtcp {
             Some(_) => self.config.fallback_timeout,
             None => TUNNEL_TIMEOUT,
         };
-        let Ok((tunnel, stream)) = tokio::time::timeout(limit, self.stream()).await else {
+        let Ok((tunnel, stream)) = Box::pin(tokio::time::timeout(limit, self.stream())).await
+        else {
             return self.hand_over(user, limit);
         };
         let User {

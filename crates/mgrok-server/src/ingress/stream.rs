@@ -92,7 +92,8 @@ pub(super) async fn dispatch(
     match message {
         Message::Login(login) => {
             connection.login_comes();
-            login::serve(conn, hello, login, connection, shared).await;
+            // Boxed: a session is larger than all other streams.
+            Box::pin(login::serve(conn, hello, login, connection, shared)).await;
         }
         Message::NewWorkConn(new) => work_conn(conn, new, connection, shared).await,
         Message::NewVisitorConn(new) => {
