@@ -156,6 +156,7 @@ mod tests {
     use std::time::Instant;
 
     use mgrok_config::{ProxyConfig, ProxyKind};
+    use mgrok_net::resolver::Resolver;
     use mgrok_proto::auth::Secret;
     use mgrok_proto::cipher::CipherKey;
     use mgrok_proto::message::NewProxyResp;
@@ -166,7 +167,7 @@ mod tests {
     #[test]
     fn a_client_is_ready_when_it_is_logged_in_and_its_proxies_run() {
         let key = CipherKey::derive(&Secret::default());
-        let mut proxies = Proxies::new(String::new(), String::new(), key);
+        let mut proxies = Proxies::new(String::new(), String::new(), key, Resolver::default());
         let tcp = |name| ProxyConfig::new(name, ProxyKind::Tcp { remote_port: 0 }, 22);
         let progress = Progress::new(1);
         let watch = progress.watch(vec![proxies.watch()]);
@@ -202,7 +203,7 @@ mod tests {
     #[test]
     fn one_server_of_several_is_enough() {
         let key = CipherKey::derive(&Secret::default());
-        let mut proxies = Proxies::new(String::new(), String::new(), key);
+        let mut proxies = Proxies::new(String::new(), String::new(), key, Resolver::default());
         let progress = Progress::new(2);
         let watch = progress.watch(vec![proxies.watch(), proxies.watch()]);
         progress.set(1, Stage::Connected(ServerAddr::new("b.test", 7000)));
