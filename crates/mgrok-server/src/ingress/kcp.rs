@@ -25,7 +25,7 @@ pub(crate) async fn run(mut listener: Listener, driver: ListenerDriver, shared: 
         };
         // The driver says why.
         let Some((conn, from)) = accepted else { return };
-        let addrs = UserAddrs { from, to: None };
+        let addrs = UserAddrs::new(from, None);
         shared.tasks.spawn(connection(conn, addrs, shared.clone()));
     }
 }

@@ -81,7 +81,7 @@ async fn connection(incoming: Incoming, handshake: OwnedSemaphorePermit, shared:
         Err(_) => return log(from, &OpeningError::Silent),
     };
     drop(handshake);
-    let connection = Arc::new(Connection::new(UserAddrs { from, to: None }, Road::Quic));
+    let connection = Arc::new(Connection::new(UserAddrs::new(from, None), Road::Quic));
     match serve_streams(quic.clone(), &connection, &shared).await {
         Fate::Closed => {}
         Fate::Left => left_to_client(quic.closed(), &shared).await,
