@@ -55,7 +55,11 @@ async fn serve_by(
         }
         Plugin::Tls2Raw { tls, local_addr } => match tls.accept(work).await {
             Ok(work) => carry(proxy, start, work, local_addr.into(), half_close).await,
-            Err(e) => debug!("a user does not get through TLS: {}", Chain(&e)),
+            Err(e) => debug!(
+                per_session = true,
+                "a user does not get through TLS: {}",
+                Chain(&e)
+            ),
         },
         Plugin::UnixDomainSocket(path) => {
             carry(proxy, start, work, Local::Unix(path), half_close).await;
@@ -71,10 +75,11 @@ async fn carry(
     local: Local<'_>,
     half_close: HalfClose,
 ) {
-    let mut service = match local.connect().await {
+    // Boxed, because it is over when the bytes begin to move.
+    let mut service = match Box::pin(local.connect()).await {
         Ok(conn) => conn,
         Err(e) => {
-            error!("connect to local service [{local}] error: {}", Chain(&e));
+            error!(source = %local, "connect to local service [{local}] error: {}", Chain(&e));
             if matches!(proxy.config().kind, ProxyKind::Http(_)) {
                 Box::pin(answer_for_service(work)).await;
             }
@@ -85,10 +90,10 @@ async fn carry(
     if let Some(introduction) = introduction(proxy, start)
         && let Err(e) = service.send(introduction).await
     {
-        return error!("write proxy protocol header to local conn error: {e}");
+        return error!(source = %local, "write proxy protocol header to local conn error: {e}");
     }
     let end = relay(service, work, half_close, proxy.traffic()).await;
-    debug!(?end, "user connection ended");
+    debug!(per_session = true, ?end, "user connection ended");
 }
 
 /// Answers the HTTP request on `work`, which the service cannot.
@@ -107,8 +112,11 @@ async fn answer_for_service(mut work: Conn) {
     };
     match timeout(ANSWER_TIME, exchange).await {
         Ok(Ok(())) => {}
-        Ok(Err(e)) => debug!("the user is not told: {e}"),
-        Err(_elapsed) => debug!("the user is not told within {ANSWER_TIME:?}"),
+        Ok(Err(e)) => debug!(per_session = true, "the user is not told: {e}"),
+        Err(_elapsed) => debug!(
+            per_session = true,
+            "the user is not told within {ANSWER_TIME:?}"
+        ),
     }
 }
 
@@ -116,7 +124,10 @@ async fn answer_for_service(mut work: Conn) {
 fn introduction(proxy: &Proxy, start: &StartWorkConn) -> Option<Bytes> {
     let version = proxy.proxy_protocol()?;
     let Some(source) = source(start) else {
-        debug!("the server does not say who the user is");
+        debug!(
+            per_session = true,
+            "the server does not say who the user is"
+        );
         return None;
     };
     let addresses = Addresses {

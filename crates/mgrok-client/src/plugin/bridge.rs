@@ -103,7 +103,13 @@ impl Bridge {
             None => conn,
             Some(front) => match front.accept(conn).await {
                 Ok(conn) => conn,
-                Err(e) => return debug!("a user does not get through TLS: {}", Chain(&e)),
+                Err(e) => {
+                    return debug!(
+                        per_session = true,
+                        "a user does not get through TLS: {}",
+                        Chain(&e)
+                    );
+                }
             },
         };
         let requests = Requests {
@@ -154,7 +160,11 @@ impl Requests {
         let _proxy = self.span.enter();
         match error {
             ForwardError::RequestBody(_) => {
-                debug!("do http proxy request error: {}", Chain(error));
+                debug!(
+                    per_session = true,
+                    "do http proxy request error: {}",
+                    Chain(error)
+                );
                 empty(StatusCode::BAD_REQUEST)
             }
             ForwardError::Backend(_)
@@ -162,7 +172,11 @@ impl Requests {
             | ForwardError::Connect(_)
             | ForwardError::Response(_)
             | ForwardError::Timeout(_) => {
-                warn!("do http proxy request error: {}", Chain(error));
+                warn!(
+                    source = "local website",
+                    "do http proxy request error: {}",
+                    Chain(error)
+                );
                 empty(StatusCode::BAD_GATEWAY)
             }
         }

@@ -157,7 +157,7 @@ impl<'a> Users<'a> {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(())) => user.active_at = Instant::now(),
             Poll::Ready(Err(error)) => {
-                debug!("local service [{}] error: {error}", self.service);
+                debug!(source = %self.service, "local service [{}] error: {error}", self.service);
                 if !is_passing(&error) {
                     self.remove(slot);
                 }

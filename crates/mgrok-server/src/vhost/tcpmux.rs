@@ -98,11 +98,16 @@ impl Vhost for TcpMuxVhost {
             let (connect, bytes) = match timeout(REQUEST_TIMEOUT, read(&mut user)).await {
                 Ok(Ok(request)) => request,
                 // frp: no answer either.
-                Ok(Err(error)) => return debug!("tcpmux connection of {from} closed: {error}"),
-                Err(_) => return debug!("tcpmux connection of {from} closed: no request in time"),
+                Ok(Err(error)) => {
+                    return debug!(source = %from, "tcpmux connection of {from} closed: {error}");
+                }
+                Err(_) => {
+                    return debug!(source = %from, "tcpmux connection of {from} closed: no request in time");
+                }
             };
             let Some(route) = self.routes.find(&connect.host, b"", connect.user()) else {
                 debug!(
+                    source = %from,
                     "tcpmux connection of {from}: no proxy for [{}]",
                     connect.host
                 );
@@ -112,6 +117,7 @@ impl Vhost for TcpMuxVhost {
                 break (route, connect, bytes);
             }
             debug!(
+                    source = %from,
                 "tcpmux connection of {from}: wrong user or password for [{}]",
                 connect.host
             );
@@ -121,7 +127,7 @@ impl Vhost for TcpMuxVhost {
             user.unread(bytes.slice(connect.len..));
             answer(&mut user, Bytes::from_static(UNAUTHORIZED)).await;
         };
-        info!("get a user connection [{from}]");
+        info!(source = %from, "get a user connection [{from}]");
         if !self.passthrough {
             // What came along with the request is the service's.
             bytes = bytes.split_off(connect.len);
