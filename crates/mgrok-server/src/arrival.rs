@@ -9,7 +9,6 @@ use mgrok_config::Network;
 use mgrok_net::{
     conn::Conn,
     proxy_protocol::{self, ProxyProtocolError},
-    tcp,
 };
 use tokio::{net::TcpStream, time::timeout};
 
@@ -50,14 +49,12 @@ impl Arrivals {
         }
     }
 
-    /// Finds out whose connection it is. `keepalive` is the probing of the socket, the system's choice if `None`.
+    /// Finds out whose connection it is.
     pub(crate) async fn receive(
         &self,
         stream: TcpStream,
         from: SocketAddr,
-        keepalive: Option<Duration>,
     ) -> Result<(Conn, UserAddrs), ArrivalError> {
-        tcp::set_accepted_options(&stream, keepalive);
         let to = stream.local_addr().map_err(ArrivalError::Gone)?;
         let mut addrs = UserAddrs::new(from, Some(to));
         addrs.is_trusted_proxy = is_in(&self.trusted_proxies, from);

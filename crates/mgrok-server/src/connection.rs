@@ -1,7 +1,7 @@
 //! What the streams of one client connection know of each other.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -17,12 +17,21 @@ pub(crate) enum Road {
     Tcp,
 }
 
+/// What carries many streams, and lets its client have few of them before there is a session.
+#[derive(Debug)]
+pub(crate) enum Carrier {
+    Mux(mgrok_mux::Opener),
+    Quic(mgrok_net::quic::Connection),
+}
+
 /// One connection of a client, which carries one stream or many.
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// The client's address, and ours that it came to.
     pub(crate) addrs: UserAddrs,
     pub(crate) road: Road,
+    /// `None` for a connection that is one stream.
+    carrier: OnceLock<Carrier>,
     /// Held until the client has proved itself.
     permit: Mutex<Option<Permit>>,
     login_came: AtomicBool,
@@ -37,6 +46,7 @@ impl Connection {
         Self {
             addrs,
             road,
+            carrier: OnceLock::new(),
             permit: Mutex::new(Some(permit)),
             login_came: AtomicBool::new(false),
             has_session: AtomicBool::new(false),
@@ -45,9 +55,19 @@ impl Connection {
         }
     }
 
-    /// From now on the connection may stay as long as the session does.
+    /// Takes note of what carries the connection's streams; once.
+    pub(crate) fn carried_by(&self, carrier: Carrier) {
+        let _already_set = self.carrier.set(carrier);
+    }
+
+    /// From now on the connection may stay as long as the session does, and have as many streams as sessions need.
     pub(crate) fn session_begins(&self) {
         self.has_session.store(true, Ordering::Relaxed);
+        match self.carrier.get() {
+            Some(Carrier::Mux(opener)) => opener.trust(),
+            Some(Carrier::Quic(quic)) => quic.trust(),
+            None => {}
+        }
         self.is_proved();
     }
 

@@ -1,50 +1,67 @@
 //! The users of a UDP proxy, each with its socket to the local service.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use mgrok_net::proxy_protocol::{self, Addresses, Transport, Version};
 use mgrok_net::relay::Traffic;
-use mgrok_net::udp::{Datagrams, Outbox, Sent, UdpSocket};
+use mgrok_net::udp::{Datagrams, Outbox, Sent, UdpSocket, UserTable};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::Terms;
 use super::drops::Drops;
 use super::ready::{Ready, SlotWaker};
+use super::service::{Place, Service};
 
-/// The least time between two looks for idle users. Each looks at all of them.
+/// The longest time between two looks for idle users.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many datagrams of new users, and how many bytes of them, wait while the service's name is looked up.
+const MAX_HELD: usize = 256;
+const MAX_HELD_BYTES: usize = 256 * 1024;
 
 /// One user's socket.
 struct User {
     addr: SocketAddr,
+    /// What the socket is connected to.
+    service: SocketAddr,
     socket: UdpSocket,
     note: Arc<SlotWaker>,
     /// `note`, as tokio wants it.
     waker: Waker,
-    active_at: Instant,
     /// Whether the service has been told who this is.
     introduced: bool,
 }
 
+/// Whether a user has a socket.
+enum Slot {
+    /// It has none, because the service's name cannot be looked up.
+    NoService,
+    /// It has none, because the system gives none.
+    NoSocket,
+    /// It has the one in this slot.
+    Taken(usize),
+    /// It will have one when it is known where the service is.
+    Unknown,
+}
+
 /// All users of one work connection.
 pub(super) struct Users<'a> {
-    service: SocketAddr,
+    service: Service,
+    /// What new users have sent while it is not known where the service is.
+    held: Datagrams,
+    held_bytes: usize,
     traffic: &'a Traffic,
     packet_size: usize,
     proxy_protocol: Option<Version>,
     idle: Duration,
-    max_users: usize,
-    slots: Vec<Option<User>>,
-    free: Vec<usize>,
-    by_addr: HashMap<SocketAddr, usize>,
+    table: UserTable<User>,
     ready: Ready,
     /// Slots to look at in the next turn.
     turn: Vec<usize>,
@@ -54,17 +71,16 @@ pub(super) struct Users<'a> {
 }
 
 impl<'a> Users<'a> {
-    pub(super) fn new(service: SocketAddr, traffic: &'a Traffic, terms: &Terms) -> Self {
+    pub(super) fn new(service: Service, traffic: &'a Traffic, terms: &Terms) -> Self {
         Self {
             service,
+            held: Datagrams::default(),
+            held_bytes: 0,
             traffic,
             packet_size: terms.packet_size,
             proxy_protocol: terms.proxy_protocol,
             idle: terms.idle,
-            max_users: terms.max_users,
-            slots: Vec::new(),
-            free: Vec::new(),
-            by_addr: HashMap::new(),
+            table: UserTable::new(terms.max_users),
             ready: Ready::default(),
             turn: Vec::new(),
             warned: false,
@@ -76,22 +92,33 @@ impl<'a> Users<'a> {
     pub(super) fn send(&mut self, datagrams: &mut Datagrams) {
         let now = Instant::now();
         while let Some((addr, mut count)) = datagrams.front_run() {
-            let Some(slot) = self.slot(addr, now) else {
-                self.drops.no_socket += count as u64;
-                datagrams.skip(count);
-                continue;
+            let slot = match self.slot(addr, now) {
+                Slot::Taken(slot) => slot,
+                Slot::Unknown => {
+                    self.hold(datagrams, count);
+                    continue;
+                }
+                Slot::NoSocket => {
+                    self.drops.no_socket += count as u64;
+                    datagrams.skip(count);
+                    continue;
+                }
+                Slot::NoService => {
+                    self.drops.unresolved += count as u64;
+                    datagrams.skip(count);
+                    continue;
+                }
             };
-            let Some(user) = &mut self.slots[slot] else {
+            let Some(user) = self.table.get_mut(slot) else {
                 // A slot that was found by its address is taken.
                 datagrams.skip(count);
                 continue;
             };
-            user.active_at = now;
             let mut sent = Sent::default();
             if let Some(version) = self.proxy_protocol
                 && !user.introduced
             {
-                user.introduce(version, self.service, datagrams, &mut sent);
+                user.introduce(version, datagrams, &mut sent);
                 count -= 1;
             }
             user.socket.send_connected(datagrams, count, &mut sent);
@@ -119,16 +146,23 @@ impl<'a> Users<'a> {
         polled
     }
 
-    /// Closes the sockets of users that have been silent for too long.
+    /// Goes on with looking up where the service is, if that is wanted. Ready if it became known: then what waited for it has been sent.
+    pub(super) fn poll_service(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.service.poll(cx));
+        let mut held = std::mem::take(&mut self.held);
+        self.held_bytes = 0;
+        self.send(&mut held);
+        Poll::Ready(())
+    }
+
+    /// Closes the sockets of users that have been silent for too long. The others follow their service to where its name leads by
+    /// now.
     pub(super) fn drop_idle(&mut self) {
         let now = Instant::now();
-        for slot in 0..self.slots.len() {
-            if let Some(user) = &self.slots[slot]
-                && now.duration_since(user.active_at) >= self.idle
-            {
-                self.remove(slot);
-            }
+        if !self.table.is_empty() {
+            self.service.refresh(now);
         }
+        self.table.drop_idle(self.idle, now);
     }
 
     /// How long after one [`Users::drop_idle`] the next is due.
@@ -137,113 +171,108 @@ impl<'a> Users<'a> {
     }
 
     fn poll_socket(&mut self, slot: usize, outbox: &mut Outbox) -> Poll<()> {
-        let Some(user) = &mut self.slots[slot] else {
+        let Some(user) = self.table.get_mut(slot) else {
             return Poll::Pending;
         };
         user.note.rearm();
         let mut bytes = 0;
         let (addr, drops) = (user.addr, &mut self.drops);
         let mut cx = Context::from_waker(&user.waker);
-        let received = user
-            .socket
-            .poll_recv(&mut cx, self.packet_size, |payload, _| {
-                match outbox.push(payload, addr) {
-                    Ok(()) => bytes += payload.len() as u64,
-                    Err(error) => drops.not_queued(&error),
-                }
-            });
+        let received =
+            user.socket
+                .poll_recv(&mut cx, self.packet_size, |payload, _, _| {
+                    match outbox.push(payload, addr) {
+                        Ok(()) => bytes += payload.len() as u64,
+                        Err(error) => drops.not_queued(&error),
+                    }
+                });
         self.traffic.received.fetch_add(bytes, Ordering::Relaxed);
         match received {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(())) => user.active_at = Instant::now(),
+            Poll::Ready(Ok(())) => {
+                self.table.renew(slot, Instant::now());
+                self.table.answered(slot);
+            }
             Poll::Ready(Err(error)) => {
-                debug!(source = %self.service, "local service [{}] error: {error}", self.service);
+                debug!(source = %user.service, "local service [{}] error: {error}", user.service);
                 if !is_passing(&error) {
-                    self.remove(slot);
+                    self.table.remove(slot);
                 }
             }
         }
         Poll::Ready(())
     }
 
-    /// The slot of a user; a new one gets its socket now.
-    fn slot(&mut self, addr: SocketAddr, now: Instant) -> Option<usize> {
-        if let Some(&slot) = self.by_addr.get(&addr) {
-            return Some(slot);
+    /// The slot of a user; a new one gets its socket now, and so does one whose service has moved.
+    fn slot(&mut self, addr: SocketAddr, now: Instant) -> Slot {
+        if let Some(slot) = self.table.slot(&addr) {
+            let user = self.table.get_mut(slot);
+            if user.is_some_and(|user| self.service.is_at(user.service)) {
+                self.table.wrote(slot, now);
+                return Slot::Taken(slot);
+            }
+            self.table.remove(slot);
         }
-        if self.by_addr.len() >= self.max_users {
-            self.remove_longest_idle();
-        }
-        let socket = match UdpSocket::connected(self.service) {
+        let service = match self.service.place(now) {
+            Place::At(service) => service,
+            Place::Nowhere => return Slot::NoService,
+            Place::Unknown => return Slot::Unknown,
+        };
+        // Before the socket is made, as there may be no descriptor for it otherwise.
+        self.table.make_room();
+        let socket = match UdpSocket::connected(service) {
             Ok(socket) => socket,
             Err(error) => {
                 if !std::mem::replace(&mut self.warned, true) {
-                    warn!(
-                        "cannot open a socket to the local service [{}]: {error}",
-                        self.service
-                    );
+                    warn!("cannot open a socket to the local service [{service}]: {error}");
                 }
-                return None;
+                return Slot::NoSocket;
             }
         };
-        let slot = self.free.pop().unwrap_or(self.slots.len());
-        let note = self.ready.waker(slot);
-        let waker = Waker::from(note.clone());
-        // The first poll tells tokio whom to wake.
-        waker.wake_by_ref();
-        let user = User {
-            addr,
-            socket,
-            note,
-            waker,
-            active_at: now,
-            introduced: false,
-        };
-        match self.slots.get_mut(slot) {
-            Some(place) => *place = Some(user),
-            None => self.slots.push(Some(user)),
-        }
-        self.by_addr.insert(addr, slot);
-        Some(slot)
+        let ready = &self.ready;
+        let slot = self.table.insert(addr, now, |slot| {
+            let note = ready.waker(slot);
+            let waker = Waker::from(note.clone());
+            // The first poll tells tokio whom to wake.
+            waker.wake_by_ref();
+            User {
+                addr,
+                service,
+                socket,
+                note,
+                waker,
+                introduced: false,
+            }
+        });
+        Slot::Taken(slot)
     }
 
-    fn remove_longest_idle(&mut self) {
-        let users = self.slots.iter().enumerate();
-        let oldest = users
-            .filter_map(|(slot, user)| Some((user.as_ref()?.active_at, slot)))
-            .min();
-        if let Some((_, slot)) = oldest {
-            debug!("too many users at a time, the one silent for longest gives way");
-            self.remove(slot);
+    /// Keeps the first `count` of `datagrams` until it is known where the service is.
+    fn hold(&mut self, datagrams: &mut Datagrams, count: usize) {
+        for (payload, addr) in datagrams.iter().take(count) {
+            if self.held.len() < MAX_HELD && self.held_bytes + payload.len() <= MAX_HELD_BYTES {
+                self.held.push(payload, addr);
+                self.held_bytes += payload.len();
+            } else {
+                self.drops.unresolved += 1;
+            }
         }
-    }
-
-    fn remove(&mut self, slot: usize) {
-        if let Some(user) = self.slots[slot].take() {
-            self.by_addr.remove(&user.addr);
-            self.free.push(slot);
-        }
+        datagrams.skip(count);
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.by_addr.len()
+        self.table.len()
     }
 }
 
 impl User {
     /// Sends the first of `datagrams` behind a header that says who the user is. If that is refused, the next has to
     /// say it.
-    fn introduce(
-        &mut self,
-        version: Version,
-        service: SocketAddr,
-        datagrams: &mut Datagrams,
-        sent: &mut Sent,
-    ) {
+    fn introduce(&mut self, version: Version, datagrams: &mut Datagrams, sent: &mut Sent) {
         let addresses = Addresses {
             source: self.addr,
-            destination: service,
+            destination: self.service,
         };
         let mut bytes = BytesMut::new();
         proxy_protocol::encode(version, Transport::Udp, &addresses, &mut bytes);
@@ -253,7 +282,7 @@ impl User {
         }
         datagrams.skip(1);
         let mut first = Datagrams::default();
-        first.push(&bytes, service);
+        first.push(&bytes, self.service);
         self.socket.send_connected(&mut first, 1, sent);
         self.introduced = sent.refused == 0;
         if self.introduced {

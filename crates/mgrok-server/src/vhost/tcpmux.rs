@@ -1,6 +1,6 @@
 //! tcpmux: the service is named by an HTTP `CONNECT` request, and what follows is between it and the user.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use hyper::header::HeaderValue;
@@ -13,6 +13,7 @@ use tracing::{debug, info};
 use super::{Vhost, pages::Page};
 use crate::{
     backend::{self, Backend, UserAddrs},
+    per_source::PerSource,
     routes::Routes,
     target::Target,
 };
@@ -48,6 +49,8 @@ const UNAUTHORIZED_CLOSE: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r
 #[derive(Debug)]
 pub(crate) struct TcpMuxVhost {
     pub(crate) port: u16,
+    /// For users who have not said whom they want.
+    pub(crate) unnamed: PerSource,
     pub(crate) routes: Routes<Arc<TcpMuxRoute>>,
     /// The local service answers the request.
     pub(crate) passthrough: bool,
@@ -90,51 +93,69 @@ enum RequestError {
 }
 
 impl Vhost for TcpMuxVhost {
-    async fn serve(self: Arc<Self>, mut user: Conn, addrs: UserAddrs) {
+    async fn serve(self: Arc<Self>, user: Conn, addrs: UserAddrs) {
         let from = addrs.from;
-        let mut tries = 0;
-        let (route, connect, mut bytes) = loop {
-            tries += 1;
-            let (connect, bytes) = match timeout(REQUEST_TIMEOUT, read(&mut user)).await {
-                Ok(Ok(request)) => request,
-                // frp: no answer either.
-                Ok(Err(error)) => {
-                    return debug!(source = %from, "tcpmux connection of {from} closed: {error}");
-                }
-                Err(_) => {
-                    return debug!(source = %from, "tcpmux connection of {from} closed: no request in time");
-                }
-            };
-            let Some(route) = self.routes.find(&connect.host, b"", connect.user()) else {
-                debug!(
-                    source = %from,
-                    "tcpmux connection of {from}: no proxy for [{}]",
-                    connect.host
-                );
-                return refuse(user, not_found(&self.not_found.text().await)).await;
-            };
-            if route.admits(&connect) {
-                break (route, connect, bytes);
-            }
-            debug!(
-                    source = %from,
-                "tcpmux connection of {from}: wrong user or password for [{}]",
-                connect.host
-            );
-            if tries == MAX_TRIES || !connect.keeps {
-                return refuse(user, Bytes::from_static(UNAUTHORIZED_CLOSE)).await;
-            }
-            user.unread(bytes.slice(connect.len..));
-            answer(&mut user, Bytes::from_static(UNAUTHORIZED)).await;
+        // Boxed, because it is over when the bytes begin to move.
+        let asked = Box::pin(self.ask(user, from)).await;
+        let Some((mut user, route, len, mut bytes)) = asked else {
+            return;
         };
         info!(source = %from, "get a user connection [{from}]");
         if !self.passthrough {
             // What came along with the request is the service's.
-            bytes = bytes.split_off(connect.len);
+            bytes = bytes.split_off(len);
             answer(&mut user, Bytes::from_static(OK)).await;
         }
         user.unread(bytes);
         backend::serve(user, addrs, route.target.in_turn()).await;
+    }
+}
+
+impl TcpMuxVhost {
+    /// Reads requests until one leads to a service. Returns that, how long the request is, and all that was read.
+    async fn ask(
+        &self,
+        mut user: Conn,
+        from: SocketAddr,
+    ) -> Option<(Conn, Arc<TcpMuxRoute>, usize, Bytes)> {
+        for tries in 1.. {
+            let request = read(&mut user);
+            let request = self.unnamed.work(from.ip(), REQUEST_TIMEOUT, request);
+            let (connect, bytes) = match request.await {
+                Ok(Ok(request)) => request,
+                // frp: no answer either.
+                Ok(Err(error)) => {
+                    debug!(source = %from, "tcpmux connection of {from} closed: {error}");
+                    break;
+                }
+                Err(error) => {
+                    debug!(source = %from, "tcpmux connection of {from} closed without a request: {error}");
+                    break;
+                }
+            };
+            let Some(route) = self.routes.find(&connect.host, b"", connect.user()) else {
+                debug!(source = %from,
+                    "tcpmux connection of {from}: no proxy for [{}]",
+                    connect.host
+                );
+                refuse(user, not_found(&self.not_found.text().await)).await;
+                break;
+            };
+            if route.admits(&connect) {
+                return Some((user, route, connect.len, bytes));
+            }
+            debug!(source = %from,
+                "tcpmux connection of {from}: wrong user or password for [{}]",
+                connect.host
+            );
+            if tries == MAX_TRIES || !connect.keeps {
+                refuse(user, Bytes::from_static(UNAUTHORIZED_CLOSE)).await;
+                break;
+            }
+            user.unread(bytes.slice(connect.len..));
+            answer(&mut user, Bytes::from_static(UNAUTHORIZED)).await;
+        }
+        None
     }
 }
 
