@@ -1,6 +1,7 @@
 //! From HTTP to raw bytes: what follows a 101, or a success of CONNECT.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -17,6 +18,7 @@ pub(crate) struct Switch {
     /// Shared, as all that travels so can be cloned.
     backend: Arc<Mutex<Option<oneshot::Receiver<Conn>>>>,
     half_close: HalfClose,
+    idle_timeout: Option<Duration>,
 }
 
 /// Why two connections cannot be joined.
@@ -36,11 +38,13 @@ impl Switch {
         user: OnUpgrade,
         backend: oneshot::Receiver<Conn>,
         half_close: HalfClose,
+        idle_timeout: Option<Duration>,
     ) -> Self {
         Self {
             user,
             backend: Arc::new(Mutex::new(Some(backend))),
             half_close,
+            idle_timeout,
         }
     }
 
@@ -54,7 +58,8 @@ impl Switch {
         let backend = backend.ok_or(SwitchError::Backend)?;
         let backend = backend.await.map_err(|_| SwitchError::Backend)?;
         let traffic = Traffic::default();
-        Ok(relay(user, backend, self.half_close, &traffic).await)
+        let relay = relay(user, backend, self.half_close, &traffic);
+        Ok(relay.with_idle_timeout(self.idle_timeout).await)
     }
 }
 

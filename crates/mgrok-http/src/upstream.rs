@@ -48,6 +48,7 @@ pub struct Upstream {
     connect: Arc<dyn Connect>,
     options: UpstreamOptions,
     half_close: HalfClose,
+    idle_timeout: Option<Duration>,
     pool: Arc<Pool>,
 }
 
@@ -109,6 +110,7 @@ impl Upstream {
             connect,
             options,
             half_close: HalfClose::EndsBoth,
+            idle_timeout: None,
             pool,
         }
     }
@@ -117,6 +119,14 @@ impl Upstream {
     /// both.
     pub fn with_half_close(self, half_close: HalfClose) -> Self {
         Self { half_close, ..self }
+    }
+
+    /// The same, where nothing may move for so long once raw bytes follow; otherwise that may last for ever.
+    pub fn with_idle_timeout(self, idle_timeout: Option<Duration>) -> Self {
+        Self {
+            idle_timeout,
+            ..self
+        }
     }
 
     /// Sends the request of a user to the backend, and returns the answer when its head has arrived.
@@ -329,7 +339,7 @@ impl Upstream {
         lease: Lease,
         user: OnUpgrade,
     ) -> Response<Body> {
-        let switch = Switch::new(user, lease.hand_over(), self.half_close);
+        let switch = Switch::new(user, lease.hand_over(), self.half_close, self.idle_timeout);
         let mut response = response.map(|_nothing| Body::empty());
         response.extensions_mut().insert(switch);
         response
