@@ -119,8 +119,8 @@ impl Plugin {
             upstream: Upstream::new(
                 connect,
                 UpstreamOptions {
-                    response_timeout: None,
                     rules: Rules::default(),
+                    ..UpstreamOptions::default()
                 },
             ),
             turns: Semaphore::new(MAX_CALLS),
