@@ -56,8 +56,8 @@ impl Search {
                     search.domains = domains.filter_map(|it| Name::from_utf8(it).ok()).collect();
                 }
                 Some("options") => {
-                    let dots = words.filter_map(|it| it.strip_prefix("ndots:")?.parse().ok());
-                    search.min_dots = dots.last().or(search.min_dots);
+                    let mut dots = words.filter_map(|it| it.strip_prefix("ndots:")?.parse().ok());
+                    search.min_dots = dots.next_back().or(search.min_dots);
                 }
                 Some(_) | None => {}
             }
