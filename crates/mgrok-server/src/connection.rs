@@ -1,7 +1,8 @@
 //! What the streams of one client connection know of each other.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
+use mgrok_proto::RunId;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::UserAddrs;
@@ -20,40 +21,45 @@ pub(crate) struct Connection {
     /// The client's address, and ours that it came to.
     pub(crate) addrs: UserAddrs,
     pub(crate) road: Road,
-    has_session: AtomicBool,
+    /// Whether all streams of a session come on one connection, as is so with a multiplexer and with QUIC.
+    carries_all: bool,
+    session: OnceLock<RunId>,
     session_over: CancellationToken,
     session_moved: CancellationToken,
 }
 
 impl Connection {
-    pub(crate) fn new(addrs: UserAddrs, road: Road) -> Self {
+    pub(crate) fn new(addrs: UserAddrs, road: Road, carries_all: bool) -> Self {
         Self {
             addrs,
             road,
-            has_session: AtomicBool::new(false),
+            carries_all,
+            session: OnceLock::new(),
             session_over: CancellationToken::new(),
             session_moved: CancellationToken::new(),
         }
     }
 
-    /// From now on the connection may stay as long as the session does.
-    pub(crate) fn session_begins(&self) {
-        self.has_session.store(true, Ordering::Relaxed);
+    /// From now on the connection may stay as long as the session `run_id` does, which is as long as the value lives, and work and
+    /// visitor connections of that session may come on it. A connection has one session in its life; `None` if there is one
+    /// already.
+    pub(crate) fn begin_session(&self, run_id: RunId) -> Option<SessionGuard<'_>> {
+        self.session.set(run_id).ok()?;
+        Some(SessionGuard {
+            connection: self,
+            moved: false,
+        })
     }
 
-    /// The client is gone or replaced, so its other streams are of no use.
-    pub(crate) fn session_ends(&self) {
-        self.session_over.cancel();
-    }
-
-    /// The client goes on with another connection, and closes this one when it likes.
-    pub(crate) fn session_moves(&self) {
-        self.session_moved.cancel();
+    /// Whether streams of the session `run_id` may come here. A run id is no secret: where all streams of a session come on
+    /// one connection, on any other they are not its client's.
+    pub(crate) fn may_carry(&self, run_id: &RunId) -> bool {
+        !self.carries_all || self.session.get() == Some(run_id)
     }
 
     /// Whether a session ever began.
     pub(crate) fn has_session(&self) -> bool {
-        self.has_session.load(Ordering::Relaxed)
+        self.session.get().is_some()
     }
 
     /// Waits until the client has taken its session to another connection.
@@ -64,5 +70,72 @@ impl Connection {
     /// Waits until a session that began is over.
     pub(crate) async fn session_over(&self) {
         self.session_over.cancelled().await;
+    }
+}
+
+/// A session on a connection. When it is dropped, the client is gone or replaced, so that its other streams are of no use.
+#[derive(Debug)]
+pub(crate) struct SessionGuard<'a> {
+    connection: &'a Connection,
+    moved: bool,
+}
+
+impl SessionGuard<'_> {
+    /// The client goes on with another connection, and closes this one when it likes.
+    pub(crate) fn moved(&mut self) {
+        self.moved = true;
+    }
+}
+
+impl Drop for SessionGuard<'_> {
+    fn drop(&mut self) {
+        if self.moved {
+            self.connection.session_moved.cancel();
+        } else {
+            self.connection.session_over.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(carries_all: bool) -> Connection {
+        let addrs = UserAddrs {
+            from: "192.0.2.1:7".parse().unwrap(),
+            to: None,
+        };
+        Connection::new(addrs, Road::Tcp, carries_all)
+    }
+
+    #[tokio::test]
+    async fn a_session_that_comes_to_nothing_ends_its_connection() {
+        let connection = connection(true);
+        let begun = connection.begin_session(RunId::from("r"));
+        assert!(connection.has_session() && begun.is_some());
+        drop(begun);
+        connection.session_over().await;
+    }
+
+    #[tokio::test]
+    async fn a_session_that_has_moved_leaves_its_connection() {
+        let connection = connection(true);
+        let mut begun = connection.begin_session(RunId::from("r")).unwrap();
+        begun.moved();
+        drop(begun);
+        connection.session_moved().await;
+        assert!(!connection.session_over.is_cancelled());
+    }
+
+    #[test]
+    fn where_all_streams_share_a_connection_others_may_not_carry_them() {
+        let (ours, theirs) = (RunId::from("ours"), RunId::from("theirs"));
+        let shared = connection(true);
+        assert!(!shared.may_carry(&ours));
+        let _begun = shared.begin_session(ours.clone());
+        assert!(shared.may_carry(&ours) && !shared.may_carry(&theirs));
+        assert!(shared.begin_session(theirs.clone()).is_none());
+        assert!(connection(false).may_carry(&theirs));
     }
 }

@@ -156,8 +156,9 @@ fn serve_user(user: Conn, addrs: UserAddrs, vhost: SharedVhost, shared: &Shared)
 
 /// Serves a connection of a client around which nothing lies any more, until it ends.
 async fn client(conn: Conn, addrs: UserAddrs, road: Road, shared: &Arc<Shared>) {
-    let connection = Arc::new(Connection::new(addrs, road));
-    if shared.config.transport.tcp_mux {
+    let tcp_mux = shared.config.transport.tcp_mux;
+    let connection = Arc::new(Connection::new(addrs, road, tcp_mux));
+    if tcp_mux {
         multiplexed(conn, &connection, shared).await;
     } else {
         let opened = first_message(conn).await;

@@ -81,7 +81,8 @@ async fn connection(incoming: Incoming, handshake: OwnedSemaphorePermit, shared:
         Err(_) => return log(from, &OpeningError::Silent),
     };
     drop(handshake);
-    let connection = Arc::new(Connection::new(UserAddrs { from, to: None }, Road::Quic));
+    let addrs = UserAddrs { from, to: None };
+    let connection = Arc::new(Connection::new(addrs, Road::Quic, true));
     match serve_streams(quic.clone(), &connection, &shared).await {
         Fate::Closed => {}
         Fate::Left => left_to_client(quic.closed(), &shared).await,

@@ -19,8 +19,8 @@ use tracing::{debug, warn};
 
 use super::{OPENING_TIMEOUT, OpeningError, log};
 use crate::{
-    connection::Connection, hooks::HookError, login, private, session::refuse_work_conn,
-    shared::Shared,
+    connection::Connection, excerpt::Excerpt, hooks::HookError, login, private,
+    session::refuse_work_conn, shared::Shared,
 };
 
 /// Why a work connection is not taken. Clients show the texts, which are frp's.
@@ -30,6 +30,8 @@ enum WorkConnError {
     Hook(#[from] HookError),
     #[error("no client control found for run id [{0}]")]
     RunId(String),
+    #[error("run id [{0}] is that of a session on another connection")]
+    Elsewhere(String),
     #[error("token in NewWorkConn doesn't match token from configuration")]
     Token,
 }
@@ -91,9 +93,9 @@ pub(super) async fn dispatch(
     };
     match message {
         Message::Login(login) => login::serve(conn, hello, login, connection, shared).await,
-        Message::NewWorkConn(new) => work_conn(conn, new, shared).await,
+        Message::NewWorkConn(new) => work_conn(conn, new, connection, shared).await,
         Message::NewVisitorConn(new) => {
-            private::serve(conn, new, connection.addrs, shared).await;
+            private::serve(conn, new, connection, shared).await;
         }
         other => log(
             connection.addrs.from,
@@ -103,16 +105,19 @@ pub(super) async fn dispatch(
 }
 
 /// Takes a work connection to its session.
-async fn work_conn(conn: MessageConn, new: NewWorkConn, shared: &Shared) {
+async fn work_conn(conn: MessageConn, new: NewWorkConn, connection: &Connection, shared: &Shared) {
     let (version, conn) = (conn.version(), conn.into_conn());
-    match admit_work_conn(new, shared).await {
+    match admit_work_conn(new, connection, shared).await {
         Ok(offers) => {
             if offers.send(conn).await.is_err() {
                 debug!("a work connection came when its session had just ended");
             }
         }
         Err(error) => {
-            warn!("work connection refused: {error}");
+            warn!(
+                "work connection of {} refused: {error}",
+                connection.addrs.from
+            );
             let text = shared.error_text(&error.to_string(), "invalid NewWorkConn");
             refuse_work_conn(conn, version, text).await;
         }
@@ -122,11 +127,16 @@ async fn work_conn(conn: MessageConn, new: NewWorkConn, shared: &Shared) {
 /// Where the session of a work connection takes it. In frp's order, which wants plugins asked before a token is looked at.
 async fn admit_work_conn(
     new: NewWorkConn,
+    connection: &Connection,
     shared: &Shared,
 ) -> Result<mpsc::Sender<Conn>, WorkConnError> {
     let run_id = RunId::from(new.run_id.as_str());
+    let head = || Excerpt(run_id.head()).to_string();
     let offers = shared.registry.offers(&run_id);
-    let offers = offers.ok_or_else(|| WorkConnError::RunId(new.run_id.clone()))?;
+    let offers = offers.ok_or_else(|| WorkConnError::RunId(head()))?;
+    if !connection.may_carry(&run_id) {
+        return Err(WorkConnError::Elsewhere(head()));
+    }
     let new = match shared.registry.client(&run_id) {
         Some(client) if shared.hooks.is_subscribed(Op::NewWorkConn) => {
             shared.hooks.new_work_conn(&client, new).await?
