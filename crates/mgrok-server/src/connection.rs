@@ -1,11 +1,14 @@
 //! What the streams of one client connection know of each other.
 
-use std::sync::OnceLock;
+use std::sync::{
+    Mutex, OnceLock, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use mgrok_proto::RunId;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::UserAddrs;
+use crate::{backend::UserAddrs, per_source::Permit};
 
 /// What a connection came by. TLS and WebSocket make no difference.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,17 +26,23 @@ pub(crate) struct Connection {
     pub(crate) road: Road,
     /// Whether all streams of a session come on one connection, as is so with a multiplexer and with QUIC.
     carries_all: bool,
+    /// Held until the client has proved itself.
+    permit: Mutex<Option<Permit>>,
+    login_came: AtomicBool,
     session: OnceLock<RunId>,
     session_over: CancellationToken,
     session_moved: CancellationToken,
 }
 
 impl Connection {
-    pub(crate) fn new(addrs: UserAddrs, road: Road, carries_all: bool) -> Self {
+    /// A connection of somebody who has yet to prove itself, for which there is a `permit`.
+    pub(crate) fn new(addrs: UserAddrs, road: Road, carries_all: bool, permit: Permit) -> Self {
         Self {
             addrs,
             road,
             carries_all,
+            permit: Mutex::new(Some(permit)),
+            login_came: AtomicBool::new(false),
             session: OnceLock::new(),
             session_over: CancellationToken::new(),
             session_moved: CancellationToken::new(),
@@ -45,10 +54,43 @@ impl Connection {
     /// already.
     pub(crate) fn begin_session(&self, run_id: RunId) -> Option<SessionGuard<'_>> {
         self.session.set(run_id).ok()?;
+        self.is_proved();
         Some(SessionGuard {
             connection: self,
             moved: false,
         })
+    }
+
+    /// The client has shown that it knows a secret of this server or of somebody who is logged in.
+    pub(crate) fn is_proved(&self) {
+        let permit = self
+            .permit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(permit);
+    }
+
+    /// A login is being looked at. From now on it takes as long as it takes.
+    pub(crate) fn login_comes(&self) {
+        self.login_came.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether anybody ever tried to log in.
+    pub(crate) fn login_came(&self) -> bool {
+        self.login_came.load(Ordering::Relaxed)
+    }
+
+    /// Ends when the client has had the time to send a login or whatever else proves it.
+    pub(crate) async fn expired(&self) {
+        let expired = {
+            let permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner);
+            permit.as_ref().map(Permit::expired)
+        };
+        match expired {
+            Some(expired) => expired.await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Whether streams of the session `run_id` may come here. A run id is no secret: where all streams of a session come on
@@ -100,13 +142,22 @@ impl Drop for SessionGuard<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::per_source::{Limits, PerSource};
 
     fn connection(carries_all: bool) -> Connection {
         let addrs = UserAddrs {
             from: "192.0.2.1:7".parse().unwrap(),
             to: None,
         };
-        Connection::new(addrs, Road::Tcp, carries_all)
+        let permits = PerSource::new(Limits {
+            what: "tests",
+            total: 1,
+            per_source: 1,
+            waiting: 1,
+            waiting_per_source: 1,
+        });
+        let permit = permits.try_acquire(addrs.from.ip()).unwrap();
+        Connection::new(addrs, Road::Tcp, carries_all, permit)
     }
 
     #[tokio::test]

@@ -198,12 +198,16 @@ impl Holes {
                         () = stop.cancelled() => return,
                     };
                     if let Err(error) = made {
-                        warn!("[{name}] no hole for a visitor: {}", chain(&error));
+                        warn!(
+                            source = name,
+                            "[{name}] no hole for a visitor: {}",
+                            chain(&error)
+                        );
                     }
                 });
             }
             Err(error) => {
-                warn!("visitor of [{name}] refused: {error}");
+                warn!(per_session = true, "visitor of [{name}] refused: {error}");
                 answer(
                     answers,
                     NatHoleResp {
@@ -225,7 +229,11 @@ impl Holes {
             Entry::Occupied(_) | Entry::Vacant(_) => None,
         };
         let Some(Stage::Waiting(offers)) = waiting else {
-            return debug!("no attempt [{}] that waits", Excerpt(&client.sid));
+            return debug!(
+                per_session = true,
+                "no attempt [{}] that waits",
+                Excerpt(&client.sid)
+            );
         };
         let offer = Offer {
             client,
@@ -241,13 +249,17 @@ impl Holes {
         let advised = match lock(&self.inner.attempts).get(&report.sid) {
             Some(Stage::Advised(attempt)) => *attempt,
             Some(Stage::Waiting(_)) | None => {
-                return debug!("no attempt [{}]", Excerpt(&report.sid));
+                return debug!(per_session = true, "no attempt [{}]", Excerpt(&report.sid));
             }
         };
         // frp: these words
         info!(
+            per_session = true,
             "sid [{}] report make hole success: {}, mode {}, index {}",
-            report.sid, report.success, advised.way.mode, advised.way.index
+            report.sid,
+            report.success,
+            advised.way.mode,
+            advised.way.index
         );
         if report.success {
             lock(&self.inner.analysis).report_success(&advised, Instant::now());
@@ -319,7 +331,7 @@ impl Holes {
         } = match advice {
             Ok(advice) => advice,
             Err(error) => {
-                warn!("sid [{sid}]: {error}");
+                warn!(per_session = true, "sid [{sid}]: {error}");
                 for (transaction_id, answers) in [
                     (client.transaction_id.clone(), &offer.answers),
                     (visitor.transaction_id, &answers),

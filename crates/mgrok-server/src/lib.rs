@@ -9,6 +9,7 @@
 mod error;
 mod excerpt;
 mod heartbeat;
+mod per_source;
 mod routes;
 mod target;
 mod tasks;

@@ -82,7 +82,7 @@ pub(crate) async fn serve(
         if agreed.extensions.contains(&Extension::PROOF) {
             let Some(sealed) = prove(control, &agreed, shared).await else {
                 let who = Who::of(&login, from);
-                return warn!("login refused: no proof that the client knows the token; {who}");
+                return warn!(source = %from, "login refused: no proof that the client knows the token; {who}");
             };
             control = sealed;
             proved = true;
@@ -97,7 +97,7 @@ pub(crate) async fn serve(
     };
     shorten(&mut login);
     // frp: these words, what follows [arch] is ours
-    info!(
+    info!(source = %from,
         "client login info: ip [{from}] version [{}] hostname [{}] os [{}] arch [{}] {}",
         login.version,
         login.hostname,
@@ -166,7 +166,7 @@ pub(crate) async fn serve(
                 first = Some(message);
             }
             Ok(Ok(None) | Err(_)) => {
-                return warn!("login refused: no proof that the client knows the token; {who}");
+                return warn!(source = %from, "login refused: no proof that the client knows the token; {who}");
             }
             // It has nothing to say, as clients that only visit.
             Err(_) => {}
@@ -174,12 +174,12 @@ pub(crate) async fn serve(
         let claimed = shared.registry.claim(identity, offer_sender);
         match claimed.instrument(span.clone()).await {
             Ok(claimed) => claim = Some(claimed),
-            Err(error) => return warn!("register control error: {error}; {who}"),
+            Err(error) => return warn!(source = %from, "register control error: {error}; {who}"),
         }
         present = Some(arrive());
     }
     let Some(claim) = claim else { return };
-    span.in_scope(|| info!("client login success: {who}"));
+    span.in_scope(|| info!(source = %from, "client login success: {who}"));
     let session = Session::new(
         shared.clone(),
         ClientSpec {
@@ -355,14 +355,14 @@ async fn negotiate(
     let answer = match hello::answer(client_hello, &extensions) {
         Ok(answer) => answer,
         Err(error) => {
-            warn!("login of {from} refused: {}", chain(&error));
+            warn!(source = %from, "login of {from} refused: {}", chain(&error));
             return None;
         }
     };
     let mut frame = BytesMut::new();
     answer.encode(&mut frame);
     if let Err(error) = control.queue_encoded(&frame) {
-        warn!("cannot answer the hello of {from}: {}", chain(&error));
+        warn!(source = %from, "cannot answer the hello of {from}: {}", chain(&error));
         return None;
     }
     match answer.outcome {
@@ -374,9 +374,9 @@ async fn negotiate(
                 }
                 Refusal::Codec | Refusal::Random { .. } => "",
             };
-            warn!("login of {from} refused: {refusal}{hint}");
+            warn!(source = %from, "login of {from} refused: {refusal}{hint}");
             if !matches!(timeout(ANSWER_TIMEOUT, control.flush()).await, Ok(Ok(()))) {
-                debug!("the client left before its hello was answered");
+                debug!(source = %from, "the client left before its hello was answered");
             }
             None
         }
@@ -384,7 +384,7 @@ async fn negotiate(
 }
 
 async fn refuse(control: &mut MessageConn, error: &LoginError, who: Who, shared: &Shared) {
-    warn!("register control error: {}; {who}", Excerpt(error));
+    warn!(source = %who.from, "register control error: {}; {who}", Excerpt(error));
     let text = shared.error_text(&error.to_string(), "register control error");
     answer(control, String::new(), text).await;
 }

@@ -145,7 +145,12 @@ impl Places {
                 let port = std::num::NonZeroU16::new(port);
                 let lease = self.ports.lease_tcp(holder, port).await?;
                 let port = Port::new(lease, slot, self.doors.clone());
-                info!("tcp proxy listen port [{}]{}", port.number(), in_group(new));
+                info!(
+                    per_session = true,
+                    "tcp proxy listen port [{}]{}",
+                    port.number(),
+                    in_group(new)
+                );
                 Ok(Place {
                     remote_addr: format!(":{}", port.number()),
                     door: Door::Port(port),
@@ -167,8 +172,12 @@ impl Places {
         let keys = names.keys(&new.locations, &new.route_by_http_user)?;
         log_some(&keys, |key| {
             info!(
+                per_session = true,
                 "http proxy listen for host [{}] location [{}] group [{}], routeByHTTPUser [{}]",
-                key.host, key.location, new.group, key.user
+                key.host,
+                key.location,
+                new.group,
+                key.user
             );
         });
         let held = HeldRoutes::take(&vhost.routes, keys, &route, slot)?;
@@ -190,8 +199,8 @@ impl Places {
         let keys = names.keys(&[], "")?;
         log_some(&keys, |key| {
             info!(
-                "https proxy listen for host [{}] group [{}]",
-                key.host, new.group
+                per_session = true,
+                "https proxy listen for host [{}] group [{}]", key.host, new.group
             );
         });
         let held = HeldRoutes::take(&vhost.routes, keys, &target, slot)?;
@@ -217,8 +226,11 @@ impl Places {
         let keys = names.keys(&[], &new.route_by_http_user)?;
         log_some(&keys, |key| {
             info!(
+                per_session = true,
                 "tcpmux httpconnect multiplexer listens for host [{}], group [{}] routeByHTTPUser [{}]",
-                key.host, new.group, key.user
+                key.host,
+                new.group,
+                key.user
             );
         });
         let held = HeldRoutes::take(&vhost.routes, keys, &route, slot)?;
@@ -330,7 +342,8 @@ impl PlaceKind {
 fn log_some(keys: &BTreeSet<RouteKey>, log: impl Fn(&RouteKey)) {
     keys.iter().take(MAX_LOGGED_ROUTES).for_each(log);
     if keys.len() > MAX_LOGGED_ROUTES {
-        info!("and for {} more routes", keys.len() - MAX_LOGGED_ROUTES);
+        let more = keys.len() - MAX_LOGGED_ROUTES;
+        info!(per_session = true, "and for {more} more routes");
     }
 }
 

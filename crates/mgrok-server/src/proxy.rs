@@ -205,11 +205,18 @@ async fn way_in(
                 .lease_udp(holder, NonZeroU16::new(port))
                 .await
                 .map_err(|source| ProxyError::UdpLease { port, source })?;
-            info!("udp proxy listen port [{}]", lease.port());
+            info!(
+                per_session = true,
+                "udp proxy listen port [{}]",
+                lease.port()
+            );
             Ok(WayIn::Udp(lease))
         }
         Kind::Private => {
-            info!("{} proxy custom listen success", new.proxy_type);
+            info!(
+                per_session = true,
+                "{} proxy custom listen success", new.proxy_type
+            );
             Ok(WayIn::Private {
                 access: access(),
                 datagrams: new.proxy_type == "sudp",
@@ -366,6 +373,6 @@ impl Proxy {
             Running::Hole(lease) => drop(lease),
         }
         drop(name);
-        span.in_scope(|| info!("proxy closing"));
+        span.in_scope(|| info!(per_session = true, "proxy closing"));
     }
 }

@@ -287,7 +287,8 @@ impl Session {
     fn queue(&mut self, message: &Message) -> Result<(), SendError> {
         match self.control.queue(message) {
             Err(error @ SendError::Encode { .. }) => {
-                warn!("a message is left out: {}", Excerpt(chain(&error)));
+                let error = Excerpt(chain(&error));
+                warn!(per_session = true, "a message is left out: {error}");
                 Ok(())
             }
             queued => queued,
@@ -298,7 +299,10 @@ impl Session {
         let Err(conn) = self.pool.offer(conn) else {
             return;
         };
-        debug!("work connection pool is full, discarding");
+        debug!(
+            per_session = true,
+            "work connection pool is full, discarding"
+        );
         let text = "work connection pool is full, discarding";
         let error = self.shared.error_text(text, "invalid NewWorkConn");
         let wire = self.client.dialect.streams;
@@ -326,7 +330,10 @@ impl Session {
                 if let Some(proxy) = self.proxies.remove(&close.proxy_name) {
                     self.used = self.used.minus(proxy.cost());
                     proxy.stop().await;
-                    info!("close proxy [{}] success", close.proxy_name);
+                    info!(
+                        per_session = true,
+                        "close proxy [{}] success", close.proxy_name
+                    );
                     self.proxy_closed(close.proxy_name);
                 }
                 Ok(())
@@ -359,7 +366,7 @@ impl Session {
             }
             // frp: a known message that this role does not expect is ignored.
             other => {
-                debug!("ignored an unexpected {}", other.name());
+                debug!(per_session = true, "ignored an unexpected {}", other.name());
                 Ok(())
             }
         }
@@ -413,7 +420,10 @@ impl Session {
                 let proxy = prepared.run();
                 self.used = self.used.plus(proxy.cost());
                 self.proxies.insert(name.clone(), proxy);
-                info!("new proxy [{name}] type [{kind}] success");
+                info!(
+                    per_session = true,
+                    "new proxy [{name}] type [{kind}] success"
+                );
                 NewProxyResp {
                     proxy_name: name,
                     remote_addr,
@@ -422,6 +432,7 @@ impl Session {
             }
             Err(error) => {
                 warn!(
+                    per_session = true,
                     "new proxy [{}] type [{}] error: {}",
                     Excerpt(&name),
                     Excerpt(&kind),
@@ -457,7 +468,7 @@ impl Session {
                 Pong::default()
             }
             Err(error) => {
-                warn!("received invalid ping: {error}");
+                warn!(per_session = true, "received invalid ping: {error}");
                 Pong {
                     error: self.shared.error_text(&error.to_string(), "invalid ping"),
                 }
