@@ -10,10 +10,11 @@ use mgrok_proto::{
     message::{Login, LoginResp},
 };
 use tokio::{sync::mpsc, time::timeout};
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, Span, debug, info, info_span, warn};
 
 use crate::{
-    connection::{Connection, Road},
+    clients::Presence,
+    connection::{Connection, Road, SessionGuard},
     error::chain,
     excerpt::Excerpt,
     hooks::HookError,
@@ -37,6 +38,9 @@ const MAX_NAME_LEN: usize = 256;
 /// How much is kept of what a client says of its host, in bytes. It is only shown.
 const MAX_SHOWN_LEN: usize = 255;
 
+/// What the log says of a login that only somebody could make who has seen another.
+const NO_PROOF: &str = "login refused: no proof that the client knows the token";
+
 /// Why a login was refused. The texts are frp's where frp has one.
 #[derive(Debug, thiserror::Error)]
 enum LoginError {
@@ -56,146 +60,208 @@ enum LoginError {
     Token,
 }
 
+/// A session that is about to run, and what is to be given back when it ends.
+struct Begun<'a> {
+    session: Session,
+    span: Span,
+    _present: Presence,
+    guard: SessionGuard<'a>,
+}
+
+/// A client whose hello, plugins and signature have been looked at.
+struct Known {
+    control: MessageConn,
+    /// What the two ends of v2 have agreed on.
+    agreement: Option<Agreement>,
+    login: Login,
+    identity: Identity,
+    who: Who,
+}
+
 /// Serves a client from its login until its session ends. `hello` is what came ahead of the login.
 pub(crate) async fn serve(
-    mut control: MessageConn,
+    control: MessageConn,
     hello: Option<Bytes>,
     login: Login,
     connection: &Connection,
     shared: &Arc<Shared>,
 ) {
+    // Boxed, so that a session does not keep what the way to it needed.
+    let begin = Box::pin(async {
+        let known = identify(control, hello, login, connection, shared).await?;
+        begin(known, connection, shared).await
+    });
+    let begun = tokio::select! {
+        begun = begin => begun,
+        () = shared.tasks.stop_sessions.cancelled() => None,
+    };
+    let Some(mut begun) = begun else { return };
+    if begun.session.run().instrument(begun.span).await == Ended::Moved {
+        begun.guard.moved();
+    }
+}
+
+/// Finds out who logs in; `None` if that is nobody, who has been told then.
+async fn identify(
+    mut control: MessageConn,
+    hello: Option<Bytes>,
+    login: Login,
+    connection: &Connection,
+    shared: &Shared,
+) -> Option<Known> {
     let from = connection.addrs.from;
+    let mut who = Who::of(&login, from);
     let mut agreement = None;
     let mut proved = false;
     if control.version() == WireVersion::V2 {
         let Some(hello) = hello else {
-            return refuse(
-                &mut control,
-                &LoginError::NoHello,
-                Who::of(&login, from),
-                shared,
-            )
-            .await;
+            return refuse(&mut control, &LoginError::NoHello, &who, shared).await;
         };
-        let agreed = negotiate(&mut control, hello, &login, connection, shared).await;
-        let Some(agreed) = agreed else { return };
+        let agreed = negotiate(&mut control, hello, &login, connection, shared).await?;
         if agreed.extensions.contains(&Extension::PROOF) {
             let Some(sealed) = prove(control, &agreed, shared).await else {
-                let who = Who::of(&login, from);
-                return warn!(source = %from, "login refused: no proof that the client knows the token; {who}");
+                warn!(source = %from, "{NO_PROOF}; {who}");
+                return None;
             };
             control = sealed;
             proved = true;
         }
         agreement = Some(agreed);
     }
-    let asked = Who::of(&login, from);
     // frp: plugins come first, and what they leave is what the client said (server/service.go#handleConnection)
     let mut login = match shared.hooks.login(login, from).await {
         Ok(login) => login,
-        Err(error) => return refuse(&mut control, &error.into(), asked, shared).await,
+        Err(error) => return refuse(&mut control, &error.into(), &who, shared).await,
     };
     shorten(&mut login);
+    who = Who::of(&login, from);
     // frp: these words, what follows [arch] is ours
     info!(source = %from,
-        "client login info: ip [{from}] version [{}] hostname [{}] os [{}] arch [{}] {}",
-        login.version,
-        login.hostname,
-        login.os,
-        login.arch,
-        Who::of(&login, from)
+        "client login info: ip [{from}] version [{}] hostname [{}] os [{}] arch [{}] {who}",
+        login.version, login.hostname, login.os, login.arch,
     );
-    let extensions = agreement.as_ref().map_or(&[][..], |it| &it.extensions);
-    let dialect = Dialect::new(control.version(), &login.version, extensions);
-    let moves = extensions.contains(&Extension::MOVE);
-    let identity = match identify(&login, dialect, moves, proved, connection, shared) {
-        Ok(identity) => identity,
-        Err(error) => {
-            return refuse(&mut control, &error, Who::of(&login, from), shared).await;
-        }
+    if let Err(error) = check(&login, connection, shared) {
+        return refuse(&mut control, &error, &who, shared).await;
+    }
+    let run_id = match login.run_id.as_str() {
+        "" => RunId::random(),
+        run_id => RunId::from(run_id),
     };
-    let run_id = identity.run_id.clone();
-    let span = info_span!("session", run_id = run_id.head());
-    let who = Who::of(&login, from).with_run_id(&run_id);
-    let (offer_sender, offers) = mpsc::channel(OFFER_QUEUE);
+    let extensions = agreement.as_ref().map_or(&[][..], |it| &it.extensions);
+    let identity = Identity {
+        user: login.user.clone(),
+        client_id: login.client_id.clone(),
+        metas: login.metas.clone(),
+        dialect: Dialect::new(control.version(), &login.version, extensions),
+        moves: extensions.contains(&Extension::MOVE),
+        proved,
+        signed_at: login.timestamp,
+        run_id: run_id.clone(),
+    };
+    Some(Known {
+        control,
+        agreement,
+        login,
+        identity,
+        who: who.with_run_id(&run_id),
+    })
+}
 
+/// Makes room for the session and answers the login; `None` if there is no session, which the client has been told.
+async fn begin<'a>(
+    known: Known,
+    connection: &'a Connection,
+    shared: &Arc<Shared>,
+) -> Option<Begun<'a>> {
+    let Known {
+        mut control,
+        agreement,
+        login,
+        mut identity,
+        who,
+    } = known;
+    let from = who.from;
+    let (run_id, dialect) = (identity.run_id.clone(), identity.dialect);
+    let span = info_span!("session", run_id = run_id.head());
+    let (offer_sender, offers) = mpsc::channel(OFFER_QUEUE);
     // A client of v2 proves itself by its first record, which it sends when it has the answer. What it asks for in it has to
     // wait until all is free that the session before it holds, just as the answer has to in every other case.
-    let proof_follows =
-        agreement.is_some() && !proved && !moves && shared.registry.is_online(&run_id);
+    let proof_follows = agreement.is_some()
+        && !identity.proved
+        && !identity.moves
+        && shared.registry.is_online(&run_id);
+    let claim = async |identity| {
+        let claim = shared.registry.claim(identity, offer_sender.clone());
+        claim.instrument(span.clone()).await
+    };
     let admitted = if proof_follows {
         shared.registry.check(&identity).map(|()| None)
     } else {
-        let claim = shared
-            .registry
-            .claim(identity.clone(), offer_sender.clone());
-        claim.instrument(span.clone()).await.map(Some)
+        claim(identity.clone()).await.map(Some)
     };
-    let mut claim = match admitted {
-        Ok(claim) => claim,
-        Err(error) => return refuse(&mut control, &error.into(), who, shared).await,
+    let admitted = match admitted {
+        Ok(admitted) => admitted,
+        Err(error) => return refuse(&mut control, &error.into(), &who, shared).await,
     };
     let wire = control.version();
     let arrive = || shared.clients.arrive(&login, &run_id, wire, from.ip());
-    let mut present = claim.is_some().then(arrive);
-    // Before the answer: the client may act on it at once. Ends the connection if no session comes of it.
-    let Some(mut begun) = connection.begin_session(run_id.clone()) else {
-        return refuse(&mut control, &LoginError::SecondSession, who, shared).await;
+    // Both before the answer: the client may act on it at once. The guard ends the connection if no session comes of it.
+    let present = admitted.is_some().then(arrive);
+    let Some(guard) = connection.begin_session(run_id.clone()) else {
+        return refuse(&mut control, &LoginError::SecondSession, &who, shared).await;
     };
     if !answer(&mut control, run_id.as_str().to_owned(), String::new()).await {
-        return;
+        return None;
     }
-    let pool_count = pool_count(
-        login.pool_count,
-        shared.config.transport.max_pool_count as usize,
-    );
     let mut control = match agreement {
         None => MessageConn::new(
             layers::encrypt(control.into_conn(), &shared.cipher_key),
             dialect.streams,
         ),
-        Some(_) if proved => control,
+        Some(_) if identity.proved => control,
         Some(agreement) => seal(control, &agreement, shared),
     };
     let mut first = None;
-    if claim.is_none() {
-        let mut identity = identity;
-        match timeout(PROOF_TIMEOUT, control.recv()).await {
-            Ok(Ok(Some(message))) => {
-                identity.proved = true;
-                first = Some(message);
+    let claim = match admitted {
+        Some(claim) => claim,
+        None => {
+            match timeout(PROOF_TIMEOUT, control.recv()).await {
+                Ok(Ok(Some(message))) => {
+                    identity.proved = true;
+                    first = Some(message);
+                }
+                Ok(Ok(None) | Err(_)) => {
+                    warn!(source = %from, "{NO_PROOF}; {who}");
+                    return None;
+                }
+                // It has nothing to say, as clients that only visit.
+                Err(_) => {}
             }
-            Ok(Ok(None) | Err(_)) => {
-                return warn!(source = %from, "login refused: no proof that the client knows the token; {who}");
+            match claim(identity).await {
+                Ok(claim) => claim,
+                Err(error) => {
+                    warn!(source = %from, "register control error: {error}; {who}");
+                    return None;
+                }
             }
-            // It has nothing to say, as clients that only visit.
-            Err(_) => {}
         }
-        let claimed = shared.registry.claim(identity, offer_sender);
-        match claimed.instrument(span.clone()).await {
-            Ok(claimed) => claim = Some(claimed),
-            Err(error) => return warn!(source = %from, "register control error: {error}; {who}"),
-        }
-        present = Some(arrive());
-    }
-    let Some(claim) = claim else { return };
+    };
     span.in_scope(|| info!(source = %from, "client login success: {who}"));
-    let session = Session::new(
-        shared.clone(),
-        ClientSpec {
-            dialect,
-            pool_count,
-            who: who.to_string(),
-            first,
-        },
-        control,
-        claim,
-        offers,
-    );
-    if session.run().instrument(span).await == Ended::Moved {
-        begun.moved();
-    }
-    drop(present);
+    let client = ClientSpec {
+        dialect,
+        pool_count: pool_count(
+            login.pool_count,
+            shared.config.transport.max_pool_count as usize,
+        ),
+        who: who.to_string(),
+        first,
+    };
+    Some(Begun {
+        session: Session::new(shared.clone(), client, control, claim, offers),
+        span,
+        _present: present.unwrap_or_else(arrive),
+        guard,
+    })
 }
 
 /// Who logs in, as lines of the log say it.
@@ -263,15 +329,8 @@ fn is_signed(login: &Login, shared: &Shared) -> bool {
     auth::verify(token, login.timestamp, login.privilege_key.expose())
 }
 
-/// Checks the login, and says who wants to be registered.
-fn identify(
-    login: &Login,
-    dialect: Dialect,
-    moves: bool,
-    proved: bool,
-    connection: &Connection,
-    shared: &Shared,
-) -> Result<Identity, LoginError> {
+/// Whether the login is one that this server takes.
+fn check(login: &Login, connection: &Connection, shared: &Shared) -> Result<(), LoginError> {
     if !is_signed(login, shared) {
         return Err(LoginError::Token);
     }
@@ -284,21 +343,7 @@ fn identify(
     if connection.has_session() {
         return Err(LoginError::SecondSession);
     }
-    let run_id = if login.run_id.is_empty() {
-        RunId::random()
-    } else {
-        RunId::from(login.run_id.as_str())
-    };
-    Ok(Identity {
-        run_id,
-        user: login.user.clone(),
-        client_id: login.client_id.clone(),
-        metas: login.metas.clone(),
-        dialect,
-        moves,
-        proved,
-        signed_at: login.timestamp,
-    })
+    Ok(())
 }
 
 /// Has the client prove that it knows the token, by a first record that can be opened: its key depends on our random value, so nobody
@@ -383,10 +428,17 @@ async fn negotiate(
     }
 }
 
-async fn refuse(control: &mut MessageConn, error: &LoginError, who: Who, shared: &Shared) {
+/// Says to client and log why there is no session.
+async fn refuse<T>(
+    control: &mut MessageConn,
+    error: &LoginError,
+    who: &Who,
+    shared: &Shared,
+) -> Option<T> {
     warn!(source = %who.from, "register control error: {}; {who}", Excerpt(error));
     let text = shared.error_text(&error.to_string(), "register control error");
     answer(control, String::new(), text).await;
+    None
 }
 
 /// Answers the login; `false` if the client did not take the answer.
