@@ -205,7 +205,9 @@ async fn login_v1(
     let (run_id, version) = timeout_at(deadline, exchange)
         .await
         .map_err(|_| LoginError::Timeout)??;
-    let conn = layers::encrypt(conn.into_conn(), request.key);
+    let mut conn = conn.into_conn();
+    conn.send_first();
+    let conn = layers::encrypt(conn, request.key);
     Ok(Answer {
         control: MessageConn::new(conn, WireVersion::V1),
         run_id,
@@ -258,7 +260,9 @@ async fn login_v2(
 fn seal(control: MessageConn, agreement: &Agreement, request: &Request<'_>) -> MessageConn {
     let keys = agreement.keys(&request.config.auth.token);
     let (sends, receives) = (&keys.client_to_server, &keys.server_to_client);
-    let conn = layers::seal(control.into_conn(), sends, receives);
+    let mut conn = control.into_conn();
+    conn.send_first();
+    let conn = layers::seal(conn, sends, receives);
     MessageConn::new(conn, WireVersion::V2)
 }
 

@@ -18,14 +18,21 @@ pub(crate) enum Road {
     Tcp,
 }
 
+/// What carries many streams, and lets its client have few of them before there is a session.
+#[derive(Debug)]
+pub(crate) enum Carrier {
+    Mux(mgrok_mux::Opener),
+    Quic(mgrok_net::quic::Connection),
+}
+
 /// One connection of a client, which carries one stream or many.
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// The client's address, and ours that it came to.
     pub(crate) addrs: UserAddrs,
     pub(crate) road: Road,
-    /// Whether all streams of a session come on one connection, as is so with a multiplexer and with QUIC.
-    carries_all: bool,
+    /// `None` for a connection that is one stream.
+    carrier: OnceLock<Carrier>,
     /// Held until the client has proved itself.
     permit: Mutex<Option<Permit>>,
     login_came: AtomicBool,
@@ -36,11 +43,11 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection of somebody who has yet to prove itself, for which there is a `permit`.
-    pub(crate) fn new(addrs: UserAddrs, road: Road, carries_all: bool, permit: Permit) -> Self {
+    pub(crate) fn new(addrs: UserAddrs, road: Road, permit: Permit) -> Self {
         Self {
             addrs,
             road,
-            carries_all,
+            carrier: OnceLock::new(),
             permit: Mutex::new(Some(permit)),
             login_came: AtomicBool::new(false),
             session: OnceLock::new(),
@@ -49,11 +56,21 @@ impl Connection {
         }
     }
 
-    /// From now on the connection may stay as long as the session `run_id` does, which is as long as the value lives, and work and
-    /// visitor connections of that session may come on it. A connection has one session in its life; `None` if there is one
-    /// already.
+    /// Takes note of what carries the connection's streams; once.
+    pub(crate) fn carried_by(&self, carrier: Carrier) {
+        let _already_set = self.carrier.set(carrier);
+    }
+
+    /// From now on the connection may stay as long as the session `run_id` does, which is as long as the value lives, and have as
+    /// many streams as sessions need; work and visitor connections of that session may come on it. A connection has one
+    /// session in its life; `None` if there is one already.
     pub(crate) fn begin_session(&self, run_id: RunId) -> Option<SessionGuard<'_>> {
         self.session.set(run_id).ok()?;
+        match self.carrier.get() {
+            Some(Carrier::Mux(opener)) => opener.trust(),
+            Some(Carrier::Quic(quic)) => quic.trust(),
+            None => {}
+        }
         self.is_proved();
         Some(SessionGuard {
             connection: self,
@@ -96,7 +113,7 @@ impl Connection {
     /// Whether streams of the session `run_id` may come here. A run id is no secret: where all streams of a session come on
     /// one connection, on any other they are not its client's.
     pub(crate) fn may_carry(&self, run_id: &RunId) -> bool {
-        !self.carries_all || self.session.get() == Some(run_id)
+        self.carrier.get().is_none() || self.session.get() == Some(run_id)
     }
 
     /// Whether a session ever began.
@@ -144,7 +161,7 @@ mod tests {
     use super::*;
     use crate::per_source::{Limits, PerSource};
 
-    fn connection(carries_all: bool) -> Connection {
+    fn connection() -> Connection {
         let addrs = UserAddrs {
             from: "192.0.2.1:7".parse().unwrap(),
             to: None,
@@ -157,36 +174,26 @@ mod tests {
             waiting_per_source: 1,
         });
         let permit = permits.try_acquire(addrs.from.ip()).unwrap();
-        Connection::new(addrs, Road::Tcp, carries_all, permit)
+        Connection::new(addrs, Road::Tcp, permit)
     }
 
     #[tokio::test]
     async fn a_session_that_comes_to_nothing_ends_its_connection() {
-        let connection = connection(true);
+        let connection = connection();
         let begun = connection.begin_session(RunId::from("r"));
         assert!(connection.has_session() && begun.is_some());
+        assert!(connection.begin_session(RunId::from("s")).is_none());
         drop(begun);
         connection.session_over().await;
     }
 
     #[tokio::test]
     async fn a_session_that_has_moved_leaves_its_connection() {
-        let connection = connection(true);
+        let connection = connection();
         let mut begun = connection.begin_session(RunId::from("r")).unwrap();
         begun.moved();
         drop(begun);
         connection.session_moved().await;
         assert!(!connection.session_over.is_cancelled());
-    }
-
-    #[test]
-    fn where_all_streams_share_a_connection_others_may_not_carry_them() {
-        let (ours, theirs) = (RunId::from("ours"), RunId::from("theirs"));
-        let shared = connection(true);
-        assert!(!shared.may_carry(&ours));
-        let _begun = shared.begin_session(ours.clone());
-        assert!(shared.may_carry(&ours) && !shared.may_carry(&theirs));
-        assert!(shared.begin_session(theirs.clone()).is_none());
-        assert!(connection(false).may_carry(&theirs));
     }
 }

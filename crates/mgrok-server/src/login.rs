@@ -3,7 +3,7 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use mgrok_net::{layers, message::MessageConn};
+use mgrok_net::{conn::Conn, layers, message::MessageConn};
 use mgrok_proto::{
     Dialect, FRP_VERSION, RunId, WireVersion, auth,
     hello::{self, Agreement, Extension, Refusal},
@@ -214,10 +214,10 @@ async fn begin<'a>(
         return None;
     }
     let mut control = match agreement {
-        None => MessageConn::new(
-            layers::encrypt(control.into_conn(), &shared.cipher_key),
-            dialect.streams,
-        ),
+        None => {
+            let conn = layers::encrypt(urgent(control), &shared.cipher_key);
+            MessageConn::new(conn, dialect.streams)
+        }
         Some(_) if identity.proved => control,
         Some(agreement) => seal(control, &agreement, shared),
     };
@@ -360,12 +360,19 @@ async fn prove(
     Some(control)
 }
 
+/// The stream of a control connection. A flood of uploads must not keep a user waiting for its `ReqWorkConn`.
+fn urgent(control: MessageConn) -> Conn {
+    let mut conn = control.into_conn();
+    conn.send_first();
+    conn
+}
+
 /// From here on the control connection is sealed, in both directions.
 fn seal(control: MessageConn, agreement: &Agreement, shared: &Shared) -> MessageConn {
     let keys = agreement.keys(&shared.config.auth.token);
     let (sends, receives) = (&keys.server_to_client, &keys.client_to_server);
     let version = control.version();
-    let sealed = layers::seal(control.into_conn(), sends, receives);
+    let sealed = layers::seal(urgent(control), sends, receives);
     MessageConn::new(sealed, version)
 }
 

@@ -96,6 +96,7 @@ fn zero_means_the_default() {
         tcpKeepalive = 0.0
         maxPoolCount = 0
         heartbeatTimeout = 0
+        userIdleTimeout = 0
         tls = { force = false, certFile = "", keyFile = "", trustedCaFile = "", autoGenCertPath = "", serverName = "" }
         "#,
     );
@@ -141,6 +142,7 @@ fn every_key_arrives() {
         tcpKeepalive = 100
         maxPoolCount = 6
         heartbeatTimeout = 12
+        userIdleTimeout = 3600
         quic = { keepalivePeriod = 11, maxIdleTimeout = 31, maxIncomingStreams = 7 }
         [transport.tls]
         force = true
@@ -191,6 +193,7 @@ fn every_key_arrives() {
     assert_eq!(transport.tcp_keepalive, Some(seconds(100)));
     assert_eq!(transport.max_pool_count, 6);
     assert_eq!(transport.heartbeat_timeout, Some(seconds(12)));
+    assert_eq!(transport.user_idle_timeout, Some(seconds(3600)));
     let quic = Quic {
         keepalive_period: seconds(11),
         max_idle_timeout: seconds(31),

@@ -14,6 +14,7 @@ mod log;
 mod moves;
 mod roads;
 mod script;
+mod strangers;
 mod takeover;
 mod trouble;
 mod v2;
