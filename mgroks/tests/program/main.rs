@@ -120,7 +120,7 @@ fn verify_wants_a_file_that_is_there() {
 
 #[test]
 fn the_version_names_frps() {
-    let expect = format!("mgroks {} (speaks frp 0.70.1)\n", env!("CARGO_PKG_VERSION"));
+    let expect = format!("mgroks {} (speaks frp 0.71.0)\n", env!("CARGO_PKG_VERSION"));
     for flag in ["-v", "--version"] {
         let ended = run(EXE, [flag]);
         assert_eq!(

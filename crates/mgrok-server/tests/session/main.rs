@@ -12,6 +12,7 @@ mod hooks;
 mod line;
 mod log;
 mod moves;
+mod packets;
 mod roads;
 mod script;
 mod strangers;
