@@ -167,7 +167,7 @@ impl Places {
         let vhost = self.vhosts.http()?;
         let names = self.vhosts.names(new)?;
         let target = Arc::new(Target::default());
-        let options = http::upstream_options(new, vhost.timeout)?;
+        let options = http::upstream_options(new, vhost)?;
         let route = Arc::new(HttpRoute::new(new, target.clone()));
         let keys = names.keys(&new.locations, &new.route_by_http_user)?;
         log_some(&keys, |key| {

@@ -60,7 +60,10 @@ impl Shared {
         vhosts: Vhosts,
         tasks: Tasks,
     ) -> Self {
-        let arrivals = Arrivals::new(&config.accept_proxy_protocol_from);
+        let arrivals = Arrivals::new(
+            &config.accept_proxy_protocol_from,
+            &config.vhost.trusted_proxies,
+        );
         let vhosts = Arc::new(vhosts);
         Self {
             cipher_key: CipherKey::derive(&config.auth.token),

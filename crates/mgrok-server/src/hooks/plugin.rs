@@ -139,8 +139,8 @@ impl Plugin {
             upstream: Upstream::new(
                 connect,
                 UpstreamOptions {
-                    response_timeout: None,
                     rules: Rules::default(),
+                    ..UpstreamOptions::default()
                 },
             ),
         })

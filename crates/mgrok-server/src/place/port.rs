@@ -150,7 +150,7 @@ mod tests {
         let from = listener.local_addr().unwrap();
         let stream = TcpStream::connect(from).await.unwrap();
         let target: Arc<Target<Backend>> = Arc::default();
-        let user = serve(stream, from, Arrivals::new(&[]), target);
+        let user = serve(stream, from, Arrivals::new(&[], &[]), target);
         let size = size_of_val(&Tasks::default().until_cut(user));
         assert!(size <= 1_280, "{size} bytes");
     }
