@@ -165,6 +165,7 @@ mod tests {
         let addrs = UserAddrs {
             from: "192.0.2.1:7".parse().unwrap(),
             to: None,
+            is_trusted_proxy: false,
         };
         let permits = PerSource::new(Limits {
             what: "tests",
