@@ -19,7 +19,7 @@ use crate::handle::{Requests, SessionHandle};
 use crate::health::{Checks, Report};
 use crate::heartbeat::Heartbeat;
 use crate::printable::{Chain, server_text};
-use crate::proxies::{Answer, HealthChange, Proxies};
+use crate::proxies::{Answer, HealthChange, Proxies, RETRY_AFTER_ERROR};
 use crate::tasks::Tasks;
 use crate::work::WorkConns;
 
@@ -277,7 +277,8 @@ impl Session {
                 }
                 Answer::Refused(name, reason) => {
                     let _proxy = error_span!("proxy", %name).entered();
-                    warn!("start error: {reason}");
+                    let again = RETRY_AFTER_ERROR.as_secs();
+                    warn!("start error: {reason}; trying again in {again} s");
                 }
                 Answer::Started(name) => {
                     let _proxy = error_span!("proxy", %name).entered();

@@ -7,6 +7,7 @@
 
 // Lowest layer first.
 mod error;
+mod excerpt;
 mod heartbeat;
 mod per_source;
 mod routes;
@@ -41,5 +42,6 @@ mod login;
 mod certificates;
 mod server;
 
+pub use certificates::keep_certificate;
 pub use hooks::PluginError;
 pub use server::{Server, StartError, StopReport};

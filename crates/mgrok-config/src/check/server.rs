@@ -3,14 +3,16 @@
 use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use super::{
-    auth, certificate, grace_period, log, plugins::http_plugins, quic, udp_packet_size, web_server,
+    auth, certificate, grace_period, log, places::overlap, plugins::http_plugins, quic,
+    udp_packet_size, web_server,
 };
 use crate::{
     domain::check_host,
     network::Network,
     port_set::PortSet,
-    section::Section,
+    section::{Content, Section},
     server::{ServerConfig, ServerTls, ServerTransport, Vhost},
+    web_server::WebServer,
 };
 
 /// How long a session without a valid ping lives when streams are not multiplexed, so that nothing else notices.
@@ -41,6 +43,14 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         );
     }
     let has_quic = root.says("quicBindPort");
+    let web_server = web_server(root.section("webServer"));
+    check_web_server(
+        &mut root,
+        web_server.as_ref(),
+        [(&bind_addr, bind_port, "bindPort")]
+            .into_iter()
+            .chain(shared_ports(&vhost).map(|(port, key)| (&proxy_bind_addr, port, key))),
+    );
     ServerConfig {
         bind_addr,
         bind_port,
@@ -61,10 +71,10 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         grace_period: grace_period(&mut root).unwrap_or(default.grace_period),
         transport: transport(root.section("transport"), default.transport, has_quic),
         vhost,
-        accept_proxy_protocol_from: accept_proxy_protocol_from(&mut root),
+        accept_proxy_protocol_from: networks(&mut root, "acceptProxyProtocolFrom"),
         nathole_analysis_data_reserve: nathole_analysis_data_reserve(&mut root)
             .unwrap_or(default.nathole_analysis_data_reserve),
-        web_server: web_server(root.section("webServer")),
+        web_server,
         http_plugins: http_plugins(&mut root),
     }
 }
@@ -83,7 +93,13 @@ fn vhost(root: &mut Section<'_>, default: Vhost) -> Vhost {
             .boolean("tcpmuxPassthrough")
             .unwrap_or(default.tcpmux_passthrough),
         sub_domain_host: sub_domain_host(root),
-        not_found_page: root.path("custom404Page"),
+        not_found_page: root.file("custom404Page", Content::Any),
+        unreachable_page: root.file("custom502Page", Content::Any),
+        max_response_head: number_between(root, MAX_RESPONSE_HEAD, 8 * 1024, 16 * 1024 * 1024)
+            .unwrap_or(default.max_response_head),
+        max_response_headers: number_between(root, MAX_RESPONSE_HEADERS, 1, 10_000)
+            .unwrap_or(default.max_response_headers),
+        trusted_proxies: networks(root, TRUSTED_PROXIES),
     };
     let [http, https, tcpmux] = VHOST_PORTS.map(|key| root.says(key));
     for (key, needs, met) in [
@@ -98,6 +114,10 @@ fn vhost(root: &mut Section<'_>, default: Vhost) -> Vhost {
             "`vhostHTTPPort` or `tcpmuxHTTPConnectPort`",
             http || tcpmux,
         ),
+        ("custom502Page", "`vhostHTTPPort`", http),
+        (MAX_RESPONSE_HEAD, "`vhostHTTPPort`", http),
+        (MAX_RESPONSE_HEADERS, "`vhostHTTPPort`", http),
+        (TRUSTED_PROXIES, "`vhostHTTPPort`", http),
     ] {
         if root.says(key) && !met {
             root.warn(key, format!("does nothing without {needs}"));
@@ -120,6 +140,30 @@ fn sub_domain_host(root: &mut Section<'_>) -> String {
 /// The keys of the ports that many services share, in the order of [`Vhost`].
 const VHOST_PORTS: [&str; 3] = ["vhostHTTPPort", "vhostHTTPSPort", TCPMUX_PORT];
 const TCPMUX_PORT: &str = "tcpmuxHTTPConnectPort";
+
+// mgrok's own keys.
+const MAX_RESPONSE_HEAD: &str = "vhostHTTPMaxResponseHeaderBytes";
+const MAX_RESPONSE_HEADERS: &str = "vhostHTTPMaxResponseHeaders";
+const TRUSTED_PROXIES: &str = "trustForwardedHeadersFrom";
+
+fn number_between(
+    root: &mut Section<'_>,
+    key: &'static str,
+    least: usize,
+    most: usize,
+) -> Option<usize> {
+    let number = root.integer(key)?;
+    match usize::try_from(number) {
+        Ok(number) if (least..=most).contains(&number) => Some(number),
+        _ => {
+            root.invalid(
+                key,
+                format!("must be between {least} and {most}, not {number}"),
+            );
+            None
+        }
+    }
+}
 
 /// Checks that no port is taken twice. Only the control port, if it is on the same address, can be shared, with HTTP,
 /// HTTPS or both: what a connection is for shows in its first bytes.
@@ -146,9 +190,32 @@ fn check_ports(root: &mut Section<'_>, vhost: &Vhost, control_port: Option<u16>)
     }
 }
 
-/// mgrok's own key.
-fn accept_proxy_protocol_from(root: &mut Section<'_>) -> Vec<Network> {
-    let key = "acceptProxyProtocolFrom";
+/// The ports of [`Vhost`] that are on, with their keys.
+fn shared_ports(vhost: &Vhost) -> impl Iterator<Item = (u16, &'static str)> + use<> {
+    let ports = [vhost.http_port, vhost.https_port, vhost.tcpmux_port];
+    let on = ports.into_iter().zip(VHOST_PORTS);
+    on.filter_map(|(port, key)| Some((port?, key)))
+}
+
+/// Checks that the admin port is none of those that are `taken`, each with its address and key.
+fn check_web_server<'a>(
+    root: &mut Section<'_>,
+    web_server: Option<&WebServer>,
+    mut taken: impl Iterator<Item = (&'a String, u16, &'static str)>,
+) {
+    let Some(web) = web_server else {
+        return;
+    };
+    let other = taken.find(|(addr, port, _)| *port == web.port && overlap(addr, &web.addr));
+    if let Some((_, port, key)) = other {
+        root.invalid(
+            "webServer",
+            format!("must not have the port {port}, which is `{key}` already"),
+        );
+    }
+}
+
+fn networks(root: &mut Section<'_>, key: &'static str) -> Vec<Network> {
     let mut networks = Vec::new();
     for item in root.texts(key) {
         match item.text.parse() {
@@ -208,7 +275,7 @@ fn tls(mut section: Section<'_>) -> ServerTls {
             "does nothing, because `certFile` and `keyFile` are set",
         );
     }
-    let trusted_ca = section.path("trustedCaFile");
+    let trusted_ca = section.file("trustedCaFile", Content::Certificates);
     let force = section.boolean("force");
     if force == Some(false) && trusted_ca.is_some() {
         section.warn("force", "does nothing, because `trustedCaFile` forces TLS");

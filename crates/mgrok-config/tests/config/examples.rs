@@ -1,10 +1,12 @@
 //! The annotated files in `examples/` are what they say.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use mgrok_config::{
-    ClientConfig, ServerConfig, Strictness, load_client, load_client_from_str, load_server,
-    load_server_from_str,
+    ClientConfig, ServerConfig, Strictness, load_client_from_str, load_server_from_str,
 };
 
 use super::clean;
@@ -40,6 +42,11 @@ fn without_alternatives(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// The files that examples name are for whoever follows them to make.
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
 #[test]
 fn every_file_loads() {
     let mut loaded = Vec::new();
@@ -52,9 +59,17 @@ fn every_file_loads() {
             continue;
         };
         if stem.ends_with("server") {
-            clean(load_server(&path, Strictness::Strict));
+            clean(load_server_from_str(
+                &read(&path),
+                &name,
+                Strictness::Strict,
+            ));
         } else if stem.ends_with("client") {
-            clean(load_client(&path, Strictness::Strict));
+            clean(load_client_from_str(
+                &read(&path),
+                &name,
+                Strictness::Strict,
+            ));
         } else {
             panic!("{name} is neither for a server nor for a client");
         }
@@ -123,6 +138,10 @@ fn the_complete_files_show_every_key() {
         "tcpmuxPassthrough",
         "subDomainHost",
         "custom404Page",
+        "custom502Page",
+        "vhostHTTPMaxResponseHeaderBytes",
+        "vhostHTTPMaxResponseHeaders",
+        "trustForwardedHeadersFrom",
         "acceptProxyProtocolFrom",
         "natholeAnalysisDataReserveHours",
         "httpPlugins",
@@ -269,6 +288,7 @@ fn what_is_shown_as_a_default_is_one() {
                 "allowPorts",
                 "auth.",
                 "custom404Page",
+                "custom502Page",
                 "httpPlugins",
                 "kcpBindPort",
                 "quicBindPort",
@@ -276,6 +296,8 @@ fn what_is_shown_as_a_default_is_one() {
                 "tcpmuxHTTPConnectPort",
                 "transport.quic.",
                 "transport.tls.",
+                "trustForwardedHeadersFrom",
+                "vhostHTTPMaxResponse",
                 "vhostHTTPPort",
                 "vhostHTTPSPort",
                 "webServer.",

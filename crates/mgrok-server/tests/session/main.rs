@@ -12,9 +12,12 @@ mod hooks;
 mod line;
 mod log;
 mod moves;
+mod packets;
 mod roads;
 mod script;
 mod strangers;
+mod takeover;
+mod trouble;
 mod v2;
 
 use std::time::Duration;
@@ -95,7 +98,8 @@ async fn refused_proxies_hear_why() {
         (tcp_proxy("third", taken), "port unavailable"),
         (unknown, "unknown proxy type: gopher"),
     ] {
-        assert_eq!(client.start_proxy(proxy).await.unwrap_err(), text);
+        let refused = client.start_proxy(proxy).await.unwrap_err();
+        assert!(refused.starts_with(text), "{refused}");
     }
     drop(holder);
     client.start_proxy(tcp_proxy("third", taken)).await.unwrap();
@@ -111,7 +115,10 @@ async fn ports_outside_the_list_and_over_the_quota_are_refused() {
     let server = RunningServer::start(config).await;
     let mut client = Client::login(&server, "").await;
     let refused = client.start_proxy(tcp_proxy("a", 1_999)).await;
-    assert_eq!(refused.unwrap_err(), "port not allowed");
+    assert_eq!(
+        refused.unwrap_err(),
+        "port not allowed: allowPorts of the server does not list port 1999"
+    );
     let port = client.start_proxy(tcp_proxy("b", 0)).await.unwrap();
     assert!((20_000..=30_000).contains(&port));
     let refused = client.start_proxy(tcp_proxy("c", 0)).await;
@@ -152,10 +159,7 @@ async fn a_work_connection_of_nobody_is_refused() {
     let Some(Message::StartWorkConn(start)) = conn.recv().await.unwrap() else {
         panic!("expected a refusal");
     };
-    assert_eq!(
-        start.error,
-        "no client control found for run id [0123456789abcdef]"
-    );
+    assert_eq!(start.error, "no client control found for run id [01234567]");
 }
 
 #[tokio::test]
@@ -225,6 +229,21 @@ async fn a_stop_cuts_users_when_the_grace_period_is_over() {
     assert_eq!(report.cut, 1);
     assert_eq!(user.read(&mut [0]).await.unwrap_or(0), 0);
     drop(work);
+}
+
+#[tokio::test]
+async fn a_user_and_a_service_that_say_nothing_are_parted_after_the_idle_timeout() {
+    let mut config = plain_config();
+    config.transport.user_idle_timeout = Some(Duration::from_millis(300));
+    let server = RunningServer::start(config).await;
+    let mut client = Client::login(&server, "").await;
+    let port = client.start_proxy(tcp_proxy("p", 0)).await.unwrap();
+    let mut user = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let (_, mut work) = client.work_conn(&server).await;
+    let ended = async { (user.read(&mut [0]).await.unwrap_or(0), work.recv().await) };
+    let (of_user, of_service) = timeout(LIMIT, ended).await.expect("they go on");
+    assert_eq!(of_user, 0);
+    assert!(of_service.is_ok_and(|bytes| bytes.is_empty()));
 }
 
 #[tokio::test]
