@@ -1,7 +1,10 @@
 //! What the streams of one client connection know of each other.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use mgrok_mux::Opener;
+use mgrok_proto::liveness;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::UserAddrs;
@@ -20,6 +23,8 @@ pub(crate) struct Connection {
     /// The client's address, and ours that it came to.
     pub(crate) addrs: UserAddrs,
     pub(crate) road: Road,
+    /// The multiplexer that it carries, if it does.
+    mux: OnceLock<Opener>,
     has_session: AtomicBool,
     session_over: CancellationToken,
     session_moved: CancellationToken,
@@ -30,10 +35,25 @@ impl Connection {
         Self {
             addrs,
             road,
+            mux: OnceLock::new(),
             has_session: AtomicBool::new(false),
             session_over: CancellationToken::new(),
             session_moved: CancellationToken::new(),
         }
+    }
+
+    /// Takes note of the multiplexer on the connection.
+    pub(crate) fn is_muxed(&self, mux: Opener) {
+        // There is but one.
+        let _ = self.mux.set(mux);
+    }
+
+    /// Probes the client as two ends of mgrok do that have agreed on it; whether the connection can. If not, the client's pings
+    /// have to do it.
+    pub(crate) fn watch_closely(&self) -> bool {
+        let mux = self.mux.get();
+        mux.inspect(|it| it.watch_closely(liveness::INTERVAL, liveness::MUX_TIMEOUT))
+            .is_some()
     }
 
     /// From now on the connection may stay as long as the session does.

@@ -174,6 +174,7 @@ async fn multiplexed(conn: Conn, connection: &Arc<Connection>, shared: &Arc<Shar
         ..mgrok_mux::Config::server()
     };
     let (opener, acceptor, driver) = mgrok_mux::session(conn, config);
+    connection.is_muxed(opener.clone());
     shared.tasks.spawn(async move {
         if let Err(error) = driver.await {
             debug!("connection of {from} ended: {}", chain(&error));

@@ -3,10 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use mgrok_config::ServerTransport;
 use mgrok_net::{layers, message::MessageConn};
 use mgrok_proto::{
     Dialect, FRP_VERSION, RunId, WireVersion, auth,
     hello::{self, Agreement, Extension, Refusal},
+    liveness,
     message::{Login, LoginResp},
 };
 use tokio::{sync::mpsc, time::timeout};
@@ -51,11 +53,11 @@ pub(crate) async fn serve(
     shared: &Arc<Shared>,
 ) {
     let from = connection.addrs.from;
-    let tcp_mux = shared.config.transport.tcp_mux;
+    let transport = &shared.config.transport;
     let agreement = match (control.version(), hello) {
         (WireVersion::V1, _) => None,
         (WireVersion::V2, Some(hello)) => {
-            match negotiate(&mut control, hello, connection, tcp_mux).await {
+            match negotiate(&mut control, hello, connection, transport).await {
                 Some(agreement) => Some(agreement),
                 None => return,
             }
@@ -104,6 +106,10 @@ pub(crate) async fn serve(
         shared.clone(),
         ClientSpec {
             dialect,
+            heartbeat_timeout: match dialect.liveness && !connection.watch_closely() {
+                true => Some(liveness::TIMEOUT),
+                false => transport.heartbeat_timeout,
+            },
             pool_count,
         },
         MessageConn::new(control, dialect.streams),
@@ -149,7 +155,8 @@ async fn admit(
 }
 
 /// What this end can do beyond frp's protocol with a client that has come by `road`.
-fn extensions(road: Road, tcp_mux: bool) -> Vec<Extension> {
+fn extensions(road: Road, transport: &ServerTransport) -> Vec<Extension> {
+    let tcp_mux = transport.tcp_mux;
     let mut extensions = vec![Extension::DATAGRAMS, Extension::MOVE, Extension::MOVES];
     // KCP does not say that a direction ends, and whoever waits for that would wait for ever.
     if road != Road::Kcp || tcp_mux {
@@ -157,6 +164,16 @@ fn extensions(road: Road, tcp_mux: bool) -> Vec<Extension> {
     }
     if road == Road::Quic {
         extensions.push(Extension::QUIC_DATAGRAMS);
+    }
+    // What the operator has set counts.
+    let set = transport.liveness_keys;
+    let is_set = match road {
+        Road::Quic => transport.quic.times_are_set || set.heartbeats,
+        Road::Kcp | Road::Tcp if tcp_mux => set.mux,
+        Road::Kcp | Road::Tcp => set.heartbeats,
+    };
+    if !is_set {
+        extensions.push(Extension::LIVENESS);
     }
     extensions
 }
@@ -167,10 +184,10 @@ async fn negotiate(
     control: &mut MessageConn,
     client_hello: Bytes,
     connection: &Connection,
-    tcp_mux: bool,
+    transport: &ServerTransport,
 ) -> Option<Agreement> {
     let from = connection.addrs.from;
-    let extensions = extensions(connection.road, tcp_mux);
+    let extensions = extensions(connection.road, transport);
     let answer = match hello::answer(client_hello, &extensions) {
         Ok(answer) => answer,
         Err(error) => {

@@ -22,6 +22,7 @@ use mgrok_net::{
 use mgrok_proto::{
     Dialect, WireVersion, auth,
     hook::Op,
+    liveness,
     message::{Message, NewProxy, NewProxyResp, Ping, Pong, ReqWorkConn, StartWorkConn},
 };
 use tokio::{
@@ -55,6 +56,8 @@ const ANSWER_QUEUE: usize = 64;
 pub(crate) struct ClientSpec {
     /// How it frames messages.
     pub(crate) dialect: Dialect,
+    /// After how long without a ping it is gone; `None` is never.
+    pub(crate) heartbeat_timeout: Option<Duration>,
     /// How many idle work connections it wants kept, already capped.
     pub(crate) pool_count: usize,
 }
@@ -140,7 +143,7 @@ impl Session {
     ) -> Self {
         let (request_sender, requests) = mpsc::channel(REQUEST_QUEUE);
         let (answer_sender, answers) = mpsc::channel(ANSWER_QUEUE);
-        let heartbeat = Heartbeat::new(Instant::now(), shared.config.transport.heartbeat_timeout);
+        let heartbeat = Heartbeat::new(Instant::now(), client.heartbeat_timeout);
         Self {
             pool: Pool::new(client.pool_count),
             shared,
@@ -243,6 +246,9 @@ impl Session {
     }
 
     fn take(&mut self, conn: Conn) {
+        if self.client.dialect.liveness {
+            conn.watch_closely(liveness::INTERVAL, liveness::TIMEOUT);
+        }
         let Err(conn) = self.pool.offer(conn) else {
             return;
         };

@@ -3,7 +3,8 @@
 use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use super::{
-    auth, certificate, grace_period, log, plugins::http_plugins, quic, udp_packet_size, web_server,
+    auth, certificate, grace_period, liveness_keys, log, plugins::http_plugins, quic,
+    udp_packet_size, web_server,
 };
 use crate::{
     domain::check_host,
@@ -188,6 +189,7 @@ fn transport(
         heartbeat_timeout: section
             .seconds_or_off("heartbeatTimeout")
             .unwrap_or((!tcp_mux).then_some(HEARTBEAT_TIMEOUT_WITHOUT_MUX)),
+        liveness_keys: liveness_keys(&section),
         quic: quic(section.section("quic"), default.quic),
         tls: tls(section.section("tls")),
     }
