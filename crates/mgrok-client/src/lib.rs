@@ -40,6 +40,7 @@ mod proxies;
 mod status;
 
 mod admin;
+mod describe;
 
 mod tasks;
 

@@ -12,6 +12,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mgrok_net::conn::Conn;
 use mgrok_net::outbound::dial_through;
@@ -30,15 +31,26 @@ pub(crate) struct Dialler {
     road: Road,
     /// Whether it is used is a matter of the road.
     tls: ClientTls,
+    dial: DialOptions,
 }
 
 impl Dialler {
     pub(super) fn new(connector: Arc<Connector>, road: Road, tls: ClientTls) -> Self {
         Self {
+            dial: connector.dial,
             connector,
             road,
             tls,
         }
+    }
+
+    /// The same, but the server must be reached within `longest_dial`.
+    pub(super) fn within(&self, longest_dial: Option<Duration>) -> Self {
+        let mut hurried = self.clone();
+        if let Some(longest) = longest_dial {
+            hurried.dial.timeout = hurried.dial.timeout.min(longest);
+        }
+        hurried
     }
 
     pub(super) fn road(&self) -> Road {
@@ -86,8 +98,8 @@ impl Dialler {
     }
 
     async fn kcp(&self) -> Result<Conn, ConnectError> {
-        let Connector { server, dial, .. } = &*self.connector;
-        let options = udp(dial);
+        let Connector { server, .. } = &*self.connector;
+        let options = udp(&self.dial);
         let addrs = Candidates::find(&server.host, server.port, &options).await?;
         let connected = addrs.ipv4_first().first_that(|addr| async move {
             let (conn, driver) = kcp::connect(addr).map_err(ConnectError::Kcp)?;
@@ -100,14 +112,10 @@ impl Dialler {
     /// The connection, and what it runs on.
     pub(super) async fn quic(&self) -> Result<(Connection, Endpoint), ConnectError> {
         let Connector {
-            server,
-            dial,
-            quic,
-            tls,
-            ..
+            server, quic, tls, ..
         } = &*self.connector;
         let client = QuicClient::with_tls(&self.tls, quic.clone())?;
-        let options = udp(dial);
+        let options = udp(&self.dial);
         let addrs = Candidates::find(&server.host, server.port, &options).await?;
         let client = &client;
         let connected = addrs.ipv4_first().first_that(|addr| async move {
@@ -129,12 +137,8 @@ impl Dialler {
 
     /// A connection of TCP, be it through an outbound proxy.
     async fn dial(&self) -> Result<Conn, ConnectError> {
-        let Connector {
-            server,
-            dial: options,
-            proxy,
-            ..
-        } = &*self.connector;
+        let Connector { server, proxy, .. } = &*self.connector;
+        let options = &self.dial;
         Ok(match proxy {
             None => dial(&server.host, server.port, options).await?.into(),
             Some(proxy) => dial_through(proxy, &server.host, server.port, options).await?,
