@@ -190,13 +190,16 @@ impl Site {
         }
         // frp: these words, which scripts look for (pkg/util/http)
         let path = path.to_owned();
-        info!("http request: [{path}]");
+        info!(per_session = true, "http request: [{path}]");
         let response = match page {
             Page::Home => moved_to("/static/"),
             Page::Route(responder) => match responder(request).await {
                 Ok(answer) => answer.into_response(),
                 Err(refusal) => {
-                    warn!("http response [{path}]: error: {refusal}");
+                    warn!(
+                        per_session = true,
+                        "http response [{path}]: error: {refusal}"
+                    );
                     refusal.to_response()
                 }
             },
@@ -204,6 +207,7 @@ impl Site {
             Page::Static => not_found(),
         };
         info!(
+            per_session = true,
             "http response [{path}]: code [{}]",
             response.status().as_u16()
         );

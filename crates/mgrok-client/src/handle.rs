@@ -224,6 +224,7 @@ impl Requests {
         match self.waiting.remove(&answer.transaction_id) {
             Some(asker) => drop(asker.send(Ok(answer.clone()))),
             None => debug!(
+                per_session = true,
                 "answer to the request [{}], for which nobody waits",
                 server_text(&answer.transaction_id)
             ),

@@ -265,7 +265,10 @@ impl Session {
             Message::NewProxyResp(answer) => match proxies.handle_answer(answer, now()) {
                 Answer::Ignored => {
                     let name = server_text(&answer.proxy_name);
-                    debug!("answer for proxy [{name}], which waits for none");
+                    debug!(
+                        per_session = true,
+                        "answer for proxy [{name}], which waits for none"
+                    );
                 }
                 Answer::Refused(name, reason, wait) => {
                     let asked = proxies
@@ -292,11 +295,15 @@ impl Session {
                     return Err(SessionEnd::Pong(server_text(&pong.error)));
                 }
                 self.heartbeat.handle_pong(now());
-                debug!("receive heartbeat from server");
+                debug!(per_session = true, "receive heartbeat from server");
             }
             Message::NatHoleResp(answer) => self.requests.handle_answer(answer),
             // frp: known messages in the wrong place are passed over (pkg/msg/handler.go#Dispatcher).
-            other => debug!("unexpected {} passed over", other.name()),
+            other => debug!(
+                per_session = true,
+                "unexpected {} passed over",
+                other.name()
+            ),
         }
         Ok(())
     }

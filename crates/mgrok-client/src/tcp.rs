@@ -48,7 +48,11 @@ async fn serve_by(
         }
         Plugin::Tls2Raw { tls, local_addr } => match plugin::in_time(tls.accept(work)).await {
             Ok(work) => carry(proxy, start, work, local_addr.into(), half_close).await,
-            Err(e) => debug!("a user does not get through TLS: {}", Chain(&e)),
+            Err(e) => debug!(
+                per_session = true,
+                "a user does not get through TLS: {}",
+                Chain(&e)
+            ),
         },
         Plugin::UnixDomainSocket(path) => {
             carry(proxy, start, work, Local::Unix(path), half_close).await;
@@ -64,25 +68,31 @@ async fn carry(
     local: Local<'_>,
     half_close: HalfClose,
 ) {
-    let mut service = match local.connect().await {
+    // Boxed, because it is over when the bytes begin to move.
+    let mut service = match Box::pin(local.connect()).await {
         Ok(conn) => conn,
-        Err(e) => return error!("connect to local service [{local}] error: {}", Chain(&e)),
+        Err(e) => {
+            return error!(source = %local, "connect to local service [{local}] error: {}", Chain(&e));
+        }
     };
     // Before the user has said anything: the service may be the one that speaks first.
     if let Some(introduction) = introduction(proxy, start)
         && let Err(e) = service.send(introduction).await
     {
-        return error!("write proxy protocol header to local conn error: {e}");
+        return error!(source = %local, "write proxy protocol header to local conn error: {e}");
     }
     let end = relay(service, work, half_close, proxy.traffic()).await;
-    debug!(?end, "user connection ended");
+    debug!(per_session = true, ?end, "user connection ended");
 }
 
 /// What tells the local service who the user is; `None` if it is not to be told, or not known.
 fn introduction(proxy: &Proxy, start: &StartWorkConn) -> Option<Bytes> {
     let version = proxy.proxy_protocol()?;
     let Some(source) = source(start) else {
-        debug!("the server does not say who the user is");
+        debug!(
+            per_session = true,
+            "the server does not say who the user is"
+        );
         return None;
     };
     let addresses = Addresses {

@@ -86,8 +86,8 @@ pub(crate) async fn serve(proxy: &Proxy, work: Conn, dialect: Dialect, packet_si
         Ok(service) => service,
         Err(e) => {
             error!(
-                "resolve local service [{}:{}] error: {e}",
-                config.local_host, config.local_port
+                per_session = true,
+                "resolve local service [{}:{}] error: {e}", config.local_host, config.local_port
             );
             return;
         }
@@ -105,7 +105,11 @@ pub(crate) async fn serve(proxy: &Proxy, work: Conn, dialect: Dialect, packet_si
     };
     let mut users = Users::new(service, proxy.traffic(), &terms);
     let end = forward(work, &mut users, &terms).await;
-    debug!("UDP work connection ended: {}", Chain(&end));
+    debug!(
+        per_session = true,
+        "UDP work connection ended: {}",
+        Chain(&end)
+    );
 }
 
 /// Looks the local service up, anew for each work connection.

@@ -367,20 +367,21 @@ impl Visitor {
             let session = sessions.first().and_then(|it| it.span().id());
             error_span!(parent: session, "visitor", name = %self.name)
         };
-        let visitor = self.clone();
-        let task = async move {
-            let served = async {
-                match &visitor.service {
-                    Service::Stcp(stcp) => stcp.serve(user).await,
-                    Service::Xtcp(xtcp) => xtcp.serve(user).await,
-                }
-            };
-            tokio::select! {
-                () = served => {}
-                () = visitor.terms.tasks.is_cut() => {}
+        let task = self.clone().serve(user);
+        self.terms.tasks.spawn(task.instrument(span));
+    }
+
+    async fn serve(self: Arc<Self>, user: User) {
+        let served = async {
+            match &self.service {
+                Service::Stcp(stcp) => stcp.serve(user).await,
+                Service::Xtcp(xtcp) => xtcp.serve(user).await,
             }
         };
-        self.terms.tasks.spawn(task.instrument(span));
+        tokio::select! {
+            () = served => {}
+            () = self.terms.tasks.is_cut() => {}
+        }
     }
 
     /// Takes the users who come to the door, for ever.
@@ -389,7 +390,7 @@ impl Visitor {
         // The semaphore is never closed.
         while let Ok(place) = places.clone().acquire_owned().await {
             let (stream, from) = tcp::accept(listener).await;
-            debug!("get a user connection [{from}]");
+            debug!(source = %from, "get a user connection [{from}]");
             tcp::set_accepted_options(&stream, None);
             self.enter(User {
                 conn: stream.into(),

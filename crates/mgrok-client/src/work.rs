@@ -45,6 +45,13 @@ enum WorkError {
     Unexpected(&'static str),
 }
 
+/// A work connection that has found its user.
+struct Started {
+    /// Which proxy the user came to, and where it came from.
+    start: StartWorkConn,
+    conn: MessageConn,
+}
+
 /// What the work connections of one session are offered under.
 #[derive(Debug)]
 pub(crate) struct Terms {
@@ -113,31 +120,39 @@ impl Terms {
         let started = tokio::select! {
             biased;
             () = self.ended.cancelled() => return,
-            started = self.start() => started,
+            // Boxed, as is all that few users need or none needs for long: a held user costs what the largest part of its task does.
+            started = Box::pin(self.start()) => started,
         };
         drop(place);
-        let (start, conn) = match started {
+        let started = match started {
             Ok(started) => started,
             // A session that is lost says so once, not once more for each connection that waits.
             Err(e @ (WorkError::Closed | WorkError::Receive(RecvError::Io(_)))) => {
-                return debug!("waiting work connection lost: {}", Chain(&e));
+                return debug!(
+                    per_session = true,
+                    "waiting work connection lost: {}",
+                    Chain(&e)
+                );
             }
-            Err(e) => return warn!("work connection error: {}", Chain(&e)),
+            Err(e) => return warn!(per_session = true, "work connection error: {}", Chain(&e)),
         };
-        if !start.error.is_empty() {
-            let reason = server_text(&start.error);
-            return error!("StartWorkConn contains error: {reason}");
+        if !started.start.error.is_empty() {
+            let reason = server_text(&started.start.error);
+            return error!(per_session = true, "StartWorkConn contains error: {reason}");
         }
-        let Some(proxy) = self.running(&start.proxy_name).await else {
-            let name = server_text(&start.proxy_name);
-            return warn!("work connection for proxy [{name}], which is not running: closed");
+        let Some(proxy) = self.running(&started.start.proxy_name).await else {
+            let name = server_text(&started.start.proxy_name);
+            return warn!(
+                per_session = true,
+                "work connection for proxy [{name}], which is not running: closed"
+            );
         };
         let span = error_span!("proxy", name = %proxy.config().name);
-        self.serve(proxy, &start, conn).instrument(span).await;
+        self.serve(proxy, started).instrument(span).await;
     }
 
     /// Offers a connection, and waits until a user needs it.
-    async fn start(&self) -> Result<(StartWorkConn, MessageConn), WorkError> {
+    async fn start(&self) -> Result<Box<Started>, WorkError> {
         let mut conn = self.session.open().await?;
         let mut offer = NewWorkConn {
             run_id: self.session.run_id().as_str().to_owned(),
@@ -149,7 +164,7 @@ impl Terms {
         conn.send(&offer.into()).await?;
         match conn.recv().await? {
             None => Err(WorkError::Closed),
-            Some(Message::StartWorkConn(start)) => Ok((start, conn)),
+            Some(Message::StartWorkConn(start)) => Ok(Box::new(Started { start, conn })),
             Some(other) => Err(WorkError::Unexpected(other.name())),
         }
     }
@@ -163,7 +178,7 @@ impl Terms {
         table.running(name).cloned()
     }
 
-    async fn serve(&self, proxy: Arc<Proxy>, start: &StartWorkConn, conn: MessageConn) {
+    async fn serve(&self, proxy: Arc<Proxy>, started: Box<Started>) {
         match proxy.config().kind {
             ProxyKind::Tcp { .. }
             | ProxyKind::Http(_)
@@ -172,17 +187,17 @@ impl Terms {
             | ProxyKind::Stcp(_) => {
                 let _user = self.tasks.user();
                 let half_close = self.session.dialect().into();
-                let work = conn.into_conn();
+                let (start, work) = (started.start, started.conn.into_conn());
                 tokio::select! {
-                    () = tcp::serve(&proxy, start, work, half_close, &self.ended) => {}
+                    () = tcp::serve(&proxy, &start, work, half_close, &self.ended) => {}
                     () = self.tasks.is_cut() => {}
                 }
             }
             ProxyKind::Udp { .. } | ProxyKind::Sudp(_) => {
                 let turn = proxy.next_udp_turn();
-                let (work, dialect) = (conn.into_conn(), self.session.dialect());
+                let (work, dialect) = (started.conn.into_conn(), self.session.dialect());
                 tokio::select! {
-                    () = udp::serve(&proxy, work, dialect, self.udp_packet_size) => {}
+                    () = Box::pin(udp::serve(&proxy, work, dialect, self.udp_packet_size)) => {}
                     () = turn.cancelled() => {}
                     // Its server ends with the session; there is nothing to wait for.
                     () = self.ended.cancelled() => {}
@@ -190,7 +205,15 @@ impl Terms {
             }
             ProxyKind::Xtcp { .. } => {
                 let (session, puncher) = (&self.session, &self.puncher);
-                let serve = xtcp::serve(&proxy, start, conn, session, puncher, &self.tasks);
+                let serve = xtcp::serve(
+                    &proxy,
+                    &started.start,
+                    started.conn,
+                    session,
+                    puncher,
+                    &self.tasks,
+                );
+                let serve = Box::pin(serve);
                 tokio::select! {
                     () = serve => {}
                     () = proxy.is_retired() => {}
@@ -198,5 +221,48 @@ impl Terms {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mgrok_config::{ClientConfig, ClientTransport};
+    use mgrok_proto::{Dialect, RunId, WireVersion};
+
+    use super::*;
+    use crate::connect::Streams;
+    use crate::tasks::TaskOwner;
+
+    /// A held user costs its task, which must be little more than its relay.
+    #[tokio::test]
+    async fn the_task_of_a_work_connection_is_small() {
+        let config = ClientConfig {
+            transport: ClientTransport {
+                tls: None,
+                ..ClientTransport::default()
+            },
+            ..ClientConfig::default()
+        };
+        let owner = TaskOwner::new();
+        let (session, _requests) = SessionHandle::new(
+            RunId::from("0123456789abcdef"),
+            Streams::over_tcp(&config),
+            Dialect::new(WireVersion::V1, "", &[]),
+            Span::none(),
+        );
+        let terms = Arc::new(Terms {
+            auth: config.auth.clone(),
+            ended: CancellationToken::new(),
+            puncher: Puncher::new(&config),
+            session,
+            table: watch::Sender::<Table>::default().subscribe(),
+            tasks: owner.tasks().clone(),
+            udp_packet_size: config.udp_packet_size,
+            user: String::new(),
+        });
+        let permits = Arc::new(Semaphore::new(1));
+        let permit = permits.acquire_owned().await.unwrap();
+        let size = size_of_val(&terms.work_conn(permit));
+        assert!(size <= 1_536, "{size} bytes");
     }
 }

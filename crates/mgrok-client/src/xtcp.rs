@@ -45,7 +45,7 @@ pub(crate) async fn serve(
     let work = MessageConn::new(work.into_conn(), session.dialect().payload);
     let sid = match news(work).await {
         Ok(sid) => sid,
-        Err(error) => return warn!("xtcp: {}", Chain(&error)),
+        Err(error) => return warn!(per_session = true, "xtcp: {}", Chain(&error)),
     };
     let Some((key, disable_assisted_addrs)) = proxy.hole() else {
         return;
@@ -58,13 +58,19 @@ pub(crate) async fn serve(
     };
     let mut tunnel = match puncher.host(session, &offer).await {
         Ok(tunnel) => tunnel,
-        Err(error) => return warn!("no tunnel for a visitor: {}", Chain(&error)),
+        Err(error) => {
+            return warn!(
+                per_session = true,
+                "no tunnel for a visitor: {}",
+                Chain(&error)
+            );
+        }
     };
     while let Some(user) = tunnel.next().await {
         let user = carry(proxy.clone(), user, tasks.clone());
         tasks.spawn(user.instrument(Span::current()));
     }
-    debug!("the tunnel of a visitor has ended");
+    debug!(per_session = true, "the tunnel of a visitor has ended");
 }
 
 /// One user of a tunnel. Nobody says where it comes from, nor whether the other client can carry a half-close.

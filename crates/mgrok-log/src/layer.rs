@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -16,8 +17,9 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::line;
-use crate::queue::Queue;
+use crate::limiter::{Allowance, Last, Limiter, Source, Verdict};
+use crate::line::{self, Text};
+use crate::queue::{Queue, Room};
 
 /// What the targets of mgrok's own crates begin with.
 const OWN_TARGETS: &str = "mgrok";
@@ -32,6 +34,15 @@ const SPAN_LEVEL: LevelFilter = LevelFilter::INFO;
 /// The largest line buffer that a thread keeps.
 const KEPT_BUFFER: usize = 4 << 10;
 
+/// The longest message of a line with its fields, in bytes.
+const MESSAGE_LEN: usize = 4 << 10;
+
+/// The same, for lines that somebody else can cause as often as they like.
+const SOURCED_MESSAGE_LEN: usize = 1 << 10;
+
+/// The longest prefix that a span gives to its lines, in bytes. Names in it come from clients.
+const PREFIX_LEN: usize = 128;
+
 thread_local! {
     /// The line being made. It is taken out while in use, because a value that is formatted may
     /// log something itself.
@@ -42,6 +53,7 @@ thread_local! {
 pub(crate) struct LineLayer {
     pub(crate) color: bool,
     pub(crate) level: Level,
+    pub(crate) limiter: Arc<Limiter>,
     /// Asks for the time. A function, so that a test can be at any time it likes.
     pub(crate) now: fn() -> Timestamp,
     pub(crate) queue: Arc<Queue>,
@@ -108,7 +120,15 @@ impl LineLayer {
         *metadata.level() <= level
     }
 
-    fn write_line<S>(&self, line: &mut String, event: &Event<'_>, context: &Context<'_, S>)
+    /// Makes the line of an event, with `remark` at the end of its message. Returns where the message begins.
+    fn write_line<S>(
+        &self,
+        line: &mut String,
+        event: &Event<'_>,
+        context: &Context<'_, S>,
+        room: usize,
+        remark: &str,
+    ) -> usize
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
@@ -119,22 +139,66 @@ impl LineLayer {
 
         let message_start = line.len();
         push_prefixes(line, event, context);
+        let mut fields = String::new();
         let mut message = Message {
             empty: true,
-            fields: String::new(),
-            line,
+            fields: Text::new(&mut fields, room),
+            line: Text::new(line, room),
         };
         event.record(&mut message);
-        let Message { empty, fields, .. } = message;
-        // Each field brings the space that parts it from what stands before it.
-        line.push_str(if empty { fields.trim_start() } else { &fields });
-        line::escape_controls(line, message_start);
+        let Message {
+            empty,
+            fields: fields_text,
+            line: mut text,
+        } = message;
+        fields_text.end();
+        // Each field brings the space that parts it from what stands before it. Writing to a string does not fail.
+        let _ = text.write_str(if empty { fields.trim_start() } else { &fields });
+        text.end();
+        line.push_str(remark);
 
         // frp: the reset comes after the line break and colours the start of the next line.
         if color.is_some() {
             line.push_str(line::COLOR_RESET);
         }
         line.push('\n');
+        message_start
+    }
+
+    fn write_sourced<S>(
+        &self,
+        line: &mut String,
+        event: &Event<'_>,
+        context: &Context<'_, S>,
+        allowance: Allowance,
+    ) where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let metadata = event.metadata();
+        let mut named = SourceField(None);
+        event.record(&mut named);
+        let source = named.0.unwrap_or_else(|| session_around(event, context));
+        let now = Instant::now();
+        let last = match self.limiter.judge(metadata, source, allowance, now) {
+            Verdict::LeaveOut => return,
+            Verdict::Write => None,
+            Verdict::WriteLast(last) => Some(last),
+        };
+        let remark = match last {
+            None => "",
+            Some(Last::OfKind) => "; what else comes like this is only counted for a while",
+            Some(Last::OfSource) => {
+                "; what else comes like this from there is only counted for a while"
+            }
+        };
+        let start = self.write_line(line, event, context, SOURCED_MESSAGE_LEN, remark);
+        if last.is_some() {
+            let message = line[start..].trim_end_matches(['\n']);
+            let message = message.strip_suffix(line::COLOR_RESET).unwrap_or(message);
+            let message = message.strip_suffix(remark).unwrap_or(message);
+            self.limiter.keep_example(metadata, source, message);
+        }
+        self.queue.push(line, Room::ForSources);
     }
 }
 
@@ -184,8 +248,14 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut line = LINE.take();
         line.clear();
-        self.write_line(&mut line, event, &context);
-        self.queue.push(&line);
+        let mut names = event.metadata().fields().iter();
+        match names.find_map(|it| Allowance::of_field(it.name())) {
+            Some(allowance) => self.write_sourced(&mut line, event, &context, allowance),
+            None => {
+                self.write_line(&mut line, event, &context, MESSAGE_LEN, "");
+                self.queue.push(&line, Room::All);
+            }
+        }
         line.shrink_to(KEPT_BUFFER);
         LINE.set(line);
     }
@@ -220,21 +290,70 @@ impl Visit for Prefix {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == self.kind.field() {
             self.text.clear();
+            let mut text = Text::new(&mut self.text, PREFIX_LEN);
             // Writing to a string does not fail.
-            let _ = write!(self.text, "{value:?}");
+            let _ = write!(text, "{value:?}");
+            text.end();
+        }
+    }
+}
+
+/// Who has caused an event that names nobody: the session around it.
+fn session_around<S>(event: &Event<'_>, context: &Context<'_, S>) -> Source
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    for span in context.event_scope(event).into_iter().flatten() {
+        if let Some(prefix) = span.extensions().get::<Prefix>()
+            && prefix.kind == PrefixKind::Session
+        {
+            return Source::new(format_args!("{}", prefix.text));
+        }
+    }
+    Source::new(format_args!(""))
+}
+
+/// Finds whom an event names as its cause.
+struct SourceField(Option<Source>);
+
+impl Visit for SourceField {
+    fn record_bool(&mut self, _: &Field, _: bool) {}
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if Allowance::of_field(field.name()).is_some() {
+            self.0 = Some(Source::new(format_args!("{value:?}")));
         }
     }
 }
 
 /// Collects the message and the fields of an event.
-struct Message<'a> {
+struct Message<'fields, 'line> {
     /// There was no message.
     empty: bool,
-    fields: String,
-    line: &'a mut String,
+    fields: Text<'fields>,
+    line: Text<'line>,
 }
 
-impl Visit for Message<'_> {
+/// An error with everything that caused it.
+struct Chain<'a>(&'a dyn Error);
+
+impl fmt::Debug for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl Visit for Message<'_, '_> {
     /// Text that is more than a word is quoted, so that one sees where it ends.
     fn record_str(&mut self, field: &Field, value: &str) {
         let is_word = |it: char| !it.is_whitespace() && !matches!(it, '"' | '=');
@@ -245,25 +364,20 @@ impl Visit for Message<'_> {
         }
     }
 
-    /// An error with everything that caused it.
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let mut chain = value.to_string();
-        let mut source = value.source();
-        while let Some(error) = source {
-            // Writing to a string does not fail.
-            let _ = write!(chain, ": {error}");
-            source = error.source();
-        }
-        self.record_debug(field, &format_args!("{chain}"));
+        self.record_debug(field, &Chain(value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         // Writing to a string does not fail.
-        let _ = if field.name() == "message" {
-            self.empty = false;
-            write!(self.line, "{value:?}")
-        } else {
-            write!(self.fields, " {}={value:?}", field.name())
+        let _ = match field.name() {
+            "message" => {
+                self.empty = false;
+                write!(self.line, "{value:?}")
+            }
+            // The message says it as it should be read.
+            name if Allowance::of_field(name).is_some() => Ok(()),
+            name => write!(self.fields, " {name}={value:?}"),
         };
     }
 }

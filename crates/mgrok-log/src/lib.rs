@@ -13,12 +13,24 @@
 //! the queue full, or that could not be written, are counted, and the log says how many are
 //! missing as soon as it can.
 //!
-//! In order, lowest first: `line` (what a line looks like), `file` and `console` (where
-//! it goes), `queue`, `writer` (the thread), `layer` (what `tracing` calls).
+//! A message is cut at 4 KiB, and nothing in it ends the line or steers a terminal. An event that somebody else can cause as often as
+//! they like says so in a field that is not shown. `source` is for what whoever reaches a port can cause, and says who that is: an
+//! address, or any short text. `per_session = true` is for what a client can cause in its session, which may be more. Such lines are
+//! cut at 1 KiB, and those of one place in the code are limited for each source and in all; what is left out is counted, and the log
+//! says so every minute.
+//!
+//! ```
+//! # let from: std::net::SocketAddr = ([192, 0, 2, 7], 4000).into();
+//! tracing::warn!(source = %from, "login of {from} refused");
+//! ```
+//!
+//! In order, lowest first: `line` (what a line looks like), `limiter` (how many of them others may cause), `file` and `console` (where
+//! they go), `queue`, `writer` (the thread), `layer` (what `tracing` calls).
 
 mod console;
 mod file;
 mod layer;
+mod limiter;
 mod line;
 mod queue;
 mod writer;
@@ -36,6 +48,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use console::Console;
 use file::LogFile;
 use layer::LineLayer;
+use limiter::Limiter;
 use queue::Queue;
 use writer::{Sink, Writer};
 
@@ -105,9 +118,11 @@ pub fn start(options: Options) -> Result<Log, StartError> {
     };
 
     let queue = Arc::new(Queue::default());
+    let limiter = Arc::new(Limiter::default());
     let layer = LineLayer {
         color,
         level: options.level,
+        limiter: Arc::clone(&limiter),
         now: Timestamp::now,
         queue: Arc::clone(&queue),
         zone: zone.clone(),
@@ -118,7 +133,7 @@ pub fn start(options: Options) -> Result<Log, StartError> {
         queue: Arc::clone(&queue),
     };
     Writer::new(sink, zone)
-        .spawn(queue)
+        .spawn(queue, limiter)
         .map_err(StartError::Thread)?;
     Ok(log)
 }

@@ -1,6 +1,6 @@
 //! What a line looks like. Asks nobody for the time and writes to a string only.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use jiff::civil::DateTime;
 use tracing::{Level, Metadata};
@@ -78,23 +78,73 @@ fn short_crate_name(directory: &str) -> &str {
     directory.strip_prefix("mgrok-").unwrap_or(directory)
 }
 
-/// Makes sure that what stands from `start` on is one line and steers no terminal.
+/// Text on its way into a line, from a program or from strangers. It stays one line, steers no terminal, and takes no more room than
+/// it has.
 ///
 /// frp: messages are written raw. But they hold text that strangers sent, such as host names and
 /// run ids, and a line break in one would let them forge lines.
-pub(crate) fn escape_controls(out: &mut String, start: usize) {
-    // In UTF-8 the control characters from U+0080 on begin with 0xC2, as do some harmless ones.
-    let suspicious = |byte: &u8| byte.is_ascii_control() || *byte == 0xc2;
-    if !out.as_bytes()[start..].iter().any(suspicious) {
-        return;
+pub(crate) struct Text<'a> {
+    /// Bytes that were left out since there was no room.
+    cut: usize,
+    out: &'a mut String,
+    /// How many bytes may still be appended.
+    room: usize,
+}
+
+impl<'a> Text<'a> {
+    /// Appends to `out`, `room` bytes at most, not counting what [`Text::end`] appends.
+    pub(crate) fn new(out: &'a mut String, room: usize) -> Self {
+        Self { cut: 0, out, room }
     }
-    let raw = out.split_off(start);
-    for character in raw.chars() {
-        if character.is_control() && character != '\t' {
-            out.extend(character.escape_debug());
-        } else {
-            out.push(character);
+
+    /// Says how much was left out, if anything was.
+    pub(crate) fn end(self) {
+        if self.cut > 0 {
+            // Writing to a string does not fail.
+            let _ = write!(self.out, "\u{2026} [{} more bytes]", self.cut);
         }
+    }
+
+    fn push(&mut self, character: char) {
+        let mut escaped = character.escape_debug();
+        let is_control = character.is_control() && character != '\t';
+        let len = if is_control {
+            escaped.len()
+        } else {
+            character.len_utf8()
+        };
+        if self.cut > 0 || len > self.room {
+            self.cut += character.len_utf8();
+            return;
+        }
+        self.room -= len;
+        if is_control {
+            self.out.extend(&mut escaped);
+        } else {
+            self.out.push(character);
+        }
+    }
+}
+
+impl fmt::Write for Text<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // In UTF-8 the control characters from U+0080 on begin with 0xC2, as do some harmless ones.
+        let suspicious = |byte: u8| byte.is_ascii_control() || byte == 0xc2;
+        if self.cut > 0 {
+            self.cut += text.len();
+        } else if text.len() <= self.room && !text.bytes().any(suspicious) {
+            self.room -= text.len();
+            self.out.push_str(text);
+        } else {
+            for (at, character) in text.char_indices() {
+                if self.cut > 0 {
+                    self.cut += text.len() - at;
+                    break;
+                }
+                self.push(character);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -115,18 +165,43 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_escape(raw: &str, expect: &str) {
-        let mut out = format!("\x1b[1m{raw}");
-        escape_controls(&mut out, 4);
+    fn check(raw: &str, room: usize, expect: &str) {
+        let mut out = "\x1b[1m".to_owned();
+        let mut text = Text::new(&mut out, room);
+        text.write_str(raw).unwrap();
+        text.end();
         assert_eq!(out, format!("\x1b[1m{expect}"));
     }
 
     #[test]
     fn text_of_strangers_stays_in_its_line() {
-        check_escape("plain", "plain");
-        check_escape("tab\tand ümlaut, ©", "tab\tand ümlaut, ©");
-        check_escape("a\r\n2026-01-01 [I] forged", "a\\r\\n2026-01-01 [I] forged");
-        check_escape("\x1b[2J\x07", "\\u{1b}[2J\\u{7}");
-        check_escape("\u{9b}31m", "\\u{9b}31m");
+        for (raw, expect) in [
+            ("plain", "plain"),
+            (
+                "tab\tand \u{fc}mlaut, \u{a9}",
+                "tab\tand \u{fc}mlaut, \u{a9}",
+            ),
+            ("a\r\n2026-01-01 [I] forged", "a\\r\\n2026-01-01 [I] forged"),
+            ("\x1b[2J\x07", "\\u{1b}[2J\\u{7}"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+        ] {
+            check(raw, 100, expect);
+        }
+    }
+
+    #[test]
+    fn text_takes_the_room_it_has_and_says_what_it_left_out() {
+        check("12345", 5, "12345");
+        check("123456", 5, "12345\u{2026} [1 more bytes]");
+        check("1234\u{fc}6", 5, "1234\u{2026} [3 more bytes]");
+        check("\x1b\x1b", 7, "\\u{1b}\u{2026} [1 more bytes]");
+
+        let mut out = String::new();
+        let mut text = Text::new(&mut out, 3);
+        for part in ["ab", "cd", "e", "f"] {
+            text.write_str(part).unwrap();
+        }
+        text.end();
+        assert_eq!(out, "abc\u{2026} [3 more bytes]");
     }
 }

@@ -11,6 +11,16 @@ use std::time::{Duration, Instant};
 /// thousand connections that end together fits.
 pub(crate) const CAPACITY: usize = 1 << 20;
 
+/// How much of that lines may fill which others can cause as often as they like, so that the operator's find room.
+pub(crate) const SOURCES_CAPACITY: usize = CAPACITY / 2;
+
+/// Which part of the queue a line may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Room {
+    All,
+    ForSources,
+}
+
 /// Lines on their way to the writer.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
@@ -42,12 +52,16 @@ pub(crate) struct Taken {
 
 impl Queue {
     /// Queues a line that ends with its line break. Never waits for the writer.
-    pub(crate) fn push(&self, line: &str) {
+    pub(crate) fn push(&self, line: &str, room: Room) {
+        let capacity = match room {
+            Room::All => CAPACITY,
+            Room::ForSources => SOURCES_CAPACITY,
+        };
         let mut state = self.lock();
         if state.closed {
             return;
         }
-        if state.text.len() + line.len() > CAPACITY {
+        if state.text.len() + line.len() > capacity {
             state.lost += 1;
             return;
         }
@@ -135,8 +149,8 @@ mod tests {
     #[test]
     fn lines_keep_their_order_and_come_in_one_batch() {
         let queue = Queue::default();
-        queue.push("one\n");
-        queue.push("two\n");
+        queue.push("one\n", Room::All);
+        queue.push("two\n", Room::All);
         let mut text = String::new();
         let taken = queue.take(&mut text, None);
         assert_eq!(text, "one\ntwo\n");
@@ -156,8 +170,8 @@ mod tests {
                 (taken.closed, text)
             }
         });
-        queue.push("one\n");
-        queue.push("two\n");
+        queue.push("one\n", Room::All);
+        queue.push("two\n", Room::All);
         queue.close(Duration::from_secs(60));
         let (closed, text) = gathering.join().unwrap();
         assert!(closed, "woken before the end");
@@ -169,7 +183,7 @@ mod tests {
         let queue = Queue::default();
         let line = format!("{}\n", "x".repeat(1023));
         for _ in 0..CAPACITY / line.len() + 3 {
-            queue.push(&line);
+            queue.push(&line, Room::All);
         }
         let mut text = String::new();
         let taken = queue.take(&mut text, None);
@@ -177,9 +191,23 @@ mod tests {
         assert_eq!(taken.lost, 3);
 
         text.clear();
-        queue.push("room again\n");
+        queue.push("room again\n", Room::All);
         assert_eq!(queue.take(&mut text, None).lost, 0);
         assert_eq!(text, "room again\n");
+    }
+
+    #[test]
+    fn lines_of_strangers_leave_room_for_the_others() {
+        let queue = Queue::default();
+        let line = format!("{}\n", "x".repeat(1023));
+        for _ in 0..CAPACITY / line.len() {
+            queue.push(&line, Room::ForSources);
+        }
+        queue.push("the disk is full\n", Room::All);
+        let mut text = String::new();
+        let taken = queue.take(&mut text, None);
+        assert!(text.ends_with("the disk is full\n"));
+        assert_eq!(taken.lost, 512);
     }
 
     #[test]
@@ -193,7 +221,7 @@ mod tests {
                 text
             }
         });
-        queue.push("wake up\n");
+        queue.push("wake up\n", Room::All);
         assert_eq!(writer.join().unwrap(), "wake up\n");
     }
 

@@ -10,13 +10,14 @@
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::console::Console;
 use crate::file::LogFile;
+use crate::limiter::{LeftOut, Limiter};
 use crate::line;
 use crate::queue::Queue;
 
@@ -64,12 +65,20 @@ impl Writer {
 
     /// Writes what comes through `queue` until that is closed, in a thread of its own. The thread
     /// is not joined: whoever closes the queue waits for it as long as it likes.
-    pub(crate) fn spawn(mut self, queue: Arc<Queue>) -> io::Result<()> {
+    pub(crate) fn spawn(mut self, queue: Arc<Queue>, limiter: Arc<Limiter>) -> io::Result<()> {
         let run = move || {
             let mut text = String::new();
             loop {
-                let taken = queue.take(&mut text, self.longest_wait(Timestamp::now()));
+                let until_report = limiter
+                    .due()
+                    .map(|due| due.saturating_duration_since(Instant::now()));
+                let until_file = self.longest_wait(Timestamp::now());
+                let wait = until_report.into_iter().chain(until_file).min();
+                let taken = queue.take(&mut text, wait);
                 self.lost += taken.lost;
+                for left_out in limiter.report(Instant::now(), taken.closed) {
+                    self.push_report(&mut text, &left_out, Timestamp::now());
+                }
                 if let Some(complaint) = self.deliver(&text, Timestamp::now()) {
                     // There is nobody left to tell if this fails too.
                     let _ = writeln!(io::stderr(), "{complaint}");
@@ -164,6 +173,26 @@ impl Writer {
             line!()
         ));
         out
+    }
+
+    /// Appends the line that tells of lines that were counted only.
+    fn push_report(&self, text: &mut String, left_out: &LeftOut, now: Timestamp) {
+        let LeftOut {
+            count,
+            example,
+            metadata,
+            source,
+        } = left_out;
+        line::push_head(text, self.zone.to_datetime(now), metadata);
+        let lines = if *count == 1 { "line" } else { "lines" };
+        text.push_str(&format!("{count} more {lines} like this were left out"));
+        if !source.is_empty() {
+            text.push_str(&format!(", from {source}"));
+        }
+        if !example.is_empty() {
+            text.push_str(&format!(": {example}"));
+        }
+        text.push('\n');
     }
 
     /// How long the writer may sleep when nothing is logged.

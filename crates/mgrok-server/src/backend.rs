@@ -126,7 +126,8 @@ impl Backend {
     /// Asks whether a user may come who comes from `from`.
     async fn admit(&self, from: SocketAddr) -> Result<(), HookError> {
         match &self.inner.user_hook {
-            Some(hook) => hook.admit(from).await,
+            // Boxed: an HTTP request takes ten times the room of all else, and few users have a hook.
+            Some(hook) => Box::pin(hook.admit(from)).await,
             None => Ok(()),
         }
     }
@@ -171,7 +172,9 @@ impl Backend {
                 Err(source) if tried == attempts => {
                     return Err(OpenError::Dead { attempts, source });
                 }
-                Err(error) => debug!(%error, "work connection was dead, trying another"),
+                Err(error) => {
+                    debug!(per_session = true, %error, "work connection was dead, trying another")
+                }
             }
         }
     }
@@ -205,12 +208,12 @@ impl Backend {
 }
 
 /// Carries one user, from its first byte to its last, to the first of `backends` that opens.
-pub(crate) async fn serve(
+pub(crate) fn serve(
     user: Conn,
     addrs: UserAddrs,
-    backends: impl Iterator<Item = Arc<Backend>>,
-) {
-    carry(user, addrs, HalfClose::Carried, backends).await;
+    backends: impl Iterator<Item = Arc<Backend>> + Send,
+) -> impl Future<Output = ()> + Send {
+    carry(user, addrs, HalfClose::Carried, backends)
 }
 
 /// As [`serve`], for a user that comes by a way on which this is what the end of one direction means for the other.
@@ -218,33 +221,47 @@ pub(crate) async fn carry(
     user: Conn,
     addrs: UserAddrs,
     user_half_close: HalfClose,
-    backends: impl Iterator<Item = Arc<Backend>>,
+    backends: impl Iterator<Item = Arc<Backend>> + Send,
 ) {
+    // Boxed, so that a user who is served holds no more than the relay needs.
+    let Some((backend, work)) = Box::pin(open_first(addrs, backends)).await else {
+        return;
+    };
+    let half_close = match user_half_close {
+        HalfClose::Carried => backend.half_close(),
+        HalfClose::EndsBoth => HalfClose::EndsBoth,
+    };
+    let end = relay::relay(user, work, half_close, backend.traffic()).await;
+    let from = addrs.from;
+    debug!(source = %from, "user connection [{from}] ended: {end:?}");
+}
+
+/// The first of `backends` that opens for a user, and the stream to its service; `None` if the user is refused, which the log says.
+async fn open_first(
+    addrs: UserAddrs,
+    backends: impl Iterator<Item = Arc<Backend>>,
+) -> Option<(Arc<Backend>, Conn)> {
     let from = addrs.from;
     let mut refusal = None;
     for backend in backends {
         if let Err(error) = backend.admit(from).await {
             // frp: these words (server/proxy/proxy.go#handleUserTCPConnection)
-            return warn!("the user conn [{from}] was rejected, err:{error}");
+            warn!(source = %from, "the user conn [{from}] was rejected, err:{error}");
+            return None;
         }
         match backend.open(Some(addrs)).await {
-            Ok(work) => {
-                let half_close = match user_half_close {
-                    HalfClose::Carried => backend.half_close(),
-                    HalfClose::EndsBoth => HalfClose::EndsBoth,
-                };
-                let end = relay::relay(user, work, half_close, backend.traffic()).await;
-                debug!("user connection [{from}] ended: {end:?}");
-                return;
-            }
+            Ok(work) => return Some((backend, work)),
             Err(error) => {
-                debug!("[{}] cannot serve the user: {error}", backend.proxy_name());
+                debug!(source = %from, "[{}] cannot serve the user: {error}", backend.proxy_name());
                 refusal = Some(error);
             }
         }
     }
     match refusal {
-        Some(error) => warn!("user connection [{from}] refused: {}", chain(&error)),
-        None => warn!("user connection [{from}] refused: nobody serves it any more"),
+        Some(error) => warn!(source = %from, "user connection [{from}] refused: {}", chain(&error)),
+        None => {
+            warn!(source = %from, "user connection [{from}] refused: nobody serves it any more")
+        }
     }
+    None
 }

@@ -1,13 +1,15 @@
 //! What the streams of one client connection know of each other.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Mutex, OnceLock, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use mgrok_mux::Opener;
 use mgrok_proto::liveness;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::UserAddrs;
+use crate::{backend::UserAddrs, per_source::Permit};
 
 /// What a connection came by. TLS and WebSocket make no difference.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,17 +27,23 @@ pub(crate) struct Connection {
     pub(crate) road: Road,
     /// The multiplexer that it carries, if it does.
     mux: OnceLock<Opener>,
+    /// Held until the client has proved itself.
+    permit: Mutex<Option<Permit>>,
+    login_came: AtomicBool,
     has_session: AtomicBool,
     session_over: CancellationToken,
     session_moved: CancellationToken,
 }
 
 impl Connection {
-    pub(crate) fn new(addrs: UserAddrs, road: Road) -> Self {
+    /// A connection of somebody who has yet to prove itself, for which there is a `permit`.
+    pub(crate) fn new(addrs: UserAddrs, road: Road, permit: Permit) -> Self {
         Self {
             addrs,
             road,
             mux: OnceLock::new(),
+            permit: Mutex::new(Some(permit)),
+            login_came: AtomicBool::new(false),
             has_session: AtomicBool::new(false),
             session_over: CancellationToken::new(),
             session_moved: CancellationToken::new(),
@@ -59,6 +67,35 @@ impl Connection {
     /// From now on the connection may stay as long as the session does.
     pub(crate) fn session_begins(&self) {
         self.has_session.store(true, Ordering::Relaxed);
+        self.is_proved();
+    }
+
+    /// The client has shown that it knows a secret of this server or of somebody who is logged in.
+    pub(crate) fn is_proved(&self) {
+        let mut permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(permit.take());
+    }
+
+    /// A login is being looked at. From now on it takes as long as it takes.
+    pub(crate) fn login_comes(&self) {
+        self.login_came.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether anybody ever tried to log in.
+    pub(crate) fn login_came(&self) -> bool {
+        self.login_came.load(Ordering::Relaxed)
+    }
+
+    /// Ends when the client has had the time to send a login or whatever else proves it.
+    pub(crate) async fn expired(&self) {
+        let expired = {
+            let permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner);
+            permit.as_ref().map(Permit::expired)
+        };
+        match expired {
+            Some(expired) => expired.await,
+            None => std::future::pending().await,
+        }
     }
 
     /// The client is gone or replaced, so its other streams are of no use.

@@ -163,12 +163,16 @@ impl Holes {
                         () = stop.cancelled() => return,
                     };
                     if let Err(error) = made {
-                        warn!("[{name}] no hole for a visitor: {}", chain(&error));
+                        warn!(
+                            source = name,
+                            "[{name}] no hole for a visitor: {}",
+                            chain(&error)
+                        );
                     }
                 });
             }
             Err(error) => {
-                warn!("visitor of [{name}] refused: {error}");
+                warn!(per_session = true, "visitor of [{name}] refused: {error}");
                 answer(
                     answers,
                     NatHoleResp {
@@ -198,7 +202,7 @@ impl Holes {
             Some(advised @ Stage::Advised(_)) => {
                 lock(&self.inner.attempts).insert(client.sid, advised);
             }
-            None => debug!("no attempt [{}]", client.sid),
+            None => debug!(per_session = true, "no attempt [{}]", client.sid),
         }
     }
 
@@ -206,12 +210,18 @@ impl Holes {
     pub(crate) fn report(&self, report: &NatHoleReport) {
         let advised = match lock(&self.inner.attempts).get(&report.sid) {
             Some(Stage::Advised(attempt)) => *attempt,
-            Some(Stage::Waiting(_)) | None => return debug!("no attempt [{}]", report.sid),
+            Some(Stage::Waiting(_)) | None => {
+                return debug!(per_session = true, "no attempt [{}]", report.sid);
+            }
         };
         // frp: these words
         info!(
+            per_session = true,
             "sid [{}] report make hole success: {}, mode {}, index {}",
-            report.sid, report.success, advised.way.mode, advised.way.index
+            report.sid,
+            report.success,
+            advised.way.mode,
+            advised.way.index
         );
         if report.success {
             lock(&self.inner.analysis).report_success(&advised, Instant::now());
@@ -270,7 +280,7 @@ impl Holes {
         } = match advice {
             Ok(advice) => advice,
             Err(error) => {
-                warn!("sid [{sid}]: {error}");
+                warn!(per_session = true, "sid [{sid}]: {error}");
                 for (transaction_id, answers) in [
                     (client.transaction_id.clone(), &offer.answers),
                     (visitor.transaction_id, &answers),

@@ -251,9 +251,9 @@ impl Event {
             format!("send {op} request to plugin [{name}] error: {error}")
         };
         self.span.in_scope(|| match op {
-            Op::NewUserConn => info!("{}", text()),
+            Op::NewUserConn => info!(source = plugin.name(), "{}", text()),
             Op::CloseProxy | Op::Login | Op::NewProxy | Op::NewWorkConn | Op::Ping => {
-                warn!("{}", text());
+                warn!(source = plugin.name(), "{}", text());
             }
         });
     }

@@ -9,7 +9,7 @@ pub(crate) mod quic;
 mod stream;
 mod unwrap;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use mgrok_mux::Acceptor;
 use mgrok_net::{
@@ -19,7 +19,7 @@ use mgrok_proto::hook::Op;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tracing::{debug, warn};
 
@@ -31,13 +31,11 @@ use crate::{
     backend::UserAddrs,
     connection::{Connection, Road},
     error::chain,
+    per_source::{OPENING_TIMEOUT, Permit},
     shared::Shared,
     tasks::Tasks,
     vhost::Vhost as _,
 };
-
-/// How long a connection or stream may take to say what it is, as in frp (PROTOCOL 1.2).
-const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many streams of one connection may be at their first message at once.
 const MAX_OPENING_STREAMS: usize = 256;
@@ -128,13 +126,30 @@ async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>) {
     let keepalive = shared.config.transport.tcp_keepalive;
     let (conn, addrs) = match shared.arrivals.receive(stream, from, keepalive).await {
         Ok(arrived) => arrived,
-        Err(error) => return debug!("connection of {from} closed: {}", chain(&error)),
+        Err(error) => {
+            return debug!(source = %from, "connection of {from} closed: {}", chain(&error));
+        }
     };
-    match timeout(OPENING_TIMEOUT, unwrap_shared(conn, &shared)).await {
-        Ok(Ok(Opened::Client(conn))) => client(conn, addrs, Road::Tcp, &shared).await,
-        Ok(Ok(Opened::User(conn, vhost))) => serve_user(conn, addrs, vhost, &shared),
-        Ok(Err(error)) => log(addrs.from, &error),
-        Err(_) => log(addrs.from, &OpeningError::Silent),
+    // Until it has its turn it holds nothing but its socket.
+    let permit = match shared.openings.acquire(addrs.from.ip()).await {
+        Ok(permit) => permit,
+        Err(error) => return debug!("connection of {} closed: {error}", addrs.from),
+    };
+    match in_time(&permit, Box::pin(unwrap_shared(conn, &shared))).await {
+        Ok(Opened::Client(conn)) => client(conn, addrs, Road::Tcp, permit, &shared).await,
+        Ok(Opened::User(conn, vhost)) => serve_user(conn, addrs, vhost, &shared),
+        Err(error) => log(addrs.from, &error),
+    }
+}
+
+/// What `opening` comes to, unless it takes longer than `permit` allows.
+async fn in_time<T>(
+    permit: &Permit,
+    opening: impl Future<Output = Result<T, OpeningError>>,
+) -> Result<T, OpeningError> {
+    tokio::select! {
+        opened = opening => opened,
+        () = permit.expired() => Err(OpeningError::Silent),
     }
 }
 
@@ -155,8 +170,8 @@ fn serve_user(user: Conn, addrs: UserAddrs, vhost: SharedVhost, shared: &Shared)
 }
 
 /// Serves a connection of a client around which nothing lies any more, until it ends.
-async fn client(conn: Conn, addrs: UserAddrs, road: Road, shared: &Arc<Shared>) {
-    let connection = Arc::new(Connection::new(addrs, road));
+async fn client(conn: Conn, addrs: UserAddrs, road: Road, permit: Permit, shared: &Arc<Shared>) {
+    let connection = Arc::new(Connection::new(addrs, road, permit));
     if shared.config.transport.tcp_mux {
         multiplexed(conn, &connection, shared).await;
     } else {
@@ -177,7 +192,7 @@ async fn multiplexed(conn: Conn, connection: &Arc<Connection>, shared: &Arc<Shar
     connection.is_muxed(opener.clone());
     shared.tasks.spawn(async move {
         if let Err(error) = driver.await {
-            debug!("connection of {from} ended: {}", chain(&error));
+            debug!(source = %from, "connection of {from} ended: {}", chain(&error));
         }
     });
     match serve_streams(acceptor, connection, shared).await {
@@ -252,8 +267,11 @@ async fn accept_streams(
 
 /// Ends when the connection should have been logged in and is not.
 async fn never_logs_in(connection: &Connection, shared: &Shared) {
-    // Plugins may take as long over a login that has come in time.
-    sleep(OPENING_TIMEOUT + shared.hooks.patience(Op::Login)).await;
+    connection.expired().await;
+    if connection.login_came() {
+        // Plugins may take as long over a login that has come in time.
+        sleep(OPENING_TIMEOUT + shared.hooks.patience(Op::Login)).await;
+    }
     if connection.has_session() {
         std::future::pending().await
     }
@@ -275,7 +293,7 @@ fn log(from: SocketAddr, error: &OpeningError) {
         | OpeningError::TlsRequired
         // Who asks for this path is a client, and what is wrong with its request a proxy's doing.
         | OpeningError::WebSocket(WebSocketError::Request { .. }) => {
-            warn!("connection of {from} closed: {}", chain(error));
+            warn!(source = %from, "connection of {from} closed: {}", chain(error));
         }
         OpeningError::Closed
         | OpeningError::Io(_)
@@ -285,6 +303,6 @@ fn log(from: SocketAddr, error: &OpeningError) {
         | OpeningError::Silent
         | OpeningError::Tls(_)
         | OpeningError::Unexpected(_)
-        | OpeningError::WebSocket(_) => debug!("connection of {from} closed: {}", chain(error)),
+        | OpeningError::WebSocket(_) => debug!(source = %from, "connection of {from} closed: {}", chain(error)),
     }
 }

@@ -8,6 +8,7 @@
 // Lowest layer first.
 mod error;
 mod heartbeat;
+mod per_source;
 mod routes;
 mod target;
 mod tasks;

@@ -1,6 +1,6 @@
 //! From a `Login` to a running session, or to a refusal that says why.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use mgrok_config::ServerTransport;
@@ -63,15 +63,15 @@ pub(crate) async fn serve(
             }
         }
         (WireVersion::V2, None) => {
-            return refuse(&mut control, &LoginError::NoHello, shared).await;
+            return refuse(&mut control, from, &LoginError::NoHello, shared).await;
         }
     };
     // frp: plugins come first, and what they leave is what the client said (server/service.go#handleConnection)
     let login = match shared.hooks.login(login, from).await {
         Ok(login) => login,
-        Err(error) => return refuse(&mut control, &error.into(), shared).await,
+        Err(error) => return refuse(&mut control, from, &error.into(), shared).await,
     };
-    info!(
+    info!(source = %from,
         "client login info: ip [{from}] version [{}] hostname [{}] os [{}] arch [{}]",
         login.version, login.hostname, login.os, login.arch
     );
@@ -81,7 +81,7 @@ pub(crate) async fn serve(
     let moves = extensions.contains(&Extension::MOVE);
     let (claim, run_id) = match admit(&login, dialect, moves, offer_sender, shared).await {
         Ok(admitted) => admitted,
-        Err(error) => return refuse(&mut control, &error, shared).await,
+        Err(error) => return refuse(&mut control, from, &error, shared).await,
     };
     let wire = control.version();
     let _present = shared.clients.arrive(&login, &run_id, wire, from.ip());
@@ -191,14 +191,14 @@ async fn negotiate(
     let answer = match hello::answer(client_hello, &extensions) {
         Ok(answer) => answer,
         Err(error) => {
-            warn!("login of {from} refused: {}", chain(&error));
+            warn!(source = %from, "login of {from} refused: {}", chain(&error));
             return None;
         }
     };
     let mut frame = BytesMut::new();
     answer.encode(&mut frame);
     if let Err(error) = control.queue_encoded(&frame) {
-        warn!("cannot answer the hello of {from}: {}", chain(&error));
+        warn!(source = %from, "cannot answer the hello of {from}: {}", chain(&error));
         return None;
     }
     match answer.outcome {
@@ -210,17 +210,17 @@ async fn negotiate(
                 }
                 Refusal::Codec | Refusal::Random { .. } => "",
             };
-            warn!("login of {from} refused: {refusal}{hint}");
+            warn!(source = %from, "login of {from} refused: {refusal}{hint}");
             if !matches!(timeout(ANSWER_TIMEOUT, control.flush()).await, Ok(Ok(()))) {
-                debug!("the client left before its hello was answered");
+                debug!(source = %from, "the client left before its hello was answered");
             }
             None
         }
     }
 }
 
-async fn refuse(control: &mut MessageConn, error: &LoginError, shared: &Shared) {
-    warn!("register control error: {error}");
+async fn refuse(control: &mut MessageConn, from: SocketAddr, error: &LoginError, shared: &Shared) {
+    warn!(source = %from, "register control error: {error}");
     let text = shared.error_text(&error.to_string(), "register control error");
     answer(control, String::new(), text).await;
 }

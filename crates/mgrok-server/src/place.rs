@@ -130,7 +130,12 @@ impl Places {
                 let port = std::num::NonZeroU16::new(port);
                 let lease = self.ports.lease_tcp(&new.proxy_name, port).await?;
                 let port = Port::new(lease, self.doors.clone());
-                info!("tcp proxy listen port [{}]{}", port.number(), in_group(new));
+                info!(
+                    per_session = true,
+                    "tcp proxy listen port [{}]{}",
+                    port.number(),
+                    in_group(new)
+                );
                 let remote_addr = format!(":{}", port.number());
                 (Door::Port(port), remote_addr)
             }
@@ -154,8 +159,12 @@ impl Places {
         let mut routes = Vec::new();
         for key in names.keys(&new.locations, &new.route_by_http_user) {
             info!(
+                per_session = true,
                 "http proxy listen for host [{}] location [{}] group [{}], routeByHTTPUser [{}]",
-                key.host, key.location, new.group, key.user
+                key.host,
+                key.location,
+                new.group,
+                key.user
             );
             routes.push(vhost.routes.add(key, route.clone())?);
         }
@@ -175,8 +184,8 @@ impl Places {
         let mut routes = Vec::new();
         for key in names.keys(&[], "") {
             info!(
-                "https proxy listen for host [{}] group [{}]",
-                key.host, new.group
+                per_session = true,
+                "https proxy listen for host [{}] group [{}]", key.host, new.group
             );
             routes.push(vhost.routes.add(key, target.clone())?);
         }
@@ -200,8 +209,11 @@ impl Places {
         let mut routes = Vec::new();
         for key in names.keys(&[], &new.route_by_http_user) {
             info!(
+                per_session = true,
                 "tcpmux httpconnect multiplexer listens for host [{}], group [{}] routeByHTTPUser [{}]",
-                key.host, new.group, key.user
+                key.host,
+                new.group,
+                key.user
             );
             routes.push(vhost.routes.add(key, route.clone())?);
         }

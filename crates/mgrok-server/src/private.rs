@@ -146,7 +146,7 @@ pub(crate) async fn serve(
     let error = match &admitted {
         Ok(_) => String::new(),
         Err(error) => {
-            warn!("visitor connection of {} refused: {error}", addrs.from);
+            warn!(source = %addrs.from, "visitor connection of {} refused: {error}", addrs.from);
             shared.error_text(&error.to_string(), "register visitor conn error")
         }
     };
@@ -159,10 +159,12 @@ pub(crate) async fn serve(
     match sent {
         Ok(Ok(())) => {}
         Ok(Err(error @ SendError::Io(_))) => {
-            return debug!("visitor of {} left: {}", addrs.from, chain(&error));
+            return debug!(source = %addrs.from, "visitor of {} left: {}", addrs.from, chain(&error));
         }
-        Ok(Err(error)) => return warn!("cannot answer a visitor: {}", chain(&error)),
-        Err(_) => return debug!("visitor of {} takes no answer", addrs.from),
+        Ok(Err(error)) => {
+            return warn!(source = %addrs.from, "cannot answer a visitor: {}", chain(&error));
+        }
+        Err(_) => return debug!(source = %addrs.from, "visitor of {} takes no answer", addrs.from),
     }
     let Ok(service) = admitted else { return };
     let layers = Layers {
@@ -188,7 +190,7 @@ pub(crate) async fn serve(
     }
     let span = info_span!("proxy", name = %name);
     let served = async move {
-        info!("get a user connection [{}]", addrs.from);
+        info!(source = %addrs.from, "get a user connection [{}]", addrs.from);
         let backend = service.backend.clone();
         backend::carry(user, addrs, half_close, std::iter::once(backend)).await;
     };

@@ -179,11 +179,18 @@ async fn way_in(kind: Kind, new: &NewProxy, owner: &Owner<'_>) -> Result<WayIn, 
                 .lease_udp(&new.proxy_name, NonZeroU16::new(port))
                 .await
                 .map_err(|source| ProxyError::UdpLease { port, source })?;
-            info!("udp proxy listen port [{}]", lease.port());
+            info!(
+                per_session = true,
+                "udp proxy listen port [{}]",
+                lease.port()
+            );
             Ok(WayIn::Udp(lease))
         }
         Kind::Private => {
-            info!("{} proxy custom listen success", new.proxy_type);
+            info!(
+                per_session = true,
+                "{} proxy custom listen success", new.proxy_type
+            );
             Ok(WayIn::Private {
                 access: access(),
                 datagrams: new.proxy_type == "sudp",
@@ -344,6 +351,6 @@ impl Proxy {
             Running::Hole(lease) => drop(lease),
         }
         drop(name);
-        span.in_scope(|| info!("proxy closing"));
+        span.in_scope(|| info!(per_session = true, "proxy closing"));
     }
 }

@@ -110,10 +110,10 @@ impl Registry {
         if let Some(old) = old {
             let (run_id, serial) = (&claim.run_id, claim.serial);
             if moves && old.dialect.moves {
-                info!("moved to another connection by client [{run_id}] (control ID {serial})");
+                info!(source = %run_id, "moved to another connection by client [{run_id}] (control ID {serial})");
                 old.moved.cancel();
             } else {
-                info!("replaced by client [{run_id}] (control ID {serial})");
+                info!(source = %run_id, "replaced by client [{run_id}] (control ID {serial})");
             }
             old.stop.cancel();
             // Bounded: a session that was told to stop waits for nothing that

@@ -252,7 +252,10 @@ impl Session {
         let Err(conn) = self.pool.offer(conn) else {
             return;
         };
-        debug!("work connection pool is full, discarding");
+        debug!(
+            per_session = true,
+            "work connection pool is full, discarding"
+        );
         let text = "work connection pool is full, discarding";
         let error = self.shared.error_text(text, "invalid NewWorkConn");
         let wire = self.client.dialect.streams;
@@ -276,7 +279,10 @@ impl Session {
             Message::CloseProxy(close) => {
                 if let Some(proxy) = self.proxies.remove(&close.proxy_name) {
                     proxy.stop().await;
-                    info!("close proxy [{}] success", close.proxy_name);
+                    info!(
+                        per_session = true,
+                        "close proxy [{}] success", close.proxy_name
+                    );
                     self.proxy_closed(close.proxy_name);
                 }
                 Ok(())
@@ -306,7 +312,7 @@ impl Session {
             }
             // frp: a known message that this role does not expect is ignored.
             other => {
-                debug!("ignored an unexpected {}", other.name());
+                debug!(per_session = true, "ignored an unexpected {}", other.name());
                 Ok(())
             }
         }
@@ -358,7 +364,10 @@ impl Session {
                 // Their work connections are given out by this task, and so not before the reply: a client closes
                 // those for a proxy that it does not know to be running.
                 self.proxies.insert(name.clone(), prepared.run());
-                info!("new proxy [{name}] type [{kind}] success");
+                info!(
+                    per_session = true,
+                    "new proxy [{name}] type [{kind}] success"
+                );
                 NewProxyResp {
                     proxy_name: name,
                     remote_addr,
@@ -367,6 +376,7 @@ impl Session {
             }
             Err(error) => {
                 warn!(
+                    per_session = true,
                     "new proxy [{name}] type [{kind}] error: {}",
                     crate::error::chain(&error)
                 );
@@ -400,7 +410,7 @@ impl Session {
                 Pong::default()
             }
             Err(error) => {
-                warn!("received invalid ping: {error}");
+                warn!(per_session = true, "received invalid ping: {error}");
                 Pong {
                     error: self.shared.error_text(&error.to_string(), "invalid ping"),
                 }

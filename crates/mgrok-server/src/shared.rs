@@ -11,12 +11,23 @@ use crate::{
     clients::Clients,
     hole::Holes,
     hooks::Hooks,
+    per_source::{Limits, PerSource},
     place::{Doors, Places},
     ports::Ports,
     private::PrivateServices,
     registry::Registry,
     tasks::Tasks,
     vhost::Vhosts,
+};
+
+/// Connections by TCP of which nobody knows yet whose they are. One that stops within its TLS handshake holds some 10 KiB, so all
+/// of them 100 MiB; one that waits for its turn holds a socket.
+const OPENINGS: Limits = Limits {
+    what: "connections to the control port",
+    total: 8_192,
+    per_source: 1_024,
+    waiting: 32_768,
+    waiting_per_source: 16_384,
 };
 
 /// Nothing of it is process-wide, so several servers can live in one process.
@@ -28,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) tls: ServerTls,
     pub(crate) hooks: Hooks,
     pub(crate) arrivals: Arrivals,
+    /// For connections by TCP that are not logged in.
+    pub(crate) openings: PerSource,
     pub(crate) vhosts: Arc<Vhosts>,
     pub(crate) places: Places,
     pub(crate) private: PrivateServices,
@@ -62,6 +75,7 @@ impl Shared {
                 },
             },
             arrivals,
+            openings: PerSource::new(OPENINGS),
             vhosts,
             private: PrivateServices::default(),
             holes: Holes::new(config.nathole_analysis_data_reserve),

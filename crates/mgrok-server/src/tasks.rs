@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use tokio::{task::JoinHandle, time::timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{future::FutureExt as _, sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, warn};
 
 /// How long sessions and connections get to end once users are gone. They only
@@ -37,14 +37,17 @@ impl Tasks {
 
     /// Runs one user's connection, counted, in the current span, until it ends or users are cut.
     pub(crate) fn serve_user(&self, serve: impl Future<Output = ()> + Send + 'static) {
+        self.users.spawn(self.until_cut(serve));
+    }
+
+    /// What [`serve_user`](Self::serve_user) runs. It holds `serve` once: a block that awaits a future which it was given
+    /// holds it twice.
+    pub(crate) fn until_cut<F: Future<Output = ()>>(
+        &self,
+        serve: F,
+    ) -> impl Future<Output = Option<()>> + use<F> {
         let cut = self.cut_users.clone();
-        let serve = serve.in_current_span();
-        self.users.spawn(async move {
-            tokio::select! {
-                () = cut.cancelled() => {}
-                () = serve => {}
-            }
-        });
+        serve.in_current_span().with_cancellation_token_owned(cut)
     }
 
     /// Lets nobody else in.

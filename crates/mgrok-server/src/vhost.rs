@@ -100,7 +100,9 @@ pub(crate) async fn run(
         tasks.serve_user(async move {
             match arrivals.receive(stream, from, None).await {
                 Ok((user, addrs)) => vhost.serve(user, addrs).await,
-                Err(error) => debug!("connection of {from} closed: {}", chain(&error)),
+                Err(error) => {
+                    debug!(source = %from, "connection of {from} closed: {}", chain(&error))
+                }
             }
         });
     }

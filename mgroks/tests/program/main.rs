@@ -6,7 +6,7 @@
 
 mod process;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -332,4 +332,52 @@ fn a_second_signal_ends_at_once() {
     let (code, text) = tunnel.server.ended();
     assert!(text.contains("SIGINT: ending at once"), "{text}");
     assert_eq!(code, Some(130), "{text}");
+}
+
+#[test]
+fn a_flood_of_wrong_logins_leaves_a_short_log_in_which_other_lines_arrive() {
+    const LOGINS: usize = 300;
+    let config = Config::of_server("auth.token = \"right\"\ntransport.tcpMux = false\n");
+    let text = std::fs::read_to_string(&config.file).unwrap();
+    let port = text
+        .split("bindPort = ")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .next()
+        .unwrap();
+    let mut server = Process::start(&mut config.command());
+    server.wait_for("] frps started successfully");
+
+    // A frame of the first wire format: a type, a length and JSON.
+    let login = format!(
+        r#"{{"version":"0.70.1","hostname":"{}","privilege_key":"wrong"}}"#,
+        "x".repeat(9_000)
+    );
+    let mut frame = vec![b'o'];
+    frame.extend((login.len() as u64).to_be_bytes());
+    frame.extend(login.bytes());
+    for _ in 0..LOGINS {
+        let mut stranger = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+        stranger.set_read_timeout(Some(LIMIT)).unwrap();
+        stranger.write_all(&frame).unwrap();
+        let mut answer = Vec::new();
+        stranger.read_to_end(&mut answer).unwrap();
+        assert!(String::from_utf8_lossy(&answer).contains("token in login"));
+    }
+    server.signal(Signal::TERM);
+    let (_, log) = server.ended();
+    assert!(log.len() < 64 << 10, "{} bytes of log", log.len());
+    for (reason, most) in [("client login info", 32), ("register control error", 32)] {
+        let lines = log.lines().filter(|it| it.contains(reason)).count();
+        assert!((1..=most).contains(&lines), "{lines} lines of {reason}");
+    }
+    assert!(
+        log.contains("] 270 more lines like this were left out, from 127.0.0.1: "),
+        "{log}"
+    );
+    assert!(
+        log.contains("] stopping: no new connections are taken"),
+        "{log}"
+    );
 }

@@ -163,10 +163,9 @@ async fn user(work: Datagrams, to: SocketAddr, counts: &Counts) {
 /// Receives one batch.
 async fn receive(socket: &UdpSocket, mut each: impl FnMut(&[u8], SocketAddr)) {
     // An error is news of a port that is gone, or not there yet.
-    if poll_fn(|cx| socket.poll_recv(cx, MAX_LEN, &mut each))
-        .await
-        .is_err()
-    {
+    let received =
+        poll_fn(|cx| socket.poll_recv(cx, MAX_LEN, |payload, from, _| each(payload, from)));
+    if received.await.is_err() {
         sleep(Duration::from_millis(1)).await;
     }
 }

@@ -102,7 +102,13 @@ impl Bridge {
             None => conn,
             Some(tls) => match in_time(tls.accept(conn)).await {
                 Ok(conn) => conn,
-                Err(e) => return debug!("a user does not get through TLS: {}", Chain(&e)),
+                Err(e) => {
+                    return debug!(
+                        per_session = true,
+                        "a user does not get through TLS: {}",
+                        Chain(&e)
+                    );
+                }
             },
         };
         let requests = Requests {
@@ -153,14 +159,22 @@ impl Requests {
         let _proxy = self.span.enter();
         match error {
             ForwardError::RequestBody(_) => {
-                debug!("do http proxy request error: {}", Chain(error));
+                debug!(
+                    per_session = true,
+                    "do http proxy request error: {}",
+                    Chain(error)
+                );
                 empty(StatusCode::BAD_REQUEST)
             }
             ForwardError::Backend(_)
             | ForwardError::Connect(_)
             | ForwardError::Response(_)
             | ForwardError::Timeout(_) => {
-                warn!("do http proxy request error: {}", Chain(error));
+                warn!(
+                    source = "local website",
+                    "do http proxy request error: {}",
+                    Chain(error)
+                );
                 empty(StatusCode::BAD_GATEWAY)
             }
         }

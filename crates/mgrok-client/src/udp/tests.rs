@@ -318,6 +318,30 @@ async fn a_user_with_a_new_socket_is_introduced_again() {
 }
 
 #[tokio::test]
+async fn forged_users_do_not_take_the_socket_of_one_who_talks() {
+    let (socket, addr) = service().await;
+    let max_users = 4;
+    let terms = Terms {
+        max_users,
+        ..terms()
+    };
+    let mut server = Server::start(addr, terms).await;
+    server.send(b"hello", user(1)).await;
+    let (_, from) = hear(&socket).await;
+    socket.send_to(b"who?", from).await.unwrap();
+    server.recv().await;
+    server.send(b"me", user(1)).await;
+    assert_eq!(hear(&socket).await.1, from);
+    for port in 100..200 {
+        server.send(b"forged", user(port)).await;
+        hear(&socket).await;
+    }
+    server.send(b"still me", user(1)).await;
+    assert_eq!(hear(&socket).await, (b"still me".to_vec(), from));
+    assert_eq!(server.end().await.2, max_users);
+}
+
+#[tokio::test]
 async fn the_user_silent_for_longest_gives_way() {
     let (socket, addr) = service().await;
     let max_users = 2;

@@ -1,6 +1,5 @@
 //! The users of a UDP proxy, each with its socket to the local service.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use mgrok_net::proxy_protocol::{self, Addresses, Transport, Version};
 use mgrok_net::relay::Traffic;
-use mgrok_net::udp::{Datagrams, Outbox, Sent, UdpSocket};
+use mgrok_net::udp::{Datagrams, Outbox, Sent, UdpSocket, UserTable};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -19,7 +18,7 @@ use super::Terms;
 use super::drops::Drops;
 use super::ready::{Ready, SlotWaker};
 
-/// The least time between two looks for idle users. Each looks at all of them.
+/// The longest time between two looks for idle users.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One user's socket.
@@ -29,7 +28,6 @@ struct User {
     note: Arc<SlotWaker>,
     /// `note`, as tokio wants it.
     waker: Waker,
-    active_at: Instant,
     /// Whether the service has been told who this is.
     introduced: bool,
 }
@@ -41,10 +39,7 @@ pub(super) struct Users<'a> {
     packet_size: usize,
     proxy_protocol: Option<Version>,
     idle: Duration,
-    max_users: usize,
-    slots: Vec<Option<User>>,
-    free: Vec<usize>,
-    by_addr: HashMap<SocketAddr, usize>,
+    table: UserTable<User>,
     ready: Ready,
     /// Slots to look at in the next turn.
     turn: Vec<usize>,
@@ -61,10 +56,7 @@ impl<'a> Users<'a> {
             packet_size: terms.packet_size,
             proxy_protocol: terms.proxy_protocol,
             idle: terms.idle,
-            max_users: terms.max_users,
-            slots: Vec::new(),
-            free: Vec::new(),
-            by_addr: HashMap::new(),
+            table: UserTable::new(terms.max_users),
             ready: Ready::default(),
             turn: Vec::new(),
             warned: false,
@@ -81,12 +73,11 @@ impl<'a> Users<'a> {
                 datagrams.skip(count);
                 continue;
             };
-            let Some(user) = &mut self.slots[slot] else {
+            let Some(user) = self.table.get_mut(slot) else {
                 // A slot that was found by its address is taken.
                 datagrams.skip(count);
                 continue;
             };
-            user.active_at = now;
             let mut sent = Sent::default();
             if let Some(version) = self.proxy_protocol
                 && !user.introduced
@@ -121,14 +112,7 @@ impl<'a> Users<'a> {
 
     /// Closes the sockets of users that have been silent for too long.
     pub(super) fn drop_idle(&mut self) {
-        let now = Instant::now();
-        for slot in 0..self.slots.len() {
-            if let Some(user) = &self.slots[slot]
-                && now.duration_since(user.active_at) >= self.idle
-            {
-                self.remove(slot);
-            }
-        }
+        self.table.drop_idle(self.idle, Instant::now());
     }
 
     /// How long after one [`Users::drop_idle`] the next is due.
@@ -137,29 +121,32 @@ impl<'a> Users<'a> {
     }
 
     fn poll_socket(&mut self, slot: usize, outbox: &mut Outbox) -> Poll<()> {
-        let Some(user) = &mut self.slots[slot] else {
+        let Some(user) = self.table.get_mut(slot) else {
             return Poll::Pending;
         };
         user.note.rearm();
         let mut bytes = 0;
         let (addr, drops) = (user.addr, &mut self.drops);
         let mut cx = Context::from_waker(&user.waker);
-        let received = user
-            .socket
-            .poll_recv(&mut cx, self.packet_size, |payload, _| {
-                match outbox.push(payload, addr) {
-                    Ok(()) => bytes += payload.len() as u64,
-                    Err(error) => drops.not_queued(&error),
-                }
-            });
+        let received =
+            user.socket
+                .poll_recv(&mut cx, self.packet_size, |payload, _, _| {
+                    match outbox.push(payload, addr) {
+                        Ok(()) => bytes += payload.len() as u64,
+                        Err(error) => drops.not_queued(&error),
+                    }
+                });
         self.traffic.received.fetch_add(bytes, Ordering::Relaxed);
         match received {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(())) => user.active_at = Instant::now(),
+            Poll::Ready(Ok(())) => {
+                self.table.renew(slot, Instant::now());
+                self.table.answered(slot);
+            }
             Poll::Ready(Err(error)) => {
-                debug!("local service [{}] error: {error}", self.service);
+                debug!(source = %self.service, "local service [{}] error: {error}", self.service);
                 if !is_passing(&error) {
-                    self.remove(slot);
+                    self.table.remove(slot);
                 }
             }
         }
@@ -168,12 +155,12 @@ impl<'a> Users<'a> {
 
     /// The slot of a user; a new one gets its socket now.
     fn slot(&mut self, addr: SocketAddr, now: Instant) -> Option<usize> {
-        if let Some(&slot) = self.by_addr.get(&addr) {
+        if let Some(slot) = self.table.slot(&addr) {
+            self.table.wrote(slot, now);
             return Some(slot);
         }
-        if self.by_addr.len() >= self.max_users {
-            self.remove_longest_idle();
-        }
+        // Before the socket is made, as there may be no descriptor for it otherwise.
+        self.table.make_room();
         let socket = match UdpSocket::connected(self.service) {
             Ok(socket) => socket,
             Err(error) => {
@@ -186,48 +173,26 @@ impl<'a> Users<'a> {
                 return None;
             }
         };
-        let slot = self.free.pop().unwrap_or(self.slots.len());
-        let note = self.ready.waker(slot);
-        let waker = Waker::from(note.clone());
-        // The first poll tells tokio whom to wake.
-        waker.wake_by_ref();
-        let user = User {
-            addr,
-            socket,
-            note,
-            waker,
-            active_at: now,
-            introduced: false,
-        };
-        match self.slots.get_mut(slot) {
-            Some(place) => *place = Some(user),
-            None => self.slots.push(Some(user)),
-        }
-        self.by_addr.insert(addr, slot);
+        let ready = &self.ready;
+        let slot = self.table.insert(addr, now, |slot| {
+            let note = ready.waker(slot);
+            let waker = Waker::from(note.clone());
+            // The first poll tells tokio whom to wake.
+            waker.wake_by_ref();
+            User {
+                addr,
+                socket,
+                note,
+                waker,
+                introduced: false,
+            }
+        });
         Some(slot)
-    }
-
-    fn remove_longest_idle(&mut self) {
-        let users = self.slots.iter().enumerate();
-        let oldest = users
-            .filter_map(|(slot, user)| Some((user.as_ref()?.active_at, slot)))
-            .min();
-        if let Some((_, slot)) = oldest {
-            debug!("too many users at a time, the one silent for longest gives way");
-            self.remove(slot);
-        }
-    }
-
-    fn remove(&mut self, slot: usize) {
-        if let Some(user) = self.slots[slot].take() {
-            self.by_addr.remove(&user.addr);
-            self.free.push(slot);
-        }
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.by_addr.len()
+        self.table.len()
     }
 }
 

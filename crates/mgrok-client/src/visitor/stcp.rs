@@ -31,12 +31,14 @@ impl Stcp {
             counted: _counted,
             place,
         } = user;
-        let (visit, dialect) = match self.target.open().await {
+        let (visit, dialect) = match Box::pin(self.target.open()).await {
             Ok(opened) => opened,
-            Err(e) => return warn!("user connection [{from}] refused: {}", Chain(&e)),
+            Err(e) => {
+                return warn!(source = %from, "user connection [{from}] refused: {}", Chain(&e));
+            }
         };
         drop(place);
         let end = relay(conn, visit, dialect.into(), &self.traffic).await;
-        debug!("user connection [{from}] ended: {end:?}");
+        debug!(source = %from, "user connection [{from}] ended: {end:?}");
     }
 }

@@ -87,7 +87,8 @@ impl Xtcp {
             Some(_) => self.config.fallback_timeout,
             None => TUNNEL_TIMEOUT,
         };
-        let Ok((tunnel, stream)) = tokio::time::timeout(limit, self.stream()).await else {
+        let Ok((tunnel, stream)) = Box::pin(tokio::time::timeout(limit, self.stream())).await
+        else {
             return self.hand_over(user, limit);
         };
         let User {
@@ -100,7 +101,7 @@ impl Xtcp {
         let stream = self.layers.wrap(stream);
         // frp's clients end both directions with the first, and nobody says what the other side is.
         let end = relay(conn, stream, HalfClose::EndsBoth, &self.traffic).await;
-        debug!("user connection [{from}] ended: {end:?}");
+        debug!(source = %from, "user connection [{from}] ended: {end:?}");
         // The tunnel had to be there for as long as the stream was.
         drop(tunnel);
     }
@@ -189,7 +190,7 @@ impl Xtcp {
     fn hand_over(&self, user: User, waited: Duration) {
         let from = user.from;
         let Some(name) = &self.config.fallback_to else {
-            return warn!(
+            return warn!(source = %from,
                 "user connection [{from}] refused: no tunnel within {} s",
                 waited.as_secs()
             );
@@ -197,13 +198,15 @@ impl Xtcp {
         let other = self.table.borrow().visitor(name).cloned();
         match other {
             Some(other) => {
-                info!(
+                info!(source = %from,
                     "no tunnel within {} ms, user connection [{from}] goes to the visitor [{name}]",
                     waited.as_millis()
                 );
                 other.enter(user);
             }
-            None => warn!("user connection [{from}] refused: there is no visitor [{name}]"),
+            None => {
+                warn!(source = %from, "user connection [{from}] refused: there is no visitor [{name}]")
+            }
         }
     }
 }

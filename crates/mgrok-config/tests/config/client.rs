@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use mgrok_config::{ClientConfig, ClientTls, LogLevel, Protocol, Quic, ServerAddr, WireProtocol};
+use mgrok_config::{
+    ClientConfig, ClientTls, LivenessKeys, LogLevel, Protocol, Quic, ServerAddr, WireProtocol,
+};
 use mgrok_proto::auth::Secret;
 
 use super::{client, client_mistakes, client_warnings};

@@ -3,7 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use mgrok_config::{
-    LogLevel, LogTarget, PortSet, Quic, ServerConfig, Strictness, Vhost, load_server_from_str,
+    LivenessKeys, LogLevel, LogTarget, PortSet, Quic, ServerConfig, Strictness, Vhost,
+    load_server_from_str,
 };
 use mgrok_proto::auth::Secret;
 

@@ -25,6 +25,7 @@ fn logged(level: Level, color: bool, now: fn() -> Timestamp, code: impl FnOnce()
     let layer = LineLayer {
         color,
         level,
+        limiter: Arc::default(),
         now,
         queue: Arc::clone(&queue),
         zone: berlin(),
@@ -246,4 +247,78 @@ fn a_value_may_log_while_it_is_formatted() {
     // Whether the inner event is written is tracing's affair; the outer line must be whole.
     let lines = messages(Level::INFO, || info!("outer {}", Chatty));
     assert_eq!(lines.last().map(String::as_str), Some("outer done"));
+}
+
+#[test]
+fn a_stranger_cannot_fill_a_line() {
+    let text = "x".repeat(64 << 10);
+    let lines = messages(Level::INFO, || {
+        info!("hostname {text}");
+        info!(source = "192.0.2.7", "hostname {text}");
+        info!(text, "a field");
+        info!(
+            source = "192.0.2.7",
+            text = "\x1b".repeat(64 << 10),
+            "a field"
+        );
+        info_span!("session", run_id = text).in_scope(|| info!("a prefix"));
+    });
+    for (line, most) in lines.iter().zip([4096, 1024, 4096, 1024, 128]) {
+        assert!(line.contains("more bytes]"), "{line}");
+        assert!(line.len() < most + 100, "{} bytes", line.len());
+    }
+}
+
+#[test]
+fn a_flood_of_strangers_writes_little_and_hides_nobody() {
+    let lines = messages(Level::INFO, || {
+        for number in 0..100_000_u32 {
+            let from = format!("10.0.{}.{}:4000", number >> 8 & 1, number & 255);
+            let hostname = "x".repeat(500);
+            info!(source = %from, "client login info: ip [{from}] hostname [{hostname}]");
+            warn!(source = "192.0.2.7:4000", "login refused: wrong token");
+            if number % 1_000 == 0 {
+                warn!("the operator's own");
+            }
+        }
+    });
+    let count = |text: &str| lines.iter().filter(|it| it.contains(text)).count();
+    assert_eq!(count("the operator's own"), 100);
+    assert_eq!(count("client login info"), 600);
+    assert_eq!(count("login refused"), 30);
+    assert!(
+        lines[lines.len() - 1].contains("the operator's own"),
+        "not pushed out of the queue"
+    );
+}
+
+#[test]
+fn the_last_line_of_a_flood_says_that_the_rest_is_counted() {
+    let lines = messages(Level::INFO, || {
+        for _ in 0..100 {
+            warn!(source = "192.0.2.7:4000", "login refused");
+        }
+    });
+    assert_eq!(lines.len(), 30);
+    assert_eq!(lines[28], "login refused");
+    assert_eq!(
+        lines[29],
+        "login refused; what else comes like this from there is only counted for a while"
+    );
+}
+
+#[test]
+fn a_session_may_cause_more_and_is_told_from_others() {
+    let lines = messages(Level::INFO, || {
+        for run_id in ["3f0c", "77ab"] {
+            info_span!("session", run_id).in_scope(|| {
+                for _ in 0..5_000 {
+                    info!(per_session = true, "new proxy success");
+                }
+            });
+        }
+    });
+    assert_eq!(lines.len(), 4_000);
+    assert_eq!(lines[0], "[3f0c] new proxy success");
+    assert_eq!(lines[2_000], "[77ab] new proxy success");
 }

@@ -3,8 +3,12 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
+use tracing::{Level, warn};
+use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
+use crate::layer::LineLayer;
+use crate::queue::Room;
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_795_473_601).unwrap()
@@ -98,13 +102,40 @@ fn what_the_queue_dropped_is_told() {
 fn the_thread_writes_everything_before_it_ends() {
     let (_directory, path, writer) = writer();
     let queue = Arc::new(Queue::default());
-    writer.spawn(Arc::clone(&queue)).unwrap();
+    writer.spawn(Arc::clone(&queue), Arc::default()).unwrap();
     let mut expect = String::new();
     for number in 0..1000 {
         let line = format!("line {number}\n");
-        queue.push(&line);
+        queue.push(&line, Room::All);
         expect.push_str(&line);
     }
     queue.close(Duration::from_secs(30));
     assert_eq!(fs::read_to_string(&path).unwrap(), expect);
+}
+
+#[test]
+fn what_strangers_were_not_allowed_to_write_is_told() {
+    let (_directory, path, writer) = writer();
+    let queue = Arc::new(Queue::default());
+    let limiter = Arc::new(Limiter::default());
+    let layer = LineLayer {
+        color: false,
+        level: Level::INFO,
+        limiter: Arc::clone(&limiter),
+        now,
+        queue: Arc::clone(&queue),
+        zone: TimeZone::UTC,
+    };
+    writer.spawn(Arc::clone(&queue), limiter).unwrap();
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+        for _ in 0..1_000 {
+            warn!(source = "192.0.2.7:4000", "login refused: wrong token");
+        }
+    });
+    queue.close(Duration::from_secs(30));
+    let text = fs::read_to_string(&path).unwrap();
+    let told = "970 more lines like this were left out, from 192.0.2.7: login refused: wrong token";
+    assert!(text.lines().last().unwrap().ends_with(told), "{text}");
+    assert!(text.contains(" [W] [writer/tests.rs:"), "{text}");
+    assert_eq!(text.lines().count(), 31);
 }

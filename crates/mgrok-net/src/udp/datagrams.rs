@@ -7,6 +7,8 @@ use bytes::BytesMut;
 use mgrok_proto::DecodeError;
 use mgrok_proto::udp::binary;
 
+use super::LocalAddr;
+
 /// Buffers above this are given back when they are empty: what a burst needed is not kept for ever. The next one is as large as the last
 /// batch was, up to [`MAX_FRESH`], so that it need not grow from nothing.
 const KEPT_CAPACITY: usize = 16 * 1024;
@@ -31,6 +33,8 @@ pub(super) struct Entry {
     pub(super) start: usize,
     pub(super) len: usize,
     pub(super) addr: SocketAddr,
+    /// Where it is to leave from; `None` lets the system choose.
+    pub(super) local: Option<LocalAddr>,
 }
 
 impl Datagrams {
@@ -55,6 +59,7 @@ impl Datagrams {
             start,
             len: self.bytes.len() - start,
             addr,
+            local: None,
         });
     }
 
@@ -64,7 +69,12 @@ impl Datagrams {
         let entries = &mut self.entries;
         binary::Decoder::decode_quic(frame, &mut self.bytes, |bytes, addr| {
             let len = bytes.len() - start;
-            entries.push(Entry { start, len, addr });
+            entries.push(Entry {
+                start,
+                len,
+                addr,
+                local: None,
+            });
             start = bytes.len();
         })
     }
@@ -89,6 +99,32 @@ impl Datagrams {
         let addr = self.left().first()?.addr;
         let same = self.left().iter().take_while(|it| it.addr == addr);
         Some((addr, same.count()))
+    }
+
+    /// Asks `route` where the datagrams to each address leave from, and drops those for which it says `None`. Returns how many
+    /// those were. Of datagrams in a row to one address, it is asked once.
+    pub(super) fn route(
+        &mut self,
+        mut route: impl FnMut(SocketAddr) -> Option<Option<LocalAddr>>,
+    ) -> u64 {
+        self.entries.drain(..self.done);
+        self.done = 0;
+        let before = self.entries.len();
+        let mut last = None;
+        self.entries.retain_mut(|entry| {
+            let local = match last {
+                Some((addr, local)) if addr == entry.addr => local,
+                Some(_) | None => route(entry.addr),
+            };
+            last = Some((entry.addr, local));
+            entry.local = local.flatten();
+            local.is_some()
+        });
+        let dropped = before - self.entries.len();
+        if self.is_empty() {
+            self.clear();
+        }
+        dropped as u64
     }
 
     /// Is done with the first `count`.

@@ -19,6 +19,8 @@ pub struct Drops {
     pub refused: u64,
     /// To users: without an address.
     pub unaddressed: u64,
+    /// To addresses that are no users: nothing has come from there lately.
+    pub unsolicited: u64,
     reported: u64,
 }
 
@@ -44,14 +46,23 @@ impl Drops {
             missed,
             refused,
             unaddressed,
+            unsolicited,
             reported,
         } = self;
-        let total = *full + *too_long + *unconnected + *missed + *refused + *unaddressed;
+        let from_users = *full + *too_long + *unconnected;
+        let to_users = *missed + *refused + *unaddressed + *unsolicited;
+        let total = from_users + to_users;
         if total != *reported {
             *reported = total;
             warn!(
                 full,
-                too_long, unconnected, missed, refused, unaddressed, "datagrams were dropped"
+                too_long,
+                unconnected,
+                missed,
+                refused,
+                unaddressed,
+                unsolicited,
+                "datagrams were dropped"
             );
         }
     }

@@ -7,21 +7,49 @@
 //! How it holds: every pointer that is given to the kernel is made in the function that makes the call, from a
 //! borrow that lives until the call has returned, and neither what points nor what is pointed to moves in between. Structures are zeroed
 //! before their fields are set, because some platforms pad them; all of them are plain old data, for which zero is a value. Lengths
-//! that come back from the kernel are trusted no further than slices allow.
+//! that come back from the kernel are trusted no further than slices allow. Control messages are read and written as bytes of
+//! slices, and only their header is copied from and to its structure.
 
 use std::io;
 use std::mem::{self, size_of};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use libc::{iovec, mmsghdr, sockaddr_in, sockaddr_in6};
+use libc::{c_int, cmsghdr, iovec, mmsghdr, sockaddr_in, sockaddr_in6};
 
 use super::BATCH;
-use super::socket::{Arrived, Outgoing};
+use super::socket::{Arrived, LocalAddr, Outgoing};
 
 /// Whether [`Outgoing::segment`] is understood.
 pub(super) const SEGMENTS: bool = true;
+
+/// Has `socket` told what datagrams were sent to, and says whether that will be.
+pub(super) fn tell_local(socket: BorrowedFd<'_>, v6: bool) -> bool {
+    // A dual-stack socket is told of IPv4 in both ways. That of IPv4 also knows what to answer a broadcast from.
+    let v4 = set(socket, libc::SOL_IP, libc::IP_PKTINFO);
+    if v6 {
+        set(socket, libc::SOL_IPV6, libc::IPV6_RECVPKTINFO)
+    } else {
+        v4
+    }
+}
+
+/// Switches an option on; says whether that worked.
+fn set(socket: BorrowedFd<'_>, level: c_int, option: c_int) -> bool {
+    let on: c_int = 1;
+    // SAFETY: the pointer and the length are those of `on`, which is only read.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            ptr::from_ref(&on).cast(),
+            size_of::<c_int>() as _,
+        )
+    };
+    result == 0
+}
 
 /// Receives what is there into consecutive pieces of `stride` bytes of `buffer`, without waiting. Longer datagrams are cut.
 ///
@@ -30,8 +58,10 @@ pub(super) fn recv(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     stride: usize,
+    told_local: bool,
     arrived: &mut Vec<Arrived>,
 ) -> io::Result<()> {
+    let mut controls = [const { Control::new() }; BATCH];
     // SAFETY: zero is a value of these plain structures.
     let mut names: [sockaddr_in6; BATCH] = unsafe { mem::zeroed() };
     // SAFETY: as above; a null pointer with length 0 is one that is not used.
@@ -40,8 +70,11 @@ pub(super) fn recv(
     let mut headers: [mmsghdr; BATCH] = unsafe { mem::zeroed() };
     let mut count = 0;
     let pieces = buffer.chunks_exact_mut(stride);
-    for (((piece, name), vector), header) in
-        pieces.zip(&mut names).zip(&mut vectors).zip(&mut headers)
+    for ((((piece, name), vector), control), header) in pieces
+        .zip(&mut names)
+        .zip(&mut vectors)
+        .zip(&mut controls)
+        .zip(&mut headers)
     {
         vector.iov_base = piece.as_mut_ptr().cast();
         vector.iov_len = piece.len();
@@ -49,6 +82,10 @@ pub(super) fn recv(
         header.msg_hdr.msg_iovlen = 1;
         header.msg_hdr.msg_name = ptr::from_mut(name).cast();
         header.msg_hdr.msg_namelen = size_of::<sockaddr_in6>() as _;
+        if told_local {
+            header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = size_of::<Control>() as _;
+        }
         count += 1;
     }
     // SAFETY: `headers` and all that it points to live on; the first `count` of them are set.
@@ -66,22 +103,15 @@ pub(super) fn recv(
         headers
             .iter()
             .zip(&names)
+            .zip(&controls)
             .take(received)
-            .map(|(header, name)| Arrived {
+            .map(|((header, name), control)| Arrived {
                 len: stride.min(header.msg_len as usize),
                 from: from_name(name),
+                local: control.local(header.msg_hdr.msg_controllen as _),
             }),
     );
     Ok(())
-}
-
-/// A control message that asks for a datagram to be cut into several.
-#[repr(C)]
-struct Segment {
-    header: libc::cmsghdr,
-    size: u16,
-    // The length of a control message is a multiple of the word size.
-    padding: [u8; size_of::<usize>() - size_of::<u16>()],
 }
 
 /// Sends messages without waiting. Returns how many were sent; what is wrong with the first is an error.
@@ -90,16 +120,15 @@ pub(super) fn send(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Res
     let mut names: [sockaddr_in6; BATCH] = unsafe { mem::zeroed() };
     // SAFETY: as above; a null pointer with length 0 is one that is not used.
     let mut vectors: [iovec; BATCH] = unsafe { mem::zeroed() };
-    // SAFETY: as above.
-    let mut segments: [Segment; BATCH] = unsafe { mem::zeroed() };
+    let mut controls = [const { Control::new() }; BATCH];
     // SAFETY: as above.
     let mut headers: [mmsghdr; BATCH] = unsafe { mem::zeroed() };
     let mut count = 0;
-    for ((((message, name), vector), segment), header) in messages
+    for ((((message, name), vector), control), header) in messages
         .iter()
         .zip(&mut names)
         .zip(&mut vectors)
-        .zip(&mut segments)
+        .zip(&mut controls)
         .zip(&mut headers)
     {
         // The kernel only reads through it.
@@ -111,13 +140,16 @@ pub(super) fn send(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Res
             header.msg_hdr.msg_namelen = into_name(to, name) as _;
             header.msg_hdr.msg_name = ptr::from_mut(name).cast();
         }
+        let mut len = 0;
         if let Some(size) = message.segment {
-            segment.header.cmsg_level = libc::SOL_UDP;
-            segment.header.cmsg_type = libc::UDP_SEGMENT;
-            segment.header.cmsg_len = mem::offset_of!(Segment, padding) as _;
-            segment.size = size;
-            header.msg_hdr.msg_control = ptr::from_mut(segment).cast();
-            header.msg_hdr.msg_controllen = size_of::<Segment>() as _;
+            len = control.put(len, libc::SOL_UDP, libc::UDP_SEGMENT, &size.to_ne_bytes());
+        }
+        if let Some(local) = message.local {
+            len = control.put_local(len, local);
+        }
+        if len > 0 {
+            header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = len as _;
         }
         count += 1;
     }
@@ -159,5 +191,90 @@ fn into_name(addr: SocketAddr, name: &mut sockaddr_in6) -> usize {
             name.sin6_scope_id = addr.scope_id();
             size_of::<sockaddr_in6>()
         }
+    }
+}
+
+/// What control messages are aligned to, and their lengths are multiples of.
+const ALIGN: usize = size_of::<usize>();
+/// Bytes from the beginning of a control message to what is in it.
+const CONTROL_HEAD: usize = size_of::<cmsghdr>().next_multiple_of(ALIGN);
+/// An interface, the address that an answer leaves from, the one in the datagram's header; each has 4 bytes.
+const PKTINFO: usize = 12;
+/// An address of 16 bytes, an interface.
+const PKTINFO_V6: usize = 20;
+
+/// Room for the control messages of one datagram: two in each direction.
+#[repr(C, align(8))]
+struct Control([u8; CONTROL_LEN]);
+
+const CONTROL_LEN: usize =
+    2 * CONTROL_HEAD + PKTINFO.next_multiple_of(ALIGN) + PKTINFO_V6.next_multiple_of(ALIGN);
+
+impl Control {
+    const fn new() -> Self {
+        Self([0; CONTROL_LEN])
+    }
+
+    /// Finds what the datagram was sent to in the first `len` bytes.
+    fn local(&self, len: usize) -> Option<LocalAddr> {
+        let mut rest = self.0.get(..len)?;
+        let mut local = None;
+        while let Some((head, _)) = rest.split_at_checked(CONTROL_HEAD) {
+            // SAFETY: there are as many bytes as the structure has, and all values of it are valid.
+            let header: cmsghdr = unsafe { ptr::read_unaligned(head.as_ptr().cast()) };
+            let len: usize = header.cmsg_len as _;
+            let Some(data) = rest.get(CONTROL_HEAD..len) else {
+                break;
+            };
+            match (header.cmsg_level, header.cmsg_type) {
+                (libc::SOL_IP, libc::IP_PKTINFO) => {
+                    if let &[_, _, _, _, a, b, c, d, ..] = data {
+                        // Of a broadcast this is the address of the interface.
+                        return LocalAddr::new(IpAddr::from([a, b, c, d]), 0);
+                    }
+                }
+                (libc::SOL_IPV6, libc::IPV6_PKTINFO) => {
+                    if let Some((ip, interface)) = data.split_first_chunk::<16>()
+                        && let Some(&interface) = interface.first_chunk()
+                    {
+                        local = LocalAddr::new(IpAddr::from(*ip), u32::from_ne_bytes(interface));
+                    }
+                }
+                _ => {}
+            }
+            rest = rest.get(len.next_multiple_of(ALIGN)..).unwrap_or_default();
+        }
+        local
+    }
+
+    /// Adds where a datagram leaves from behind the first `len` bytes. Returns how many there are then.
+    fn put_local(&mut self, len: usize, local: LocalAddr) -> usize {
+        match local.ip {
+            IpAddr::V4(ip) => {
+                let mut info = [0; PKTINFO];
+                info[4..8].copy_from_slice(&ip.octets());
+                self.put(len, libc::SOL_IP, libc::IP_PKTINFO, &info)
+            }
+            IpAddr::V6(ip) => {
+                let mut info = [0; PKTINFO_V6];
+                info[..16].copy_from_slice(&ip.octets());
+                info[16..].copy_from_slice(&local.interface.to_ne_bytes());
+                self.put(len, libc::SOL_IPV6, libc::IPV6_PKTINFO, &info)
+            }
+        }
+    }
+
+    /// Adds a control message behind the first `len` bytes. Returns how many there are then.
+    fn put(&mut self, len: usize, level: c_int, kind: c_int, data: &[u8]) -> usize {
+        // SAFETY: zero is a value of this plain structure.
+        let mut header: cmsghdr = unsafe { mem::zeroed() };
+        header.cmsg_len = (CONTROL_HEAD + data.len()) as _;
+        header.cmsg_level = level;
+        header.cmsg_type = kind;
+        let (head, rest) = self.0[len..].split_at_mut(CONTROL_HEAD);
+        rest[..data.len()].copy_from_slice(data);
+        // SAFETY: there are as many bytes as the structure has.
+        unsafe { ptr::write_unaligned(head.as_mut_ptr().cast(), header) };
+        len + CONTROL_HEAD + data.len().next_multiple_of(ALIGN)
     }
 }

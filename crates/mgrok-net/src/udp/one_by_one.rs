@@ -10,6 +10,11 @@ use super::socket::{Arrived, Outgoing};
 /// Whether [`Outgoing::segment`] is understood.
 pub(super) const SEGMENTS: bool = false;
 
+/// Has the socket told what datagrams were sent to, which is not known here: answers leave from where the system chooses.
+pub(super) fn tell_local(_socket: BorrowedFd<'_>, _v6: bool) -> bool {
+    false
+}
+
 /// Receives what is there into consecutive pieces of `stride` bytes of `buffer`, without waiting. Longer datagrams are cut.
 ///
 /// Fewer than there are pieces means that there was no more.
@@ -17,6 +22,7 @@ pub(super) fn recv(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     stride: usize,
+    _told_local: bool,
     arrived: &mut Vec<Arrived>,
 ) -> io::Result<()> {
     for piece in buffer.chunks_exact_mut(stride) {
@@ -25,7 +31,8 @@ pub(super) fn recv(
             Ok((_, len, Some(from))) => {
                 if let Ok(from) = from.try_into() {
                     let len = len.min(stride);
-                    arrived.push(Arrived { len, from });
+                    let local = None;
+                    arrived.push(Arrived { len, from, local });
                 }
             }
             Ok((_, _, None)) => {}

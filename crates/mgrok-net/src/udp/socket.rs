@@ -29,6 +29,39 @@ const MAX_SEGMENTED: usize = 65_000;
 pub(super) struct Arrived {
     pub(super) len: usize,
     pub(super) from: SocketAddr,
+    /// What it was sent to, where the socket is told.
+    pub(super) local: Option<LocalAddr>,
+}
+
+/// One of this host's addresses: what a datagram was sent to, and where its answer leaves from.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct LocalAddr {
+    pub(super) ip: IpAddr,
+    /// Of link-local addresses, which several interfaces may have.
+    pub(super) interface: u32,
+}
+
+impl LocalAddr {
+    /// `None` if nothing can leave from there. IPv4 is always plain IPv4.
+    // Elsewhere than on Linux nobody is told.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code))]
+    pub(super) fn new(ip: IpAddr, interface: u32) -> Option<Self> {
+        let ip = ip.to_canonical();
+        let (can_send, is_link_local) = match ip {
+            IpAddr::V4(ip) => (!ip.is_broadcast(), false),
+            IpAddr::V6(ip) => (true, ip.is_unicast_link_local()),
+        };
+        let can_send = can_send && !ip.is_multicast() && !ip.is_unspecified();
+        can_send.then_some(Self {
+            ip,
+            interface: if is_link_local { interface } else { 0 },
+        })
+    }
+
+    /// The address.
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
 }
 
 /// A message for the system: a datagram, or several of one size that it will cut.
@@ -37,6 +70,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) bytes: &'a [u8],
     /// `None` on a connected socket.
     pub(super) to: Option<SocketAddr>,
+    /// Where it leaves from; `None` lets the system choose.
+    pub(super) local: Option<LocalAddr>,
     /// The size of each, the last of which may be shorter; `None` if it is one.
     pub(super) segment: Option<u16>,
 }
@@ -59,6 +94,8 @@ pub struct UdpSocket {
     connected: bool,
     /// IPv4 addresses must be mapped.
     v6: bool,
+    /// Whether it is told what datagrams were sent to.
+    told_local: bool,
     /// The largest datagrams that the way out is known not to refuse to cut.
     max_segment: AtomicUsize,
 }
@@ -68,7 +105,7 @@ impl UdpSocket {
     pub async fn bind(host: &str, port: u16) -> io::Result<Self> {
         let mut last = None;
         for addr in tcp::resolve_bind(host, port).await? {
-            match open(addr).and_then(|socket| Self::new(socket, addr.is_ipv6(), false)) {
+            match open(addr).and_then(|socket| Self::new(socket, addr, false)) {
                 Ok(socket) => return Ok(socket),
                 Err(error) => last = Some(error),
             }
@@ -84,15 +121,20 @@ impl UdpSocket {
         };
         let socket = open((any, 0).into())?;
         socket.connect(&peer.into())?;
-        Self::new(socket, peer.is_ipv6(), true)
+        Self::new(socket, peer, true)
     }
 
-    fn new(socket: Socket, v6: bool, connected: bool) -> io::Result<Self> {
+    /// `addr` is what `socket` is bound to, or connected to.
+    pub(super) fn new(socket: Socket, addr: SocketAddr, connected: bool) -> io::Result<Self> {
+        // With one address there is no question where answers leave from.
+        let has_many = !connected && addr.ip().is_unspecified();
+        let told_local = has_many && system::tell_local(socket.as_fd(), addr.is_ipv6());
         let max_segment = if system::SEGMENTS { usize::MAX } else { 0 };
         Ok(Self {
             io: tokio::net::UdpSocket::from_std(socket.into())?,
             connected,
-            v6,
+            v6: addr.is_ipv6(),
+            told_local,
             max_segment: AtomicUsize::new(max_segment),
         })
     }
@@ -102,7 +144,8 @@ impl UdpSocket {
         self.io.local_addr()
     }
 
-    /// Waits for datagrams, and calls `each` for a batch of them. Cuts those longer than `max_len`
+    /// Waits for datagrams, and calls `each` for a batch of them, with where each came from and, if the socket is
+    /// bound to all addresses, what it was sent to. Cuts those longer than `max_len`
     /// bytes. IPv4 users of a dual-stack socket have IPv4 addresses.
     ///
     /// # Errors
@@ -111,13 +154,13 @@ impl UdpSocket {
         &self,
         cx: &mut Context<'_>,
         max_len: usize,
-        mut each: impl FnMut(&[u8], SocketAddr),
+        mut each: impl FnMut(&[u8], SocketAddr, Option<LocalAddr>),
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.io.poll_recv_ready(cx))?;
             let received = with_buffer(BATCH * max_len, |buffer, arrived| {
                 let result = self.io.try_io(Interest::READABLE, || {
-                    system::recv(self.io.as_fd(), buffer, max_len, arrived)?;
+                    system::recv(self.io.as_fd(), buffer, max_len, self.told_local, arrived)?;
                     if arrived.len() < BATCH {
                         // There is no more, and tokio is to know that now and not by another
                         // system call. What arrives from here on makes the socket ready again.
@@ -126,7 +169,8 @@ impl UdpSocket {
                     Ok(())
                 });
                 for (datagram, piece) in arrived.iter().zip(buffer.chunks_exact(max_len)) {
-                    each(&piece[..datagram.len], tcp::canonical(datagram.from));
+                    let payload = &piece[..datagram.len];
+                    each(payload, tcp::canonical(datagram.from), datagram.local);
                 }
                 match result {
                     Err(error) if arrived.is_empty() => Err(error),
@@ -205,16 +249,22 @@ impl UdpSocket {
 
     /// One system call. Returns how many datagrams and bytes were sent; an error is the first one's.
     fn send_some(&self, datagrams: &Datagrams, entries: &[Entry]) -> io::Result<(usize, u64)> {
+        // The size of datagrams that may have been too large to be cut. That is known when they go without.
+        let mut uncut = None;
         loop {
             let mut messages = [Outgoing::default(); BATCH];
             let mut ends = [0; BATCH];
             let (mut used, mut taken) = (0, 0);
             while used < BATCH && taken < entries.len() {
-                let run = self.run(&entries[taken..]);
+                let run = match uncut {
+                    None => self.run(&entries[taken..]),
+                    Some(_) => 1,
+                };
                 let (first, last) = (&entries[taken], &entries[taken + run - 1]);
                 messages[used] = Outgoing {
                     bytes: datagrams.bytes(first.start..last.start + last.len),
                     to: (!self.connected).then(|| self.reachable(first.addr)),
+                    local: first.local,
                     // Only what fits a datagram is ever cut.
                     segment: (run > 1).then_some(first.len as u16),
                 };
@@ -225,12 +275,15 @@ impl UdpSocket {
             match system::send(self.io.as_fd(), &messages[..used]) {
                 Ok(0) => return Ok((0, 0)),
                 Ok(sent) => {
+                    if let Some(max) = uncut {
+                        self.max_segment.fetch_min(max, Ordering::Relaxed);
+                    }
                     let bytes: usize = messages[..sent].iter().map(|it| it.bytes.len()).sum();
                     return Ok((ends[sent - 1], bytes as u64));
                 }
                 Err(error) => match messages[0].segment {
-                    Some(size) if self.cannot_cut(size, &error) => {}
-                    Some(_) | None => return Err(error),
+                    Some(size) => uncut = Some(max_segment_after(size, &error).ok_or(error)?),
+                    None => return Err(error),
                 },
             }
         }
@@ -238,7 +291,9 @@ impl UdpSocket {
 
     /// How many of the first datagrams can go as one message.
     fn run(&self, entries: &[Entry]) -> usize {
-        let Entry { len, addr, .. } = entries[0];
+        let Entry {
+            len, addr, local, ..
+        } = entries[0];
         if len == 0 || len > self.max_segment.load(Ordering::Relaxed) {
             return 1;
         }
@@ -247,26 +302,13 @@ impl UdpSocket {
         for pair in entries.windows(2).take(most - 1) {
             let (before, next) = (pair[0], pair[1]);
             let adjoins = before.start + before.len == next.start;
-            if before.len != len || next.addr != addr || !adjoins || next.len == 0 || next.len > len
-            {
+            let goes_along = next.addr == addr && next.local == local;
+            if before.len != len || !goes_along || !adjoins || next.len == 0 || next.len > len {
                 break;
             }
             run += 1;
         }
         run
-    }
-
-    /// Takes note of a failure that comes from cutting; there is another way then.
-    fn cannot_cut(&self, size: u16, error: &io::Error) -> bool {
-        let max = match Errno::from_io_error(error) {
-            // Too large for the way, or unknown to the kernel, which is then found out soon.
-            Some(Errno::INVAL | Errno::MSGSIZE) => usize::from(size) - 1,
-            // The network card cannot do the checksums.
-            Some(Errno::IO) => 0,
-            Some(_) | None => return false,
-        };
-        self.max_segment.fetch_min(max, Ordering::Relaxed);
-        true
     }
 
     /// An address in the form that this socket can send to.
@@ -278,7 +320,20 @@ impl UdpSocket {
     }
 }
 
-fn open(addr: SocketAddr) -> io::Result<Socket> {
+/// The largest datagrams that may still be cut, if `error` comes from cutting those of `size` bytes, in which case they can go
+/// one by one.
+fn max_segment_after(size: u16, error: &io::Error) -> Option<usize> {
+    match Errno::from_io_error(error)? {
+        // Too large for the way, or unknown to the kernel, which is then found out soon. Or the address that they were to leave
+        // from is gone.
+        Errno::INVAL | Errno::MSGSIZE => Some(usize::from(size) - 1),
+        // The network card cannot do the checksums.
+        Errno::IO => Some(0),
+        _ => None,
+    }
+}
+
+pub(super) fn open(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     tcp::dual_stack(&socket, addr)?;
     socket.set_nonblocking(true)?;

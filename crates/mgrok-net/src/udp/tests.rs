@@ -30,7 +30,7 @@ async fn receive(socket: &UdpSocket, max_len: usize, count: usize) -> Vec<(Vec<u
     let mut received = Vec::new();
     while received.len() < count {
         in_time(poll_fn(|cx| {
-            socket.poll_recv(cx, max_len, |payload, from| {
+            socket.poll_recv(cx, max_len, |payload, from, _| {
                 received.push((payload.to_vec(), from));
             })
         }))
@@ -135,7 +135,7 @@ async fn one_call_fetches_a_batch_however_long_datagrams_may_be() {
         }
         send(&ours, &mut datagrams).await;
         let mut count = 0;
-        let batch = poll_fn(|cx| theirs.poll_recv(cx, max_len, |_, _| count += 1));
+        let batch = poll_fn(|cx| theirs.poll_recv(cx, max_len, |_, _, _| count += 1));
         in_time(batch).await.unwrap();
         assert_eq!(count, BATCH);
     }

@@ -14,7 +14,9 @@ use mgrok_proto::udp::Framing;
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
 
-use super::{DatagramConn, Datagrams, Drops, Outbox, RecvError, Sent, UdpSocket};
+use super::{
+    DatagramConn, Datagrams, Drops, LocalAddr, Outbox, RecvError, Sent, UdpSocket, UserTable,
+};
 use crate::relay::Traffic;
 
 /// How often one turn goes round before other tasks get theirs.
@@ -22,6 +24,13 @@ const MAX_ROUNDS: usize = 16;
 
 /// How long the socket is left alone when the system cannot receive.
 const RECV_PAUSE: Duration = Duration::from_millis(20);
+
+/// How many users may be answered at a time. That is four times as many as a client of ours keeps sockets for.
+const MAX_USERS: usize = 16_384;
+
+/// How long after a user has written it may be answered. So long a NAT keeps the way open for answers, too
+/// (RFC 4787, section 4.3).
+const ANSWERABLE_FOR: Duration = Duration::from_secs(300);
 
 /// How a connection came to its end.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +49,10 @@ pub enum ExchangeEnd {
     Write(#[source] io::Error),
 }
 
-/// All users of one socket. They outlive the connections that carry their datagrams, of which there is one at a time.
+/// All users of one socket. Only who has written is a user, and is answered: the other end of the connection can send
+/// datagrams nowhere else. Answers leave from the address that the user has written to.
+///
+/// Users outlive the connections that carry their datagrams, of which there is one at a time.
 ///
 /// What they send while there is none waits in an [`Outbox`], as much as that holds. It is framed as for the last connection, and
 /// anew if the next one wants it otherwise.
@@ -50,6 +62,8 @@ pub struct Users<'a> {
     packet_size: usize,
     traffic: &'a Traffic,
     outbox: Outbox,
+    /// Those who can be answered, and what each has written to.
+    table: UserTable<Option<LocalAddr>>,
     drops: Drops,
     recv_pause: Option<Pin<Box<Sleep>>>,
 }
@@ -64,6 +78,7 @@ impl<'a> Users<'a> {
             traffic,
             // Nothing is lost by it.
             outbox: Outbox::new(Framing::Binary),
+            table: UserTable::new(MAX_USERS),
             drops: Drops::default(),
             recv_pause: None,
         }
@@ -124,6 +139,10 @@ impl<'a> Users<'a> {
         let mut heard_at = Instant::now();
         let mut check = pin!(sleep(silence));
         poll_fn(|cx| {
+            // In each turn and not only in an idle one: a flood must not keep the end from being noticed.
+            if let Poll::Ready(end) = self.poll_silence(cx, check.as_mut(), heard_at, silence) {
+                return Poll::Ready(end);
+            }
             for _ in 0..MAX_ROUNDS {
                 let mut idle = self.poll_recv(cx).is_pending();
                 if let Poll::Ready(Err(error)) = self.outbox.poll_write(cx, &mut conn) {
@@ -133,6 +152,7 @@ impl<'a> Users<'a> {
                     && let Poll::Ready(received) = conn.poll_recv(cx, &mut replies)
                 {
                     idle = false;
+                    self.route(&mut replies);
                     // Also before an end: what arrived whole is delivered.
                     let _ = self.poll_reply(cx, &mut replies);
                     match received {
@@ -143,7 +163,7 @@ impl<'a> Users<'a> {
                     heard_at = Instant::now();
                 }
                 if idle {
-                    return self.poll_silence(cx, check.as_mut(), heard_at, silence);
+                    return Poll::Pending;
                 }
             }
             cx.waker().wake_by_ref();
@@ -161,14 +181,36 @@ impl<'a> Users<'a> {
             self.recv_pause = None;
         }
         let mut bytes = 0;
-        let (outbox, drops) = (&mut self.outbox, &mut self.drops);
+        let (outbox, table, drops) = (&mut self.outbox, &mut self.table, &mut self.drops);
         let packet_size = outbox.framing().packet_size(self.packet_size);
-        let received = self.socket.poll_recv(cx, packet_size, |payload, user| {
-            match outbox.push(payload, user) {
+        let mut now = None;
+        let mut last = None;
+        let each = |payload: &[u8], user, local| {
+            let queued = outbox.push(payload, user);
+            match &queued {
                 Ok(()) => bytes += payload.len() as u64,
-                Err(error) => drops.not_queued(&error),
+                Err(error) => drops.not_queued(error),
             }
-        });
+            if last == Some((user, local)) {
+                return;
+            }
+            let now = *now.get_or_insert_with(Instant::now);
+            match table.slot(&user) {
+                Some(slot) => {
+                    table.wrote(slot, now);
+                    if let Some(asked) = table.get_mut(slot) {
+                        *asked = local;
+                    }
+                }
+                // Nobody answers what was dropped, so it takes no other user's place.
+                None if queued.is_err() => return,
+                None => {
+                    table.insert(user, now, |_| local);
+                }
+            }
+            last = Some((user, local));
+        };
+        let received = self.socket.poll_recv(cx, packet_size, each);
         self.traffic.received.fetch_add(bytes, Ordering::Relaxed);
         received.map(|result| {
             if let Err(error) = result {
@@ -176,6 +218,21 @@ impl<'a> Users<'a> {
                 self.recv_pause = Some(Box::pin(sleep(RECV_PAUSE)));
             }
         })
+    }
+
+    /// Drops those `replies` that are for nobody who has written lately, and finds out where the others leave from.
+    fn route(&mut self, replies: &mut Datagrams) {
+        let now = Instant::now();
+        let table = &mut self.table;
+        self.drops.unsolicited += replies.route(|user| {
+            let slot = table.slot(&user)?;
+            let wrote_at = table.active_at(slot)?;
+            if now.saturating_duration_since(wrote_at) > ANSWERABLE_FOR {
+                return None;
+            }
+            table.answered(slot);
+            table.get(slot).copied()
+        });
     }
 
     /// Sends `replies` to the users. Ready when none is left.
@@ -200,6 +257,7 @@ impl<'a> Users<'a> {
     ) -> Poll<ExchangeEnd> {
         while check.as_mut().poll(cx).is_ready() {
             self.drops.report();
+            self.table.drop_idle(ANSWERABLE_FOR, Instant::now());
             let gone_at = heard_at + silence;
             if gone_at <= Instant::now() {
                 return Poll::Ready(ExchangeEnd::Silent(silence));
@@ -209,3 +267,6 @@ impl<'a> Users<'a> {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,15 +9,29 @@ use mgrok_net::{
     conn::Conn,
     kcp::{Listener, ListenerDriver},
 };
-use tokio::time::timeout;
-use tracing::error;
+use tracing::{debug, error};
 
-use super::{OPENING_TIMEOUT, OpeningError, client, goodbye_said, log, unwrap};
-use crate::{backend::UserAddrs, connection::Road, shared::Shared};
+use super::{client, goodbye_said, in_time, log, unwrap};
+use crate::{
+    backend::UserAddrs,
+    connection::Road,
+    per_source::{Limits, PerSource, Permit},
+    shared::Shared,
+};
+
+/// Sessions of which nobody knows yet whose they are. Their addresses may be forged.
+const OPENINGS: Limits = Limits {
+    what: "KCP sessions",
+    total: 2_048,
+    per_source: 512,
+    waiting: 0,
+    waiting_per_source: 0,
+};
 
 /// Accepts clients by KCP until the server stops listening.
 pub(crate) async fn run(mut listener: Listener, driver: ListenerDriver, shared: Arc<Shared>) {
     shared.tasks.spawn(drive(driver, shared.clone()));
+    let openings = PerSource::new(OPENINGS);
     loop {
         let accepted = tokio::select! {
             () = shared.tasks.stop_listening.cancelled() => return,
@@ -26,7 +40,13 @@ pub(crate) async fn run(mut listener: Listener, driver: ListenerDriver, shared: 
         // The driver says why.
         let Some((conn, from)) = accepted else { return };
         let addrs = UserAddrs { from, to: None };
-        shared.tasks.spawn(connection(conn, addrs, shared.clone()));
+        match openings.try_acquire(from.ip()) {
+            Ok(permit) => {
+                let connection = connection(conn, addrs, permit, shared.clone());
+                shared.tasks.spawn(connection);
+            }
+            Err(error) => debug!("connection of {from} closed: {error}"),
+        }
     }
 }
 
@@ -40,10 +60,9 @@ async fn drive(driver: ListenerDriver, shared: Arc<Shared>) {
     }
 }
 
-async fn connection(conn: Conn, addrs: UserAddrs, shared: Arc<Shared>) {
-    match timeout(OPENING_TIMEOUT, unwrap(conn, &shared)).await {
-        Ok(Ok(conn)) => client(conn, addrs, Road::Kcp, &shared).await,
-        Ok(Err(error)) => log(addrs.from, &error),
-        Err(_) => log(addrs.from, &OpeningError::Silent),
+async fn connection(conn: Conn, addrs: UserAddrs, permit: Permit, shared: Arc<Shared>) {
+    match in_time(&permit, Box::pin(unwrap(conn, &shared))).await {
+        Ok(conn) => client(conn, addrs, Road::Kcp, permit, &shared).await,
+        Err(error) => log(addrs.from, &error),
     }
 }

@@ -8,26 +8,26 @@ use mgrok_net::{
     quic::{Connection as QuicConnection, Endpoint, Incoming, QuicError, QuicOptions, QuicServer},
     tls::ServerTls,
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
 use tracing::{debug, error};
 
-use super::{Fate, OPENING_TIMEOUT, OpeningError, Streams, left_to_client, log, serve_streams};
+use super::{Fate, OpeningError, Streams, in_time, left_to_client, log, serve_streams};
 use crate::{
     backend::UserAddrs,
     connection::{Connection, Road},
     error::chain,
+    per_source::{Limits, PerSource, Permit},
     shared::Shared,
 };
 
-/// How many clients may shake hands at once. Beyond it the next ones wait.
-const MAX_HANDSHAKES: usize = 1_024;
-
-/// When there are fewer places left than this, only those get one who have shown that they are where they say they are. So who
-/// forges addresses keeps nobody out.
-const PLACES_FOR_VALIDATED: usize = MAX_HANDSHAKES / 2;
+/// Connections that shake hands or are not logged in yet. Nobody waits: whoever hears nothing sends its packet again, after a
+/// second for the first time.
+const OPENINGS: Limits = Limits {
+    what: "QUIC connections",
+    total: 2_048,
+    per_source: 512,
+    waiting: 0,
+    waiting_per_source: 0,
+};
 
 /// How clients are accepted, with what `tls` holds at this time.
 pub(crate) fn server(tls: &ServerTls, config: &ServerConfig) -> Result<QuicServer, QuicError> {
@@ -56,32 +56,41 @@ pub(crate) async fn run(endpoint: Endpoint, shared: Arc<Shared>) {
 
 /// Ends only if the endpoint does.
 async fn accept(endpoint: &Endpoint, shared: &Arc<Shared>) {
-    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
-    while let Ok(permit) = handshakes.clone().acquire_owned().await {
-        let Some(mut incoming) = endpoint.accept().await else {
-            return;
+    let openings = PerSource::new(OPENINGS);
+    while let Some(incoming) = endpoint.accept().await {
+        let from = incoming.remote_addr();
+        // Who forges addresses gets no more than half, whether of one address or of all.
+        let incoming = if openings.is_busy(from.ip()) {
+            incoming.validated()
+        } else {
+            Some(incoming)
         };
-        if handshakes.available_permits() < PLACES_FOR_VALIDATED {
-            match incoming.validated() {
-                Some(validated) => incoming = validated,
-                None => continue,
+        let Some(incoming) = incoming else { continue };
+        match openings.try_acquire(from.ip()) {
+            Ok(permit) => {
+                let connection = connection(incoming, permit, shared.clone());
+                shared.tasks.spawn(connection);
+            }
+            Err(error) => {
+                debug!("connection of {from} passed over: {error}");
+                incoming.ignore();
             }
         }
-        shared
-            .tasks
-            .spawn(connection(incoming, permit, shared.clone()));
     }
 }
 
-async fn connection(incoming: Incoming, handshake: OwnedSemaphorePermit, shared: Arc<Shared>) {
+async fn connection(incoming: Incoming, permit: Permit, shared: Arc<Shared>) {
     let from = incoming.remote_addr();
-    let quic = match timeout(OPENING_TIMEOUT, incoming.accept()).await {
-        Ok(Ok(quic)) => quic,
-        Ok(Err(error)) => return log(from, &OpeningError::quic(error, &shared)),
-        Err(_) => return log(from, &OpeningError::Silent),
+    let handshake = async {
+        let quic = incoming.accept().await;
+        quic.map_err(|error| OpeningError::quic(error, &shared))
     };
-    drop(handshake);
-    let connection = Arc::new(Connection::new(UserAddrs { from, to: None }, Road::Quic));
+    let quic = match in_time(&permit, Box::pin(handshake)).await {
+        Ok(quic) => quic,
+        Err(error) => return log(from, &error),
+    };
+    let addrs = UserAddrs { from, to: None };
+    let connection = Arc::new(Connection::new(addrs, Road::Quic, permit));
     match serve_streams(quic.clone(), &connection, &shared).await {
         Fate::Closed => {}
         Fate::Left => left_to_client(quic.closed(), &shared).await,
@@ -94,7 +103,7 @@ impl Streams for QuicConnection {
         match self.accept().await {
             Ok(conn) => Some(conn),
             Err(error) => {
-                debug!(
+                debug!(source = %self.remote_addr(),
                     "connection of {} ended: {}",
                     self.remote_addr(),
                     chain(&error)

@@ -17,10 +17,10 @@ use mgrok_proto::{
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{debug, warn};
 
-use super::{OPENING_TIMEOUT, OpeningError, log};
+use super::{OpeningError, log};
 use crate::{
-    connection::Connection, hooks::HookError, login, private, session::refuse_work_conn,
-    shared::Shared,
+    connection::Connection, hooks::HookError, login, per_source::OPENING_TIMEOUT, private,
+    session::refuse_work_conn, shared::Shared,
 };
 
 /// Why a work connection is not taken. Clients show the texts, which are frp's.
@@ -90,8 +90,12 @@ pub(super) async fn dispatch(
         Err(error) => return log(connection.addrs.from, &error),
     };
     match message {
-        Message::Login(login) => login::serve(conn, hello, login, connection, shared).await,
-        Message::NewWorkConn(new) => work_conn(conn, new, shared).await,
+        Message::Login(login) => {
+            connection.login_comes();
+            // Boxed: a session is larger than all other streams.
+            Box::pin(login::serve(conn, hello, login, connection, shared)).await;
+        }
+        Message::NewWorkConn(new) => work_conn(conn, new, connection, shared).await,
         Message::NewVisitorConn(new) => {
             private::serve(conn, new, connection.addrs, shared).await;
         }
@@ -103,16 +107,18 @@ pub(super) async fn dispatch(
 }
 
 /// Takes a work connection to its session.
-async fn work_conn(conn: MessageConn, new: NewWorkConn, shared: &Shared) {
+async fn work_conn(conn: MessageConn, new: NewWorkConn, connection: &Connection, shared: &Shared) {
+    let from = connection.addrs.from;
     let (version, conn) = (conn.version(), conn.into_conn());
     match admit_work_conn(new, shared).await {
         Ok(offers) => {
+            connection.is_proved();
             if offers.send(conn).await.is_err() {
-                debug!("a work connection came when its session had just ended");
+                debug!(source = %from, "a work connection came when its session had just ended");
             }
         }
         Err(error) => {
-            warn!("work connection refused: {error}");
+            warn!(source = %from, "work connection refused: {error}");
             let text = shared.error_text(&error.to_string(), "invalid NewWorkConn");
             refuse_work_conn(conn, version, text).await;
         }

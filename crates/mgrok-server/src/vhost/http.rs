@@ -155,7 +155,7 @@ impl Handler for HttpVhost {
             .routes
             .find(&address.host, &address.path, &address.user);
         let Some(route) = route else {
-            debug!(
+            debug!(source = %user.addr(),
                 "http request of {}: no proxy for [{}]",
                 user.addr(),
                 address.host
@@ -215,9 +215,15 @@ fn warn_of(member: &HttpMember, error: &ForwardError) {
     match error {
         // The user's doing.
         ForwardError::RequestBody(_) => {
-            debug!("[{name}] do http proxy request error: {error_chain}")
+            debug!(
+                source = name,
+                "[{name}] do http proxy request error: {error_chain}"
+            )
         }
-        _ => warn!("[{name}] do http proxy request error: {error_chain}"),
+        _ => warn!(
+            source = name,
+            "[{name}] do http proxy request error: {error_chain}"
+        ),
     }
 }
 

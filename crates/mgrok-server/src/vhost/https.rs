@@ -34,19 +34,23 @@ pub(crate) struct HttpsVhost {
 impl Vhost for HttpsVhost {
     async fn serve(self: Arc<Self>, mut user: Conn, addrs: UserAddrs) {
         let from = addrs.from;
-        let name = match timeout(HELLO_TIMEOUT, client_hello::read(&mut user)).await {
+        let name = match timeout(HELLO_TIMEOUT, Box::pin(client_hello::read(&mut user))).await {
             Ok(Ok(hello)) => hello.server_name.unwrap_or_default(),
-            Ok(Err(error)) => return debug!("https connection of {from} closed: {error}"),
-            Err(_) => return debug!("https connection of {from} closed: no ClientHello in time"),
+            Ok(Err(error)) => {
+                return debug!(source = %from, "https connection of {from} closed: {error}");
+            }
+            Err(_) => {
+                return debug!(source = %from, "https connection of {from} closed: no ClientHello in time");
+            }
         };
         let Some(target) = self.routes.find(&name, b"", "") else {
-            debug!("https connection of {from} closed: no proxy for [{name}]");
+            debug!(source = %from, "https connection of {from} closed: no proxy for [{name}]");
             let alert = user.send(Bytes::from_static(&UNRECOGNIZED_NAME));
             // Who does not take it is gone.
             let _ = timeout(ALERT_TIMEOUT, alert).await;
             return;
         };
-        info!("get a user connection [{from}]");
+        info!(source = %from, "get a user connection [{from}]");
         backend::serve(user, addrs, target.in_turn()).await;
     }
 }

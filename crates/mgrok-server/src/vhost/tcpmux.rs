@@ -84,24 +84,28 @@ impl Vhost for TcpMuxVhost {
         let (connect, mut bytes) = match timeout(REQUEST_TIMEOUT, read(&mut user)).await {
             Ok(Ok(request)) => request,
             // frp: no answer either.
-            Ok(Err(error)) => return debug!("tcpmux connection of {from} closed: {error}"),
-            Err(_) => return debug!("tcpmux connection of {from} closed: no request in time"),
+            Ok(Err(error)) => {
+                return debug!(source = %from, "tcpmux connection of {from} closed: {error}");
+            }
+            Err(_) => {
+                return debug!(source = %from, "tcpmux connection of {from} closed: no request in time");
+            }
         };
         let Some(route) = self.routes.find(&connect.host, b"", connect.user()) else {
-            debug!(
+            debug!(source = %from,
                 "tcpmux connection of {from}: no proxy for [{}]",
                 connect.host
             );
             return answer(&mut user, not_found(&self.not_found.page().await)).await;
         };
         if !route.admits(&connect) {
-            debug!(
+            debug!(source = %from,
                 "tcpmux connection of {from}: wrong user or password for [{}]",
                 connect.host
             );
             return answer(&mut user, Bytes::from_static(UNAUTHORIZED)).await;
         }
-        info!("get a user connection [{from}]");
+        info!(source = %from, "get a user connection [{from}]");
         if !self.passthrough {
             // What came along with the request is the service's.
             bytes = bytes.split_off(connect.len);

@@ -363,14 +363,33 @@ async fn what_waits_is_bounded_and_the_rest_counted() {
 }
 
 #[tokio::test]
-async fn replies_that_cannot_be_sent_are_counted() {
+async fn a_client_reaches_nobody_who_is_no_user() {
     let mut lab = Lab::start(PACE, 1500).await;
     let mut client = lab.client().await;
     let user = lab.user().await;
-    client.send(b"x", "127.0.0.1:0".parse().unwrap()).await;
-    client.send(b"y", user.local_addr().unwrap()).await;
+    user.send(b"word").await.unwrap();
+    let (_, addr) = client.recv().await.unwrap();
+    // Something on the server's own host that trusts it.
+    let internal = Plain::bind("127.0.0.1:0").await.unwrap();
+    client.send(b"x", internal.local_addr().unwrap()).await;
+    client.send(b"y", addr).await;
     assert_eq!(hear(&user).await, b"y");
-    assert_eq!(lab.stop().await.refused, 1);
+    let nothing = internal.try_recv(&mut [0; 9]).unwrap_err();
+    assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+    assert_eq!(lab.stop().await.unsolicited, 1);
+
+    // Nor after its work connection was replaced; those who were users before are still.
+    let mut lab = Lab::start(PACE, 1500).await;
+    let user = lab.user().await;
+    user.send(b"word").await.unwrap();
+    let mut client = lab.client().await;
+    let (_, addr) = client.recv().await.unwrap();
+    drop(client);
+    let mut client = lab.client().await;
+    client.send(b"x", internal.local_addr().unwrap()).await;
+    client.send(b"y", addr).await;
+    assert_eq!(hear(&user).await, b"y");
+    assert_eq!(lab.stop().await.unsolicited, 1);
 }
 
 #[tokio::test]

@@ -95,6 +95,8 @@ impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let _ = match field.name() {
             "message" => write!(self.message, "{value:?}"),
+            // They steer the programs' log, which does not show them.
+            "source" | "per_session" => Ok(()),
             name => write!(self.fields, " {name}={value:?}"),
         };
     }
