@@ -38,7 +38,7 @@ fuzz_target!(|input: &[u8]| {
             (0, _) => {
                 let (bytes, rest) = steps.split_at(steps.len().min(*value as usize));
                 steps = rest;
-                machine.handle_input(Bytes::copy_from_slice(bytes), now);
+                feed(&mut machine, Bytes::copy_from_slice(bytes), now);
             }
             // A frame that has a chance to mean something.
             (1 | 2, _) => {
@@ -53,7 +53,7 @@ fuzz_target!(|input: &[u8]| {
                 if kind % 4 == 0 {
                     bytes.resize(bytes.len() + (length as usize).min(1 << 20), *value);
                 }
-                machine.handle_input(bytes.freeze(), now);
+                feed(&mut machine, bytes.freeze(), now);
             }
             (3, _) => ids.extend(machine.open().ok()),
             (4, _) => {
@@ -80,7 +80,8 @@ fuzz_target!(|input: &[u8]| {
             }
         }
         if machine.ended().is_none() && value % 16 == 0 {
-            machine.handle_input(Bytes::copy_from_slice(&Header::data(2, 0).encode()), now);
+            let frame = Bytes::copy_from_slice(&Header::data(2, 0).encode());
+            feed(&mut machine, frame, now);
         }
     }
     transmit(&mut machine, &mut batch, now, max_output);
@@ -99,5 +100,13 @@ fn transmit(machine: &mut Machine, batch: &mut Batch, now: Instant, max_output: 
         total += batch.len();
         batch.advance(batch.len());
         assert!(total <= max_output, "unbounded output");
+    }
+}
+
+fn feed(machine: &mut Machine, mut input: Bytes, now: Instant) {
+    while !input.is_empty() {
+        let before = input.len();
+        machine.handle_input(&mut input, now);
+        assert!(input.len() < before, "no headway");
     }
 }

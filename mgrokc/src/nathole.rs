@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use clap::{Args, Subcommand};
 use mgrok_config::{ClientConfig, LoadError, Loaded};
 use mgrok_nat::prepare::prepare;
+use mgrok_net::resolver::Resolver;
 
 /// What follows `nathole`.
 #[derive(Args, Debug)]
@@ -37,24 +38,26 @@ pub(crate) fn run(
     load: impl FnOnce() -> Result<Loaded<ClientConfig>, LoadError>,
 ) -> anyhow::Result<()> {
     let Command::Discover = arguments.command;
-    let server = match &arguments.nat_hole_stun_server {
-        Some(server) => server.clone(),
-        None => server_of(load()),
+    let (server, resolver) = match &arguments.nat_hole_stun_server {
+        Some(server) => (server.clone(), Resolver::default()),
+        None => {
+            let config = config_of(load());
+            let resolver = Resolver::new(config.dns_server);
+            (config.nat_hole_stun_server, resolver)
+        }
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let prepared = runtime.block_on(prepare(&server, arguments.nat_hole_local_addr));
-    // A name that is being looked up would hold up the end for seconds.
-    runtime.shutdown_background();
+    let prepared = runtime.block_on(prepare(&server, arguments.nat_hole_local_addr, &resolver));
     // A script that has closed the pipe wants the exit code only.
     let _ = write!(io::stdout(), "{}", prepared?.report(&server));
     Ok(())
 }
 
-/// The configured one. The question can be asked before there is a configuration.
-fn server_of(loaded: Result<Loaded<ClientConfig>, LoadError>) -> String {
-    let config = match loaded {
+/// What names the server. The question can be asked before there is a configuration.
+fn config_of(loaded: Result<Loaded<ClientConfig>, LoadError>) -> ClientConfig {
+    match loaded {
         Ok(Loaded { config, .. }) => config,
         Err(error) => {
             let missing = matches!(&error, LoadError::Open { error, .. } if error.kind() == io::ErrorKind::NotFound);
@@ -64,8 +67,7 @@ fn server_of(loaded: Result<Loaded<ClientConfig>, LoadError>) -> String {
             }
             ClientConfig::default()
         }
-    };
-    config.nat_hole_stun_server
+    }
 }
 
 fn parse_server(text: &str) -> Result<String, &'static str> {
@@ -100,6 +102,7 @@ mod tests {
     #[test]
     fn without_a_file_that_can_be_used_it_is_the_default() {
         let default = ClientConfig::default().nat_hole_stun_server;
+        let server_of = |loaded| config_of(loaded).nat_hole_stun_server;
         let missing = load_client(Path::new(""), Strictness::Strict);
         assert_eq!(server_of(missing), default);
         let load = |text| load_client_from_str(text, "the test", Strictness::Strict);

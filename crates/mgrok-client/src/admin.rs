@@ -77,6 +77,7 @@ mod tests {
     use std::time::Instant;
 
     use mgrok_config::{Private, ProxyKind};
+    use mgrok_net::resolver::Resolver;
     use mgrok_proto::auth::Secret;
     use mgrok_proto::cipher::CipherKey;
     use mgrok_proto::message::NewProxyResp;
@@ -86,7 +87,12 @@ mod tests {
 
     fn proxies() -> Proxies {
         let key = CipherKey::derive(&Secret::default());
-        let mut proxies = Proxies::new("ada".to_owned(), "server.example".to_owned(), key);
+        let mut proxies = Proxies::new(
+            "ada".to_owned(),
+            "server.example".to_owned(),
+            key,
+            Resolver::default(),
+        );
         let tcp = |name| ProxyConfig::new(name, ProxyKind::Tcp { remote_port: 0 }, 22);
         let mut v6 = ProxyConfig::new("dns", ProxyKind::Udp { remote_port: 53 }, 53);
         v6.local_host = "::1".to_owned();

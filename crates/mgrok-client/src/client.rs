@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mgrok_admin::{AdminPort, BindError};
 use mgrok_config::{ClientConfig, ProxyConfig, VisitorConfig};
+use mgrok_net::resolver::Resolver;
 use mgrok_proto::cipher::CipherKey;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -124,9 +125,12 @@ impl Client {
         let key = CipherKey::derive(&config.auth.token);
         let wanted = std::mem::take(&mut config.proxies);
         let wanted_visitors = std::mem::take(&mut config.visitors);
+        // One for each purpose, so that a name which cannot be looked up holds up its own kind at most.
+        let to_servers = Resolver::new(config.dns_server);
+        let to_services = Resolver::new(config.dns_server);
         let mut connectors = Vec::new();
         for server in &config.servers {
-            connectors.push(Connector::new(&config, server)?);
+            connectors.push(Connector::new(&config, server, &to_servers)?);
         }
         let groups = match config.connect_all {
             true => connectors.into_iter().map(|it| vec![it]).collect(),
@@ -136,7 +140,12 @@ impl Client {
             .into_iter()
             .map(|connectors| Published {
                 connectors,
-                proxies: Proxies::new(config.user.clone(), String::new(), key.clone()),
+                proxies: Proxies::new(
+                    config.user.clone(),
+                    String::new(),
+                    key.clone(),
+                    to_services.clone(),
+                ),
             })
             .collect();
         Ok(Self {

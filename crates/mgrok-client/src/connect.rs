@@ -19,7 +19,8 @@ use mgrok_config::{ClientConfig, LivenessKeys, ServerAddr};
 use mgrok_mux::OpenError;
 use mgrok_net::outbound::{OutboundError, OutboundProxy, OutboundProxyUrlError};
 use mgrok_net::quic::{QuicError, QuicOptions};
-use mgrok_net::tcp::{DialError, DialOptions, Resolver};
+use mgrok_net::resolver::Resolver;
+use mgrok_net::tcp::{DialError, DialOptions};
 use mgrok_net::tls::{CertificateFault, TlsError};
 use mgrok_net::websocket::WebSocketError;
 use mgrok_proto::hello::Bootstrap;
@@ -175,8 +176,12 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// Reads what TLS needs; connects nowhere yet.
-    pub(crate) fn new(config: &ClientConfig, server: &ServerAddr) -> Result<Arc<Self>, SetUpError> {
+    /// Reads what TLS needs; connects nowhere yet. `resolver` looks up the names of the server and of the outbound proxy.
+    pub(crate) fn new(
+        config: &ClientConfig,
+        server: &ServerAddr,
+        resolver: &Resolver,
+    ) -> Result<Arc<Self>, SetUpError> {
         let transport = &config.transport;
         let proxy = transport.proxy_url.as_ref();
         Ok(Arc::new(Self {
@@ -185,7 +190,7 @@ impl Connector {
                 timeout: transport.dial_server_timeout,
                 keepalive: transport.dial_server_keepalive,
                 local_ip: transport.connect_server_local_ip,
-                resolver: config.dns_server.map_or(Resolver::System, Resolver::Server),
+                resolver: resolver.clone(),
             },
             proxy: proxy
                 .map(|url| OutboundProxy::parse(url.expose()))
@@ -195,6 +200,7 @@ impl Connector {
                 keepalive: transport.quic.keepalive_period,
                 idle_timeout: transport.quic.max_idle_timeout,
                 max_streams: transport.quic.max_incoming_streams,
+                trusts_at_once: true,
             },
             tls: ServerTls::new(transport.tls.as_ref(), server)?,
             mux_keepalive: transport

@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mgrok_config::{HealthCheck, HealthCheckKind};
-use mgrok_net::tcp::{DialError, DialOptions, Resolver, dial};
+use mgrok_net::resolver::Resolver;
+use mgrok_net::tcp::{DialError, DialOptions, dial};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -133,7 +134,8 @@ async fn watch(proxy: &Arc<Proxy>, news: &News) {
     let mut pause = FIRST_LOOK;
     loop {
         sleep(pause).await;
-        let tried = attempt(check, &config.local_host, config.local_port).await;
+        let (host, port) = (&config.local_host, config.local_port);
+        let tried = attempt(check, host, port, proxy.resolver()).await;
         if let Err(error) = &tried {
             warn!("do one health check failed: {}", Chain(error));
         }
@@ -145,12 +147,17 @@ async fn watch(proxy: &Arc<Proxy>, news: &News) {
 }
 
 /// One try, which takes no longer than it may.
-async fn attempt(check: &HealthCheck, host: &str, port: u16) -> Result<(), CheckError> {
+async fn attempt(
+    check: &HealthCheck,
+    host: &str,
+    port: u16,
+    resolver: &Resolver,
+) -> Result<(), CheckError> {
     let options = DialOptions {
         timeout: check.timeout,
         keepalive: None,
         local_ip: None,
-        resolver: Resolver::System,
+        resolver: resolver.clone(),
     };
     let attempt = async {
         match &check.kind {

@@ -11,6 +11,7 @@ use mgrok_config::{ClientConfig, TunnelProtocol};
 use mgrok_nat::prepare::{PrepareError, Prepared, prepare};
 use mgrok_nat::punch::{PunchError, punch};
 use mgrok_net::quic::QuicOptions;
+use mgrok_net::resolver::Resolver;
 use mgrok_proto::auth::Secret;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::{NatHoleClient, NatHoleReport, NatHoleResp, NatHoleVisitor};
@@ -35,6 +36,7 @@ const MAX_PUNCHING: usize = 8;
 #[derive(Clone, Debug)]
 pub(crate) struct Puncher {
     stun_server: Arc<str>,
+    resolver: Resolver,
     quic: QuicOptions,
     places: Arc<Semaphore>,
 }
@@ -90,10 +92,13 @@ impl Puncher {
         let quic = &config.transport.quic;
         Self {
             stun_server: config.nat_hole_stun_server.as_str().into(),
+            // Its own: a name of a STUN server that cannot be looked up holds up nobody else.
+            resolver: Resolver::new(config.dns_server),
             quic: QuicOptions {
                 keepalive: quic.keepalive_period,
                 idle_timeout: quic.max_idle_timeout,
                 max_streams: quic.max_incoming_streams,
+                trusts_at_once: true,
             },
             places: Arc::new(Semaphore::new(MAX_PUNCHING)),
         }
@@ -182,7 +187,7 @@ impl Puncher {
 
     async fn prepare(&self) -> Result<Prepared, HoleError> {
         let server = &self.stun_server;
-        let side = prepare(server, None)
+        let side = prepare(server, None, &self.resolver)
             .await
             .map_err(|source| HoleError::Prepare {
                 server: server.clone(),

@@ -7,22 +7,13 @@ use std::time::Duration;
 
 use mgrok_config::LocalAddr;
 use mgrok_net::conn::Conn;
-use mgrok_net::tcp::{DialError, DialOptions, Resolver, dial};
+use mgrok_net::resolver::Resolver;
+use mgrok_net::tcp::{DialError, DialOptions, KEEPALIVE, dial};
 use tokio::time::timeout;
 
 /// How long a local service may take to accept.
 // frp: the same (client/proxy/proxy.go#HandleTCPWorkConnection)
 const CONNECT_TIME: Duration = Duration::from_secs(10);
-
-/// How a port is dialled.
-const DIAL: DialOptions = DialOptions {
-    timeout: CONNECT_TIME,
-    // A local service on another machine may vanish without a word; a minute of silence is soon
-    // enough to ask, and rare enough to cost nothing with many idle users.
-    keepalive: Some(Duration::from_secs(60)),
-    local_ip: None,
-    resolver: Resolver::System,
-};
 
 /// Where a local service listens.
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +40,19 @@ pub(crate) enum LocalError {
 }
 
 impl Local<'_> {
-    /// Connects to the service.
-    pub(crate) async fn connect(self) -> Result<Conn, LocalError> {
+    /// Connects to the service, whose name `resolver` looks up.
+    pub(crate) async fn connect(self, resolver: &Resolver) -> Result<Conn, LocalError> {
         match self {
-            Self::Tcp { host, port } => Ok(dial(host, port, &DIAL).await?.into()),
+            Self::Tcp { host, port } => {
+                let options = DialOptions {
+                    timeout: CONNECT_TIME,
+                    // A local service on another machine may vanish without a word.
+                    keepalive: Some(KEEPALIVE),
+                    local_ip: None,
+                    resolver: resolver.clone(),
+                };
+                Ok(dial(host, port, &options).await?.into())
+            }
             Self::Unix(path) => match timeout(CONNECT_TIME, connect_unix(path)).await {
                 Ok(connected) => connected.map_err(|source| LocalError::Unix {
                     path: path.to_owned(),

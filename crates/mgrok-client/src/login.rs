@@ -207,7 +207,9 @@ async fn login_v1(
     let (run_id, version) = timeout_at(deadline, exchange)
         .await
         .map_err(|_| LoginError::Timeout)??;
-    let conn = layers::encrypt(conn.into_conn(), request.key);
+    let mut conn = conn.into_conn();
+    conn.send_first();
+    let conn = layers::encrypt(conn, request.key);
     Ok(Answer {
         control: MessageConn::new(conn, WireVersion::V1),
         run_id,
@@ -240,11 +242,9 @@ async fn login_v2(
         .await
         .map_err(|_| LoginError::Timeout)??;
     let keys = agreement.keys(&request.config.auth.token);
-    let conn = layers::seal(
-        conn.into_conn(),
-        &keys.client_to_server,
-        &keys.server_to_client,
-    );
+    let mut conn = conn.into_conn();
+    conn.send_first();
+    let conn = layers::seal(conn, &keys.client_to_server, &keys.server_to_client);
     Ok(Answer {
         control: MessageConn::new(conn, WireVersion::V2),
         run_id,

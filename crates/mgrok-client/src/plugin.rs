@@ -10,6 +10,7 @@ use std::time::Duration;
 use mgrok_config::{LocalAddr, Plugin as Config};
 use mgrok_http::Forwarded;
 use mgrok_net::conn::Conn;
+use mgrok_net::resolver::Resolver;
 use mgrok_net::tls::{ServerTls, ServerTlsOptions, TlsError};
 use tokio::time::timeout;
 
@@ -54,8 +55,8 @@ impl From<TlsError> for PluginError {
 }
 
 impl Plugin {
-    /// Makes the plugin of `config`. Reads the files that it names.
-    pub(crate) fn new(config: &Config) -> Result<Self, PluginError> {
+    /// Makes the plugin of `config`. Reads the files that it names. `resolver` looks up the names of what it leads to.
+    pub(crate) fn new(config: &Config, resolver: &Resolver) -> Result<Self, PluginError> {
         // frp: what becomes of X-Forwarded-For in each of them (pkg/plugin/client/http2http.go,
         // http2https.go, https2http.go, https2https.go)
         let bridge = match config {
@@ -94,7 +95,7 @@ impl Plugin {
             }
             Config::UnixDomainSocket { path } => return Ok(Self::UnixDomainSocket(path.clone())),
         };
-        Ok(Self::Bridge(Arc::new(Bridge::new(&bridge)?)))
+        Ok(Self::Bridge(Arc::new(Bridge::new(&bridge, resolver)?)))
     }
 }
 

@@ -1,24 +1,40 @@
 //! How errors, and words that came from the server, are put on one line of the log.
 
 use std::error::Error;
-use std::fmt::{self, Display, Formatter};
+use std::fmt::{self, Display, Formatter, Write};
 
 /// The most characters of a server's text that are kept: enough for any reason, too few to flood
 /// a log.
 const MAX_SERVER_TEXT: usize = 512;
 
-/// An error with all its causes, outermost first, as `a: b: c`.
+/// An error with all its causes, outermost first, as `a: b: c`. Control characters are escaped: causes may quote what came from
+/// outside, and not all of them are ours.
 pub(crate) struct Chain<'a>(pub(crate) &'a dyn Error);
 
 impl Display for Chain<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut out = Escape(f);
+        write!(out, "{}", self.0)?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            write!(out, ": {error}")?;
             cause = error.source();
         }
         Ok(())
+    }
+}
+
+/// Escapes the control characters of what is written.
+struct Escape<'a, 'b>(&'a mut Formatter<'b>);
+
+impl Write for Escape<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut plain = text;
+        while let Some((at, letter)) = plain.char_indices().find(|(_, it)| it.is_control()) {
+            write!(self.0, "{}{}", &plain[..at], letter.escape_default())?;
+            plain = &plain[at + letter.len_utf8()..];
+        }
+        self.0.write_str(plain)
     }
 }
 
@@ -54,6 +70,15 @@ mod tests {
         assert_eq!(
             Chain(&error).to_string(),
             "cannot reach the server: no route"
+        );
+    }
+
+    #[test]
+    fn a_cause_cannot_write_a_second_line_or_steer_a_terminal() {
+        let error = Outer(std::io::Error::other("gone\n[E] b\u{1b}[1mü\u{9b}"));
+        assert_eq!(
+            Chain(&error).to_string(),
+            "cannot reach the server: gone\\n[E] b\\u{1b}[1mü\\u{9b}"
         );
     }
 

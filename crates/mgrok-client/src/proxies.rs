@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mgrok_config::ProxyConfig;
+use mgrok_net::resolver::Resolver;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::{CloseProxy, NewProxy, NewProxyResp};
 use tokio::sync::watch;
@@ -174,6 +175,7 @@ pub(crate) struct Proxies {
     user: String,
     server_addr: String,
     key: CipherKey,
+    resolver: Resolver,
     table: watch::Sender<Table>,
     due: Due,
     /// By names in the configuration; holds only those of which there is something to say.
@@ -188,12 +190,18 @@ pub(crate) struct Proxies {
 
 impl Proxies {
     /// No proxies yet. `user` is put before their names on the wire, `server_addr` before the
-    /// ports of their public addresses, `key` encrypts those that ask for it.
-    pub(crate) fn new(user: String, server_addr: String, key: CipherKey) -> Self {
+    /// ports of their public addresses, `key` encrypts those that ask for it. `resolver` looks up the names of local services.
+    pub(crate) fn new(
+        user: String,
+        server_addr: String,
+        key: CipherKey,
+        resolver: Resolver,
+    ) -> Self {
         Self {
             user,
             server_addr,
             key,
+            resolver,
             table: watch::Sender::new(Table::default()),
             due: Due::default(),
             told: HashMap::new(),
@@ -232,7 +240,7 @@ impl Proxies {
             }
             let name: Arc<str> = name.into();
             let retired = CancellationToken::new();
-            let proxy = Proxy::new(config.clone(), &self.key, retired.clone());
+            let proxy = Proxy::new(config.clone(), &self.key, &self.resolver, retired.clone());
             let entry = Entry {
                 healthy: proxy.health_check().is_none(),
                 proxy: Arc::new(proxy),

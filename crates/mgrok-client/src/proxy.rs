@@ -7,6 +7,7 @@ use mgrok_config::{BandwidthMode, HealthCheck, ProxyConfig, ProxyKind, ProxyProt
 use mgrok_net::layers::{Layers, Limiter};
 use mgrok_net::proxy_protocol::Version;
 use mgrok_net::relay::Traffic;
+use mgrok_net::resolver::Resolver;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::NewProxy;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ pub(crate) struct Proxy {
     hole_key: Option<CipherKey>,
     /// Made before the server knows the proxy.
     plugin: OnceLock<Plugin>,
+    resolver: Resolver,
     traffic: Traffic,
     retired: CancellationToken,
     udp_turn: Mutex<CancellationToken>,
@@ -33,8 +35,13 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// Makes the proxy of `config`, with one bandwidth limiter for all its connections.
-    /// `retired` ends what cannot end by itself: the UDP connection and the health check.
-    pub(crate) fn new(config: ProxyConfig, key: &CipherKey, retired: CancellationToken) -> Self {
+    /// `resolver` looks up the name of its local service. `retired` ends what cannot end by itself: the UDP connection and the health check.
+    pub(crate) fn new(
+        config: ProxyConfig,
+        key: &CipherKey,
+        resolver: &Resolver,
+        retired: CancellationToken,
+    ) -> Self {
         let limit = config
             .bandwidth
             .as_ref()
@@ -53,6 +60,7 @@ impl Proxy {
                 limit,
             },
             plugin: OnceLock::new(),
+            resolver: resolver.clone(),
             traffic: Traffic::default(),
             udp_turn: Mutex::new(retired.child_token()),
             retired,
@@ -76,7 +84,7 @@ impl Proxy {
             && self.plugin.get().is_none()
         {
             // Whoever comes second has made the same.
-            let _ = self.plugin.set(Plugin::new(config)?);
+            let _ = self.plugin.set(Plugin::new(config, &self.resolver)?);
         }
         Ok(())
     }
@@ -85,6 +93,11 @@ impl Proxy {
     /// before [`make_plugin`](Self::make_plugin).
     pub(crate) fn plugin(&self) -> Option<&Plugin> {
         self.plugin.get()
+    }
+
+    /// Looks up the name of its local service.
+    pub(crate) fn resolver(&self) -> &Resolver {
+        &self.resolver
     }
 
     /// Where its local service listens.
@@ -250,7 +263,7 @@ mod tests {
 
     fn announcement(config: ProxyConfig) -> NewProxy {
         let key = CipherKey::derive(&Secret::default());
-        *Proxy::new(config, &key, CancellationToken::new()).announcement("")
+        *Proxy::new(config, &key, &Resolver::default(), CancellationToken::new()).announcement("")
     }
 
     fn tcp() -> ProxyConfig {
@@ -295,7 +308,7 @@ mod tests {
             assert_eq!(got.bandwidth_limit, "1.5MB");
             assert_eq!(got.bandwidth_limit_mode, announced);
             let key = CipherKey::derive(&Secret::default());
-            let proxy = Proxy::new(config, &key, CancellationToken::new());
+            let proxy = Proxy::new(config, &key, &Resolver::default(), CancellationToken::new());
             assert_eq!(proxy.layers().limit.is_some(), ours);
         }
     }

@@ -69,7 +69,7 @@ async fn carry(
     half_close: HalfClose,
 ) {
     // Boxed, because it is over when the bytes begin to move.
-    let mut service = match Box::pin(local.connect()).await {
+    let mut service = match Box::pin(local.connect(proxy.resolver())).await {
         Ok(conn) => conn,
         Err(e) => {
             return error!(source = %local, "connect to local service [{local}] error: {}", Chain(&e));
@@ -124,6 +124,7 @@ fn ip(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use mgrok_config::{ProxyConfig, ProxyKind, ProxyProtocol};
+    use mgrok_net::resolver::Resolver;
     use mgrok_proto::auth::Secret;
     use mgrok_proto::cipher::CipherKey;
     use tokio_util::sync::CancellationToken;
@@ -135,7 +136,7 @@ mod tests {
         let mut config = ProxyConfig::new("web", ProxyKind::Tcp { remote_port: 0 }, 80);
         config.proxy_protocol = Some(ProxyProtocol::V1);
         let key = CipherKey::derive(&Secret::default());
-        let proxy = Proxy::new(config, &key, CancellationToken::new());
+        let proxy = Proxy::new(config, &key, &Resolver::default(), CancellationToken::new());
         let start = StartWorkConn {
             src_addr: src.0.to_owned(),
             src_port: src.1,

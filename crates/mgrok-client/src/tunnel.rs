@@ -15,10 +15,13 @@ use mgrok_net::conn::Conn;
 use mgrok_net::quic::{Connection, Endpoint, QuicClient, QuicError, QuicOptions, QuicServer};
 use mgrok_net::tls::{ClientTlsOptions, ServerTlsOptions};
 use tokio::net::UdpSocket;
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 /// How long the other side may take to come through the hole.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the other side may take to allow one more stream of QUIC.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a silent tunnel of KCP is probed: KCP itself notices no end.
 // frp: the same (client/visitor/xtcp.go#Init, client/proxy/xtcp.go#listenByKCP)
 const KCP_KEEPALIVE: Duration = Duration::from_secs(10);
@@ -36,6 +39,8 @@ pub(crate) enum TunnelError {
     Quic(#[from] QuicError),
     #[error("cannot use the socket of the hole")]
     Socket(#[from] io::Error),
+    #[error("the other side allowed no further stream within {} s", STREAM_TIMEOUT.as_secs())]
+    StreamTimeout,
 }
 
 /// The dialling end.
@@ -85,7 +90,8 @@ impl Tunnel {
                 };
                 let client = QuicClient::new(tls, options.clone())?;
                 let endpoint = Endpoint::client(socket.into_std()?)?;
-                let connection = endpoint.connect(peer, &client).await?;
+                let connecting = timeout(ARRIVAL_TIMEOUT, endpoint.connect(peer, &client));
+                let connection = connecting.await.map_err(|_| TunnelError::Nobody)??;
                 Ok(Self::Quic {
                     connection,
                     _endpoint: endpoint,
@@ -98,7 +104,10 @@ impl Tunnel {
     pub(crate) async fn open(&self) -> Result<Conn, TunnelError> {
         match self {
             Self::Kcp { opener, .. } => Ok(Conn::from(opener.open().await?)),
-            Self::Quic { connection, .. } => Ok(connection.open().await?),
+            Self::Quic { connection, .. } => {
+                let opening = timeout(STREAM_TIMEOUT, connection.open());
+                Ok(opening.await.map_err(|_| TunnelError::StreamTimeout)??)
+            }
         }
     }
 
@@ -131,7 +140,7 @@ impl TunnelAcceptor {
                 let server =
                     QuicServer::by_any_name(&ServerTlsOptions::default(), options.clone())?;
                 let endpoint = Endpoint::server(socket.into_std()?, server)?;
-                let connection = tokio::time::timeout(ARRIVAL_TIMEOUT, arrival(&endpoint, peer))
+                let connection = timeout(ARRIVAL_TIMEOUT, arrival(&endpoint, peer))
                     .await
                     .map_err(|_| TunnelError::Nobody)??;
                 endpoint.stop_accepting();

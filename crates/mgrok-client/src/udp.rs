@@ -6,13 +6,13 @@
 
 mod drops;
 mod ready;
+mod service;
 #[cfg(test)]
 mod tests;
 mod users;
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -22,10 +22,10 @@ use mgrok_net::conn::Conn;
 use mgrok_net::proxy_protocol::Version;
 use mgrok_net::udp::{DatagramConn, Datagrams, Outbox, RecvError};
 use mgrok_proto::Dialect;
-use tokio::net::lookup_host;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
-use tracing::{debug, error};
+use tracing::debug;
 
+use self::service::Service;
 use self::users::Users;
 use crate::printable::Chain;
 use crate::proxy::Proxy;
@@ -82,16 +82,9 @@ enum WorkEnd {
 /// Dropping the future ends it just as well.
 pub(crate) async fn serve(proxy: &Proxy, work: Conn, dialect: Dialect, packet_size: usize) {
     let config = proxy.config();
-    let service = match resolve(&config.local_host, config.local_port).await {
-        Ok(service) => service,
-        Err(e) => {
-            error!(
-                per_session = true,
-                "resolve local service [{}:{}] error: {e}", config.local_host, config.local_port
-            );
-            return;
-        }
-    };
+    // A name that cannot be looked up is no reason to end the work connection: the server would ask for another at once, again and again.
+    let resolver = proxy.resolver().clone();
+    let service = Service::new(&config.local_host, config.local_port, resolver);
     let work = proxy.layers().wrap(work);
     let work = if matches!(config.kind, ProxyKind::Udp { .. }) {
         DatagramConn::direct(work, &dialect)
@@ -112,17 +105,6 @@ pub(crate) async fn serve(proxy: &Proxy, work: Conn, dialect: Dialect, packet_si
     );
 }
 
-/// Looks the local service up, anew for each work connection.
-async fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
-    let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
-    let addrs: Vec<_> = lookup_host((bare.unwrap_or(host), port)).await?.collect();
-    // Go prefers IPv4 (net/ipsock.go#forResolve), and a service that frp reached is to be reached.
-    let v4 = addrs.iter().find(|addr| addr.is_ipv4());
-    v4.or(addrs.first())
-        .copied()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it has no address"))
-}
-
 async fn forward(mut work: DatagramConn, users: &mut Users<'_>, terms: &Terms) -> WorkEnd {
     let mut outbox = Outbox::new(work.framing());
     let mut datagrams = Datagrams::default();
@@ -141,6 +123,9 @@ async fn forward(mut work: DatagramConn, users: &mut Users<'_>, terms: &Terms) -
                     Ok(received) => users.drops.received(received),
                     Err(error) => return Poll::Ready(error.into()),
                 }
+            }
+            if users.poll_service(cx).is_ready() {
+                idle = false;
             }
             if users.poll_replies(cx, &mut outbox).is_ready() {
                 idle = false;

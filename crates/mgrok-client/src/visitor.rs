@@ -391,7 +391,6 @@ impl Visitor {
         while let Ok(place) = places.clone().acquire_owned().await {
             let (stream, from) = tcp::accept(listener).await;
             debug!(source = %from, "get a user connection [{from}]");
-            tcp::set_accepted_options(&stream, None);
             self.enter(User {
                 conn: stream.into(),
                 from,

@@ -129,6 +129,8 @@ pub struct ServerTransport {
     pub max_pool_count: u32,
     /// How long a session without a valid ping lives; `None` is for ever.
     pub heartbeat_timeout: Option<Duration>,
+    /// How long nothing may move between a user and its service before they are parted; `None` is for ever.
+    pub user_idle_timeout: Option<Duration>,
     /// Times and limits of QUIC.
     pub quic: Quic,
     /// Which of these times the operator has set.
@@ -146,6 +148,7 @@ impl Default for ServerTransport {
             tcp_keepalive: Some(Duration::from_secs(7200)),
             max_pool_count: 5,
             heartbeat_timeout: None,
+            user_idle_timeout: None,
             quic: Quic::default(),
             liveness_keys: LivenessKeys::default(),
             tls: ServerTls::default(),

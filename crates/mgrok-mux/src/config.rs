@@ -40,7 +40,11 @@ pub struct Config {
     /// Streams that may exist at a time, including closed ones that wait for the other end's FIN.
     /// Opening one more fails on this side and is answered with a reset on the other.
     pub max_streams: usize,
-    /// Bytes of stream data that wait to be written to the connection, over all streams.
+    /// What the other end may do until it is [trusted](crate::Opener::trust). `None`: it is trusted from the start.
+    pub untrusted: Option<UntrustedLimits>,
+    /// Bytes of stream data that wait to be written to the connection, over all streams. Messages that go
+    /// [first](crate::Stream::send_first) and the first bytes of new streams may exceed it by
+    /// [`EXPRESS_ROOM`](crate::machine::EXPRESS_ROOM).
     pub send_queue: usize,
     /// How long [`Opener::open`](crate::Opener::open) waits while too many opened streams are
     /// not acknowledged.
@@ -74,6 +78,7 @@ impl Config {
             window_budget: None,
             accept_backlog: 256,
             max_streams: 65_536,
+            untrusted: None,
             send_queue: 512 * 1024,
             // frp: gives a stream up 75 s after opening and closes it after 5 min
             // (yamux const.go#DefaultConfig)
@@ -87,6 +92,15 @@ impl Config {
     pub(crate) fn largest_window(&self) -> u32 {
         self.max_stream_window.max(INITIAL_WINDOW)
     }
+}
+
+/// What the other end may do before it has shown who it is: as much as it takes to show that. The session ends if it does more.
+#[derive(Clone, Copy, Debug)]
+pub struct UntrustedLimits {
+    /// Bytes that it may send, frames and all. So also how much may lie unread, and how many frames there may be.
+    pub input: usize,
+    /// Streams that it may open, whether they still exist or not.
+    pub streams: usize,
 }
 
 /// Bytes that the windows of many sessions may promise together. Clones share one account.

@@ -31,7 +31,7 @@ const MAX_SLICES: usize = 64;
 /// is much to do; more is part of a bulk transfer, which is not to wait.
 const WORTH_WRITING: usize = 4 * 1024;
 
-/// The driver lets other tasks run after so many turns, which move up to 256 KiB each way.
+/// The driver lets other tasks run after so many turns, which move up to 64 KiB in and 256 KiB out.
 const MAX_TURNS: usize = 8;
 
 /// Starts a session on `io`. Nothing happens unless the [`Driver`] is polled, usually by
@@ -49,6 +49,7 @@ where
         shared,
         config,
         phase: Phase::Running,
+        input: Bytes::new(),
         wants_input: true,
         blocked: false,
         has_progressed: false,
@@ -70,6 +71,8 @@ pub struct Driver<IO> {
     config: Config,
     phase: Phase,
     batch: Batch,
+    /// What was read and the machine has yet to take in.
+    input: Bytes,
     /// Whether the machine takes more input.
     wants_input: bool,
     /// The connection took nothing the last time.
@@ -126,6 +129,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Future for Driver<IO> {
                 Turn::Done => return Poll::Ready(this.finish()),
                 Turn::Progress => {}
             }
+            if !this.input.is_empty() {
+                // As many frames as this are a turn of their own.
+                break;
+            }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -148,10 +155,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
 
     /// One turn of a living session.
     fn run(&mut self, cx: &mut Context<'_>) -> Turn {
-        let input = if self.wants_input {
+        let input = if !self.wants_input {
+            Poll::Pending
+        } else if self.input.is_empty() {
             self.poll_read(cx)
         } else {
-            Poll::Pending
+            Poll::Ready(Ok(std::mem::take(&mut self.input)))
         };
         let has_read = input.is_ready();
         let now = now();
@@ -160,7 +169,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
             Poll::Pending => {}
             Poll::Ready(Err(error)) => guard.machine.handle_end(SessionError::Io(Arc::new(error))),
             Poll::Ready(Ok(input)) if input.is_empty() => guard.machine.handle_eof(),
-            Poll::Ready(Ok(input)) => guard.machine.handle_input(input, now),
+            Poll::Ready(Ok(mut input)) => {
+                guard.machine.handle_input(&mut input, now);
+                self.input = input;
+            }
         }
         if std::mem::take(&mut self.has_progressed) {
             guard.machine.handle_progress(now);
@@ -207,7 +219,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
     fn park(&mut self, cx: &mut Context<'_>, wants_output: bool) -> Turn {
         let mut guard = self.shared.lock();
         let missed_output = wants_output && guard.machine.has_output();
-        if missed_output || guard.machine.ended().is_some() || guard.is_abandoned() {
+        let missed_input = self.wants_input && !self.input.is_empty();
+        if missed_output || missed_input || guard.machine.ended().is_some() || guard.is_abandoned()
+        {
             return Turn::Progress;
         }
         guard.park_driver(cx, wants_output);

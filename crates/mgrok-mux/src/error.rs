@@ -29,12 +29,15 @@ pub enum SessionError {
     /// The other end broke the protocol.
     #[error("the other end broke the multiplexing protocol")]
     Protocol(#[from] ProtocolError),
+    /// The other end did more than [`UntrustedLimits`](crate::UntrustedLimits) allow before it was trusted.
+    #[error("the other end opened streams or sent bytes without end before it showed who it is")]
+    Untrusted,
 }
 
 impl SessionError {
     /// Whether what is queued, if only our reason to go, should still be sent.
     pub(crate) fn is_orderly(&self) -> bool {
-        matches!(self, Self::Closed | Self::Protocol(_))
+        matches!(self, Self::Closed | Self::Protocol(_) | Self::Untrusted)
     }
 
     /// The error that an operation on a stream of the session returns.
@@ -43,7 +46,9 @@ impl SessionError {
             Self::Closed => io::ErrorKind::ConnectionAborted,
             Self::Io(error) => error.kind(),
             Self::KeepaliveTimeout => io::ErrorKind::TimedOut,
-            Self::Eof | Self::GoneAway { .. } | Self::Protocol(_) => io::ErrorKind::ConnectionReset,
+            Self::Eof | Self::GoneAway { .. } | Self::Protocol(_) | Self::Untrusted => {
+                io::ErrorKind::ConnectionReset
+            }
         };
         io::Error::new(kind, self.clone())
     }

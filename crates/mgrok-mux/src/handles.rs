@@ -49,6 +49,11 @@ impl Opener {
         }
     }
 
+    /// The other end has shown who it is: it may do all that the [`Config`](crate::Config) allows from now on.
+    pub fn trust(&self) {
+        self.shared.lock().machine.trust();
+    }
+
     /// Tells the other end that there will be no new streams. Those that exist go on.
     pub fn go_away(&self) {
         let mut guard = self.shared.lock();

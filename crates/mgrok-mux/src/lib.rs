@@ -38,7 +38,7 @@ mod shared;
 pub mod slab;
 mod stream;
 
-pub use config::{Config, Role, WindowBudget};
+pub use config::{Config, Role, UntrustedLimits, WindowBudget};
 pub use driver::{Driver, session};
 pub use error::{OpenError, ProtocolError, SessionError};
 pub use handles::{Acceptor, Opener};

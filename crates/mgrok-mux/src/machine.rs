@@ -9,6 +9,7 @@
 //! by [`Config::send_queue`], frames without data by one entry per stream and
 //! [`MAX_PENDING_REPLIES`], streams by [`Config::max_streams`].
 
+mod backlog;
 mod batch;
 mod chunks;
 mod input;
@@ -25,9 +26,10 @@ use std::time::{Duration, Instant};
 
 pub use batch::Batch;
 
-use crate::config::{Config, Role};
+use crate::config::{Config, Role, UntrustedLimits};
 use crate::error::{OpenError, SessionError};
 use crate::frame::Header;
+use backlog::Backlog;
 use input::Parser;
 use keepalive::Keepalive;
 use state::State;
@@ -41,10 +43,23 @@ pub const MAX_UNACKNOWLEDGED: usize = 256;
 /// fewer than [`MAX_UNACKNOWLEDGED`] opens and a few pings unanswered.
 pub const MAX_PENDING_REPLIES: usize = 1024;
 
+/// Frames that [`Machine::handle_input`] takes at a time, so that whoever sends the smallest of them, 5,000 in one read, does not
+/// keep others from their turn.
+pub const MAX_FRAMES_AT_ONCE: usize = 256;
+
+/// Bytes by which what goes first may exceed [`Config::send_queue`].
+pub const EXPRESS_ROOM: usize = 64 * 1024;
+
+/// How much of a new stream goes ahead of the data of older ones, in bytes: what says what the stream is for, and a small
+/// request.
+pub const FIRST_BYTES: u16 = 4 * 1024;
+
 /// The state of one session.
 #[derive(Debug)]
 pub struct Machine {
     config: Config,
+    /// What is left to an other end that is not trusted.
+    untrusted: Option<UntrustedLimits>,
     parser: Parser,
     streams: HashMap<u32, Box<State>>,
     /// The id of the next stream that we open; `None` if all are used.
@@ -61,6 +76,8 @@ pub struct Machine {
     control: VecDeque<Header>,
     /// Streams that have a frame without data to send. May name streams that are gone.
     urgent: VecDeque<u32>,
+    /// Streams whose data goes ahead of that of `round`, each once. May name streams that are gone.
+    express: VecDeque<u32>,
     /// Streams that have data to send, each once, in turn. May name streams that are gone.
     round: VecDeque<u32>,
     /// Streams that wait for room in the send queue. May name streams that are gone.
@@ -79,19 +96,11 @@ pub struct Machine {
     ended: Option<SessionError>,
 }
 
-/// Streams that wait to be accepted.
-#[derive(Debug)]
-struct Backlog {
-    /// Nobody accepts any more.
-    closed: bool,
-    ids: VecDeque<u32>,
-    waker: Option<Waker>,
-}
-
 impl Machine {
     /// A session that starts now.
     pub fn new(config: Config, now: Instant) -> Self {
         Self {
+            untrusted: config.untrusted,
             parser: Parser::default(),
             streams: HashMap::new(),
             next_id: Some(match config.role {
@@ -101,14 +110,11 @@ impl Machine {
             unacknowledged: 0,
             freed_opens: 0,
             attached: 0,
-            backlog: Backlog {
-                closed: false,
-                ids: VecDeque::new(),
-                waker: None,
-            },
+            backlog: Backlog::default(),
             keepalive: Keepalive::new(config.keepalive_interval, config.keepalive_timeout, now),
             control: VecDeque::new(),
             urgent: VecDeque::new(),
+            express: VecDeque::new(),
             round: VecDeque::new(),
             room_waiters: VecDeque::new(),
             queued: 0,
@@ -191,9 +197,9 @@ impl Machine {
         if self.ended.is_some() {
             return Poll::Ready(None);
         }
-        while let Some(id) = self.backlog.ids.pop_front() {
+        while let Some(id) = self.backlog.pop() {
             if let Some(state) = self.streams.get_mut(&id) {
-                state.in_backlog = false;
+                state.backlog_ticket = None;
                 state.attached = true;
                 self.attached += 1;
                 return Poll::Ready(Some(id));
@@ -206,9 +212,14 @@ impl Machine {
     /// Refuses all streams that the other end opens from now on, and those that wait.
     pub fn stop_accepting(&mut self) {
         self.backlog.closed = true;
-        for id in std::mem::take(&mut self.backlog.ids) {
+        while let Some(id) = self.backlog.pop() {
             self.reset_stream(id);
         }
+    }
+
+    /// From now on the other end may do all that [`Config`] allows.
+    pub fn trust(&mut self) {
+        self.untrusted = None;
     }
 
     /// Announces that there will be no new streams. Those that exist go on.
@@ -279,7 +290,7 @@ impl Machine {
         if !matches!(reason, SessionError::Closed) {
             self.drop_output();
         }
-        if let SessionError::Protocol(_) = reason {
+        if let SessionError::Protocol(_) | SessionError::Untrusted = reason {
             self.control
                 .push_back(Header::go_away(crate::frame::GO_AWAY_PROTOCOL));
         }
@@ -297,6 +308,7 @@ impl Machine {
     fn drop_output(&mut self) {
         self.control.clear();
         self.urgent.clear();
+        self.express.clear();
         self.round.clear();
         self.room_waiters.clear();
         self.queued = 0;

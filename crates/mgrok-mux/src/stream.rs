@@ -94,6 +94,12 @@ impl Stream {
         self.shared.lock().machine.refuse_after_drop(self.id);
     }
 
+    /// From now on, what is sent goes ahead of what other streams send: for one that carries few and small messages, which
+    /// others wait for.
+    pub fn send_first(&mut self) {
+        self.shared.lock().machine.send_first(self.id);
+    }
+
     /// Ends our direction after what was sent; reading goes on.
     ///
     /// # Errors

@@ -7,8 +7,9 @@ use std::{
     time::Duration,
 };
 
+use mgrok_net::resolver::Resolver;
 use tokio::{
-    net::{UdpSocket, lookup_host},
+    net::UdpSocket,
     time::{sleep, timeout},
 };
 
@@ -31,6 +32,9 @@ const REQUESTS: [Duration; 3] = [
 
 /// How long a name may take to resolve.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many addresses of one name are asked, one after the other, until one answers.
+const MAX_ADDRS: usize = 3;
 
 /// The longest answer that is read; a longer one is cut and then refused.
 const MAX_ANSWER: usize = 1_500;
@@ -115,14 +119,25 @@ pub enum DiscoverError {
     },
 }
 
-/// Asks the STUN server with this `host:port`, from a socket bound to `local` or to any free port.
+/// Asks the STUN server with this `host:port`, whose name `resolver` looks up, from a socket bound to `local` or to any free port.
 ///
-/// Takes up to 3 s for each of two answers, and up to 10 s for the name.
+/// Takes up to 10 s for the name, up to 3 s for each of three addresses that do not answer, and as long for a second answer.
 pub async fn discover(
     server: &str,
     local: Option<SocketAddrV4>,
+    resolver: &Resolver,
 ) -> Result<Discovery, DiscoverError> {
-    discover_at(resolve(server).await?, local).await
+    let (first, rest) = resolve(server, resolver).await?;
+    let mut discovered = discover_at(first, local).await;
+    for addr in rest {
+        match discovered {
+            Err(DiscoverError::NoAnswer { .. } | DiscoverError::Socket { .. }) => {
+                discovered = discover_at(addr, local).await;
+            }
+            Ok(_) | Err(_) => break,
+        }
+    }
+    discovered
 }
 
 /// Asks the STUN server at this address, from a socket bound to `local` or to any free port.
@@ -153,23 +168,38 @@ pub async fn discover_at(
     })
 }
 
-async fn resolve(server: &str) -> Result<SocketAddrV4, DiscoverError> {
+/// The addresses to ask, of which there is one at least.
+async fn resolve(
+    server: &str,
+    resolver: &Resolver,
+) -> Result<(SocketAddrV4, Vec<SocketAddrV4>), DiscoverError> {
     let error = |source| DiscoverError::Resolve {
         server: server.to_owned(),
         source,
     };
-    let mut addrs = match timeout(RESOLVE_TIMEOUT, lookup_host(server)).await {
+    let Some((host, port)) = server
+        .rsplit_once(':')
+        .and_then(|(host, port)| Some((host, port.parse().ok()?)))
+    else {
+        return Err(error(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it must be a host and its port, like stun.example.com:3478",
+        )));
+    };
+    let addrs = match timeout(RESOLVE_TIMEOUT, resolver.lookup(host, port)).await {
         Ok(found) => found.map_err(error)?,
         Err(_) => return Err(error(io::ErrorKind::TimedOut.into())),
     };
-    addrs
-        .find_map(|addr| match addr {
-            SocketAddr::V4(addr) => Some(addr),
-            SocketAddr::V6(_) => None,
-        })
-        .ok_or_else(|| DiscoverError::NoIpv4 {
+    let mut addrs = addrs.into_iter().filter_map(|addr| match addr {
+        SocketAddr::V4(addr) => Some(addr),
+        SocketAddr::V6(_) => None,
+    });
+    match addrs.next() {
+        Some(first) => Ok((first, addrs.take(MAX_ADDRS - 1).collect())),
+        None => Err(DiscoverError::NoIpv4 {
             server: server.to_owned(),
-        })
+        }),
+    }
 }
 
 /// One question and its answer.

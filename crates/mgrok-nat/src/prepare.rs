@@ -2,6 +2,7 @@
 
 use std::net::SocketAddrV4;
 
+use mgrok_net::resolver::Resolver;
 use tokio::net::UdpSocket;
 
 use crate::{
@@ -37,12 +38,14 @@ pub enum PrepareError {
     Discover(#[source] DiscoverError),
 }
 
-/// Asks the STUN server with this `host:port` and the operating system, from a socket bound to `local` or to any free port.
+/// Asks the STUN server with this `host:port`, whose name `resolver` looks up, and the operating system, from a socket bound to `local` or to any free
+/// port.
 pub async fn prepare(
     stun_server: &str,
     local: Option<SocketAddrV4>,
+    resolver: &Resolver,
 ) -> Result<Prepared, PrepareError> {
-    let discovery = discovery::discover(stun_server, local)
+    let discovery = discovery::discover(stun_server, local, resolver)
         .await
         .map_err(PrepareError::Discover)?;
     Prepared::new(discovery)

@@ -25,7 +25,7 @@ use tokio_rustls::TlsStream;
 
 use crate::tcp;
 
-pub(crate) use flow::{Flow, FlowSender, Flows};
+pub(crate) use flow::{Flow, FlowSender, Flows, settle};
 pub(crate) use quic::{NO_ERROR, Place, QuicStream, connection_lost};
 
 /// A full-duplex stream of bytes that moves owned chunks.
@@ -120,6 +120,16 @@ impl Conn {
             Io::Tcp(socket) => tcp::watch_closely(socket, idle, timeout),
             Io::Tls(stream) => stream.get_ref().0.watch_closely(idle, timeout),
             Io::Kcp(_) | Io::Layered(_) | Io::Mux(_) | Io::Quic(_) => {}
+        }
+    }
+
+    /// From now on, what is sent here goes ahead of what other streams of the same connection send: for messages, which are few and
+    /// which users wait for. Has an effect on streams that are multiplexed or QUIC's, as long as no layer lies on top.
+    pub fn send_first(&mut self) {
+        match &mut self.io {
+            Io::Mux(stream) => stream.send_first(),
+            Io::Quic(stream) => stream.send_first(),
+            Io::Kcp(_) | Io::Layered(_) | Io::Tcp(_) | Io::Tls(_) => {}
         }
     }
 

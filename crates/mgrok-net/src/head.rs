@@ -8,14 +8,13 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 
 use crate::conn::Conn;
+use crate::printable::printable;
 
 /// The most bytes of a head, its empty line included. Heads like ours have a few hundred; the rest is
 /// for what proxies add.
 pub const MAX_HEAD: usize = 16 * 1024;
 /// The most header fields of a head.
 pub const MAX_FIELDS: usize = 64;
-/// How many bytes of what came instead of a head are told, and characters of a status line.
-const MAX_TOLD: usize = 128;
 
 /// Why there is no head.
 #[derive(Debug, thiserror::Error)]
@@ -158,12 +157,6 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
         [b'\r', b'\n', ..] => Some(at + 3),
         _ => None,
     })
-}
-
-/// Foreign bytes for an error text.
-pub(crate) fn printable(bytes: &[u8]) -> String {
-    let told = &bytes[..bytes.len().min(MAX_TOLD)];
-    told.escape_ascii().to_string()
 }
 
 #[cfg(test)]

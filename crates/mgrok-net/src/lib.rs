@@ -6,6 +6,8 @@
 //!
 //! Modules are in order, lowest first, and use only what stands above them here.
 
+mod printable;
+
 pub mod conn;
 
 pub mod client_hello;
@@ -14,6 +16,7 @@ pub mod layers;
 pub mod message;
 pub mod proxy_protocol;
 pub mod relay;
+pub mod resolver;
 pub mod sniff;
 pub mod tcp;
 pub mod tls;

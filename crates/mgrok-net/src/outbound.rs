@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::conn::Conn;
 use crate::head::HeadError;
+use crate::resolver::without_brackets;
 use crate::tcp::{self, DialError, DialOptions};
 use crate::tls::{ClientTls, TlsError};
 
@@ -208,7 +209,7 @@ struct Target<'a> {
 
 impl<'a> Target<'a> {
     fn new(host: &'a str, port: u16) -> Result<Self, OutboundError> {
-        let host = tcp::without_brackets(host);
+        let host = without_brackets(host);
         // It goes into a request line.
         if host.is_empty() || host.contains(|it: char| it.is_whitespace() || it.is_control()) {
             return Err(OutboundError::Host {

@@ -14,13 +14,14 @@ mod odd_sni;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use quinn::{ConnectionError, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
 
-use crate::conn::{Conn, Flows, NO_ERROR, Place, QuicStream, connection_lost};
+use crate::conn::{Conn, Flows, NO_ERROR, Place, QuicStream, connection_lost, settle};
+use crate::printable::printable;
 use crate::tcp;
 use crate::tls::{CertificateFault, Fingerprint, TlsError};
 
@@ -50,6 +51,11 @@ const DATAGRAM_BUFFER: usize = 1024 * 1024;
 /// stream that might come, before it knows who is there: 5 MB for the default of frp.
 const STREAMS_AT_FIRST: u64 = 256;
 
+/// How many streams a peer may have that is not [trusted](Connection::trust), and how much all of them may pile up here, in bytes:
+/// what a login takes.
+const UNTRUSTED_STREAMS: u64 = 8;
+const UNTRUSTED_WINDOW: u32 = 80 * 1024;
+
 /// What the two ends of a connection do on their own.
 #[derive(Clone, Debug)]
 pub struct QuicOptions {
@@ -58,8 +64,11 @@ pub struct QuicOptions {
     pub keepalive: Duration,
     /// After how long without a packet from the peer the connection is given up. The lower of both ends' holds. Zero: never.
     pub idle_timeout: Duration,
-    /// How many streams the peer may have open at once. It learns of it by and by.
+    /// How many streams a peer that dialled may have open at once. It learns of it by and by. A peer that was dialled may have none.
     pub max_streams: u32,
+    /// Whether a peer may do all that at once. If not, it may do what a login takes until
+    /// [`Connection::trust`].
+    pub trusts_at_once: bool,
 }
 
 impl Default for QuicOptions {
@@ -69,6 +78,7 @@ impl Default for QuicOptions {
             keepalive: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             max_streams: 100_000,
+            trusts_at_once: true,
         }
     }
 }
@@ -85,7 +95,10 @@ impl QuicOptions {
             .max_concurrent_bidi_streams(streams(self.streams_at_first()))
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-            .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+            .receive_window(VarInt::from_u32(match self.trusts_at_once {
+                true => CONNECTION_WINDOW,
+                false => UNTRUSTED_WINDOW,
+            }))
             .send_window(SEND_WINDOW)
             .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
             .datagram_send_buffer_size(DATAGRAM_BUFFER);
@@ -93,7 +106,11 @@ impl QuicOptions {
     }
 
     fn streams_at_first(&self) -> u64 {
-        STREAMS_AT_FIRST.min(self.max_streams.into())
+        let streams = match self.trusts_at_once {
+            true => STREAMS_AT_FIRST,
+            false => UNTRUSTED_STREAMS,
+        };
+        streams.min(self.max_streams.into())
     }
 }
 
@@ -103,9 +120,7 @@ fn streams(number: u64) -> VarInt {
 
 /// A QUIC connection. Cheap to clone.
 ///
-/// It is closed by [`Connection::close`], and when the last clone and the last stream are dropped. Either
-/// way what is still under way is lost: hold it until the streams have been read at the other end, so
-/// as a rule for as long as it lasts.
+/// It is closed by [`Connection::close`], at once, and a moment after the last clone and the last stream are dropped.
 #[derive(Clone, Debug)]
 pub struct Connection {
     inner: quinn::Connection,
@@ -116,6 +131,7 @@ pub struct Connection {
 /// How many streams the peer has and may have.
 #[derive(Debug)]
 struct Places {
+    trusted: AtomicBool,
     taken: Arc<AtomicU64>,
     granted: AtomicU64,
     max: u64,
@@ -123,10 +139,15 @@ struct Places {
 
 impl Connection {
     fn new(inner: quinn::Connection, options: &QuicOptions) -> Self {
+        let flows = Flows::new(inner.clone());
+        if !options.trusts_at_once {
+            flows.start_reading();
+        }
         Self {
-            flows: Flows::new(inner.clone()),
+            flows,
             inner,
             places: Arc::new(Places {
+                trusted: AtomicBool::new(options.trusts_at_once),
                 taken: Arc::default(),
                 granted: AtomicU64::new(options.streams_at_first()),
                 max: options.max_streams.into(),
@@ -151,8 +172,23 @@ impl Connection {
         Ok(QuicStream::new(stream, self.flows.clone(), Some(place)).into())
     }
 
+    /// The peer has shown who it is: it may do all that the options allow from now on.
+    pub fn trust(&self) {
+        if self.places.trusted.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.inner
+            .set_receive_window(VarInt::from_u32(CONNECTION_WINDOW));
+        let more = STREAMS_AT_FIRST.min(self.places.max);
+        self.places.granted.store(more, Ordering::Relaxed);
+        self.inner.set_max_concurrent_bi_streams(streams(more));
+    }
+
     /// Lets the peer open twice as many streams once it has half of those that it may have.
     fn grant(&self, taken: u64) {
+        if !self.places.trusted.load(Ordering::Relaxed) {
+            return;
+        }
         let granted = self.places.granted.load(Ordering::Relaxed);
         if taken * 2 > granted && granted < self.places.max {
             let more = (granted * 2).min(self.places.max);
@@ -170,6 +206,12 @@ impl Connection {
     /// Whether the connection is over.
     pub fn is_closed(&self) -> bool {
         self.inner.close_reason().is_some()
+    }
+
+    /// Waits until what was sent on streams has most probably arrived, for half a second at most: ahead of [`Connection::close`],
+    /// which would destroy it.
+    pub async fn settle(&self) {
+        settle(&self.inner).await;
     }
 
     /// Ends all streams at once, and tells the peer: application code 0, no reason. What was sent and
@@ -207,7 +249,7 @@ pub enum QuicError {
         peer: SocketAddr,
         /// Its application code; 0 without any trouble.
         code: u64,
-        /// What it says about it.
+        /// What it says about it, with control characters escaped.
         reason: String,
     },
     /// We closed the connection, or the endpoint.
@@ -306,7 +348,7 @@ impl QuicError {
             ConnectionError::ApplicationClosed(close) => Self::Closed {
                 peer,
                 code: close.error_code.into(),
-                reason: String::from_utf8_lossy(&close.reason).into_owned(),
+                reason: printable(&close.reason),
             },
             ConnectionError::LocallyClosed => Self::ClosedHere,
             ConnectionError::TimedOut => Self::Silent { peer },

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use mgrok_proto::Dialect;
 use tokio::task::coop;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::conn::Conn;
 use copy::{Direction, Failure};
@@ -28,6 +28,10 @@ use copy::{Direction, Failure};
 /// [`HalfClose::EndsBoth`] holds. A reply that is on its way arrives within this time; without it,
 /// closing a socket that still receives would reset it and destroy the reply.
 pub const LINGER: Duration = Duration::from_secs(1);
+
+/// How often an idle relay is looked at within its idle timeout. It ends when that many looks in a row saw nothing move, so that it
+/// lasts a fourth longer at most.
+const LOOKS: u32 = 4;
 
 /// Bytes that moved, counted as they move. Relays may share one.
 #[derive(Debug, Default)]
@@ -86,6 +90,8 @@ pub enum EndReason {
     Closed,
     /// This leg ended, and what came from the other was not over when [`LINGER`] was.
     Cut(Leg),
+    /// Nothing moved for as long as [`Relay::with_idle_timeout`] allows.
+    Idle,
     /// A leg failed, and that ended both.
     Failed {
         /// The one that failed.
@@ -121,6 +127,18 @@ pub struct Relay<'a> {
     ended: Option<Leg>,
     /// Runs once the end of both is decided.
     linger: Option<Pin<Box<Sleep>>>,
+    /// Boxed: most relays have none.
+    idle: Option<Box<Idle>>,
+}
+
+/// Looks from time to time whether anything has moved, so that moving it costs nothing more.
+struct Idle {
+    interval: Duration,
+    timer: Pin<Box<Sleep>>,
+    /// What had moved at the last look.
+    moved: u64,
+    /// How many looks in a row saw nothing.
+    quiet_looks: u32,
 }
 
 impl<'a> Relay<'a> {
@@ -135,7 +153,44 @@ impl<'a> Relay<'a> {
             failed: None,
             ended: None,
             linger: None,
+            idle: None,
         }
+    }
+
+    /// Ends when nothing has moved in either direction for so long, whether copied or spliced, or up to a fourth longer. `None`:
+    /// lasts for as long as the connections do.
+    pub fn with_idle_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.idle = timeout.map(|timeout| {
+            let interval = timeout / LOOKS;
+            Box::new(Idle {
+                interval,
+                timer: Box::pin(sleep(interval)),
+                moved: 0,
+                quiet_looks: 0,
+            })
+        });
+        self
+    }
+
+    /// Ready once nothing has moved for too long.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(idle) = &mut self.idle else {
+            return Poll::Pending;
+        };
+        while idle.timer.as_mut().poll(cx).is_ready() {
+            // One look, however late it is: a program that was not let run has seen nothing.
+            let moved = self.sending.moved() + self.receiving.moved();
+            idle.quiet_looks = match moved == idle.moved {
+                true => idle.quiet_looks + 1,
+                false => 0,
+            };
+            idle.moved = moved;
+            if idle.quiet_looks >= LOOKS {
+                return Poll::Ready(());
+            }
+            idle.timer.as_mut().reset(Instant::now() + idle.interval);
+        }
+        Poll::Pending
     }
 
     /// Moves what can be moved. The directions take turns, chunk by chunk, so that neither starves
@@ -247,6 +302,9 @@ impl Future for Relay<'_> {
             let reason = relay.ended.map_or(EndReason::Closed, EndReason::Cut);
             return Poll::Ready(relay.end(reason));
         }
+        if relay.poll_idle(cx).is_ready() {
+            return Poll::Ready(relay.end(EndReason::Idle));
+        }
         let was_lingering = relay.linger.is_some();
         relay.move_bytes(cx);
         if relay.sending.is_over() && relay.receiving.is_over() {
@@ -282,6 +340,7 @@ impl fmt::Display for EndReason {
         match self {
             Self::Closed => f.write_str("both directions ended"),
             Self::Cut(leg) => write!(f, "the {leg} ended"),
+            Self::Idle => f.write_str("nothing moved for as long as is allowed"),
             Self::Failed { leg, error } => write!(f, "the {leg} failed: {error}"),
         }
     }

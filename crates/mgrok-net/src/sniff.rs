@@ -72,6 +72,8 @@ pub async fn opening(conn: &mut Conn) -> io::Result<Opening> {
         return Ok(opening);
     }
     let mut seen = BytesMut::from(&first[..]);
+    // A slice of a slab, which would be held for as long as the peer is silent.
+    drop(first);
     loop {
         let more: Bytes = conn.recv().await?;
         seen.extend_from_slice(&more);

@@ -9,7 +9,6 @@ use mgrok_config::Network;
 use mgrok_net::{
     conn::Conn,
     proxy_protocol::{self, ProxyProtocolError},
-    tcp,
 };
 use tokio::{net::TcpStream, time::timeout};
 
@@ -52,14 +51,12 @@ impl Arrivals {
         self.balancers.iter().any(|it| it.contains(addr.ip()))
     }
 
-    /// Finds out whose connection it is. `keepalive` is the probing of the socket, the system's choice if `None`.
+    /// Finds out whose connection it is.
     pub(crate) async fn receive(
         &self,
         stream: TcpStream,
         from: SocketAddr,
-        keepalive: Option<Duration>,
     ) -> Result<(Conn, UserAddrs), ArrivalError> {
-        tcp::set_accepted_options(&stream, keepalive);
         let to = stream.local_addr().map_err(ArrivalError::Gone)?;
         let direct = UserAddrs { from, to: Some(to) };
         let mut conn = Conn::from(stream);

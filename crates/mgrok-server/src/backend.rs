@@ -56,6 +56,8 @@ pub(crate) struct Inner {
     pub(crate) timeout: Duration,
     /// How many work connections are tried for one user: pooled ones may be dead.
     pub(crate) attempts: usize,
+    /// How long nothing may move between a user and the service; `None` is for ever.
+    pub(crate) user_idle_timeout: Option<Duration>,
     /// What users have moved so far.
     pub(crate) traffic: Traffic,
     /// Asked about each user, if anybody wants to know.
@@ -116,6 +118,11 @@ impl Backend {
     /// Whether its client is gone, so that it will not open again.
     pub(crate) fn is_gone(&self) -> bool {
         self.inner.requests.is_closed()
+    }
+
+    /// How long nothing may move between a user and the service; `None` is for ever.
+    pub(crate) fn user_idle_timeout(&self) -> Option<Duration> {
+        self.inner.user_idle_timeout
     }
 
     /// What users have moved so far.
@@ -231,7 +238,9 @@ pub(crate) async fn carry(
         HalfClose::Carried => backend.half_close(),
         HalfClose::EndsBoth => HalfClose::EndsBoth,
     };
-    let end = relay::relay(user, work, half_close, backend.traffic()).await;
+    let end = relay::relay(user, work, half_close, backend.traffic())
+        .with_idle_timeout(backend.user_idle_timeout())
+        .await;
     let from = addrs.from;
     debug!(source = %from, "user connection [{from}] ended: {end:?}");
 }

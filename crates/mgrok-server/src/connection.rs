@@ -5,7 +5,6 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use mgrok_mux::Opener;
 use mgrok_proto::liveness;
 use tokio_util::sync::CancellationToken;
 
@@ -19,14 +18,21 @@ pub(crate) enum Road {
     Tcp,
 }
 
+/// What carries many streams, and lets its client have few of them before there is a session.
+#[derive(Debug)]
+pub(crate) enum Carrier {
+    Mux(mgrok_mux::Opener),
+    Quic(mgrok_net::quic::Connection),
+}
+
 /// One connection of a client, which carries one stream or many.
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// The client's address, and ours that it came to.
     pub(crate) addrs: UserAddrs,
     pub(crate) road: Road,
-    /// The multiplexer that it carries, if it does.
-    mux: OnceLock<Opener>,
+    /// `None` for a connection that is one stream.
+    carrier: OnceLock<Carrier>,
     /// Held until the client has proved itself.
     permit: Mutex<Option<Permit>>,
     login_came: AtomicBool,
@@ -41,7 +47,7 @@ impl Connection {
         Self {
             addrs,
             road,
-            mux: OnceLock::new(),
+            carrier: OnceLock::new(),
             permit: Mutex::new(Some(permit)),
             login_came: AtomicBool::new(false),
             has_session: AtomicBool::new(false),
@@ -50,23 +56,31 @@ impl Connection {
         }
     }
 
-    /// Takes note of the multiplexer on the connection.
-    pub(crate) fn is_muxed(&self, mux: Opener) {
-        // There is but one.
-        let _ = self.mux.set(mux);
+    /// Takes note of what carries the connection's streams; once.
+    pub(crate) fn carried_by(&self, carrier: Carrier) {
+        let _already_set = self.carrier.set(carrier);
     }
 
     /// Probes the client as two ends of mgrok do that have agreed on it; whether the connection can. If not, the client's pings
     /// have to do it.
     pub(crate) fn watch_closely(&self) -> bool {
-        let mux = self.mux.get();
-        mux.inspect(|it| it.watch_closely(liveness::INTERVAL, liveness::MUX_TIMEOUT))
-            .is_some()
+        match self.carrier.get() {
+            Some(Carrier::Mux(opener)) => {
+                opener.watch_closely(liveness::INTERVAL, liveness::MUX_TIMEOUT);
+                true
+            }
+            Some(Carrier::Quic(_)) | None => false,
+        }
     }
 
-    /// From now on the connection may stay as long as the session does.
+    /// From now on the connection may stay as long as the session does, and have as many streams as sessions need.
     pub(crate) fn session_begins(&self) {
         self.has_session.store(true, Ordering::Relaxed);
+        match self.carrier.get() {
+            Some(Carrier::Mux(opener)) => opener.trust(),
+            Some(Carrier::Quic(quic)) => quic.trust(),
+            None => {}
+        }
         self.is_proved();
     }
 

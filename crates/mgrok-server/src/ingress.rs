@@ -11,7 +11,7 @@ mod unwrap;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use mgrok_mux::Acceptor;
+use mgrok_mux::{Acceptor, UntrustedLimits};
 use mgrok_net::{
     conn::Conn, message::RecvError, quic::QuicError, tcp, tls, websocket::WebSocketError,
 };
@@ -29,7 +29,7 @@ use self::{
 };
 use crate::{
     backend::UserAddrs,
-    connection::{Connection, Road},
+    connection::{Carrier, Connection, Road},
     error::chain,
     per_source::{OPENING_TIMEOUT, Permit},
     shared::Shared,
@@ -44,6 +44,13 @@ const MAX_OPENING_STREAMS: usize = 256;
 /// client that is asked for thousands of work connections opens as many in one go; what is beyond
 /// the backlog is reset. A waiting stream costs less than 1 KiB.
 const ACCEPT_BACKLOG: usize = 4_096;
+
+/// What a multiplexed connection may do before it is logged in: a hello and a login of 64 KiB, and a stream for each thing that
+/// a client might try. A client opens one.
+const BEFORE_LOGIN: UntrustedLimits = UntrustedLimits {
+    input: 80 * 1024,
+    streams: 8,
+};
 
 /// How long clients that come by UDP get to hear of the server's end.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -123,8 +130,8 @@ pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>) {
-    let keepalive = shared.config.transport.tcp_keepalive;
-    let (conn, addrs) = match shared.arrivals.receive(stream, from, keepalive).await {
+    tcp::set_keepalive(&stream, shared.config.transport.tcp_keepalive);
+    let (conn, addrs) = match shared.arrivals.receive(stream, from).await {
         Ok(arrived) => arrived,
         Err(error) => {
             return debug!(source = %from, "connection of {from} closed: {}", chain(&error));
@@ -133,10 +140,16 @@ async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>) {
     // Until it has its turn it holds nothing but its socket.
     let permit = match shared.openings.acquire(addrs.from.ip()).await {
         Ok(permit) => permit,
-        Err(error) => return debug!("connection of {} closed: {error}", addrs.from),
+        Err(error) => {
+            let from = addrs.from;
+            return debug!(source = %from, "connection of {from} closed: {error}");
+        }
     };
     match in_time(&permit, Box::pin(unwrap_shared(conn, &shared))).await {
-        Ok(Opened::Client(conn)) => client(conn, addrs, Road::Tcp, permit, &shared).await,
+        // Boxed: a session's future is large, and many connections never come that far.
+        Ok(Opened::Client(conn)) => {
+            Box::pin(client(conn, addrs, Road::Tcp, permit, &shared)).await;
+        }
         Ok(Opened::User(conn, vhost)) => serve_user(conn, addrs, vhost, &shared),
         Err(error) => log(addrs.from, &error),
     }
@@ -186,10 +199,11 @@ async fn multiplexed(conn: Conn, connection: &Arc<Connection>, shared: &Arc<Shar
     let config = mgrok_mux::Config {
         accept_backlog: ACCEPT_BACKLOG,
         keepalive_interval: Some(shared.config.transport.tcp_mux_keepalive_interval),
+        untrusted: Some(BEFORE_LOGIN),
         ..mgrok_mux::Config::server()
     };
     let (opener, acceptor, driver) = mgrok_mux::session(conn, config);
-    connection.is_muxed(opener.clone());
+    connection.carried_by(Carrier::Mux(opener.clone()));
     shared.tasks.spawn(async move {
         if let Err(error) = driver.await {
             debug!(source = %from, "connection of {from} ended: {}", chain(&error));

@@ -94,12 +94,15 @@ pub(crate) async fn serve(
     let pool_count = usize::try_from(login.pool_count)
         .unwrap_or(0)
         .min(shared.config.transport.max_pool_count as usize);
+    let mut conn = control.into_conn();
+    // A flood of uploads must not keep a user waiting for its `ReqWorkConn`.
+    conn.send_first();
     let control = match agreement {
-        None => layers::encrypt(control.into_conn(), &shared.cipher_key),
+        None => layers::encrypt(conn, &shared.cipher_key),
         Some(agreement) => {
             let keys = agreement.keys(&shared.config.auth.token);
             let (sends, receives) = (&keys.server_to_client, &keys.client_to_server);
-            layers::seal(control.into_conn(), sends, receives)
+            layers::seal(conn, sends, receives)
         }
     };
     let session = Session::new(

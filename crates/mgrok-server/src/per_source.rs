@@ -73,6 +73,15 @@ pub(crate) struct Refused {
     source_prefix: Source,
 }
 
+/// Why work was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorkError {
+    #[error("it took longer than it may")]
+    Late,
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
 #[derive(Debug)]
 struct Inner {
     limits: Limits,
@@ -154,6 +163,20 @@ impl PerSource {
                 place,
             }),
             Ok(None) | Err(_) => Err(self.refuse(source)),
+        }
+    }
+
+    /// Does `work` that comes from `addr` under a permit, in `longest` at most, and in 2 s while all permits are taken.
+    pub(crate) async fn work<T>(
+        &self,
+        addr: IpAddr,
+        longest: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, WorkError> {
+        let permit = self.acquire(addr).await?;
+        tokio::select! {
+            done = work => Ok(done),
+            () = permit.expired_within(longest) => Err(WorkError::Late),
         }
     }
 
@@ -248,11 +271,16 @@ impl Permit {
     /// Ends when work that begins now and needs a permit like this has had its time: 10 s, or 2 s while all permits are
     /// taken. It does not hold the permit.
     pub(crate) fn expired(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.expired_within(OPENING_TIMEOUT)
+    }
+
+    /// As [`expired`](Self::expired), for work that may take `longest` while there are permits left.
+    fn expired_within(&self, longest: Duration) -> impl Future<Output = ()> + Send + use<> {
         let (share, inner) = (self.place.share.clone(), self.place.inner.clone());
         async move {
             let started = Instant::now();
             sleep(HURRIED_TIMEOUT).await;
-            while started.elapsed() < OPENING_TIMEOUT && !inner.is_full(&share) {
+            while started.elapsed() < longest && !inner.is_full(&share) {
                 sleep(LOOK_INTERVAL).await;
             }
         }

@@ -145,6 +145,7 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
         dialect: owner.dialect,
         timeout: shared.config.user_conn_timeout,
         attempts: owner.attempts,
+        user_idle_timeout: shared.config.transport.user_idle_timeout,
         traffic: Traffic::default(),
         user_hook,
     });

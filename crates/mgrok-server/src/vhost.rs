@@ -16,7 +16,23 @@ use tokio::net::TcpListener;
 use tracing::debug;
 
 use self::{http::HttpVhost, https::HttpsVhost, pages::NotFound, tcpmux::TcpMuxVhost};
-use crate::{arrival::Arrivals, backend::UserAddrs, error::chain, routes::Routes, tasks::Tasks};
+use crate::{
+    arrival::Arrivals,
+    backend::UserAddrs,
+    error::chain,
+    per_source::{Limits, PerSource},
+    routes::Routes,
+    tasks::Tasks,
+};
+
+/// Users of the HTTPS and tcpmux ports who have not said whom they want. All users of a balancer may be one source.
+const UNNAMED: Limits = Limits {
+    what: "connections to a shared port",
+    total: 16_384,
+    per_source: 4_096,
+    waiting: 32_768,
+    waiting_per_source: 16_384,
+};
 
 /// The shared ports of one server. Those that are off are `None`.
 #[derive(Debug, Default)]
@@ -42,6 +58,7 @@ impl Vhosts {
         let not_found = NotFound {
             file: vhost.not_found_page.clone(),
         };
+        let unnamed = PerSource::new(UNNAMED);
         let http = vhost.http_port.map(|port| {
             Arc::new(HttpVhost {
                 port,
@@ -54,12 +71,14 @@ impl Vhosts {
         let https = vhost.https_port.map(|port| {
             Arc::new(HttpsVhost {
                 port,
+                unnamed: unnamed.clone(),
                 routes: Routes::default(),
             })
         });
         let tcpmux = vhost.tcpmux_port.map(|port| {
             Arc::new(TcpMuxVhost {
                 port,
+                unnamed,
                 routes: Routes::default(),
                 passthrough: vhost.tcpmux_passthrough,
                 not_found,
@@ -98,7 +117,7 @@ pub(crate) async fn run(
         };
         let (vhost, arrivals) = (vhost.clone(), arrivals.clone());
         tasks.serve_user(async move {
-            match arrivals.receive(stream, from, None).await {
+            match arrivals.receive(stream, from).await {
                 Ok((user, addrs)) => vhost.serve(user, addrs).await,
                 Err(error) => {
                     debug!(source = %from, "connection of {from} closed: {}", chain(&error))

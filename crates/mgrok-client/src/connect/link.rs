@@ -8,7 +8,7 @@ use mgrok_mux::{Opener, SessionError};
 use mgrok_net::conn::Conn;
 use mgrok_net::quic::{Connection, Endpoint, QuicError};
 use mgrok_proto::liveness;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::road::Dialler;
@@ -24,8 +24,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long packets of UDP have to arrive, and be sent once more, before the program ends.
 // frp: waits so long when it is stopped (cmd/frpc/sub/root.go)
 const LAST_PACKETS: Duration = Duration::from_millis(500);
-/// What the other end may add to the time that a packet takes: it acknowledges now and then.
-const ACKNOWLEDGEMENT_DELAY: Duration = Duration::from_millis(25);
 
 /// How a link ended that was shared by all streams.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -78,7 +76,10 @@ impl Streams {
 impl Streams {
     /// Streams to the server of `config` over TCP, each a connection of its own.
     pub(crate) fn over_tcp(config: &mgrok_config::ClientConfig) -> Self {
-        let connector = super::Connector::new(config, &config.servers[0]).unwrap();
+        use mgrok_net::resolver::Resolver;
+
+        let connector = super::Connector::new(config, &config.servers[0], &Resolver::default());
+        let connector = connector.unwrap();
         let tls = connector.tls.current();
         Self::Connections(Dialler::new(connector, Road::Tcp, tls))
     }
@@ -259,9 +260,7 @@ impl Link {
     /// As [`close`](Self::close), and waits, for a moment at most, until the last packets of UDP have arrived: for the end of the program.
     pub(crate) async fn finish(mut self) {
         if let Carrier::Quic(carrier) = &self.carrier {
-            // Time for a packet to be lost and sent once more. What has arrived before need not wait for it, but nobody knows.
-            let once = carrier.connection.round_trip() * 3 + ACKNOWLEDGEMENT_DELAY;
-            sleep((once * 2).min(LAST_PACKETS)).await;
+            carrier.connection.settle().await;
         }
         self.close_carrier().await;
         let drivers = match &self.carrier {

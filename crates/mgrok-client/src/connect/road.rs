@@ -14,9 +14,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mgrok_config::ServerAddr;
 use mgrok_net::conn::Conn;
 use mgrok_net::outbound::dial_through;
 use mgrok_net::quic::{Connection, Endpoint, QuicClient, QuicError};
+use mgrok_net::resolver::without_zone;
 use mgrok_net::tcp::{Candidates, DialError, DialOptions, dial};
 use mgrok_net::tls::{CertificateFault, ClientTls, Fingerprint};
 use mgrok_net::{kcp, websocket};
@@ -37,7 +39,7 @@ pub(crate) struct Dialler {
 impl Dialler {
     pub(super) fn new(connector: Arc<Connector>, road: Road, tls: ClientTls) -> Self {
         Self {
-            dial: connector.dial,
+            dial: connector.dial.clone(),
             connector,
             road,
             tls,
@@ -75,8 +77,9 @@ impl Dialler {
 
     async fn websocket(&self) -> Result<Conn, ConnectError> {
         let conn = self.dial().await?;
-        let host = self.connector.server.to_string();
-        let conn = upgrade(conn, &host).await?;
+        let server = &self.connector.server;
+        let host = ServerAddr::new(without_zone(&server.host), server.port);
+        let conn = upgrade(conn, &host.to_string()).await?;
         self.secure_if_on(conn).await
     }
 
@@ -93,7 +96,7 @@ impl Dialler {
         let name = self.tls.server_name();
         match name.contains(':') {
             true => format!("[{name}]"),
-            false => name,
+            false => name.to_owned(),
         }
     }
 
@@ -195,7 +198,7 @@ async fn upgrade(conn: Conn, host: &str) -> Result<Conn, ConnectError> {
 fn udp(dial: &DialOptions) -> DialOptions {
     DialOptions {
         local_ip: None,
-        ..*dial
+        ..dial.clone()
     }
 }
 

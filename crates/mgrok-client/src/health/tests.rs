@@ -20,7 +20,15 @@ fn proxy(check: HealthCheck, port: u16) -> (Arc<Proxy>, CancellationToken) {
     config.health_check = Some(check);
     let retired = CancellationToken::new();
     let key = CipherKey::derive(&Secret::default());
-    (Arc::new(Proxy::new(config, &key, retired.clone())), retired)
+    (
+        Arc::new(Proxy::new(
+            config,
+            &key,
+            &Resolver::default(),
+            retired.clone(),
+        )),
+        retired,
+    )
 }
 
 /// The next report there is, of the one proxy there is.
@@ -135,11 +143,17 @@ async fn a_service_that_is_too_slow_is_not_well() {
     let mut check = check(http, 1);
     check.timeout = Duration::from_millis(50);
     // It connects, since the system does that, but nobody answers.
-    let error = attempt(&check, "127.0.0.1", port).await.unwrap_err();
+    let error = attempt(&check, "127.0.0.1", port, &Resolver::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.to_string(), "no answer within 50ms");
     check.kind = HealthCheckKind::Tcp;
-    attempt(&check, "127.0.0.1", port).await.unwrap();
+    attempt(&check, "127.0.0.1", port, &Resolver::default())
+        .await
+        .unwrap();
     drop(listener);
-    let error = attempt(&check, "127.0.0.1", port).await.unwrap_err();
+    let error = attempt(&check, "127.0.0.1", port, &Resolver::default())
+        .await
+        .unwrap_err();
     assert!(matches!(error, CheckError::Dial(_)), "{error}");
 }

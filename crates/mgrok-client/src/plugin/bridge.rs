@@ -10,6 +10,7 @@ use mgrok_http::{
     UpstreamOptions, User, host_name,
 };
 use mgrok_net::conn::Conn;
+use mgrok_net::resolver::Resolver;
 use mgrok_net::tls::{ClientTls, ClientTlsOptions, ServerTls};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, warn};
@@ -44,6 +45,7 @@ pub(crate) struct Bridge {
 #[derive(Debug)]
 struct ToWebsite {
     addr: LocalAddr,
+    resolver: Resolver,
     tls: Option<ClientTls>,
 }
 
@@ -58,7 +60,10 @@ struct Requests {
 
 impl Bridge {
     /// Makes the bridge. Reads the files of its certificate.
-    pub(super) fn new(options: &BridgeOptions<'_>) -> Result<Self, PluginError> {
+    pub(super) fn new(
+        options: &BridgeOptions<'_>,
+        resolver: &Resolver,
+    ) -> Result<Self, PluginError> {
         let website = options.website;
         let front = match options.front {
             None => None,
@@ -82,6 +87,7 @@ impl Bridge {
         };
         let to_website = ToWebsite {
             addr: website.local_addr.clone(),
+            resolver: resolver.clone(),
             tls,
         };
         let rules = rules(website, options.forwarded)?;
@@ -123,7 +129,7 @@ impl Bridge {
 impl Connect for ToWebsite {
     fn connect<'a>(&'a self, _user: &'a User) -> Connecting<'a> {
         Box::pin(async move {
-            let conn = Local::from(&self.addr).connect().await?;
+            let conn = Local::from(&self.addr).connect(&self.resolver).await?;
             match &self.tls {
                 None => Ok(conn),
                 Some(tls) => Ok(in_time(tls.connect(conn)).await?),

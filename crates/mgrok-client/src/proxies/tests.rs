@@ -16,7 +16,12 @@ fn config(name: &str) -> ProxyConfig {
 /// Proxies of these names, of a user `ada`.
 fn proxies(names: &[&str]) -> (Proxies, Instant) {
     let key = CipherKey::derive(&Secret::new("secret"));
-    let mut proxies = Proxies::new("ada".to_owned(), "example.com".to_owned(), key);
+    let mut proxies = Proxies::new(
+        "ada".to_owned(),
+        "example.com".to_owned(),
+        key,
+        Resolver::default(),
+    );
     let configs: Vec<_> = names.iter().map(|it| config(it)).collect();
     let now = Instant::now();
     proxies.apply(&configs, now);

@@ -18,6 +18,8 @@ pub(super) struct Drops {
     pub(super) too_long: u64,
     /// To the local service: without a user to answer to.
     pub(super) unaddressed: u64,
+    /// To the local service: its name was not looked up, or not yet and too many were waiting.
+    pub(super) unresolved: u64,
     reported: u64,
 }
 
@@ -36,7 +38,13 @@ impl Drops {
 
     /// All of them.
     pub(super) fn total(&self) -> u64 {
-        self.full + self.missed + self.no_socket + self.refused + self.too_long + self.unaddressed
+        self.full
+            + self.missed
+            + self.no_socket
+            + self.refused
+            + self.too_long
+            + self.unaddressed
+            + self.unresolved
     }
 
     /// Logs the counts, if they have changed since the last time.
@@ -51,11 +59,18 @@ impl Drops {
                 refused,
                 too_long,
                 unaddressed,
+                unresolved,
                 ..
             } = self;
             warn!(
                 full,
-                missed, no_socket, refused, too_long, unaddressed, "datagrams were dropped"
+                missed,
+                no_socket,
+                refused,
+                too_long,
+                unaddressed,
+                unresolved,
+                "datagrams were dropped"
             );
         }
     }

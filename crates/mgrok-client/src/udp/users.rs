@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -17,13 +17,20 @@ use tracing::{debug, warn};
 use super::Terms;
 use super::drops::Drops;
 use super::ready::{Ready, SlotWaker};
+use super::service::{Place, Service};
 
 /// The longest time between two looks for idle users.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How many datagrams of new users, and how many bytes of them, wait while the service's name is looked up.
+const MAX_HELD: usize = 256;
+const MAX_HELD_BYTES: usize = 256 * 1024;
+
 /// One user's socket.
 struct User {
     addr: SocketAddr,
+    /// What the socket is connected to.
+    service: SocketAddr,
     socket: UdpSocket,
     note: Arc<SlotWaker>,
     /// `note`, as tokio wants it.
@@ -32,9 +39,24 @@ struct User {
     introduced: bool,
 }
 
+/// Whether a user has a socket.
+enum Slot {
+    /// It has none, because the service's name cannot be looked up.
+    NoService,
+    /// It has none, because the system gives none.
+    NoSocket,
+    /// It has the one in this slot.
+    Taken(usize),
+    /// It will have one when it is known where the service is.
+    Unknown,
+}
+
 /// All users of one work connection.
 pub(super) struct Users<'a> {
-    service: SocketAddr,
+    service: Service,
+    /// What new users have sent while it is not known where the service is.
+    held: Datagrams,
+    held_bytes: usize,
     traffic: &'a Traffic,
     packet_size: usize,
     proxy_protocol: Option<Version>,
@@ -49,9 +71,11 @@ pub(super) struct Users<'a> {
 }
 
 impl<'a> Users<'a> {
-    pub(super) fn new(service: SocketAddr, traffic: &'a Traffic, terms: &Terms) -> Self {
+    pub(super) fn new(service: Service, traffic: &'a Traffic, terms: &Terms) -> Self {
         Self {
             service,
+            held: Datagrams::default(),
+            held_bytes: 0,
             traffic,
             packet_size: terms.packet_size,
             proxy_protocol: terms.proxy_protocol,
@@ -68,10 +92,22 @@ impl<'a> Users<'a> {
     pub(super) fn send(&mut self, datagrams: &mut Datagrams) {
         let now = Instant::now();
         while let Some((addr, mut count)) = datagrams.front_run() {
-            let Some(slot) = self.slot(addr, now) else {
-                self.drops.no_socket += count as u64;
-                datagrams.skip(count);
-                continue;
+            let slot = match self.slot(addr, now) {
+                Slot::Taken(slot) => slot,
+                Slot::Unknown => {
+                    self.hold(datagrams, count);
+                    continue;
+                }
+                Slot::NoSocket => {
+                    self.drops.no_socket += count as u64;
+                    datagrams.skip(count);
+                    continue;
+                }
+                Slot::NoService => {
+                    self.drops.unresolved += count as u64;
+                    datagrams.skip(count);
+                    continue;
+                }
             };
             let Some(user) = self.table.get_mut(slot) else {
                 // A slot that was found by its address is taken.
@@ -82,7 +118,7 @@ impl<'a> Users<'a> {
             if let Some(version) = self.proxy_protocol
                 && !user.introduced
             {
-                user.introduce(version, self.service, datagrams, &mut sent);
+                user.introduce(version, datagrams, &mut sent);
                 count -= 1;
             }
             user.socket.send_connected(datagrams, count, &mut sent);
@@ -110,9 +146,23 @@ impl<'a> Users<'a> {
         polled
     }
 
-    /// Closes the sockets of users that have been silent for too long.
+    /// Goes on with looking up where the service is, if that is wanted. Ready if it became known: then what waited for it has been sent.
+    pub(super) fn poll_service(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.service.poll(cx));
+        let mut held = std::mem::take(&mut self.held);
+        self.held_bytes = 0;
+        self.send(&mut held);
+        Poll::Ready(())
+    }
+
+    /// Closes the sockets of users that have been silent for too long. The others follow their service to where its name leads by
+    /// now.
     pub(super) fn drop_idle(&mut self) {
-        self.table.drop_idle(self.idle, Instant::now());
+        let now = Instant::now();
+        if !self.table.is_empty() {
+            self.service.refresh(now);
+        }
+        self.table.drop_idle(self.idle, now);
     }
 
     /// How long after one [`Users::drop_idle`] the next is due.
@@ -144,7 +194,7 @@ impl<'a> Users<'a> {
                 self.table.answered(slot);
             }
             Poll::Ready(Err(error)) => {
-                debug!(source = %self.service, "local service [{}] error: {error}", self.service);
+                debug!(source = %user.service, "local service [{}] error: {error}", user.service);
                 if !is_passing(&error) {
                     self.table.remove(slot);
                 }
@@ -153,24 +203,30 @@ impl<'a> Users<'a> {
         Poll::Ready(())
     }
 
-    /// The slot of a user; a new one gets its socket now.
-    fn slot(&mut self, addr: SocketAddr, now: Instant) -> Option<usize> {
+    /// The slot of a user; a new one gets its socket now, and so does one whose service has moved.
+    fn slot(&mut self, addr: SocketAddr, now: Instant) -> Slot {
         if let Some(slot) = self.table.slot(&addr) {
-            self.table.wrote(slot, now);
-            return Some(slot);
+            let user = self.table.get_mut(slot);
+            if user.is_some_and(|user| self.service.is_at(user.service)) {
+                self.table.wrote(slot, now);
+                return Slot::Taken(slot);
+            }
+            self.table.remove(slot);
         }
+        let service = match self.service.place(now) {
+            Place::At(service) => service,
+            Place::Nowhere => return Slot::NoService,
+            Place::Unknown => return Slot::Unknown,
+        };
         // Before the socket is made, as there may be no descriptor for it otherwise.
         self.table.make_room();
-        let socket = match UdpSocket::connected(self.service) {
+        let socket = match UdpSocket::connected(service) {
             Ok(socket) => socket,
             Err(error) => {
                 if !std::mem::replace(&mut self.warned, true) {
-                    warn!(
-                        "cannot open a socket to the local service [{}]: {error}",
-                        self.service
-                    );
+                    warn!("cannot open a socket to the local service [{service}]: {error}");
                 }
-                return None;
+                return Slot::NoSocket;
             }
         };
         let ready = &self.ready;
@@ -181,13 +237,27 @@ impl<'a> Users<'a> {
             waker.wake_by_ref();
             User {
                 addr,
+                service,
                 socket,
                 note,
                 waker,
                 introduced: false,
             }
         });
-        Some(slot)
+        Slot::Taken(slot)
+    }
+
+    /// Keeps the first `count` of `datagrams` until it is known where the service is.
+    fn hold(&mut self, datagrams: &mut Datagrams, count: usize) {
+        for (payload, addr) in datagrams.iter().take(count) {
+            if self.held.len() < MAX_HELD && self.held_bytes + payload.len() <= MAX_HELD_BYTES {
+                self.held.push(payload, addr);
+                self.held_bytes += payload.len();
+            } else {
+                self.drops.unresolved += 1;
+            }
+        }
+        datagrams.skip(count);
     }
 
     #[cfg(test)]
@@ -199,16 +269,10 @@ impl<'a> Users<'a> {
 impl User {
     /// Sends the first of `datagrams` behind a header that says who the user is. If that is refused, the next has to
     /// say it.
-    fn introduce(
-        &mut self,
-        version: Version,
-        service: SocketAddr,
-        datagrams: &mut Datagrams,
-        sent: &mut Sent,
-    ) {
+    fn introduce(&mut self, version: Version, datagrams: &mut Datagrams, sent: &mut Sent) {
         let addresses = Addresses {
             source: self.addr,
-            destination: service,
+            destination: self.service,
         };
         let mut bytes = BytesMut::new();
         proxy_protocol::encode(version, Transport::Udp, &addresses, &mut bytes);
@@ -218,7 +282,7 @@ impl User {
         }
         datagrams.skip(1);
         let mut first = Datagrams::default();
-        first.push(&bytes, service);
+        first.push(&bytes, self.service);
         self.socket.send_connected(&mut first, 1, sent);
         self.introduced = sent.refused == 0;
         if self.introduced {

@@ -14,6 +14,7 @@ mod health;
 mod heartbeats;
 mod life;
 mod muxed;
+mod names;
 mod plugins;
 mod roads;
 mod stopping;

@@ -190,6 +190,8 @@ fn transport(
             .seconds_or_off("heartbeatTimeout")
             .unwrap_or((!tcp_mux).then_some(HEARTBEAT_TIMEOUT_WITHOUT_MUX)),
         liveness_keys: liveness_keys(&section),
+        // mgrok's own key.
+        user_idle_timeout: section.seconds_or_off("userIdleTimeout").flatten(),
         quic: quic(section.section("quic"), default.quic),
         tls: tls(section.section("tls")),
     }

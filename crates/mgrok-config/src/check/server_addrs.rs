@@ -55,13 +55,13 @@ fn several(root: &mut Section<'_>, default_port: u16) -> Vec<ServerAddr> {
 
 /// Reads `host` or `host:port`, in which IPv6 addresses have brackets unless they stand alone.
 fn parse(text: &str, default_port: u16) -> Option<ServerAddr> {
-    if text.parse::<Ipv6Addr>().is_ok() {
+    if is_ipv6(text) {
         return Some(server(text.to_owned(), default_port));
     }
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
-            host.parse::<Ipv6Addr>().ok()?;
+            is_ipv6(host).then_some(())?;
             match rest {
                 "" => (host, None),
                 _ => (host, Some(rest.strip_prefix(':')?)),
@@ -83,6 +83,15 @@ fn parse(text: &str, default_port: u16) -> Option<ServerAddr> {
         None => default_port,
     };
     Some(server(host.to_owned(), port))
+}
+
+/// Whether it is an IPv6 address, be it with a zone.
+fn is_ipv6(host: &str) -> bool {
+    let ip = match host.split_once('%') {
+        Some((ip, zone)) if !zone.is_empty() => ip,
+        Some(_) | None => host,
+    };
+    ip.parse::<Ipv6Addr>().is_ok()
 }
 
 /// Makes the addresses that mean "any", which not every system can dial, what dialling them means on those that can.

@@ -142,6 +142,7 @@ fn the_complete_files_show_every_key() {
         "transport.tcpKeepalive",
         "transport.maxPoolCount",
         "transport.heartbeatTimeout",
+        "transport.userIdleTimeout",
         "transport.quic.keepalivePeriod",
         "transport.quic.maxIdleTimeout",
         "transport.quic.maxIncomingStreams",

@@ -97,6 +97,7 @@ fn zero_means_the_default() {
         tcpKeepalive = 0.0
         maxPoolCount = 0
         heartbeatTimeout = 0
+        userIdleTimeout = 0
         tls = { force = false, certFile = "", keyFile = "", trustedCaFile = "", autoGenCertPath = "", serverName = "" }
         "#,
     );
@@ -142,6 +143,7 @@ fn every_key_arrives() {
         tcpKeepalive = 100
         maxPoolCount = 6
         heartbeatTimeout = 12
+        userIdleTimeout = 3600
         quic = { keepalivePeriod = 11, maxIdleTimeout = 31, maxIncomingStreams = 7 }
         [transport.tls]
         force = true
@@ -197,6 +199,7 @@ fn every_key_arrives() {
         mux: true,
     };
     assert_eq!(transport.liveness_keys, keys);
+    assert_eq!(transport.user_idle_timeout, Some(seconds(3600)));
     let quic = Quic {
         keepalive_period: seconds(11),
         max_idle_timeout: seconds(31),

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 
-use super::{MAX_PENDING_REPLIES, Machine, State};
+use super::{MAX_FRAMES_AT_ONCE, MAX_PENDING_REPLIES, Machine, State};
 use crate::config::Role;
 use crate::error::{ProtocolError, SessionError};
 use crate::frame::{ACK, FIN, GO_AWAY_NORMAL, HEADER_LEN, Header, Kind, RST, SYN};
@@ -53,19 +53,33 @@ impl Parser {
 }
 
 impl Machine {
-    /// Takes in bytes from the connection. If they break the protocol, the session ends.
-    pub fn handle_input(&mut self, mut input: Bytes, now: Instant) {
+    /// Takes in bytes from the connection, up to [`MAX_FRAMES_AT_ONCE`]; the caller hands in what is left of `input` when others
+    /// have had their turn. If the bytes break the protocol, the session ends.
+    pub fn handle_input(&mut self, input: &mut Bytes, now: Instant) {
         self.keepalive.handle_sign_of_life(now);
-        while self.ended.is_none() && !input.is_empty() {
+        let before = input.len();
+        let mut frames = 0;
+        while self.ended.is_none() && !input.is_empty() && frames < MAX_FRAMES_AT_ONCE {
             if let Some(body) = self.parser.body {
-                self.take_body(body, &mut input);
-            } else if let Some(header) = self.parser.take_header(&mut input) {
+                self.take_body(body, input);
+            } else if let Some(header) = self.parser.take_header(input) {
+                frames += 1;
                 let result =
                     Header::decode(header).and_then(|header| self.handle_header(header, now));
                 if let Err(error) = result {
                     self.end(SessionError::Protocol(error));
                 }
             }
+        }
+        if let Some(left) = &mut self.untrusted {
+            match left.input.checked_sub(before - input.len()) {
+                Some(bytes) => left.input = bytes,
+                None => self.end(SessionError::Untrusted),
+            }
+        }
+        if self.ended.is_some() {
+            // Nobody needs it any more.
+            input.clear();
         }
     }
 
@@ -82,7 +96,7 @@ impl Machine {
         if !body.ignored
             && let Some(state) = self.streams.get_mut(&body.stream)
         {
-            if state.attached || state.in_backlog {
+            if state.attached || state.backlog_ticket.is_some() {
                 state.recv.push(piece);
                 self.wakes.extend(state.recv.waker.take());
             } else if state.refuses {
@@ -182,16 +196,25 @@ impl Machine {
         if self.streams.contains_key(&id) {
             return Err(ProtocolError::DuplicateStream { id });
         }
+        if let Some(left) = &mut self.untrusted {
+            match left.streams.checked_sub(1) {
+                Some(streams) => left.streams = streams,
+                None => {
+                    self.end(SessionError::Untrusted);
+                    return Ok(());
+                }
+            }
+        }
         let refused = self.sent_go_away
             || self.backlog.closed
-            || self.backlog.ids.len() >= self.config.accept_backlog
+            || self.backlog.len() >= self.config.accept_backlog
             || self.streams.len() >= self.config.max_streams;
         if refused {
             self.control.push_back(Header::window_update(RST, id, 0));
             return Ok(());
         }
-        self.streams.insert(id, Box::new(State::incoming()));
-        self.backlog.ids.push_back(id);
+        let ticket = self.backlog.push(id);
+        self.streams.insert(id, Box::new(State::incoming(ticket)));
         self.wakes.extend(self.backlog.waker.take());
         self.note_urgent(id);
         Ok(())
@@ -231,11 +254,10 @@ impl Machine {
         let Some(state) = self.streams.get_mut(&id) else {
             return;
         };
-        if state.in_backlog {
-            self.backlog.ids.retain(|&waiting| waiting != id);
+        if let Some(ticket) = state.backlog_ticket.take() {
+            self.backlog.remove(ticket);
         }
         state.reset = true;
-        state.in_backlog = false;
         self.queued -= state.send.discard();
         self.wakes.extend(state.recv.waker.take());
         self.wakes.extend(state.send.waker.take());
@@ -249,7 +271,7 @@ impl Machine {
     pub(super) fn forget_if_over(&mut self, id: u32) {
         if let Some(state) = self.streams.get(&id)
             && !state.attached
-            && !state.in_backlog
+            && state.backlog_ticket.is_none()
             && state.is_over()
         {
             self.forget(id);

@@ -1,8 +1,8 @@
-//! What leaves: replies first, then frames without data, then data in turn.
+//! What leaves: replies first, then frames without data, then what goes ahead of other data, then data in turn.
 
 use std::time::Instant;
 
-use super::{Batch, Machine};
+use super::{Batch, FIRST_BYTES, Machine};
 use crate::frame::{ACK, FIN, Header, SYN};
 
 /// Most data of one stream in a row, in bytes. A multiple of TLS's record size.
@@ -35,9 +35,20 @@ impl Machine {
             self.send_urgent(id, batch, now);
         }
         while !batch.is_full()
+            && let Some(id) = self.express.pop_front()
+        {
+            let is_first = self.streams.get(&id).is_some_and(|it| it.send.first);
+            let max = if is_first {
+                MAX_BODY
+            } else {
+                FIRST_BYTES.into()
+            };
+            self.send_data(id, max, batch);
+        }
+        while !batch.is_full()
             && let Some(id) = self.round.pop_front()
         {
-            self.send_data(id, batch);
+            self.send_data(id, MAX_BODY, batch);
         }
         self.wake_room_waiters();
     }
@@ -46,6 +57,7 @@ impl Machine {
     pub fn has_output(&self) -> bool {
         !self.control.is_empty()
             || !self.urgent.is_empty()
+            || !self.express.is_empty()
             || !self.round.is_empty()
             || self.keepalive.has_ping()
     }
@@ -78,11 +90,12 @@ impl Machine {
         self.send_fin(id, batch);
     }
 
-    fn send_data(&mut self, id: u32, batch: &mut Batch) {
+    /// Sends up to `max` bytes of a stream's data.
+    fn send_data(&mut self, id: u32, max: usize, batch: &mut Batch) {
         let Some(state) = self.streams.get_mut(&id) else {
             return;
         };
-        let length = state.send.queued().min(MAX_BODY);
+        let length = state.send.queued().min(max);
         if length > 0 {
             batch.push_header(Header::data(id, length as u32));
         }
@@ -97,7 +110,11 @@ impl Machine {
         self.queued -= length;
         state.send.in_round = state.send.queued() > 0;
         if state.send.in_round {
-            self.round.push_back(id);
+            if state.send.first {
+                self.express.push_front(id);
+            } else {
+                self.round.push_back(id);
+            }
         }
         if !state.send.awaits_room && state.send.queued() <= self.config.send_queue / 4 {
             self.wakes

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::FIRST_BYTES;
 use super::chunks::Chunks;
 use crate::frame::INITIAL_WINDOW;
 
@@ -36,8 +37,8 @@ pub(super) struct State {
     pub(super) unacknowledged: bool,
     /// A `Stream` exists for it. Not so in the backlog and after the drop.
     pub(super) attached: bool,
-    /// It waits to be accepted.
-    pub(super) in_backlog: bool,
+    /// It waits to be accepted; with this it is found among those who do.
+    pub(super) backlog_ticket: Option<u64>,
     /// It has been reset: nothing is sent or expected any more.
     pub(super) reset: bool,
     /// It is in the queue of streams that have a frame without data to send.
@@ -73,7 +74,11 @@ pub(super) struct Sending {
     /// The FIN follows what is queued.
     pub(super) fin_wanted: bool,
     pub(super) fin_sent: bool,
-    /// It is in the round of streams that have data to send.
+    /// Its data goes ahead of others' for as long as it lives.
+    pub(super) first: bool,
+    /// How many of its bytes still go ahead because they are its first.
+    pub(super) first_bytes_left: u16,
+    /// It is in one of the two queues of streams that have data to send.
     pub(super) in_round: bool,
     /// It is in the queue of streams that wait for room in the session's queue.
     pub(super) awaits_room: bool,
@@ -99,6 +104,8 @@ impl State {
                 credit: INITIAL_WINDOW,
                 fin_wanted: false,
                 fin_sent: false,
+                first: false,
+                first_bytes_left: FIRST_BYTES,
                 in_round: false,
                 awaits_room: false,
                 room_promised: false,
@@ -108,7 +115,7 @@ impl State {
             ack_due: false,
             unacknowledged: false,
             attached: false,
-            in_backlog: false,
+            backlog_ticket: None,
             reset: false,
             in_urgent: false,
             refuses: false,
@@ -128,10 +135,10 @@ impl State {
     }
 
     /// A stream that the other end opened.
-    pub(super) fn incoming() -> Self {
+    pub(super) fn incoming(backlog_ticket: u64) -> Self {
         Self {
             ack_due: true,
-            in_backlog: true,
+            backlog_ticket: Some(backlog_ticket),
             ..Self::new()
         }
     }
@@ -242,6 +249,11 @@ impl Sending {
 
     pub(super) fn pop(&mut self, max: usize) -> Option<Bytes> {
         self.chunks.pop(max)
+    }
+
+    /// Whether what is queued next goes ahead of others' data.
+    pub(super) fn is_express(&self) -> bool {
+        self.first || self.first_bytes_left > 0
     }
 
     /// Drops what is queued and returns how much it was.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Machine, set_waker};
+use super::{EXPRESS_ROOM, FIRST_BYTES, Machine, set_waker};
 
 /// Why an operation names a stream that is not there: its owner has dropped it.
 fn not_a_stream() -> io::Error {
@@ -83,8 +83,20 @@ impl Machine {
             set_waker(&mut state.send.waker, cx);
             return Poll::Pending;
         }
-        let room = self.config.send_queue.saturating_sub(self.queued);
-        let its_turn = state.send.room_promised || self.room_waiters.is_empty();
+        let mut room = self.config.send_queue.saturating_sub(self.queued);
+        let mut its_turn = state.send.room_promised || self.room_waiters.is_empty();
+        if (room == 0 || !its_turn) && state.send.is_express() {
+            // It need not stand in line behind the data that it goes ahead of.
+            let express_room = if state.send.first {
+                EXPRESS_ROOM.saturating_sub(state.send.queued())
+            } else {
+                let left = (self.config.send_queue + EXPRESS_ROOM).saturating_sub(self.queued);
+                left.min(state.send.first_bytes_left.into())
+            };
+            if express_room > 0 {
+                (room, its_turn) = (express_room, true);
+            }
+        }
         if room == 0 || !its_turn {
             set_waker(&mut state.send.waker, cx);
             if !state.send.awaits_room {
@@ -122,12 +134,28 @@ impl Machine {
             .ok_or(io::ErrorKind::InvalidInput)?;
         state.send.room_promised = false;
         self.queued += chunk.len();
-        state.send.push(chunk);
         if !state.send.in_round {
             state.send.in_round = true;
-            self.round.push_back(id);
+            if state.send.first {
+                self.express.push_front(id);
+            } else if state.send.is_express() {
+                self.express.push_back(id);
+            } else {
+                self.round.push_back(id);
+            }
         }
+        let first_bytes = u16::try_from(chunk.len()).unwrap_or(FIRST_BYTES);
+        state.send.first_bytes_left = state.send.first_bytes_left.saturating_sub(first_bytes);
+        state.send.push(chunk);
         Ok(())
+    }
+
+    /// From now on, what is sent on the stream goes ahead of the data of others: for one that carries few and small messages, which
+    /// others wait for.
+    pub fn send_first(&mut self, id: u32) {
+        if let Some(state) = self.streams.get_mut(&id) {
+            state.send.first = true;
+        }
     }
 
     /// Queues bytes from the front of `chunk`, as many as window and queue allow; ready when

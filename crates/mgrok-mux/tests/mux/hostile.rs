@@ -3,9 +3,9 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use mgrok_mux::Config;
 use mgrok_mux::frame::{ACK, FIN, HEADER_LEN, Header, INITIAL_WINDOW, RST, SYN};
-use mgrok_mux::machine::MAX_PENDING_REPLIES;
+use mgrok_mux::machine::{MAX_FRAMES_AT_ONCE, MAX_PENDING_REPLIES};
+use mgrok_mux::{Config, SessionError, UntrustedLimits};
 use proptest::prelude::*;
 
 use crate::raw::{Raw, control};
@@ -119,6 +119,105 @@ fn a_flood_of_opens_and_resets_stops_the_reading() {
     assert!(server.machine.wants_input());
 }
 
+/// A server that does not know yet who is there.
+fn wary_server() -> Raw {
+    Raw::new(Config {
+        untrusted: Some(UntrustedLimits {
+            input: 1000,
+            streams: 4,
+        }),
+        ..Config::server()
+    })
+}
+
+#[track_caller]
+fn assert_sent_away(server: &mut Raw) {
+    let ended = server.machine.ended();
+    assert!(matches!(ended, Some(SessionError::Untrusted)), "{ended:?}");
+    assert_eq!(server.sent(), [control(Header::go_away(1))]);
+}
+
+#[test]
+fn a_stranger_who_opens_and_resets_streams_without_end_is_sent_away() {
+    let mut server = wary_server();
+    for id in [1, 3, 5, 7] {
+        server.feed(Header::window_update(SYN, id, 0));
+        server.feed(Header::window_update(RST, id, 0));
+    }
+    server.assert_alive();
+    assert_eq!(server.machine.stream_count(), 0);
+    server.feed(Header::window_update(SYN, 9, 0));
+    assert_sent_away(&mut server);
+}
+
+#[test]
+fn a_stranger_may_send_no_more_than_a_login_takes() {
+    for frame in [
+        Header::ping(SYN, 1),
+        Header::window_update(RST, 7, 0),
+        Header::data(9, 0),
+    ] {
+        let mut server = wary_server();
+        for _ in 0..1000 / HEADER_LEN {
+            server.feed(frame);
+        }
+        server.assert_alive();
+        server.feed(frame);
+        assert_sent_away(&mut server);
+    }
+    let mut server = wary_server();
+    server.feed(Header::window_update(SYN, 1, 0));
+    server.feed_data(1, &[7; 1000]);
+    assert_sent_away(&mut server);
+}
+
+#[test]
+fn whoever_is_trusted_may_do_all_that_others_may_not() {
+    let mut server = wary_server();
+    server.accept(1);
+    server.machine.trust();
+    for id in 1..200 {
+        server.feed(Header::window_update(SYN, 1 + 2 * id, 0));
+    }
+    server.feed_data(1, &[7; 10_000]);
+    server.assert_alive();
+    assert_eq!(server.machine.stream_count(), 200);
+}
+
+#[test]
+fn one_call_takes_a_bounded_number_of_frames() {
+    let frames = 5_000;
+    let mut input = Vec::new();
+    for n in 0..frames / 2 {
+        input.extend(Header::window_update(SYN, 1 + 2 * n, 0).encode());
+        input.extend(Header::window_update(RST, 1 + 2 * n, 0).encode());
+    }
+    let mut input = bytes::Bytes::from(input);
+    let mut server = Raw::server();
+    let mut calls = 0;
+    while !input.is_empty() {
+        let before = input.len();
+        server.machine.handle_input(&mut input, server.now);
+        assert!(before - input.len() <= MAX_FRAMES_AT_ONCE * HEADER_LEN);
+        calls += 1;
+    }
+    assert_eq!(calls, (frames as usize).div_ceil(MAX_FRAMES_AT_ONCE));
+    server.assert_alive();
+}
+
+#[test]
+fn streams_that_are_reset_leave_the_others_in_line() {
+    let mut server = Raw::server();
+    for id in [1, 3, 5, 7] {
+        server.feed(Header::window_update(SYN, id, 0));
+    }
+    server.feed(Header::window_update(RST, 1, 0));
+    server.feed(Header::window_update(RST, 5, 0));
+    assert_eq!(server.poll_accept(), Poll::Ready(Some(3)));
+    assert_eq!(server.poll_accept(), Poll::Ready(Some(7)));
+    assert_eq!(server.poll_accept(), Poll::Pending);
+}
+
 #[test]
 fn frames_for_unknown_streams_are_drained() {
     let mut server = Raw::with_stream(1);
@@ -160,7 +259,7 @@ fn tiny_pieces_that_nobody_reads_pin_no_slabs() {
         let mut slab = Header::data(1, 10).encode().to_vec();
         slab.resize(22, 1);
         let slab = bytes::Bytes::from(slab);
-        server.machine.handle_input(slab.clone(), server.now);
+        server.machine.handle_input(&mut slab.clone(), server.now);
         slabs.push(slab);
     }
     assert!(slabs.iter().all(bytes::Bytes::is_unique));

@@ -291,7 +291,10 @@ impl World {
             let count = piece.min(bytes).min(self.pipes[end].len());
             let piece: Vec<_> = self.pipes[end].drain(..count).collect();
             let now = self.ends[1 - end].now;
-            self.ends[1 - end].machine.handle_input(piece.into(), now);
+            let mut input = Bytes::from(piece);
+            while !input.is_empty() {
+                self.ends[1 - end].machine.handle_input(&mut input, now);
+            }
             bytes -= count;
         }
         self.wake(0);

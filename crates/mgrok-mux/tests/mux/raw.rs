@@ -69,8 +69,10 @@ impl Raw {
     }
 
     pub(crate) fn feed_bytes(&mut self, bytes: &[u8]) {
-        self.machine
-            .handle_input(Bytes::copy_from_slice(bytes), self.now);
+        let mut bytes = Bytes::copy_from_slice(bytes);
+        while !bytes.is_empty() {
+            self.machine.handle_input(&mut bytes, self.now);
+        }
     }
 
     pub(crate) fn feed_hex(&mut self, hex: &str) {

@@ -1,16 +1,16 @@
 //! Sessions as tokio runs them.
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use mgrok_mux::frame::{ACK, HEADER_LEN, Header, INITIAL_WINDOW, RST, SYN};
-use mgrok_mux::machine::MAX_UNACKNOWLEDGED;
+use mgrok_mux::machine::{MAX_FRAMES_AT_ONCE, MAX_UNACKNOWLEDGED};
 use mgrok_mux::{Acceptor, Config, OpenError, Opener, SessionError, Stream, session};
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
@@ -498,4 +498,24 @@ async fn small_messages_of_tasks_that_are_ready_share_a_write() {
     wire.read_exact(&mut received).await.unwrap();
     let made = flushes.load(Ordering::SeqCst) - before;
     assert!(made < TASKS / 2, "{made} writes");
+}
+
+#[tokio::test]
+async fn a_flood_of_tiny_frames_lets_others_run_in_between() {
+    let (mut wire, io) = duplex(128 * 1024);
+    let (_opener, mut acceptor, mut driver) = session(io, Config::server());
+    let frames = 5_000;
+    let mut flood = Vec::new();
+    for _ in 0..frames {
+        flood.extend(Header::window_update(RST, 7, 0).encode());
+    }
+    flood.extend(Header::window_update(SYN, 1, 0).encode());
+    wire.write_all(&flood).await.unwrap();
+    let cx = &mut Context::from_waker(Waker::noop());
+    let mut polls = 0;
+    while acceptor.poll_accept(cx).is_pending() {
+        assert!(Pin::new(&mut driver).poll(cx).is_pending());
+        polls += 1;
+    }
+    assert!(polls >= frames / MAX_FRAMES_AT_ONCE, "{polls}");
 }

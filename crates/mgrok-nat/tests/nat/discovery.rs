@@ -8,6 +8,8 @@ use mgrok_nat::{
     prepare::{PrepareError, Prepared, prepare},
 };
 
+use mgrok_net::resolver::Resolver;
+
 use crate::stun::{Manners, Stun};
 
 async fn server(manners: Manners) -> Stun {
@@ -27,7 +29,7 @@ fn bound() -> (UdpSocket, SocketAddrV4) {
 async fn two_addresses_see_the_same_socket() {
     let server = Stun::start().await;
     let name = format!("localhost:{}", server.addr().port());
-    let discovery = discover(&name, None).await.unwrap();
+    let discovery = discover(&name, None, &Resolver::default()).await.unwrap();
     let port = discovery.socket.local_addr().unwrap().port();
     let mapped = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
     assert_eq!(discovery.mapped, [mapped, mapped]);
@@ -85,12 +87,16 @@ async fn a_silent_server_is_given_up() {
 
 #[tokio::test]
 async fn a_name_without_port_is_no_server() {
-    let error = discover("localhost", None).await.unwrap_err();
+    let error = discover("localhost", None, &Resolver::default())
+        .await
+        .unwrap_err();
     assert!(matches!(error, DiscoverError::Resolve { .. }), "{error}");
-    let error = discover("[::1]:3478", None).await.unwrap_err();
+    let error = discover("[::1]:3478", None, &Resolver::default())
+        .await
+        .unwrap_err();
     assert!(matches!(error, DiscoverError::NoIpv4 { .. }), "{error}");
     assert!(matches!(
-        prepare("localhost", None).await,
+        prepare("localhost", None, &Resolver::default()).await,
         Err(PrepareError::Discover(_))
     ));
 }

@@ -8,11 +8,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use mgrok_proto::udp::quarter_id;
 use quinn::SendDatagramError;
+use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
+use tokio::time::sleep;
 use tracing::debug;
 
 /// How many datagrams of one flow wait at most. Each fits a packet.
@@ -21,7 +24,15 @@ const MAX_QUEUED: usize = 1024;
 /// What quinn counts for a datagram that waits to be sent on top of its bytes, rounded up.
 const BOOKKEEPING: usize = 64;
 
-/// All flows of a connection. Whoever holds this holds the connection.
+/// How long packets may take to arrive, and be sent once more, before a connection is closed.
+// frp: waits so long when it is stopped (cmd/frpc/sub/root.go)
+const LAST_PACKETS: Duration = Duration::from_millis(500);
+
+/// What the other end may add to the time that a packet takes: it acknowledges now and then.
+const ACKNOWLEDGEMENT_DELAY: Duration = Duration::from_millis(25);
+
+/// All flows of a connection. Whoever holds this holds the connection. When nobody does any more, it is closed after what was sent
+/// has had the time to arrive.
 #[derive(Debug)]
 pub(crate) struct Flows {
     connection: quinn::Connection,
@@ -60,15 +71,22 @@ impl Flows {
     pub(super) fn open(self: &Arc<Self>, id: u64) -> Flow {
         let queue = Arc::<Queue>::default();
         self.table.by_id().insert(id, queue.clone());
-        self.reader.get_or_init(|| {
-            let reading = read(self.connection.clone(), self.table.clone());
-            tokio::spawn(reading).abort_handle()
-        });
+        self.start_reading();
         Flow {
             flows: self.clone(),
             id,
             queue,
         }
+    }
+}
+
+impl Flows {
+    /// Reads datagrams, although there may be no flow yet that wants one: quinn keeps a megabyte of them otherwise.
+    pub(crate) fn start_reading(&self) {
+        self.reader.get_or_init(|| {
+            let reading = read(self.connection.clone(), self.table.clone());
+            tokio::spawn(reading).abort_handle()
+        });
     }
 }
 
@@ -78,6 +96,23 @@ impl Drop for Flows {
             // It holds the connection, too.
             reader.abort();
         }
+        if self.connection.close_reason().is_none()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            // The last stream may have ended just now, and with the last handle the connection is closed at once.
+            let connection = self.connection.clone();
+            runtime.spawn(async move { settle(&connection).await });
+        }
+    }
+}
+
+/// Waits until what was sent has most probably arrived, for half a second at most: there is no telling for streams that are gone.
+pub(crate) async fn settle(connection: &quinn::Connection) {
+    // Time for a packet to be lost and sent once more.
+    let once = connection.rtt() * 3 + ACKNOWLEDGEMENT_DELAY;
+    tokio::select! {
+        () = sleep((once * 2).min(LAST_PACKETS)) => {}
+        _ = connection.closed() => {}
     }
 }
 

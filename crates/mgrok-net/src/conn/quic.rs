@@ -15,9 +15,13 @@ use quinn::{ConnectionError, ReadError, RecvStream, SendStream, Side, VarInt, Wr
 use tokio::io::ReadBuf;
 
 use super::flow::{Flow, Flows};
+use crate::printable::printable;
 
 /// What both frp and we close with, streams and connections.
 pub(crate) const NO_ERROR: VarInt = VarInt::from_u32(0);
+
+/// The priority of what goes ahead of other streams, which have 0.
+const FIRST: i32 = 1;
 
 /// A bidirectional stream.
 ///
@@ -93,6 +97,11 @@ impl QuicStream {
         Poll::Ready(Ok(()))
     }
 
+    pub(super) fn send_first(&mut self) {
+        // It fails only if nothing more is sent.
+        let _ = self.send.set_priority(FIRST);
+    }
+
     pub(super) fn close(&mut self) -> io::Result<()> {
         // It fails only if this was done before.
         let _ = self.send.finish();
@@ -156,5 +165,7 @@ pub(crate) fn connection_lost(error: &ConnectionError) -> io::Error {
         | ConnectionError::VersionMismatch
         | ConnectionError::CidsExhausted => io::ErrorKind::ConnectionAborted,
     };
+    // Some of it may be the peer's words.
+    let error = printable(error.to_string().as_bytes());
     io::Error::new(kind, format!("QUIC connection {error}"))
 }

@@ -8,6 +8,7 @@ use super::ntlm::{Challenge, Identity, NEGOTIATE};
 use super::{OutboundError, OutboundProxy, Target};
 use crate::conn::Conn;
 use crate::head::Response;
+use crate::printable::printable;
 
 const PROXY_AUTHENTICATION_REQUIRED: u16 = 407;
 /// The longest page that is skipped between the messages of NTLM.
@@ -128,7 +129,7 @@ fn judge(
                 status_line: response.status_line.clone(),
                 offers: match names.is_empty() {
                     true => "nothing".to_owned(),
-                    false => crate::head::printable(names.join(", ").as_bytes()),
+                    false => printable(names.join(", ").as_bytes()),
                 },
                 advice,
             })

@@ -1,5 +1,6 @@
 //! Dialling through small proxies over sockets.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use base64::Engine;
@@ -10,16 +11,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::tcp::Resolver;
+use crate::resolver::Resolver;
 use crate::testing::read_all;
 use crate::tls::{ClientTlsOptions, ServerTls, ServerTlsOptions};
 
-const OPTIONS: DialOptions = DialOptions {
+static OPTIONS: LazyLock<DialOptions> = LazyLock::new(|| DialOptions {
     timeout: Duration::from_secs(10),
     keepalive: None,
     local_ip: None,
-    resolver: Resolver::System,
-};
+    resolver: Resolver::default(),
+});
 
 /// Dials `example.com:7000` through a proxy at which `serve` answers. `before` is what stands before
 /// its host in the URL.
@@ -27,7 +28,7 @@ async fn dial(
     before: &str,
     serve: impl AsyncFnOnce(&mut TcpStream),
 ) -> Result<Conn, OutboundError> {
-    dial_to("example.com", before, OPTIONS, serve).await
+    dial_to("example.com", before, OPTIONS.clone(), serve).await
 }
 
 async fn dial_to(
@@ -126,7 +127,7 @@ async fn http_is_asked_in_these_bytes() {
         .unwrap();
         assert_eq!(read_all(&mut conn).await.unwrap(), b"early");
     }
-    let v6 = dial_to("[::1]", "http://", OPTIONS, async |socket| {
+    let v6 = dial_to("[::1]", "http://", OPTIONS.clone(), async |socket| {
         let request = read_request(socket).await;
         assert!(
             request.starts_with("CONNECT [::1]:7000 HTTP/1.1\r\n"),
@@ -231,10 +232,10 @@ async fn refusals_and_garbage_are_told() {
 async fn a_silent_proxy_is_given_up() {
     let options = DialOptions {
         timeout: Duration::from_millis(200),
-        ..OPTIONS
+        ..OPTIONS.clone()
     };
     for scheme in ["http://", "https://", "socks5://", "ntlm://u:hunter2@"] {
-        let dialled = dial_to("example.com", scheme, options, async |socket| {
+        let dialled = dial_to("example.com", scheme, options.clone(), async |socket| {
             // Up to the end, which is ours.
             let _ = socket.read_to_end(&mut Vec::new()).await;
         })
@@ -317,7 +318,7 @@ async fn socks(
     host: &str,
     exchange: &[(&[u8], &[u8])],
 ) -> Result<Conn, OutboundError> {
-    dial_to(host, before, OPTIONS, async |socket| {
+    dial_to(host, before, OPTIONS.clone(), async |socket| {
         for (request, answer) in exchange {
             read_bytes(socket, request).await;
             socket.write_all(answer).await.unwrap();

@@ -6,7 +6,7 @@ use mgrok_proto::auth::Secret;
 
 use super::socks5::MAX_CREDENTIAL;
 use super::{Credentials, OutboundProxy, Scheme};
-use crate::tcp;
+use crate::resolver::without_brackets;
 
 /// Why a URL names no proxy. Texts quote nothing that may be a password.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -90,7 +90,7 @@ fn split_port(place: &str) -> Result<(&str, Option<u16>), OutboundProxyUrlError>
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         Some(_) | None => (place, None),
     };
-    let bare = tcp::without_brackets(host);
+    let bare = without_brackets(host);
     if bare.is_empty() {
         return Err(OutboundProxyUrlError::NoHost);
     }

@@ -27,7 +27,8 @@ const INCOMING_BUFFERS: u64 = MAX_INCOMING as u64 * INCOMING_BUFFER;
 /// How long to wait for the peers to hear of the end.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// How to dial. Cheap to clone; clones share the tickets for resumption.
+/// How to dial. Cheap to clone; clones share the tickets for resumption. Who dials opens all streams: [`Connection::accept`] is for the
+/// other end.
 #[derive(Clone, Debug)]
 pub struct QuicClient {
     config: ClientConfig,
@@ -55,6 +56,11 @@ impl QuicClient {
         server_name: &str,
         options: QuicOptions,
     ) -> Result<Self, QuicError> {
+        // The other end opens no streams, so it need not be allowed any.
+        let options = QuicOptions {
+            max_streams: 0,
+            ..options
+        };
         let mut config = ClientConfig::new(crypto);
         config.transport_config(options.transport()?);
         Ok(Self {

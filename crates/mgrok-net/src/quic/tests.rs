@@ -570,3 +570,64 @@ async fn a_server_can_be_exchanged_for_another() {
     assert_ne!(near.fingerprint(), newcomer.fingerprint());
     stream(&near, &far).await;
 }
+
+#[tokio::test]
+async fn what_was_sent_last_arrives_although_the_connection_is_given_up() {
+    let payload = pattern(1024 * 1024);
+    for dropped in [false, true] {
+        let (near, far) = pair(&QuicOptions::default()).await;
+        let (mut sending, mut receiving) = stream(&near, &far).await;
+        sending.send(payload.clone()).await.unwrap();
+        sending.close().await.unwrap();
+        drop(sending);
+        if !dropped {
+            near.settle().await;
+            near.close();
+        }
+        drop(near);
+        let received = in_time(read_all(&mut receiving)).await.unwrap();
+        assert!(received == payload, "dropped: {dropped}");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_has_what_a_login_takes_until_it_is_trusted() {
+    let wary = QuicOptions {
+        trusts_at_once: false,
+        ..QuicOptions::default()
+    };
+    let (near, far) = shake_hands(&server(&wary), &client(&QuicOptions::default())).await;
+    let (near, far) = (near.unwrap(), far.unwrap());
+    let mut login = near.open().await.unwrap();
+    let mut others = Vec::new();
+    for _ in 1..UNTRUSTED_STREAMS {
+        others.push(near.open().await.unwrap());
+    }
+    let another = tokio::spawn({
+        let near = near.clone();
+        async move { near.open().await }
+    });
+    // Nobody reads it, so that not all of it can be sent.
+    let flood = pattern(4 * UNTRUSTED_WINDOW as usize);
+    let flooding = tokio::spawn({
+        let flood = flood.clone();
+        async move {
+            login.send(flood).await.unwrap();
+            login.close().await.unwrap();
+            login
+        }
+    });
+    let mut login = in_time(far.accept()).await.unwrap();
+    in_time(async {
+        while far.inner.stats().frame_rx.data_blocked == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    assert!(!another.is_finished());
+    far.trust();
+    in_time(another).await.unwrap().unwrap();
+    let received = in_time(read_all(&mut login)).await.unwrap();
+    assert!(received == flood);
+    drop(in_time(flooding).await.unwrap());
+}

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::*;
 use crate::conn::ByteStream;
@@ -39,12 +39,17 @@ struct Lab {
 
 impl Lab {
     async fn start(way: Way, half_close: HalfClose) -> Self {
+        Self::start_with(way, half_close, None).await
+    }
+
+    async fn start_with(way: Way, half_close: HalfClose, idle_timeout: Option<Duration>) -> Self {
         let (user, user_conn) = tcp_pair().await;
         let (work_conn, work) = tcp_pair().await;
         let (user_conn, work_conn) = (conn(way, user_conn), conn(way, work_conn));
         let relay = tokio::spawn(async move {
             let traffic = Traffic::default();
-            let end = relay(user_conn, work_conn, half_close, &traffic).await;
+            let relay = relay(user_conn, work_conn, half_close, &traffic);
+            let end = relay.with_idle_timeout(idle_timeout).await;
             (end, traffic)
         });
         Self { user, work, relay }
@@ -427,4 +432,39 @@ async fn dropping_a_relay_closes_both_connections() {
 fn an_idle_relay_is_small() {
     assert!(size_of::<Conn>() <= 96, "{}", size_of::<Conn>());
     assert!(size_of::<Relay<'_>>() <= 512, "{}", size_of::<Relay<'_>>());
+}
+
+#[tokio::test]
+async fn a_relay_on_which_nothing_moves_ends_after_its_idle_timeout() {
+    for way in WAYS {
+        let lab = Lab::start_with(way, HalfClose::Carried, Some(Duration::from_millis(200))).await;
+        let Lab { user, work, relay } = lab;
+        let end = end_of(relay).await;
+        assert!(matches!(end.reason, EndReason::Idle), "{way:?}: {end:?}");
+        drop((user, work));
+    }
+}
+
+#[tokio::test]
+async fn a_relay_lives_for_as_long_as_anything_moves_in_either_direction() {
+    let idle_timeout = Duration::from_secs(4);
+    for way in WAYS {
+        let mut lab = Lab::start_with(way, HalfClose::Carried, Some(idle_timeout)).await;
+        // Enough for splicing to start; and then less than that from time to time.
+        let bulk = pattern(256 * 1024);
+        lab.work.write_all(&bulk).await.unwrap();
+        assert!(read_exactly(&mut lab.user, bulk.len()).await == bulk);
+        tokio::time::pause();
+        for _ in 0..5 {
+            tokio::time::advance(idle_timeout * 3 / 4).await;
+            tokio::time::resume();
+            lab.user.write_all(b"still here").await.unwrap();
+            assert_eq!(read_exactly(&mut lab.work, 10).await, b"still here");
+            tokio::time::pause();
+        }
+        assert!(!lab.relay.is_finished(), "{way:?}");
+        tokio::time::resume();
+        let end = lab.end().await;
+        assert!(!matches!(end.reason, EndReason::Idle), "{way:?}: {end:?}");
+    }
 }

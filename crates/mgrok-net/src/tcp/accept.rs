@@ -34,12 +34,16 @@ enum Failure {
 /// Waits for the next connection. It does not fail: what concerns one connection is passed over,
 /// and a shortage of descriptors or memory is waited out, with one warning per episode.
 ///
-/// An IPv4 user of a dual-stack listener has an IPv4 address. Cancel-safe.
+/// The connection is probed after [`KEEPALIVE`](super::KEEPALIVE) of silence, and nothing delays what is written to it. An IPv4
+/// user of a dual-stack listener has an IPv4 address. Cancel-safe.
 pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     let mut pause = MIN_PAUSE;
     loop {
         let error = match listener.accept().await {
-            Ok((stream, from)) => return (stream, canonical(from)),
+            Ok((stream, from)) => {
+                super::set_options(&stream, Some(super::KEEPALIVE));
+                return (stream, canonical(from));
+            }
             Err(error) => error,
         };
         match Failure::of(&error) {

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, lookup_host};
 
+use crate::resolver::without_brackets;
+
 /// Connections that may wait to be accepted; Linux lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
@@ -42,7 +44,7 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 
 /// The addresses to try for `host`, the best first.
 pub(crate) async fn resolve_bind(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let host = super::dial::without_brackets(host);
+    let host = without_brackets(host);
     // Go does the same for all three (net/ipsock_posix.go#favoriteAddrFamily), and frp's default,
     // 0.0.0.0, thereby serves IPv6.
     let v6 = (Ipv6Addr::UNSPECIFIED, port).into();

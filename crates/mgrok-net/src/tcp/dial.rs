@@ -1,20 +1,23 @@
 //! Connecting to a host by name.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::resolver::Resolver;
+use crate::resolver::{Resolver, without_brackets};
 
-/// The least time that one of several addresses is given, as in Go. Only the end of the whole
-/// timeout makes it less.
-const MIN_ATTEMPT: Duration = Duration::from_secs(2);
+/// How long one of several addresses is tried alone. Then the next is tried beside it: a dead one costs no more than this.
+// Go: the same between the two families (net/dial.go#fallbackDelay)
+const HEAD_START: Duration = Duration::from_millis(300);
 
 /// How to connect.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DialOptions {
     /// For everything: the lookup, and the attempts at all addresses.
     pub timeout: Duration,
@@ -76,8 +79,8 @@ pub enum DialError {
 
 /// Connects to `host`, which is a name or an address with or without brackets.
 ///
-/// A name is looked up anew each time, and its addresses are tried one after the other. Each gets
-/// a fair share of what is left of the timeout, so that a dead one does not use it up.
+/// A name is looked up anew each time. Its addresses are tried one after the other, the next when its predecessor has failed or is
+/// silent for 300 ms, and the first that accepts is taken.
 pub async fn dial(host: &str, port: u16, options: &DialOptions) -> Result<TcpStream, DialError> {
     let addrs = Candidates::find(host, port, options).await?;
     addrs.first_that(|addr| connect(addr, options)).await
@@ -129,28 +132,54 @@ impl<'a> Candidates<'a> {
         self
     }
 
-    /// Tries one address after the other, each for a fair share of what is left of the timeout, and gives what the first success gave.
+    /// Tries one address after the other, the next when its predecessor's head start is over or all that were tried have failed, and gives
+    /// what the first success gave. The others are dropped.
     ///
     /// # Errors
-    /// What the last address failed with.
+    /// What the last address failed with, or that time was up.
     pub async fn first_that<T, E: From<DialError>, F: Future<Output = Result<T, E>>>(
         self,
         mut attempt: impl FnMut(SocketAddr) -> F,
     ) -> Result<T, E> {
+        let mut addrs = self.addrs.iter();
+        // Boxed: what waits for a connection to a local service is one for each user.
+        let mut running: Vec<Pin<Box<F>>> = Vec::new();
         let mut last = None;
-        for (tried, &addr) in self.addrs.iter().enumerate() {
-            let addrs_left = self.addrs.len() - tried;
-            let attempt_ends = attempt_deadline(Instant::now(), self.deadline, addrs_left);
-            match timeout_at(attempt_ends, attempt(addr)).await {
-                Ok(Ok(connected)) => return Ok(connected),
-                Ok(Err(error)) => last = Some(error),
-                Err(_) => last = Some(self.late().into()),
+        let mut head_start = pin!(sleep(Duration::ZERO));
+        let first = poll_fn(|cx| {
+            loop {
+                let mut at = 0;
+                while let Some(attempt) = running.get_mut(at) {
+                    match attempt.as_mut().poll(cx) {
+                        Poll::Ready(Ok(connected)) => return Poll::Ready(Ok(connected)),
+                        Poll::Ready(Err(error)) => {
+                            running.remove(at);
+                            last = Some(error);
+                        }
+                        Poll::Pending => at += 1,
+                    }
+                }
+                if addrs.len() == 0 && running.is_empty() {
+                    return Poll::Ready(Err(last.take()));
+                }
+                if addrs.len() == 0
+                    || !running.is_empty() && head_start.as_mut().poll(cx).is_pending()
+                {
+                    return Poll::Pending;
+                }
+                running.extend(addrs.next().map(|&addr| Box::pin(attempt(addr))));
+                head_start.as_mut().reset(Instant::now() + HEAD_START);
             }
+        });
+        match timeout_at(self.deadline, first).await {
+            Ok(Ok(connected)) => Ok(connected),
+            Ok(Err(Some(error))) => Err(error),
+            Ok(Err(None)) => Err(DialError::NoAddress {
+                host: self.host.to_owned(),
+            }
+            .into()),
+            Err(_) => Err(self.late().into()),
         }
-        Err(last.unwrap_or_else(|| {
-            let host = self.host.to_owned();
-            DialError::NoAddress { host }.into()
-        }))
     }
 
     fn late(&self) -> DialError {
@@ -174,21 +203,22 @@ async fn connect(addr: SocketAddr, options: &DialOptions) -> Result<TcpStream, D
             .bind((ip, 0).into())
             .map_err(|source| DialError::LocalIp { ip, source })?;
     }
-    let stream = socket.connect(addr).await.map_err(failed)?;
-    super::set_accepted_options(&stream, options.keepalive);
+    connect_from(socket, addr, options.keepalive)
+        .await
+        .map_err(failed)
+}
+
+pub(super) async fn connect_from(
+    socket: TcpSocket,
+    addr: SocketAddr,
+    keepalive: Option<Duration>,
+) -> io::Result<TcpStream> {
+    let stream = socket.connect(addr).await?;
+    // Where nobody listens on a port of this host from which the system also dials, it may choose that very port for us, and TCP
+    // then connects the socket with itself.
+    if stream.local_addr()? == addr {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    super::set_options(&stream, keepalive);
     Ok(stream)
-}
-
-/// When to leave one address for the next.
-fn attempt_deadline(now: Instant, deadline: Instant, addrs_left: usize) -> Instant {
-    let left = deadline.saturating_duration_since(now);
-    let parts = u32::try_from(addrs_left).unwrap_or(u32::MAX).max(1);
-    deadline.min(now + (left / parts).max(MIN_ATTEMPT))
-}
-
-/// `[::1]` is how an IPv6 address is written next to a port.
-pub(crate) fn without_brackets(host: &str) -> &str {
-    host.strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host)
 }

@@ -1,14 +1,16 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::*;
+use crate::resolver::Resolver;
 
-const OPTIONS: DialOptions = DialOptions {
+static OPTIONS: LazyLock<DialOptions> = LazyLock::new(|| DialOptions {
     timeout: Duration::from_secs(5),
     keepalive: Some(Duration::from_secs(30)),
     local_ip: None,
-    resolver: Resolver::System,
-};
+    resolver: Resolver::default(),
+});
 
 async fn dial_and_accept(listen_on: &str, dial_to: &str) -> (TcpStream, TcpStream, SocketAddr) {
     let listener = bind(listen_on, 0).await.unwrap();
@@ -42,18 +44,19 @@ async fn a_name_can_be_bound_and_dialled() {
 }
 
 #[tokio::test]
-async fn sockets_get_their_options() {
+async fn accepted_and_dialled_sockets_are_probed_as_gos_are() {
     let (dialled, accepted, _) = dial_and_accept("127.0.0.1", "127.0.0.1").await;
-    set_accepted_options(&accepted, None);
-    assert!(accepted.nodelay().unwrap());
+    let seconds = Duration::from_secs;
+    for (stream, idle) in [(&accepted, seconds(15)), (&dialled, seconds(30))] {
+        assert!(stream.nodelay().unwrap());
+        let socket = SockRef::from(stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), idle);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), seconds(15));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 9);
+    }
+    set_keepalive(&accepted, None);
     assert!(!SockRef::from(&accepted).keepalive().unwrap());
-    assert!(dialled.nodelay().unwrap());
-    let socket = SockRef::from(&dialled);
-    assert!(socket.keepalive().unwrap());
-    assert_eq!(
-        socket.tcp_keepalive_time().unwrap(),
-        Duration::from_secs(30)
-    );
 }
 
 #[cfg(target_os = "linux")] // where all of 127.0.0.0/8 is local
@@ -64,7 +67,7 @@ async fn the_local_address_is_used() {
     let ip = IpAddr::from([127, 0, 0, 9]);
     let options = DialOptions {
         local_ip: Some(ip),
-        ..OPTIONS
+        ..OPTIONS.clone()
     };
     let (dialled, (_, from)) = tokio::join!(dial("localhost", port, &options), accept(&listener));
     assert_eq!(dialled.unwrap().local_addr().unwrap().ip(), ip);
@@ -83,14 +86,14 @@ async fn errors_say_what_failed() {
     let elsewhere = DialOptions {
         // Set aside for documentation, so it is nobody's address.
         local_ip: Some(IpAddr::from([192, 0, 2, 1])),
-        ..OPTIONS
+        ..OPTIONS.clone()
     };
     let error = dial("127.0.0.1", refused, &elsewhere).await.unwrap_err();
     assert!(matches!(error, DialError::LocalIp { .. }), "{error:?}");
 
     let other_family = DialOptions {
         local_ip: Some("::1".parse().unwrap()),
-        ..OPTIONS
+        ..OPTIONS.clone()
     };
     let error = dial("127.0.0.1", refused, &other_family).await.unwrap_err();
     assert!(matches!(error, DialError::NoAddress { .. }), "{error:?}");
@@ -104,7 +107,7 @@ async fn a_taken_port_is_an_error() {
     let taken = bind("127.0.0.1", 0).await.unwrap();
     let port = taken.local_addr().unwrap().port();
     let error = bind("127.0.0.1", port).await.unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
 }
 
 #[tokio::test]
@@ -135,7 +138,7 @@ fn connect_or_refuse(
     addr: SocketAddr,
     will_do: bool,
 ) -> std::future::Ready<Result<SocketAddr, DialError>> {
-    let source = std::io::ErrorKind::ConnectionRefused.into();
+    let source = io::ErrorKind::ConnectionRefused.into();
     std::future::ready(match will_do {
         true => Ok(addr),
         false => Err(DialError::Connect { addr, source }),
@@ -143,11 +146,69 @@ fn connect_or_refuse(
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_candidate_has_its_share_of_the_time() {
+async fn all_candidates_together_have_the_time_of_one() {
     let found = Candidates::find("127.0.0.1", 7, &OPTIONS).await.unwrap();
     let silent = found.first_that(|_| std::future::pending::<Result<(), DialError>>());
     let began = tokio::time::Instant::now();
     let error = silent.await.unwrap_err();
     assert!(matches!(error, DialError::Timeout { .. }), "{error:?}");
     assert!(began.elapsed() >= OPTIONS.timeout);
+}
+
+/// With these `localhost` has an address of either family, whatever the system's hosts file says.
+fn two_addresses() -> DialOptions {
+    DialOptions {
+        resolver: Resolver::with_hosts(None, "/nowhere".into()),
+        ..OPTIONS.clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_address_does_not_keep_the_next_one_waiting() {
+    // As little time as a health check may have.
+    let options = DialOptions {
+        timeout: Duration::from_secs(1),
+        ..two_addresses()
+    };
+    let found = Candidates::find("localhost", 7, &options).await.unwrap();
+    let began = tokio::time::Instant::now();
+    let connected = found.ipv4_first().first_that(async |addr| {
+        if addr.is_ipv4() {
+            std::future::pending::<()>().await;
+        }
+        Ok::<_, DialError>(addr)
+    });
+    assert!(connected.await.unwrap().is_ipv6());
+    assert!(began.elapsed() < options.timeout / 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_address_may_still_be_the_one() {
+    let options = two_addresses();
+    let found = Candidates::find("localhost", 7, &options).await.unwrap();
+    let connected = found.ipv4_first().first_that(async |addr| {
+        if addr.is_ipv6() {
+            return connect_or_refuse(addr, false).await;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        Ok(addr)
+    });
+    assert!(connected.await.unwrap().is_ipv4());
+}
+
+#[tokio::test]
+async fn a_connection_with_itself_is_a_refusal() {
+    let own = || {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let addr = socket.local_addr().unwrap();
+        (socket, addr)
+    };
+    let (socket, addr) = own();
+    let itself = socket.connect(addr).await.unwrap();
+    assert_eq!(itself.peer_addr().unwrap(), addr, "as the system has it");
+
+    let (socket, addr) = own();
+    let error = dial::connect_from(socket, addr, None).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 }

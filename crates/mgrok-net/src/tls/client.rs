@@ -1,6 +1,7 @@
 //! The dialling end.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use super::fingerprint::Fingerprint;
 use super::pinned::{self, PinnedCertificate};
 use super::{TlsError, files, provider, system};
 use crate::conn::Conn;
+use crate::resolver::{without_brackets, without_zone};
 use crate::sniff::TLS_CUSTOM;
 
 /// What a client's TLS is made of.
@@ -33,7 +35,7 @@ pub struct ClientTlsOptions {
     /// X.509 v3. With `trusted_ca` both must agree. See [`Fingerprint`](super::Fingerprint).
     pub pinned_sha256: Option<[u8; 32]>,
     /// Whom the certificate must name, and what the server is told (SNI) unless it is an address. An
-    /// address may stand in brackets.
+    /// address may stand in brackets and have a zone. Without `trusted_ca` anything will do, for nobody checks it.
     pub server_name: String,
     /// Whether the byte 0x17 goes before TLS, for servers that share their port with HTTPS.
     pub custom_first_byte: bool,
@@ -43,6 +45,8 @@ pub struct ClientTlsOptions {
 #[derive(Clone, Debug)]
 pub struct ClientTls {
     pub(crate) config: Arc<ClientConfig>,
+    /// As it was named, without brackets and zone.
+    host: Arc<str>,
     pub(crate) server_name: ServerName<'static>,
     custom_first_byte: bool,
     /// `None` if there is nothing to read again.
@@ -116,9 +120,15 @@ impl ClientTls {
                 builder.with_client_cert_resolver(resolver)
             }
         };
+        let server_name = match server_name(&options.server_name) {
+            // Nobody checks it, and addresses are not told to the server: nothing depends on this one.
+            Err(_) if options.trusted_ca.is_none() => Ipv4Addr::UNSPECIFIED.into(),
+            known => known?,
+        };
         Ok(Self {
             config: Arc::new(config),
-            server_name: server_name(&options.server_name)?,
+            host: bare(&options.server_name).into(),
+            server_name,
             custom_first_byte: options.custom_first_byte,
             source: Some(Arc::new(Source { options, files })),
         })
@@ -136,6 +146,7 @@ impl ClientTls {
             .with_no_client_auth();
         Ok(Self {
             config: Arc::new(config),
+            host: bare(server_name).into(),
             server_name: self::server_name(server_name)?,
             custom_first_byte: false,
             source: None,
@@ -150,9 +161,9 @@ impl ClientTls {
         }
     }
 
-    /// Whom the certificate must name: a name, or an address without brackets.
-    pub fn server_name(&self) -> String {
-        self.server_name.to_str().into_owned()
+    /// Whom the certificate must name: a name, or an address without brackets and zone.
+    pub fn server_name(&self) -> &str {
+        &self.host
     }
 
     /// Shakes hands.
@@ -192,12 +203,13 @@ fn with_client_hello(session: &mut ClientConnection) -> io::Result<Vec<u8>> {
     Ok(start)
 }
 
+/// The name without brackets and zone: a zone means nothing to the other end.
+fn bare(name: &str) -> &str {
+    without_zone(without_brackets(name))
+}
+
 fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
-    let bare = name
-        .strip_prefix('[')
-        .and_then(|name| name.strip_suffix(']'))
-        .unwrap_or(name);
-    ServerName::try_from(bare)
+    ServerName::try_from(bare(name))
         .map(|name| name.to_owned())
         .map_err(|_| TlsError::ServerName {
             name: name.to_owned(),

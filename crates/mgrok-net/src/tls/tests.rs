@@ -674,7 +674,18 @@ fn errors_name_the_file_and_what_is_wrong_with_it() {
         ca(&broken),
         &["broken: certificate 1 cannot be used as an authority"],
     );
-    check_error(ClientTls::new(client_options("a b")), &["serverName `a b`"]);
+    let verified = ClientTlsOptions {
+        trusted_ca: authority.ca(),
+        ..client_options("a b")
+    };
+    check_error(ClientTls::new(verified), &["serverName `a b`"]);
+}
+
+#[tokio::test]
+async fn where_nobody_checks_a_name_every_name_will_do() {
+    for name in ["a b", "fe80::1%eth0", "[fe80::1%eth0]", ""] {
+        assert_good(talk(ServerTlsOptions::default(), client_options(name)).await);
+    }
 }
 
 #[tokio::test]

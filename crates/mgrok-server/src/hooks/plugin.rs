@@ -13,7 +13,8 @@ use mgrok_http::{
 };
 use mgrok_net::{
     conn::Conn,
-    tcp::{self, DialOptions, Resolver},
+    resolver::Resolver,
+    tcp::{self, DialOptions},
     tls::{ClientTls, ClientTlsOptions, TlsError},
 };
 use mgrok_proto::{
@@ -106,6 +107,8 @@ impl Plugin {
         let connect = Arc::new(ToPlugin {
             host: host.clone(),
             port: *port,
+            // Its own: a name that cannot be looked up holds up no other plugin.
+            resolver: Resolver::default(),
             tls,
         });
         Ok(Self {
@@ -213,6 +216,7 @@ fn host_header(host: &str, port: u16, scheme: PluginScheme) -> Result<HeaderValu
 struct ToPlugin {
     host: String,
     port: u16,
+    resolver: Resolver,
     tls: Option<ClientTls>,
 }
 
@@ -223,7 +227,7 @@ impl Connect for ToPlugin {
                 timeout: CALL_TIMEOUT,
                 keepalive: None,
                 local_ip: None,
-                resolver: Resolver::System,
+                resolver: self.resolver.clone(),
             };
             let conn = Conn::from(tcp::dial(&self.host, self.port, &options).await?);
             match &self.tls {

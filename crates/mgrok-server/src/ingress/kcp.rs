@@ -45,7 +45,7 @@ pub(crate) async fn run(mut listener: Listener, driver: ListenerDriver, shared: 
                 let connection = connection(conn, addrs, permit, shared.clone());
                 shared.tasks.spawn(connection);
             }
-            Err(error) => debug!("connection of {from} closed: {error}"),
+            Err(error) => debug!(source = %from, "connection of {from} closed: {error}"),
         }
     }
 }
@@ -62,7 +62,7 @@ async fn drive(driver: ListenerDriver, shared: Arc<Shared>) {
 
 async fn connection(conn: Conn, addrs: UserAddrs, permit: Permit, shared: Arc<Shared>) {
     match in_time(&permit, Box::pin(unwrap(conn, &shared))).await {
-        Ok(conn) => client(conn, addrs, Road::Kcp, permit, &shared).await,
+        Ok(conn) => Box::pin(client(conn, addrs, Road::Kcp, permit, &shared)).await,
         Err(error) => log(addrs.from, &error),
     }
 }

@@ -13,7 +13,7 @@ use tracing::{debug, error};
 use super::{Fate, OpeningError, Streams, in_time, left_to_client, log, serve_streams};
 use crate::{
     backend::UserAddrs,
-    connection::{Connection, Road},
+    connection::{Carrier, Connection, Road},
     error::chain,
     per_source::{Limits, PerSource, Permit},
     shared::Shared,
@@ -36,6 +36,7 @@ pub(crate) fn server(tls: &ServerTls, config: &ServerConfig) -> Result<QuicServe
         keepalive: quic.keepalive_period,
         idle_timeout: quic.max_idle_timeout,
         max_streams: quic.max_incoming_streams,
+        trusts_at_once: false,
     };
     QuicServer::with_tls(tls, options)
 }
@@ -50,6 +51,8 @@ pub(crate) async fn run(endpoint: Endpoint, shared: Arc<Shared>) {
     }
     endpoint.stop_accepting();
     shared.tasks.stop_connections.cancelled().await;
+    // Each connection's task closes it when what was sent has had its time.
+    endpoint.idle().await;
     endpoint.close();
     endpoint.idle().await;
 }
@@ -72,7 +75,7 @@ async fn accept(endpoint: &Endpoint, shared: &Arc<Shared>) {
                 shared.tasks.spawn(connection);
             }
             Err(error) => {
-                debug!("connection of {from} passed over: {error}");
+                debug!(source = %from, "connection of {from} passed over: {error}");
                 incoming.ignore();
             }
         }
@@ -91,8 +94,10 @@ async fn connection(incoming: Incoming, permit: Permit, shared: Arc<Shared>) {
     };
     let addrs = UserAddrs { from, to: None };
     let connection = Arc::new(Connection::new(addrs, Road::Quic, permit));
+    connection.carried_by(Carrier::Quic(quic.clone()));
     match serve_streams(quic.clone(), &connection, &shared).await {
-        Fate::Closed => {}
+        // What users had sent is on its way. With other roads it is written before the end.
+        Fate::Closed => quic.settle().await,
         Fate::Left => left_to_client(quic.closed(), &shared).await,
     }
     quic.close();

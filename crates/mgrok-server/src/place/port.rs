@@ -112,7 +112,7 @@ async fn serve(
     arrivals: Arrivals,
     target: Arc<Target<Backend>>,
 ) {
-    match arrivals.receive(stream, from, None).await {
+    match arrivals.receive(stream, from).await {
         Ok((user, addrs)) => {
             info!(source = %addrs.from, "get a user connection [{}]", addrs.from);
             backend::serve(user, addrs, target.in_turn()).await;

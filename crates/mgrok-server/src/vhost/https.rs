@@ -13,6 +13,7 @@ use tracing::{debug, info};
 use super::Vhost;
 use crate::{
     backend::{self, Backend, UserAddrs},
+    per_source::PerSource,
     routes::Routes,
     target::Target,
 };
@@ -28,19 +29,23 @@ const ALERT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct HttpsVhost {
     pub(crate) port: u16,
+    /// For users who have not said whom they want.
+    pub(crate) unnamed: PerSource,
     pub(crate) routes: Routes<Arc<Target<Backend>>>,
 }
 
 impl Vhost for HttpsVhost {
     async fn serve(self: Arc<Self>, mut user: Conn, addrs: UserAddrs) {
         let from = addrs.from;
-        let name = match timeout(HELLO_TIMEOUT, Box::pin(client_hello::read(&mut user))).await {
+        let hello = client_hello::read(&mut user);
+        let hello = self.unnamed.work(from.ip(), HELLO_TIMEOUT, hello);
+        let name = match Box::pin(hello).await {
             Ok(Ok(hello)) => hello.server_name.unwrap_or_default(),
             Ok(Err(error)) => {
                 return debug!(source = %from, "https connection of {from} closed: {error}");
             }
-            Err(_) => {
-                return debug!(source = %from, "https connection of {from} closed: no ClientHello in time");
+            Err(error) => {
+                return debug!(source = %from, "https connection of {from} closed without a ClientHello: {error}");
             }
         };
         let Some(target) = self.routes.find(&name, b"", "") else {

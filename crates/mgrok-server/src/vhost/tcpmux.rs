@@ -13,6 +13,7 @@ use tracing::{debug, info};
 use super::{Vhost, pages::NotFound};
 use crate::{
     backend::{self, Backend, UserAddrs},
+    per_source::PerSource,
     routes::Routes,
     target::Target,
 };
@@ -39,6 +40,8 @@ const UNAUTHORIZED: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r\n\
 #[derive(Debug)]
 pub(crate) struct TcpMuxVhost {
     pub(crate) port: u16,
+    /// For users who have not said whom they want.
+    pub(crate) unnamed: PerSource,
     pub(crate) routes: Routes<Arc<TcpMuxRoute>>,
     /// The local service answers the request.
     pub(crate) passthrough: bool,
@@ -81,14 +84,16 @@ enum RequestError {
 impl Vhost for TcpMuxVhost {
     async fn serve(self: Arc<Self>, mut user: Conn, addrs: UserAddrs) {
         let from = addrs.from;
-        let (connect, mut bytes) = match timeout(REQUEST_TIMEOUT, read(&mut user)).await {
+        let request = read(&mut user);
+        let request = self.unnamed.work(from.ip(), REQUEST_TIMEOUT, request);
+        let (connect, mut bytes) = match Box::pin(request).await {
             Ok(Ok(request)) => request,
             // frp: no answer either.
             Ok(Err(error)) => {
                 return debug!(source = %from, "tcpmux connection of {from} closed: {error}");
             }
-            Err(_) => {
-                return debug!(source = %from, "tcpmux connection of {from} closed: no request in time");
+            Err(error) => {
+                return debug!(source = %from, "tcpmux connection of {from} closed without a request: {error}");
             }
         };
         let Some(route) = self.routes.find(&connect.host, b"", connect.user()) else {

@@ -14,6 +14,7 @@ mod log;
 mod moves;
 mod roads;
 mod script;
+mod strangers;
 mod v2;
 
 use std::time::Duration;

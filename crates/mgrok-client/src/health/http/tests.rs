@@ -1,18 +1,19 @@
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use mgrok_net::tcp::Resolver;
+use mgrok_net::resolver::Resolver;
 use proptest::prelude::*;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
 
-const OPTIONS: DialOptions = DialOptions {
+static OPTIONS: LazyLock<DialOptions> = LazyLock::new(|| DialOptions {
     timeout: Duration::from_secs(20),
     keepalive: None,
     local_ip: None,
-    resolver: Resolver::System,
-};
+    resolver: Resolver::default(),
+});
 
 /// A service that gives these responses, one for each connection. Its task ends with the requests.
 async fn service<T>(responses: T) -> (u16, JoinHandle<Vec<String>>)

@@ -1,11 +1,13 @@
 //! Lookups at a small DNS server, over real sockets.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use std::time::Duration;
+
+use tempfile::NamedTempFile;
 use tokio::net::UdpSocket;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::tcp::{self, DialError, DialOptions, accept, bind, dial};
@@ -52,7 +54,7 @@ impl Dns {
             timeout: Duration::from_secs(10),
             keepalive: None,
             local_ip: None,
-            resolver: Resolver::Server(self.addr),
+            resolver: Resolver::new(Some(self.addr)),
         }
     }
 }
@@ -78,7 +80,8 @@ fn answer(message: &[u8]) -> Option<Vec<u8>> {
         ("both.test", A) => (NO_ERROR, vec![Ipv4Addr::LOCALHOST.octets().into()]),
         ("both.test", AAAA) => (NO_ERROR, vec![Ipv6Addr::LOCALHOST.octets().into()]),
         ("half.test", A) => (NO_ERROR, vec![Ipv4Addr::LOCALHOST.octets().into()]),
-        ("half.test", AAAA) | ("silent.test", _) => return None,
+        ("half.test", AAAA) => return None,
+        (name, _) if name.ends_with("silent.test") => return None,
         _ => (NO_SUCH_NAME, Vec::new()),
     };
     let mut answer = message[..2].to_vec();
@@ -107,20 +110,127 @@ async fn names_are_looked_up_at_the_server_each_time() {
         // One for each family.
         assert_eq!(dns.asked.load(Ordering::Relaxed), lookups * 2);
     }
-    let found = Resolver::Server(dns.addr).lookup("both.test", 7).await;
+    let found = Resolver::new(Some(dns.addr)).lookup("both.test", 7).await;
     let expect: [SocketAddr; 2] = ["[::1]:7", "127.0.0.1:7"].map(|it| it.parse().unwrap());
     assert_eq!(found.unwrap(), expect);
 }
 
 #[tokio::test]
-async fn addresses_are_not_asked_for() {
+async fn addresses_and_names_of_the_hosts_file_are_not_asked_for() {
     let dns = Dns::start().await;
-    let resolver = Resolver::Server(dns.addr);
-    for (host, addr) in [("127.0.0.1", "127.0.0.1:7"), ("::1", "[::1]:7")] {
+    let hosts = NamedTempFile::new().unwrap();
+    std::fs::write(hosts.path(), "192.0.2.1 box.test\n").unwrap();
+    let resolver = Resolver::with_hosts(Some(dns.addr), hosts.path().to_owned());
+    for (host, addr) in [
+        ("127.0.0.1", "127.0.0.1:7"),
+        ("::1", "[::1]:7"),
+        ("[::1]", "[::1]:7"),
+        ("fe80::1%1", "[fe80::1%1]:7"),
+        ("[fe80::1%1]", "[fe80::1%1]:7"),
+        ("Box.test.", "192.0.2.1:7"),
+    ] {
         let found = resolver.lookup(host, 7).await.unwrap();
-        assert_eq!(found, [addr.parse().unwrap()]);
+        assert_eq!(found, [addr.parse().unwrap()], "{host}");
+    }
+    let loopback: [SocketAddr; 2] = ["[::1]:7", "127.0.0.1:7"].map(|it| it.parse().unwrap());
+    for host in ["localhost", "LocalHost."] {
+        assert_eq!(resolver.lookup(host, 7).await.unwrap(), loopback, "{host}");
     }
     assert_eq!(dns.asked.load(Ordering::Relaxed), 0);
+}
+
+#[cfg(target_os = "linux")] // where the loopback interface has this name
+#[tokio::test]
+async fn a_zone_may_be_the_name_of_an_interface() {
+    let resolver = Resolver::default();
+    let found = resolver.lookup("fe80::1%lo", 7).await.unwrap();
+    assert_eq!(found, ["[fe80::1%1]:7".parse().unwrap()]);
+    resolver.lookup("fe80::1%nowhere", 7).await.unwrap_err();
+}
+
+/// Asks for `name` in a task of its own, which has joined the lookup when this returns.
+async fn ask(
+    resolver: &Resolver,
+    name: &str,
+) -> tokio::task::JoinHandle<io::Result<Vec<SocketAddr>>> {
+    let (resolver, name) = (resolver.clone(), name.to_owned());
+    let asking = tokio::spawn(async move { resolver.lookup(&name, 7).await });
+    tokio::task::yield_now().await;
+    asking
+}
+
+#[tokio::test]
+async fn all_who_ask_for_a_name_share_one_lookup() {
+    let dns = Dns::start().await;
+    let resolver = Resolver::new(Some(dns.addr));
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let resolver = resolver.clone();
+        asking.spawn(async move { resolver.lookup("both.test", 7).await });
+    }
+    for found in asking.join_all().await {
+        assert_eq!(found.unwrap().len(), 2);
+    }
+    // One for each family.
+    assert_eq!(dns.asked.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_name_that_hangs_keeps_no_other_waiting() {
+    let dns = Dns::start().await;
+    let resolver = Resolver::new(Some(dns.addr));
+    let mut hanging = Vec::new();
+    for _ in 0..500 {
+        hanging.push(ask(&resolver, "silent.test").await);
+    }
+    assert_eq!(resolver.lookup("both.test", 7).await.unwrap().len(), 2);
+    assert!(hanging.iter().all(|it| !it.is_finished()));
+    for hanging in &hanging {
+        hanging.abort();
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_the_queue_of_lookups_leaves_nothing_in_it() {
+    let dns = Dns::start().await;
+    let resolver = Resolver::new(Some(dns.addr));
+    let mut hanging = Vec::new();
+    for number in 0..lookups::MAX_LOOKUPS {
+        hanging.push(ask(&resolver, &format!("{number}.silent.test")).await);
+    }
+    let mut queued = Vec::new();
+    for number in 0..100 {
+        queued.push(ask(&resolver, &format!("{number}.queued.silent.test")).await);
+    }
+    assert_eq!(resolver.lookups.len(), lookups::MAX_LOOKUPS + 100);
+    // All are taken by lookups that hang; what needs none does not wait.
+    assert!(!resolver.lookup("localhost", 7).await.unwrap().is_empty());
+    for asking in queued {
+        asking.abort();
+        let _ = asking.await;
+    }
+    let emptied = async {
+        while resolver.lookups.len() > lookups::MAX_LOOKUPS {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(1), emptied).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_hangs_does_not_hold_up_a_later_one_for_ever() {
+    let dns = Dns::start().await;
+    let resolver = Resolver::new(Some(dns.addr));
+    for (later, running) in [(0, 1), (1000, 1), (2100, 2), (100, 2)] {
+        tokio::time::advance(Duration::from_millis(later)).await;
+        let asking = ask(&resolver, "silent.test").await;
+        assert_eq!(
+            resolver.lookups.running("silent.test"),
+            running,
+            "{later} ms later"
+        );
+        asking.abort();
+    }
 }
 
 #[tokio::test]
@@ -140,7 +250,7 @@ async fn a_server_that_leaves_ipv6_unanswered_does_not_take_all_the_time() {
     let addrs = async |addr| Ok::<_, DialError>(addr);
     let found = found.unwrap().first_that(addrs).await.unwrap();
     assert_eq!(found, "127.0.0.1:7".parse().unwrap());
-    assert!(began.elapsed() < options.timeout / 2 + ANSWER_TIMEOUT);
+    assert!(began.elapsed() < options.timeout / 2 + dns::ANSWER_TIMEOUT);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Who is asked for the addresses of a name.
+//! Asks a DNS server of the operator's choice.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,39 +10,19 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use tokio::net::lookup_host;
 
 /// How long a DNS server may take for one answer before it is asked again. A server that leaves one kind of question unanswered,
 /// as some do with IPv6, costs all its attempts, which must leave time to connect.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often it is asked again.
 const RETRIES: usize = 1;
 
-/// Who is asked for the addresses of a name. Nothing is kept from one lookup to the next.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Resolver {
-    /// The DNS server at this address. Names in the system's hosts file, and `localhost`, are not asked for.
-    Server(SocketAddr),
-    /// The system.
-    #[default]
-    System,
+/// The addresses of `name`, those of IPv6 first.
+pub(super) async fn ask(server: SocketAddr, name: &str) -> io::Result<Vec<IpAddr>> {
+    query(server, name).await.map_err(io::Error::other)
 }
 
-impl Resolver {
-    /// The addresses of `host`, which is a name or an address without brackets.
-    pub(super) async fn lookup(self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        match self {
-            // An address with a zone is for the system, too.
-            Self::Server(server) if !host.contains(':') && host.parse::<IpAddr>().is_err() => {
-                let found = ask(server, host).await.map_err(io::Error::other)?;
-                Ok(found.into_iter().map(|ip| (ip, port).into()).collect())
-            }
-            Self::Server(_) | Self::System => Ok(lookup_host((host, port)).await?.collect()),
-        }
-    }
-}
-
-async fn ask(server: SocketAddr, name: &str) -> Result<Vec<IpAddr>, NetError> {
+async fn query(server: SocketAddr, name: &str) -> Result<Vec<IpAddr>, NetError> {
     let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
         connection.port = server.port();
         connection
@@ -59,6 +39,3 @@ async fn ask(server: SocketAddr, name: &str) -> Result<Vec<IpAddr>, NetError> {
         .build()?;
     Ok(resolver.lookup_ip(name).await?.iter().collect())
 }
-
-#[cfg(test)]
-mod tests;

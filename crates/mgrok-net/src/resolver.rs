@@ -1,0 +1,195 @@
+//! From the name of a host to its addresses.
+//!
+//! A [`Resolver`] serves one purpose: a client has one for its server, one for local services and one for STUN servers, so that a
+//! DNS server that does not answer for the one cannot hold up the others. What needs no DNS (addresses, `localhost`, names of the hosts file) is
+//! answered at once, whatever else is under way. For the rest there is one lookup per name at a time, shared by all who ask
+//! for that name, and a bounded number of lookups in all.
+
+mod dns;
+mod hosts;
+mod lookups;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use self::hosts::Hosts;
+use self::lookups::Lookups;
+
+/// The addresses of a name, or why there are none. The port of each is 0.
+type Found = Result<Vec<SocketAddr>, Failure>;
+
+/// An error that can be told to all who asked for the name.
+#[derive(Clone, Debug)]
+struct Failure {
+    kind: io::ErrorKind,
+    text: String,
+}
+
+/// Finds the addresses of names. Cheap to clone; clones share lookups and their limit.
+///
+/// Nothing is kept from one lookup to the next: who asks later gets what is true later.
+#[derive(Clone, Debug)]
+pub struct Resolver {
+    hosts: Arc<Hosts>,
+    lookups: Arc<Lookups>,
+}
+
+/// Who is asked for a name that the hosts file does not have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Source {
+    /// The DNS server at this address.
+    Server(SocketAddr),
+    /// The system.
+    System,
+}
+
+impl Default for Resolver {
+    /// One that asks the system.
+    fn default() -> Self {
+        Self::new(None)
+    }
+}
+
+impl Resolver {
+    /// One that asks the DNS server at this address, or the system.
+    ///
+    /// Names of the hosts file come first either way.
+    // frp: dnsServer becomes that of Go's resolver, which reads the hosts file first
+    // (pkg/util/net/dns.go#SetDefaultDNSAddress)
+    pub fn new(server: Option<SocketAddr>) -> Self {
+        Self::with_hosts(server, hosts::default_path())
+    }
+
+    /// The same with another hosts file.
+    pub(crate) fn with_hosts(server: Option<SocketAddr>, hosts: PathBuf) -> Self {
+        let source = server.map_or(Source::System, Source::Server);
+        Self {
+            hosts: Arc::new(Hosts::new(hosts)),
+            lookups: Arc::new(Lookups::new(source)),
+        }
+    }
+
+    /// The addresses of `host`, which is a name, or an address with or without brackets or a zone.
+    ///
+    /// Waits for as long as the DNS takes, which may be half a minute: the caller sets the deadline. Cancel-safe. A caller that
+    /// leaves does not end a lookup that others wait for, and leaves none behind in the queue.
+    ///
+    /// # Errors
+    /// What the system or the DNS server says.
+    pub async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        if let Some(known) = self.known(host, port) {
+            return known;
+        }
+        let mut addrs = self.lookups.find(without_brackets(host)).await?;
+        for addr in &mut addrs {
+            addr.set_port(port);
+        }
+        Ok(addrs)
+    }
+
+    /// The same for what is known without asking anybody: an address, `localhost`, or a name of the hosts file. `None`: somebody is to be asked.
+    pub fn known(&self, host: &str, port: u16) -> Option<io::Result<Vec<SocketAddr>>> {
+        let host = without_brackets(host);
+        if let Some(addr) = literal(host, port) {
+            return Some(addr.map(|addr| vec![addr]));
+        }
+        let name = host.strip_suffix('.').unwrap_or(host);
+        let mut addrs = self.hosts.find(name);
+        if addrs.is_empty() && name.eq_ignore_ascii_case("localhost") {
+            addrs = vec![
+                (Ipv6Addr::LOCALHOST, 0).into(),
+                (Ipv4Addr::LOCALHOST, 0).into(),
+            ];
+        }
+        if addrs.is_empty() {
+            return None;
+        }
+        for addr in &mut addrs {
+            addr.set_port(port);
+        }
+        Some(Ok(addrs))
+    }
+}
+
+/// `host` as an address, if it is one.
+fn literal(host: &str, port: u16) -> Option<io::Result<SocketAddr>> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Some(Ok((ip, port).into()));
+    }
+    let (ip, _zone) = host.split_once('%')?;
+    ip.parse::<Ipv6Addr>().ok()?;
+    // The system knows its interfaces. It asks nobody for what begins like an address.
+    let addrs = (host, port).to_socket_addrs();
+    Some(addrs.and_then(|mut addrs| addrs.next().ok_or_else(|| io::ErrorKind::NotFound.into())))
+}
+
+/// `[::1]` is how an IPv6 address is written next to a port.
+pub(crate) fn without_brackets(host: &str) -> &str {
+    host.strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host)
+}
+
+/// An IPv6 address without its zone, which says on which of this host's networks it is; anything else as it is.
+pub fn without_zone(host: &str) -> &str {
+    match host.split_once('%') {
+        Some((ip, _zone)) if ip.parse::<Ipv6Addr>().is_ok() => ip,
+        Some(_) | None => host,
+    }
+}
+
+impl Source {
+    /// Looks `name` up. The `permit` is given back when nothing of the lookup is left, which may be later than that the future is dropped.
+    async fn ask(self, name: &str, permit: OwnedSemaphorePermit) -> Found {
+        match self {
+            Self::Server(server) => {
+                let found = dns::ask(server, name).await;
+                drop(permit);
+                Ok(found?.into_iter().map(|ip| (ip, 0).into()).collect())
+            }
+            Self::System => ask_system(name.to_owned(), permit).await,
+        }
+    }
+}
+
+/// Asks the system in a thread of its own. It blocks for half a minute if no DNS server answers, and cannot be interrupted; tokio's threads for what
+/// blocks are needed by others.
+async fn ask_system(name: String, permit: OwnedSemaphorePermit) -> Found {
+    let (answer, answered) = oneshot::channel();
+    let lookup = move || {
+        let found = (name.as_str(), 0).to_socket_addrs();
+        let found = found.map(|addrs| addrs.collect::<Vec<_>>());
+        drop(permit);
+        // Nobody may be left to hear it.
+        let _ = answer.send(found.map_err(Failure::from));
+    };
+    thread::Builder::new()
+        .name("lookup".to_owned())
+        .spawn(lookup)?;
+    answered
+        .await
+        .unwrap_or_else(|_| Err(io::Error::other("the lookup has ended").into()))
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self {
+            kind: error.kind(),
+            text: error.to_string(),
+        }
+    }
+}
+
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        Self::new(failure.kind, failure.text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

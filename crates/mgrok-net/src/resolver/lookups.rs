@@ -1,0 +1,174 @@
+//! Lookups under way: one per name, shared by all who ask for it, and so many in all.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+
+use super::{Found, Source};
+
+/// How many lookups of one resolver run at a time. Each may be a thread that blocks for half a minute, because a DNS server does not answer.
+pub(super) const MAX_LOOKUPS: usize = 32;
+/// How many of them may be for one name.
+const MAX_PER_NAME: usize = 2;
+/// How long after a lookup began one more for the same name may begin beside it. The older one may hang at a DNS server that is gone, while there is
+/// another by now.
+const AGAIN_AFTER: Duration = Duration::from_secs(3);
+
+/// The lookups of one resolver.
+#[derive(Debug)]
+pub(super) struct Lookups {
+    source: Source,
+    permits: Arc<Semaphore>,
+    by_name: Mutex<HashMap<String, Lookup>>,
+}
+
+/// The lookups for one name, which together have one outcome.
+#[derive(Debug)]
+struct Lookup {
+    /// `None` until there is one.
+    outcome: watch::Sender<Option<Found>>,
+    /// When the last of them began.
+    began_at: Instant,
+    /// How many of them have not ended.
+    running: usize,
+}
+
+impl Lookups {
+    pub(super) fn new(source: Source) -> Self {
+        Self {
+            source,
+            permits: Arc::new(Semaphore::new(MAX_LOOKUPS)),
+            by_name: Mutex::default(),
+        }
+    }
+
+    /// Looks `name` up, or waits for those who do so already. Cancel-safe.
+    pub(super) async fn find(self: &Arc<Self>, name: &str) -> io::Result<Vec<SocketAddr>> {
+        let mut outcome = self.join(name);
+        let found = outcome.wait_for(Option::is_some).await;
+        match found.ok().and_then(|found| found.clone()) {
+            Some(found) => Ok(found?),
+            // The runtime ends.
+            None => Err(io::Error::other("the lookup was given up")),
+        }
+    }
+
+    /// Starts a lookup for `name`, unless there is one that may have an outcome soon.
+    fn join(self: &Arc<Self>, name: &str) -> watch::Receiver<Option<Found>> {
+        let mut by_name = self.lock();
+        let lookup = by_name.entry(name.to_owned()).or_insert_with(|| Lookup {
+            outcome: watch::Sender::default(),
+            began_at: Instant::now(),
+            running: 0,
+        });
+        let outcome = lookup.outcome.subscribe();
+        let is_due = lookup.running == 0
+            || lookup.running < MAX_PER_NAME && lookup.began_at.elapsed() >= AGAIN_AFTER;
+        if is_due {
+            lookup.running += 1;
+            lookup.began_at = Instant::now();
+            tokio::spawn(self.clone().run(name.to_owned(), lookup.outcome.clone()));
+        }
+        outcome
+    }
+
+    async fn run(self: Arc<Self>, name: String, outcome: watch::Sender<Option<Found>>) {
+        let mut lookup = Running {
+            lookups: self.clone(),
+            name,
+            outcome,
+            has_ended: false,
+        };
+        loop {
+            tokio::select! {
+                permit = self.permit() => {
+                    let found = self.source.ask(&lookup.name, permit).await;
+                    return lookup.end(found);
+                }
+                () = lookup.outcome.closed() => if lookup.give_up() { return },
+            }
+        }
+    }
+
+    async fn permit(&self) -> OwnedSemaphorePermit {
+        match self.permits.clone().acquire_owned().await {
+            Ok(permit) => permit,
+            // Nobody closes it.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn running(&self, name: &str) -> usize {
+        self.lock().get(name).map_or(0, |lookup| lookup.running)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Lookup>> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A lookup that runs, or waits for its turn. Dropping it ends it without success.
+struct Running {
+    lookups: Arc<Lookups>,
+    name: String,
+    outcome: watch::Sender<Option<Found>>,
+    has_ended: bool,
+}
+
+impl Running {
+    /// Tells all who wait, unless another lookup for the name may still find something.
+    fn end(&mut self, found: Found) {
+        self.has_ended = true;
+        let mut by_name = self.lookups.lock();
+        let Some(lookup) = by_name.get_mut(&self.name) else {
+            return;
+        };
+        // Another one may have had the outcome, and what is here now may be later.
+        if !lookup.outcome.same_channel(&self.outcome) {
+            return;
+        }
+        lookup.running -= 1;
+        if found.is_ok() || lookup.running == 0 {
+            by_name.remove(&self.name);
+            self.outcome.send_replace(Some(found));
+        }
+    }
+
+    /// Ends it if nobody waits for its outcome any more.
+    fn give_up(&mut self) -> bool {
+        let mut by_name = self.lookups.lock();
+        // Who asks holds the lock while it joins.
+        if self.outcome.receiver_count() > 0 {
+            return false;
+        }
+        self.has_ended = true;
+        if let Some(lookup) = by_name.get_mut(&self.name)
+            && lookup.outcome.same_channel(&self.outcome)
+        {
+            lookup.running -= 1;
+            if lookup.running == 0 {
+                by_name.remove(&self.name);
+            }
+        }
+        true
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.end(Err(io::Error::other("the lookup was given up").into()));
+        }
+    }
+}
