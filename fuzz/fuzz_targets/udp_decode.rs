@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use mgrok_proto::{
     WireVersion,
     message::{Kind, Message},
-    udp::{Carried, Decoder},
+    udp::{Carried, Decoder, Zones},
 };
 
 /// Long enough for every shape that bodies have, and quickly filled.
@@ -34,7 +34,8 @@ fn check(version: WireVersion, input: &[u8]) {
     let fast = Decoder::new(version.into()).decode(input, &mut payload);
     match version.decode(input) {
         Ok(Some((Message::UdpPacket(packet), len))) => {
-            let user = packet.user.and_then(|user| user.socket_addr());
+            let zones = Zones::default();
+            let user = packet.user.and_then(|user| user.socket_addr(&zones));
             assert_eq!(fast.unwrap(), Some((Carried::Packet { user }, len)));
             assert_eq!(payload, packet.content);
         }

@@ -2,13 +2,17 @@
 
 mod nathole;
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Subcommand;
-use mgrok_client::Client;
+use mgrok_client::{Client, ProgressWatch};
 use mgrok_config::{ClientConfig, LoadError, Loaded, Strictness, load_client};
-use mgrok_daemon::{Daemon, Program};
+use mgrok_daemon::{Daemon, Program, ServiceManager};
+use tokio::time::sleep;
 use tracing::info;
 
 const PROGRAM: Program = Program {
@@ -18,6 +22,9 @@ const PROGRAM: Program = Program {
     name: "mgrokc",
     version: env!("CARGO_PKG_VERSION"),
 };
+
+/// How long changes gather before the service manager is told.
+const REPORT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the client can do besides what both programs can.
 #[derive(Debug, Subcommand)]
@@ -43,13 +50,40 @@ fn run(config: ClientConfig, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     daemon.block_on(async |running| {
         let mut client = Client::new(config)?;
         client.open_admin_port().await?;
-        // The client looks for its server for as long as it takes, so whoever is started after
-        // it is not to wait for that.
-        running.ready();
-        let ended = client.run(running.stopped()).await;
+        let reports = report(client.progress(), running.manager());
+        let ended = tokio::select! {
+            ended = client.run(running.stopped()) => ended,
+            never = reports => match never {},
+        };
         info!("frpc service for config file [{file}] stopped");
         Ok(ended?.cut)
     })
+}
+
+/// Tells the service manager how the client is with its servers. It is ready when it is logged in for the first time.
+async fn report(mut progress: ProgressWatch, manager: ServiceManager) -> Infallible {
+    if !manager.is_there() {
+        return pending().await;
+    }
+    let mut is_ready = false;
+    let mut told = String::new();
+    loop {
+        let status = progress.to_string();
+        if status != told {
+            match is_ready {
+                true => manager.status(&status),
+                false => manager.starting(&status),
+            }
+            told = status;
+        }
+        if !is_ready && progress.is_logged_in() {
+            is_ready = true;
+            manager.ready();
+        }
+        progress.changed().await;
+        // A thousand proxies that start are not told one by one.
+        sleep(REPORT_PAUSE).await;
+    }
 }
 
 fn command(command: Command, file: Option<&Path>, strictness: Strictness) -> anyhow::Result<()> {

@@ -1,5 +1,7 @@
 //! `mgroks`, the server: a public host through which services behind a NAT are reached.
 
+mod state;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -29,13 +31,14 @@ fn load(file: Option<&Path>, strictness: Strictness) -> Result<Loaded<ServerConf
     }
 }
 
-fn run(config: ServerConfig, file: Option<&Path>) -> anyhow::Result<ExitCode> {
+fn run(mut config: ServerConfig, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     let daemon = Daemon::start(PROGRAM.name, &config.log)?;
     // frp: scripts look for these words (cmd/frps/root.go#runServer)
     match file {
         Some(file) => info!("frps uses config file: {}", file.display()),
         None => info!("frps uses command line arguments for config"),
     }
+    state::keep(&mut config);
     daemon.block_on(async |running| {
         let server = Server::bind(config).await?;
         running.ready();

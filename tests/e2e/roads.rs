@@ -135,7 +135,7 @@ async fn a_server_that_nobody_checks_can_be_pinned_as_the_log_says() {
         assert!(
             refusal.contains(
                 "the server's certificate is not accepted: it is not the one of \
-                 transport.tls.pinnedSha256: "
+                 transport.tls.pinnedSha256; somebody may be intercepting the connection"
             ),
             "{refusal}"
         );

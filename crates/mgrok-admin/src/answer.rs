@@ -64,6 +64,28 @@ impl Refusal {
     }
 }
 
+/// Whether users can be served.
+#[derive(Serialize)]
+struct Readiness<'a> {
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+/// Says whether users can be served: 200, or 503 with the reason.
+pub(crate) fn readiness(ready: Result<(), String>) -> Response<Body> {
+    let status = match ready {
+        Ok(()) => StatusCode::OK,
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let readiness = Readiness {
+        ready: ready.is_ok(),
+        reason: ready.as_ref().err().map(String::as_str),
+    };
+    // A boolean and a text always have a form in JSON.
+    response(status, JSON, json(&readiness).unwrap_or_default())
+}
+
 /// Nothing more than a status.
 pub(crate) fn bare(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());

@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::answer::{bare, moved_to, not_found, wrong_method};
+use crate::answer::{bare, moved_to, not_found, readiness, wrong_method};
 use crate::deadline::WriteDeadline;
 use crate::path::clean;
 use crate::routes::{Found, Page, Routes};
@@ -180,6 +180,7 @@ impl Site {
         }
         let page = match self.routes.find(request.method(), path) {
             Found::Health => return bare(StatusCode::OK),
+            Found::Ready(ready) => return readiness(ready),
             Found::Page(page) => page,
             Found::Unknown => return not_found(),
             Found::WrongMethod(allowed) => return wrong_method(&allowed),

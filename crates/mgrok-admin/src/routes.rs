@@ -8,10 +8,16 @@ use hyper::{Method, Request};
 
 use crate::answer::{Answer, Refusal};
 
-/// What an end has to tell on its admin port, beside what every admin port has: `/healthz`, `/` and
+/// What an end has to tell on its admin port, beside what every admin port has: `/healthz`, `/readyz`, `/` and
 /// `/static/`.
 #[derive(Debug, Default)]
-pub struct Routes(Vec<Route>);
+pub struct Routes {
+    ready: Ready,
+    routes: Vec<Route>,
+}
+
+/// Whether users can be served, or why not.
+struct Ready(Box<dyn Fn() -> Result<(), String> + Send + Sync>);
 
 struct Route {
     method: Method,
@@ -26,6 +32,8 @@ type Answering = Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send>>;
 pub(crate) enum Found<'a> {
     /// Whether there is anybody.
     Health,
+    /// Whether users can be served, or why not.
+    Ready(Result<(), String>),
     /// Something that not everybody may see.
     Page(Page<'a>),
     Unknown,
@@ -55,11 +63,21 @@ impl Routes {
     where
         R: Future<Output = Result<Answer, Refusal>> + Send + 'static,
     {
-        self.0.push(Route {
+        self.routes.push(Route {
             method,
             path,
             responder: Box::new(move |request| Box::pin(responder(request))),
         });
+        self
+    }
+
+    /// Has `/readyz` answer what `ready` says: whether users can be served, or why not. Everybody may ask.
+    #[must_use]
+    pub fn ready_when(
+        mut self,
+        ready: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        self.ready = Ready(Box::new(ready));
         self
     }
 
@@ -68,12 +86,13 @@ impl Routes {
             // frp: any method
             "/" => return Found::Page(Page::Home),
             "/healthz" => return Found::Health,
+            "/readyz" => return Found::Ready((self.ready.0)()),
             _ if !path.starts_with("/static/") => {}
             _ if method == Method::GET => return Found::Page(Page::Static),
             _ => return Found::WrongMethod(Method::GET.to_string()),
         }
         let mut allowed = Vec::new();
-        for route in self.0.iter().filter(|route| route.path == path) {
+        for route in self.routes.iter().filter(|route| route.path == path) {
             if route.method == method {
                 return Found::Page(Page::Route(&route.responder));
             }
@@ -84,6 +103,18 @@ impl Routes {
         } else {
             Found::WrongMethod(allowed.join(", "))
         }
+    }
+}
+
+impl Default for Ready {
+    fn default() -> Self {
+        Self(Box::new(|| Ok(())))
+    }
+}
+
+impl Debug for Ready {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", (self.0)())
     }
 }
 

@@ -312,3 +312,37 @@ async fn a_port_that_is_taken_is_named() {
     assert!(text.contains(&port.addr.to_string()), "{text}");
     assert!(text.contains("webServer.port"), "{text}");
 }
+
+#[tokio::test]
+async fn everybody_may_ask_whether_users_can_be_served() {
+    let config = WebServer {
+        user: "admin".to_owned(),
+        ..WebServer::default()
+    };
+    for (ready, status, body) in [
+        (Ok(()), "200 OK", "{\"ready\":true}\n"),
+        (
+            Err("not \"yet\"".to_owned()),
+            "503 Service Unavailable",
+            "{\"ready\":false,\"reason\":\"not \\\"yet\\\"\"}\n",
+        ),
+    ] {
+        let port = AdminPort::bind(&config).await.unwrap();
+        let addr = port.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let routes = Routes::default().ready_when(move || ready.clone());
+        let ended = tokio::spawn(port.run(routes, stop.clone()));
+        let served = Served {
+            addr,
+            ended,
+            stop: stop.drop_guard(),
+        };
+        let response = served.ask("GET", "/readyz").await;
+        assert!(
+            response.head.starts_with(&format!("HTTP/1.1 {status}")),
+            "{}",
+            response.head
+        );
+        assert_eq!(response.body, body);
+    }
+}

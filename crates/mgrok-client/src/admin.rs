@@ -8,6 +8,7 @@ use mgrok_config::{Plugin, ProxyConfig};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::progress::ProgressWatch;
 use crate::proxies::Table;
 use crate::status::ProxyStatus;
 
@@ -26,18 +27,21 @@ struct Row<'a> {
 }
 
 /// Everything that can be asked for.
-pub(crate) fn routes(tables: Vec<watch::Receiver<Table>>) -> Routes {
+pub(crate) fn routes(tables: Vec<watch::Receiver<Table>>, progress: ProgressWatch) -> Routes {
     let status = move |_request| {
         let tables: Vec<_> = tables.iter().map(watch::Receiver::borrow).collect();
         ready(Answer::json(&rows(tables.iter().map(|it| &**it))))
     };
-    Routes::default().with(Method::GET, "/api/status", status)
+    Routes::default()
+        .with(Method::GET, "/api/status", status)
+        .ready_when(move || progress.ready())
 }
 
-/// The proxies by kind and name, those of one server after those of another; none of a server without a session.
+/// The proxies by kind and name, those of one server after those of another. They are listed from the first login on.
+// frp: none while there is no session
 fn rows<'a>(tables: impl Iterator<Item = &'a Table>) -> BTreeMap<&'static str, Vec<Row<'a>>> {
     let mut rows: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for table in tables.filter(|it| it.in_session()) {
+    for table in tables {
         for (config, status) in table.proxies() {
             let of_kind = rows.entry(config.kind.as_str()).or_default();
             of_kind.push(Row::new(config, status));
@@ -139,12 +143,11 @@ mod tests {
     }
 
     #[test]
-    fn without_a_session_there_is_nothing() {
+    fn proxies_stay_listed_while_there_is_no_session() {
         let mut proxies = proxies();
-        assert_eq!(json(&proxies), "{}");
         proxies.begin_session(Instant::now());
-        assert_ne!(json(&proxies), "{}");
         proxies.end_session();
-        assert_eq!(json(&proxies), "{}");
+        let json = json(&proxies);
+        assert_eq!(json.matches(r#""status":"new""#).count(), 5, "{json}");
     }
 }

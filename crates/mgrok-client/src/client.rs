@@ -16,6 +16,7 @@ use crate::admin;
 use crate::connect::{Connector, SetUpError};
 use crate::handle::Sessions;
 use crate::hole::Puncher;
+use crate::progress::{Progress, ProgressWatch};
 use crate::proxies::Proxies;
 use crate::publisher::{Common, FirstLogins, LoginFailure, Publisher};
 use crate::status::StatusWatch;
@@ -95,6 +96,8 @@ pub struct Client {
     /// `None` if there is to be none, or if it is not open yet.
     admin: Option<AdminPort>,
     config: Arc<ClientConfig>,
+    /// What each publisher does.
+    progress: Progress,
     /// Which servers each publisher has: all of them, or one.
     publishers: Vec<Published>,
     key: CipherKey,
@@ -136,7 +139,7 @@ impl Client {
             true => connectors.into_iter().map(|it| vec![it]).collect(),
             false => vec![connectors],
         };
-        let publishers = groups
+        let publishers: Vec<_> = groups
             .into_iter()
             .map(|connectors| Published {
                 connectors,
@@ -150,6 +153,7 @@ impl Client {
             .collect();
         Ok(Self {
             admin: None,
+            progress: Progress::new(publishers.len()),
             publishers,
             wanted: watch::Sender::new(wanted),
             wanted_visitors: watch::Sender::new(wanted_visitors),
@@ -187,6 +191,12 @@ impl Client {
     pub fn statuses(&self) -> Vec<StatusWatch> {
         let tables = self.publishers.iter().map(|it| it.proxies.watch());
         tables.map(StatusWatch::new).collect()
+    }
+
+    /// Follows how the client is with its servers.
+    pub fn progress(&self) -> ProgressWatch {
+        let tables = self.publishers.iter().map(|it| it.proxies.watch());
+        self.progress.watch(tables.collect())
     }
 
     /// The way to change the client's proxies; at first they are those of its configuration.
@@ -261,6 +271,7 @@ impl Client {
             config: self.config.clone(),
             first_logins: Arc::new(FirstLogins::new(number, self.config.login_fail_exit)),
             key: self.key.clone(),
+            progress: self.progress.clone(),
             puncher: self.puncher.clone(),
             sessions: self.sessions.clone(),
             stopping: stopping.clone(),
@@ -305,7 +316,7 @@ impl Client {
             info!("admin server listen on {addr}");
         }
         let tables = self.publishers.iter().map(|it| it.proxies.watch());
-        let routes = admin::routes(tables.collect());
+        let routes = admin::routes(tables.collect(), self.progress());
         tasks.spawn(port.run(routes, tasks.part()));
     }
 }

@@ -39,6 +39,8 @@ mod proxy;
 mod proxies;
 mod status;
 
+mod progress;
+
 mod admin;
 mod describe;
 
@@ -75,6 +77,7 @@ mod client;
 pub use client::{Client, ClientError, ProxySet, StartError, StopReport, VisitorSet};
 pub use connect::{ConnectError, SetUpError};
 pub use login::LoginError;
+pub use progress::ProgressWatch;
 pub use publisher::LoginFailure;
 pub use status::{ProxyPhase, ProxyStatus, StatusWatch};
 pub use visitor::DoorWatch;

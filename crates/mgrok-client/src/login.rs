@@ -163,9 +163,13 @@ fn is_the_end(error: &LoginError, version: WireVersion, tells_ends: bool) -> boo
     matches!(error, LoginError::NoHello(_)) || (is_silence && !tells_ends)
 }
 
-/// What this end can do beyond frp's protocol, and how it came. `moving` is as in [`Request`].
+/// What this end can do if the server can, and how it came. `moving` is as in [`Request`].
 fn offer(connector: &Connector, road: Road, moving: bool) -> Offer {
-    let mut extensions = vec![Extension::DATAGRAMS, Extension::MOVES];
+    let mut extensions = vec![
+        Extension::BINARY_PACKETS,
+        Extension::DATAGRAMS,
+        Extension::MOVES,
+    ];
     if connector.tells_ends(road) {
         extensions.push(Extension::HALF_CLOSE);
     }

@@ -29,6 +29,7 @@ use crate::heartbeat::Heartbeat;
 use crate::hole::Puncher;
 use crate::login::{LoggedIn, LoginError, Request, log_in};
 use crate::printable::Chain;
+use crate::progress::{Progress, Stage};
 use crate::proxies::{Proxies, Table};
 use crate::race::race;
 use crate::session::{Session, SessionEnd};
@@ -116,6 +117,7 @@ pub(crate) struct Common {
     pub(crate) config: Arc<ClientConfig>,
     pub(crate) first_logins: Arc<FirstLogins>,
     pub(crate) key: CipherKey,
+    pub(crate) progress: Progress,
     pub(crate) puncher: Puncher,
     pub(crate) sessions: watch::Sender<Sessions>,
     pub(crate) stopping: CancellationToken,
@@ -201,6 +203,7 @@ impl Publisher {
         let checks = Checks::new(tasks.clone(), stopping.clone());
         while !stopping.is_cancelled() {
             let span = self.span();
+            self.common.progress.set(self.number, Stage::Connecting);
             let attempt = tokio::select! {
                 attempt = self.log_in().instrument(span.clone()) => attempt,
                 () = stopping.cancelled() => break,
@@ -208,6 +211,9 @@ impl Publisher {
             let wait = match attempt {
                 Ok(active) => {
                     self.common.first_logins.worked();
+                    let server = self.servers[active.way.server].connector.server();
+                    let connected = Stage::Connected(server.clone());
+                    self.common.progress.set(self.number, connected);
                     match self.serve(active, &checks).await {
                         ControlFlow::Break(left) => return Ok(left),
                         ControlFlow::Continue(wait) => wait,
@@ -231,6 +237,7 @@ impl Publisher {
                 }
             };
             self.ever_tried = true;
+            self.common.progress.set(self.number, Stage::Waiting(wait));
             tokio::select! {
                 () = sleep(wait) => {}
                 () = stopping.cancelled() => {}

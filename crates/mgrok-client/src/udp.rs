@@ -106,7 +106,7 @@ pub(crate) async fn serve(proxy: &Proxy, work: Conn, dialect: Dialect, packet_si
 }
 
 async fn forward(mut work: DatagramConn, users: &mut Users<'_>, terms: &Terms) -> WorkEnd {
-    let mut outbox = Outbox::new(work.framing());
+    let mut outbox = Outbox::answering(&work);
     let mut datagrams = Datagrams::default();
     let mut ping = interval_at(Instant::now() + terms.ping, terms.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);

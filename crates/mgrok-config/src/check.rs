@@ -6,6 +6,7 @@ mod client_transport;
 mod entries;
 mod health;
 mod kinds;
+mod places;
 mod plugins;
 mod proxies;
 mod server;
@@ -21,7 +22,7 @@ use crate::{
     liveness::LivenessKeys,
     log::{Log, LogLevel, LogTarget},
     quic::Quic,
-    section::Section,
+    section::{Content, Section},
     web_server::WebServer,
 };
 
@@ -63,10 +64,10 @@ fn auth(mut section: Section<'_>) -> Auth {
 
 fn log(mut section: Section<'_>) -> Log {
     let default = Log::default();
-    let to = match section.text("to") {
+    let to = match section.path("to") {
         None => default.to,
-        Some(console) if console == "console" => LogTarget::Console,
-        Some(file) => LogTarget::File(file.into()),
+        Some(console) if console.as_os_str() == "console" => LogTarget::Console,
+        Some(file) => LogTarget::File(file),
     };
     let mut level = default.level;
     if let Some(word) = section.text("level") {
@@ -102,7 +103,14 @@ fn certificate(
     [certificate_key, key_key]: [&'static str; 2],
     otherwise: &str,
 ) -> Option<(PathBuf, PathBuf)> {
-    match (section.path(certificate_key), section.path(key_key)) {
+    let both = section.says(certificate_key) && section.says(key_key);
+    let mut file = |key, content| match both {
+        true => section.file(key, content),
+        // Nobody reads it.
+        false => section.path(key),
+    };
+    let certificate = file(certificate_key, Content::Certificates);
+    match (certificate, file(key_key, Content::PrivateKey)) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (Some(_), None) => {
             section.warn(
@@ -183,6 +191,14 @@ fn web_server(mut section: Section<'_>) -> Option<WebServer> {
         );
     }
     Some(web_server)
+}
+
+/// A text as messages show it: without a user and a password that somebody wrote in front of a host.
+fn shown(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((_, host)) => format!("\"***@{}\"", host.escape_debug()),
+        None => format!("{text:?}"),
+    }
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -5,6 +5,9 @@ use std::net::Ipv6Addr;
 /// Why a text is no such name. The text comes first when this is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DomainError {
+    /// There are several.
+    #[error("must be one name: write a list, like [\"a.example.com\", \"b.example.com\"]")]
+    Comma,
     /// There is nothing.
     #[error("must be a name")]
     Empty,
@@ -82,6 +85,9 @@ pub(crate) fn is_too_wide(domain: &str) -> bool {
 fn check_characters(text: &str) -> Result<(), DomainError> {
     if text.is_empty() {
         return Err(DomainError::Empty);
+    }
+    if text.contains(',') {
+        return Err(DomainError::Comma);
     }
     if text.contains("://") {
         return Err(DomainError::Scheme);

@@ -46,6 +46,8 @@ mod client;
 
 mod environment;
 
+mod io_reason;
+
 mod mistake;
 mod nearest;
 

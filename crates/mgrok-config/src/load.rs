@@ -10,6 +10,7 @@ use crate::{
     check,
     client::ClientConfig,
     environment::Environment,
+    io_reason::io_reason,
     later::{self, Later},
     mistake::Mistakes,
     report::{Report, Strictness},
@@ -36,9 +37,17 @@ pub enum LoadError {
     /// The text was read, but is wrong.
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
+    /// The file is not written in UTF-8.
+    #[error("read {path}: {what}; save the file as UTF-8")]
+    Encoding {
+        /// The file's name.
+        path: String,
+        /// What it is instead.
+        what: String,
+    },
     /// The file cannot be opened.
     // frp: these words; the reason is part of them
-    #[error("open {path}: {reason}", reason = reason(.error))]
+    #[error("open {path}: {reason}", reason = io_reason(.error))]
     Open {
         /// The file's name.
         path: String,
@@ -46,7 +55,7 @@ pub enum LoadError {
         error: io::Error,
     },
     /// The file cannot be read.
-    #[error("read {path}: {reason}", reason = reason(.error))]
+    #[error("read {path}: {reason}", reason = io_reason(.error))]
     Read {
         /// The file's name.
         path: String,
@@ -55,20 +64,22 @@ pub enum LoadError {
     },
 }
 
-/// Reads the server's configuration from a file.
+/// Reads the server's configuration from a file, and looks whether the files that it names are there.
 pub fn load_server(path: &Path, strictness: Strictness) -> Result<Loaded<ServerConfig>, LoadError> {
-    load_server_from_str(&read(path)?, &path.to_string_lossy(), strictness)
+    let (text, origin) = (read(path)?, path.to_string_lossy());
+    let report = Report::new(&text, &origin, strictness).reading_files();
+    load(report, later::SERVER, check::server)
 }
 
-/// Reads the client's configuration from a file, and from the process's environment what it may say.
+/// Reads the client's configuration from a file, and from the process's environment what it may say, and looks whether the files that it
+/// names are there.
 pub fn load_client(path: &Path, strictness: Strictness) -> Result<Loaded<ClientConfig>, LoadError> {
     let environment = Environment::of_process();
-    load_client_in(
-        &environment,
-        &read(path)?,
-        &path.to_string_lossy(),
-        strictness,
-    )
+    let (text, origin) = (read(path)?, path.to_string_lossy());
+    let report = Report::new(&text, &origin, strictness).reading_files();
+    load(report, later::CLIENT, |root| {
+        check::client(root, &environment)
+    })
 }
 
 /// Reads the server's configuration from a text; `origin` is what messages call it.
@@ -124,10 +135,12 @@ fn read(path: &Path) -> Result<String, LoadError> {
         path: name(),
         error,
     })?;
-    let mut text = String::new();
-    let read = file.take(MAX_LEN + 1).read_to_string(&mut text);
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_LEN + 1).read_to_end(&mut bytes);
     let error = match read {
-        Ok(len) if len as u64 <= MAX_LEN => return Ok(text),
+        Ok(len) if len as u64 <= MAX_LEN => {
+            return decode(bytes).map_err(|what| LoadError::Encoding { path: name(), what });
+        }
         Ok(_) => io::Error::new(io::ErrorKind::FileTooLarge, "more than 16 MiB"),
         Err(error) => error,
     };
@@ -137,12 +150,21 @@ fn read(path: &Path) -> Result<String, LoadError> {
     })
 }
 
-/// What the system said, in the words of frp's platform.
-fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        io::ErrorKind::IsADirectory => "is a directory".to_owned(),
-        _ => error.to_string(),
+/// The text of a file, or what kind of text it is instead.
+fn decode(bytes: Vec<u8>) -> Result<String, String> {
+    // With or without the mark in front: no configuration begins with a character of that number.
+    let is_utf16 = match bytes.as_slice() {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
+        [0, other, ..] | [other, 0, ..] => *other != 0,
+        _ => false,
+    };
+    if is_utf16 {
+        return Err("is text in UTF-16".to_owned());
     }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = error.as_bytes().iter().take(valid);
+        let line = before.filter(|byte| **byte == b'\n').count() + 1;
+        format!("line {line} is not text in UTF-8")
+    })
 }

@@ -34,12 +34,20 @@ impl fmt::Display for Mistake {
             Problem::Kind { expected, found } => {
                 write!(f, "{}: must be {expected}, not {found}", self.key)
             }
-            Problem::Unknown { field, nearest } => {
+            Problem::Unknown {
+                field,
+                belongs,
+                nearest,
+            } => {
                 // frp: scripts look for `unknown field "<k>"`
                 write!(f, "{}: unknown field \"{field}\"", self.key)?;
-                match nearest {
-                    Some(nearest) => write!(f, ", did you mean \"{nearest}\"?"),
-                    None => Ok(()),
+                match (belongs, nearest) {
+                    (Some(key), _) => write!(
+                        f,
+                        "; `{key}` is a key of the whole file, and belongs above the first `[table]`"
+                    ),
+                    (None, Some(nearest)) => write!(f, ", did you mean \"{nearest}\"?"),
+                    (None, None) => Ok(()),
                 }
             }
             Problem::Unsupported { what } => {
@@ -67,6 +75,8 @@ pub enum Problem {
     Unknown {
         /// The last part of the key.
         field: String,
+        /// The key of the whole file that it would be above the first table.
+        belongs: Option<String>,
         /// A key in its place that looks like it.
         nearest: Option<String>,
     },

@@ -1,6 +1,6 @@
 //! Collects what is wrong with one text, so that all of it can be told at once.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeSet};
 
 use crate::{
     mistake::{Mistake, Mistakes, Position, Problem},
@@ -27,6 +27,10 @@ pub(crate) struct Report<'a> {
     text: &'a str,
     line_starts: Vec<usize>,
     strictness: Strictness,
+    /// Looks at the files that the text names.
+    reads_files: bool,
+    /// The dotted keys that tables outside lists were asked for, in small letters.
+    known: RefCell<BTreeSet<String>>,
     mistakes: RefCell<Found>,
     warnings: RefCell<Found>,
 }
@@ -45,13 +49,32 @@ impl<'a> Report<'a> {
             text,
             line_starts: std::iter::once(0).chain(after_breaks).collect(),
             strictness,
+            reads_files: false,
+            known: RefCell::default(),
             mistakes: RefCell::default(),
             warnings: RefCell::default(),
         }
     }
 
+    /// From here on, files that the text names must be there.
+    pub(crate) fn reading_files(self) -> Self {
+        Self {
+            reads_files: true,
+            ..self
+        }
+    }
+
     pub(crate) fn text(&self) -> &'a str {
         self.text
+    }
+
+    pub(crate) fn reads_files(&self) -> bool {
+        self.reads_files
+    }
+
+    /// Learns of a dotted key that the text may have, outside lists.
+    pub(crate) fn know(&self, key: &str) {
+        self.known.borrow_mut().insert(key.to_ascii_lowercase());
     }
 
     pub(crate) fn mistake(&self, at: usize, key: String, problem: Problem) {
@@ -83,6 +106,7 @@ impl<'a> Report<'a> {
         };
         self.note(found, at, key, || Problem::Unknown {
             field: field.escape_debug().to_string(),
+            belongs: None,
             nearest: nearest(field, known).map(str::to_owned),
         });
     }
@@ -93,10 +117,16 @@ impl<'a> Report<'a> {
 
     /// The warnings, if there is no mistake; otherwise all mistakes.
     pub(crate) fn finish(self) -> Result<Vec<String>, Mistakes> {
-        let mistakes = self.mistakes.into_inner();
+        let mut mistakes = self.mistakes.into_inner();
+        let mut warnings = self.warnings.into_inner();
+        let known = self.known.into_inner();
+        for mistake in mistakes.told.iter_mut().chain(&mut warnings.told) {
+            if let Problem::Unknown { belongs, .. } = &mut mistake.problem {
+                *belongs = outer_key(&mistake.key, &known);
+            }
+        }
         Mistakes::none_of(in_order(mistakes.told), mistakes.untold)?;
 
-        let warnings = self.warnings.into_inner();
         let told = in_order(warnings.told);
         let mut lines: Vec<String> = told.iter().map(ToString::to_string).collect();
         if warnings.untold > 0 {
@@ -135,6 +165,18 @@ impl<'a> Report<'a> {
             column: before.chars().count() + 1,
         }
     }
+}
+
+/// The key of the whole text, among `known`, that was written below a table and so became the unknown `key` of that.
+fn outer_key(key: &str, known: &BTreeSet<String>) -> Option<String> {
+    let mut rest = key;
+    while let Some((_, inner)) = rest.split_once('.') {
+        if known.contains(&inner.to_ascii_lowercase()) {
+            return Some(inner.to_owned());
+        }
+        rest = inner;
+    }
+    None
 }
 
 fn in_order(mut found: Vec<Mistake>) -> Vec<Mistake> {

@@ -5,10 +5,11 @@
 //! then, so the caller goes on with a default that nobody will see. What nobody has asked for by the time the section
 //! is dropped is refused: by name if frp has it, otherwise as unknown.
 
+mod files;
 mod numbers;
 mod rest;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use crate::{
     later::Later,
@@ -16,6 +17,8 @@ use crate::{
     report::Report,
     source::{Entry, Node, Value},
 };
+
+pub(crate) use self::files::Content;
 
 /// A table that is being read, possibly one that the file does not have.
 pub(crate) struct Section<'a> {
@@ -86,10 +89,6 @@ impl<'a> Section<'a> {
             return None;
         };
         (!text.is_empty()).then(|| text.clone())
-    }
-
-    pub(crate) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
-        self.text(key).map(PathBuf::from)
     }
 
     pub(crate) fn texts(&mut self, key: &'static str) -> Vec<Item> {

@@ -15,3 +15,4 @@ mod running;
 
 pub use program::Program;
 pub use running::{Daemon, Running};
+pub use service_manager::ServiceManager;

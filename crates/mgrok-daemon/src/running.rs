@@ -121,6 +121,11 @@ impl Running {
         self.manager.ready();
     }
 
+    /// The service manager, for a service that has more to tell.
+    pub fn manager(&self) -> ServiceManager {
+        self.manager.clone()
+    }
+
     /// Resolves when the service is to stop.
     pub async fn stopped(self) {
         // The other end lives as long as the service.

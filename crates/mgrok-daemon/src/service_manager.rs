@@ -5,15 +5,19 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 use tracing::debug;
 
 /// Where the service manager says that it listens.
 const SOCKET_VARIABLE: &str = "NOTIFY_SOCKET";
 
+/// How long a program that is not ready has at least, from a sign of life on.
+const STARTING_TIME: Duration = Duration::from_secs(120);
+
 /// The service manager that started this program, if it wants to know.
 #[derive(Clone, Debug)]
-pub(crate) struct ServiceManager {
+pub struct ServiceManager {
     addr: Option<SocketAddr>,
 }
 
@@ -25,8 +29,26 @@ impl ServiceManager {
     }
 
     /// The program does what it is for.
-    pub(crate) fn ready(&self) {
+    pub fn ready(&self) {
         self.notify("READY=1");
+    }
+
+    /// The program does what is needed to be ready, and this is how far it is; it is given time for it.
+    pub fn starting(&self, status: &str) {
+        self.notify(&format!(
+            "EXTEND_TIMEOUT_USEC={}\nSTATUS={status}",
+            STARTING_TIME.as_micros()
+        ));
+    }
+
+    /// How the program is doing, in one line.
+    pub fn status(&self, status: &str) {
+        self.notify(&format!("STATUS={status}"));
+    }
+
+    /// Whether there is one.
+    pub fn is_there(&self) -> bool {
+        self.addr.is_some()
     }
 
     /// The program is on its way out.

@@ -1,5 +1,7 @@
 //! From HTTP to raw bytes: what follows a 101, or a success of CONNECT.
 
+use std::time::Duration;
+
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use mgrok_net::conn::Conn;
@@ -14,6 +16,7 @@ pub(crate) struct Switch {
     pub(crate) user: OnUpgrade,
     pub(crate) backend: OnUpgrade,
     pub(crate) half_close: HalfClose,
+    pub(crate) idle_timeout: Option<Duration>,
 }
 
 /// Why two connections cannot be joined.
@@ -31,7 +34,8 @@ impl Switch {
         let user = into_conn::<Watched>(self.user.await?)?;
         let backend = into_conn::<Conn>(self.backend.await?)?;
         let traffic = Traffic::default();
-        Ok(relay(user, backend, self.half_close, &traffic).await)
+        let relay = relay(user, backend, self.half_close, &traffic);
+        Ok(relay.with_idle_timeout(self.idle_timeout).await)
     }
 }
 

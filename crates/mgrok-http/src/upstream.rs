@@ -43,6 +43,7 @@ pub struct Upstream {
     connect: Arc<dyn Connect>,
     options: UpstreamOptions,
     half_close: HalfClose,
+    idle_timeout: Option<Duration>,
     pool: Arc<Pool>,
 }
 
@@ -97,6 +98,7 @@ impl Upstream {
             connect,
             options,
             half_close: HalfClose::EndsBoth,
+            idle_timeout: None,
             pool: Arc::default(),
         }
     }
@@ -105,6 +107,14 @@ impl Upstream {
     /// both.
     pub fn with_half_close(self, half_close: HalfClose) -> Self {
         Self { half_close, ..self }
+    }
+
+    /// The same, where nothing may move for so long once raw bytes follow; otherwise that may last for ever.
+    pub fn with_idle_timeout(self, idle_timeout: Option<Duration>) -> Self {
+        Self {
+            idle_timeout,
+            ..self
+        }
     }
 
     /// Sends the request of a user to the backend, and returns the answer when its head has arrived.
@@ -288,6 +298,7 @@ impl Upstream {
             user,
             backend,
             half_close: self.half_close,
+            idle_timeout: self.idle_timeout,
         });
         response
     }

@@ -17,6 +17,8 @@ pub struct Dialect {
     pub liveness: bool,
     /// Whether datagrams have mgrok's own framing.
     pub datagrams: bool,
+    /// Whether datagrams have frp's binary codec, where they do not have mgrok's own framing.
+    pub binary_packets: bool,
     /// Whether datagrams may travel as datagrams of QUIC.
     pub quic_datagrams: bool,
 }
@@ -33,13 +35,19 @@ impl Dialect {
             moves: agreed(Extension::MOVES),
             liveness: agreed(Extension::LIVENESS),
             datagrams: agreed(Extension::DATAGRAMS),
+            binary_packets: agreed(Extension::BINARY_PACKETS),
             quic_datagrams: agreed(Extension::QUIC_DATAGRAMS),
         }
     }
-    /// How datagrams are framed on work and visitor connections.
+
+    /// How datagrams are framed on work and visitor connections. This is the place where it is decided: mgrok's own framing before
+    /// frp's binary codec, as it writes many datagrams of a user in one frame and can leave the stream for datagrams of
+    /// QUIC, and that before frp's JSON.
     pub fn datagram_framing(&self) -> Framing {
         if self.datagrams {
             Framing::Binary
+        } else if self.binary_packets {
+            Framing::V2Binary
         } else {
             self.payload.into()
         }

@@ -42,6 +42,9 @@ pub enum EncodeError {
 /// Why received bytes are no message. The stream is of no more use then: nobody knows where the next frame begins.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
+    /// The body is not that of a datagram in frp's binary codec.
+    #[error("malformed binary datagram: {0}")]
+    BinaryPacket(&'static str),
     /// The body is not the JSON of this message.
     #[error("malformed {kind} message")]
     Body {
@@ -77,6 +80,9 @@ pub enum DecodeError {
     /// No frame has this type.
     #[error("unknown frame type {0}")]
     FrameType(u16),
+    /// A datagram in JSON where frp's binary codec was settled on.
+    #[error("a datagram in JSON, though the binary codec was settled on")]
+    JsonPacket,
     /// No message is that long, or the length is negative.
     #[error("message length {length} is not within 0..={limit}")]
     Length {

@@ -138,6 +138,14 @@ pub(crate) fn write<T: Object>(object: &T, out: &mut BytesMut) {
         .expect("memory takes every byte, and every name is a string");
 }
 
+/// Appends one string.
+#[expect(clippy::expect_used, reason = "memory takes every byte")]
+pub(crate) fn write_str(text: &str, out: &mut BytesMut) {
+    let mut serializer = serde_json::Serializer::with_formatter(out.writer(), HtmlSafe);
+    text.serialize(&mut serializer)
+        .expect("memory takes every byte");
+}
+
 /// Reads the value of a member whose name was just read.
 pub(crate) fn read_member<'de, T: Value, A: MapAccess<'de>>(
     field: &mut T,

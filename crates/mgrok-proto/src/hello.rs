@@ -33,11 +33,15 @@ pub const RANDOM_LEN: usize = 32;
 /// The one way to write messages.
 const CODEC: &str = "json";
 
-/// Something that two ends of mgrok can do beyond frp's protocol, and do only if both say so in their hellos.
+/// Something that two ends do only if both say in their hellos that they can.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Extension(&'static str);
 
 impl Extension {
+    /// Datagrams on work and visitor connections have frp's binary codec ([`udp::binary_v1`](crate::udp)). This one is frp's, and has a
+    /// place of its own in the hellos; all others are between two ends of mgrok.
+    // frp: since 0.71.0 (pkg/proto/wire/wire.go#UDPPacketCodecBinary)
+    pub const BINARY_PACKETS: Self = Self::new("binary-v1");
     /// Datagrams on work and visitor connections have a framing of mgrok's own.
     pub const DATAGRAMS: Self = Self::new("datagrams");
     /// The end of one direction of a connection is carried on, and leaves the other be.
@@ -64,6 +68,10 @@ impl Extension {
     pub fn name(self) -> &'static str {
         self.0
     }
+
+    fn is_packet_codec(self) -> bool {
+        self == Self::BINARY_PACKETS
+    }
 }
 
 /// What both ends will do.
@@ -71,7 +79,7 @@ impl Extension {
 pub struct Agreement {
     /// How the control connection is encrypted.
     pub algorithm: Algorithm,
-    /// What both ends know beyond frp's protocol.
+    /// What both ends have.
     pub extensions: Vec<Extension>,
     client_hello: Bytes,
     server_hello: Bytes,
@@ -115,6 +123,7 @@ impl Offer {
             capabilities: Capabilities {
                 message: MessageCapabilities {
                     codecs: vec![CODEC.into()],
+                    udp_packet_codecs: packet_codecs(extensions).map(str::to_owned).collect(),
                 },
                 crypto: CryptoCapabilities {
                     algorithms: algorithms.iter().map(|it| it.name().into()).collect(),
@@ -148,6 +157,10 @@ impl Offer {
         if message.codec != CODEC {
             return Err(AgreeError::Codec(message.codec));
         }
+        let chosen = message.udp_packet_codec;
+        if !chosen.is_empty() && !packet_codecs(&self.extensions).any(|name| name == chosen) {
+            return Err(AgreeError::PacketCodec(chosen));
+        }
         let algorithm = Algorithm::from_name(&crypto.algorithm)
             .filter(|algorithm| self.algorithms.contains(algorithm))
             .ok_or(AgreeError::Algorithm(crypto.algorithm))?;
@@ -158,7 +171,7 @@ impl Offer {
         }
         Ok(Agreement {
             algorithm,
-            extensions: common(&self.extensions, &hello.extensions),
+            extensions: common(&self.extensions, &hello.extensions, &[chosen]),
             client_hello: self.payload.clone(),
             server_hello,
         })
@@ -177,6 +190,9 @@ pub enum AgreeError {
     /// The server's hello is not the JSON of one.
     #[error("malformed hello of the server")]
     Malformed(#[source] serde_json::Error),
+    /// The server chose a codec of datagrams that was not on offer.
+    #[error("the server chose the UDP packet codec `{0}`, which was not offered")]
+    PacketCodec(String),
     /// The server's part in the keys is missing, or has a wrong length.
     #[error("the server's random value has {len} bytes instead of {RANDOM_LEN}")]
     Random {
@@ -249,7 +265,10 @@ pub fn answer_with_random(
             }
         }
         Ok(algorithm) => {
-            let extensions = common(extensions, &hello.extensions);
+            let offered = &hello.capabilities.message.udp_packet_codecs;
+            let extensions = common(extensions, &hello.extensions, offered);
+            let chosen = packet_codecs(&extensions).next().unwrap_or_default();
+            answer.selected.message.udp_packet_codec = chosen.into();
             answer.selected.crypto = SelectedCrypto {
                 algorithm: algorithm.name().into(),
                 server_random: Bytes::copy_from_slice(&random),
@@ -294,16 +313,29 @@ fn choose(capabilities: &Capabilities) -> Result<Algorithm, Refusal> {
         .ok_or(Refusal::Algorithm)
 }
 
-/// Those of `ours` that the other end named.
-fn common(ours: &[Extension], theirs: &[String]) -> Vec<Extension> {
-    ours.iter()
-        .copied()
-        .filter(|extension| theirs.iter().any(|name| name == extension.name()))
-        .collect()
+/// Those of `ours` that the other end named, each at its place.
+fn common(ours: &[Extension], theirs: &[String], packet_codecs: &[String]) -> Vec<Extension> {
+    let named = |extension: Extension| {
+        let theirs = if extension.is_packet_codec() {
+            packet_codecs
+        } else {
+            theirs
+        };
+        theirs.iter().any(|name| name == extension.name())
+    };
+    ours.iter().copied().filter(|&it| named(it)).collect()
 }
 
+/// What is named as an extension.
 fn names(extensions: &[Extension]) -> Vec<String> {
-    extensions.iter().map(|it| it.name().into()).collect()
+    let ours = extensions.iter().filter(|it| !it.is_packet_codec());
+    ours.map(|it| it.name().into()).collect()
+}
+
+/// What is named as a codec of datagrams.
+fn packet_codecs(extensions: &[Extension]) -> impl Iterator<Item = &'static str> {
+    let codecs = extensions.iter().filter(|it| it.is_packet_codec());
+    codecs.map(|it| it.name())
 }
 
 fn payload(hello: &impl go_json::Object) -> Bytes {

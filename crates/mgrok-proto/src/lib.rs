@@ -37,4 +37,4 @@ pub use run_id::RunId;
 pub use wire::WireVersion;
 
 /// The frp version that both ends report on the wire; frp peers only log and show it.
-pub const FRP_VERSION: &str = "0.70.1";
+pub const FRP_VERSION: &str = "0.71.0";

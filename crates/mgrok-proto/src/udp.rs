@@ -4,11 +4,15 @@
 //! place where a message is traffic. What is here writes the same bytes as [`WireVersion::encode`] and gives the same answers as
 //! [`WireVersion::decode`], but allocates nothing and looks at each byte once. JSON of an unusual shape is left to those.
 //!
-//! Two ends of mgrok have a framing of their own instead, without JSON and base64: [`binary`].
+//! Two ends of mgrok have a framing of their own instead, without JSON and base64: [`binary`]. frp has had a binary codec since
+//! 0.71.0, which is used where the other end is frp's. Which it is, [`Dialect::datagram_framing`](crate::Dialect::datagram_framing)
+//! decides.
 
 pub mod binary;
+mod binary_v1;
 mod body;
 pub mod quarter_id;
+mod zones;
 
 use std::net::SocketAddr;
 
@@ -17,8 +21,11 @@ use bytes::BytesMut;
 use crate::{
     frame::{DecodeError, EncodeError},
     message::{Kind, Message, Ping},
+    v1,
     wire::WireVersion,
 };
+
+pub use zones::Zones;
 
 /// The longest datagram there is, in bytes: a UDP packet of IPv4 without its headers.
 pub const MAX_DATAGRAM: usize = 65_507;
@@ -26,21 +33,24 @@ pub const MAX_DATAGRAM: usize = 65_507;
 /// How datagrams are framed on one connection.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Framing {
-    /// frp's messages in frames of v1: datagrams of up to some 7,600 bytes.
+    /// frp's messages in frames of v1: datagrams of up to some 7,600 bytes. Longer ones are taken, but not sent, as most peers
+    /// would end the connection.
     V1,
     /// frp's messages in frames of v2: datagrams of up to some 49,000 bytes.
     V2,
+    /// frp's messages in frames of v2, and datagrams in frp's binary codec: all datagrams.
+    V2Binary,
     /// mgrok's own: all datagrams, many in a frame.
     Binary,
 }
 
 impl Framing {
     /// The longest datagram that is carried whole, in bytes, where `udpPacketSize` says `configured`. That is for both ends to
-    /// agree on what they set aside for a datagram of frp; mgrok's own framing needs no such agreement.
+    /// agree on what they set aside for a datagram in JSON; binary framings need no such agreement.
     pub fn packet_size(self, configured: usize) -> usize {
         match self {
             Self::V1 | Self::V2 => configured,
-            Self::Binary => MAX_DATAGRAM,
+            Self::V2Binary | Self::Binary => MAX_DATAGRAM,
         }
     }
 }
@@ -74,11 +84,13 @@ pub enum Carried {
 #[derive(Debug)]
 pub struct Encoder {
     inner: Encoding,
+    zones: Zones,
 }
 
 #[derive(Debug)]
 enum Encoding {
     Messages(WireVersion),
+    BinaryV1,
     Binary(binary::Encoder),
 }
 
@@ -88,15 +100,25 @@ impl Encoder {
         let inner = match framing {
             Framing::V1 => Encoding::Messages(WireVersion::V1),
             Framing::V2 => Encoding::Messages(WireVersion::V2),
+            Framing::V2Binary => Encoding::BinaryV1,
             Framing::Binary => Encoding::Binary(binary::Encoder::new(binary::MAX_FRAME)),
         };
-        Self { inner }
+        Self {
+            inner,
+            zones: Zones::default(),
+        }
+    }
+
+    /// The same, which gives users back the zones that a decoder with the same `zones` has read. Without, it writes numbers.
+    pub fn with_zones(self, zones: Zones) -> Self {
+        Self { zones, ..self }
     }
 
     /// How it frames.
     pub fn framing(&self) -> Framing {
         match self.inner {
             Encoding::Messages(version) => version.into(),
+            Encoding::BinaryV1 => Framing::V2Binary,
             Encoding::Binary(_) => Framing::Binary,
         }
     }
@@ -114,7 +136,12 @@ impl Encoder {
     ) -> Result<(), EncodeError> {
         match &mut self.inner {
             Encoding::Messages(version) => {
-                version.encode_with(Kind::UdpPacket, out, |out| body::write(payload, user, out))
+                let zones = &self.zones;
+                let write = |out: &mut BytesMut| body::write(payload, user, zones, out);
+                version.encode_with(Kind::UdpPacket, out, write)
+            }
+            Encoding::BinaryV1 => {
+                binary_v1::encode(payload, user.ok_or(EncodeError::NoUser)?, &self.zones, out)
             }
             Encoding::Binary(encoder) => {
                 encoder.datagram(payload, user.ok_or(EncodeError::NoUser)?, out)
@@ -126,6 +153,7 @@ impl Encoder {
     pub fn ping(&mut self, out: &mut BytesMut) -> Result<(), EncodeError> {
         match &mut self.inner {
             Encoding::Messages(version) => version.encode(&Message::from(Ping::default()), out),
+            Encoding::BinaryV1 => WireVersion::V2.encode(&Message::from(Ping::default()), out),
             Encoding::Binary(encoder) => {
                 encoder.ping(out);
                 Ok(())
@@ -136,7 +164,7 @@ impl Encoder {
     /// Appends the word that this end takes datagrams of QUIC from now on, if the framing has one.
     pub fn quic_ready(&mut self, out: &mut BytesMut) {
         match &mut self.inner {
-            Encoding::Messages(_) => {}
+            Encoding::Messages(_) | Encoding::BinaryV1 => {}
             Encoding::Binary(encoder) => encoder.quic_ready(out),
         }
     }
@@ -144,7 +172,7 @@ impl Encoder {
     /// Takes note that what was written is taken away: the next datagram begins a frame.
     pub fn end_frame(&mut self) {
         match &mut self.inner {
-            Encoding::Messages(_) => {}
+            Encoding::Messages(_) | Encoding::BinaryV1 => {}
             Encoding::Binary(encoder) => encoder.end_frame(),
         }
     }
@@ -154,11 +182,13 @@ impl Encoder {
 #[derive(Debug)]
 pub struct Decoder {
     inner: Decoding,
+    zones: Zones,
 }
 
 #[derive(Debug)]
 enum Decoding {
     Messages(WireVersion),
+    BinaryV1,
     Binary(binary::Decoder),
 }
 
@@ -168,9 +198,23 @@ impl Decoder {
         let inner = match framing {
             Framing::V1 => Decoding::Messages(WireVersion::V1),
             Framing::V2 => Decoding::Messages(WireVersion::V2),
+            Framing::V2Binary => Decoding::BinaryV1,
             Framing::Binary => Decoding::Binary(binary::Decoder::default()),
         };
-        Self { inner }
+        Self {
+            inner,
+            zones: Zones::default(),
+        }
+    }
+
+    /// The same, which remembers zones in `zones`.
+    pub fn with_zones(self, zones: Zones) -> Self {
+        Self { zones, ..self }
+    }
+
+    /// The zones that it has read.
+    pub fn zones(&self) -> &Zones {
+        &self.zones
     }
 
     /// Takes the first thing of `input`, which follows on what was taken before. Appends what is in a datagram to
@@ -185,7 +229,8 @@ impl Decoder {
         payload: &mut BytesMut,
     ) -> Result<Option<(Carried, usize)>, DecodeError> {
         match &mut self.inner {
-            Decoding::Messages(version) => decode_message(*version, input, payload),
+            Decoding::Messages(version) => decode_message(*version, input, &self.zones, payload),
+            Decoding::BinaryV1 => binary_v1::decode(input, &self.zones, payload),
             Decoding::Binary(decoder) => decoder.decode(input, payload),
         }
     }
@@ -193,7 +238,7 @@ impl Decoder {
     /// Whether what was taken ends in the middle of a frame.
     pub fn in_frame(&self) -> bool {
         match &self.inner {
-            Decoding::Messages(_) => false,
+            Decoding::Messages(_) | Decoding::BinaryV1 => false,
             Decoding::Binary(decoder) => decoder.in_frame(),
         }
     }
@@ -202,13 +247,18 @@ impl Decoder {
 fn decode_message(
     version: WireVersion,
     input: &[u8],
+    zones: &Zones,
     payload: &mut BytesMut,
 ) -> Result<Option<(Carried, usize)>, DecodeError> {
-    let Some(frame) = version.split(input)? else {
+    let frame = match version {
+        WireVersion::V1 => v1::split_packet(input)?,
+        WireVersion::V2 => version.split(input)?,
+    };
+    let Some(frame) = frame else {
         return Ok(None);
     };
     if frame.kind == Kind::UdpPacket
-        && let Some(user) = body::read(frame.body, payload)
+        && let Some(user) = body::read(frame.body, zones, payload)
     {
         let user = Some(user);
         return Ok(Some((Carried::Packet { user }, frame.len)));
@@ -217,10 +267,24 @@ fn decode_message(
         Message::Ping(_) => Carried::Ping,
         Message::UdpPacket(packet) => {
             payload.extend_from_slice(&packet.content);
-            let user = packet.user.and_then(|user| user.socket_addr());
+            let user = packet.user.and_then(|user| user.socket_addr(zones));
             Carried::Packet { user }
         }
         other => return Err(DecodeError::Unexpected { kind: other.kind() }),
     };
     Ok(Some((carried, frame.len)))
+}
+
+/// Writes a number without zeros in front of it.
+fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        // A remainder of ten always fits.
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &digits[start..];
+        }
+    }
 }

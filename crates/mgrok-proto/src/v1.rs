@@ -10,6 +10,11 @@ use crate::{
 /// Bytes ahead of a body: type and length.
 pub const HEADER_LEN: usize = TYPE_LEN + LENGTH_LEN;
 
+/// The longest body of a datagram that a reader of datagrams accepts.
+// frp: on work connections of UDP proxies, later than 0.71.0 (pkg/msg/udp_binary.go#maxV1UDPPacketMessageSize). The base64 of the
+// longest datagram fits.
+pub(crate) const MAX_PACKET_BODY_LEN: usize = 131_072;
+
 /// The longest body that a reader accepts. frp writes longer ones without a check and loses the connection; we refuse to.
 pub const MAX_BODY_LEN: usize = 10_240;
 
@@ -42,6 +47,21 @@ pub(crate) fn encode_with(
 
 /// Finds the first frame of `input`; `None` if it is not complete yet.
 pub(crate) fn split(input: &[u8]) -> Result<Option<Frame<'_>>, DecodeError> {
+    split_within(input, |_| MAX_BODY_LEN)
+}
+
+/// As [`split`], on a connection that carries datagrams.
+pub(crate) fn split_packet(input: &[u8]) -> Result<Option<Frame<'_>>, DecodeError> {
+    split_within(input, |kind| match kind {
+        Kind::UdpPacket => MAX_PACKET_BODY_LEN,
+        _ => MAX_BODY_LEN,
+    })
+}
+
+fn split_within(
+    input: &[u8],
+    limit: impl FnOnce(Kind) -> usize,
+) -> Result<Option<Frame<'_>>, DecodeError> {
     let Some((&byte, rest)) = input.split_first() else {
         return Ok(None);
     };
@@ -53,13 +73,11 @@ pub(crate) fn split(input: &[u8]) -> Result<Option<Frame<'_>>, DecodeError> {
     let arrived = rest.len().min(LENGTH_LEN);
     length[..arrived].copy_from_slice(&rest[..arrived]);
     let length = i64::from_be_bytes(length);
+    let limit = limit(kind);
     let body_len = usize::try_from(length)
         .ok()
-        .filter(|&len| len <= MAX_BODY_LEN)
-        .ok_or(DecodeError::Length {
-            length,
-            limit: MAX_BODY_LEN,
-        })?;
+        .filter(|&len| len <= limit)
+        .ok_or(DecodeError::Length { length, limit })?;
 
     let len = HEADER_LEN + body_len;
     Ok(input

@@ -30,6 +30,10 @@ const LENGTH_LEN: usize = size_of::<u32>();
 /// Bytes of a message's id, ahead of its JSON.
 const ID_LEN: usize = size_of::<u16>();
 
+/// The id of a message that is a datagram in frp's binary codec, and has a place only where that was settled on: everywhere else
+/// it is unknown.
+const BINARY_PACKET_ID: u16 = 19;
+
 /// What a frame holds.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(
@@ -75,10 +79,27 @@ pub(crate) fn encode_with(
     out: &mut BytesMut,
     write: impl FnOnce(&mut BytesMut),
 ) -> Result<(), EncodeError> {
+    encode_id(kind, id(kind), out, write)
+}
+
+/// Appends one frame that is a datagram in frp's binary codec, whose body `write` appends.
+pub(crate) fn encode_binary_packet(
+    out: &mut BytesMut,
+    write: impl FnOnce(&mut BytesMut),
+) -> Result<(), EncodeError> {
+    encode_id(Kind::UdpPacket, BINARY_PACKET_ID, out, write)
+}
+
+fn encode_id(
+    kind: Kind,
+    id: u16,
+    out: &mut BytesMut,
+    write: impl FnOnce(&mut BytesMut),
+) -> Result<(), EncodeError> {
     let start = out.len();
     let payload = start + HEADER_LEN;
     out.put_bytes(0, HEADER_LEN);
-    out.put_u16(id(kind));
+    out.put_u16(id);
     write(out);
     let len = out.len() - payload;
     if len > MAX_PAYLOAD_LEN {
@@ -102,6 +123,29 @@ pub(crate) fn split(input: &[u8]) -> Result<Option<Frame<'_>>, DecodeError> {
         FrameType::Message => header.message(input),
         FrameType::ClientHello | FrameType::ServerHello => Err(DecodeError::UnexpectedHello),
     }
+}
+
+/// Whether `input` begins with a datagram in frp's binary codec, as far as it has come.
+pub(crate) fn is_binary_packet(input: &[u8]) -> bool {
+    input.get(HEADER_LEN..HEADER_LEN + ID_LEN) == Some(&BINARY_PACKET_ID.to_be_bytes())
+}
+
+/// Takes the body of such a datagram from the beginning of `input`, and says how many bytes its frame has; `None` if it is not
+/// complete yet.
+pub(crate) fn split_binary_packet(input: &[u8]) -> Result<Option<(&[u8], usize)>, DecodeError> {
+    let Some(header) = Header::read(input)? else {
+        return Ok(None);
+    };
+    if header.frame_type != FrameType::Message {
+        return Err(DecodeError::UnexpectedHello);
+    }
+    let Some(payload) = header.payload(input) else {
+        return Ok(None);
+    };
+    let body = payload
+        .get(ID_LEN..)
+        .ok_or(DecodeError::NoId { len: payload.len() })?;
+    Ok(Some((body, header.frame_len())))
 }
 
 /// The header of a frame whose payload has `len` bytes, which are no more than [`MAX_PAYLOAD_LEN`].

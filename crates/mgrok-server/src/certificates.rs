@@ -1,6 +1,6 @@
 //! The server's certificate: what clients are told of it, and its files, which are read again when they change.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use mgrok_config::ServerTls as TlsConfig;
 use mgrok_net::{
@@ -10,7 +10,7 @@ use mgrok_net::{
 use tokio::{task::spawn_blocking, time::sleep};
 use tracing::{info, warn};
 
-use crate::{error::chain, ingress, shared::Shared};
+use crate::{error::chain, ingress, server::StartError, shared::Shared};
 
 /// How often files are looked at: soon enough for whoever waits for it, and a few small files to read.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);
@@ -29,6 +29,21 @@ pub(crate) fn load(config: &TlsConfig) -> Result<ServerTls, TlsError> {
         trusted_ca: config.trusted_ca.clone(),
         ..ServerTlsOptions::default()
     })
+}
+
+/// Makes sure that the file `path` has a certificate and its key, as [`ServerTls::auto_gen_cert_path`](TlsConfig::auto_gen_cert_path)
+/// wants it, and that they can be used. What is there is left alone.
+///
+/// Blocks for as long as it takes to read or write a file.
+///
+/// # Errors
+/// The file cannot be made, or what is in it not be used.
+pub fn keep_certificate(path: &Path) -> Result<(), StartError> {
+    load(&TlsConfig {
+        auto_gen_cert_path: Some(path.to_owned()),
+        ..TlsConfig::default()
+    })?;
+    Ok(())
 }
 
 /// Tells the operator what clients need to know.

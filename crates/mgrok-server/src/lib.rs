@@ -41,5 +41,6 @@ mod login;
 mod certificates;
 mod server;
 
+pub use certificates::keep_certificate;
 pub use hooks::PluginError;
 pub use server::{Server, StartError, StopReport};

@@ -157,10 +157,15 @@ async fn admit(
     Ok((claim, run_id))
 }
 
-/// What this end can do beyond frp's protocol with a client that has come by `road`.
+/// What this end can do, if it can as well, with a client that has come by `road`.
 fn extensions(road: Road, transport: &ServerTransport) -> Vec<Extension> {
     let tcp_mux = transport.tcp_mux;
-    let mut extensions = vec![Extension::DATAGRAMS, Extension::MOVE, Extension::MOVES];
+    let mut extensions = vec![
+        Extension::BINARY_PACKETS,
+        Extension::DATAGRAMS,
+        Extension::MOVE,
+        Extension::MOVES,
+    ];
     // KCP does not say that a direction ends, and whoever waits for that would wait for ever.
     if road != Road::Kcp || tcp_mux {
         extensions.push(Extension::HALF_CLOSE);

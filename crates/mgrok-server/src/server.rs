@@ -168,7 +168,13 @@ impl Server {
                 info!("dashboard listen on {addr}");
             }
             // It has something to tell until the very end.
-            tasks.spawn(admin.run(shared.clients.routes(), tasks.stop_connections.clone()));
+            let stopping = tasks.stop_listening.clone();
+            let routes = shared.clients.routes();
+            let routes = routes.ready_when(move || match stopping.is_cancelled() {
+                false => Ok(()),
+                true => Err("stopping".to_owned()),
+            });
+            tasks.spawn(admin.run(routes, tasks.stop_connections.clone()));
         }
         stop.await;
         info!("stopping: no new connections are taken");

@@ -9,8 +9,9 @@ mod nathole;
 #[path = "../../../mgroks/tests/program/process.rs"]
 mod process;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
@@ -156,8 +157,13 @@ fn client_with_a_user(settings: &str) -> (Process, TcpStream) {
     (client, user)
 }
 
-/// A server in a thread that ends with the test; returns its port.
+/// A server in a thread that ends with the test, at a port that is returned.
 fn start_server() -> u16 {
+    start_server_at(0)
+}
+
+/// The same, at this port unless it is 0.
+fn start_server_at(port: u16) -> u16 {
     let config = load_server_from_str(
         "proxyBindAddr = \"127.0.0.1\"\n",
         "the test",
@@ -171,7 +177,7 @@ fn start_server() -> u16 {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+            let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
             let server = Server::from_listener(config, listener.unwrap())
                 .await
                 .unwrap();
@@ -202,4 +208,60 @@ fn a_second_signal_ends_at_once() {
     let (code, text) = client.ended();
     assert!(text.contains("SIGTERM: ending at once"), "{text}");
     assert_eq!(code, Some(143), "{text}");
+}
+
+/// Asks an admin port; gives the status line and the body.
+fn ask(port: u16, path: &str) -> Option<(String, String)> {
+    let mut conn = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    conn.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    conn.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    Some((head.lines().next()?.to_owned(), body.to_owned()))
+}
+
+#[test]
+fn a_client_is_ready_when_it_has_logged_in() {
+    let (server_port, admin_port) = (free_port(), free_port());
+    let directory = config(&format!(
+        "serverAddr = \"127.0.0.1\"\nserverPort = {server_port}\nloginFailExit = false\nwebServer.port = {admin_port}\n\
+         [[proxies]]\nname = \"web\"\ntype = \"tcp\"\nlocalPort = 80\n"
+    ));
+    let socket = directory.path().join("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(process::LIMIT)).unwrap();
+    let told = || {
+        let mut datagram = [0; 256];
+        let len = manager.recv(&mut datagram).unwrap();
+        String::from_utf8(datagram[..len].to_vec()).unwrap()
+    };
+    let client = Process::start(client_in(directory.path()).env("NOTIFY_SOCKET", &socket));
+    let first = told();
+    assert!(first.starts_with("EXTEND_TIMEOUT_USEC="), "{first}");
+    let mut status = first;
+    while !status.contains("\nSTATUS=reconnecting in ") {
+        assert_ne!(status, "READY=1", "there is no server yet");
+        status = told();
+    }
+    let (status, body) = ask(admin_port, "/readyz").unwrap();
+    assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+    assert!(body.contains("not logged in to a server: "), "{body}");
+    assert_eq!(ask(admin_port, "/healthz").unwrap().0, "HTTP/1.1 200 OK");
+
+    start_server_at(server_port);
+    let connected = format!("STATUS=connected to 127.0.0.1:{server_port} with 1 proxy");
+    let mut missing = vec!["READY=1", &connected];
+    while !missing.is_empty() {
+        let news = told();
+        missing.retain(|it| !news.ends_with(it));
+    }
+    let deadline = Instant::now() + process::LIMIT;
+    while ask(admin_port, "/readyz").unwrap().0 != "HTTP/1.1 200 OK" {
+        assert!(Instant::now() < deadline);
+        thread::sleep(Duration::from_millis(20));
+    }
+    client.signal(Signal::TERM);
+    while told() != "STOPPING=1" {}
+    assert_eq!(client.ended().0, Some(0));
 }

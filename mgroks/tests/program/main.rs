@@ -51,6 +51,7 @@ impl Config {
     fn command(&self) -> Command {
         let mut command = Command::new(EXE);
         command.arg("-c").arg(&self.file);
+        command.env("STATE_DIRECTORY", self.directory.path().join("state"));
         command
     }
 }
@@ -120,7 +121,7 @@ fn verify_wants_a_file_that_is_there() {
 
 #[test]
 fn the_version_names_frps() {
-    let expect = format!("mgroks {} (speaks frp 0.70.1)\n", env!("CARGO_PKG_VERSION"));
+    let expect = format!("mgroks {} (speaks frp 0.71.0)\n", env!("CARGO_PKG_VERSION"));
     for flag in ["-v", "--version"] {
         let ended = run(EXE, [flag]);
         assert_eq!(
@@ -165,7 +166,8 @@ fn a_taken_port_ends_a_start_on_stdout() {
 
 #[test]
 fn without_a_file_the_defaults_are_used() {
-    let mut server = Process::start(&mut Command::new(EXE));
+    let state = TempDir::new().unwrap();
+    let mut server = Process::start(Command::new(EXE).env("STATE_DIRECTORY", state.path()));
     // Whether the default port is free here is not the question.
     server.wait_for("] frps uses command line arguments for config");
 }
@@ -380,4 +382,49 @@ fn a_flood_of_wrong_logins_leaves_a_short_log_in_which_other_lines_arrive() {
         log.contains("] stopping: no new connections are taken"),
         "{log}"
     );
+}
+
+/// The fingerprint that a server prints, and what it says of keeping the certificate.
+fn pinned(config: &Config, state: &std::path::Path) -> (String, String) {
+    let mut server = Process::start(config.command().env("STATE_DIRECTORY", state));
+    let kept = server.wait_for("kept");
+    let pin = server.wait_for("transport.tls.pinnedSha256 = ");
+    server.wait_for("] frps started successfully");
+    let pin = pin.split('"').nth(1).unwrap().to_owned();
+    (pin, kept)
+}
+
+#[test]
+fn the_certificate_that_is_made_outlives_a_restart() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let config = Config::of_server("");
+    let state = config.directory.path().join("new/state");
+    let (first, kept) = pinned(&config, &state);
+    let file = state.join("certificate.pem");
+    assert!(
+        kept.contains(&format!("kept in {}", file.display())),
+        "{kept}"
+    );
+    let (second, _) = pinned(&config, &state);
+    assert_eq!(first, second);
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_server_starts_where_no_certificate_can_be_kept() {
+    let config = Config::of_server("");
+    // A file is no directory, and garbage no certificate.
+    let file = config.directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let (first, kept) = pinned(&config, &file);
+    assert!(kept.contains("is not kept: cannot create"), "{kept}");
+    std::fs::write(config.directory.path().join("certificate.pem"), "garbage").unwrap();
+    let (second, kept) = pinned(&config, config.directory.path());
+    assert!(
+        kept.contains("is not kept: ") && kept.contains("certificate.pem"),
+        "{kept}"
+    );
+    assert_ne!(first, second);
 }

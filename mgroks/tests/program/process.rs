@@ -17,6 +17,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) fn run(exe: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ended {
     let output = Command::new(exe)
         .args(args)
+        .env("STATE_DIRECTORY", env!("CARGO_TARGET_TMPDIR"))
         .stdin(Stdio::null())
         .output()
         .unwrap();

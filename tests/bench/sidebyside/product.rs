@@ -164,6 +164,7 @@ impl Tunnel {
         fs::write(&file, toml).unwrap();
         let output = File::create(self.directory.path().join(format!("{role:?}.log"))).unwrap();
         let mut command = Command::new(product.program(role));
+        command.env("STATE_DIRECTORY", env::temp_dir().join("mgrok-sidebyside"));
         match (product, role) {
             (Product::Rathole, Role::Server) => command.arg("--server"),
             (Product::Rathole, Role::Client) => command.arg("--client"),

@@ -15,6 +15,7 @@ mod heartbeats;
 mod life;
 mod muxed;
 mod names;
+mod packets;
 mod plugins;
 mod roads;
 mod stopping;

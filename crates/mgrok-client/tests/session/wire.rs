@@ -133,6 +133,7 @@ async fn every_wrong_answer_to_a_hello_has_its_words() {
     let unknown = r#"{"selected":{"message":{"codec":"json"},"crypto":{"algorithm":"rot13"}}}"#;
     let no_random =
         r#"{"selected":{"message":{"codec":"json"},"crypto":{"algorithm":"aes-256-gcm"}}}"#;
+    let other_codec = r#"{"selected":{"message":{"codec":"json","udpPacketCodec":"binary-v2"},"crypto":{"algorithm":"aes-256-gcm"}}}"#;
     let mut unasked = BytesMut::new();
     let answer = Message::from(LoginResp {
         error: "missing v2 crypto negotiation".to_owned(),
@@ -156,6 +157,10 @@ async fn every_wrong_answer_to_a_hello_has_its_words() {
         (
             server_hello(no_random),
             "the server's random value has 0 bytes instead of 32",
+        ),
+        (
+            server_hello(other_codec),
+            "the server chose the UDP packet codec `binary-v2`, which was not offered",
         ),
         (server_hello("{"), "malformed hello of the server"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), garbage),

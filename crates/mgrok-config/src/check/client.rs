@@ -30,7 +30,8 @@ pub(crate) fn client(mut root: Section<'_>, environment: &Environment) -> Client
     let auth = auth(root.section("auth"));
     let mut start = Start::read(&mut root);
     let proxies = proxies(&mut root, &mut start, &auth);
-    let visitors = visitors(&mut root, &mut start);
+    let web_server = web_server(root.section("webServer"));
+    let visitors = visitors(&mut root, &mut start, web_server.as_ref());
     start.warn_of_absent(&root);
     ClientConfig {
         user: root.text("user").unwrap_or_default(),
@@ -51,7 +52,7 @@ pub(crate) fn client(mut root: Section<'_>, environment: &Environment) -> Client
         visitors,
         nat_hole_stun_server: nat_hole_stun_server(&mut root)
             .unwrap_or(default.nat_hole_stun_server),
-        web_server: web_server(root.section("webServer")),
+        web_server,
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{
     certificate,
     kinds::{headers, host_header_rewrite},
+    shown,
 };
 use crate::{
     client_plugin::{HttpsFront, Plugin, Website},
@@ -40,7 +41,7 @@ pub(super) fn plugin(entry: &mut Section<'_>, kind: &ProxyKind) -> Option<Plugin
             certificate: front_certificate(&mut section),
         },
         "unix_domain_socket" => Plugin::UnixDomainSocket {
-            path: required(&mut section, &name, "unixPath").into(),
+            path: unix_path(&mut section, &name),
         },
         "http_proxy" | "socks5" | "static_file" | "virtual_net" => {
             section.unsupported("type", format!("the plugin `{name}`"));
@@ -111,9 +112,15 @@ fn local_addr(section: &mut Section<'_>, plugin: &str, default_port: Option<u16>
         return LocalAddr::default();
     }
     LocalAddr::parse(&text, default_port).unwrap_or_else(|error| {
-        section.invalid(key, format!("{error}, not {text:?}"));
+        section.invalid(key, format!("{error}, not {}", shown(&text)));
         LocalAddr::default()
     })
+}
+
+fn unix_path(section: &mut Section<'_>, plugin: &str) -> PathBuf {
+    let key = "unixPath";
+    required(section, plugin, key);
+    section.path(key).unwrap_or_default()
 }
 
 /// A text that must be there; empty if it is not, which is in the report by then.

@@ -9,7 +9,7 @@ use crate::{
     client::{ClientTls, ClientTransport, Protocol, WireProtocol},
     environment::Environment,
     proxy_url::check_proxy_url,
-    section::Section,
+    section::{Content, Section},
 };
 
 /// How often the server is pinged when streams are not multiplexed, so that nothing else notices that it is gone.
@@ -227,7 +227,7 @@ fn tls(mut section: Section<'_>, protocol: Protocol) -> Option<ClientTls> {
             ["certFile", "keyFile"],
             "the server is shown none",
         ),
-        trusted_ca: section.path("trustedCaFile"),
+        trusted_ca: section.file("trustedCaFile", Content::Certificates),
         pinned_sha256: pinned_sha256(&mut section),
         server_name,
     })

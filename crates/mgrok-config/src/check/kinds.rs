@@ -144,7 +144,8 @@ fn locations(entry: &mut Section<'_>) -> Vec<String> {
 fn user(entry: &mut Section<'_>, key: &'static str) -> String {
     let user = entry.text(key).unwrap_or_default();
     if user.contains(':') {
-        let why = format!("must not have a `:`, which nobody can send in a name, not {user:?}");
+        // What follows the `:` may be a password.
+        let why = "must not have a `:`, which nobody can send in a name; a password belongs in `httpPassword`";
         entry.invalid(key, why);
     }
     user

@@ -2,6 +2,7 @@
 
 use mgrok_proto::hook::Op;
 
+use super::shown;
 use crate::{
     plugin::{HttpPlugin, PluginScheme},
     section::Section,
@@ -42,7 +43,10 @@ fn http_plugin(mut entry: Section<'_>) -> Option<HttpPlugin> {
     if place.is_none() {
         entry.invalid(
             "addr",
-            format!("{addr:?} is not \"host:port\", \"http://host:port\" or \"https://host:port\""),
+            format!(
+                "{} is not \"host:port\", \"http://host:port\" or \"https://host:port\"",
+                shown(&addr)
+            ),
         );
     }
     let path = whole_path(base, &path);

@@ -7,6 +7,7 @@ use super::{
     entries::{Entry, Start},
     health::health_check,
     kinds::kind,
+    places,
 };
 use crate::{
     annotations::check_annotations,
@@ -19,28 +20,32 @@ use crate::{
 
 /// Reads the proxies that will be used.
 pub(super) fn proxies(root: &mut Section<'_>, start: &mut Start, auth: &Auth) -> Vec<ProxyConfig> {
-    let mut proxies = Vec::new();
-    for entry in start.entries(root, "proxies", "proxy") {
-        let used = entry.used;
-        proxies.extend(proxy(entry, auth).filter(|_| used));
+    let mut read = Vec::new();
+    for Entry {
+        mut section,
+        name,
+        used,
+    } in start.entries(root, "proxies", "proxy")
+    {
+        match proxy(&mut section, name, auth) {
+            Some(proxy) if used => read.push((section, proxy)),
+            Some(_) => {}
+            None => section.abandon(),
+        }
     }
-    proxies
+    places::check_proxies(&mut read);
+    read.into_iter().map(|(_, proxy)| proxy).collect()
 }
 
-fn proxy(entry: Entry<'_>, auth: &Auth) -> Option<ProxyConfig> {
-    let Entry {
-        mut section, name, ..
-    } = entry;
+/// Reads a proxy; `None` if there is no such type, so that the other keys mean nothing.
+fn proxy(section: &mut Section<'_>, name: String, auth: &Auth) -> Option<ProxyConfig> {
     if !section.says("name") {
         // frp: this wording
         section.invalid("name", "name should not be empty");
     }
-    let Some(kind) = kind(&mut section) else {
-        section.abandon();
-        return None;
-    };
+    let kind = kind(section)?;
     let default = ProxyConfig::new(name, kind, 0);
-    let plugin = plugin(&mut section, &default.kind);
+    let plugin = plugin(section, &default.kind);
     let local_port = section.port("localPort");
     if plugin.is_none() && !section.says("localPort") {
         section.warn(

@@ -3,15 +3,16 @@
 use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use super::{
-    auth, certificate, grace_period, liveness_keys, log, plugins::http_plugins, quic,
-    udp_packet_size, web_server,
+    auth, certificate, grace_period, liveness_keys, log, places::overlap, plugins::http_plugins,
+    quic, udp_packet_size, web_server,
 };
 use crate::{
     domain::check_host,
     network::Network,
     port_set::PortSet,
-    section::Section,
+    section::{Content, Section},
     server::{ServerConfig, ServerTls, ServerTransport, Vhost},
+    web_server::WebServer,
 };
 
 /// How long a session without a valid ping lives when streams are not multiplexed, so that nothing else notices.
@@ -42,6 +43,14 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         );
     }
     let has_quic = root.says("quicBindPort");
+    let web_server = web_server(root.section("webServer"));
+    check_web_server(
+        &mut root,
+        web_server.as_ref(),
+        [(&bind_addr, bind_port, "bindPort")]
+            .into_iter()
+            .chain(shared_ports(&vhost).map(|(port, key)| (&proxy_bind_addr, port, key))),
+    );
     ServerConfig {
         bind_addr,
         bind_port,
@@ -65,7 +74,7 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         accept_proxy_protocol_from: accept_proxy_protocol_from(&mut root),
         nathole_analysis_data_reserve: nathole_analysis_data_reserve(&mut root)
             .unwrap_or(default.nathole_analysis_data_reserve),
-        web_server: web_server(root.section("webServer")),
+        web_server,
         http_plugins: http_plugins(&mut root),
     }
 }
@@ -84,7 +93,7 @@ fn vhost(root: &mut Section<'_>, default: Vhost) -> Vhost {
             .boolean("tcpmuxPassthrough")
             .unwrap_or(default.tcpmux_passthrough),
         sub_domain_host: sub_domain_host(root),
-        not_found_page: root.path("custom404Page"),
+        not_found_page: root.file("custom404Page", Content::Any),
     };
     let [http, https, tcpmux] = VHOST_PORTS.map(|key| root.says(key));
     for (key, needs, met) in [
@@ -144,6 +153,31 @@ fn check_ports(root: &mut Section<'_>, vhost: &Vhost, control_port: Option<u16>)
         if !shares {
             taken.push((port, key));
         }
+    }
+}
+
+/// The ports of [`Vhost`] that are on, with their keys.
+fn shared_ports(vhost: &Vhost) -> impl Iterator<Item = (u16, &'static str)> + use<> {
+    let ports = [vhost.http_port, vhost.https_port, vhost.tcpmux_port];
+    let on = ports.into_iter().zip(VHOST_PORTS);
+    on.filter_map(|(port, key)| Some((port?, key)))
+}
+
+/// Checks that the admin port is none of those that are `taken`, each with its address and key.
+fn check_web_server<'a>(
+    root: &mut Section<'_>,
+    web_server: Option<&WebServer>,
+    mut taken: impl Iterator<Item = (&'a String, u16, &'static str)>,
+) {
+    let Some(web) = web_server else {
+        return;
+    };
+    let other = taken.find(|(addr, port, _)| *port == web.port && overlap(addr, &web.addr));
+    if let Some((_, port, key)) = other {
+        root.invalid(
+            "webServer",
+            format!("must not have the port {port}, which is `{key}` already"),
+        );
     }
 }
 
@@ -210,7 +244,7 @@ fn tls(mut section: Section<'_>) -> ServerTls {
             "does nothing, because `certFile` and `keyFile` are set",
         );
     }
-    let trusted_ca = section.path("trustedCaFile");
+    let trusted_ca = section.file("trustedCaFile", Content::Certificates);
     let force = section.boolean("force");
     if force == Some(false) && trusted_ca.is_some() {
         section.warn("force", "does nothing, because `trustedCaFile` forces TLS");

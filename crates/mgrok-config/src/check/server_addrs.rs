@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::shown;
 use crate::{client::ServerAddr, section::Section};
 
 /// The control port of a server that is named without one.
@@ -10,10 +11,10 @@ const DEFAULT_PORT: u16 = 7000;
 
 /// Reads all of them; `None` if the file names neither a server nor a port.
 pub(super) fn servers(root: &mut Section<'_>) -> Option<Vec<ServerAddr>> {
-    let addr = root.text("serverAddr");
+    let addr = addr(root);
     let port = root.port("serverPort");
     let several = several(root, port.unwrap_or(DEFAULT_PORT));
-    if addr.is_some() && root.says("serverAddrs") {
+    if root.says("serverAddr") && root.says("serverAddrs") {
         root.invalid(
             "serverAddrs",
             "must not be set together with `serverAddr`; name all servers here",
@@ -29,14 +30,40 @@ pub(super) fn servers(root: &mut Section<'_>) -> Option<Vec<ServerAddr>> {
     Some(vec![server(addr, port.unwrap_or(DEFAULT_PORT))])
 }
 
+fn addr(root: &mut Section<'_>) -> Option<String> {
+    let key = "serverAddr";
+    let addr = root.text(key)?;
+    let bare = addr.split('%').next().unwrap_or_default();
+    if bare.parse::<Ipv6Addr>().is_ok() {
+        return Some(addr);
+    }
+    let why = if addr.contains("://") {
+        "must be a host alone, without `https://` or the like: `transport.protocol` says how it is reached"
+    } else if addr.contains(',') {
+        "must be one host: `serverAddrs` names several"
+    } else if addr.contains(|it: char| it.is_whitespace() || it.is_control()) {
+        "must be a host alone, without spaces"
+    } else if addr.starts_with('[') {
+        "must be a host alone: an IPv6 address without brackets, and the port in `serverPort`"
+    } else if addr.contains(':') {
+        "must be a host alone: the port belongs in `serverPort`"
+    } else if addr.contains(['/', '@', '?', '#', ']']) {
+        "must be a host alone, like \"tunnel.example.com\" or \"192.0.2.1\""
+    } else {
+        return Some(addr);
+    };
+    root.invalid(key, why);
+    None
+}
+
 fn several(root: &mut Section<'_>, default_port: u16) -> Vec<ServerAddr> {
     let key = "serverAddrs";
     let mut servers: Vec<ServerAddr> = Vec::new();
     for item in root.texts(key) {
         let Some(server) = parse(&item.text, default_port) else {
             let why = format!(
-                "must be a host, or a host and its port, like \"a.example.com\", \"192.0.2.1:7000\" or \"[2001:db8::1]:7000\", not {:?}",
-                item.text
+                "must be a host, or a host and its port, like \"a.example.com\", \"192.0.2.1:7000\" or \"[2001:db8::1]:7000\", not {}",
+                shown(&item.text)
             );
             root.invalid_item(key, &item, why);
             continue;

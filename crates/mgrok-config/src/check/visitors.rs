@@ -7,11 +7,13 @@ use mgrok_proto::auth::Secret;
 use super::{
     entries::{Entry, Start},
     kinds::disable_assisted_addrs,
+    places,
     proxies::warn_of_empty_key,
 };
 use crate::{
     section::Section,
     visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor},
+    web_server::WebServer,
 };
 
 /// Where the doors of visitors are that do not say it.
@@ -19,7 +21,11 @@ use crate::{
 const BIND_ADDR: &str = "127.0.0.1";
 
 /// Reads the visitors that will be used.
-pub(super) fn visitors(root: &mut Section<'_>, start: &mut Start) -> Vec<VisitorConfig> {
+pub(super) fn visitors(
+    root: &mut Section<'_>,
+    start: &mut Start,
+    web_server: Option<&WebServer>,
+) -> Vec<VisitorConfig> {
     let mut read = Vec::new();
     for Entry {
         mut section,
@@ -34,6 +40,7 @@ pub(super) fn visitors(root: &mut Section<'_>, start: &mut Start) -> Vec<Visitor
         }
     }
     check_fallbacks(&mut read);
+    places::check_visitors(&mut read, web_server);
     read.into_iter().map(|(_, visitor)| visitor).collect()
 }
 

@@ -8,6 +8,12 @@ use crate::{
 
 impl Drop for Section<'_> {
     fn drop(&mut self) {
+        // Keys of lists' tables belong to these.
+        if self.path.eq_ignore_ascii_case(&self.schema) && self.judged {
+            for key in &self.asked {
+                self.report.know(&join(&self.schema, key));
+            }
+        }
         for entry in self.entries {
             if !self.was_asked(&entry.key) {
                 self.refuse(entry, &self.path, &self.schema);

@@ -22,7 +22,7 @@ pub(super) fn read(text: &str) -> Result<Document, Vec<(usize, String)>> {
             .iter()
             .map(|error| {
                 let at = error.span().map_or(text.len(), |span| span.start);
-                (at, error.message().to_owned())
+                (at, with_advice(error.message()))
             })
             .collect());
     }
@@ -35,6 +35,16 @@ pub(super) fn read(text: &str) -> Result<Document, Vec<(usize, String)>> {
         entries,
         templates: reading.templates,
     })
+}
+
+/// What the parser says, and what to do where people are known to get stuck.
+fn with_advice(message: &str) -> String {
+    if message.contains("escape") {
+        return format!(
+            "{message}; in single quotes a `\\` is only a `\\`, as paths of Windows need it"
+        );
+    }
+    message.to_owned()
 }
 
 /// What is noticed on the way through the tree, whose depth the parser has limited.

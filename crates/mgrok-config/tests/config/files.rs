@@ -52,7 +52,7 @@ fn files_that_cannot_be_read() {
     let path = dir.path().join("binary");
     fs::write(&path, b"bindPort = 7001 # \xff").unwrap();
     let error = load_server(&path, Strictness::Strict).unwrap_err();
-    assert!(matches!(error, LoadError::Read { .. }));
+    assert!(matches!(error, LoadError::Encoding { .. }));
 
     fs::write(&path, " ".repeat(16 * 1024 * 1024 + 1)).unwrap();
     let error = load_server(&path, Strictness::Strict).unwrap_err();

@@ -12,6 +12,7 @@ mod proxies;
 mod roads;
 mod robust;
 mod server;
+mod starts;
 mod visitors;
 mod web_server;
 

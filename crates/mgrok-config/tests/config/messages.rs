@@ -47,7 +47,14 @@ fn a_mistake_has_parts() {
     assert_eq!(mistake.key, "bindPrt");
     let nearest = Some("bindPort".to_owned());
     let field = "bindPrt".to_owned();
-    assert_eq!(mistake.problem, Problem::Unknown { field, nearest });
+    assert_eq!(
+        mistake.problem,
+        Problem::Unknown {
+            field,
+            belongs: None,
+            nearest,
+        }
+    );
     assert_eq!(
         mistakes.to_string(),
         "a.toml:2:2: bindPrt: unknown field \"bindPrt\", did you mean \"bindPort\"?\n\

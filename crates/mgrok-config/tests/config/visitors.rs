@@ -231,7 +231,10 @@ fn fallbacks_must_lead_somewhere() {
         visitor(
             name,
             "xtcp",
-            &format!("bindPort = 1\nfallbackTo = \"{fallback}\""),
+            &format!(
+                "bindPort = {}\nfallbackTo = \"{fallback}\"",
+                name.as_bytes()[0]
+            ),
         )
     };
     client_mistakes(
@@ -264,7 +267,7 @@ fn a_long_chain_of_fallbacks_is_checked_quickly() {
         text += &visitor(
             &format!("v{n}"),
             "xtcp",
-            &format!("bindPort = 1\nfallbackTo = \"v{}\"", n + 1),
+            &format!("bindPort = {}\nfallbackTo = \"v{}\"", n + 2, n + 1),
         );
     }
     text += &visitor("v20000", "stcp", "bindPort = 1");

@@ -6,7 +6,7 @@ use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
 use mgrok_mux::slab::with_local;
-use mgrok_proto::udp::{Carried, Decoder, Encoder, Framing};
+use mgrok_proto::udp::{Carried, Decoder, Encoder, Framing, Zones};
 use tracing::debug;
 
 use super::coded::Codec;
@@ -22,9 +22,11 @@ pub(super) struct Reframe {
 
 impl Reframe {
     pub(super) fn new(visitor: Framing, proxy: Framing) -> Self {
+        // A zone that the visitor gave a user comes back to it.
+        let zones = Zones::default();
         Self {
-            to_visitor: Direction::new(proxy, visitor, true),
-            to_proxy: Direction::new(visitor, proxy, false),
+            to_visitor: Direction::new(proxy, visitor, &zones, true),
+            to_proxy: Direction::new(visitor, proxy, &zones, false),
         }
     }
 }
@@ -62,10 +64,10 @@ struct Direction {
 }
 
 impl Direction {
-    fn new(from: Framing, to: Framing, pings: bool) -> Self {
+    fn new(from: Framing, to: Framing, zones: &Zones, pings: bool) -> Self {
         Self {
-            decoder: Decoder::new(from),
-            encoder: Encoder::new(to),
+            decoder: Decoder::new(from).with_zones(zones.clone()),
+            encoder: Encoder::new(to).with_zones(zones.clone()),
             pings,
             partial: BytesMut::new(),
             payload: BytesMut::new(),
@@ -123,6 +125,8 @@ impl Direction {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv6Addr, SocketAddrV6};
+
     use mgrok_proto::WireVersion;
     use mgrok_proto::message::{Message, Pong};
 
@@ -163,7 +167,7 @@ mod tests {
         let mut frame = BytesMut::new();
         let version = match framing {
             Framing::V1 => WireVersion::V1,
-            Framing::V2 => WireVersion::V2,
+            Framing::V2 | Framing::V2Binary => WireVersion::V2,
             Framing::Binary => return BytesMut::from(&[7][..]),
         };
         let pong = Message::from(Pong::default());
@@ -194,7 +198,13 @@ mod tests {
         Ok(arrived)
     }
 
-    const FRAMINGS: [(Framing, Framing); 6] = [
+    const FRAMINGS: [(Framing, Framing); 12] = [
+        (Framing::V1, Framing::V2Binary),
+        (Framing::V2, Framing::V2Binary),
+        (Framing::Binary, Framing::V2Binary),
+        (Framing::V2Binary, Framing::V1),
+        (Framing::V2Binary, Framing::V2),
+        (Framing::V2Binary, Framing::Binary),
         (Framing::V1, Framing::V2),
         (Framing::V1, Framing::Binary),
         (Framing::V2, Framing::V1),
@@ -245,6 +255,8 @@ mod tests {
             (Framing::V2, Framing::V1, 9_000),
             (Framing::Binary, Framing::V1, 9_000),
             (Framing::Binary, Framing::V2, 65_507),
+            (Framing::V2Binary, Framing::V1, 9_000),
+            (Framing::V2Binary, Framing::V2, 65_507),
         ] {
             let mut layer = Reframe::new(visitor, proxy);
             let sent = datagrams(visitor, &[b"one", &pattern(len), b"three"]);
@@ -259,6 +271,58 @@ mod tests {
         let sent = datagrams(Framing::V1, &[b"one", b"two"]);
         let arrived = to_proxy(&mut layer, &sent, 1000).unwrap();
         assert_eq!(arrived, b"\x04\x02\x7f\0\0\x01\0\x35\0\x03one\0\x03two");
+    }
+
+    #[test]
+    fn the_longest_datagram_passes_between_binary_framings() {
+        let longest = pattern(65_507);
+        for (visitor, proxy) in [
+            (Framing::V2Binary, Framing::Binary),
+            (Framing::Binary, Framing::V2Binary),
+        ] {
+            let mut layer = Reframe::new(visitor, proxy);
+            let sent = datagrams(visitor, &[b"one", &longest, b"three"]);
+            let arrived = to_proxy(&mut layer, &sent, 1000).unwrap();
+            assert!(payloads(proxy, &arrived) == [&b"one"[..], &longest, b"three"]);
+        }
+    }
+
+    #[test]
+    fn a_user_gets_its_zone_back() {
+        for (visitor, proxy) in FRAMINGS {
+            if visitor == Framing::Binary {
+                continue;
+            }
+            let zones = Zones::default();
+            let addr = |scope_id| SocketAddrV6::new(Ipv6Addr::LOCALHOST, 53, 0, scope_id).into();
+            let write = |framing, user| {
+                let mut frame = BytesMut::new();
+                let mut encoder = Encoder::new(framing).with_zones(zones.clone());
+                encoder.datagram(b"x", Some(user), &mut frame).unwrap();
+                frame
+            };
+            let user = addr(zones.scope_id("eth0").unwrap());
+            let mut layer = Reframe::new(visitor, proxy);
+            let arrived = to_proxy(&mut layer, &write(visitor, user), 1000).unwrap();
+            // The proxy's client sees another user than without a zone, and answers that.
+            let mut payload = BytesMut::new();
+            let decoded = Decoder::new(proxy).decode(&arrived, &mut payload).unwrap();
+            let (Carried::Packet { user: Some(seen) }, _) = decoded.unwrap() else {
+                panic!("{decoded:?}");
+            };
+            assert_ne!(seen, addr(0));
+            if proxy != Framing::Binary {
+                assert_eq!(arrived, write(proxy, user));
+            }
+            let mut reply = BytesMut::from(&arrived[..]);
+            if proxy == Framing::Binary {
+                reply.clear();
+                let mut encoder = Encoder::new(proxy);
+                encoder.datagram(b"x", Some(seen), &mut reply).unwrap();
+            }
+            let back = to_visitor(&mut layer, &reply, 1000).unwrap();
+            assert_eq!(back, write(visitor, user));
+        }
     }
 
     #[test]

@@ -62,7 +62,10 @@ impl CertificateFault {
             Self::Name => {
                 "it is for another name; set transport.tls.serverName to one that it is for"
             }
-            Self::NotPinned => "it is not the one of transport.tls.pinnedSha256",
+            Self::NotPinned => {
+                "it is not the one of transport.tls.pinnedSha256; somebody may be intercepting the connection, so ask whoever \
+                 runs the server for its fingerprint, by another way than this connection"
+            }
             Self::Other => "check it with transport.tls.trustedCaFile",
         }
     }

@@ -26,10 +26,7 @@ pub(super) struct PinnedCertificate {
 
 /// The server showed another certificate.
 #[derive(Clone, Copy, thiserror::Error)]
-#[error(
-    "the server's certificate has the SHA-256 fingerprint {seen}, but {pinned} is pinned; if the \
-     server was given a new certificate, pin that"
-)]
+#[error("the server's certificate has the SHA-256 fingerprint {seen}, but {pinned} is pinned")]
 pub(super) struct NotPinned {
     seen: Fingerprint,
     pinned: Fingerprint,

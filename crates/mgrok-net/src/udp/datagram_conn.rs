@@ -5,7 +5,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use mgrok_proto::udp::{Carried, Decoder, Framing};
+use mgrok_proto::udp::{Carried, Decoder, Framing, Zones};
 use mgrok_proto::{DecodeError, Dialect};
 
 use super::Datagrams;
@@ -99,6 +99,11 @@ impl DatagramConn {
     /// How datagrams are framed.
     pub fn framing(&self) -> Framing {
         self.framing
+    }
+
+    /// The zones of users that came on it.
+    pub(super) fn zones(&self) -> &Zones {
+        self.inbound.decoder.zones()
     }
 
     /// The stream below, for what goes past the framing.

@@ -54,8 +54,17 @@ pub struct Outbox {
 impl Outbox {
     /// An empty one.
     pub fn new(framing: Framing) -> Self {
+        Self::with(Encoder::new(framing))
+    }
+
+    /// An empty one for `conn`, whose users get the zones of their addresses back as they came on it.
+    pub fn answering(conn: &DatagramConn) -> Self {
+        Self::with(Encoder::new(conn.framing()).with_zones(conn.zones().clone()))
+    }
+
+    fn with(encoder: Encoder) -> Self {
         Self {
-            encoder: Encoder::new(framing),
+            encoder,
             waiting: BytesMut::new(),
             count: 0,
             writing: Bytes::new(),

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::conn::Conn;
 
-const FRAMINGS: [Framing; 3] = [Framing::V1, Framing::V2, Framing::Binary];
+const FRAMINGS: [Framing; 4] = [Framing::V1, Framing::V2, Framing::V2Binary, Framing::Binary];
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future)
@@ -288,6 +288,11 @@ async fn what_is_no_datagram_ends_the_connection() {
         (Framing::V1, b"u\0\0\0\0\0\0\0\x02[]"),
         (Framing::V1, b"u\0\0\0\0\0\0\0\x0a{\"c\":\"*\"}!"),
         (Framing::V1, b"o\0\0\0\0\0\0\0\x02{}"),
+        // A datagram in JSON, though the binary codec was settled on.
+        (Framing::V2Binary, b"\0\x10\0\0\0\0\0\x04\0\x0d{}"),
+        (Framing::V2Binary, b"\0\x10\0\0\0\0\0\x04\0\x0c{}"),
+        (Framing::V2Binary, b"\0\x10\0\0\0\0\0\x03\0\x13\x02"),
+        (Framing::V2, b"\0\x10\0\0\0\0\0\x03\0\x13\x02"),
         (Framing::Binary, b"u"),
         (Framing::Binary, b"\x04\0"),
     ] {

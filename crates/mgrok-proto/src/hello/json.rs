@@ -43,6 +43,9 @@ object! {
     pub struct MessageCapabilities {
         /// Names of codecs; there is only `json`.
         pub codecs: Vec<String>,
+        /// Names of other codecs that datagrams may have on work and visitor connections, of which there is `binary-v1`. frp before
+        /// 0.71.0 has no such member and ignores it.
+        pub udp_packet_codecs: Vec<String> as "udpPacketCodecs",
     }
 }
 
@@ -83,6 +86,8 @@ object! {
     pub struct SelectedMessage {
         /// The name of the codec.
         pub codec: String,
+        /// The name of the codec that datagrams have; empty if it is that one.
+        pub udp_packet_codec: String as "udpPacketCodec",
     }
 }
 

@@ -8,7 +8,10 @@ use serde::{
     ser::SerializeMap,
 };
 
-use crate::go_json::{self, Go, Object, object};
+use crate::{
+    go_json::{self, Go, Object, object},
+    udp::Zones,
+};
 
 object! {
     /// One datagram.
@@ -34,14 +37,12 @@ pub struct UdpAddr {
 }
 
 impl UdpAddr {
-    /// The same address for a socket. `None` if there is no IP or the port is none.
-    ///
-    /// A zone survives if it is a number; a name means nothing on another host and becomes no zone.
-    pub fn socket_addr(&self) -> Option<SocketAddr> {
+    /// The same address for a socket. `None` if there is no IP, the port is none, or the zone is one too many for `zones`.
+    pub fn socket_addr(&self, zones: &Zones) -> Option<SocketAddr> {
         let port = u16::try_from(self.port).ok()?;
         Some(match self.ip? {
             IpAddr::V4(ip) => (ip, port).into(),
-            IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, self.zone.parse().unwrap_or(0)).into(),
+            IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, zones.scope_id(&self.zone)?).into(),
         })
     }
 }

@@ -7,18 +7,21 @@ use std::{
 
 use bytes::BytesMut;
 
-use crate::go_base64;
+use super::{decimal, zones::Zones};
+use crate::{go_base64, go_json};
 
 const BEFORE_CONTENT: &[u8] = b"{\"c\":\"";
 const BEFORE_IP: &[u8] = b"\"r\":{\"IP\":\"";
 const BEFORE_PORT: &[u8] = b"\",\"Port\":";
-const BEFORE_ZONE: &[u8] = b",\"Zone\":\"";
-const END: &[u8] = b"\"}}";
+const BEFORE_ZONE: &[u8] = b",\"Zone\":";
+const END: &[u8] = b"}}";
 
 /// Longest text of an address: an IPv4 address in the last 32 bits of an IPv6 address.
 const MAX_IP_LEN: usize = "0000:0000:0000:0000:0000:ffff:255.255.255.255".len();
-/// Longest text of a port, and of a zone that is a number.
+/// Longest text of a port, as a number of any.
 const MAX_NUMBER_LEN: usize = "4294967295".len();
+/// Longest zone that is read here: no interface has a longer name on Linux.
+const MAX_ZONE_LEN: usize = "\"123456789abcdef\"".len();
 
 /// Most bytes from the end of the content to the end of the body.
 const MAX_TAIL_LEN: usize = "\",".len()
@@ -27,11 +30,11 @@ const MAX_TAIL_LEN: usize = "\",".len()
     + BEFORE_PORT.len()
     + MAX_NUMBER_LEN
     + BEFORE_ZONE.len()
-    + MAX_NUMBER_LEN
+    + MAX_ZONE_LEN
     + END.len();
 
 /// Appends the body of a datagram.
-pub(super) fn write(payload: &[u8], user: Option<SocketAddr>, out: &mut BytesMut) {
+pub(super) fn write(payload: &[u8], user: Option<SocketAddr>, zones: &Zones, out: &mut BytesMut) {
     out.reserve(BEFORE_CONTENT.len() + go_base64::encoded_len(payload.len()) + MAX_TAIL_LEN);
     if payload.is_empty() {
         out.extend_from_slice(b"{");
@@ -41,7 +44,7 @@ pub(super) fn write(payload: &[u8], user: Option<SocketAddr>, out: &mut BytesMut
         out.extend_from_slice(if user.is_some() { b"\"," } else { b"\"" });
     }
     match user {
-        Some(user) => write_user(user, out),
+        Some(user) => write_user(user, zones, out),
         None => out.extend_from_slice(b"}"),
     }
 }
@@ -53,7 +56,7 @@ fn write_base64(payload: &[u8], out: &mut BytesMut) {
 }
 
 #[expect(clippy::expect_used, reason = "memory takes every byte")]
-fn write_user(user: SocketAddr, out: &mut BytesMut) {
+fn write_user(user: SocketAddr, zones: &Zones, out: &mut BytesMut) {
     out.extend_from_slice(BEFORE_IP);
     match user.ip().to_canonical() {
         IpAddr::V4(ip) => {
@@ -69,32 +72,30 @@ fn write_user(user: SocketAddr, out: &mut BytesMut) {
     out.extend_from_slice(BEFORE_PORT);
     write_number(user.port().into(), out);
     out.extend_from_slice(BEFORE_ZONE);
-    if let SocketAddr::V6(user) = user
-        && user.scope_id() != 0
-    {
-        write_number(user.scope_id(), out);
+    let scope_id = match user {
+        SocketAddr::V4(_) => 0,
+        SocketAddr::V6(user) => user.scope_id(),
+    };
+    match zones.name(scope_id) {
+        Some(name) => go_json::write_str(&name, out),
+        None => {
+            out.extend_from_slice(b"\"");
+            if scope_id != 0 {
+                write_number(scope_id, out);
+            }
+            out.extend_from_slice(b"\"");
+        }
     }
     out.extend_from_slice(END);
 }
 
-fn write_number(mut number: u32, out: &mut BytesMut) {
-    let mut digits = [0; MAX_NUMBER_LEN];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        // A remainder of ten always fits.
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
+fn write_number(number: u32, out: &mut BytesMut) {
+    out.extend_from_slice(decimal(number, &mut [0; MAX_NUMBER_LEN]));
 }
 
 /// Reads the body of a datagram: appends its content to `payload` and returns its user. `None`, with `payload` as it was:
 /// not of the usual shape, which says nothing about whether it is good.
-pub(super) fn read(body: &[u8], payload: &mut BytesMut) -> Option<SocketAddr> {
+pub(super) fn read(body: &[u8], zones: &Zones, payload: &mut BytesMut) -> Option<SocketAddr> {
     let body = body.strip_prefix(BEFORE_CONTENT)?;
     // The end of the content is looked for from the end of the body, so that only the decoder looks at the content. It
     // refuses quotes and escapes, so what it accepts is the string that JSON has here.
@@ -105,7 +106,7 @@ pub(super) fn read(body: &[u8], payload: &mut BytesMut) -> Option<SocketAddr> {
         .rposition(|window| window == BEFORE_IP)?;
     let (content, user) = (&body[..tail_at + ip_at], &tail[ip_at + BEFORE_IP.len()..]);
     let content = content.strip_suffix(b"\",")?;
-    let user = read_user(user)?;
+    let user = read_user(user, zones)?;
     read_base64(content, payload)?;
     Some(user)
 }
@@ -119,29 +120,28 @@ fn read_base64(content: &[u8], payload: &mut BytesMut) -> Option<()> {
 }
 
 /// Reads what follows [`BEFORE_IP`].
-fn read_user(user: &[u8]) -> Option<SocketAddr> {
+fn read_user(user: &[u8], zones: &Zones) -> Option<SocketAddr> {
     let quote = user.iter().position(|&byte| byte == b'"')?;
     let (ip, user) = user.split_at(quote);
     let ip: IpAddr = std::str::from_utf8(ip).ok()?.parse().ok()?;
     let (port, user) = read_number(user.strip_prefix(BEFORE_PORT)?)?;
     let port = u16::try_from(port).ok()?;
     let zone = user.strip_prefix(BEFORE_ZONE)?.strip_suffix(END)?;
+    let zone = zone.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     match ip.to_canonical() {
         IpAddr::V4(ip) if zone.is_empty() => Some((ip, port).into()),
         IpAddr::V4(_) => None,
-        IpAddr::V6(ip) => with_zone(ip, port, zone),
+        IpAddr::V6(ip) => with_zone(ip, port, zone, zones),
     }
 }
 
-fn with_zone(ip: Ipv6Addr, port: u16, zone: &[u8]) -> Option<SocketAddr> {
-    let scope_id = if zone.is_empty() {
-        0
-    } else {
-        match read_number(zone)? {
-            (number, []) => number,
-            (_, _) => return None,
-        }
-    };
+fn with_zone(ip: Ipv6Addr, port: u16, zone: &[u8], zones: &Zones) -> Option<SocketAddr> {
+    // Quotes, escapes and what is not ASCII are not usual in names of interfaces.
+    let usual = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._:@".contains(byte);
+    if !zone.iter().all(usual) {
+        return None;
+    }
+    let scope_id = zones.scope_id(std::str::from_utf8(zone).ok()?)?;
     Some(SocketAddrV6::new(ip, port, 0, scope_id).into())
 }
 

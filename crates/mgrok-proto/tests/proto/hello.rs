@@ -99,6 +99,67 @@ fn extensions_are_those_of_both() {
 }
 
 #[test]
+fn the_binary_codec_of_datagrams_has_its_place_beside_that_of_messages() {
+    let codec = Extension::BINARY_PACKETS;
+    let offer = offer(&[Aes256Gcm], &[codec, TELEPORT]);
+    let hello = String::from_utf8(client_payload(&offer).to_vec()).unwrap();
+    let place = r#""message":{"codecs":["json"],"udpPacketCodecs":["binary-v1"]}"#;
+    assert!(hello.contains(place), "{hello}");
+    assert!(hello.ends_with(r#","mgrokExtensions":["teleport"]}"#));
+
+    let answer = answer(hello.into(), &[codec, TELEPORT]).unwrap();
+    let chosen = server_payload(&answer);
+    let text = String::from_utf8(chosen.to_vec()).unwrap();
+    let place = r#"{"selected":{"message":{"codec":"json","udpPacketCodec":"binary-v1"},"#;
+    assert!(text.starts_with(place), "{text}");
+    assert_eq!(answer.outcome.unwrap().extensions, [codec, TELEPORT]);
+    assert_eq!(offer.agree(chosen).unwrap().extensions, [codec, TELEPORT]);
+}
+
+#[test]
+fn without_both_ends_there_is_no_binary_codec_of_datagrams() {
+    let (codec, all) = (Extension::BINARY_PACKETS, [Aes256Gcm]);
+    // A server before 0.71, which knows no such member.
+    let with = offer(&all, &[codec]);
+    let answered = answer(client_payload(&with), &[]).unwrap();
+    let chosen = server_payload(&answered);
+    assert!(!chosen.windows(14).any(|it| it == b"udpPacketCodec"));
+    assert_eq!(with.agree(chosen).unwrap().extensions, []);
+
+    // Clients before 0.71, and such as offer other things.
+    let hello = String::from_utf8(client_payload(&with).to_vec()).unwrap();
+    let offered = r#","udpPacketCodecs":["binary-v1"]"#;
+    for instead in [
+        "",
+        r#","udpPacketCodecs":null"#,
+        r#","udpPacketCodecs":[]"#,
+        r#","udpPacketCodecs":["binary-v2","BINARY-V1"]"#,
+        // That is frp's and has its place elsewhere.
+        r#"},"mgrokExtensions":["binary-v1"],"x":{"y":0"#,
+    ] {
+        let hello = hello.replace(offered, instead);
+        let answered = answer(hello.into(), &[codec]).unwrap();
+        assert_eq!(answered.outcome.unwrap().extensions, [], "{instead}");
+    }
+}
+
+#[test]
+fn a_codec_of_datagrams_that_was_not_offered_ends_the_connection() {
+    let codec = Extension::BINARY_PACKETS;
+    for (offered, chosen) in [(&[codec][..], "binary-v2"), (&[], "binary-v1")] {
+        let offer = offer(&[Aes256Gcm], offered);
+        let answer = answer(client_payload(&offer), &[]).unwrap();
+        let hello = String::from_utf8(server_payload(&answer).to_vec()).unwrap();
+        let instead = format!(r#""codec":"json","udpPacketCodec":"{chosen}""#);
+        let hello = hello.replace(r#""codec":"json""#, &instead);
+        match offer.agree(hello.into()) {
+            Err(AgreeError::PacketCodec(name)) => assert_eq!(name, chosen),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn refusals_are_told_as_frp_tells_them() {
     #[track_caller]
     fn check(hello: &str, expected: &str) {

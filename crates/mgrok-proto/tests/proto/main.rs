@@ -6,6 +6,7 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod binary_v1;
 mod cipher;
 mod go_rules;
 mod golden;

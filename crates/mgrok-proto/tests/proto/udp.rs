@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use mgrok_proto::{
     DecodeError, EncodeError, WireVersion,
     message::{Kind, Message, UdpPacket},
-    udp::{Carried, Decoder, Encoder},
+    udp::{Carried, Decoder, Encoder, Framing, Zones},
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -24,7 +24,8 @@ fn general(
     match message {
         Message::Ping(_) => Ok(Some((Carried::Ping, len, Vec::new()))),
         Message::UdpPacket(packet) => {
-            let user = packet.user.and_then(|user| user.socket_addr());
+            let zones = Zones::default();
+            let user = packet.user.and_then(|user| user.socket_addr(&zones));
             Ok(Some((
                 Carried::Packet { user },
                 len,
@@ -60,7 +61,7 @@ fn any_version() -> impl Strategy<Value = WireVersion> {
 }
 
 pub(crate) fn any_user() -> impl Strategy<Value = SocketAddr> {
-    prop_oneof![
+    let users = prop_oneof![
         any::<SocketAddr>(),
         // Shapes with rules of their own: IPv4 in IPv6, and zones.
         (any::<Ipv4Addr>(), any::<u16>()).prop_map(|(ip, port)| (ip.to_ipv6_mapped(), port).into()),
@@ -68,7 +69,14 @@ pub(crate) fn any_user() -> impl Strategy<Value = SocketAddr> {
             let ip = ((0xfe80 << 112) | u128::from(host)).into();
             SocketAddrV6::new(ip, port, 0, scope_id).into()
         }),
-    ]
+    ];
+    users.prop_map(|mut user| {
+        if let SocketAddr::V6(user) = &mut user {
+            // No interface has a number beyond.
+            user.set_scope_id(user.scope_id() & 0x7fff_ffff);
+        }
+        user
+    })
 }
 
 /// The user as it comes back: as plain IPv4 if it is IPv4 at all, and without a flow label.
@@ -195,6 +203,85 @@ fn other_messages_have_no_place_among_datagrams() {
             let carried = matches!(kind, Kind::Ping | Kind::UdpPacket);
             assert_eq!(fast(version, &frame).is_ok(), carried);
         }
+    }
+}
+
+#[test]
+fn a_user_gets_the_name_of_its_zone_back() {
+    let body =
+        |zone: &str| format!(r#"{{"c":"aGk=","r":{{"IP":"fe80::1","Port":53,"Zone":"{zone}"}}}}"#);
+    for zone in [
+        "",
+        "7",
+        "eth0",
+        "07",
+        "wlp0s20f3",
+        "enx0123456789abcdef",
+        "3000000000",
+        "é\\\"",
+    ] {
+        for version in VERSIONS {
+            let frame = frame_of(version, Kind::UdpPacket, body(zone));
+            let mut decoder = Decoder::new(version.into());
+            let mut payload = BytesMut::new();
+            let decoded = decoder.decode(&frame, &mut payload).unwrap();
+            let Some((Carried::Packet { user: Some(user) }, _)) = decoded else {
+                panic!("{decoded:?}");
+            };
+            let mut encoder = Encoder::new(version.into()).with_zones(decoder.zones().clone());
+            let mut back = BytesMut::new();
+            encoder.datagram(b"hi", Some(user), &mut back).unwrap();
+            assert_eq!(back, frame, "{zone}");
+        }
+    }
+}
+
+#[test]
+fn users_of_more_zones_than_there_are_cannot_be_answered() {
+    let mut decoder = Decoder::new(Framing::V1);
+    let mut known = 0;
+    for zone in 0..1000 {
+        let body = format!(r#"{{"c":"aGk=","r":{{"IP":"fe80::1","Port":53,"Zone":"eth{zone}"}}}}"#);
+        let frame = frame_of(WireVersion::V1, Kind::UdpPacket, body);
+        let decoded = decoder.decode(&frame, &mut BytesMut::new()).unwrap();
+        match decoded.unwrap().0 {
+            Carried::Packet { user: Some(_) } => known += 1,
+            Carried::Packet { user: None } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(known, 64);
+}
+
+#[test]
+fn a_datagram_of_any_length_is_taken_in_v1_and_nothing_else_that_is_long() {
+    let (base64, user) = (
+        "A".repeat(87_344),
+        r#""r":{"IP":"192.0.2.1","Port":53,"Zone":""}"#,
+    );
+    let body = format!(r#"{{"c":"{}=",{user}}}"#, &base64[1..]);
+    let frame = frame_of(WireVersion::V1, Kind::UdpPacket, &body);
+    let (carried, len, payload) = fast(WireVersion::V1, &frame).unwrap().unwrap();
+    assert!(matches!(carried, Carried::Packet { user: Some(_) }));
+    assert_eq!((len, payload.len()), (frame.len(), 65_507));
+    // The general decoder, which control connections have, keeps its limit.
+    let limit = "is not within 0..=10240";
+    assert!(
+        general(WireVersion::V1, &frame)
+            .unwrap_err()
+            .contains(limit)
+    );
+
+    for (kind, len, refused) in [
+        (Kind::UdpPacket, 131_072, false),
+        (Kind::UdpPacket, 131_073, true),
+        (Kind::Ping, 10_240, false),
+        (Kind::Ping, 10_241, true),
+    ] {
+        let whole = frame_of(WireVersion::V1, kind, " ".repeat(len));
+        // Known as soon as the head is there.
+        let head = fast(WireVersion::V1, &whole[..9]);
+        assert_eq!(head.is_err(), refused, "{kind} {len}");
     }
 }
 

@@ -228,6 +228,17 @@ fn both_ends_must_have_it() {
         Framing::Binary
     );
     assert_eq!(
+        framing(WireVersion::V2, &[Extension::BINARY_PACKETS]),
+        Framing::V2Binary
+    );
+    assert_eq!(
+        framing(
+            WireVersion::V2,
+            &[Extension::BINARY_PACKETS, Extension::DATAGRAMS]
+        ),
+        Framing::Binary
+    );
+    assert_eq!(
         Dialect::new(WireVersion::V2, "0.69.0", &[]).datagram_framing(),
         Framing::V1
     );

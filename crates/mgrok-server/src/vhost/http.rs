@@ -86,7 +86,9 @@ impl HttpRoute {
 impl HttpMember {
     pub(crate) fn new(backend: Backend, options: UpstreamOptions) -> Self {
         let connect = Arc::new(ToBackend(backend.clone()));
-        let upstream = Upstream::new(connect, options).with_half_close(backend.half_close());
+        let upstream = Upstream::new(connect, options)
+            .with_half_close(backend.half_close())
+            .with_idle_timeout(backend.user_idle_timeout());
         Self { backend, upstream }
     }
 }

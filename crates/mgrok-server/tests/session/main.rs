@@ -12,6 +12,7 @@ mod hooks;
 mod line;
 mod log;
 mod moves;
+mod packets;
 mod roads;
 mod script;
 mod strangers;
@@ -225,6 +226,21 @@ async fn a_stop_cuts_users_when_the_grace_period_is_over() {
     assert_eq!(report.cut, 1);
     assert_eq!(user.read(&mut [0]).await.unwrap_or(0), 0);
     drop(work);
+}
+
+#[tokio::test]
+async fn a_user_and_a_service_that_say_nothing_are_parted_after_the_idle_timeout() {
+    let mut config = plain_config();
+    config.transport.user_idle_timeout = Some(Duration::from_millis(300));
+    let server = RunningServer::start(config).await;
+    let mut client = Client::login(&server, "").await;
+    let port = client.start_proxy(tcp_proxy("p", 0)).await.unwrap();
+    let mut user = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let (_, mut work) = client.work_conn(&server).await;
+    let ended = async { (user.read(&mut [0]).await.unwrap_or(0), work.recv().await) };
+    let (of_user, of_service) = timeout(LIMIT, ended).await.expect("they go on");
+    assert_eq!(of_user, 0);
+    assert!(of_service.is_ok_and(|bytes| bytes.is_empty()));
 }
 
 #[tokio::test]

@@ -1,23 +1,32 @@
 //! What those may do who are not logged in, and what it costs others.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use mgrok_config::ServerConfig;
 use mgrok_mux::{Opener, SessionError};
-use mgrok_net::{conn::Conn, message::MessageConn};
+use mgrok_net::{
+    conn::Conn,
+    message::MessageConn,
+    quic::{Endpoint, QuicClient, QuicOptions},
+    tls::ClientTlsOptions,
+};
 use mgrok_proto::WireVersion;
 use tokio::{
     io::AsyncReadExt,
-    net::{TcpSocket, TcpStream},
-    task::JoinHandle,
+    net::{TcpSocket, TcpStream, UdpSocket as AsyncUdpSocket},
+    task::{JoinHandle, JoinSet},
     time::{Instant, timeout},
 };
 
+use crate::line::{self, Line};
 use crate::script::{Client, LIMIT, RunningServer, plain_config};
 
 /// As many as one source may have, and some.
 const SILENT: usize = 1_100;
+
+/// More handshakes than there were places for all sources, when one source could have them all.
+const DEAF: usize = 1_500;
 
 /// A multiplexed connection, and how it ends.
 async fn mux(server: &RunningServer) -> (Opener, JoinHandle<Result<(), SessionError>>) {
@@ -90,4 +99,65 @@ async fn silent_connections_of_one_source_keep_no_other_source_waiting() {
     let mut answer = [0];
     let closed = timeout(Duration::from_secs(5), silent[0].read(&mut answer));
     assert!(matches!(closed.await, Ok(Ok(0) | Err(_))));
+}
+
+/// Dials the server from 127.0.0.2 with an address that can be proved, and then hears nothing more, for as long as it is not dropped.
+async fn dial_and_go_deaf(endpoint: &Endpoint, client: &QuicClient, server: SocketAddr) {
+    let near = AsyncUdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let far = AsyncUdpSocket::bind("127.0.0.2:0").await.unwrap();
+    far.connect(server).await.unwrap();
+    let carry = async {
+        let (mut there, mut back) = ([0; 2_000], [0; 2_000]);
+        let mut dialler = None;
+        loop {
+            tokio::select! {
+                received = near.recv_from(&mut there) => {
+                    let (length, from) = received.unwrap();
+                    dialler = Some(from);
+                    let _ = far.send(&there[..length]).await;
+                }
+                // Only a request for the address to be proved is short.
+                Ok(length) = far.recv(&mut back) => if let Some(dialler) = dialler && length < 500 {
+                    near.send_to(&back[..length], dialler).await.unwrap();
+                }
+            }
+        }
+    };
+    tokio::select! {
+        _ = endpoint.connect(near.local_addr().unwrap(), client) => {}
+        () = carry => {}
+    }
+}
+
+#[cfg(target_os = "linux")] // where all of 127.0.0.0/8 is local
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn handshakes_of_one_address_that_never_end_leave_places_for_others() {
+    let config = ServerConfig {
+        bind_addr: "127.0.0.1".into(),
+        quic_bind_port: Some(0),
+        ..ServerConfig::default()
+    };
+    let server = RunningServer::start(config).await;
+    let quic_addr = server.quic_addr.unwrap();
+    let tls = ClientTlsOptions {
+        server_name: "127.0.0.1".into(),
+        ..ClientTlsOptions::default()
+    };
+    let client = QuicClient::new(tls, QuicOptions::default()).unwrap();
+    let endpoint = Endpoint::client(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+    let mut attack = JoinSet::new();
+    for count in 0..DEAF {
+        let (endpoint, client) = (endpoint.clone(), client.clone());
+        attack.spawn(async move { dial_and_go_deaf(&endpoint, &client, quic_addr).await });
+        if count % 25 == 0 {
+            // No more at once than the sockets' queues have room for.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    let started = Instant::now();
+    let quic = line::quic(&server, ClientTlsOptions::default()).await;
+    Line::Quic(quic.unwrap()).login("").await;
+    let waited = started.elapsed();
+    // Long before those handshakes have had their time.
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
 }

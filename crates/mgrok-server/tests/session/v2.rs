@@ -47,7 +47,7 @@ pub(crate) fn login(version: &str) -> Login {
     }
 }
 
-async fn recv(conn: &mut MessageConn) -> Option<Message> {
+pub(crate) async fn recv(conn: &mut MessageConn) -> Option<Message> {
     timeout(LIMIT, conn.recv()).await.unwrap().unwrap()
 }
 
@@ -95,7 +95,10 @@ pub(crate) async fn log_in_on(conn: Conn, offer: &Offer, login: Login) -> (Clien
 }
 
 /// Offers a work connection and waits until it is wanted.
-async fn work_conn(client: &mut Client, server: &RunningServer) -> (StartWorkConn, MessageConn) {
+pub(crate) async fn work_conn(
+    client: &mut Client,
+    server: &RunningServer,
+) -> (StartWorkConn, MessageConn) {
     while !matches!(
         recv(&mut client.control).await,
         Some(Message::ReqWorkConn(_))
@@ -193,7 +196,7 @@ fn packet(content: &'static str) -> Message {
 }
 
 /// Brings a visitor of a client of v2 to the `sudp` service `dns`.
-async fn visit(server: &RunningServer, visitor: &Client) -> MessageConn {
+pub(crate) async fn visit(server: &RunningServer, visitor: &Client) -> MessageConn {
     let mut conn = connect(server).await;
     let new = NewVisitorConn {
         run_id: visitor.run_id.clone(),
@@ -210,7 +213,7 @@ async fn visit(server: &RunningServer, visitor: &Client) -> MessageConn {
     conn
 }
 
-fn dns() -> NewProxy {
+pub(crate) fn dns() -> NewProxy {
     NewProxy {
         proxy_name: "dns".into(),
         proxy_type: "sudp".into(),

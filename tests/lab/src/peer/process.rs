@@ -37,6 +37,8 @@ impl Process {
             .arg("-c")
             .arg(file)
             .env_remove("http_proxy")
+            // What a server keeps from start to start is this test's own.
+            .env("STATE_DIRECTORY", file.with_extension("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,0 +1,196 @@
+//! Places that only one can have: ports and routes of proxies, ports of visitors.
+//!
+//! Whoever came second could not start, and would say so when its turn came. The file says it at once. Members of a group share a place.
+//! A proxy with a health check may be meant to take over when another is withdrawn, so that is left to happen.
+
+use std::{
+    collections::{HashMap, hash_map},
+    net::IpAddr,
+};
+
+use crate::{
+    proxy::{Domains, Group, ProxyConfig, ProxyKind},
+    section::Section,
+    visitor::{VisitorConfig, VisitorKind},
+    web_server::WebServer,
+};
+
+/// How many names times paths of one proxy are compared with others'. A server takes fewer.
+const MAX_ROUTES: usize = 10_000;
+
+/// A place at the server.
+#[derive(PartialEq, Eq, Hash)]
+enum Place {
+    Tcp(u16),
+    Udp(u16),
+    Route {
+        kind: &'static str,
+        domain: String,
+        location: String,
+        user: String,
+    },
+}
+
+/// Checks that no two proxies want the same place at the server, unless they share it.
+pub(super) fn check_proxies(proxies: &mut [(Section<'_>, ProxyConfig)]) {
+    let mut owners: HashMap<Place, usize> = HashMap::new();
+    let mut conflicts = Vec::new();
+    for (index, (_, proxy)) in proxies.iter().enumerate() {
+        for (key, place) in places(&proxy.kind) {
+            let owner = match owners.entry(place) {
+                hash_map::Entry::Vacant(entry) => {
+                    entry.insert(index);
+                    continue;
+                }
+                hash_map::Entry::Occupied(entry) => entry,
+            };
+            let other = &proxies[*owner.get()].1;
+            let takes_over = proxy.health_check.is_some() || other.health_check.is_some();
+            if *owner.get() == index || takes_over || share(proxy, other) {
+                continue;
+            }
+            conflicts.push((index, key, why(owner.key(), &other.name)));
+            // Once is enough to be told of a proxy.
+            break;
+        }
+    }
+    for (index, key, why) in conflicts {
+        proxies[index].0.invalid(key, why);
+    }
+}
+
+fn share(one: &ProxyConfig, other: &ProxyConfig) -> bool {
+    let name = |it: &ProxyConfig| it.group.as_ref().map(|Group { name, .. }| name.clone());
+    name(one).is_some() && name(one) == name(other)
+}
+
+/// The places that a proxy asks for, each with the key that says so.
+fn places(kind: &ProxyKind) -> Vec<(&'static str, Place)> {
+    let port = |place: fn(u16) -> Place, port: u16| {
+        // With 0, the server chooses.
+        let asked = (port != 0).then(|| ("remotePort", place(port)));
+        asked.into_iter().collect()
+    };
+    match kind {
+        ProxyKind::Tcp { remote_port } => port(Place::Tcp, *remote_port),
+        ProxyKind::Udp { remote_port } => port(Place::Udp, *remote_port),
+        ProxyKind::Http(http) => {
+            routes("http", &http.domains, &http.locations, &http.route_by_user)
+        }
+        ProxyKind::Https(domains) => routes("https", domains, &[], ""),
+        ProxyKind::TcpMux(tcpmux) => routes("tcpmux", &tcpmux.domains, &[], &tcpmux.route_by_user),
+        ProxyKind::Stcp(_) | ProxyKind::Sudp(_) | ProxyKind::Xtcp { .. } => Vec::new(),
+    }
+}
+
+fn routes(
+    kind: &'static str,
+    domains: &Domains,
+    locations: &[String],
+    user: &str,
+) -> Vec<(&'static str, Place)> {
+    let everywhere = [String::new()];
+    let locations = if locations.is_empty() {
+        &everywhere
+    } else {
+        locations
+    };
+    let custom = domains
+        .custom
+        .iter()
+        .map(|name| ("customDomains", name.to_lowercase()));
+    // A dot is no part of any name's beginning, so this is nobody else's.
+    let subdomain = (!domains.subdomain.is_empty()).then(|| {
+        (
+            "subdomain",
+            format!("{}.", domains.subdomain.to_lowercase()),
+        )
+    });
+    custom
+        .chain(subdomain)
+        .flat_map(|(key, domain)| {
+            locations.iter().map(move |location| {
+                let place = Place::Route {
+                    kind,
+                    domain: domain.clone(),
+                    location: location.clone(),
+                    user: user.to_owned(),
+                };
+                (key, place)
+            })
+        })
+        .take(MAX_ROUTES)
+        .collect()
+}
+
+fn why(place: &Place, other: &str) -> String {
+    match place {
+        Place::Tcp(port) => format!(
+            "{port} is the port of the proxy {other:?} already: choose another, or give both the same `loadBalancer.group` to share it"
+        ),
+        Place::Udp(port) => {
+            format!("{port} is the port of the proxy {other:?} already: choose another")
+        }
+        Place::Route {
+            domain,
+            location,
+            user,
+            ..
+        } => {
+            let domain = domain.trim_end_matches('.');
+            let mut route = format!("{domain:?}");
+            if !location.is_empty() {
+                route += &format!(" with the location {location:?}");
+            }
+            if !user.is_empty() {
+                route += &format!(" and the user {user:?}");
+            }
+            format!(
+                "{route} leads to the proxy {other:?} already: choose another name, or give both the same `loadBalancer.group` to share it"
+            )
+        }
+    }
+}
+
+/// Checks that no two visitors listen on the same port, and none on the admin port.
+pub(super) fn check_visitors(
+    visitors: &mut [(Section<'_>, VisitorConfig)],
+    web_server: Option<&WebServer>,
+) {
+    let mut taken: HashMap<(bool, u16), Vec<(String, String)>> = HashMap::new();
+    if let Some(web) = web_server {
+        let listener = (web.addr.clone(), "`webServer.port`".to_owned());
+        taken.insert((false, web.port), vec![listener]);
+    }
+    for (section, visitor) in visitors {
+        let Some(port) = visitor.bind_port else {
+            continue;
+        };
+        let is_udp = matches!(visitor.kind, VisitorKind::Sudp);
+        let others = taken.entry((is_udp, port)).or_default();
+        if let Some((_, other)) = others
+            .iter()
+            .find(|(addr, _)| overlap(addr, &visitor.bind_addr))
+        {
+            section.invalid(
+                "bindPort",
+                format!("{port} is the port of {other} already: choose another"),
+            );
+        }
+        others.push((
+            visitor.bind_addr.clone(),
+            format!("the visitor {:?}", visitor.name),
+        ));
+    }
+}
+
+/// Whether one socket listening on each of these addresses would be one too many.
+pub(super) fn overlap(one: &str, other: &str) -> bool {
+    match (one.parse::<IpAddr>(), other.parse::<IpAddr>()) {
+        (Ok(one), Ok(other)) => {
+            let any = one.is_unspecified() || other.is_unspecified();
+            one == other || (any && one.is_ipv4() == other.is_ipv4())
+        }
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => one.eq_ignore_ascii_case(other),
+    }
+}
