@@ -119,12 +119,13 @@ async fn the_client_tells_why_a_proxy_does_not_run() {
     let server = Server::start(Peer::Mgrok, "allowPorts = [{ single = 1 }]").await;
     let (port, settings) = admin_port();
     let proxy = Proxy::tcp("web", echo.addr());
+    let remote_port = proxy.remote_port;
     let client = Client::launch(Peer::Mgrok, server.addr(), &settings, &[proxy]);
     client.log().wait_for("[web] start error: ").await;
     let (_, body) = get(port, "/api/status", "").await;
     let expect = format!(
         "{{\"tcp\":[{{\"name\":\"web\",\"type\":\"tcp\",\"status\":\"start error\",\
-         \"err\":\"port not allowed\",\"local_addr\":\"{}\",\"plugin\":\"\",\"remote_addr\":\"\"}}]}}\n",
+         \"err\":\"port not allowed: allowPorts of the server does not list port {remote_port}\",\"local_addr\":\"{}\",\"plugin\":\"\",\"remote_addr\":\"\"}}]}}\n",
         echo.addr()
     );
     assert_eq!(body, expect);

@@ -296,13 +296,49 @@ async fn who_means_no_service_is_told_that_there_is_none() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_down_looks_like_none_until_it_is_up() {
+async fn a_service_that_is_down_is_told_from_one_that_is_not_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let [missing, down] = ["404.html", "502.html"].map(|name| directory.path().join(name));
+    std::fs::write(&missing, "missing").unwrap();
+    std::fs::write(&down, "down").unwrap();
+    let settings = format!("custom404Page = {missing:?}\ncustom502Page = {down:?}");
+    let port = ports::free();
+    for (settings, body) in [("", "The service does not answer"), (&settings, "down")] {
+        let proxy = named("http", "web", ([127, 0, 0, 1], port).into(), "a.test");
+        let shared = published(settings, &[proxy]).await;
+        let mut user = User::of(shared.at).await;
+        for method in ["GET", "POST"] {
+            let request =
+                format!("{method} / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n");
+            let answer = user.ask(&request).await;
+            assert_eq!(answer.status, 502);
+            assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
+            assert_eq!(answer.header("mgrok-unreachable"), "");
+            assert!(answer.body.contains(body), "{}", answer.body);
+        }
+        let answer = user.ask("GET / HTTP/1.1\r\nHost: b.test\r\n\r\n").await;
+        assert_eq!(answer.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_closes_without_a_word_looks_as_it_does_with_frp() {
+    let service = service::tcp(async |mut stream: TcpStream| {
+        let _ = stream.read(&mut [0; 1_000]).await;
+    })
+    .await;
+    let shared = published("", &[named("http", "web", service.addr(), "a.test")]).await;
+    assert_eq!(web::get(shared.at, "a.test", "/").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_service_that_was_down_is_found_when_it_is_up() {
     let port = ports::free();
     let proxy = named("http", "web", ([127, 0, 0, 1], port).into(), "a.test");
     let shared = published("", &[proxy]).await;
     let mut user = User::of(shared.at).await;
     let request = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
-    assert_eq!(user.ask(request).await.status, 404);
+    assert_eq!(user.ask(request).await.status, 502);
     let why = format!("connect to local service [127.0.0.1:{port}] error");
     shared.client.log().wait_for(&why).await;
 
@@ -817,4 +853,97 @@ async fn users_who_say_nothing_delay_nobody() {
     let answer = web::get(shared.at, "a.test", "/");
     let answer = within(Duration::from_secs(5), "an answer among them", answer).await;
     assert_eq!(answer.service(), "web");
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_trusted_says_for_whom_it_forwards() {
+    let web = Web::start("web").await;
+    let request = "GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n\
+                   X-Forwarded-Host: shop.test\r\nForwarded: proto=https\r\n\r\n";
+    for (settings, proto, host, forwarded) in [
+        (
+            "trustForwardedHeadersFrom = [\"127.0.0.0/8\"]",
+            "https",
+            "shop.test",
+            true,
+        ),
+        (
+            "trustForwardedHeadersFrom = [\"10.0.0.0/8\"]",
+            "http",
+            "a.test",
+            false,
+        ),
+        ("", "http", "a.test", false),
+    ] {
+        let shared = published(settings, &[named("http", "web", web.addr(), "a.test")]).await;
+        let answer = web::ask(shared.at, request).await;
+        for line in [
+            "x-forwarded-for: 192.0.2.7, 127.0.0.1",
+            &format!("x-forwarded-proto: {proto}"),
+            &format!("x-forwarded-host: {host}"),
+        ] {
+            assert!(answer.shows(line), "{settings} {line}: {}", answer.body);
+        }
+        assert_eq!(
+            answer.shows("forwarded: proto=https"),
+            forwarded,
+            "{settings}"
+        );
+    }
+    // What it does not say is said for it.
+    let trust = "trustForwardedHeadersFrom = [\"127.0.0.1\"]";
+    let shared = published(trust, &[named("http", "web", web.addr(), "a.test")]).await;
+    let answer = web::get(shared.at, "a.test", "/").await;
+    assert!(answer.shows("x-forwarded-proto: http"), "{}", answer.body);
+    assert!(answer.shows("x-forwarded-host: a.test"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn an_upload_that_the_service_refuses_gets_its_answer() {
+    const TRIES: usize = 20;
+    let service = service::tcp(async |stream: TcpStream| {
+        let mut user = User::on(stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            match user.stream().read_u8().await {
+                Ok(byte) => head.push(char::from(byte)),
+                Err(_) => return,
+            }
+        }
+        // It is closed with most of the upload unread.
+        user.send(
+            "HTTP/1.1 413 Payload Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig",
+        )
+        .await;
+    })
+    .await;
+    let tcp = Proxy::tcp("tcp", service.addr());
+    let proxies = [named("http", "web", service.addr(), "a.test"), tcp];
+    let shared = published("", &proxies).await;
+    for at in [shared.at, proxies[1].public()] {
+        for _ in 0..TRIES {
+            let stream = TcpStream::connect(at).await.unwrap();
+            let (read, mut write) = stream.into_split();
+            let upload = tokio::spawn(async move {
+                let head = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 20000000\r\n\r\n";
+                write.write_all(head.as_bytes()).await.unwrap();
+                // Until the answer is there; nothing of it may fail before.
+                let piece = vec![b'a'; 64 * 1024];
+                for _ in 0..20_000_000 / piece.len() {
+                    write.write_all(&piece).await?;
+                }
+                std::io::Result::Ok(())
+            });
+            let mut answer = vec![0; 40];
+            let mut read = read;
+            let got = within(PATIENCE, "an answer", read.read_exact(&mut answer)).await;
+            got.unwrap();
+            assert!(
+                answer.starts_with(b"HTTP/1.1 413 "),
+                "{}",
+                answer.escape_ascii()
+            );
+            upload.abort();
+        }
+    }
 }

@@ -173,3 +173,39 @@ async fn a_certificate_that_is_not_there_is_named() {
         .await;
     assert!(!server.log().contains("new proxy [secure]"));
 }
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_without_a_restart() {
+    let website = service::tcp(async |stream: TcpStream| answer(stream.into()).await).await;
+    let (old, new) = (Authority::new(), Authority::new());
+    let [certificate, renewed] = [&old, &new].map(|ca| ca.sign("shop.test"));
+    let proxy = Proxy::new("https", "shop", nowhere()).with(&format!(
+        "customDomains = [\"shop.test\"]\n\
+         plugin = {{ type = \"https2http\", localAddr = \"{}\", crtPath = {:?}, keyPath = {:?} }}",
+        website.addr(),
+        certificate.cert,
+        certificate.key
+    ));
+    let (_server, client, _, https) = vhosts(proxy).await;
+    assert!(
+        ask(shop(https, old.file()).await)
+            .await
+            .starts_with("HTTP/1.1 200 ")
+    );
+    std::fs::copy(&renewed.cert, &certificate.cert).unwrap();
+    std::fs::copy(&renewed.key, &certificate.key).unwrap();
+    let shows_new = async || {
+        let tls = ClientTls::new(ClientTlsOptions {
+            server_name: "shop.test".to_owned(),
+            trusted_ca: Some(new.file().to_owned()),
+            ..ClientTlsOptions::default()
+        });
+        let stream = TcpStream::connect(https).await.unwrap();
+        tls.unwrap().connect(stream.into()).await.ok()
+    };
+    let conn = mgrok_lab::eventually("the new certificate is shown", shows_new).await;
+    assert!(ask(conn).await.starts_with("HTTP/1.1 200 "));
+    let log = client.log();
+    log.wait_for("the plugin's certificate has changed and was read again")
+        .await;
+}

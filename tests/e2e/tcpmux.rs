@@ -116,7 +116,7 @@ async fn with_passthrough_the_service_answers_the_request() {
 
     let mut user = User::of(shared.at).await;
     user.send(&connect("a.test:22", "")).await;
-    assert_eq!(user.rest().await, UNAUTHORIZED);
+    hears(&mut user, UNAUTHORIZED).await;
 }
 
 #[tokio::test]
@@ -145,8 +145,45 @@ async fn a_wrong_password_gets_a_407_and_nothing_else() {
             assert_eq!(user.head().await.status, 200, "{host} {credentials}");
             hears(&mut user, "in").await;
         } else {
-            assert_eq!(user.rest().await, UNAUTHORIZED, "{host} {credentials}");
+            hears(&mut user, UNAUTHORIZED).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn who_asks_without_a_password_may_ask_again_until_told_otherwise() {
+    let service = greeter("in").await;
+    let more = "httpUser = \"ann\"\nhttpPassword = \"key\"";
+    let shared = published("", &[proxy("a", &service, "a.test").with(more)]).await;
+    // ann:key
+    let (unknown, known) = (
+        connect("a.test:22", ""),
+        connect("a.test:22", "YW5uOmtleQ=="),
+    );
+    let mut user = User::of(shared.at).await;
+    for _ in 0..3 {
+        user.send(&unknown).await;
+        hears(&mut user, UNAUTHORIZED).await;
+    }
+    user.send(&known).await;
+    assert_eq!(user.head().await.status, 200);
+    hears(&mut user, "in").await;
+    // Both at once.
+    let mut user = User::of(shared.at).await;
+    user.send(&format!("{unknown}{known}SSH")).await;
+    hears(&mut user, UNAUTHORIZED).await;
+    assert_eq!(user.head().await.status, 200);
+    hears(&mut user, "inSSH").await;
+
+    // Not for ever, and not who said that it is the last word.
+    let last = unknown.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    for (requests, answers) in [(unknown.repeat(20), 5), (last, 1)] {
+        let mut user = User::of(shared.at).await;
+        user.send(&requests).await;
+        let rest = user.rest().await;
+        assert_eq!(rest.matches("HTTP/1.1 407").count(), answers, "{rest}");
+        assert_eq!(rest.matches("Connection: close\r\n\r\n").count(), 1);
+        assert!(rest.ends_with("Connection: close\r\n\r\n"), "{rest}");
     }
 }
 

@@ -55,13 +55,13 @@ async fn members_share(
     let mark = server.log().mark();
     // Killed: frps keeps connections to websites for later requests, and mgrokc would wait for them.
     drop(first);
-    server.log().wait_after(mark, "client exit success").await;
+    server.log().client_gone(mark).await;
     for _ in 0..10 {
         assert_eq!(reach().await, "two", "the other member is gone");
     }
     let mark = server.log().mark();
     drop(second);
-    server.log().wait_after(mark, "client exit success").await;
+    server.log().client_gone(mark).await;
     assert!(is_gone().await);
 }
 

@@ -15,7 +15,7 @@ use mgrok_net::layers;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::hello::{Agreement, Extension, Offer};
-use mgrok_proto::message::{Login, LoginResp, Message};
+use mgrok_proto::message::{Login, LoginResp, Message, Ping};
 use mgrok_proto::record::Algorithm;
 use mgrok_proto::v2::{self, Content};
 use mgrok_proto::{Dialect, FRP_VERSION, RunId, WireVersion};
@@ -120,7 +120,7 @@ pub(crate) async fn log_in(
     let mut answered = match wire.first() {
         WireVersion::V1 => login_v1(control, request, deadline).await,
         WireVersion::V2 => {
-            let offer = offer(connector, link.road(), request.moving);
+            let offer = offer(connector, link.road(), request);
             login_v2(control, request, &offer, deadline).await
         }
     };
@@ -163,8 +163,8 @@ fn is_the_end(error: &LoginError, version: WireVersion, tells_ends: bool) -> boo
     matches!(error, LoginError::NoHello(_)) || (is_silence && !tells_ends)
 }
 
-/// What this end can do if the server can, and how it came. `moving` is as in [`Request`].
-fn offer(connector: &Connector, road: Road, moving: bool) -> Offer {
+/// What this end can do if the server can, and how it came.
+fn offer(connector: &Connector, road: Road, request: &Request<'_>) -> Offer {
     let mut extensions = vec![
         Extension::BINARY_PACKETS,
         Extension::DATAGRAMS,
@@ -173,8 +173,11 @@ fn offer(connector: &Connector, road: Road, moving: bool) -> Offer {
     if connector.tells_ends(road) {
         extensions.push(Extension::HALF_CLOSE);
     }
-    if moving {
+    if request.moving {
         extensions.push(Extension::MOVE);
+    }
+    if request.run_id.is_some() {
+        extensions.push(Extension::PROOF);
     }
     if road == Road::Quic {
         extensions.push(Extension::QUIC_DATAGRAMS);
@@ -238,23 +241,38 @@ async fn login_v2(
             Ok(()) => receive_hello(&mut conn, offer).await?,
             Err(error) => return Err(LoginError::from(error).before_hello()),
         };
+        let proves = agreement.extensions.contains(&Extension::PROOF);
+        if proves {
+            // The session's place is given only to whoever can make a record that is opened.
+            conn = seal(conn, &agreement, request);
+            conn.send(&Ping::default().into()).await?;
+        }
         let answer = conn.recv().await?.ok_or(LoginError::Closed(None))?;
         let (run_id, version) = accepted(answer)?;
-        Ok((agreement, run_id, version))
+        if !proves {
+            conn = seal(conn, &agreement, request);
+        }
+        Ok((conn, agreement, run_id, version))
     };
-    let (agreement, run_id, version) = timeout_at(deadline, exchange)
+    let (control, agreement, run_id, version) = timeout_at(deadline, exchange)
         .await
         .map_err(|_| LoginError::Timeout)??;
-    let keys = agreement.keys(&request.config.auth.token);
-    let mut conn = conn.into_conn();
-    conn.send_first();
-    let conn = layers::seal(conn, &keys.client_to_server, &keys.server_to_client);
     Ok(Answer {
-        control: MessageConn::new(conn, WireVersion::V2),
+        control,
         run_id,
         version,
         extensions: agreement.extensions,
     })
+}
+
+/// From here on the control connection is sealed, in both directions.
+fn seal(control: MessageConn, agreement: &Agreement, request: &Request<'_>) -> MessageConn {
+    let keys = agreement.keys(&request.config.auth.token);
+    let (sends, receives) = (&keys.client_to_server, &keys.server_to_client);
+    let mut conn = control.into_conn();
+    conn.send_first();
+    let conn = layers::seal(conn, sends, receives);
+    MessageConn::new(conn, WireVersion::V2)
 }
 
 async fn receive_hello(conn: &mut MessageConn, offer: &Offer) -> Result<Agreement, LoginError> {

@@ -1,6 +1,7 @@
 //! Plugins: what serves the users of a proxy in place of its local service.
 
 mod bridge;
+mod front;
 
 use std::io;
 use std::path::PathBuf;
@@ -11,10 +12,11 @@ use mgrok_config::{LocalAddr, Plugin as Config};
 use mgrok_http::Forwarded;
 use mgrok_net::conn::Conn;
 use mgrok_net::resolver::Resolver;
-use mgrok_net::tls::{ServerTls, ServerTlsOptions, TlsError};
+use mgrok_net::tls::TlsError;
 use tokio::time::timeout;
 
 use bridge::{Bridge, BridgeOptions};
+use front::Front;
 
 /// How long the other end of TLS may take to shake hands, be it a user or a website.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -25,10 +27,7 @@ pub(crate) enum Plugin {
     /// Hands requests on to a website.
     Bridge(Arc<Bridge>),
     /// Takes TLS off, and connects users to a TCP service.
-    Tls2Raw {
-        tls: ServerTls,
-        local_addr: LocalAddr,
-    },
+    Tls2Raw { tls: Front, local_addr: LocalAddr },
     /// Connects users to a service on a Unix socket.
     UnixDomainSocket(PathBuf),
 }
@@ -89,7 +88,7 @@ impl Plugin {
                 certificate,
             } => {
                 return Ok(Self::Tls2Raw {
-                    tls: server_tls(certificate, &[])?,
+                    tls: Front::new(certificate, &[])?,
                     local_addr: local_addr.clone(),
                 });
             }
@@ -99,21 +98,8 @@ impl Plugin {
     }
 }
 
-/// What takes TLS off users' connections, with these protocols to choose from (ALPN).
-fn server_tls(
-    certificate: &Option<(PathBuf, PathBuf)>,
-    protocols: &[&[u8]],
-) -> Result<ServerTls, TlsError> {
-    ServerTls::new(ServerTlsOptions {
-        certificate: certificate.clone(),
-        // Users need no certificate.
-        trusted_ca: None,
-        alpn: protocols.iter().map(|name| name.to_vec()).collect(),
-    })
-}
-
 /// Waits for a handshake, but not for ever.
-pub(crate) async fn in_time(handshake: impl Future<Output = io::Result<Conn>>) -> io::Result<Conn> {
+async fn in_time(handshake: impl Future<Output = io::Result<Conn>>) -> io::Result<Conn> {
     match timeout(HANDSHAKE_TIME, handshake).await {
         Ok(done) => done,
         Err(_elapsed) => {

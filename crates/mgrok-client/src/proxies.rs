@@ -22,7 +22,7 @@ use crate::status::{ProxyPhase, ProxyStatus};
 /// How long an announcement may stay unanswered before it is repeated.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a proxy that was refused, or not ready, waits before it is announced again.
-const RETRY_AFTER_ERROR: Duration = Duration::from_secs(30);
+pub(crate) const RETRY_AFTER_ERROR: Duration = Duration::from_secs(30);
 /// How long announcements pause when too much waits to be sent.
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(1);
 /// The most announcements without an answer at a time. Keeps the queue of the control connection

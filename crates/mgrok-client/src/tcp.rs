@@ -1,20 +1,26 @@
 //! A user connection of a TCP proxy: from its work connection to the local service, or to a plugin.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use mgrok_http::User;
+use mgrok_config::ProxyKind;
+use mgrok_http::{UNREACHABLE_ANSWER, User};
 use mgrok_net::conn::Conn;
 use mgrok_net::proxy_protocol::{Addresses, Transport, encode};
 use mgrok_net::relay::{HalfClose, relay};
 use mgrok_proto::message::StartWorkConn;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use crate::local::Local;
-use crate::plugin::{self, Plugin};
+use crate::plugin::Plugin;
 use crate::printable::Chain;
 use crate::proxy::Proxy;
+
+/// How long a user may take to ask, and to be told, that there is no service.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// Carries the user that `start` speaks of to what serves the users of `proxy`; ends when either of
 /// them does, or, if that can be told on `work`, when both are done. After `stop`, plugins that read requests take no more of them.
@@ -44,9 +50,10 @@ async fn serve_by(
     match plugin {
         Plugin::Bridge(bridge) => {
             let user = source(start).map_or_else(User::unknown, User::new);
+            let user = user.with_half_close(half_close);
             bridge.serve(work, user, stop).await;
         }
-        Plugin::Tls2Raw { tls, local_addr } => match plugin::in_time(tls.accept(work)).await {
+        Plugin::Tls2Raw { tls, local_addr } => match tls.accept(work).await {
             Ok(work) => carry(proxy, start, work, local_addr.into(), half_close).await,
             Err(e) => debug!(
                 per_session = true,
@@ -72,7 +79,11 @@ async fn carry(
     let mut service = match Box::pin(local.connect(proxy.resolver())).await {
         Ok(conn) => conn,
         Err(e) => {
-            return error!(source = %local, "connect to local service [{local}] error: {}", Chain(&e));
+            error!(source = %local, "connect to local service [{local}] error: {}", Chain(&e));
+            if matches!(proxy.config().kind, ProxyKind::Http(_)) {
+                Box::pin(answer_for_service(work)).await;
+            }
+            return;
         }
     };
     // Before the user has said anything: the service may be the one that speaks first.
@@ -83,6 +94,30 @@ async fn carry(
     }
     let end = relay(service, work, half_close, proxy.traffic()).await;
     debug!(per_session = true, ?end, "user connection ended");
+}
+
+/// Answers the HTTP request on `work`, which the service cannot.
+// frp: closes the connection, which its server takes for a service that is not there.
+async fn answer_for_service(mut work: Conn) {
+    let exchange = async {
+        // An answer before the question would be none.
+        if work.recv().await?.is_empty() {
+            return Ok(());
+        }
+        let answer = Bytes::from_static(UNREACHABLE_ANSWER.as_bytes());
+        work.send(answer).await?;
+        work.close().await?;
+        while !work.recv().await?.is_empty() {}
+        std::io::Result::Ok(())
+    };
+    match timeout(ANSWER_TIME, exchange).await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => debug!(per_session = true, "the user is not told: {e}"),
+        Err(_elapsed) => debug!(
+            per_session = true,
+            "the user is not told within {ANSWER_TIME:?}"
+        ),
+    }
 }
 
 /// What tells the local service who the user is; `None` if it is not to be told, or not known.

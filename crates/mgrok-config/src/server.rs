@@ -72,6 +72,14 @@ pub struct Vhost {
     pub sub_domain_host: String,
     /// The page to show where there is no service; `None` is our own. It is read anew each time.
     pub not_found_page: Option<PathBuf>,
+    /// The page to show where the service of a client cannot be reached; `None` is our own. It is read anew each time.
+    pub unreachable_page: Option<PathBuf>,
+    /// The longest head of an HTTP answer in bytes; at least 8 KiB.
+    pub max_response_head: usize,
+    /// The most headers of an HTTP answer; at least 1.
+    pub max_response_headers: usize,
+    /// Proxies in front of the HTTP port that are believed when they say for whom they forward a request.
+    pub trusted_proxies: Vec<Network>,
 }
 
 impl Default for Vhost {
@@ -85,6 +93,11 @@ impl Default for Vhost {
             tcpmux_passthrough: false,
             sub_domain_host: String::new(),
             not_found_page: None,
+            unreachable_page: None,
+            // Not frp's, which stops at 10 MiB.
+            max_response_head: 1024 * 1024,
+            max_response_headers: 1000,
+            trusted_proxies: Vec::new(),
         }
     }
 }

@@ -135,6 +135,7 @@ async fn run_proxy(listener: std::net::TcpListener, dial: Arc<Dial>) {
             forwarded: Forwarded::Append { proto: "http" },
             ..Rules::default()
         },
+        ..UpstreamOptions::default()
     };
     let handler = Arc::new(Forward(Upstream::new(dial, options)));
     let stop = CancellationToken::new();

@@ -73,6 +73,7 @@ impl Body {
         Some(receiver)
     }
 
+    /// Counts the body as under way as long as it lives.
     pub(crate) fn counted(mut self, in_flight: InFlight) -> Self {
         self.in_flight = Some(in_flight);
         self
@@ -114,9 +115,17 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.source {
+        let body = &mut *self;
+        match &mut body.source {
             Source::Arriving(arriving) => {
-                let frame = ready!(Pin::new(&mut arriving.incoming).poll_frame(cx));
+                let polled = Pin::new(&mut arriving.incoming).poll_frame(cx);
+                if polled.is_pending()
+                    && arriving.lease.is_none()
+                    && let Some(in_flight) = &body.in_flight
+                {
+                    in_flight.note_waiting(cx);
+                }
+                let frame = ready!(polled);
                 if frame.is_none()
                     && let Some(lease) = arriving.lease.take()
                 {
@@ -124,13 +133,13 @@ impl HttpBody for Body {
                 }
                 arriving.release_at_end();
                 if frame.is_none() {
-                    self.source = Source::Empty;
+                    body.source = Source::Empty;
                 }
                 Poll::Ready(frame)
             }
             Source::AtHand(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.source = Source::Empty;
+                body.source = Source::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Source::Empty => Poll::Ready(None),

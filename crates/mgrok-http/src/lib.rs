@@ -19,10 +19,11 @@
 //!
 //! hyper reads and writes the messages, and this follows from it:
 //!
-//! - Names of headers are written in title case (`X-Request-Id`), as Go writes them, and headers may
+//! - Names of headers keep their case, and what is added here is in title case (`X-Forwarded-For`), as Go writes it. Headers may
 //!   change their order. An answer without `Date` gets one.
-//! - A target with a raw `<`, `>` or `` ` ``, a `"` in its query, or bytes that are not UTF-8 gets a
-//!   400; a fragment (`#…`) is cut off. All else of a target stays as it is.
+//! - Of a target everything stays, also what URLs have to escape (see `raw_target`). Over HTTP/2 such a target is refused.
+//! - Heads of answers are mended as user agents do: folded lines are joined, a space before the colon is taken away, a line that
+//!   is no header is left out.
 //! - Answers with `1xx` other than 101 are not passed on. A user who waits for a 100 gets it as soon
 //!   as the connection to the backend takes the body.
 //! - Trailers pass if a `Trailer` header announced them and, in answers on HTTP/1, the user sent
@@ -33,26 +34,39 @@
 //! A request to change to HTTP/2 (`Upgrade: h2c`) is taken for an ordinary one, since it would lead
 //! past routes and passwords. HTTP/2 begins with its preface or not at all.
 //!
+//! # Who gets an answer
+//!
+//! A user who ends the sending side of the connection still gets the answer to what was asked, if it begins within a minute: one
+//! who has left looks the same until something is sent there. An answer that comes before the request is complete is passed on,
+//! also if the backend has closed its connection by then, and the user's connection is not closed under the answer: what is still
+//! sent is thrown away for two seconds. A connection on which somebody logs in by NTLM or Negotiate is that user's from then on.
+//!
 //! # Limits
 //!
-//! A head has 64 KiB and 100 headers at most and arrives within 60 s, which is also how long a user's
-//! connection may be idle. A user who ends the sending side of the connection has left. Bodies may be of any length and take any time. An idle user connection
-//! holds about 13 KiB. An HTTP/2 connection carries 128 requests at once and holds up to 1 MiB that a
-//! backend has not taken.
+//! The head of a request has 64 KiB and 100 headers at most and arrives within 60 s, which is also how long a user's
+//! connection may be idle; that of an answer is limited by [`AnswerLimits`]. Bodies may be of any length and take any time. An
+//! HTTP/2 connection carries 128 requests at once and holds up to 1 MiB that a backend has not taken. A connection that is idle,
+//! of a user or to a backend, comes to rest and then holds no buffer: some 2 KiB with its task.
 //!
 //! Modules are in order, lowest first.
 
-mod activity;
 mod basic;
+mod raw_target;
+mod unreachable;
+
+mod activity;
+mod backend_io;
+mod user_io;
+
+mod body;
+mod pool;
 mod user;
 
 mod target;
 
+mod connection_auth;
 mod refusal;
 mod rules;
-
-mod body;
-mod pool;
 mod switch;
 
 mod upstream;
@@ -61,19 +75,20 @@ mod serve;
 
 pub use basic::{Credentials, ask_for_credentials};
 pub use body::Body;
+pub use pool::AnswerLimits;
 pub use rules::{Forwarded, Rules, is_fixed};
 pub use serve::{Handler, serve};
 pub use target::{Target, host_name};
+pub use unreachable::{UNREACHABLE, UNREACHABLE_ANSWER};
 pub use upstream::{
     Connect, ConnectError, Connecting, ForwardError, Place, Upstream, UpstreamOptions,
 };
 pub use user::User;
 
-/// The longest head of a request or an answer, in bytes. A user gets a 431 beyond it or beyond 100
-/// headers; an answer beyond either is a failure of the backend.
+/// The longest head of a request, in bytes. A user gets a 431 beyond it or beyond 100 headers.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// What is read ahead or waits to be written on one HTTP/1 connection, in bytes each. A head has to
+/// What is read ahead or waits to be written on one HTTP/1 connection of a user, in bytes each. A head has to
 /// fit.
 const MAX_BUFFER: usize = MAX_HEAD;
 

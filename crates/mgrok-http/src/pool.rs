@@ -2,8 +2,12 @@
 //!
 //! A connection has one task from its beginning to its end, so that an idle one that the backend
 //! closes is forgotten at once. Whoever sends a request holds a [`Lease`]: to release it keeps the
-//! connection, to drop it cuts the connection.
+//! connection, to drop it cuts the connection. One that stays idle comes to rest: HTTP is taken off it, and with that all
+//! that is needed to speak it, until it is wanted again.
 
+mod resting;
+
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -15,18 +19,21 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use mgrok_net::conn::Conn;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
+use crate::backend_io::{BackendIo, BackendState};
 use crate::body::Body;
-use crate::{MAX_BUFFER, MAX_HEAD};
+use crate::raw_target::RawTarget;
+use resting::Resting;
 
 /// Connections that are kept for [`IDLE_TIME`].
 // frp: 5 per route (pkg/util/vhost/http.go, MaxIdleConnsPerHost).
 const MAX_IDLE: usize = 5;
 
-/// How long the connections used last are kept.
+/// How long the connections used last are kept, unless the backend says that it closes them before.
 // frp: 60 s (pkg/util/vhost/http.go, IdleConnTimeout).
 const IDLE_TIME: Duration = Duration::from_secs(60);
 
@@ -34,7 +41,7 @@ const IDLE_TIME: Duration = Duration::from_secs(60);
 /// request wait for a new connection.
 const MAX_IDLE_IN_RUSH: usize = 128;
 
-/// How long connections beyond [`MAX_IDLE`] are kept.
+/// How long connections beyond [`MAX_IDLE`] are kept, and how long the others are idle until they come to rest.
 const RUSH_TIME: Duration = Duration::from_secs(2);
 
 /// How long a connection whose answer has arrived may take to be ready again. It takes long only if
@@ -44,9 +51,22 @@ const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// How long a connection may take to say farewell.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
+/// Connections that one user has logged in with and that nobody else may use.
+const MAX_OWN: usize = 8;
+
+/// How long the answers of a backend may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AnswerLimits {
+    /// The longest head, in bytes; at least 8 KiB.
+    pub head: usize,
+    /// The most headers.
+    pub headers: usize,
+}
+
 /// The connections to one backend.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
+    limits: AnswerLimits,
     /// The one that was used last is at the end.
     idle: Mutex<Vec<Idle>>,
     ids: AtomicU64,
@@ -54,15 +74,27 @@ pub(crate) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
+    id: u64,
     since: Instant,
-    backend: Backend,
+    /// When the backend may close it, or we do.
+    until: Instant,
+    conn: IdleConn,
 }
 
-/// A connection to a backend.
+#[derive(Debug)]
+enum IdleConn {
+    Resting(Resting),
+    Spoken(Backend),
+}
+
+/// A connection to a backend on which HTTP is spoken.
 #[derive(Debug)]
 struct Backend {
     id: u64,
     sender: SendRequest<Body>,
+    state: Arc<BackendState>,
+    /// The connection itself, once HTTP has ended on it.
+    ended: oneshot::Receiver<Conn>,
     task: Task,
 }
 
@@ -80,34 +112,98 @@ pub(crate) struct Lease {
     pool: Arc<Pool>,
     /// Whether the connection has been idle before, and so may have ended unnoticed.
     pub(crate) is_reused: bool,
+    /// How long the backend leaves it open when it is idle.
+    keep: Duration,
+    /// Whose it is alone.
+    owner: Option<Arc<OwnConns>>,
+}
+
+/// The idle connections that are for one user alone.
+#[derive(Debug, Default)]
+pub(crate) struct OwnConns(Mutex<Vec<Lease>>);
+
+/// What is to become of a connection that has been looked at.
+enum Look {
+    Again(Instant),
+    Close,
+    Rest(Idle),
+}
+
+impl Default for AnswerLimits {
+    /// Far above what services send.
+    fn default() -> Self {
+        Self {
+            head: 1024 * 1024,
+            headers: 1000,
+        }
+    }
 }
 
 impl Pool {
-    /// The idle connection that was used last.
-    pub(crate) fn take(self: &Arc<Self>) -> Option<Lease> {
+    pub(crate) fn new(limits: AnswerLimits) -> Self {
+        Self {
+            limits,
+            ..Self::default()
+        }
+    }
+
+    /// The idle connection that was used last and that the backend has not announced to close.
+    pub(crate) async fn take(self: &Arc<Self>) -> Option<Lease> {
         loop {
-            let Idle { backend, .. } = self.idle().pop()?;
-            if backend.sender.is_ready() {
-                return Some(self.lease(backend, true));
+            let idle = self.idle().pop()?;
+            if idle.until <= Instant::now() {
+                continue;
+            }
+            match idle.conn {
+                IdleConn::Spoken(backend) if backend.sender.is_ready() => {
+                    return Some(self.lease(backend, true));
+                }
+                IdleConn::Spoken(_) => {}
+                IdleConn::Resting(resting) => {
+                    if let Some(conn) = resting.take()
+                        && let Ok(lease) = self.begin(conn, true).await
+                    {
+                        return Some(lease);
+                    }
+                }
             }
         }
     }
 
     /// Begins to speak HTTP on a new connection.
     pub(crate) async fn add(self: &Arc<Self>, conn: Conn) -> Result<Lease, hyper::Error> {
+        self.begin(conn, false).await
+    }
+
+    async fn begin(self: &Arc<Self>, conn: Conn, is_reused: bool) -> Result<Lease, hyper::Error> {
+        let state = Arc::<BackendState>::default();
         let (sender, connection) = http1::Builder::new()
-            .max_buf_size(MAX_BUFFER)
-            .max_header_size(MAX_HEAD)
+            .max_buf_size(self.limits.head)
+            .max_header_size(self.limits.head)
+            .max_headers(self.limits.headers)
+            // What user agents take of a service, and frp (RFC 9112, 5.1 and 5.2); what is no header is not passed on.
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .allow_spaces_after_header_name_in_responses(true)
+            .ignore_invalid_headers_in_responses(true)
+            .preserve_header_case(true)
             .title_case_headers(true)
-            .handshake(TokioIo::new(conn))
+            .handshake(TokioIo::new(BackendIo::new(conn, Arc::clone(&state))))
             .await?;
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let handle = tokio::spawn(run(connection, id, Arc::downgrade(self))).abort_handle();
+        let (end, ended) = oneshot::channel();
+        let task = run(connection, id, Arc::downgrade(self), end);
         let task = Task {
-            handle,
+            handle: tokio::spawn(task).abort_handle(),
             is_in_use: true,
         };
-        Ok(self.lease(Backend { id, sender, task }, false))
+        let backend = Backend {
+            id,
+            sender,
+            state,
+            ended,
+            task,
+        };
+        Ok(self.lease(backend, is_reused))
     }
 
     fn lease(self: &Arc<Self>, mut backend: Backend, is_reused: bool) -> Lease {
@@ -116,38 +212,57 @@ impl Pool {
             backend,
             pool: Arc::clone(self),
             is_reused,
+            keep: IDLE_TIME,
+            owner: None,
         }
     }
 
-    fn keep(&self, mut backend: Backend) {
+    fn keep(&self, mut backend: Backend, time: Duration) {
         backend.task.is_in_use = false;
-        let mut idle = self.idle();
-        let oldest = (idle.len() >= MAX_IDLE_IN_RUSH).then(|| idle.remove(0));
-        idle.push(Idle {
-            since: Instant::now(),
-            backend,
+        let since = Instant::now();
+        self.push(Idle {
+            id: backend.id,
+            since,
+            until: since + time,
+            conn: IdleConn::Spoken(backend),
         });
-        drop(idle);
+    }
+
+    fn push(&self, idle: Idle) {
+        let mut all = self.idle();
+        let oldest = (all.len() >= MAX_IDLE_IN_RUSH).then(|| all.remove(0));
+        // One that comes to rest has been idle for longer than those that were released meanwhile.
+        let place = all.partition_point(|other| other.since <= idle.since);
+        all.insert(place, idle);
+        drop(all);
         drop(oldest);
     }
 
-    /// Closes the connection if it has been idle for too long. Returns when to look again.
-    fn expire(&self, id: u64, now: Instant) -> Option<Instant> {
+    /// Finds out what becomes of a connection. One that is closed or comes to rest is none of the idle ones any more.
+    fn look(&self, id: u64, now: Instant) -> Look {
         let mut idle = self.idle();
-        let Some(index) = idle.iter().position(|idle| idle.backend.id == id) else {
-            return Some(now + RUSH_TIME);
+        let Some(index) = idle.iter().position(|idle| idle.id == id) else {
+            return Look::Again(now + RUSH_TIME);
         };
+        let it = &idle[index];
         let is_surplus = index + MAX_IDLE < idle.len();
-        let ends_at = idle[index].since + if is_surplus { RUSH_TIME } else { IDLE_TIME };
-        if ends_at > now {
-            return Some(ends_at);
+        let rests_at = it.since + RUSH_TIME;
+        let ends_at = if is_surplus { rests_at } else { it.until };
+        if ends_at <= now {
+            if let IdleConn::Resting(resting) = idle.remove(index).conn {
+                resting.leave_to_task();
+            }
+            return Look::Close;
         }
-        idle.remove(index);
-        None
+        match it.conn {
+            IdleConn::Resting(_) => Look::Again(ends_at),
+            IdleConn::Spoken(_) if rests_at <= now => Look::Rest(idle.remove(index)),
+            IdleConn::Spoken(_) => Look::Again(rests_at.min(ends_at)),
+        }
     }
 
     fn forget(&self, id: u64) {
-        self.idle().retain(|idle| idle.backend.id != id);
+        self.idle().retain(|idle| idle.id != id);
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
@@ -169,24 +284,96 @@ impl Lease {
         )
     }
 
+    /// Has the next request leave with this target.
+    pub(crate) fn set_target(&self, target: RawTarget) {
+        self.backend.state.set_target(target);
+    }
+
+    /// Whether the backend has ever said anything on this connection.
+    pub(crate) fn has_spoken(&self) -> bool {
+        self.backend.state.has_spoken()
+    }
+
+    /// The backend closes the connection when it has been idle for `time`.
+    pub(crate) fn note_idle_time(&mut self, time: Duration) {
+        self.keep = time.min(IDLE_TIME);
+    }
+
+    /// From now on nobody but `owner` may use the connection.
+    pub(crate) fn bind(&mut self, owner: &Arc<OwnConns>) {
+        self.owner = Some(Arc::clone(owner));
+    }
+
     /// Keeps the connection for the next request. The answer has arrived in full.
-    pub(crate) fn release(self) {
-        let Self {
-            mut backend, pool, ..
-        } = self;
-        if backend.sender.is_ready() {
-            pool.keep(backend);
-        } else if backend.sender.is_closed() {
+    pub(crate) fn release(mut self) {
+        if self.backend.state.is_deaf() {
+            // It is cut.
+        } else if self.backend.sender.is_ready() {
+            self.keep();
+        } else if self.backend.sender.is_closed() {
             // The task says farewell.
-            backend.task.is_in_use = false;
+            self.backend.task.is_in_use = false;
         } else if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(settle(backend, pool));
+            runtime.spawn(self.settle());
+        }
+    }
+
+    /// Keeps the connection as soon as it is ready.
+    async fn settle(mut self) {
+        if let Ok(Ok(())) = timeout(SETTLE_TIME, self.backend.sender.ready()).await
+            && !self.backend.state.is_deaf()
+        {
+            self.keep();
+        }
+    }
+
+    fn keep(mut self) {
+        match self.owner.take() {
+            Some(owner) => owner.keep(self),
+            None => self.pool.keep(self.backend, self.keep),
         }
     }
 
     /// Leaves the connection to whoever takes it over for another protocol.
-    pub(crate) fn hand_over(mut self) {
+    pub(crate) fn hand_over(mut self) -> oneshot::Receiver<Conn> {
         self.backend.task.is_in_use = false;
+        self.backend.ended
+    }
+}
+
+impl OwnConns {
+    /// One that leads to the backend of `pool`.
+    pub(crate) fn take(self: &Arc<Self>, pool: &Arc<Pool>) -> Option<Lease> {
+        let mut own = self.own();
+        own.retain(|lease| !lease.backend.sender.is_closed());
+        let index = own.iter().rposition(|lease| lease.is_of(pool))?;
+        let mut lease = own.remove(index);
+        lease.is_reused = true;
+        lease.owner = Some(Arc::clone(self));
+        Some(lease)
+    }
+
+    /// Whether there is one that leads to the backend of `pool`.
+    pub(crate) fn leads_to(&self, pool: &Arc<Pool>) -> bool {
+        self.own().iter().any(|lease| lease.is_of(pool))
+    }
+
+    fn keep(&self, lease: Lease) {
+        let mut own = self.own();
+        let oldest = (own.len() >= MAX_OWN).then(|| own.remove(0));
+        own.push(lease);
+        drop(own);
+        drop(oldest);
+    }
+
+    fn own(&self) -> MutexGuard<'_, Vec<Lease>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    fn is_of(&self, pool: &Arc<Pool>) -> bool {
+        Arc::ptr_eq(&self.pool, pool) && self.backend.sender.is_ready()
     }
 }
 
@@ -198,36 +385,62 @@ impl Drop for Task {
     }
 }
 
-/// Keeps a connection that is not ready yet as soon as it is.
-async fn settle(mut backend: Backend, pool: Arc<Pool>) {
-    if let Ok(Ok(())) = timeout(SETTLE_TIME, backend.sender.ready()).await {
-        pool.keep(backend);
+/// The life of a connection. When HTTP ends on it, `end` gets the connection, if anybody waits for it.
+async fn run(
+    connection: Connection<TokioIo<BackendIo>, Body>,
+    id: u64,
+    pool: Weak<Pool>,
+    end: oneshot::Sender<Conn>,
+) {
+    // Boxed, so that it takes no room when the connection rests.
+    if let Some((conn, idle)) = Box::pin(speak(connection, id, &pool, end)).await {
+        resting::rest(conn, idle.into(), &pool).await;
     }
 }
 
-/// The life of a connection.
-async fn run(connection: Connection<TokioIo<Conn>, Body>, id: u64, pool: Weak<Pool>) {
-    let mut connection = std::pin::pin!(connection.with_upgrades());
+/// Speaks HTTP on a connection until that ends, or the connection comes to rest: then it comes back, with what it was among the
+/// idle ones.
+async fn speak(
+    mut connection: Connection<TokioIo<BackendIo>, Body>,
+    id: u64,
+    pool: &Weak<Pool>,
+    end: oneshot::Sender<Conn>,
+) -> Option<(Conn, Idle)> {
     let mut look = std::pin::pin!(sleep_until(Instant::now() + RUSH_TIME));
     let ended = loop {
         tokio::select! {
-            ended = &mut connection => break Ok(ended),
-            () = &mut look => {
-                let next = pool.upgrade().and_then(|pool| pool.expire(id, Instant::now()));
-                match next {
-                    Some(next) => look.as_mut().reset(next),
-                    // Nobody can send on it any more.
-                    None => break timeout(CLOSE_TIME, connection).await,
-                }
+            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended,
+            () = &mut look => {}
+        }
+        let now = Instant::now();
+        match pool
+            .upgrade()
+            .map_or(Look::Close, |pool| pool.look(id, now))
+        {
+            Look::Again(at) => look.as_mut().reset(at),
+            Look::Close => break Ok(()),
+            Look::Rest(idle) => {
+                let parts = connection.into_parts();
+                // What it says unasked belongs to no request.
+                let is_silent = parts.read_buf.is_empty();
+                return is_silent.then(|| (parts.io.into_inner().into(), idle));
             }
         }
     };
-    if let Ok(Err(error)) = ended {
-        debug!("a backend connection failed: {}", crate::Chain(&error));
-    }
     if let Some(pool) = pool.upgrade() {
         pool.forget(id);
     }
+    if let Err(error) = ended {
+        debug!("a backend connection failed: {}", crate::Chain(&error));
+        return None;
+    }
+    let parts = connection.into_parts();
+    let mut conn = Conn::from(parts.io.into_inner());
+    conn.unread(parts.read_buf);
+    if let Err(mut conn) = end.send(conn) {
+        let _farewell = timeout(CLOSE_TIME, conn.close()).await;
+    }
+    None
 }
 
 #[cfg(test)]

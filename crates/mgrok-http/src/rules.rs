@@ -10,7 +10,7 @@ use crate::user::User;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+pub(crate) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 const CHUNKED: HeaderValue = HeaderValue::from_static("chunked");
@@ -35,7 +35,8 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Forwarded {
     /// The user's address is appended to `X-Forwarded-For`, `-Host` and `-Proto` are set, and
-    /// `Forwarded` is removed.
+    /// `Forwarded` is removed. Of a [proxy that is trusted](User::with_trust), what is there stays, and only what is missing is
+    /// set.
     Append {
         /// What users speak to us: `http` or `https`.
         proto: &'static str,
@@ -103,11 +104,18 @@ impl Rules {
         set_missing_host(headers, &request.uri);
         match self.forwarded {
             Forwarded::Append { proto } => {
-                headers.remove(header::FORWARDED);
+                let believes = user.is_trusted_proxy();
                 restore(headers, FORWARDED_FOR, forwarded_for);
-                let host = headers.get(header::HOST).cloned();
-                restore(headers, FORWARDED_HOST, host);
-                headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
+                if !believes {
+                    headers.remove(header::FORWARDED);
+                }
+                if !believes || !headers.contains_key(FORWARDED_HOST) {
+                    let host = headers.get(header::HOST).cloned();
+                    restore(headers, FORWARDED_HOST, host);
+                }
+                if !believes || !headers.contains_key(FORWARDED_PROTO) {
+                    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
+                }
             }
             Forwarded::Keep => {}
             Forwarded::Remove => {
@@ -227,7 +235,7 @@ fn lists(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
         .any(|token| token.eq_ignore_ascii_case(wanted.as_bytes()))
 }
 
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     value
         .as_bytes()
         .split(|&byte| byte == b',')

@@ -20,11 +20,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::activity::{Activity, Watched};
+use crate::activity::Activity;
 use crate::body::Body;
 use crate::refusal::{self, Refusal};
 use crate::switch::Switch;
 use crate::user::User;
+use crate::user_io::UserIo;
 use crate::{Chain, MAX_BUFFER, MAX_HEAD};
 
 /// How long the head of a request may take to arrive, and so how long a connection may be idle.
@@ -184,9 +185,14 @@ async fn serve_http1<H: Handler>(
         .header_read_timeout(HEAD_TIME)
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_BUFFER)
+        .preserve_header_case(true)
         .title_case_headers(true)
         .serve_connection(
-            TokioIo::new(Watched::new(conn, Arc::clone(activity))),
+            TokioIo::new(UserIo::new(
+                conn,
+                Arc::clone(activity),
+                serving.user.half_close(),
+            )),
             service,
         )
         .with_upgrades();
@@ -269,11 +275,15 @@ async fn serve_http2<H: Handler>(conn: Conn, serving: Arc<Serving<H>>, stop: &Ca
 
 impl<H: Handler> Serving<H> {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let target = self.activity.note_request();
+        let body = Body::from(body).counted(self.activity.begin());
         if let Err(refusal) = refusal::check(&head) {
             return self.refuse(refusal);
         }
-        let body = Body::from(body).counted(self.activity.begin());
+        if let Some(target) = target.and_then(|target| target.of_path(&head.uri)) {
+            head.extensions.insert(target);
+        }
         let request = Request::from_parts(head, body);
         let in_flight = self.activity.begin();
         let response = self.handler.handle(request, &self.user).await;

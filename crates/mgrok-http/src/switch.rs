@@ -1,27 +1,31 @@
 //! From HTTP to raw bytes: what follows a 101, or a success of CONNECT.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use mgrok_net::conn::Conn;
 use mgrok_net::relay::{HalfClose, RelayEnd, Traffic, relay};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 
-use crate::activity::Watched;
+use crate::user_io::UserIo;
 
 /// Two connections that stop speaking HTTP. It travels in the extensions of an answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Switch {
-    pub(crate) user: OnUpgrade,
-    pub(crate) backend: OnUpgrade,
-    pub(crate) half_close: HalfClose,
-    pub(crate) idle_timeout: Option<Duration>,
+    user: OnUpgrade,
+    /// Shared, as all that travels so can be cloned.
+    backend: Arc<Mutex<Option<oneshot::Receiver<Conn>>>>,
+    half_close: HalfClose,
+    idle_timeout: Option<Duration>,
 }
 
 /// Why two connections cannot be joined.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SwitchError {
+    #[error("the connection to the backend ended before the protocol changed")]
+    Backend,
     #[error("the connection is not one of ours")]
     Foreign,
     #[error("the connection ended before the protocol changed")]
@@ -29,23 +33,40 @@ pub(crate) enum SwitchError {
 }
 
 impl Switch {
+    /// From `user`, and from a connection that arrives here when HTTP has ended on it.
+    pub(crate) fn new(
+        user: OnUpgrade,
+        backend: oneshot::Receiver<Conn>,
+        half_close: HalfClose,
+        idle_timeout: Option<Duration>,
+    ) -> Self {
+        Self {
+            user,
+            backend: Arc::new(Mutex::new(Some(backend))),
+            half_close,
+            idle_timeout,
+        }
+    }
+
     /// Copies both ways until the end.
     pub(crate) async fn run(self) -> Result<RelayEnd, SwitchError> {
-        let user = into_conn::<Watched>(self.user.await?)?;
-        let backend = into_conn::<Conn>(self.backend.await?)?;
+        let user = into_conn(self.user.await?)?;
+        let backend = {
+            let mut backend = self.backend.lock().unwrap_or_else(PoisonError::into_inner);
+            backend.take()
+        };
+        let backend = backend.ok_or(SwitchError::Backend)?;
+        let backend = backend.await.map_err(|_| SwitchError::Backend)?;
         let traffic = Traffic::default();
         let relay = relay(user, backend, self.half_close, &traffic);
         Ok(relay.with_idle_timeout(self.idle_timeout).await)
     }
 }
 
-/// Takes the connection back, with what was read ahead of the change in front of it.
-fn into_conn<T>(upgraded: Upgraded) -> Result<Conn, SwitchError>
-where
-    T: AsyncRead + AsyncWrite + Into<Conn> + Unpin + 'static,
-{
+/// Takes the user's connection back, with what was read ahead of the change in front of it.
+fn into_conn(upgraded: Upgraded) -> Result<Conn, SwitchError> {
     let parts = upgraded
-        .downcast::<TokioIo<T>>()
+        .downcast::<TokioIo<UserIo>>()
         .map_err(|_foreign| SwitchError::Foreign)?;
     let mut conn: Conn = parts.io.into_inner().into();
     conn.unread(parts.read_buf);

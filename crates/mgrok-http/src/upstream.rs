@@ -16,10 +16,15 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::body::Body;
-use crate::pool::{Lease, Pool};
-use crate::rules::Rules;
+use crate::connection_auth;
+use crate::pool::{AnswerLimits, Lease, Pool};
+use crate::raw_target::RawTarget;
+use crate::rules::{KEEP_ALIVE, Rules, tokens};
 use crate::switch::Switch;
 use crate::user::User;
+
+/// How much sooner than a backend an idle connection is given up: a request may take so long to arrive there.
+const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// Why there is no connection to a backend.
 pub type ConnectError = Box<dyn Error + Send + Sync>;
@@ -55,6 +60,8 @@ pub struct Place(Lease);
 /// How requests are forwarded to a backend.
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamOptions {
+    /// How long answers may be; a longer one is a failure of the backend.
+    pub answer_limits: AnswerLimits,
     /// How long a backend may take to begin its answer, from when it has the whole request; `None`
     /// for as long as it likes.
     pub response_timeout: Option<Duration>,
@@ -68,6 +75,10 @@ pub enum ForwardError {
     /// The connection to the backend ended before an answer came, or what came is not HTTP.
     #[error("the backend gave no answer")]
     Backend(#[source] hyper::Error),
+    /// The backend closed a new connection without a word. That may mean that there is no backend: frp's client cannot say so in
+    /// any other way.
+    #[error("the backend closed the connection without a word")]
+    Closed(#[source] hyper::Error),
     /// There is no connection to the backend.
     #[error("cannot connect to the backend")]
     Connect(#[source] ConnectError),
@@ -94,12 +105,13 @@ enum Kind {
 impl Upstream {
     /// A backend that `connect` reaches.
     pub fn new(connect: Arc<dyn Connect>, options: UpstreamOptions) -> Self {
+        let pool = Arc::new(Pool::new(options.answer_limits));
         Self {
             connect,
             options,
             half_close: HalfClose::EndsBoth,
             idle_timeout: None,
-            pool: Arc::default(),
+            pool,
         }
     }
 
@@ -127,7 +139,9 @@ impl Upstream {
     /// [`Rules`]; the answer comes from the backend too, and after a success raw bytes follow.
     ///
     /// A request is sent a second time if a connection that was idle before turns out to be dead and
-    /// nothing of the request was sent, or it has no body and is safe to repeat.
+    /// nothing of the request was sent, or it has no body and its method is idempotent.
+    ///
+    /// A connection on which NTLM or Negotiate is spoken is kept for further requests of `user` alone.
     pub async fn forward(
         &self,
         request: Request<Body>,
@@ -143,13 +157,21 @@ impl Upstream {
         // The request of CONNECT is the first bytes of what is raw from then on.
         let idle = match *method {
             Method::CONNECT => None,
-            _ => self.pool.take(),
+            _ => match user.take_own(&self.pool) {
+                Some(own) => Some(own),
+                None => self.pool.take().await,
+            },
         };
         let lease = match idle {
             Some(lease) => lease,
             None => self.connect(user).await?,
         };
         Ok(Place(lease))
+    }
+
+    /// Whether there is an idle connection that `user` has logged in with.
+    pub fn knows(&self, user: &User) -> bool {
+        user.has_own(&self.pool)
     }
 
     /// As [`forward`](Self::forward), on a connection that was [reserved](Self::reserve) for a request of this method.
@@ -174,11 +196,24 @@ impl Upstream {
                 None => Kind::Ordinary,
             }
         };
+        if connection_auth::is_in_request(&head.headers) {
+            user.own(&mut lease);
+        }
+        let target = head.extensions.remove::<RawTarget>();
         let passed_on = self.options.response_timeout.and_then(|_| body.watch());
         let request = Request::from_parts(head, body);
         let response = self
-            .answer(self.exchange(&mut lease, request, user), passed_on)
+            .answer(self.exchange(&mut lease, request, target, user), passed_on)
             .await?;
+        if connection_auth::is_in_answer(response.headers()) {
+            user.own(&mut lease);
+        }
+        if response.version() == Version::HTTP_10 {
+            // hyper would send the next request as HTTP/1.0, and without its body if that is chunked.
+            lease.note_idle_time(Duration::ZERO);
+        } else if let Some(time) = idle_time(response.headers()) {
+            lease.note_idle_time(time);
+        }
         self.pass_on(response, lease, kind)
     }
 
@@ -193,9 +228,13 @@ impl Upstream {
         &self,
         lease: &mut Lease,
         request: Request<Body>,
+        target: Option<RawTarget>,
         user: &User,
     ) -> Result<Response<Incoming>, ForwardError> {
         let copy = (lease.is_reused && is_repeatable(&request)).then(|| copy(&request));
+        if let Some(target) = &target {
+            lease.set_target(target.clone());
+        }
         let (error, unsent) = match lease.send(request).await {
             Ok(response) => return Ok(response),
             Err(failed) => failed,
@@ -206,10 +245,17 @@ impl Upstream {
             None => copy.filter(|_| is_about_connection(&error)),
         };
         let Some(again) = again else {
-            return Err(failure(error));
+            return Err(failure(lease, error));
         };
         *lease = self.connect(user).await?;
-        lease.send(again).await.map_err(|(error, _)| failure(error))
+        if connection_auth::is_in_request(again.headers()) {
+            user.own(lease);
+        }
+        if let Some(target) = target {
+            lease.set_target(target);
+        }
+        let sent = lease.send(again).await;
+        sent.map_err(|(error, _)| failure(lease, error))
     }
 
     /// Waits for an answer, for as long as the backend may take.
@@ -261,10 +307,12 @@ impl Upstream {
                 return Ok(response.map(|body| Body::leased(body, lease)));
             }
             Kind::Upgrade(wanted, user) if is_switch => {
+                // Some leave out which it is.
                 let got = response.headers_mut().remove(header::UPGRADE);
-                let Some(got) = got.filter(|got| is_same(got, &wanted)) else {
+                let got = got.unwrap_or_else(|| wanted.clone());
+                if !is_same(&got, &wanted) {
                     return Err(ForwardError::Response("it changes to another protocol"));
-                };
+                }
                 let headers = response.headers_mut();
                 self.options
                     .rules
@@ -287,19 +335,13 @@ impl Upstream {
     /// Ends HTTP on both connections: [`serve`](crate::serve) finds the switch in the answer.
     fn switch(
         &self,
-        mut response: Response<Incoming>,
+        response: Response<Incoming>,
         lease: Lease,
         user: OnUpgrade,
     ) -> Response<Body> {
-        let backend = upgrade::on(&mut response);
-        lease.hand_over();
+        let switch = Switch::new(user, lease.hand_over(), self.half_close, self.idle_timeout);
         let mut response = response.map(|_nothing| Body::empty());
-        response.extensions_mut().insert(Switch {
-            user,
-            backend,
-            half_close: self.half_close,
-            idle_timeout: self.idle_timeout,
-        });
+        response.extensions_mut().insert(switch);
         response
     }
 }
@@ -324,13 +366,26 @@ fn is_plainly_encoded(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether a request may be sent twice though the backend may have acted on it.
+/// Whether a request may be sent twice though the backend may have acted on it (RFC 9110, 9.2.2).
 fn is_repeatable(request: &Request<Body>) -> bool {
-    let is_safe = matches!(
+    let is_idempotent = matches!(
         *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE
+        Method::DELETE | Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::TRACE
     );
-    is_safe && request.body().is_end_stream()
+    is_idempotent && request.body().is_end_stream()
+}
+
+/// How long a backend keeps an idle connection, if it says so, less what a request may be under way.
+fn idle_time(headers: &HeaderMap) -> Option<Duration> {
+    let said = headers.get_all(KEEP_ALIVE).iter().flat_map(tokens);
+    let timeouts = said.filter_map(|parameter| {
+        let parameter = std::str::from_utf8(parameter).ok()?;
+        let (name, value) = parameter.split_once('=')?;
+        let is_timeout = name.trim().eq_ignore_ascii_case("timeout");
+        is_timeout.then(|| value.trim().trim_matches('"').parse().ok())?
+    });
+    let seconds = Duration::from_secs(timeouts.min()?);
+    Some(seconds.saturating_sub(UNDER_WAY.min(seconds / 2)))
 }
 
 /// The same request again, without its body.
@@ -339,6 +394,7 @@ fn copy(request: &Request<Body>) -> Request<Body> {
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = Uri::clone(request.uri());
     *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
     copy
 }
 
@@ -347,10 +403,15 @@ fn is_about_connection(error: &hyper::Error) -> bool {
     !error.is_parse() && !error.is_user()
 }
 
-fn failure(error: hyper::Error) -> ForwardError {
+fn failure(lease: &Lease, error: hyper::Error) -> ForwardError {
     if error.is_user() {
         ForwardError::RequestBody(error)
+    } else if !lease.is_reused && !lease.has_spoken() && is_about_connection(&error) {
+        ForwardError::Closed(error)
     } else {
         ForwardError::Backend(error)
     }
 }
+
+#[cfg(test)]
+mod tests;

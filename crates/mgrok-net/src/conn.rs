@@ -74,9 +74,11 @@ impl Conn {
 
     /// Puts bytes back, in front of all that is still to be read.
     pub fn unread(&mut self, bytes: Bytes) {
-        if self.unread.is_empty() {
+        if bytes.is_empty() {
+            // Not kept: the empty rest of a buffer still owns all of it.
+        } else if self.unread.is_empty() {
             self.unread = bytes;
-        } else if !bytes.is_empty() {
+        } else {
             let mut joined = BytesMut::with_capacity(bytes.len() + self.unread.len());
             joined.extend_from_slice(&bytes);
             joined.extend_from_slice(&self.unread);

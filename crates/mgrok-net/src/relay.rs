@@ -233,7 +233,15 @@ impl<'a> Relay<'a> {
             }
             Poll::Ready(Err(Failure::Read(error))) => {
                 // Nobody is left there to write to.
-                self.direction(source.other()).abandon();
+                match source {
+                    Leg::User => self.direction(Leg::Work).abandon(),
+                    // A service that refuses an upload answers and resets. The user is to see the end of the answer, and would
+                    // lose all of it to a reset for what nobody reads.
+                    Leg::Work => {
+                        self.sending.close_target();
+                        self.receiving.drain();
+                    }
+                }
                 self.leg_failed(source, error);
                 true
             }

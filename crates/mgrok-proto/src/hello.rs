@@ -55,6 +55,9 @@ impl Extension {
     pub const MOVE: Self = Self::new("move");
     /// Sessions can be moved by a login with [`MOVE`](Self::MOVE).
     pub const MOVES: Self = Self::new("moves");
+    /// The client proves ahead of the answer to its login that it knows the token, and what follows the hellos is sealed. Only in hellos
+    /// of logins with a run id.
+    pub const PROOF: Self = Self::new("proof");
     /// Datagrams of a work connection that is a stream of QUIC may travel as datagrams of that QUIC connection. Needs
     /// [`DATAGRAMS`](Self::DATAGRAMS).
     pub const QUIC_DATAGRAMS: Self = Self::new("quic-datagrams");

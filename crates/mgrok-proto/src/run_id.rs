@@ -10,8 +10,11 @@ use aws_lc_rs::rand;
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct RunId(Arc<str>);
 
-/// How much of an id [`Debug`] shows: enough to tell sessions apart in a log.
+/// How much of an id [`Debug`] shows: enough to tell sessions apart.
 const SHOWN: usize = 4;
+
+/// How much of an id a log shows, in characters: enough to tell sessions apart there, and too little to use it.
+const HEAD: usize = 8;
 
 impl RunId {
     /// A new id: 64 random bits as 16 lower-case hex digits, the form that frp gives out.
@@ -28,6 +31,12 @@ impl RunId {
     /// The id as it is sent.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Its beginning, which logs show in place of the whole.
+    pub fn head(&self) -> &str {
+        let end = self.0.char_indices().nth(HEAD);
+        end.map_or(&self.0, |(end, _)| &self.0[..end])
     }
 }
 

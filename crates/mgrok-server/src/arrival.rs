@@ -21,6 +21,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) struct Arrivals {
     balancers: Arc<[Network]>,
+    trusted_proxies: Arc<[Network]>,
 }
 
 /// Why a connection is not served. It is the balancer's matter, or that of who named it.
@@ -40,15 +41,12 @@ pub(crate) enum ArrivalError {
 }
 
 impl Arrivals {
-    pub(crate) fn new(balancers: &[Network]) -> Self {
+    /// Connections from `balancers` begin with a header. What `trusted_proxies` say in HTTP is believed.
+    pub(crate) fn new(balancers: &[Network], trusted_proxies: &[Network]) -> Self {
         Self {
             balancers: balancers.into(),
+            trusted_proxies: trusted_proxies.into(),
         }
-    }
-
-    /// Whether connections from `addr` begin with a header.
-    fn is_balancer(&self, addr: SocketAddr) -> bool {
-        self.balancers.iter().any(|it| it.contains(addr.ip()))
     }
 
     /// Finds out whose connection it is.
@@ -58,22 +56,27 @@ impl Arrivals {
         from: SocketAddr,
     ) -> Result<(Conn, UserAddrs), ArrivalError> {
         let to = stream.local_addr().map_err(ArrivalError::Gone)?;
-        let direct = UserAddrs { from, to: Some(to) };
+        let mut addrs = UserAddrs::new(from, Some(to));
+        addrs.is_trusted_proxy = is_in(&self.trusted_proxies, from);
         let mut conn = Conn::from(stream);
-        if !self.is_balancer(from) {
-            return Ok((conn, direct));
+        if !is_in(&self.balancers, from) {
+            return Ok((conn, addrs));
         }
         let header = timeout(HEADER_TIMEOUT, proxy_protocol::read(&mut conn))
             .await
             .map_err(|_| ArrivalError::Timeout)??;
-        let addrs = match header {
-            Some(named) => UserAddrs {
-                from: named.source,
-                to: Some(named.destination),
-            },
-            // The balancer speaks for itself: it looks whether we are there.
-            None => direct,
-        };
+        // Without an address, the balancer speaks for itself: it looks whether we are there.
+        if let Some(named) = header {
+            addrs.from = named.source;
+            addrs.to = Some(named.destination);
+            // The proxy may be the balancer, or stand in front of it.
+            addrs.is_trusted_proxy |= is_in(&self.trusted_proxies, named.source);
+        }
         Ok((conn, addrs))
     }
+}
+
+/// Whether `addr` is in one of the networks.
+fn is_in(networks: &[Network], addr: SocketAddr) -> bool {
+    networks.iter().any(|it| it.contains(addr.ip()))
 }

@@ -71,6 +71,19 @@ pub(crate) struct UserAddrs {
     pub(crate) from: SocketAddr,
     /// Our address that the user connected to, where that is one user's alone.
     pub(crate) to: Option<SocketAddr>,
+    /// Whether what connected is a proxy that is believed when it says for whom it forwards requests.
+    pub(crate) is_trusted_proxy: bool,
+}
+
+impl UserAddrs {
+    /// Who connected, to `to` if that is one user's alone.
+    pub(crate) fn new(from: SocketAddr, to: Option<SocketAddr>) -> Self {
+        Self {
+            from,
+            to,
+            is_trusted_proxy: false,
+        }
+    }
 }
 
 /// Why a backend could not be opened.
@@ -192,7 +205,7 @@ impl Backend {
             proxy_name: self.inner.proxy_name.clone(),
             ..StartWorkConn::default()
         };
-        if let Some(UserAddrs { from, to }) = user {
+        if let Some(UserAddrs { from, to, .. }) = user {
             start.src_addr = from.ip().to_canonical().to_string();
             start.src_port = from.port();
             if let Some(to) = to {

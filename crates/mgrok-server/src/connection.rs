@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use mgrok_proto::liveness;
+use mgrok_proto::{RunId, liveness};
 use tokio_util::sync::CancellationToken;
 
 use crate::{backend::UserAddrs, per_source::Permit};
@@ -36,7 +36,7 @@ pub(crate) struct Connection {
     /// Held until the client has proved itself.
     permit: Mutex<Option<Permit>>,
     login_came: AtomicBool,
-    has_session: AtomicBool,
+    session: OnceLock<RunId>,
     session_over: CancellationToken,
     session_moved: CancellationToken,
 }
@@ -50,7 +50,7 @@ impl Connection {
             carrier: OnceLock::new(),
             permit: Mutex::new(Some(permit)),
             login_came: AtomicBool::new(false),
-            has_session: AtomicBool::new(false),
+            session: OnceLock::new(),
             session_over: CancellationToken::new(),
             session_moved: CancellationToken::new(),
         }
@@ -73,21 +73,31 @@ impl Connection {
         }
     }
 
-    /// From now on the connection may stay as long as the session does, and have as many streams as sessions need.
-    pub(crate) fn session_begins(&self) {
-        self.has_session.store(true, Ordering::Relaxed);
+    /// From now on the connection may stay as long as the session `run_id` does, which is as long as the value lives, and have as
+    /// many streams as sessions need; work and visitor connections of that session may come on it. A connection has one
+    /// session in its life; `None` if there is one already.
+    pub(crate) fn begin_session(&self, run_id: RunId) -> Option<SessionGuard<'_>> {
+        self.session.set(run_id).ok()?;
         match self.carrier.get() {
             Some(Carrier::Mux(opener)) => opener.trust(),
             Some(Carrier::Quic(quic)) => quic.trust(),
             None => {}
         }
         self.is_proved();
+        Some(SessionGuard {
+            connection: self,
+            moved: false,
+        })
     }
 
     /// The client has shown that it knows a secret of this server or of somebody who is logged in.
     pub(crate) fn is_proved(&self) {
-        let mut permit = self.permit.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(permit.take());
+        let permit = self
+            .permit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(permit);
     }
 
     /// A login is being looked at. From now on it takes as long as it takes.
@@ -112,19 +122,15 @@ impl Connection {
         }
     }
 
-    /// The client is gone or replaced, so its other streams are of no use.
-    pub(crate) fn session_ends(&self) {
-        self.session_over.cancel();
-    }
-
-    /// The client goes on with another connection, and closes this one when it likes.
-    pub(crate) fn session_moves(&self) {
-        self.session_moved.cancel();
+    /// Whether streams of the session `run_id` may come here. A run id is no secret: where all streams of a session come on
+    /// one connection, on any other they are not its client's.
+    pub(crate) fn may_carry(&self, run_id: &RunId) -> bool {
+        self.carrier.get().is_none() || self.session.get() == Some(run_id)
     }
 
     /// Whether a session ever began.
     pub(crate) fn has_session(&self) -> bool {
-        self.has_session.load(Ordering::Relaxed)
+        self.session.get().is_some()
     }
 
     /// Waits until the client has taken its session to another connection.
@@ -135,5 +141,72 @@ impl Connection {
     /// Waits until a session that began is over.
     pub(crate) async fn session_over(&self) {
         self.session_over.cancelled().await;
+    }
+}
+
+/// A session on a connection. When it is dropped, the client is gone or replaced, so that its other streams are of no use.
+#[derive(Debug)]
+pub(crate) struct SessionGuard<'a> {
+    connection: &'a Connection,
+    moved: bool,
+}
+
+impl SessionGuard<'_> {
+    /// The client goes on with another connection, and closes this one when it likes.
+    pub(crate) fn moved(&mut self) {
+        self.moved = true;
+    }
+}
+
+impl Drop for SessionGuard<'_> {
+    fn drop(&mut self) {
+        if self.moved {
+            self.connection.session_moved.cancel();
+        } else {
+            self.connection.session_over.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::per_source::{Limits, PerSource};
+
+    fn connection() -> Connection {
+        let addrs = UserAddrs {
+            from: "192.0.2.1:7".parse().unwrap(),
+            to: None,
+            is_trusted_proxy: false,
+        };
+        let permits = PerSource::new(Limits {
+            what: "tests",
+            total: 1,
+            per_source: 1,
+            waiting: 1,
+            waiting_per_source: 1,
+        });
+        let permit = permits.try_acquire(addrs.from.ip()).unwrap();
+        Connection::new(addrs, Road::Tcp, permit)
+    }
+
+    #[tokio::test]
+    async fn a_session_that_comes_to_nothing_ends_its_connection() {
+        let connection = connection();
+        let begun = connection.begin_session(RunId::from("r"));
+        assert!(connection.has_session() && begun.is_some());
+        assert!(connection.begin_session(RunId::from("s")).is_none());
+        drop(begun);
+        connection.session_over().await;
+    }
+
+    #[tokio::test]
+    async fn a_session_that_has_moved_leaves_its_connection() {
+        let connection = connection();
+        let mut begun = connection.begin_session(RunId::from("r")).unwrap();
+        begun.moved();
+        drop(begun);
+        connection.session_moved().await;
+        assert!(!connection.session_over.is_cancelled());
     }
 }

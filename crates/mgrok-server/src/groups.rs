@@ -1,7 +1,8 @@
 //! Groups of proxies: who may share a public place with whom.
 //!
 //! A group is there from its first member to its last. `P` is the place they share; it is opened by the first and
-//! closed when nobody holds it any more.
+//! closed when nobody holds it any more. Whoever holds it is a member: nobody else ever does, not even while it is found out
+//! whether a newcomer may join, so no place is closed in passing, and none under the lock that its [`Slot`] takes.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -85,7 +86,8 @@ impl<P> Clone for Groups<P> {
 impl<P> Groups<P> {
     /// The place of the group `name`, opened with `open` if this is its first member.
     ///
-    /// The place must keep its [`Slot`] until it is closed, so that a newcomer waits for what it held.
+    /// The place must keep its [`Slot`] until it is closed, and give it up after what it held, however it ends: a newcomer
+    /// waits for the slot and then takes the same.
     pub(crate) async fn join<E, F>(
         &self,
         name: GroupName,
@@ -107,12 +109,15 @@ impl<P> Groups<P> {
         };
         let place = Arc::new(open(slot).await?);
         let mut entries = self.entries();
-        if let Some(entry) = entries.get_mut(&name) {
+        let opening = entries.get_mut(&name).map(|entry| {
             entry.place = Arc::downgrade(&place);
-            // Those who came meanwhile look again.
-            std::mem::replace(&mut entry.closed, CancellationToken::new()).cancel();
-        }
+            std::mem::take(&mut entry.closed)
+        });
         drop(entries);
+        if let Some(opening) = opening {
+            // Those who came meanwhile look again.
+            opening.cancel();
+        }
         Ok(place)
     }
 
@@ -124,11 +129,13 @@ impl<P> Groups<P> {
     ) -> Result<Found<P>, JoinError> {
         let mut entries = self.entries();
         if let Some(entry) = entries.get(name) {
-            let Some(place) = entry.place.upgrade() else {
-                return Ok(Found::Busy(entry.closed.clone()));
-            };
+            let busy = || Found::Busy(entry.closed.clone());
+            if entry.place.strong_count() == 0 {
+                return Ok(busy());
+            }
+            // Before the newcomer holds the place: it might turn out to be the last one, and would close it here.
             entry.check(key, terms)?;
-            return Ok(Found::Open(place));
+            return Ok(entry.place.upgrade().map_or_else(busy, Found::Open));
         }
         entries.insert(
             name.clone(),
@@ -230,6 +237,42 @@ mod tests {
         assert!(!newcomer.is_finished());
         drop(closing);
         newcomer.await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn who_is_refused_while_the_last_member_leaves_blocks_nobody() {
+        const ROUNDS: usize = 300;
+        // So many that comparing them takes a while, in which the other member leaves.
+        let key = |number| RouteKey {
+            host: format!("a-name-of-some-length-{number}.example.com"),
+            location: String::new(),
+            user: String::new(),
+        };
+        let terms = Terms::Routes {
+            keys: (0..5_000).map(key).collect(),
+            user: String::new(),
+            password: Secret::default(),
+        };
+        let groups = Groups::default();
+        let (done, all_done) = std::sync::mpsc::channel();
+        for key in ["key", "wrong"] {
+            let (groups, terms, done) = (groups.clone(), terms.clone(), done.clone());
+            std::thread::spawn(move || {
+                let mut runtime = tokio::runtime::Builder::new_current_thread();
+                let runtime = runtime.build().unwrap();
+                for _ in 0..ROUNDS {
+                    let open = async |slot| Ok::<_, JoinError>(Room(slot));
+                    let key = Secret::new(key);
+                    let joined = groups.join(name(), &key, terms.clone(), open);
+                    drop(runtime.block_on(joined));
+                }
+                done.send(()).unwrap();
+            });
+        }
+        for _ in 0..2 {
+            let patience = std::time::Duration::from_secs(60);
+            all_done.recv_timeout(patience).unwrap();
+        }
     }
 
     #[tokio::test]

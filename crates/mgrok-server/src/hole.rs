@@ -4,7 +4,7 @@
 //! get advice how to try, and the client reports whether it worked (PROTOCOL 9.4).
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 use crate::{
     backend::{Backend, OpenError},
     error::chain,
+    excerpt::Excerpt,
     private::Access,
     tasks::Tasks,
 };
@@ -34,8 +35,18 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take to accept the news of a visitor.
 const NEWS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What can run through a hole. Who leaves it out means the first.
+const PROTOCOLS: [&str; 3] = ["quic", "kcp", ""];
+
 /// How many attempts may be under way at once. Each lasts some seconds and, for its report, half a minute more.
 const MAX_ATTEMPTS: usize = 4_096;
+
+/// How many attempts the visitors of one client may have under way at once, so that one client does not use up
+/// [`MAX_ATTEMPTS`]. It makes a tunnel when it is wanted and keeps it, so that many visitors make few attempts.
+pub(crate) const MAX_ATTEMPTS_PER_CLIENT: usize = 64;
+
+/// How many may be under way at once to one proxy, whoever asks.
+const MAX_ATTEMPTS_PER_PROXY: usize = 512;
 
 /// The services that are reached past one server. Clones share them.
 #[derive(Clone, Debug)]
@@ -56,7 +67,20 @@ struct Inner {
 struct Service {
     access: Access,
     backend: Backend,
+    places: Arc<Semaphore>,
 }
+
+/// The visitor that asks.
+pub(crate) struct Asker<'a> {
+    pub(crate) user: &'a str,
+    /// Of its client's attempts.
+    pub(crate) places: &'a Arc<Semaphore>,
+    /// Where what there is to say goes.
+    pub(crate) answers: &'a mpsc::Sender<Message>,
+}
+
+/// A place among the attempts of the server, of the visitor's client and of the proxy.
+type Places = [OwnedSemaphorePermit; 3];
 
 /// How far an attempt is.
 #[derive(Debug)]
@@ -85,19 +109,30 @@ pub(crate) struct HoleLease {
 struct AttemptGuard {
     holes: Holes,
     sid: String,
-    _place: OwnedSemaphorePermit,
+    _places: Places,
 }
 
 /// Why a visitor gets no advice. The texts are frp's where frp has one.
 #[derive(Debug, thiserror::Error)]
 enum HoleError {
-    #[error("xtcp connection of [{0}] auth failed")]
+    #[error(
+        "xtcp connection of [{0}] auth failed: secretKey of the visitor is not that of the proxy"
+    )]
     Auth(String),
-    #[error("the server is bringing too many together already")]
-    Busy,
-    #[error("xtcp server for [{0}] doesn't exist")]
+    #[error(
+        "too many attempts to reach [{0}] past the server are under way; try again in a minute"
+    )]
+    Busy(String),
+    #[error("unknown protocol [{}]; a visitor can ask for quic or kcp", Excerpt(.0))]
+    Protocol(String),
+    #[error(
+        "xtcp server for [{0}] doesn't exist: no xtcp proxy of this name is online; check serverName and serverUser of the \
+         visitor"
+    )]
     Unknown(String),
-    #[error("xtcp visitor user [{user}] not allowed for [{name}]")]
+    #[error(
+        "xtcp visitor user [{user}] not allowed for [{name}]: allowUsers of the proxy does not list it"
+    )]
     User { name: String, user: String },
 }
 
@@ -128,24 +163,24 @@ impl Holes {
     /// Lets visitors ask for the proxy of `backend`.
     pub(crate) fn add(&self, access: Access, backend: Backend) -> HoleLease {
         let name = backend.proxy_name().to_owned();
-        let service = Arc::new(Service { access, backend });
-        lock(&self.inner.services).insert(name.clone(), service);
+        let service = Arc::new(Service {
+            access,
+            backend,
+            places: Arc::new(Semaphore::new(MAX_ATTEMPTS_PER_PROXY)),
+        });
+        let before = lock(&self.inner.services).insert(name.clone(), service);
+        drop(before);
         HoleLease {
             holes: self.clone(),
             name,
         }
     }
 
-    /// A visitor of `user` asks; what there is to say goes to `answers`.
-    pub(crate) fn visit(
-        &self,
-        visitor: NatHoleVisitor,
-        user: &str,
-        answers: &mpsc::Sender<Message>,
-        tasks: &Tasks,
-    ) {
-        let name = visitor.proxy_name.clone();
-        let admitted = self.admit(&visitor, user);
+    /// A visitor asks.
+    pub(crate) fn visit(&self, visitor: NatHoleVisitor, asker: &Asker<'_>, tasks: &Tasks) {
+        let answers = asker.answers;
+        let name = Excerpt(&visitor.proxy_name).to_string();
+        let admitted = self.admit(&visitor, asker);
         match admitted {
             Ok(_) if visitor.pre_check => answer(
                 answers,
@@ -154,12 +189,12 @@ impl Holes {
                     ..NatHoleResp::default()
                 },
             ),
-            Ok((service, place)) => {
+            Ok((service, places)) => {
                 let (holes, answers) = (self.clone(), answers.clone());
                 let stop = tasks.stop_sessions.clone();
                 tasks.spawn(async move {
                     let made = tokio::select! {
-                        made = holes.attempt(&service, visitor, answers, place) => made,
+                        made = holes.attempt(&service, visitor, answers, places) => made,
                         () = stop.cancelled() => return,
                     };
                     if let Err(error) = made {
@@ -188,21 +223,24 @@ impl Holes {
 
     /// The client of the proxy says how it is seen from outside.
     pub(crate) fn offer(&self, client: NatHoleClient, answers: &mpsc::Sender<Message>) {
-        let waiting = lock(&self.inner.attempts).remove(&client.sid);
-        match waiting {
-            Some(Stage::Waiting(offers)) => {
-                let offer = Offer {
-                    client,
-                    answers: answers.clone(),
-                };
-                if offers.send(offer).is_err() {
-                    debug!("the attempt was given up just now");
-                }
-            }
-            Some(advised @ Stage::Advised(_)) => {
-                lock(&self.inner.attempts).insert(client.sid, advised);
-            }
-            None => debug!(per_session = true, "no attempt [{}]", client.sid),
+        let waiting = match lock(&self.inner.attempts).entry(client.sid.clone()) {
+            // It is taken out, since one answer is all there can be; advice is put in its place.
+            Entry::Occupied(it) if matches!(it.get(), Stage::Waiting(_)) => Some(it.remove()),
+            Entry::Occupied(_) | Entry::Vacant(_) => None,
+        };
+        let Some(Stage::Waiting(offers)) = waiting else {
+            return debug!(
+                per_session = true,
+                "no attempt [{}] that waits",
+                Excerpt(&client.sid)
+            );
+        };
+        let offer = Offer {
+            client,
+            answers: answers.clone(),
+        };
+        if offers.send(offer).is_err() {
+            debug!("the attempt was given up just now");
         }
     }
 
@@ -211,7 +249,7 @@ impl Holes {
         let advised = match lock(&self.inner.attempts).get(&report.sid) {
             Some(Stage::Advised(attempt)) => *attempt,
             Some(Stage::Waiting(_)) | None => {
-                return debug!(per_session = true, "no attempt [{}]", report.sid);
+                return debug!(per_session = true, "no attempt [{}]", Excerpt(&report.sid));
             }
         };
         // frp: these words
@@ -231,9 +269,14 @@ impl Holes {
     fn admit(
         &self,
         visitor: &NatHoleVisitor,
-        user: &str,
-    ) -> Result<(Arc<Service>, OwnedSemaphorePermit), HoleError> {
-        let name = || visitor.proxy_name.clone();
+        asker: &Asker<'_>,
+    ) -> Result<(Arc<Service>, Places), HoleError> {
+        let user = asker.user;
+        let name = || Excerpt(&visitor.proxy_name).to_string();
+        // It is passed on to the proxy's client, so it must be something that can be. frp's visitors leave it out when they only ask.
+        if !PROTOCOLS.contains(&visitor.protocol.as_str()) {
+            return Err(HoleError::Protocol(visitor.protocol.clone()));
+        }
         let service = lock(&self.inner.services).get(&visitor.proxy_name).cloned();
         let service = service.ok_or_else(|| HoleError::Unknown(name()))?;
         let access = &service.access;
@@ -246,8 +289,16 @@ impl Holes {
             let user = user.to_owned();
             return Err(HoleError::User { name: name(), user });
         }
-        let place = self.inner.places.clone().try_acquire_owned();
-        Ok((service, place.map_err(|_| HoleError::Busy)?))
+        let take = |places: &Arc<Semaphore>| {
+            let place = places.clone().try_acquire_owned();
+            place.map_err(|_| HoleError::Busy(name()))
+        };
+        let places = [
+            take(asker.places)?,
+            take(&service.places)?,
+            take(&self.inner.places)?,
+        ];
+        Ok((service, places))
     }
 
     /// Brings the two sides together, and stays until the report should have come.
@@ -256,7 +307,7 @@ impl Holes {
         service: &Service,
         visitor: NatHoleVisitor,
         answers: mpsc::Sender<Message>,
-        place: OwnedSemaphorePermit,
+        places: Places,
     ) -> Result<(), AttemptError> {
         let sid = mgrok_nat::new_id();
         let (offers, offer) = oneshot::channel();
@@ -264,7 +315,7 @@ impl Holes {
         let guard = AttemptGuard {
             holes: self.clone(),
             sid: sid.clone(),
-            _place: place,
+            _places: places,
         };
         tell(&service.backend, &sid).await?;
         let Ok(Ok(offer)) = timeout(CLIENT_TIMEOUT, offer).await else {
@@ -342,12 +393,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Drop for HoleLease {
     fn drop(&mut self) {
-        lock(&self.holes.inner.services).remove(&self.name);
+        let service = lock(&self.holes.inner.services).remove(&self.name);
+        // Not before the table is free again.
+        drop(service);
     }
 }
 
 impl Drop for AttemptGuard {
     fn drop(&mut self) {
-        lock(&self.holes.inner.attempts).remove(&self.sid);
+        let stage = lock(&self.holes.inner.attempts).remove(&self.sid);
+        drop(stage);
     }
 }

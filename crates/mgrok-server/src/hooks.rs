@@ -10,7 +10,7 @@
 
 mod plugin;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, ops::Deref, sync::Arc, time::Duration};
 
 use mgrok_config::HttpPlugin;
 use mgrok_proto::{
@@ -18,10 +18,18 @@ use mgrok_proto::{
     hook::{Client, ClientContent, Content, LoginContent, NewUserConn, Op},
     message::{CloseProxy, Login, NewProxy, NewWorkConn, Ping},
 };
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 use tracing::{Instrument, Span, info, info_span, warn};
 
 use self::plugin::{CALL_TIMEOUT, Plugin};
 use crate::{error::chain, tasks::Tasks};
+
+/// How many questions about the users of one client may be with plugins at once, and about its work connections. Those of
+/// others have their turns in between.
+const MAX_CALLS_PER_CLIENT: usize = 16;
 
 /// The longest reason that is passed on, in bytes. Escaped, it still fits into a message.
 const MAX_REASON_LEN: usize = 1_024;
@@ -55,11 +63,40 @@ pub struct PluginError {
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+/// A client as plugins hear of it, with its share of their attention.
+///
+/// A session has one message at a time with plugins. What comes beside it has no such bound by itself: its users, and the work
+/// connections that it offers.
+#[derive(Debug)]
+pub(crate) struct HookClient {
+    client: Client,
+    users: Semaphore,
+    work_conns: Semaphore,
+}
+
+impl From<Client> for HookClient {
+    fn from(client: Client) -> Self {
+        Self {
+            client,
+            users: Semaphore::new(MAX_CALLS_PER_CLIENT),
+            work_conns: Semaphore::new(MAX_CALLS_PER_CLIENT),
+        }
+    }
+}
+
+impl Deref for HookClient {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
 /// What is asked about each user of one proxy.
 #[derive(Clone, Debug)]
 pub(crate) struct UserHook {
     hooks: Hooks,
-    client: Arc<Client>,
+    client: Arc<HookClient>,
     proxy_name: String,
     proxy_type: String,
 }
@@ -130,21 +167,24 @@ impl Hooks {
     /// The offer of a work connection as it is to be.
     pub(crate) async fn new_work_conn(
         &self,
-        client: &Client,
+        client: &HookClient,
         new: NewWorkConn,
     ) -> Result<NewWorkConn, HookError> {
-        self.ask_about(client, new).await
+        let turn = turn(&client.work_conns, Op::NewWorkConn).await?;
+        let new = self.ask_about(client, new).await;
+        drop(turn);
+        new
     }
 
     /// Tells that a proxy is gone, and waits for nobody.
-    pub(crate) fn proxy_closed(&self, client: &Arc<Client>, proxy_name: String, tasks: &Tasks) {
+    pub(crate) fn proxy_closed(&self, client: &Arc<HookClient>, proxy_name: String, tasks: &Tasks) {
         if !self.is_subscribed(Op::CloseProxy) {
             return;
         }
         let (hooks, client) = (self.clone(), client.clone());
         let tell = async move {
             let message = CloseProxy { proxy_name };
-            let client = Client::clone(&client);
+            let client = client.client.clone();
             hooks.tell(ClientContent { client, message }).await;
         };
         tasks.spawn(tell.in_current_span());
@@ -153,7 +193,7 @@ impl Hooks {
     /// What asks about each user of a proxy; `None` if nobody wants to know.
     pub(crate) fn user_hook(
         &self,
-        client: &Arc<Client>,
+        client: &Arc<HookClient>,
         proxy_name: &str,
         proxy_type: &str,
     ) -> Option<UserHook> {
@@ -219,14 +259,24 @@ impl UserHook {
     /// Whether a user who comes from `from` may come. What a plugin changes has no meaning.
     pub(crate) async fn admit(&self, from: SocketAddr) -> Result<(), HookError> {
         let content = ClientContent {
-            client: Client::clone(&self.client),
+            client: self.client.client.clone(),
             message: NewUserConn {
                 proxy_name: self.proxy_name.clone(),
                 proxy_type: self.proxy_type.clone(),
                 remote_addr: canonical(from),
             },
         };
+        let _turn = turn(&self.client.users, Op::NewUserConn).await?;
         self.hooks.ask(content).await.map(drop)
+    }
+}
+
+/// Waits for one of a client's turns, as long as for an answer at most.
+async fn turn(turns: &Semaphore, op: Op) -> Result<Option<SemaphorePermit<'_>>, HookError> {
+    match timeout(CALL_TIMEOUT, turns.acquire()).await {
+        // Never closed, so that there is always a turn to come.
+        Ok(turn) => Ok(turn.ok()),
+        Err(_) => Err(HookError::Failed(op)),
     }
 }
 
@@ -292,7 +342,8 @@ mod tests {
             assert!(!hooks.is_subscribed(op));
             assert_eq!(hooks.patience(op), Duration::ZERO);
         }
-        assert!(hooks.user_hook(&Arc::default(), "p", "tcp").is_none());
+        let client = Arc::new(HookClient::from(Client::default()));
+        assert!(hooks.user_hook(&client, "p", "tcp").is_none());
     }
 
     #[test]

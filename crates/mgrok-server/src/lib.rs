@@ -7,6 +7,7 @@
 
 // Lowest layer first.
 mod error;
+mod excerpt;
 mod heartbeat;
 mod per_source;
 mod routes;

@@ -6,7 +6,7 @@
 mod names;
 mod port;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use mgrok_http::UpstreamOptions;
 use mgrok_proto::message::NewProxy;
@@ -17,8 +17,8 @@ use self::port::Port;
 use crate::{
     backend::Backend,
     groups::{GroupName, Groups, JoinError, Slot, Terms},
-    ports::{LeaseError, Ports},
-    routes::{Conflict, RouteLease},
+    ports::{Holder, LeaseError, Ports},
+    routes::{Conflict, RouteKey, RouteLease, Routes},
     target::{Membership, Target},
     vhost::{
         Vhosts,
@@ -28,6 +28,9 @@ use crate::{
 };
 
 pub(crate) use self::names::NameError;
+
+/// How many routes of one proxy are told to the log one by one.
+const MAX_LOGGED_ROUTES: usize = 16;
 
 /// What places are made of. Clones are the same.
 #[derive(Clone, Debug)]
@@ -44,26 +47,36 @@ pub(crate) struct Place {
     door: Door,
     /// What the client shows as the public address.
     remote_addr: String,
-    /// Of a group. Given up last, when the rest is closed.
-    slot: Option<Slot<Place>>,
+    /// How many routes lead here.
+    routes: usize,
+}
+
+/// The place of a group has a slot there, which is given up when the rest of the place is closed.
+type GroupSlot = Option<Slot<Place>>;
+
+/// The routes of a place, in the order in which they are given back.
+#[derive(Debug)]
+struct HeldRoutes<R> {
+    leases: Vec<RouteLease<R>>,
+    _slot: GroupSlot,
 }
 
 #[derive(Debug)]
 enum Door {
-    Port(Port),
+    Port(Port<GroupSlot>),
     Http {
         target: Arc<Target<HttpMember>>,
         // frp: of a group it is the first member's (PROTOCOL 8).
         options: UpstreamOptions,
-        _routes: Vec<RouteLease<Arc<HttpRoute>>>,
+        _held: HeldRoutes<Arc<HttpRoute>>,
     },
     Https {
         target: Arc<Target<Backend>>,
-        _routes: Vec<RouteLease<Arc<Target<Backend>>>>,
+        _held: HeldRoutes<Arc<Target<Backend>>>,
     },
     TcpMux {
         target: Arc<Target<Backend>>,
-        _routes: Vec<RouteLease<Arc<TcpMuxRoute>>>,
+        _held: HeldRoutes<Arc<TcpMuxRoute>>,
     },
 }
 
@@ -105,16 +118,17 @@ impl Places {
         kind: PlaceKind,
         new: &NewProxy,
         port: u16,
+        holder: &Holder,
     ) -> Result<Arc<Place>, PlaceError> {
         if new.group.is_empty() {
-            return Ok(Arc::new(self.open(kind, new, port, None).await?));
+            return Ok(Arc::new(self.open(kind, new, port, holder, None).await?));
         }
         let name = GroupName {
             kind: kind.as_str(),
             name: new.group.clone(),
         };
         let terms = self.terms(kind, new)?;
-        let open = |slot| self.open(kind, new, port, Some(slot));
+        let open = |slot| self.open(kind, new, port, holder, Some(slot));
         self.groups.join(name, &new.group_key, terms, open).await
     }
 
@@ -123,41 +137,40 @@ impl Places {
         kind: PlaceKind,
         new: &NewProxy,
         port: u16,
-        slot: Option<Slot<Place>>,
+        holder: &Holder,
+        slot: GroupSlot,
     ) -> Result<Place, PlaceError> {
-        let (door, remote_addr) = match kind {
+        match kind {
             PlaceKind::Tcp => {
                 let port = std::num::NonZeroU16::new(port);
-                let lease = self.ports.lease_tcp(&new.proxy_name, port).await?;
-                let port = Port::new(lease, self.doors.clone());
+                let lease = self.ports.lease_tcp(holder, port).await?;
+                let port = Port::new(lease, slot, self.doors.clone());
                 info!(
                     per_session = true,
                     "tcp proxy listen port [{}]{}",
                     port.number(),
                     in_group(new)
                 );
-                let remote_addr = format!(":{}", port.number());
-                (Door::Port(port), remote_addr)
+                Ok(Place {
+                    remote_addr: format!(":{}", port.number()),
+                    door: Door::Port(port),
+                    routes: 0,
+                })
             }
-            PlaceKind::Http => self.open_http(new)?,
-            PlaceKind::Https => self.open_https(new)?,
-            PlaceKind::TcpMux => self.open_tcpmux(new)?,
-        };
-        Ok(Place {
-            door,
-            remote_addr,
-            slot,
-        })
+            PlaceKind::Http => self.open_http(new, slot),
+            PlaceKind::Https => self.open_https(new, slot),
+            PlaceKind::TcpMux => self.open_tcpmux(new, slot),
+        }
     }
 
-    fn open_http(&self, new: &NewProxy) -> Result<(Door, String), PlaceError> {
+    fn open_http(&self, new: &NewProxy, slot: GroupSlot) -> Result<Place, PlaceError> {
         let vhost = self.vhosts.http()?;
         let names = self.vhosts.names(new)?;
         let target = Arc::new(Target::default());
-        let options = http::upstream_options(new, vhost.timeout)?;
+        let options = http::upstream_options(new, vhost)?;
         let route = Arc::new(HttpRoute::new(new, target.clone()));
-        let mut routes = Vec::new();
-        for key in names.keys(&new.locations, &new.route_by_http_user) {
+        let keys = names.keys(&new.locations, &new.route_by_http_user)?;
+        log_some(&keys, |key| {
             info!(
                 per_session = true,
                 "http proxy listen for host [{}] location [{}] group [{}], routeByHTTPUser [{}]",
@@ -166,38 +179,42 @@ impl Places {
                 new.group,
                 key.user
             );
-            routes.push(vhost.routes.add(key, route.clone())?);
-        }
-        let remote_addr = names.remote_addr(new.locations.len(), vhost.port);
-        let door = Door::Http {
-            target,
-            options,
-            _routes: routes,
-        };
-        Ok((door, remote_addr))
+        });
+        let held = HeldRoutes::take(&vhost.routes, keys, &route, slot)?;
+        Ok(Place {
+            remote_addr: names.remote_addr(new.locations.len(), vhost.port),
+            routes: held.len(),
+            door: Door::Http {
+                target,
+                options,
+                _held: held,
+            },
+        })
     }
 
-    fn open_https(&self, new: &NewProxy) -> Result<(Door, String), PlaceError> {
+    fn open_https(&self, new: &NewProxy, slot: GroupSlot) -> Result<Place, PlaceError> {
         let vhost = self.vhosts.https()?;
         let names = self.vhosts.names(new)?;
         let target = Arc::new(Target::default());
-        let mut routes = Vec::new();
-        for key in names.keys(&[], "") {
+        let keys = names.keys(&[], "")?;
+        log_some(&keys, |key| {
             info!(
                 per_session = true,
                 "https proxy listen for host [{}] group [{}]", key.host, new.group
             );
-            routes.push(vhost.routes.add(key, target.clone())?);
-        }
-        let remote_addr = names.remote_addr(1, vhost.port);
-        let door = Door::Https {
-            target,
-            _routes: routes,
-        };
-        Ok((door, remote_addr))
+        });
+        let held = HeldRoutes::take(&vhost.routes, keys, &target, slot)?;
+        Ok(Place {
+            remote_addr: names.remote_addr(1, vhost.port),
+            routes: held.len(),
+            door: Door::Https {
+                target,
+                _held: held,
+            },
+        })
     }
 
-    fn open_tcpmux(&self, new: &NewProxy) -> Result<(Door, String), PlaceError> {
+    fn open_tcpmux(&self, new: &NewProxy, slot: GroupSlot) -> Result<Place, PlaceError> {
         let vhost = self.vhosts.tcpmux(&new.multiplexer)?;
         let names = self.vhosts.names(new)?;
         let target = Arc::new(Target::default());
@@ -206,8 +223,8 @@ impl Places {
             user: new.http_user.clone(),
             password: new.http_pwd.clone(),
         });
-        let mut routes = Vec::new();
-        for key in names.keys(&[], &new.route_by_http_user) {
+        let keys = names.keys(&[], &new.route_by_http_user)?;
+        log_some(&keys, |key| {
             info!(
                 per_session = true,
                 "tcpmux httpconnect multiplexer listens for host [{}], group [{}] routeByHTTPUser [{}]",
@@ -215,22 +232,23 @@ impl Places {
                 new.group,
                 key.user
             );
-            routes.push(vhost.routes.add(key, route.clone())?);
-        }
-        let remote_addr = names.remote_addr(1, vhost.port);
-        let door = Door::TcpMux {
-            target,
-            _routes: routes,
-        };
-        Ok((door, remote_addr))
+        });
+        let held = HeldRoutes::take(&vhost.routes, keys, &route, slot)?;
+        Ok(Place {
+            remote_addr: names.remote_addr(1, vhost.port),
+            routes: held.len(),
+            door: Door::TcpMux {
+                target,
+                _held: held,
+            },
+        })
     }
 
     /// What a member of a group must agree on with the others.
     fn terms(&self, kind: PlaceKind, new: &NewProxy) -> Result<Terms, NameError> {
         let routes = |locations: &[String], user: &str| {
-            let keys = self.vhosts.names(new)?.keys(locations, user).collect();
             Ok(Terms::Routes {
-                keys,
+                keys: self.vhosts.names(new)?.keys(locations, user)?,
                 user: String::new(),
                 password: Default::default(),
             })
@@ -241,11 +259,7 @@ impl Places {
             PlaceKind::Http => routes(&new.locations, &new.route_by_http_user),
             PlaceKind::Https => routes(&[], ""),
             PlaceKind::TcpMux => Ok(Terms::Routes {
-                keys: self
-                    .vhosts
-                    .names(new)?
-                    .keys(&[], &new.route_by_http_user)
-                    .collect(),
+                keys: self.vhosts.names(new)?.keys(&[], &new.route_by_http_user)?,
                 user: new.http_user.clone(),
                 password: new.http_pwd.clone(),
             }),
@@ -259,9 +273,9 @@ impl Place {
         &self.remote_addr
     }
 
-    /// Whether it is a port.
-    pub(crate) fn is_port(&self) -> bool {
-        matches!(self.door, Door::Port(_))
+    /// How many routes lead to it.
+    pub(crate) fn routes(&self) -> usize {
+        self.routes
     }
 
     /// Lets users in, to `backend` among others.
@@ -281,14 +295,35 @@ impl Place {
         }
     }
 
-    /// Closes the place; what it took is free when this returns.
+    /// Closes the place; what it took is free when this returns. If it is dropped instead, that is so soon.
     pub(crate) async fn close(self) {
-        let Self { door, slot, .. } = self;
-        match door {
+        match self.door {
             Door::Port(port) => port.close().await,
-            Door::Http { .. } | Door::Https { .. } | Door::TcpMux { .. } => drop(door),
+            door @ (Door::Http { .. } | Door::Https { .. } | Door::TcpMux { .. }) => drop(door),
         }
-        drop(slot);
+    }
+}
+
+impl<R: Clone> HeldRoutes<R> {
+    /// Takes all of `keys` for `route`, or none.
+    fn take(
+        routes: &Routes<R>,
+        keys: BTreeSet<RouteKey>,
+        route: &R,
+        slot: GroupSlot,
+    ) -> Result<Self, Conflict> {
+        let leases = keys
+            .into_iter()
+            .map(|key| routes.add(key, route.clone()))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            leases,
+            _slot: slot,
+        })
+    }
+
+    fn len(&self) -> usize {
+        self.leases.len()
     }
 }
 
@@ -300,6 +335,15 @@ impl PlaceKind {
             Self::Https => "https",
             Self::TcpMux => "tcpmux",
         }
+    }
+}
+
+/// Logs the first of the routes of a proxy, and how many more there are.
+fn log_some(keys: &BTreeSet<RouteKey>, log: impl Fn(&RouteKey)) {
+    keys.iter().take(MAX_LOGGED_ROUTES).for_each(log);
+    if keys.len() > MAX_LOGGED_ROUTES {
+        let more = keys.len() - MAX_LOGGED_ROUTES;
+        info!(per_session = true, "and for {more} more routes");
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::{
     collections::HashMap,
+    fmt,
+    hash::{BuildHasher, RandomState},
     io,
     num::NonZeroU16,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -34,21 +36,47 @@ enum Protocol {
     Udp,
 }
 
-/// Why a port could not be leased. The texts are frp's; clients show them to people.
+/// Why a port could not be leased. The texts begin with frp's; clients show them to people.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LeaseError {
     /// The operating system said no.
-    #[error("port unavailable")]
-    Bind(#[source] io::Error),
+    #[error("port unavailable: the server cannot listen on port {port}: {error}")]
+    Bind { port: u16, error: io::Error },
     /// None of the random candidates could be bound.
-    #[error("no available port")]
+    #[error("no available port: all that allowPorts lists on the server are in use")]
     NoneAvailable,
     /// `allowPorts` does not list it.
-    #[error("port not allowed")]
-    NotAllowed,
+    #[error("port not allowed: allowPorts of the server does not list port {0}")]
+    NotAllowed(u16),
     /// Another proxy holds it.
-    #[error("port already used")]
-    Taken,
+    #[error("port already used: port {port} is taken by {by}; choose another or stop that one")]
+    Taken { port: u16, by: Rival },
+}
+
+/// Who has what a proxy wants, as its client may know: only clients of one user hear of each other's names.
+#[derive(Debug)]
+pub(crate) enum Rival {
+    /// A proxy of the same user.
+    Own(Arc<str>),
+    /// Somebody else's.
+    Other,
+}
+
+impl fmt::Display for Rival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own(proxy) => write!(f, "your proxy [{proxy}]"),
+            Self::Other => f.write_str("another client's proxy"),
+        }
+    }
+}
+
+/// The proxy that asks for a port, or has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Holder {
+    pub(crate) proxy: Arc<str>,
+    /// Whose client it is of.
+    pub(crate) user: Arc<str>,
 }
 
 /// The ports of one server. Clones share them.
@@ -61,8 +89,11 @@ pub(crate) struct Ports {
 
 #[derive(Debug, Default)]
 struct State {
-    held: HashMap<(Protocol, u16), Arc<str>>,
-    remembered: HashMap<(Protocol, Arc<str>), Remembered>,
+    held: HashMap<(Protocol, u16), Holder>,
+    /// By a hash of the name, so that what is kept for a day has one size however long names are. Two proxies of one hash
+    /// would prefer the same port, which does no harm.
+    remembered: HashMap<(Protocol, u64), Remembered>,
+    hasher: RandomState,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -111,14 +142,14 @@ impl Ports {
         }
     }
 
-    /// Leases a TCP port to `proxy`; without `port` the one it had last, else a random one.
+    /// Leases a TCP port to `holder`; without `port` the one it had last, else a random one.
     pub(crate) async fn lease_tcp(
         &self,
-        proxy: &str,
+        holder: &Holder,
         port: Option<NonZeroU16>,
     ) -> Result<TcpLease, LeaseError> {
         let (listener, reservation) = self
-            .lease(Protocol::Tcp, proxy, port, |port| {
+            .lease(Protocol::Tcp, holder, port, |port| {
                 tcp::bind(&self.host, port)
             })
             .await?;
@@ -128,14 +159,14 @@ impl Ports {
         })
     }
 
-    /// Leases a UDP port to `proxy`, by the same rules.
+    /// Leases a UDP port to `holder`, by the same rules.
     pub(crate) async fn lease_udp(
         &self,
-        proxy: &str,
+        holder: &Holder,
         port: Option<NonZeroU16>,
     ) -> Result<UdpLease, LeaseError> {
         let (socket, reservation) = self
-            .lease(Protocol::Udp, proxy, port, |port| {
+            .lease(Protocol::Udp, holder, port, |port| {
                 UdpSocket::bind(&self.host, port)
             })
             .await?;
@@ -148,19 +179,19 @@ impl Ports {
     async fn lease<S, B: Future<Output = io::Result<S>>>(
         &self,
         protocol: Protocol,
-        proxy: &str,
+        holder: &Holder,
         port: Option<NonZeroU16>,
         bind: impl Fn(u16) -> B,
     ) -> Result<(S, Reservation), LeaseError> {
-        let proxy: Arc<str> = proxy.into();
         if let Some(port) = port {
             let port = port.get();
-            let reservation = self.reserve(protocol, &proxy, port)?;
-            let socket = bind(port).await.map_err(LeaseError::Bind)?;
+            let reservation = self.reserve(protocol, holder, port)?;
+            let socket = bind(port).await;
+            let socket = socket.map_err(|error| LeaseError::Bind { port, error })?;
             return Ok((socket, reservation));
         }
-        for port in self.candidates(protocol, &proxy) {
-            let Ok(reservation) = self.reserve(protocol, &proxy, port) else {
+        for port in self.candidates(protocol, holder) {
+            let Ok(reservation) = self.reserve(protocol, holder, port) else {
                 continue;
             };
             if let Ok(socket) = bind(port).await {
@@ -174,32 +205,34 @@ impl Ports {
     fn reserve(
         &self,
         protocol: Protocol,
-        proxy: &Arc<str>,
+        holder: &Holder,
         port: u16,
     ) -> Result<Reservation, LeaseError> {
         let mut state = self.state();
-        if state.held.contains_key(&(protocol, port)) {
-            return Err(LeaseError::Taken);
+        if let Some(other) = state.held.get(&(protocol, port)) {
+            let by = other.as_rival_of(holder);
+            return Err(LeaseError::Taken { port, by });
         }
         if !self.allowed.allows(port) {
-            return Err(LeaseError::NotAllowed);
+            return Err(LeaseError::NotAllowed(port));
         }
-        state.held.insert((protocol, port), proxy.clone());
+        state.held.insert((protocol, port), holder.clone());
         Ok(Reservation {
             ports: self.clone(),
             protocol,
             port,
-            proxy: proxy.clone(),
+            name: state.hasher.hash_one(&*holder.proxy),
         })
     }
 
     /// The port the proxy had last, then random ones that nobody holds.
-    fn candidates(&self, protocol: Protocol, proxy: &Arc<str>) -> Vec<u16> {
+    fn candidates(&self, protocol: Protocol, holder: &Holder) -> Vec<u16> {
         let now = Instant::now();
         let state = self.state();
+        let name = state.hasher.hash_one(&*holder.proxy);
         let last = state
             .remembered
-            .get(&(protocol, proxy.clone()))
+            .get(&(protocol, name))
             .filter(|it| it.is_fresh(now))
             .map(|it| it.port);
         let free = |port: &u16| !state.held.contains_key(&(protocol, *port));
@@ -219,6 +252,17 @@ impl Ports {
     }
 }
 
+impl Holder {
+    /// What `newcomer` may know of this one.
+    fn as_rival_of(&self, newcomer: &Self) -> Rival {
+        if self.user == newcomer.user {
+            Rival::Own(self.proxy.clone())
+        } else {
+            Rival::Other
+        }
+    }
+}
+
 impl State {
     fn forget_oldest(&mut self, now: Instant) {
         self.remembered.retain(|_, it| it.is_fresh(now));
@@ -227,7 +271,7 @@ impl State {
                 .remembered
                 .iter()
                 .min_by_key(|(_, it)| it.released_at)
-                .map(|(key, _)| key.clone());
+                .map(|(key, _)| *key);
             let Some(key) = oldest else { return };
             self.remembered.remove(&key);
         }
@@ -246,19 +290,20 @@ struct Reservation {
     ports: Ports,
     protocol: Protocol,
     port: u16,
-    proxy: Arc<str>,
+    /// A hash of the holder's.
+    name: u64,
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         let now = Instant::now();
         let mut state = self.ports.state();
-        state.held.remove(&(self.protocol, self.port));
+        let _holder = state.held.remove(&(self.protocol, self.port));
         if state.remembered.len() >= MAX_REMEMBERED {
             state.forget_oldest(now);
         }
         state.remembered.insert(
-            (self.protocol, self.proxy.clone()),
+            (self.protocol, self.name),
             Remembered {
                 port: self.port,
                 released_at: now,
@@ -275,6 +320,13 @@ mod tests {
         Ports::new("127.0.0.1", allowed)
     }
 
+    fn holder(proxy: &str) -> Holder {
+        Holder {
+            proxy: proxy.into(),
+            user: "ann".into(),
+        }
+    }
+
     fn fixed(port: u16) -> Option<NonZeroU16> {
         NonZeroU16::new(port)
     }
@@ -282,20 +334,37 @@ mod tests {
     #[tokio::test]
     async fn a_lease_ends_with_its_value() {
         let ports = ports(PortSet::default());
-        let lease = ports.lease_tcp("a", None).await.unwrap();
+        let lease = ports.lease_tcp(&holder("a"), None).await.unwrap();
         let port = lease.port();
-        let taken = ports.lease_tcp("b", fixed(port)).await.unwrap_err();
-        assert!(matches!(taken, LeaseError::Taken), "{taken}");
+        let taken = ports
+            .lease_tcp(&holder("b"), fixed(port))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            taken.to_string(),
+            format!(
+                "port already used: port {port} is taken by your proxy [a]; choose another or stop that one"
+            )
+        );
+        let stranger = Holder {
+            user: "eve".into(),
+            ..holder("b")
+        };
+        let taken = ports.lease_tcp(&stranger, fixed(port)).await.unwrap_err();
+        assert!(taken.to_string().contains("by another client's proxy"));
         drop(lease);
-        ports.lease_tcp("b", fixed(port)).await.unwrap();
+        ports.lease_tcp(&holder("b"), fixed(port)).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_proxy_gets_its_last_random_port_again() {
         let ports = ports(PortSet::default());
-        let port = ports.lease_tcp("a", None).await.unwrap().port();
-        let other = ports.lease_tcp("b", None).await.unwrap();
-        assert_eq!(ports.lease_tcp("a", None).await.unwrap().port(), port);
+        let port = ports.lease_tcp(&holder("a"), None).await.unwrap().port();
+        let other = ports.lease_tcp(&holder("b"), None).await.unwrap();
+        assert_eq!(
+            ports.lease_tcp(&holder("a"), None).await.unwrap().port(),
+            port
+        );
         assert_ne!(other.port(), port);
     }
 
@@ -304,19 +373,22 @@ mod tests {
         let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = other.local_addr().unwrap().port();
         let ports = ports(PortSet::default());
-        let error = ports.lease_tcp("a", fixed(port)).await.unwrap_err();
-        assert!(matches!(error, LeaseError::Bind(_)), "{error}");
+        let error = ports
+            .lease_tcp(&holder("a"), fixed(port))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, LeaseError::Bind { .. }), "{error}");
         drop(other);
-        ports.lease_tcp("a", fixed(port)).await.unwrap();
+        ports.lease_tcp(&holder("a"), fixed(port)).await.unwrap();
     }
 
     #[tokio::test]
     async fn tcp_and_udp_ports_are_counted_apart() {
         let ports = ports(PortSet::default());
-        let tcp = ports.lease_tcp("a", None).await.unwrap();
+        let tcp = ports.lease_tcp(&holder("a"), None).await.unwrap();
         // Some other program may hold the same UDP port; nobody in this server does.
-        if let Err(error) = ports.lease_udp("b", fixed(tcp.port())).await {
-            assert!(matches!(error, LeaseError::Bind(_)), "{error}");
+        if let Err(error) = ports.lease_udp(&holder("b"), fixed(tcp.port())).await {
+            assert!(matches!(error, LeaseError::Bind { .. }), "{error}");
         }
     }
 }

@@ -21,8 +21,10 @@ use tokio::time::timeout;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::{
-    backend::{self, Backend, UserAddrs},
+    backend::{self, Backend},
+    connection::Connection,
     error::chain,
+    excerpt::Excerpt,
     shared::Shared,
 };
 
@@ -61,16 +63,25 @@ pub(crate) struct PrivateLease {
     name: String,
 }
 
-/// Why a visitor is turned away. The texts are frp's.
+/// Why a visitor is turned away. The texts begin with frp's.
 #[derive(Debug, thiserror::Error)]
 enum VisitError {
-    #[error("visitor connection of [{0}] auth failed")]
+    #[error(
+        "visitor connection of [{0}] auth failed: secretKey of the visitor is not that of the proxy"
+    )]
     Auth(String),
+    #[error("run id [{0}] is that of a session on another connection")]
+    Elsewhere(String),
     #[error("no client control found for run id [{0}]")]
     RunId(String),
-    #[error("custom listener for [{0}] doesn't exist")]
+    #[error(
+        "custom listener for [{0}] doesn't exist: no stcp or sudp proxy of this name is online; check serverName and \
+         serverUser of the visitor"
+    )]
     Unknown(String),
-    #[error("visitor connection of [{name}] user [{user}] not allowed")]
+    #[error(
+        "visitor connection of [{name}] user [{user}] not allowed: allowUsers of the proxy does not list it"
+    )]
     User { name: String, user: String },
 }
 
@@ -112,7 +123,8 @@ impl PrivateService {
 impl PrivateServices {
     /// Lets visitors in to `service`. Proxy names are unique, so nobody else has this one.
     pub(crate) fn add(&self, name: &str, service: PrivateService) -> PrivateLease {
-        self.services().insert(name.to_owned(), Arc::new(service));
+        let before = self.services().insert(name.to_owned(), Arc::new(service));
+        drop(before);
         PrivateLease {
             services: self.clone(),
             name: name.to_owned(),
@@ -130,7 +142,9 @@ impl PrivateServices {
 
 impl Drop for PrivateLease {
     fn drop(&mut self) {
-        self.services.services().remove(&self.name);
+        let service = self.services.services().remove(&self.name);
+        // Not before the table is free again.
+        drop(service);
     }
 }
 
@@ -138,15 +152,21 @@ impl Drop for PrivateLease {
 pub(crate) async fn serve(
     mut visitor: MessageConn,
     new: NewVisitorConn,
-    addrs: UserAddrs,
+    connection: &Connection,
     shared: &Shared,
 ) {
+    let addrs = connection.addrs;
     let name = &new.proxy_name;
-    let admitted = admit(&new, shared);
+    let admitted = admit(&new, connection, shared);
     let error = match &admitted {
         Ok(_) => String::new(),
         Err(error) => {
-            warn!(source = %addrs.from, "visitor connection of {} refused: {error}", addrs.from);
+            warn!(
+                source = %addrs.from,
+                "visitor connection of {} refused: {}",
+                addrs.from,
+                Excerpt(error)
+            );
             shared.error_text(&error.to_string(), "register visitor conn error")
         }
     };
@@ -197,7 +217,11 @@ pub(crate) async fn serve(
     shared.tasks.serve_user(served.instrument(span));
 }
 
-fn admit(new: &NewVisitorConn, shared: &Shared) -> Result<Arc<PrivateService>, VisitError> {
+fn admit(
+    new: &NewVisitorConn,
+    connection: &Connection,
+    shared: &Shared,
+) -> Result<Arc<PrivateService>, VisitError> {
     let name = || new.proxy_name.clone();
     let user = if new.run_id.is_empty() {
         // frp: before 0.50 visitors did not say whose they are.
@@ -205,7 +229,10 @@ fn admit(new: &NewVisitorConn, shared: &Shared) -> Result<Arc<PrivateService>, V
     } else {
         let run_id = RunId::from(new.run_id.as_str());
         let client = shared.registry.client(&run_id);
-        let client = client.ok_or_else(|| VisitError::RunId(new.run_id.clone()))?;
+        let client = client.ok_or_else(|| VisitError::RunId(run_id.head().to_owned()))?;
+        if !connection.may_carry(&run_id) {
+            return Err(VisitError::Elsewhere(run_id.head().to_owned()));
+        }
         client.user.clone()
     };
     let service = shared

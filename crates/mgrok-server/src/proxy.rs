@@ -4,6 +4,7 @@
 //! name, its place); [`Prepared::run`] lets users in. What was taken is given back
 //! when the value is dropped, at whichever step.
 
+mod quota;
 mod udp;
 
 use std::{num::NonZeroU16, sync::Arc};
@@ -13,47 +14,53 @@ use mgrok_net::{
     layers::{Layers, Limiter},
     relay::Traffic,
 };
-use mgrok_proto::{Dialect, hook::Client, message::NewProxy};
+use mgrok_proto::{Dialect, message::NewProxy};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info, info_span};
 
 use crate::{
     backend::{self, Backend, WorkRequest},
+    excerpt::Excerpt,
     hole::HoleLease,
-    hooks::{HookError, UserHook},
+    hooks::{HookClient, HookError, UserHook},
     place::{Place, PlaceError, PlaceKind, Serving},
-    ports::{LeaseError, UdpLease},
+    ports::{Holder, LeaseError, Rival, UdpLease},
     private::{Access, PrivateLease, PrivateService},
     registry::NameLease,
     shared::Shared,
 };
+
+pub(crate) use self::quota::{Cost, QuotaError};
 
 /// Why a proxy was not started. Clients show the texts, which are frp's where frp has one.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProxyError {
     #[error(transparent)]
     Annotations(#[from] AnnotationError),
-    #[error("bandwidth limit [{text}] is not valid: {source}")]
+    #[error("bandwidth limit [{}] is not valid: {source}", Excerpt(text))]
     Bandwidth {
         text: String,
         source: BandwidthError,
     },
     #[error(transparent)]
     Hook(#[from] HookError),
-    #[error("proxy [{0}] already exists")]
-    Exists(String),
+    #[error(
+        "proxy [{name}] already exists: the name is that of {by}, and names are unique over the whole server; choose another, \
+         or set user in the client"
+    )]
+    Exists { name: Arc<str>, by: Rival },
     #[error("proxy name should not be empty")]
     NameEmpty,
     #[error(transparent)]
     Place(#[from] PlaceError),
     #[error("remote port {0} is not a port number")]
     Port(i64),
-    #[error("exceed the max_ports_per_client")]
-    TooManyPorts,
+    #[error(transparent)]
+    Quota(#[from] QuotaError),
     #[error("acquire port {port} error: {source}")]
     UdpLease { port: u16, source: LeaseError },
-    #[error("unknown proxy type: {0}")]
+    #[error("unknown proxy type: {}", Excerpt(.0))]
     UnknownType(String),
 }
 
@@ -62,11 +69,11 @@ pub(crate) struct Owner<'a> {
     pub(crate) shared: &'a Arc<Shared>,
     /// Where its work connections are asked for.
     pub(crate) requests: &'a mpsc::Sender<WorkRequest>,
-    pub(crate) client: &'a Arc<Client>,
+    pub(crate) client: &'a Arc<HookClient>,
     pub(crate) dialect: Dialect,
     pub(crate) attempts: usize,
-    /// How many ports the session holds already.
-    pub(crate) ports_in_use: usize,
+    /// What the session's proxies cost already.
+    pub(crate) used: &'a Cost,
 }
 
 /// A proxy that has all it needs and serves nobody yet.
@@ -75,6 +82,7 @@ pub(crate) struct Prepared {
     name: NameLease,
     backend: Backend,
     way_in: WayIn,
+    cost: Cost,
     span: tracing::Span,
 }
 
@@ -95,8 +103,7 @@ enum WayIn {
 pub(crate) struct Proxy {
     // Declared first: nobody is let in to a proxy that is being dropped.
     running: Running,
-    /// Whether it has a port to itself, which clients may have only so many of.
-    has_port: bool,
+    cost: Cost,
     _name: NameLease,
     span: tracing::Span,
 }
@@ -121,18 +128,31 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
     if new.proxy_name.is_empty() {
         return Err(ProxyError::NameEmpty);
     }
+    quota::check_names(&new)?;
     mgrok_config::check_annotations(&new.annotations)?;
     let limit = limiter(&new)?;
+    let holder = Holder {
+        proxy: new.proxy_name.as_str().into(),
+        user: owner.client.user.as_str().into(),
+    };
     let name = shared
         .registry
-        .take_name(&new.proxy_name)
-        .ok_or_else(|| ProxyError::Exists(new.proxy_name.clone()))?;
-    let quota = shared.config.max_ports_per_client;
-    if kind.has_port() && quota.is_some_and(|quota| owner.ports_in_use >= quota.get() as usize) {
-        return Err(ProxyError::TooManyPorts);
-    }
+        .take_name(&holder.proxy, &holder.user)
+        .map_err(|by| ProxyError::Exists {
+            name: holder.proxy.clone(),
+            by,
+        })?;
+    let max_ports = shared.config.max_ports_per_client;
+    let mut cost = Cost::of(&new, kind.has_port());
+    cost.check(owner.used, max_ports)?;
     let span = info_span!("proxy", name = %new.proxy_name);
-    let way_in = way_in(kind, &new, owner).instrument(span.clone()).await?;
+    let way_in = way_in(kind, &new, &holder, owner)
+        .instrument(span.clone())
+        .await?;
+    if let WayIn::Place(place) = &way_in {
+        cost.routes = place.routes();
+        cost.check(owner.used, max_ports)?;
+    }
     let user_hook = user_hook(kind, &new, owner);
     let backend = Backend::new(backend::Inner {
         proxy_name: new.proxy_name,
@@ -154,11 +174,17 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
         name,
         backend,
         way_in,
+        cost,
         span,
     })
 }
 
-async fn way_in(kind: Kind, new: &NewProxy, owner: &Owner<'_>) -> Result<WayIn, ProxyError> {
+async fn way_in(
+    kind: Kind,
+    new: &NewProxy,
+    holder: &Holder,
+    owner: &Owner<'_>,
+) -> Result<WayIn, ProxyError> {
     let places = &owner.shared.places;
     let port = if kind.has_port() {
         u16::try_from(new.remote_port).map_err(|_| ProxyError::Port(new.remote_port))?
@@ -173,11 +199,11 @@ async fn way_in(kind: Kind, new: &NewProxy, owner: &Owner<'_>) -> Result<WayIn, 
         )
     };
     match kind {
-        Kind::Place(kind) => Ok(WayIn::Place(places.take(kind, new, port).await?)),
+        Kind::Place(kind) => Ok(WayIn::Place(places.take(kind, new, port, holder).await?)),
         Kind::Udp => {
             let lease = places
                 .ports
-                .lease_udp(&new.proxy_name, NonZeroU16::new(port))
+                .lease_udp(holder, NonZeroU16::new(port))
                 .await
                 .map_err(|source| ProxyError::UdpLease { port, source })?;
             info!(
@@ -270,13 +296,9 @@ impl Prepared {
             name,
             backend,
             way_in,
+            cost,
             span,
         } = self;
-        let has_port = match &way_in {
-            WayIn::Place(place) => place.is_port(),
-            WayIn::Udp(_) => true,
-            WayIn::Private { .. } | WayIn::Hole(_) => false,
-        };
         let running = span.in_scope(|| match way_in {
             WayIn::Place(place) => Running::Place {
                 serving: place.serve(backend),
@@ -292,7 +314,7 @@ impl Prepared {
         });
         Proxy {
             running,
-            has_port,
+            cost,
             _name: name,
             span,
         }
@@ -321,9 +343,9 @@ fn run_udp(lease: UdpLease, backend: Backend, shared: &Arc<Shared>) -> Running {
 }
 
 impl Proxy {
-    /// Whether it has a port to itself, which clients may have only so many of.
-    pub(crate) fn has_port(&self) -> bool {
-        self.has_port
+    /// What it costs, of which clients may have only so much.
+    pub(crate) fn cost(&self) -> &Cost {
+        &self.cost
     }
 
     /// Stops letting users in and gives the place and name back. Connections that

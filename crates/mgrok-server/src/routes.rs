@@ -29,10 +29,14 @@ pub(crate) struct RouteKey {
     pub(crate) user: String,
 }
 
-/// The route is taken.
+/// The route is taken. The text begins with frp's.
 #[derive(Debug, thiserror::Error)]
-#[error("router config conflict")]
-pub(crate) struct Conflict;
+#[error(
+    "router config conflict: host [{}] location [{}] is taken by another proxy; choose another, or join its group",
+    .0.host,
+    .0.location
+)]
+pub(crate) struct Conflict(RouteKey);
 
 /// One route in the table, which is taken out when this is dropped.
 #[derive(Debug)]
@@ -90,7 +94,8 @@ impl<T: Clone> Routes<T> {
             .get(place)
             .is_some_and(|(location, _)| *location == key.location)
         {
-            return Err(Conflict);
+            drop(table);
+            return Err(Conflict(key));
         }
         locations.insert(place, (key.location.clone(), route));
         Ok(RouteLease {
@@ -147,10 +152,14 @@ impl<T> Table<T> {
         }
     }
 
-    fn remove(&mut self, key: &RouteKey) {
+    /// Takes a route out. It is for the caller to drop it, when the table is free for others.
+    fn remove(&mut self, key: &RouteKey) -> Option<T> {
         let host = self.host_mut(&key.host);
+        let mut removed = None;
         if let Some(locations) = host.by_user.get_mut(&key.user) {
-            locations.retain(|(location, _)| *location != key.location);
+            // In descending order.
+            let found = locations.binary_search_by(|(location, _)| key.location.cmp(location));
+            removed = found.ok().map(|place| locations.remove(place).1);
             remove_if(&mut host.by_user, &key.user, Vec::is_empty);
         }
         match key.host.strip_prefix('*') {
@@ -161,6 +170,7 @@ impl<T> Table<T> {
             }
             None => remove_if(&mut self.exact, &key.host, Host::is_empty),
         }
+        removed
     }
 }
 
@@ -202,7 +212,9 @@ impl<T> Default for Host<T> {
 
 impl<T> Drop for RouteLease<T> {
     fn drop(&mut self) {
-        self.routes.write().remove(&self.key);
+        let route = self.routes.write().remove(&self.key);
+        // It may be the last that leads to a target with all its members.
+        drop(route);
     }
 }
 

@@ -26,7 +26,7 @@ use mgrok_proto::{
     message::{Message, NewProxy, NewProxyResp, Ping, Pong, ReqWorkConn, StartWorkConn},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::JoinSet,
     time::{sleep_until, timeout},
 };
@@ -35,9 +35,12 @@ use tracing::{debug, info, warn};
 use self::pool::{Pool, Waiter};
 use crate::{
     backend::{REQUEST_QUEUE, WorkRequest},
+    error::chain,
+    excerpt::Excerpt,
     heartbeat::Heartbeat,
+    hole,
     hooks::HookError,
-    proxy::{self, Proxy},
+    proxy::{self, Cost, Proxy},
     registry::Claim,
     shared::Shared,
 };
@@ -60,6 +63,10 @@ pub(crate) struct ClientSpec {
     pub(crate) heartbeat_timeout: Option<Duration>,
     /// How many idle work connections it wants kept, already capped.
     pub(crate) pool_count: usize,
+    /// Who it is, for the log.
+    pub(crate) who: String,
+    /// A message that it has sent already.
+    pub(crate) first: Option<Message>,
 }
 
 /// A session that is ready to run.
@@ -76,6 +83,12 @@ pub(crate) struct Session {
     answer_sender: mpsc::Sender<Message>,
     pool: Pool<Conn, oneshot::Sender<Conn>>,
     proxies: HashMap<String, Proxy>,
+    /// What its proxies cost together.
+    used: Cost,
+    /// How many more attempts its visitors may have under way to reach others past the server.
+    hole_places: Arc<Semaphore>,
+    /// What came ahead of the session, if anything did.
+    first: Option<Message>,
     heartbeat: Heartbeat,
     /// While plugins are asked about a message the next one has to wait, and nothing else.
     asking: Option<Asking>,
@@ -119,7 +132,7 @@ enum EndReason {
     Recv(#[from] RecvError),
     #[error("client does not take what is sent to it")]
     Send(#[from] SendError),
-    #[error("stopped")]
+    #[error("the server stops")]
     Stopped,
 }
 
@@ -136,13 +149,14 @@ impl Session {
     /// A session over `control`, which is already switched to its cipher.
     pub(crate) fn new(
         shared: Arc<Shared>,
-        client: ClientSpec,
+        mut client: ClientSpec,
         control: MessageConn,
         claim: Claim,
         offers: mpsc::Receiver<Conn>,
     ) -> Self {
         let (request_sender, requests) = mpsc::channel(REQUEST_QUEUE);
         let (answer_sender, answers) = mpsc::channel(ANSWER_QUEUE);
+        let first = client.first.take();
         let heartbeat = Heartbeat::new(Instant::now(), client.heartbeat_timeout);
         Self {
             pool: Pool::new(client.pool_count),
@@ -156,6 +170,9 @@ impl Session {
             answers,
             answer_sender,
             proxies: HashMap::new(),
+            used: Cost::default(),
+            hole_places: Arc::new(Semaphore::new(hole::MAX_ATTEMPTS_PER_CLIENT)),
+            first,
             heartbeat,
             asking: None,
         }
@@ -164,16 +181,13 @@ impl Session {
     /// Serves the client until it leaves, is replaced, or the server stops.
     /// When this returns, everything the session held is free.
     pub(crate) async fn run(mut self) -> Ended {
-        match self.serve().await {
-            EndReason::Closed | EndReason::Stopped => {}
-            EndReason::HeartbeatTimeout => warn!("heartbeat timeout"),
+        let reason = self.serve().await;
+        match &reason {
             // A client that is killed or loses its network is a state, not a fault.
-            reason @ EndReason::Recv(RecvError::Io(_)) => {
-                info!("{}", crate::error::chain(&reason));
-            }
-            reason @ (EndReason::Recv(_) | EndReason::Send(_)) => {
-                warn!("{}", crate::error::chain(&reason));
-            }
+            EndReason::Closed | EndReason::Stopped | EndReason::Recv(RecvError::Io(_)) => {}
+            // frp: these words
+            EndReason::HeartbeatTimeout => warn!("heartbeat timeout"),
+            EndReason::Recv(_) | EndReason::Send(_) => warn!("{}", Excerpt(chain(&reason))),
         }
         let mut stopping: JoinSet<String> = self
             .proxies
@@ -188,15 +202,31 @@ impl Session {
                 self.proxy_closed(name);
             }
         }
-        info!("client exit success");
-        if self.claim.has_moved() {
-            Ended::Moved
-        } else {
-            Ended::Gone
+        let (who, moved) = (&self.client.who, self.claim.has_moved());
+        match &reason {
+            EndReason::Stopped if moved => {
+                info!("client exit success: {who} goes on over another connection");
+            }
+            EndReason::Stopped if self.claim.stop.is_cancelled() => {
+                info!("client exit success: {who} was replaced by its next login");
+            }
+            // frp: the first words, however a client ends (server/control.go#worker)
+            EndReason::Closed | EndReason::Stopped => {
+                info!("client exit success: {who}, {reason}");
+            }
+            EndReason::HeartbeatTimeout | EndReason::Recv(_) | EndReason::Send(_) => {
+                info!("client lost: {who}, {}", Excerpt(chain(&reason)));
+            }
         }
+        if moved { Ended::Moved } else { Ended::Gone }
     }
 
     async fn serve(&mut self) -> EndReason {
+        if let Some(message) = self.first.take()
+            && let Err(reason) = self.handle(message).await
+        {
+            return reason;
+        }
         loop {
             if let Err(error) = self.ask_for_work_conns() {
                 return error.into();
@@ -222,12 +252,22 @@ impl Session {
                     Ok(None) => return EndReason::Closed,
                     Err(reason) => return reason,
                 },
-                Some(conn) = self.offers.recv() => self.take(conn),
+                Some(conn) = self.offers.recv() => {
+                    self.claim.heard(false);
+                    self.take(conn);
+                }
+                () = self.claim.asked_for_life() => {
+                    // Every client answers with a work connection, whatever else it does.
+                    self.pool.asked(Instant::now());
+                    if let Err(error) = self.queue(&Message::ReqWorkConn(ReqWorkConn {})) {
+                        return error.into();
+                    }
+                }
                 Some(request) = self.requests.recv() => {
                     self.pool.request(request.reply, Instant::now(), is_live);
                 }
                 Some(answer) = self.answers.recv() => {
-                    if let Err(error) = self.control.queue(&answer) {
+                    if let Err(error) = self.queue(&answer) {
                         return error.into();
                     }
                 }
@@ -240,9 +280,22 @@ impl Session {
 
     fn ask_for_work_conns(&mut self) -> Result<(), SendError> {
         for _ in 0..self.pool.ask(Instant::now()) {
-            self.control.queue(&Message::ReqWorkConn(ReqWorkConn {}))?;
+            self.queue(&Message::ReqWorkConn(ReqWorkConn {}))?;
         }
         Ok(())
+    }
+
+    /// Queues a message to the client. One that cannot be written on the wire is logged and left out: whatever is wrong
+    /// with it, it may be somebody else's doing, and the connection is as good as before.
+    fn queue(&mut self, message: &Message) -> Result<(), SendError> {
+        match self.control.queue(message) {
+            Err(error @ SendError::Encode { .. }) => {
+                let error = Excerpt(chain(&error));
+                warn!(per_session = true, "a message is left out: {error}");
+                Ok(())
+            }
+            queued => queued,
+        }
     }
 
     fn take(&mut self, conn: Conn) {
@@ -263,6 +316,9 @@ impl Session {
     }
 
     async fn handle(&mut self, message: Message) -> Result<(), EndReason> {
+        // Records of v2 are authenticated, and their keys are fresh.
+        self.claim
+            .heard(self.client.dialect.streams == WireVersion::V2);
         match message {
             Message::NewProxy(new) => {
                 let request = Request::of(&new);
@@ -278,6 +334,7 @@ impl Session {
             }
             Message::CloseProxy(close) => {
                 if let Some(proxy) = self.proxies.remove(&close.proxy_name) {
+                    self.used = self.used.minus(proxy.cost());
                     proxy.stop().await;
                     info!(
                         per_session = true,
@@ -296,10 +353,13 @@ impl Session {
                 Ok(())
             }
             Message::NatHoleVisitor(visitor) => {
-                let (user, answers) = (&self.claim.client.user, &self.answer_sender);
-                self.shared
-                    .holes
-                    .visit(visitor, user, answers, &self.shared.tasks);
+                let asker = hole::Asker {
+                    user: &self.claim.client.user,
+                    places: &self.hole_places,
+                    answers: &self.answer_sender,
+                };
+                let Shared { holes, tasks, .. } = &*self.shared;
+                holes.visit(visitor, &asker, tasks);
                 Ok(())
             }
             Message::NatHoleClient(client) => {
@@ -351,7 +411,7 @@ impl Session {
             dialect: self.client.dialect,
             attempts: self.client.pool_count + 1,
             client: &self.claim.client,
-            ports_in_use: self.proxies.values().filter(|it| it.has_port()).count(),
+            used: &self.used,
         };
         let prepared = match new {
             Ok(new) => proxy::prepare(*new, &owner).await,
@@ -363,7 +423,9 @@ impl Session {
                 // Whoever hears from the client that the proxy has started must find it, so users are let in first.
                 // Their work connections are given out by this task, and so not before the reply: a client closes
                 // those for a proxy that it does not know to be running.
-                self.proxies.insert(name.clone(), prepared.run());
+                let proxy = prepared.run();
+                self.used = self.used.plus(proxy.cost());
+                self.proxies.insert(name.clone(), proxy);
                 info!(
                     per_session = true,
                     "new proxy [{name}] type [{kind}] success"
@@ -377,8 +439,10 @@ impl Session {
             Err(error) => {
                 warn!(
                     per_session = true,
-                    "new proxy [{name}] type [{kind}] error: {}",
-                    crate::error::chain(&error)
+                    "new proxy [{}] type [{}] error: {}",
+                    Excerpt(&name),
+                    Excerpt(&kind),
+                    Excerpt(chain(&error))
                 );
                 let summary = format!("new proxy [{name}] error");
                 NewProxyResp {
@@ -388,7 +452,7 @@ impl Session {
                 }
             }
         };
-        self.control.queue(&reply.into())?;
+        self.queue(&reply.into())?;
         // The reply must not wait for this task to come round again: users are waiting.
         match timeout(WRITE_TIMEOUT, self.control.flush()).await {
             Ok(flushed) => Ok(flushed?),
@@ -416,7 +480,7 @@ impl Session {
                 }
             }
         };
-        self.control.queue(&pong.into())
+        self.queue(&pong.into())
     }
 }
 

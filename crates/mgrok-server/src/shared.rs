@@ -9,6 +9,7 @@ use mgrok_proto::cipher::CipherKey;
 use crate::{
     arrival::Arrivals,
     clients::Clients,
+    excerpt::Excerpt,
     hole::Holes,
     hooks::Hooks,
     per_source::{Limits, PerSource},
@@ -59,7 +60,10 @@ impl Shared {
         vhosts: Vhosts,
         tasks: Tasks,
     ) -> Self {
-        let arrivals = Arrivals::new(&config.accept_proxy_protocol_from);
+        let arrivals = Arrivals::new(
+            &config.accept_proxy_protocol_from,
+            &config.vhost.trusted_proxies,
+        );
         let vhosts = Arc::new(vhosts);
         Self {
             cipher_key: CipherKey::derive(&config.auth.token),
@@ -90,7 +94,7 @@ impl Shared {
     /// operator does not want clients to know more.
     pub(crate) fn error_text(&self, detail: &str, summary: &str) -> String {
         if self.config.detailed_errors_to_client {
-            detail.to_owned()
+            Excerpt(detail).to_string()
         } else {
             summary.to_owned()
         }

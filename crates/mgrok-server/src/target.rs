@@ -28,8 +28,10 @@ impl<M> Target<M> {
     pub(crate) fn join(self: &Arc<Self>, member: M) -> Membership<M> {
         let member = Arc::new(member);
         let mut members = self.members();
-        *members = members.iter().chain([&member]).cloned().collect();
+        let all = members.iter().chain([&member]).cloned().collect();
+        let before = std::mem::replace(&mut *members, all);
         drop(members);
+        drop(before);
         Membership {
             target: self.clone(),
             member,
@@ -55,11 +57,15 @@ impl<M> Target<M> {
 impl<M> Drop for Membership<M> {
     fn drop(&mut self) {
         let mut members = self.target.members();
-        *members = members
+        let others = members
             .iter()
             .filter(|it| !Arc::ptr_eq(it, &self.member))
             .cloned()
             .collect();
+        let before = std::mem::replace(&mut *members, others);
+        // Members are dropped when the others can be reached again.
+        drop(members);
+        drop(before);
     }
 }
 

@@ -11,11 +11,12 @@ pub(crate) mod tcpmux;
 use std::sync::Arc;
 
 use mgrok_config::ServerConfig;
+use mgrok_http::AnswerLimits;
 use mgrok_net::{conn::Conn, tcp};
 use tokio::net::TcpListener;
 use tracing::debug;
 
-use self::{http::HttpVhost, https::HttpsVhost, pages::NotFound, tcpmux::TcpMuxVhost};
+use self::{http::HttpVhost, https::HttpsVhost, pages::Page, tcpmux::TcpMuxVhost};
 use crate::{
     arrival::Arrivals,
     backend::UserAddrs,
@@ -55,16 +56,19 @@ impl Vhosts {
     /// The ports that `config` turns on, without a service yet.
     pub(crate) fn new(config: &ServerConfig, tasks: &Tasks) -> Self {
         let vhost = &config.vhost;
-        let not_found = NotFound {
-            file: vhost.not_found_page.clone(),
-        };
+        let not_found = Page::not_found(vhost.not_found_page.clone());
         let unnamed = PerSource::new(UNNAMED);
         let http = vhost.http_port.map(|port| {
             Arc::new(HttpVhost {
                 port,
                 routes: Routes::default(),
                 timeout: vhost.http_timeout,
+                answer_limits: AnswerLimits {
+                    head: vhost.max_response_head,
+                    headers: vhost.max_response_headers,
+                },
                 not_found: not_found.clone(),
+                unreachable: Page::unreachable(vhost.unreachable_page.clone()),
                 stop: tasks.stop_listening.clone(),
             })
         });

@@ -84,6 +84,17 @@ impl Log {
         }
     }
 
+    /// Waits until a server says after `mark` that a client is gone, whether in order or not.
+    ///
+    /// # Panics
+    /// When it does not within [`PATIENCE`].
+    pub async fn client_gone(&self, mark: usize) {
+        tokio::select! {
+            _ = self.wait_after(mark, "client exit success") => {}
+            _ = self.wait_after(mark, "client lost") => {}
+        }
+    }
+
     /// Waits until `times` lines after `mark` contain `needle`.
     ///
     /// # Panics

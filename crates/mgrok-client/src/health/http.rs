@@ -13,7 +13,7 @@ use crate::printable::server_text;
 /// How often a try is led on. The same limit as that of Go's client.
 const MAX_REDIRECTS: usize = 10;
 /// The most bytes that are read of a response, none of which are its body.
-const MAX_HEAD_LEN: u64 = 64 * 1024;
+const MAX_HEAD_LEN: u64 = 1024 * 1024;
 /// What every response begins with.
 const PROTOCOL: &[u8] = b"HTTP/1.";
 /// Where the status stands in the first line, behind the minor version and a space.
@@ -173,7 +173,10 @@ impl Response {
         let location = lines.find_map(|line| {
             let colon = line.iter().position(|it| *it == b':')?;
             let value = line[colon + 1..].trim_ascii();
-            let is_location = line[..colon].eq_ignore_ascii_case(b"location");
+            // Some write a space before the colon.
+            let is_location = line[..colon]
+                .trim_ascii_end()
+                .eq_ignore_ascii_case(b"location");
             (is_location && !value.is_empty()).then(|| String::from_utf8_lossy(value).into_owned())
         });
         Ok(Self { status, location })

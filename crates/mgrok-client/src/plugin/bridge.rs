@@ -11,11 +11,12 @@ use mgrok_http::{
 };
 use mgrok_net::conn::Conn;
 use mgrok_net::resolver::Resolver;
-use mgrok_net::tls::{ClientTls, ClientTlsOptions, ServerTls};
+use mgrok_net::tls::{ClientTls, ClientTlsOptions};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, warn};
 
-use super::{PluginError, in_time, server_tls};
+use super::front::Front;
+use super::{PluginError, in_time};
 use crate::local::Local;
 use crate::printable::Chain;
 
@@ -36,7 +37,7 @@ pub(super) struct BridgeOptions<'a> {
 /// Hands requests on to a website.
 #[derive(Debug)]
 pub(crate) struct Bridge {
-    front: Option<ServerTls>,
+    front: Option<Front>,
     has_http2: bool,
     upstream: Upstream,
 }
@@ -73,7 +74,7 @@ impl Bridge {
                 } else {
                     &HTTP1
                 };
-                Some(server_tls(&front.certificate, protocols)?)
+                Some(Front::new(&front.certificate, protocols)?)
             }
         };
         let tls = if options.website_has_tls {
@@ -92,8 +93,8 @@ impl Bridge {
         };
         let rules = rules(website, options.forwarded)?;
         let upstream = UpstreamOptions {
-            response_timeout: None,
             rules,
+            ..UpstreamOptions::default()
         };
         Ok(Self {
             front,
@@ -106,7 +107,7 @@ impl Bridge {
     pub(crate) async fn serve(self: &Arc<Self>, conn: Conn, user: User, stop: &CancellationToken) {
         let conn = match &self.front {
             None => conn,
-            Some(tls) => match in_time(tls.accept(conn)).await {
+            Some(front) => match front.accept(conn).await {
                 Ok(conn) => conn,
                 Err(e) => {
                     return debug!(
@@ -173,6 +174,7 @@ impl Requests {
                 empty(StatusCode::BAD_REQUEST)
             }
             ForwardError::Backend(_)
+            | ForwardError::Closed(_)
             | ForwardError::Connect(_)
             | ForwardError::Response(_)
             | ForwardError::Timeout(_) => {

@@ -71,7 +71,7 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         grace_period: grace_period(&mut root).unwrap_or(default.grace_period),
         transport: transport(root.section("transport"), default.transport, has_quic),
         vhost,
-        accept_proxy_protocol_from: accept_proxy_protocol_from(&mut root),
+        accept_proxy_protocol_from: networks(&mut root, "acceptProxyProtocolFrom"),
         nathole_analysis_data_reserve: nathole_analysis_data_reserve(&mut root)
             .unwrap_or(default.nathole_analysis_data_reserve),
         web_server,
@@ -94,6 +94,12 @@ fn vhost(root: &mut Section<'_>, default: Vhost) -> Vhost {
             .unwrap_or(default.tcpmux_passthrough),
         sub_domain_host: sub_domain_host(root),
         not_found_page: root.file("custom404Page", Content::Any),
+        unreachable_page: root.file("custom502Page", Content::Any),
+        max_response_head: number_between(root, MAX_RESPONSE_HEAD, 8 * 1024, 16 * 1024 * 1024)
+            .unwrap_or(default.max_response_head),
+        max_response_headers: number_between(root, MAX_RESPONSE_HEADERS, 1, 10_000)
+            .unwrap_or(default.max_response_headers),
+        trusted_proxies: networks(root, TRUSTED_PROXIES),
     };
     let [http, https, tcpmux] = VHOST_PORTS.map(|key| root.says(key));
     for (key, needs, met) in [
@@ -108,6 +114,10 @@ fn vhost(root: &mut Section<'_>, default: Vhost) -> Vhost {
             "`vhostHTTPPort` or `tcpmuxHTTPConnectPort`",
             http || tcpmux,
         ),
+        ("custom502Page", "`vhostHTTPPort`", http),
+        (MAX_RESPONSE_HEAD, "`vhostHTTPPort`", http),
+        (MAX_RESPONSE_HEADERS, "`vhostHTTPPort`", http),
+        (TRUSTED_PROXIES, "`vhostHTTPPort`", http),
     ] {
         if root.says(key) && !met {
             root.warn(key, format!("does nothing without {needs}"));
@@ -130,6 +140,30 @@ fn sub_domain_host(root: &mut Section<'_>) -> String {
 /// The keys of the ports that many services share, in the order of [`Vhost`].
 const VHOST_PORTS: [&str; 3] = ["vhostHTTPPort", "vhostHTTPSPort", TCPMUX_PORT];
 const TCPMUX_PORT: &str = "tcpmuxHTTPConnectPort";
+
+// mgrok's own keys.
+const MAX_RESPONSE_HEAD: &str = "vhostHTTPMaxResponseHeaderBytes";
+const MAX_RESPONSE_HEADERS: &str = "vhostHTTPMaxResponseHeaders";
+const TRUSTED_PROXIES: &str = "trustForwardedHeadersFrom";
+
+fn number_between(
+    root: &mut Section<'_>,
+    key: &'static str,
+    least: usize,
+    most: usize,
+) -> Option<usize> {
+    let number = root.integer(key)?;
+    match usize::try_from(number) {
+        Ok(number) if (least..=most).contains(&number) => Some(number),
+        _ => {
+            root.invalid(
+                key,
+                format!("must be between {least} and {most}, not {number}"),
+            );
+            None
+        }
+    }
+}
 
 /// Checks that no port is taken twice. Only the control port, if it is on the same address, can be shared, with HTTP,
 /// HTTPS or both: what a connection is for shows in its first bytes.
@@ -181,9 +215,7 @@ fn check_web_server<'a>(
     }
 }
 
-/// mgrok's own key.
-fn accept_proxy_protocol_from(root: &mut Section<'_>) -> Vec<Network> {
-    let key = "acceptProxyProtocolFrom";
+fn networks(root: &mut Section<'_>, key: &'static str) -> Vec<Network> {
     let mut networks = Vec::new();
     for item in root.texts(key) {
         match item.text.parse() {

@@ -87,6 +87,10 @@ fn zero_means_the_default() {
         tcpmuxPassthrough = false
         subDomainHost = ""
         custom404Page = ""
+        custom502Page = ""
+        vhostHTTPMaxResponseHeaderBytes = 0
+        vhostHTTPMaxResponseHeaders = 0
+        trustForwardedHeadersFrom = []
         natholeAnalysisDataReserveHours = 0
         acceptProxyProtocolFrom = []
         httpPlugins = []
@@ -126,6 +130,10 @@ fn every_key_arrives() {
         tcpmuxPassthrough = true
         subDomainHost = "Tunnel.Example.COM"
         custom404Page = "404.html"
+        custom502Page = "502.html"
+        vhostHTTPMaxResponseHeaderBytes = 65536
+        vhostHTTPMaxResponseHeaders = 100
+        trustForwardedHeadersFrom = ["10.1.0.0/16"]
         natholeAnalysisDataReserveHours = 2
         acceptProxyProtocolFrom = ["10.0.0.0/8", "::1"]
         [auth]
@@ -173,6 +181,10 @@ fn every_key_arrives() {
         tcpmux_passthrough: true,
         sub_domain_host: "tunnel.example.com".to_owned(),
         not_found_page: Some(PathBuf::from("404.html")),
+        unreachable_page: Some(PathBuf::from("502.html")),
+        max_response_head: 65_536,
+        max_response_headers: 100,
+        trusted_proxies: vec!["10.1.0.0/16".parse().unwrap()],
     };
     assert_eq!(config.vhost, vhost);
     assert_eq!(config.nathole_analysis_data_reserve, seconds(2 * 60 * 60));

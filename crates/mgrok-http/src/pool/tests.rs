@@ -103,7 +103,7 @@ async fn the_one_used_last_is_taken_first() {
     let last = second.backend.id;
     release(&pool, vec![first]).await;
     release(&pool, vec![second]).await;
-    let mut lease = pool.take().unwrap();
+    let mut lease = pool.take().await.unwrap();
     assert!(lease.is_reused);
     assert_eq!(lease.backend.id, last);
     send(&mut lease).await;
@@ -118,7 +118,7 @@ async fn one_that_the_backend_closes_is_forgotten() {
     while pool.len() > 0 {
         tokio::task::yield_now().await;
     }
-    assert!(pool.take().is_none());
+    assert!(pool.take().await.is_none());
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use hyper::header::{HeaderName, HeaderValue};
-use mgrok_http::{Forwarded, Rules, UpstreamOptions};
+use mgrok_http::{AnswerLimits, Forwarded, Rules, UpstreamOptions};
+use tokio::io::AsyncReadExt;
 
 use crate::support::{Proxy, answering, backend, mirror};
 
@@ -69,7 +70,7 @@ async fn headers_of_the_connection_stay_on_it() {
             "GET /p HTTP/1.1",
             "Authorization: Basic eDp5",
             "Host: Example.test:8080",
-            "Te: trailers",
+            "TE: trailers",
             "X-Forwarded-For: 1.2.3.4, 5.6.7.8, 9.9.9.9, 127.0.0.1",
             "X-Forwarded-Host: Example.test:8080",
             "X-Forwarded-Proto: http",
@@ -90,6 +91,9 @@ async fn nothing_is_invented_and_targets_stay_as_they_are() {
         "/%2e%2E/%41",
         "/{a}|b^c\"d\\e[]",
         "/?q={y}|\\^`'[]",
+        "/<a>`{b}\"?<c>\"`",
+        "/a#b?c#d",
+        "http://a/<?\">",
         "/?",
         "/??a?b",
         "/\u{e9}?\u{e9}",
@@ -112,7 +116,7 @@ async fn http_1_0_is_answered_and_its_missing_host_made_up_for() {
     let answer = proxy.exchange("GET / HTTP/1.0\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
     assert!(
-        answer.ends_with("GET / HTTP/1.1\r\nHost: \r\n\r\n"),
+        answer.ends_with("GET / HTTP/1.1\r\nHost:\r\n\r\n"),
         "{answer}"
     );
     let answer = proxy.exchange("GET http://a/ HTTP/1.0\r\n\r\n").await;
@@ -306,7 +310,7 @@ async fn answers_without_length_are_chunked_or_end_with_the_connection() {
 async fn answers_that_cannot_be_passed_on_are_not() {
     for answer in [
         "SSH-2.0-x\r\nUntil-End\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nUntil-End\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX: \0Until-End\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nUntil-End",
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n",
@@ -385,4 +389,170 @@ async fn a_backend_that_cannot_be_reached_is_told_from_a_broken_one() {
     });
     let got = Proxy::start(closing.await).await.exchange(GET).await;
     assert!(got.starts_with("HTTP/1.1 502 "), "{got}");
+}
+
+/// The first line of `answer` as a user gets it, and its headers but for those of the connection.
+async fn passed(answer: &'static str) -> (String, Vec<String>, String) {
+    let got = answered(GET, answer).await;
+    let (head, body) = got.split_once("\r\n\r\n").unwrap_or((&got, ""));
+    let mut lines = head.split("\r\n").map(str::to_owned);
+    let first = lines.next().unwrap();
+    let ours = ["Connection", "Content-Length", "Transfer-Encoding"];
+    let theirs = lines.filter(|line| !ours.iter().any(|name| line.starts_with(name)));
+    (first, theirs.collect(), body.to_owned())
+}
+
+#[track_caller]
+fn expect_passed(got: &(String, Vec<String>, String), first: &str, headers: &[&str]) {
+    assert_eq!(got.0, first);
+    assert_eq!(got.1, headers);
+    assert!(got.2 == "hi" || got.2 == "2\r\nhi\r\n0\r\n\r\n", "{got:?}");
+}
+
+#[tokio::test]
+async fn heads_that_are_not_quite_right_are_mended() {
+    const OK: &str = "HTTP/1.1 200 OK";
+    for (answer, headers) in [
+        (
+            "HTTP/1.1 200 OK\r\nServer : cam\r\nContent-Length: 2\r\n\r\nhi",
+            &["Server: cam"][..],
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nX-Thing: one,\r\n\ttwo\r\n  three\r\nX-B: b\r\nContent-Length: 2\r\n\r\nhi",
+            &["X-Thing: one, two three", "X-B: b"],
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nX-Thing:\r\n one\r\nContent-Length:\r\n 2\r\n\r\nhi",
+            &["X-Thing: one"],
+        ),
+        (
+            "HTTP/1.1 200 OK\nServer: cam\nContent-Length: 2\n\nhi",
+            &["Server: cam"],
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nX Powered: cam\r\nX-A: 1\r\nContent-Length: 2\r\n\r\nhi",
+            &["X-A: 1"],
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nPHP Warning something\r\n in line 7\r\nX-A: 1\r\nContent-Length: 2\r\n\r\nhi",
+            &["X-A: 1"],
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nX-(Odd): cam\r\n: none\r\nContent-Length: 2\r\n\r\nhi",
+            &[],
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi",
+            &[],
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n2  \r\nhi\r\n0  \r\n\r\n",
+            &[],
+        ),
+    ] {
+        expect_passed(&passed(answer).await, OK, headers);
+    }
+    for (answer, first) in [
+        ("HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nhi", OK),
+        (
+            "HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nhi",
+            "HTTP/1.1 999 Odd",
+        ),
+        (
+            "HTTP/1.1 200 \u{412}\r\nContent-Length: 2\r\n\r\nhi",
+            "HTTP/1.1 200 \u{412}",
+        ),
+    ] {
+        let got = passed(answer).await;
+        assert!(got.0.starts_with(&first[..12]) && got.2 == "hi", "{got:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_may_have_many_headers_and_long_ones() {
+    let cookies: String = (0..900)
+        .map(|i| format!("Set-Cookie: c{i}=1\r\n"))
+        .collect();
+    let long = format!("X-Long: {}\r\n", "a".repeat(500_000));
+    for headers in [cookies, long] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: 2\r\n\r\nhi");
+        let got = answered(GET, answer.leak()).await;
+        assert!(
+            got.contains(&headers) && got.ends_with("\r\n\r\nhi"),
+            "{}",
+            got.len()
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_length_of_answers_is_limited() {
+    let limits = AnswerLimits {
+        head: 10_000,
+        headers: 20,
+    };
+    let cookies = "Set-Cookie: c=1\r\n".repeat(20);
+    let long = format!("X-Long: {}\r\n", "a".repeat(10_000));
+    for headers in [cookies, long] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: 2\r\n\r\nhi");
+        let options = UpstreamOptions {
+            answer_limits: limits,
+            ..UpstreamOptions::default()
+        };
+        let proxy = Proxy::with_options(answering(answer.leak()).await, options).await;
+        let got = proxy.exchange(GET).await;
+        assert!(got.starts_with("HTTP/1.1 502 "), "{got}");
+    }
+}
+
+#[tokio::test]
+async fn names_of_headers_keep_their_case_both_ways() {
+    let proxy = Proxy::with_rules(mirror().await, Rules::default()).await;
+    let request = "GET / HTTP/1.1\r\nhost: a\r\nSec-WebSocket-Key: k\r\nx-lower: 1\r\nX-REQUEST-ID: 2\r\n\r\n";
+    assert_eq!(forwarded(&proxy, request).await, request);
+    let answer =
+        "HTTP/1.1 200 OK\r\nETag: 1\r\nwww-authenticate: Basic\r\nContent-Length: 2\r\n\r\nhi";
+    let headers = ["ETag: 1", "www-authenticate: Basic"];
+    expect_passed(&passed(answer).await, "HTTP/1.1 200 OK", &headers);
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_stay_in_the_target() {
+    let (tell, seen) = tokio::sync::oneshot::channel();
+    let tell = std::sync::Mutex::new(Some(tell));
+    let backend = backend(move |mut peer| {
+        let tell = tell.lock().unwrap().take();
+        async move {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                peer.socket().read_buf(&mut head).await.unwrap();
+            }
+            tell.unwrap().send(head).unwrap();
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                .await;
+        }
+    });
+    let proxy = Proxy::with_rules(backend.await, Rules::default()).await;
+    let request = b"GET /caf\xe9%E9?q=\xff<> HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut user = proxy.user().await;
+    // However it arrives.
+    for piece in request.chunks(9) {
+        user.send(piece).await;
+        tokio::task::yield_now().await;
+    }
+    assert!(user.read_head().await.starts_with("HTTP/1.1 200 "));
+    let seen = seen.await.unwrap();
+    assert!(seen.starts_with(&request[..30]), "{}", seen.escape_ascii());
+}
+
+#[tokio::test]
+async fn a_raw_target_is_that_of_its_own_request_only() {
+    let proxy = Proxy::with_rules(mirror().await, Rules::default()).await;
+    let mut user = proxy.user().await;
+    for target in ["/<1>", "/%3C1%3E", "/<2>?\"", "/", "/<1>"] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        user.send(&request).await;
+        assert!(user.read_message().await.ends_with(&request), "{target}");
+    }
+    assert_eq!(proxy.dials(), 1);
 }

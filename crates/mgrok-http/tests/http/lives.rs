@@ -81,13 +81,265 @@ async fn answering_once() -> std::net::SocketAddr {
 }
 
 #[tokio::test]
-async fn a_safe_request_on_a_dead_connection_is_sent_again() {
+async fn an_idempotent_request_on_a_dead_connection_is_sent_again() {
     let proxy = Proxy::start(answering_once().await).await;
-    for dials in 1..4 {
+    let methods = ["GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "PUT"];
+    for (dials, method) in (1..).zip(methods) {
+        let mut user = proxy.user().await;
+        let request = format!("{method} /<{dials}> HTTP/1.1\r\nHost: a\r\n\r\n");
+        user.send(request).await;
+        assert!(user.read_message().await.starts_with("HTTP/1.1 200 "));
+        assert_eq!(proxy.dials(), dials);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_not_used_after_the_time_that_its_backend_gives_it() {
+    for (keep_alive, reused_after) in [("timeout=5", 3), ("timeout=1000", 50)] {
+        let answer =
+            format!("HTTP/1.1 200 OK\r\nKeep-Alive: {keep_alive}\r\nContent-Length: 0\r\n\r\n");
+        let proxy = Proxy::start(answering(answer.leak()).await).await;
+        let mut asked = 0;
+        for pause in [0, reused_after, 70] {
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+            let mut user = proxy.user().await;
+            user.send(GET).await;
+            assert!(user.read_message().await.starts_with("HTTP/1.1 200 "));
+            asked += 1;
+            assert_eq!(proxy.dials(), if asked < 3 { 1 } else { 2 }, "{keep_alive}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_has_come_to_rest_serves_again_and_is_missed_when_it_ends() {
+    let (hang_up, hung_up) = once();
+    let hung_up = Arc::new(tokio::sync::Mutex::new(Some(hung_up)));
+    let backend = backend(move |mut peer| {
+        let hung_up = Arc::clone(&hung_up);
+        async move {
+            for _ in 0..2 {
+                peer.read_message().await;
+                peer.send(EMPTY).await;
+            }
+            let wait = hung_up.lock().await.take();
+            wait.unwrap().await.unwrap();
+        }
+    });
+    let proxy = Proxy::start(backend.await).await;
+    for _ in 0..2 {
         let mut user = proxy.user().await;
         user.send(GET).await;
         assert!(user.read_message().await.starts_with("HTTP/1.1 200 "));
-        assert_eq!(proxy.dials(), dials);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    assert_eq!(proxy.dials(), 1);
+    hang_up.lock().unwrap().take().unwrap().send(()).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // It would be answered with a 502 on the dead one.
+    let mut user = proxy.user().await;
+    user.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        .await;
+    user.read_head().await;
+    assert_eq!(proxy.dials(), 2);
+}
+
+/// A backend that logs in connections: a request with a password makes its connection that of whoever sent it.
+async fn logging_in() -> std::net::SocketAddr {
+    backend(|mut peer| async move {
+        let mut who = "nobody".to_owned();
+        while let Some(request) = peer.try_read_message().await {
+            let secret = request.split("Authorization: ntlm ").nth(1);
+            if let Some(name) = secret.and_then(|it| it.lines().next()) {
+                who = name.to_owned();
+            }
+            let challenge = if request.contains("/login") {
+                "WWW-Authenticate: Negotiate\r\n"
+            } else {
+                ""
+            };
+            let len = who.len();
+            peer.send(format!(
+                "HTTP/1.1 200 OK\r\n{challenge}Content-Length: {len}\r\n\r\n{who}"
+            ))
+            .await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_connection_that_a_user_logged_in_is_that_users_alone() {
+    let proxy = Proxy::start(logging_in().await).await;
+    let (mut alice, mut bob) = (proxy.user().await, proxy.user().await);
+    alice
+        .send("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: ntlm alice\r\n\r\n")
+        .await;
+    assert!(alice.read_message().await.ends_with("\r\n\r\nalice"));
+    for _ in 0..2 {
+        bob.send(GET).await;
+        assert!(bob.read_message().await.ends_with("\r\n\r\nnobody"));
+        alice.send(GET).await;
+        assert!(alice.read_message().await.ends_with("\r\n\r\nalice"));
+    }
+    assert_eq!(proxy.dials(), 2);
+    // One that was asked to log in may do so with what it sends next.
+    bob.send("GET /login HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    bob.read_message().await;
+    let mut carol = proxy.user().await;
+    carol.send(GET).await;
+    carol.read_message().await;
+    assert_eq!(proxy.dials(), 3);
+}
+
+#[tokio::test]
+async fn a_connection_that_a_user_logged_in_ends_with_the_user() {
+    let (ended, end) = once();
+    let backend = backend(move |mut peer| {
+        let ended = Arc::clone(&ended);
+        async move {
+            while peer.try_read_message().await.is_some() {
+                peer.send(EMPTY).await;
+            }
+            let ended = ended.lock().unwrap().take();
+            ended.unwrap().send(()).unwrap();
+        }
+    });
+    let proxy = Proxy::start(backend.await).await;
+    let mut user = proxy.user().await;
+    user.send("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Negotiate x\r\n\r\n")
+        .await;
+    user.read_message().await;
+    drop(user);
+    timeout(PATIENCE, end).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_user_who_sends_no_more_gets_the_answer() {
+    for request in [
+        GET,
+        "GET / HTTP/1.0\r\nHost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    ] {
+        let (go, went) = once();
+        let went = Arc::new(tokio::sync::Mutex::new(Some(went)));
+        let backend = backend(move |mut peer| {
+            let went = Arc::clone(&went);
+            async move {
+                peer.read_message().await;
+                went.lock().await.take().unwrap().await.unwrap();
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+                    .await;
+                tokio::task::yield_now().await;
+                peer.send("hi").await;
+            }
+        });
+        let proxy = Proxy::start(backend.await).await;
+        let mut user = proxy.user().await;
+        user.send(request).await;
+        user.socket().shutdown().await.unwrap();
+        // The proxy has seen the end, if it looks.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        go.lock().unwrap().take().unwrap().send(()).unwrap();
+        let answer = user.read_to_end().await;
+        assert!(
+            answer.starts_with("HTTP/1.") && answer.ends_with("\r\n\r\nhi"),
+            "{answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_ends_before_its_body_is_none() {
+    for request in [
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    ] {
+        let (ended, end) = once();
+        let backend = backend(move |mut peer| {
+            let ended = Arc::clone(&ended);
+            async move {
+                let got = peer.read_to_end().await;
+                assert!(!got.ends_with("0\r\n\r\n"), "{got}");
+                ended.lock().unwrap().take().unwrap().send(()).unwrap();
+            }
+        });
+        let proxy = Proxy::start(backend.await).await;
+        let mut user = proxy.user().await;
+        user.send(request).await;
+        user.socket().shutdown().await.unwrap();
+        timeout(Duration::from_secs(20), end)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_who_sends_no_more_and_gets_nothing_has_left_after_a_minute() {
+    let (ended, end) = once();
+    let backend = backend(move |mut peer| {
+        let ended = Arc::clone(&ended);
+        async move {
+            peer.read_to_end().await;
+            ended.lock().unwrap().take().unwrap().send(()).unwrap();
+        }
+    });
+    let proxy = Proxy::start(backend.await).await;
+    let mut user = proxy.user().await;
+    user.send(GET).await;
+    let start = tokio::time::Instant::now();
+    user.socket().shutdown().await.unwrap();
+    end.await.unwrap();
+    let waited = start.elapsed();
+    assert!((55..70).contains(&waited.as_secs()), "{waited:?}");
+}
+
+/// Answers an upload of which it reads the head alone, and closes, which resets the connection.
+async fn refusing() -> std::net::SocketAddr {
+    backend(|mut peer| async move {
+        peer.read_head().await;
+        peer.send(
+            "HTTP/1.1 413 Payload Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig",
+        )
+        .await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_answer_that_refuses_an_upload_arrives() {
+    const TRIES: usize = 50;
+    let backend = refusing().await;
+    let body = vec![b'a'; 4 * 1024 * 1024];
+    for (framing, proxy) in [
+        ("Content-Length: 4194304", Proxy::start(backend).await),
+        ("Transfer-Encoding: chunked", Proxy::start(backend).await),
+    ] {
+        for _ in 0..TRIES {
+            let mut user = proxy.user().await;
+            user.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n"))
+                .await;
+            let mut sent = true;
+            for piece in body.chunks(64 * 1024) {
+                if framing.starts_with('T') {
+                    user.send(format!("{:x}\r\n", piece.len())).await;
+                }
+                sent &= timeout(Duration::from_millis(200), user.send(piece))
+                    .await
+                    .is_ok();
+                if framing.starts_with('T') {
+                    user.send("\r\n").await;
+                }
+                if !sent {
+                    break;
+                }
+            }
+            let head = user.read_head().await;
+            assert!(head.starts_with("HTTP/1.1 413 "), "{head:?}");
+            assert_eq!(user.read_exact(3).await, "big");
+        }
     }
 }
 
@@ -95,6 +347,7 @@ async fn a_safe_request_on_a_dead_connection_is_sent_again() {
 async fn a_request_that_may_have_had_an_effect_is_not_sent_again() {
     for request in [
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        "PATCH / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
         "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na",
         "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na",
     ] {
@@ -125,6 +378,9 @@ async fn a_connection_that_the_backend_closes_is_not_used_again() {
     for answer in [
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+        // It would be spoken to in HTTP/1.0, which has no chunks.
+        "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=0\r\nContent-Length: 0\r\n\r\n",
     ] {
         let proxy = Proxy::start(answering(answer).await).await;
         let mut user = proxy.user().await;
@@ -161,8 +417,13 @@ async fn an_answer_that_breaks_off_is_seen_to() {
     }
 }
 
+/// Ends a connection as one does who wants to hear nothing any more.
+fn reset(user: &mut crate::support::Peer) {
+    user.socket().set_zero_linger().unwrap();
+}
+
 #[tokio::test]
-async fn a_user_who_leaves_costs_the_backend_its_connection() {
+async fn a_user_who_resets_costs_the_backend_its_connection() {
     for begun in [
         "",
         "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
@@ -186,6 +447,7 @@ async fn a_user_who_leaves_costs_the_backend_its_connection() {
         if !begun.is_empty() {
             user.read_until("abc").await;
         }
+        reset(&mut user);
         drop(user);
         timeout(Duration::from_secs(5), end)
             .await

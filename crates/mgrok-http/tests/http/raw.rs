@@ -51,7 +51,7 @@ async fn a_websocket_is_passed_on_with_what_comes_early() {
         [
             "HTTP/1.1 101 Switching Protocols",
             "Connection: Upgrade",
-            "Sec-Websocket-Accept: x",
+            "Sec-WebSocket-Accept: x",
             "Upgrade: websocket",
             "X-Set: 1"
         ]
@@ -62,7 +62,7 @@ async fn a_websocket_is_passed_on_with_what_comes_early() {
         "GET /chat HTTP/1.1\r\n",
         "\r\nConnection: Upgrade\r\n",
         "\r\nUpgrade: WebSocket\r\n",
-        "\r\nSec-Websocket-Key: k\r\n",
+        "\r\nSec-WebSocket-Key: k\r\n",
         "\r\nX-Forwarded-For: 127.0.0.1\r\n",
     ] {
         assert!(request.contains(line), "{request}");
@@ -98,6 +98,17 @@ async fn a_change_to_another_protocol_than_asked_for_is_refused() {
     let mut user = proxy.user().await;
     user.send(UPGRADE).await;
     assert!(user.read_message().await.starts_with("HTTP/1.1 502 "));
+}
+
+#[tokio::test]
+async fn a_change_to_what_was_asked_for_need_not_say_so() {
+    let answer = "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\n\r\n";
+    let proxy = Proxy::start(shouting(answer).await).await;
+    let mut user = proxy.user().await;
+    user.send(format!("{UPGRADE}abc")).await;
+    let head = user.read_head().await;
+    assert!(head.contains("\r\nUpgrade: WebSocket\r\n"), "{head}");
+    expect(&mut user, "ABC").await;
 }
 
 #[tokio::test]

@@ -59,7 +59,9 @@ impl Handler for Forward {
         };
         let mut response = Response::new(Body::full(error.to_string()));
         *response.status_mut() = match error {
-            ForwardError::Backend(_) | ForwardError::Response(_) => StatusCode::BAD_GATEWAY,
+            ForwardError::Backend(_) | ForwardError::Closed(_) | ForwardError::Response(_) => {
+                StatusCode::BAD_GATEWAY
+            }
             ForwardError::Connect(_) => StatusCode::NOT_FOUND,
             ForwardError::RequestBody(_) => StatusCode::BAD_REQUEST,
             ForwardError::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,

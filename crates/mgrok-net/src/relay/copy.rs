@@ -92,6 +92,23 @@ impl Direction {
         Poll::Ready(stepped)
     }
 
+    /// The source has failed; the target is to see that there is no more.
+    pub(super) fn close_target(&mut self) {
+        if self.state == State::Flushing {
+            self.state = State::Closing;
+        }
+    }
+
+    /// The target has failed; what still arrives for it is thrown away.
+    pub(super) fn drain(&mut self) {
+        self.abandon_chunk();
+        self.state = match self.state {
+            State::Moving | State::Draining => State::Draining,
+            // The source has ended, so there is nothing to drain.
+            State::Closing | State::Flushing | State::Over => State::Over,
+        };
+    }
+
     /// Gives the direction up.
     pub(super) fn abandon(&mut self) {
         self.abandon_chunk();

@@ -288,6 +288,30 @@ async fn a_refusal_in_the_middle_of_an_upload_arrives() {
     }
 }
 
+/// A reset would reach a user who is still sending in the middle of that, and many programs then look no further.
+#[tokio::test]
+async fn the_user_of_a_refused_upload_sees_an_end_and_no_reset() {
+    for way in WAYS {
+        let lab = Lab::start(way, HalfClose::Carried).await;
+        let (mut read, mut write) = lab.user.into_split();
+        let upload = tokio::spawn(async move {
+            let block = pattern(64 * 1024);
+            while write.write_all(&block).await.is_ok() {}
+        });
+        let mut work = lab.work;
+        read_exactly(&mut work, 1024 * 1024).await;
+        work.write_all(b"refuse").await.unwrap();
+        // With unread bytes, which is a reset.
+        drop(work);
+        let mut all = Vec::new();
+        let read = timeout(PATIENCE, read.read_to_end(&mut all)).await;
+        read.unwrap().unwrap();
+        assert_eq!(all, b"refuse");
+        end_of(lab.relay).await;
+        timeout(PATIENCE, upload).await.unwrap().unwrap();
+    }
+}
+
 /// A connection that always has more to read, and takes nothing.
 struct Endless;
 

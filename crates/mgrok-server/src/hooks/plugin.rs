@@ -28,9 +28,15 @@ use tokio::{sync::Semaphore, time::timeout};
 // frp: as long as it likes
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many questions may be with one plugin at once, so that a rush of users does not become one of connections.
-/// Beyond it they wait, within [`CALL_TIMEOUT`].
-const MAX_CALLS: usize = 128;
+/// How many questions about one operation may be with one plugin at once, so that a rush does not become one of connections.
+/// Beyond it they wait, within [`CALL_TIMEOUT`], and nobody waits for another operation: strangers can log in as often as they
+/// like, users come in crowds, and a client that leaves closes all its proxies at once.
+const fn max_calls(op: Op) -> usize {
+    match op {
+        Op::NewUserConn => 64,
+        Op::CloseProxy | Op::Login | Op::NewProxy | Op::NewWorkConn | Op::Ping => 32,
+    }
+}
 
 /// The longest answer, in bytes. The longest message has half of it.
 const MAX_ANSWER: usize = 128 * 1024;
@@ -44,10 +50,17 @@ const USER_AGENT: HeaderValue =
 #[derive(Debug)]
 pub(super) struct Plugin {
     name: String,
-    /// What it wants to know of, and where to ask.
-    ops: Vec<(Op, Uri)>,
+    ops: Vec<Wanted>,
     host: HeaderValue,
     upstream: Upstream,
+}
+
+/// Something that a plugin wants to know of.
+#[derive(Debug)]
+struct Wanted {
+    op: Op,
+    /// Where to ask.
+    uri: Uri,
     turns: Semaphore,
 }
 
@@ -95,7 +108,14 @@ impl Plugin {
             port,
             path,
         } = plugin;
-        let ops: Result<_, SetupError> = ops.iter().map(|op| Ok((*op, uri(path, *op)?))).collect();
+        let wanted = |op: &Op| {
+            Ok(Wanted {
+                op: *op,
+                uri: uri(path, *op)?,
+                turns: Semaphore::new(max_calls(*op)),
+            })
+        };
+        let ops: Result<_, SetupError> = ops.iter().map(wanted).collect();
         let tls = match scheme {
             PluginScheme::Http => None,
             PluginScheme::Https { verify: true } => Some(ClientTls::trusting_system(host)?),
@@ -119,11 +139,10 @@ impl Plugin {
             upstream: Upstream::new(
                 connect,
                 UpstreamOptions {
-                    response_timeout: None,
                     rules: Rules::default(),
+                    ..UpstreamOptions::default()
                 },
             ),
-            turns: Semaphore::new(MAX_CALLS),
         })
     }
 
@@ -132,7 +151,7 @@ impl Plugin {
     }
 
     pub(super) fn wants(&self, op: Op) -> bool {
-        self.ops.iter().any(|(it, _)| *it == op)
+        self.ops.iter().any(|it| it.op == op)
     }
 
     /// Asks about `content`, under the id of what happens.
@@ -147,9 +166,11 @@ impl Plugin {
     }
 
     async fn exchange<C: Content>(&self, content: &C, id: &RunId) -> Result<Answer<C>, CallError> {
+        let wanted = self.ops.iter().find(|it| it.op == C::OP);
+        let wanted = wanted.ok_or(CallError::Unwanted)?;
         // Never closed, so that there is always a turn to come.
-        let _turn = self.turns.acquire().await;
-        let request = self.request(content, id)?;
+        let _turn = wanted.turns.acquire().await;
+        let request = self.request(content, wanted.uri.clone(), id);
         // Nobody's but our own.
         let user = User::new(SocketAddr::from(([0; 4], 0)));
         let response = self.upstream.forward(request, &user).await;
@@ -173,14 +194,12 @@ impl Plugin {
         Ok(C::answer(&body.to_bytes())?)
     }
 
-    fn request<C: Content>(&self, content: &C, id: &RunId) -> Result<Request<Body>, CallError> {
-        let uri = self.ops.iter().find(|(op, _)| *op == C::OP);
-        let (_, uri) = uri.ok_or(CallError::Unwanted)?;
+    fn request(&self, content: &impl Content, uri: Uri, id: &RunId) -> Request<Body> {
         let body = content.request();
         let len = body.len();
         let mut request = Request::new(Body::full(body));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri.clone();
+        *request.uri_mut() = uri;
         let headers = request.headers_mut();
         headers.insert(header::HOST, self.host.clone());
         headers.insert(header::USER_AGENT, USER_AGENT);
@@ -190,7 +209,7 @@ impl Plugin {
         if let Ok(id) = HeaderValue::from_str(id.as_str()) {
             headers.insert(REQUEST_ID, id);
         }
-        Ok(request)
+        request
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) async fn run(mut listener: Listener, driver: ListenerDriver, shared: 
         };
         // The driver says why.
         let Some((conn, from)) = accepted else { return };
-        let addrs = UserAddrs { from, to: None };
+        let addrs = UserAddrs::new(from, None);
         match openings.try_acquire(from.ip()) {
             Ok(permit) => {
                 let connection = connection(conn, addrs, permit, shared.clone());

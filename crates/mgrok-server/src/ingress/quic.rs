@@ -92,7 +92,7 @@ async fn connection(incoming: Incoming, permit: Permit, shared: Arc<Shared>) {
         Ok(quic) => quic,
         Err(error) => return log(from, &error),
     };
-    let addrs = UserAddrs { from, to: None };
+    let addrs = UserAddrs::new(from, None);
     let connection = Arc::new(Connection::new(addrs, Road::Quic, permit));
     connection.carried_by(Carrier::Quic(quic.clone()));
     match serve_streams(quic.clone(), &connection, &shared).await {

@@ -19,8 +19,8 @@ use tracing::{debug, warn};
 
 use super::{OpeningError, log};
 use crate::{
-    connection::Connection, hooks::HookError, login, per_source::OPENING_TIMEOUT, private,
-    session::refuse_work_conn, shared::Shared,
+    connection::Connection, excerpt::Excerpt, hooks::HookError, login, per_source::OPENING_TIMEOUT,
+    private, session::refuse_work_conn, shared::Shared,
 };
 
 /// Why a work connection is not taken. Clients show the texts, which are frp's.
@@ -30,6 +30,8 @@ enum WorkConnError {
     Hook(#[from] HookError),
     #[error("no client control found for run id [{0}]")]
     RunId(String),
+    #[error("run id [{0}] is that of a session on another connection")]
+    Elsewhere(String),
     #[error("token in NewWorkConn doesn't match token from configuration")]
     Token,
 }
@@ -97,7 +99,7 @@ pub(super) async fn dispatch(
         }
         Message::NewWorkConn(new) => work_conn(conn, new, connection, shared).await,
         Message::NewVisitorConn(new) => {
-            private::serve(conn, new, connection.addrs, shared).await;
+            private::serve(conn, new, connection, shared).await;
         }
         other => log(
             connection.addrs.from,
@@ -110,7 +112,7 @@ pub(super) async fn dispatch(
 async fn work_conn(conn: MessageConn, new: NewWorkConn, connection: &Connection, shared: &Shared) {
     let from = connection.addrs.from;
     let (version, conn) = (conn.version(), conn.into_conn());
-    match admit_work_conn(new, shared).await {
+    match admit_work_conn(new, connection, shared).await {
         Ok(offers) => {
             connection.is_proved();
             if offers.send(conn).await.is_err() {
@@ -128,11 +130,16 @@ async fn work_conn(conn: MessageConn, new: NewWorkConn, connection: &Connection,
 /// Where the session of a work connection takes it. In frp's order, which wants plugins asked before a token is looked at.
 async fn admit_work_conn(
     new: NewWorkConn,
+    connection: &Connection,
     shared: &Shared,
 ) -> Result<mpsc::Sender<Conn>, WorkConnError> {
     let run_id = RunId::from(new.run_id.as_str());
+    let head = || Excerpt(run_id.head()).to_string();
     let offers = shared.registry.offers(&run_id);
-    let offers = offers.ok_or_else(|| WorkConnError::RunId(new.run_id.clone()))?;
+    let offers = offers.ok_or_else(|| WorkConnError::RunId(head()))?;
+    if !connection.may_carry(&run_id) {
+        return Err(WorkConnError::Elsewhere(head()));
+    }
     let new = match shared.registry.client(&run_id) {
         Some(client) if shared.hooks.is_subscribed(Op::NewWorkConn) => {
             shared.hooks.new_work_conn(&client, new).await?

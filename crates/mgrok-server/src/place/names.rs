@@ -1,11 +1,27 @@
 //! The names that a proxy asks for, and what they make of it: routes, and an address to show.
 
+use std::{collections::BTreeSet, fmt::Write as _};
+
 use mgrok_proto::message::NewProxy;
 
 use crate::{
+    excerpt::Excerpt,
     routes::RouteKey,
     vhost::{Vhosts, http::HttpVhost, https::HttpsVhost, tcpmux::TcpMuxVhost},
 };
+
+/// How many routes one proxy may ask for, which are its names times its locations. A certificate rarely has more than a
+/// hundred names.
+const MAX_ROUTES: usize = 1_024;
+
+/// The longest name, in bytes. DNS has none of more than 253.
+const MAX_HOST_LEN: usize = 255;
+
+/// The longest location, and the longest user by whom is routed, in bytes.
+const MAX_LOCATION_LEN: usize = 1_024;
+
+/// About how many bytes of names a client is shown. With all else the answer still fits into a message of v1.
+const MAX_SHOWN_LEN: usize = 4_096;
 
 /// Why names cannot be had. The texts are frp's.
 #[derive(Debug, thiserror::Error)]
@@ -18,11 +34,21 @@ pub(crate) enum NameError {
     NoTcpMux,
     #[error("type [{0}] not supported when vhost {0} port is not set")]
     NoVhost(&'static str),
+    #[error("a {what} may have at most {limit} bytes, and one has {len}; shorten it")]
+    TooLong {
+        what: &'static str,
+        limit: usize,
+        len: usize,
+    },
+    #[error(
+        "names times locations are {0} routes, and a proxy may have at most {MAX_ROUTES}; split it into several proxies"
+    )]
+    TooManyRoutes(usize),
     #[error("'.' and '*' are not supported in subdomain")]
     Subdomain,
     #[error("subdomain is not supported because this feature is not enabled in server")]
     SubdomainsOff,
-    #[error("unknown multiplexer [{0}]")]
+    #[error("unknown multiplexer [{}]", Excerpt(.0))]
     Multiplexer(String),
 }
 
@@ -48,6 +74,10 @@ impl Vhosts {
     /// Checks the names that `new` asks for.
     pub(super) fn names(&self, new: &NewProxy) -> Result<Names, NameError> {
         let host = &self.sub_domain_host;
+        check_len("subdomain", &new.subdomain, MAX_HOST_LEN)?;
+        for domain in &new.custom_domains {
+            check_len("domain", domain, MAX_HOST_LEN)?;
+        }
         let mut names = Vec::new();
         for domain in new.custom_domains.iter().filter(|it| !it.is_empty()) {
             let is_below = |rest: &str| rest.ends_with('.');
@@ -79,38 +109,67 @@ impl Names {
         &self,
         locations: &[String],
         user: &str,
-    ) -> impl Iterator<Item = RouteKey> + use<> {
+    ) -> Result<BTreeSet<RouteKey>, NameError> {
+        let count = self.0.len().saturating_mul(locations.len().max(1));
+        if count > MAX_ROUTES {
+            return Err(NameError::TooManyRoutes(count));
+        }
+        check_len("routeByHTTPUser", user, MAX_LOCATION_LEN)?;
+        for location in locations {
+            check_len("location", location, MAX_LOCATION_LEN)?;
+        }
         let everywhere = [String::new()];
         let locations = if locations.is_empty() {
             &everywhere
         } else {
             locations
         };
-        let keys: std::collections::BTreeSet<_> = self
-            .0
-            .iter()
-            .flat_map(|name| {
-                locations.iter().map(|location| RouteKey {
-                    host: name.to_ascii_lowercase(),
-                    location: location.clone(),
-                    user: user.to_owned(),
-                })
+        let of_name = |name: &String| {
+            let host = name.to_ascii_lowercase();
+            locations.iter().map(move |location| RouteKey {
+                host: host.clone(),
+                location: location.clone(),
+                user: user.to_owned(),
             })
-            .collect();
-        keys.into_iter()
+        };
+        Ok(self.0.iter().flat_map(of_name).collect())
     }
 
-    /// What the client shows: each name as often as it has `locations`, with the `port` unless it is a usual one.
-    // frp: the same (server/proxy/http.go#Run, pkg/util/util/util.go#CanonicalAddr)
+    /// What the client shows: each name as often as it has `locations`, with the `port` unless it is a usual one; not all of them if
+    /// they are very many.
+    // frp: the same but for the bound (server/proxy/http.go#Run, pkg/util/util/util.go#CanonicalAddr)
     pub(super) fn remote_addr(&self, locations: usize, port: u16) -> String {
-        let shown = |name: &String| match port {
-            80 | 443 => name.clone(),
-            port => format!("{name}:{port}"),
-        };
-        let each = |name| std::iter::repeat_n(shown(name), locations.max(1));
-        let all: Vec<_> = self.0.iter().flat_map(each).collect();
-        all.join(",")
+        let times = locations.max(1);
+        let total = self.0.len().saturating_mul(times);
+        let all = self
+            .0
+            .iter()
+            .flat_map(|name| std::iter::repeat_n(name, times));
+        let mut text = String::new();
+        for (written, name) in all.enumerate() {
+            if text.len() > MAX_SHOWN_LEN {
+                // Writing to a string does not fail.
+                let _ = write!(text, " and {} more", total - written);
+                break;
+            }
+            if written > 0 {
+                text.push(',');
+            }
+            text.push_str(name);
+            if !matches!(port, 80 | 443) {
+                let _ = write!(text, ":{port}");
+            }
+        }
+        text
     }
+}
+
+fn check_len(what: &'static str, text: &str, limit: usize) -> Result<(), NameError> {
+    let len = text.len();
+    if len > limit {
+        return Err(NameError::TooLong { what, limit, len });
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -144,10 +203,8 @@ mod tests {
             names.remote_addr(2, 443),
             "A.test,A.test,b.test,b.test,c.example.com,c.example.com"
         );
-        let keys: Vec<_> = names
-            .keys(&["/a".to_owned()], "u")
-            .map(|key| key.to_string())
-            .collect();
+        let keys = names.keys(&["/a".to_owned()], "u").unwrap();
+        let keys: Vec<_> = keys.iter().map(RouteKey::to_string).collect();
         assert_eq!(keys, ["a.test/a", "b.test/a", "c.example.com/a"]);
     }
 
@@ -155,7 +212,41 @@ mod tests {
     fn without_a_name_there_is_no_route() {
         let names = vhosts().names(&new(&[""], "")).unwrap();
         assert_eq!(names.remote_addr(1, 80), "");
-        assert_eq!(names.keys(&[], "").count(), 0);
+        assert!(names.keys(&[], "").unwrap().is_empty());
+    }
+
+    #[test]
+    fn one_proxy_cannot_ask_for_the_product_of_two_long_lists() {
+        let domains: Vec<_> = (0..3_000).map(|it| format!("d{it}.test")).collect();
+        let domains: Vec<_> = domains.iter().map(String::as_str).collect();
+        let locations: Vec<_> = (0..3_000).map(|it| format!("/{it}")).collect();
+        let names = vhosts().names(&new(&domains, "")).unwrap();
+        let refused = names.keys(&locations, "").unwrap_err().to_string();
+        assert!(refused.contains("9000000 routes"), "{refused}");
+        let shown = names.remote_addr(locations.len(), 8080);
+        assert!(shown.len() < 2 * MAX_SHOWN_LEN, "{}", shown.len());
+        assert!(shown.ends_with(" more"), "{shown}");
+    }
+
+    #[test]
+    fn a_hundred_names_with_ten_locations_are_nothing_special() {
+        let domains: Vec<_> = (0..100).map(|it| format!("d{it}.test")).collect();
+        let domains: Vec<_> = domains.iter().map(String::as_str).collect();
+        let locations: Vec<_> = (0..10).map(|it| format!("/{it}")).collect();
+        let names = vhosts().names(&new(&domains, "")).unwrap();
+        assert_eq!(names.keys(&locations, "").unwrap().len(), 1_000);
+    }
+
+    #[test]
+    fn names_that_are_too_long_are_refused() {
+        let long = "a".repeat(MAX_HOST_LEN + 1);
+        assert!(vhosts().names(&new(&[&long], "")).is_err());
+        assert!(vhosts().names(&new(&[], &long)).is_err());
+        let names = vhosts().names(&new(&["a.test"], "")).unwrap();
+        let location = "/".repeat(MAX_LOCATION_LEN + 1);
+        assert!(names.keys(&[location], "").is_err());
+        let user = "u".repeat(MAX_LOCATION_LEN + 1);
+        assert!(names.keys(&[], &user).is_err());
     }
 
     #[test]

@@ -26,31 +26,39 @@ pub(crate) struct Doors {
     pub(crate) tasks: Tasks,
 }
 
-/// A leased port and those who serve its users. Users wait in its backlog until it is opened.
+/// A leased port and those who serve its users. Users wait in its backlog until it is opened. `S` is what is given up when
+/// the port is free again, and not before, whoever drops this and when.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(super) struct Port<S> {
     number: u16,
     target: Arc<Target<Backend>>,
     doors: Doors,
     stop: CancellationToken,
-    state: Mutex<State>,
+    state: Mutex<State<S>>,
 }
 
 #[derive(Debug)]
-enum State {
-    Unopened(TcpLease),
+enum State<S> {
+    Unopened(Held<S>),
     Open(JoinHandle<()>),
     Closed,
 }
 
-impl Port {
-    pub(super) fn new(lease: TcpLease, doors: Doors) -> Self {
+/// What the port is made of, in the order in which it is given back.
+#[derive(Debug)]
+struct Held<S> {
+    lease: TcpLease,
+    _slot: S,
+}
+
+impl<S: Send + Sync + 'static> Port<S> {
+    pub(super) fn new(lease: TcpLease, slot: S, doors: Doors) -> Self {
         Self {
             number: lease.port(),
             target: Arc::default(),
             doors,
             stop: CancellationToken::new(),
-            state: Mutex::new(State::Unopened(lease)),
+            state: Mutex::new(State::Unopened(Held { lease, _slot: slot })),
         }
     }
 
@@ -66,9 +74,9 @@ impl Port {
     pub(super) fn open(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state = match std::mem::replace(&mut *state, State::Closed) {
-            State::Unopened(lease) => {
+            State::Unopened(held) => {
                 let (target, doors) = (self.target.clone(), self.doors.clone());
-                let accepting = run(lease, target, doors, self.stop.clone());
+                let accepting = run(held, target, doors, self.stop.clone());
                 State::Open(self.doors.tasks.spawn(accepting.in_current_span()))
             }
             state @ (State::Open(_) | State::Closed) => state,
@@ -87,19 +95,24 @@ impl Port {
     }
 }
 
-impl Drop for Port {
+impl<S> Drop for Port<S> {
     fn drop(&mut self) {
         self.stop.cancel();
     }
 }
 
-async fn run(lease: TcpLease, target: Arc<Target<Backend>>, doors: Doors, stop: CancellationToken) {
+async fn run<S>(
+    held: Held<S>,
+    target: Arc<Target<Backend>>,
+    doors: Doors,
+    stop: CancellationToken,
+) {
     let Doors { arrivals, tasks } = doors;
     loop {
         let (stream, from) = tokio::select! {
             () = stop.cancelled() => return,
             () = tasks.stop_listening.cancelled() => return,
-            accepted = tcp::accept(&lease.listener) => accepted,
+            accepted = tcp::accept(&held.lease.listener) => accepted,
         };
         tasks.serve_user(serve(stream, from, arrivals.clone(), target.clone()));
     }
@@ -137,7 +150,7 @@ mod tests {
         let from = listener.local_addr().unwrap();
         let stream = TcpStream::connect(from).await.unwrap();
         let target: Arc<Target<Backend>> = Arc::default();
-        let user = serve(stream, from, Arrivals::new(&[]), target);
+        let user = serve(stream, from, Arrivals::new(&[], &[]), target);
         let size = size_of_val(&Tasks::default().until_cut(user));
         assert!(size <= 1_280, "{size} bytes");
     }

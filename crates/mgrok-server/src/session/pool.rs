@@ -105,6 +105,11 @@ impl<C, R: Waiter<C>> Pool<C, R> {
         (!self.waiting.is_empty()).then_some(*oldest + ASKED_FOR)
     }
 
+    /// One more than were wanted is asked for.
+    pub(super) fn asked(&mut self, now: Instant) {
+        self.asked_at.push_back(now);
+    }
+
     /// How many connections to ask the client for now. They then count as asked for.
     pub(super) fn ask(&mut self, now: Instant) -> usize {
         let asked = self.asked_at.len();

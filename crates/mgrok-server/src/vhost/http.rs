@@ -8,15 +8,15 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
 };
 use mgrok_http::{
-    Body, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler, Rules,
-    Target as Address, Upstream, UpstreamOptions, User, ask_for_credentials,
+    AnswerLimits, Body, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler, Rules,
+    Target as Address, UNREACHABLE, Upstream, UpstreamOptions, User, ask_for_credentials,
 };
 use mgrok_net::conn::Conn;
 use mgrok_proto::{auth::Secret, message::NewProxy};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Vhost, pages::NotFound};
+use super::{Vhost, pages::Page};
 use crate::{
     backend::{Backend, UserAddrs},
     error::chain,
@@ -31,7 +31,10 @@ pub(crate) struct HttpVhost {
     pub(crate) routes: Routes<Arc<HttpRoute>>,
     /// How long a service may take to begin its response.
     pub(crate) timeout: Duration,
-    pub(crate) not_found: NotFound,
+    /// How long a service's response may be.
+    pub(crate) answer_limits: AnswerLimits,
+    pub(crate) not_found: Page,
+    pub(crate) unreachable: Page,
     /// Cancelled when requests under way are to be the last.
     pub(crate) stop: CancellationToken,
 }
@@ -76,10 +79,16 @@ impl HttpRoute {
             || credentials.is_some_and(|it| it.match_with(&self.user, self.password.expose()))
     }
 
-    /// The members that are there, the one whose turn it is first.
-    fn members(&self) -> impl Iterator<Item = Arc<HttpMember>> {
+    /// The members that are there: the one that knows `user`, and then the one whose turn it is.
+    fn members(&self, user: &User) -> impl Iterator<Item = Arc<HttpMember>> {
         let members = self.target.in_turn();
-        members.filter(|member| !member.backend.is_gone())
+        let mut members = members.filter(|member| !member.backend.is_gone());
+        let mut sorted = Vec::new();
+        if user.owns_connections() {
+            sorted.extend(members.by_ref());
+            sorted.sort_by_key(|member: &Arc<HttpMember>| !member.upstream.knows(user));
+        }
+        sorted.into_iter().chain(members)
     }
 }
 
@@ -93,17 +102,18 @@ impl HttpMember {
     }
 }
 
-/// What `new` wants changed in requests and responses, and how long responses may take.
+/// What `new` wants changed in requests and responses, and how long responses may be and take.
 pub(crate) fn upstream_options(
     new: &NewProxy,
-    timeout: Duration,
+    vhost: &HttpVhost,
 ) -> Result<UpstreamOptions, RuleError> {
     let host = match new.host_header_rewrite.as_str() {
         "" => None,
         host => Some(value("Host", host)?),
     };
     Ok(UpstreamOptions {
-        response_timeout: Some(timeout),
+        answer_limits: vhost.answer_limits,
+        response_timeout: Some(vhost.timeout),
         rules: Rules {
             // frp: always http (INTERFACES 12, row 23).
             forwarded: Forwarded::Append { proto: "http" },
@@ -135,10 +145,7 @@ struct ToBackend(Backend);
 impl Connect for ToBackend {
     fn connect<'a>(&'a self, user: &'a User) -> Connecting<'a> {
         // Connections are kept for the requests of others, so that there is no address they all came to.
-        let addrs = UserAddrs {
-            from: user.addr(),
-            to: None,
-        };
+        let addrs = UserAddrs::new(user.addr(), None);
         Box::pin(async move { Ok(self.0.open(Some(addrs)).await?) })
     }
 }
@@ -146,7 +153,8 @@ impl Connect for ToBackend {
 impl Vhost for HttpVhost {
     async fn serve(self: Arc<Self>, conn: Conn, addrs: UserAddrs) {
         let stop = self.stop.clone();
-        mgrok_http::serve(conn, User::new(addrs.from), self, &stop).await;
+        let user = User::new(addrs.from).with_trust(addrs.is_trusted_proxy);
+        mgrok_http::serve(conn, user, self, &stop).await;
     }
 }
 
@@ -167,22 +175,29 @@ impl Handler for HttpVhost {
         if !route.admits(address.credentials.as_ref()) {
             return ask_for_credentials(address.is_proxy_style);
         }
-        for member in route.members() {
+        let mut is_down = false;
+        for member in route.members(user) {
             let place = match member.upstream.reserve(request.method(), user).await {
                 Ok(place) => place,
                 Err(error) => {
                     warn_of(&member, &error);
+                    is_down = true;
                     // Nothing of the request is lost yet, and another may serve it.
                     continue;
                 }
             };
             let forwarded = member.upstream.forward_on(place, request, user).await;
             return match forwarded {
+                Ok(response) if is_of_client(&response) => self.unreachable().await,
                 Ok(response) => response,
                 Err(error) => self.failed(&member, &error).await,
             };
         }
-        self.nothing_here().await
+        if is_down {
+            self.unreachable().await
+        } else {
+            self.nothing_here().await
+        }
     }
 }
 
@@ -193,22 +208,35 @@ impl HttpVhost {
         match error {
             ForwardError::RequestBody(_) => status(StatusCode::BAD_REQUEST, Body::empty()),
             ForwardError::Timeout(_) => status(StatusCode::GATEWAY_TIMEOUT, Body::empty()),
+            // frp: this is what a service looks like that a client of frp cannot connect, and its own tests want a 404 here.
+            ForwardError::Closed(_) => self.nothing_here().await,
             ForwardError::Backend(_) | ForwardError::Connect(_) | ForwardError::Response(_) => {
-                self.nothing_here().await
+                self.unreachable().await
             }
         }
     }
 
-    // frp: a service that is down looks like one that is not there (PROTOCOL 10.4).
     async fn nothing_here(&self) -> Response<Body> {
-        let page: Bytes = self.not_found.page().await;
-        let mut response = status(StatusCode::NOT_FOUND, Body::full(page));
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/html; charset=utf-8"),
-        );
-        response
+        page(StatusCode::NOT_FOUND, self.not_found.text().await)
     }
+
+    async fn unreachable(&self) -> Response<Body> {
+        page(StatusCode::BAD_GATEWAY, self.unreachable.text().await)
+    }
+}
+
+/// Whether it is the client that answers, because it cannot connect its service.
+fn is_of_client(response: &Response<Body>) -> bool {
+    response.status() == StatusCode::BAD_GATEWAY && response.headers().contains_key(UNREACHABLE)
+}
+
+fn page(code: StatusCode, text: Bytes) -> Response<Body> {
+    let mut response = status(code, Body::full(text));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
+    response
 }
 
 fn warn_of(member: &HttpMember, error: &ForwardError) {

@@ -1,4 +1,4 @@
-//! What users see who mean a service that is not there.
+//! What users see who mean a service that is not there, or that cannot be reached.
 
 use std::path::{Path, PathBuf};
 
@@ -27,24 +27,65 @@ the name is spelled as it is published.</p>
 </html>
 ";
 
-/// The page for those who mean a service that is not there.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct NotFound {
-    /// The operator's own page; `None` is ours.
-    pub(crate) file: Option<PathBuf>,
+/// Our own page where a service cannot be reached.
+const UNREACHABLE: &str = "<!DOCTYPE html>
+<html lang=\"en\">
+<head>
+<meta charset=\"utf-8\">
+<meta name=\"viewport\" content=\"width=device-width\">
+<title>Bad gateway</title>
+<style>
+body { font-family: sans-serif; max-width: 36em; margin: 4em auto; padding: 0 1em; line-height: 1.5; }
+</style>
+</head>
+<body>
+<h1>The service does not answer</h1>
+<p>This address is published, but the service behind it gave no answer. If it is yours, check that it runs and listens
+where its client expects it; the client's log says what went wrong.</p>
+</body>
+</html>
+";
+
+/// A page of the operator's, or ours.
+#[derive(Clone, Debug)]
+pub(crate) struct Page {
+    /// The operator's own; `None` is ours.
+    file: Option<PathBuf>,
+    /// The key that names the file.
+    key: &'static str,
+    ours: &'static str,
 }
 
-impl NotFound {
+impl Page {
+    /// The page where there is no service.
+    pub(crate) fn not_found(file: Option<PathBuf>) -> Self {
+        Self {
+            file,
+            key: "custom404Page",
+            ours: NOT_FOUND,
+        }
+    }
+
+    /// The page where a service cannot be reached.
+    pub(crate) fn unreachable(file: Option<PathBuf>) -> Self {
+        Self {
+            file,
+            key: "custom502Page",
+            ours: UNREACHABLE,
+        }
+    }
+
     /// The page as it is now. A file that cannot be read is told in the log, and ours stands in for it.
-    pub(crate) async fn page(&self) -> Bytes {
+    pub(crate) async fn text(&self) -> Bytes {
+        let ours = Bytes::from_static(self.ours.as_bytes());
         let Some(file) = &self.file else {
-            return Bytes::from_static(NOT_FOUND.as_bytes());
+            return ours;
         };
         match read(file).await {
             Ok(page) => page,
             Err(error) => {
-                warn!("cannot read custom404Page {}: {error}", file.display());
-                Bytes::from_static(NOT_FOUND.as_bytes())
+                warn!("cannot read {} {}: {error}", self.key, file.display());
+                ours
             }
         }
     }
@@ -73,15 +114,13 @@ mod tests {
     async fn a_page_is_read_anew_each_time() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("page");
-        let not_found = NotFound {
-            file: Some(file.clone()),
-        };
-        assert_eq!(not_found.page().await, NOT_FOUND, "not there");
+        let page = Page::not_found(Some(file.clone()));
+        assert_eq!(page.text().await, NOT_FOUND, "not there");
         for text in ["one", "two"] {
             std::fs::write(&file, text).unwrap();
-            assert_eq!(not_found.page().await, text);
+            assert_eq!(page.text().await, text);
         }
         std::fs::write(&file, vec![b'x'; 1024 * 1024 + 1]).unwrap();
-        assert_eq!(not_found.page().await, NOT_FOUND, "too long");
+        assert_eq!(page.text().await, NOT_FOUND, "too long");
     }
 }

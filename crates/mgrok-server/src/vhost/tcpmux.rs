@@ -1,6 +1,6 @@
 //! tcpmux: the service is named by an HTTP `CONNECT` request, and what follows is between it and the user.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use hyper::header::HeaderValue;
@@ -10,7 +10,7 @@ use mgrok_proto::auth::Secret;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-use super::{Vhost, pages::NotFound};
+use super::{Vhost, pages::Page};
 use crate::{
     backend::{self, Backend, UserAddrs},
     per_source::PerSource,
@@ -31,10 +31,19 @@ const MAX_REQUEST: usize = 16 * 1024;
 /// The most headers of a request.
 const MAX_HEADERS: usize = 64;
 
-// frp: these words (pkg/util/tcpmux/httpconnect.go, pkg/util/http/http.go#OkResponse)
+/// How often a user may ask on one connection. Clients ask without a password first, to see what is wanted.
+const MAX_TRIES: usize = 5;
+
+/// How long a user may take to have done with the last answer: a connection that is closed with unread bytes is reset, and the
+/// answer may be lost.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+
+// frp: these words (pkg/util/tcpmux/httpconnect.go, pkg/util/http/http.go#OkResponse), but it closes the connection without a word.
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 const UNAUTHORIZED: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r\n\
     Proxy-Authenticate: Basic realm=\"Restricted\"\r\nContent-Length: 0\r\n\r\n";
+const UNAUTHORIZED_CLOSE: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r\n\
+    Proxy-Authenticate: Basic realm=\"Restricted\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// The tcpmux port.
 #[derive(Debug)]
@@ -45,7 +54,7 @@ pub(crate) struct TcpMuxVhost {
     pub(crate) routes: Routes<Arc<TcpMuxRoute>>,
     /// The local service answers the request.
     pub(crate) passthrough: bool,
-    pub(crate) not_found: NotFound,
+    pub(crate) not_found: Page,
 }
 
 /// Where a request may lead.
@@ -65,6 +74,8 @@ struct Connect {
     credentials: Option<Credentials>,
     /// How long the request is.
     len: usize,
+    /// Another request may follow.
+    keeps: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -82,42 +93,69 @@ enum RequestError {
 }
 
 impl Vhost for TcpMuxVhost {
-    async fn serve(self: Arc<Self>, mut user: Conn, addrs: UserAddrs) {
+    async fn serve(self: Arc<Self>, user: Conn, addrs: UserAddrs) {
         let from = addrs.from;
-        let request = read(&mut user);
-        let request = self.unnamed.work(from.ip(), REQUEST_TIMEOUT, request);
-        let (connect, mut bytes) = match Box::pin(request).await {
-            Ok(Ok(request)) => request,
-            // frp: no answer either.
-            Ok(Err(error)) => {
-                return debug!(source = %from, "tcpmux connection of {from} closed: {error}");
-            }
-            Err(error) => {
-                return debug!(source = %from, "tcpmux connection of {from} closed without a request: {error}");
-            }
+        // Boxed, because it is over when the bytes begin to move.
+        let asked = Box::pin(self.ask(user, from)).await;
+        let Some((mut user, route, len, mut bytes)) = asked else {
+            return;
         };
-        let Some(route) = self.routes.find(&connect.host, b"", connect.user()) else {
-            debug!(source = %from,
-                "tcpmux connection of {from}: no proxy for [{}]",
-                connect.host
-            );
-            return answer(&mut user, not_found(&self.not_found.page().await)).await;
-        };
-        if !route.admits(&connect) {
-            debug!(source = %from,
-                "tcpmux connection of {from}: wrong user or password for [{}]",
-                connect.host
-            );
-            return answer(&mut user, Bytes::from_static(UNAUTHORIZED)).await;
-        }
         info!(source = %from, "get a user connection [{from}]");
         if !self.passthrough {
             // What came along with the request is the service's.
-            bytes = bytes.split_off(connect.len);
+            bytes = bytes.split_off(len);
             answer(&mut user, Bytes::from_static(OK)).await;
         }
         user.unread(bytes);
         backend::serve(user, addrs, route.target.in_turn()).await;
+    }
+}
+
+impl TcpMuxVhost {
+    /// Reads requests until one leads to a service. Returns that, how long the request is, and all that was read.
+    async fn ask(
+        &self,
+        mut user: Conn,
+        from: SocketAddr,
+    ) -> Option<(Conn, Arc<TcpMuxRoute>, usize, Bytes)> {
+        for tries in 1.. {
+            let request = read(&mut user);
+            let request = self.unnamed.work(from.ip(), REQUEST_TIMEOUT, request);
+            let (connect, bytes) = match request.await {
+                Ok(Ok(request)) => request,
+                // frp: no answer either.
+                Ok(Err(error)) => {
+                    debug!(source = %from, "tcpmux connection of {from} closed: {error}");
+                    break;
+                }
+                Err(error) => {
+                    debug!(source = %from, "tcpmux connection of {from} closed without a request: {error}");
+                    break;
+                }
+            };
+            let Some(route) = self.routes.find(&connect.host, b"", connect.user()) else {
+                debug!(source = %from,
+                    "tcpmux connection of {from}: no proxy for [{}]",
+                    connect.host
+                );
+                refuse(user, not_found(&self.not_found.text().await)).await;
+                break;
+            };
+            if route.admits(&connect) {
+                return Some((user, route, connect.len, bytes));
+            }
+            debug!(source = %from,
+                "tcpmux connection of {from}: wrong user or password for [{}]",
+                connect.host
+            );
+            if tries == MAX_TRIES || !connect.keeps {
+                refuse(user, Bytes::from_static(UNAUTHORIZED_CLOSE)).await;
+                break;
+            }
+            user.unread(bytes.slice(connect.len..));
+            answer(&mut user, Bytes::from_static(UNAUTHORIZED)).await;
+        }
+        None
     }
 }
 
@@ -173,7 +211,43 @@ fn parse(seen: &[u8]) -> Result<Option<Connect>, RequestError> {
         host: host_name(request.path.unwrap_or_default()).into_owned(),
         credentials: authorization.as_ref().and_then(Credentials::parse),
         len,
+        keeps: keeps(&request),
     }))
+}
+
+/// Whether another request may follow on the connection (RFC 9112, 9.3).
+fn keeps(request: &httparse::Request<'_, '_>) -> bool {
+    let is = |header: &httparse::Header<'_>, name| header.name.eq_ignore_ascii_case(name);
+    let says = |wanted: &[u8]| {
+        let connections = request.headers.iter().filter(|it| {
+            // Of the second, which no standard has, old clients make use.
+            is(it, "Connection") || is(it, "Proxy-Connection")
+        });
+        let mut options = connections.flat_map(|it| it.value.split(|&byte| byte == b','));
+        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(wanted))
+    };
+    // A body would be taken for the next request.
+    let has_body = request.headers.iter().any(|it| {
+        is(it, "Transfer-Encoding") || (is(it, "Content-Length") && it.value.trim_ascii() != b"0")
+    });
+    !has_body
+        && match request.version {
+            Some(1) => !says(b"close"),
+            // Our answer would have to say so.
+            _ => false,
+        }
+}
+
+/// Answers and ends the connection.
+async fn refuse(mut user: Conn, last: Bytes) {
+    answer(&mut user, last).await;
+    let farewell = async {
+        user.close().await?;
+        while !user.recv().await?.is_empty() {}
+        std::io::Result::Ok(())
+    };
+    // Who is gone has no use for a farewell.
+    let _ = timeout(FAREWELL_TIMEOUT, farewell).await;
 }
 
 async fn answer(user: &mut Conn, answer: Bytes) {
@@ -235,6 +309,26 @@ mod tests {
         ));
         assert!(matches!(parse(b"CONNECT a:1 HTTP/1.1\r\nHost"), Ok(None)));
         assert!(matches!(parse(b"CONN"), Ok(None)));
+    }
+
+    #[track_caller]
+    fn check_keeps(version: &str, headers: &str, expect: bool) {
+        let request = format!("CONNECT a:1 {version}\r\n{headers}\r\n");
+        let connect = parse(request.as_bytes()).unwrap().unwrap();
+        assert_eq!(connect.keeps, expect, "{request}");
+    }
+
+    #[test]
+    fn a_request_says_whether_another_may_follow() {
+        check_keeps("HTTP/1.1", "", true);
+        check_keeps("HTTP/1.1", "Proxy-Connection: Keep-Alive\r\n", true);
+        check_keeps("HTTP/1.1", "Connection: x, Close\r\n", false);
+        check_keeps("HTTP/1.1", "proxy-connection: close\r\n", false);
+        check_keeps("HTTP/1.1", "Content-Length: 0\r\n", true);
+        check_keeps("HTTP/1.1", "Content-Length: 1\r\n", false);
+        check_keeps("HTTP/1.1", "Transfer-Encoding: chunked\r\n", false);
+        check_keeps("HTTP/1.0", "", false);
+        check_keeps("HTTP/1.0", "Proxy-Connection: keep-alive\r\n", false);
     }
 
     #[test]

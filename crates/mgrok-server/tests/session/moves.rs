@@ -21,7 +21,8 @@ use crate::{
 };
 
 const CAN_MOVE: &[Extension] = &[Extension::MOVES];
-const MOVES: &[Extension] = &[Extension::MOVE, Extension::MOVES];
+const MOVES: &[Extension] = &[Extension::MOVE, Extension::MOVES, Extension::PROOF];
+const COMES_BACK: &[Extension] = &[Extension::MOVES, Extension::PROOF];
 
 async fn log_in(line: &Line, run_id: &str, extensions: &[Extension]) -> Client {
     let offer = Offer::new(Bootstrap::default(), &Algorithm::by_speed(), extensions);
@@ -90,7 +91,7 @@ async fn users_stay_on_the_connection_that_a_session_has_left() {
 #[tokio::test]
 async fn unless_both_logins_say_so_users_end_with_the_session() {
     let server = RunningServer::start(config(true)).await;
-    for (before, after) in [(CAN_MOVE, CAN_MOVE), (&[][..], MOVES)] {
+    for (before, after) in [(CAN_MOVE, COMES_BACK), (&[][..], MOVES)] {
         let old_line = Line::new(&server, Road::Tls, true).await;
         let mut old = log_in(&old_line, "", before).await;
         let port = old.start_proxy(tcp_proxy("p", 0)).await.unwrap();

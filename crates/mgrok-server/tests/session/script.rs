@@ -1,6 +1,11 @@
 //! A server in this process, and a client that says what a test tells it to.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
 
 use mgrok_config::ServerConfig;
 use mgrok_net::{conn::Conn, layers, message::MessageConn};
@@ -89,6 +94,21 @@ pub(crate) async fn until_refused(port: u16) {
     .unwrap();
 }
 
+/// A login with the empty token. One that comes back is signed later than all before.
+pub(crate) fn login(run_id: &str) -> Login {
+    static LATEST: AtomicI64 = AtomicI64::new(1);
+    let timestamp = match run_id {
+        "" => 1,
+        _ => LATEST.fetch_add(1, Ordering::Relaxed) + 1,
+    };
+    Login {
+        run_id: run_id.into(),
+        privilege_key: auth::sign(&Secret::default(), timestamp).into(),
+        timestamp,
+        ..Login::default()
+    }
+}
+
 /// A logged-in client.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -107,16 +127,16 @@ impl Client {
     }
 
     /// As [`Self::try_login`], on a connection or stream on which nothing was said.
-    pub(crate) async fn try_login_on(
+    pub(crate) async fn try_login_on(control: MessageConn, run_id: &str) -> Result<Self, String> {
+        let login = login(run_id);
+        Self::try_login_with(control, login).await
+    }
+
+    /// As [`Self::try_login_on`], with this login.
+    pub(crate) async fn try_login_with(
         mut control: MessageConn,
-        run_id: &str,
+        login: Login,
     ) -> Result<Self, String> {
-        let login = Login {
-            run_id: run_id.into(),
-            privilege_key: auth::sign(&Secret::default(), 1).into(),
-            timestamp: 1,
-            ..Login::default()
-        };
         control.send(&login.into()).await.unwrap();
         let answer = timeout(LIMIT, control.recv()).await.unwrap().unwrap();
         let Some(Message::LoginResp(answer)) = answer else {
@@ -173,6 +193,23 @@ impl Client {
         (start, work.into_conn())
     }
 
+    /// Offers a work connection, and reads there that a visitor has come by a hole, and its attempt.
+    pub(crate) async fn hole_sid(&mut self, mut work: MessageConn) -> String {
+        while !matches!(self.recv().await, Message::ReqWorkConn(_)) {}
+        let new = NewWorkConn {
+            run_id: self.run_id.clone(),
+            ..NewWorkConn::default()
+        };
+        work.send(&new.into()).await.unwrap();
+        loop {
+            match work.recv().await.unwrap() {
+                Some(Message::NatHoleSid(news)) => return news.sid,
+                Some(Message::StartWorkConn(_)) => {}
+                other => panic!("expected news of a visitor, not {other:?}"),
+            }
+        }
+    }
+
     pub(crate) async fn pong(&mut self) -> Pong {
         loop {
             if let Message::Pong(pong) = self.recv().await {
@@ -186,7 +223,7 @@ impl Client {
         while let Ok(Some(_)) = self.control.recv().await {}
     }
 
-    async fn recv(&mut self) -> Message {
+    pub(crate) async fn recv(&mut self) -> Message {
         timeout(LIMIT, self.control.recv())
             .await
             .expect("the server says nothing")

@@ -51,7 +51,7 @@ pub(crate) async fn recv(conn: &mut MessageConn) -> Option<Message> {
     timeout(LIMIT, conn.recv()).await.unwrap().unwrap()
 }
 
-async fn login_resp(conn: &mut MessageConn) -> LoginResp {
+pub(crate) async fn login_resp(conn: &mut MessageConn) -> LoginResp {
     match recv(conn).await {
         Some(Message::LoginResp(answer)) => answer,
         other => panic!("expected the answer to a login, not {other:?}"),
@@ -59,7 +59,7 @@ async fn login_resp(conn: &mut MessageConn) -> LoginResp {
 }
 
 /// Sends a hello; what comes back is the payload of the server's.
-async fn hello(conn: &mut MessageConn, offer: &Offer, login: Login) -> Bytes {
+pub(crate) async fn hello(conn: &mut MessageConn, offer: &Offer, login: Login) -> Bytes {
     let mut hello = BytesMut::new();
     offer.encode(&mut hello);
     conn.queue_encoded(&hello).unwrap();
@@ -82,14 +82,27 @@ pub(crate) async fn log_in_on(conn: Conn, offer: &Offer, login: Login) -> (Clien
     let mut conn = begin(conn);
     let hello = hello(&mut conn, offer, login).await;
     let agreement = offer.agree(hello).unwrap();
+    let keys = agreement.keys(&Secret::default());
+    let seal = |conn: MessageConn| {
+        let (sends, receives) = (&keys.client_to_server, &keys.server_to_client);
+        MessageConn::new(
+            layers::seal(conn.into_conn(), sends, receives),
+            WireVersion::V2,
+        )
+    };
+    let proves = agreement.extensions.contains(&Extension::PROOF);
+    if proves {
+        conn = seal(conn);
+        conn.send(&Ping::default().into()).await.unwrap();
+    }
     let answer = login_resp(&mut conn).await;
     assert_eq!(answer.error, "");
-    let keys = agreement.keys(&Secret::default());
-    let (sends, receives) = (&keys.client_to_server, &keys.server_to_client);
-    let sealed = layers::seal(conn.into_conn(), sends, receives);
+    if !proves {
+        conn = seal(conn);
+    }
     let client = Client {
         run_id: answer.run_id,
-        control: MessageConn::new(sealed, WireVersion::V2),
+        control: conn,
     };
     (client, agreement.extensions)
 }
