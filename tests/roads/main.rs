@@ -15,3 +15,4 @@ mod auto;
 mod loss;
 mod network;
 mod relay;
+mod zones;

@@ -193,3 +193,26 @@ async fn kcp(
     let both = AbortOnDropHandle::new(tokio::spawn(both));
     Ok((opener, acceptor, both))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_falls_silent_behind_its_hole_is_given_up() {
+        let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let punched = Punched {
+            socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+            peer: silent.local_addr().unwrap(),
+        };
+        let options = QuicOptions {
+            idle_timeout: Duration::ZERO,
+            ..QuicOptions::default()
+        };
+        let began = tokio::time::Instant::now();
+        let dialled = Tunnel::dial(TunnelProtocol::Quic, punched, &options).await;
+        assert!(matches!(dialled, Err(TunnelError::Nobody)), "{dialled:?}");
+        assert!(began.elapsed() >= ARRIVAL_TIMEOUT);
+        assert!(began.elapsed() < ARRIVAL_TIMEOUT * 2);
+    }
+}

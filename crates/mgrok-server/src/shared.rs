@@ -21,8 +21,8 @@ use crate::{
     vhost::Vhosts,
 };
 
-/// Connections by TCP of which nobody knows yet whose they are. One that stops within its TLS handshake holds some 10 KiB, so all
-/// of them 100 MiB; one that waits for its turn holds a socket.
+/// Connections by TCP of which nobody knows yet whose they are. One that stops within its TLS handshake holds up to 16 KiB, so all
+/// of them 128 MiB; one that waits for its turn holds a socket and its task.
 const OPENINGS: Limits = Limits {
     what: "connections to the control port",
     total: 8_192,

@@ -35,7 +35,7 @@ pub(super) struct Service {
     addrs: Vec<SocketAddr>,
     /// When they were found.
     found_at: Option<Instant>,
-    /// When a lookup failed, if none has succeeded since.
+    /// When the last lookup failed, if none has succeeded since.
     failed_at: Option<Instant>,
     /// When that was told of.
     told_at: Option<Instant>,
@@ -90,7 +90,8 @@ impl Service {
 
     /// Has the name looked up again if that was long ago. For users who stay.
     pub(super) fn refresh(&mut self, now: Instant) {
-        if self.found_at.is_some_and(|at| at + REFRESH <= now) && !self.look_up_at_once(now) {
+        let last = self.found_at.max(self.failed_at);
+        if last.is_some_and(|at| at + REFRESH <= now) && !self.look_up_at_once(now) {
             self.wanted = true;
         }
     }

@@ -631,3 +631,31 @@ async fn a_peer_has_what_a_login_takes_until_it_is_trusted() {
     assert!(received == flood);
     drop(in_time(flooding).await.unwrap());
 }
+
+#[tokio::test]
+async fn what_a_peer_closes_with_cannot_steer_a_terminal() {
+    let (near, far) = pair(&QuicOptions::default()).await;
+    far.inner.close(7u32.into(), b"gone\n\x1b[31m\xff");
+    let QuicError::Closed { reason, .. } = in_time(near.closed()).await else {
+        panic!("not closed by the peer");
+    };
+    assert_eq!(reason, "gone\\n\\x1b[31m\\xff");
+    let mut error = None;
+    // What is said of streams comes from elsewhere.
+    for cause in [near.open().await.map(drop), near.accept().await.map(drop)] {
+        error = cause.err();
+    }
+    let text = error.unwrap().to_string();
+    assert!(!text.contains(char::is_control), "{text:?}");
+}
+
+#[tokio::test]
+async fn who_is_dialled_opens_no_stream() {
+    let (near, far) = pair(&QuicOptions::default()).await;
+    let (mut one, mut other) = stream(&near, &far).await;
+    let opened = timeout(Duration::from_millis(100), far.open()).await;
+    assert!(opened.is_err(), "it was allowed a stream");
+    // A peer that is allowed none may still wait for one, and use those it has.
+    other.send(Bytes::from_static(b"!")).await.unwrap();
+    assert_eq!(&in_time(one.recv()).await.unwrap()[..], b"!");
+}
