@@ -47,6 +47,7 @@ fn run(config: ClientConfig, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     let file = file.unwrap_or(Path::new("")).display();
     // frp: scripts look for these words (client/service.go, cmd/frpc/sub/root.go)
     info!("start frpc service for config file [{file}] with aggregated configuration");
+    info!("{}", PROGRAM.describe());
     daemon.block_on(async |running| {
         let mut client = Client::new(config)?;
         client.open_admin_port().await?;

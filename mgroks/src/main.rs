@@ -10,7 +10,7 @@ use mgrok_config::{
 };
 use mgrok_daemon::{Daemon, Program};
 use mgrok_server::Server;
-use tracing::info;
+use tracing::{info, warn};
 
 const PROGRAM: Program = Program {
     about: "The public end of a reverse tunnel",
@@ -37,6 +37,13 @@ fn run(mut config: ServerConfig, file: Option<&Path>) -> anyhow::Result<ExitCode
     match file {
         Some(file) => info!("frps uses config file: {}", file.display()),
         None => info!("frps uses command line arguments for config"),
+    }
+    info!("{}", PROGRAM.describe());
+    let auth = &config.transport.tls.trusted_ca;
+    if config.auth.token.is_empty() && auth.is_none() && config.http_plugins.is_empty() {
+        warn!(
+            "auth.token is not set, so that whoever reaches the control port may publish services here"
+        );
     }
     state::keep(&mut config);
     daemon.block_on(async |running| {

@@ -132,19 +132,24 @@ async fn the_client_tells_why_a_proxy_does_not_run() {
 }
 
 #[tokio::test]
-async fn without_a_server_the_client_has_no_proxies() {
+async fn without_a_server_proxies_stay_listed_and_the_client_is_not_ready() {
     let echo = service::tcp_echo().await;
     let (port, settings) = admin_port();
     let settings = settings + "\nloginFailExit = false";
     let server = Server::start(Peer::Mgrok, "").await;
     let proxies = [Proxy::tcp("web", echo.addr())];
     let client = Client::start(Peer::Mgrok, server.addr(), &settings, &proxies).await;
+    assert_eq!(get(port, "/readyz", "").await.0, 200);
     server.stop().await;
     eventually("the session is over", async || {
         let (_, body) = get(port, "/api/status", "").await;
-        (body == "{}\n").then_some(())
+        body.contains(r#""name":"web","type":"tcp","status":"new""#)
+            .then_some(())
     })
     .await;
+    let (status, body) = get(port, "/readyz", "").await;
+    assert_eq!(status, 503);
+    assert!(body.contains("not logged in to a server: "), "{body}");
     drop(client);
 
     // Nobody is there from the start.

@@ -41,6 +41,9 @@ impl fmt::Display for Mistake {
             } => {
                 // frp: scripts look for `unknown field "<k>"`
                 write!(f, "{}: unknown field \"{field}\"", self.key)?;
+                if let Some(program) = others_key(&self.key) {
+                    return write!(f, "; it is a key of {program}, whose file is another");
+                }
                 match (belongs, nearest) {
                     (Some(key), _) => write!(
                         f,
@@ -54,6 +57,17 @@ impl fmt::Display for Mistake {
                 write!(f, "{what} is not supported by this version of mgrok")
             }
         }
+    }
+}
+
+/// The program that has this key, which is unknown here. Only those that tell one file from the other.
+fn others_key(key: &str) -> Option<&'static str> {
+    match key.to_ascii_lowercase().as_str() {
+        "bindport" | "bindaddr" | "vhosthttpport" | "vhosthttpsport" | "allowports" => {
+            Some("the server, `mgroks`")
+        }
+        "serveraddr" | "serverport" | "proxies" | "visitors" => Some("the client, `mgrokc`"),
+        _ => None,
     }
 }
 

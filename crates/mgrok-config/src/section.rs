@@ -153,6 +153,19 @@ impl<'a> Section<'a> {
     /// The tables of a list.
     pub(crate) fn sections(&mut self, key: &'static str) -> Vec<Section<'a>> {
         let mut sections = Vec::new();
+        if let Some(entry) = self.find(key)
+            && matches!(entry.node.value, Value::Table(_))
+        {
+            self.asked.push(key);
+            let name = join(&self.path, key);
+            self.malformed(
+                key,
+                format!(
+                    "must be a list of tables: write `[[{name}]]`, with two brackets on each side"
+                ),
+            );
+            return sections;
+        }
         for (name, node) in self.list(key, "a list of tables") {
             match &node.value {
                 Value::Table(entries) => sections.push(self.below(key, name, node.at, entries)),

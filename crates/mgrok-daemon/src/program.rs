@@ -26,6 +26,12 @@ pub struct Program {
 }
 
 impl Program {
+    /// The binary and its version in a few words.
+    pub fn describe(&self) -> String {
+        let Self { name, version, .. } = self;
+        format!("{name} {version} (speaks frp {FRP_VERSION})")
+    }
+
     /// Does what the arguments ask for.
     ///
     /// `load` reads the configuration from a file, or makes one without. `run` serves until it is
@@ -70,8 +76,7 @@ impl Program {
         let file = config.as_deref();
         let ended = match task {
             Task::Version => {
-                let Self { name, version, .. } = self;
-                say(&format!("{name} {version} (speaks frp {FRP_VERSION})"));
+                say(&self.describe());
                 return ExitCode::SUCCESS;
             }
             Task::Verify => return self.verify(file, strictness, load),

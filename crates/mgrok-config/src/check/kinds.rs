@@ -32,7 +32,9 @@ pub(super) fn kind(entry: &mut Section<'_>) -> Option<ProxyKind> {
         other => {
             // frp: this wording
             let other = other.escape_debug();
-            entry.malformed("type", format!("unknown proxy type: {other}"));
+            entry.malformed("type", format!(
+                    "unknown proxy type: {other}, must be one of tcp, udp, http, https, tcpmux, stcp, sudp, xtcp"
+                ));
             return None;
         }
     })

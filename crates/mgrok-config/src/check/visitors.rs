@@ -57,7 +57,10 @@ fn visitor(section: &mut Section<'_>, name: String) -> Option<VisitorConfig> {
         other => {
             // frp: this wording
             let other = other.escape_debug();
-            section.malformed("type", format!("unknown visitor type: {other}"));
+            section.malformed(
+                "type",
+                format!("unknown visitor type: {other}, must be one of stcp, sudp, xtcp"),
+            );
             return None;
         }
     };

@@ -44,6 +44,9 @@ fn with_advice(message: &str) -> String {
             "{message}; in single quotes a `\\` is only a `\\`, as paths of Windows need it"
         );
     }
+    if message.contains("must be quoted") || message.contains("invalid boolean") {
+        return format!("{message}; text stands in straight double quotes, like key = \"text\"");
+    }
     message.to_owned()
 }
 

@@ -15,7 +15,7 @@ fn a_file_is_named_in_its_mistakes() {
 
     let error = load_client(&path, Strictness::Strict).unwrap_err();
     let expect = format!(
-        "{}:1:1: bindPort: unknown field \"bindPort\"",
+        "{}:1:1: bindPort: unknown field \"bindPort\"; it is a key of the server, `mgroks`, whose file is another",
         path.display()
     );
     assert_eq!(error.to_string(), expect);

@@ -134,6 +134,8 @@ fn what_frp_does_not_know_either_is_unknown() {
     );
     server_mistakes(
         "visitors = []",
-        &["1:1: visitors: unknown field \"visitors\""],
+        &[
+            "1:1: visitors: unknown field \"visitors\"; it is a key of the client, `mgrokc`, whose file is another",
+        ],
     );
 }

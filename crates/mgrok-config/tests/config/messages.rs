@@ -108,7 +108,7 @@ fn texts_that_are_not_toml() {
     server_mistakes(
         "a = 1\nb = \n c d\n",
         &[
-            "2:5: toml: string values must be quoted, expected literal string",
+            "2:5: toml: string values must be quoted, expected literal string; text stands in straight double quotes, like key = \"text\"",
             "3:4: toml: key with no value, expected `=`",
         ],
     );
@@ -158,7 +158,7 @@ fn a_table_must_be_a_table() {
         "transport = 1\nallowPorts = { single = 1 }\nauth = []",
         &[
             "1:13: transport: must be a table, not an integer",
-            "2:14: allowPorts: must be a list of tables, not a table",
+            "2:14: allowPorts: must be a list of tables: write `[[allowPorts]]`, with two brackets on each side",
             "3:8: auth: must be a table, not a list",
         ],
     );

@@ -105,7 +105,9 @@ fn what_is_not_used_must_only_be_readable() {
     );
     client_mistakes(
         &format!("[[proxies]]\n{unused}type = \"carrier\"\nanything = 1"),
-        &["3:8: proxies[0].type: unknown proxy type: carrier"],
+        &[
+            "3:8: proxies[0].type: unknown proxy type: carrier, must be one of tcp, udp, http, https, tcpmux, stcp, sudp, xtcp",
+        ],
     );
 }
 
@@ -138,8 +140,8 @@ fn types() {
     client_mistakes(
         "[[proxies]]\nname = \"a\"\ntype = \"TCP\"\n[[proxies]]\nname = \"b\"\nanything = 1",
         &[
-            "3:8: proxies[0].type: unknown proxy type: TCP",
-            "4:1: proxies[1].type: unknown proxy type: ",
+            "3:8: proxies[0].type: unknown proxy type: TCP, must be one of tcp, udp, http, https, tcpmux, stcp, sudp, xtcp",
+            "4:1: proxies[1].type: unknown proxy type: , must be one of tcp, udp, http, https, tcpmux, stcp, sudp, xtcp",
         ],
     );
 }

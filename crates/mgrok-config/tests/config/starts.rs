@@ -442,3 +442,31 @@ fn no_mistake_repeats_a_password() {
         }
     }
 }
+
+#[test]
+fn a_newcomers_slips_are_told_with_what_to_do() {
+    let quotes = "text stands in straight double quotes, like key = \"text\"";
+    for text in ["user = ann", "user = \u{201c}ann\u{201d}"] {
+        let error = mgrok_config::load_client_from_str(text, "f", Strictness::Strict);
+        let error = error.unwrap_err().to_string();
+        assert!(error.ends_with(quotes), "{error}");
+    }
+    client_mistakes(
+        "[proxies]\nname = \"a\"",
+        &[
+            "1:1: proxies: must be a list of tables: write `[[proxies]]`, with two brackets on each side",
+        ],
+    );
+    client_mistakes(
+        "bindPort = 7000",
+        &[
+            "1:1: bindPort: unknown field \"bindPort\"; it is a key of the server, `mgroks`, whose file is another",
+        ],
+    );
+    server_mistakes(
+        "serverAddr = \"a\"",
+        &[
+            "1:1: serverAddr: unknown field \"serverAddr\"; it is a key of the client, `mgrokc`, whose file is another",
+        ],
+    );
+}

@@ -169,7 +169,7 @@ fn what_is_not_used_must_only_be_readable() {
     );
     client_mistakes(
         &format!("{unused}type = \"tcp\"\nanything = 1"),
-        &["3:8: visitors[0].type: unknown visitor type: tcp"],
+        &["3:8: visitors[0].type: unknown visitor type: tcp, must be one of stcp, sudp, xtcp"],
     );
 }
 
@@ -200,7 +200,7 @@ bindPort = 0
             "12:14: visitors[2].serverName: must be a string, not an integer",
             "13:12: visitors[2].bindPort: bind port is required",
             "14:1: visitors[3].name: name is required",
-            "14:1: visitors[3].type: unknown visitor type: ",
+            "14:1: visitors[3].type: unknown visitor type: , must be one of stcp, sudp, xtcp",
         ],
     );
 }
