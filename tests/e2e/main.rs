@@ -25,6 +25,7 @@ mod ports;
 mod private;
 mod programs;
 mod proxy_protocol;
+mod reconnect;
 mod roads;
 mod several_servers;
 mod silence;

@@ -1,6 +1,9 @@
 //! A side that vanishes without a word.
 
-use std::{io::ErrorKind, time::Duration};
+use std::{
+    io::ErrorKind,
+    time::{Duration, Instant},
+};
 
 use mgrok_lab::{Client, Peer, Proxy, Server, eventually, link::Link, service, traffic};
 use tokio::{io::AsyncReadExt, net::TcpStream};
@@ -43,6 +46,57 @@ async fn a_vanished_server_is_noticed_and_found_again() {
     link.mend();
     client.ready(mark).await;
     traffic::tcp_echo(proxies[0].public(), 1_000).await;
+}
+
+/// With the times that two ends of mgrok agree on, on roads that find out in different ways.
+#[tokio::test]
+async fn both_ends_notice_a_silent_link_within_seconds_by_default() {
+    let noticed = [
+        "",
+        "transport.tcpMux = false",
+        "transport.protocol = \"websocket\"",
+    ]
+    .map(async |settings| {
+        let echo = service::tcp_echo().await;
+        let proxies = [Proxy::tcp("tcp", echo.addr())];
+        let for_server = match settings.contains("tcpMux") {
+            true => settings,
+            false => "",
+        };
+        let server = Server::start(Peer::Mgrok, for_server).await;
+        let link = Link::to(server.addr()).await;
+        let client = Client::start(Peer::Mgrok, link.addr(), settings, &proxies).await;
+        let mut user = TcpStream::connect(proxies[0].public()).await.unwrap();
+        traffic::echo(&mut user, 1_000).await.unwrap();
+        let mark = client.log().mark();
+        let broken = Instant::now();
+        link.break_silently();
+        let at_client = async {
+            client.log().wait_after(mark, "this ends the session").await;
+            broken.elapsed()
+        };
+        let at_server = async {
+            while TcpStream::connect(proxies[0].public()).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            broken.elapsed()
+        };
+        let (at_client, at_server) = tokio::join!(at_client, at_server);
+        println!("{settings:?}: client {at_client:.1?}, server {at_server:.1?}");
+        // Twelve on an idle machine; frp's defaults make 39, or 90.
+        let limit = Duration::from_secs(25);
+        assert!(
+            at_client < limit && at_server < limit,
+            "{at_client:?} {at_server:?}"
+        );
+        // A connection of its own is the system's to watch, to which the link's end of it looks alive.
+        if !settings.contains("tcpMux") {
+            let end = tokio::time::timeout(Duration::from_secs(5), user.read(&mut [0])).await;
+            assert!(matches!(end, Ok(Ok(0) | Err(_))), "{end:?}");
+        }
+    });
+    let [mux, no_mux, websocket] = noticed;
+    tokio::join!(mux, no_mux, websocket);
 }
 
 #[tokio::test]

@@ -125,7 +125,7 @@ mod tests {
         let mut proxies = proxies();
         let now = Instant::now();
         proxies.begin_session(now);
-        while proxies.poll_announce(now).is_some() {}
+        while proxies.poll_send(now).is_some() {}
         answer(&mut proxies, "a", "", ":6000");
         answer(&mut proxies, "b", "port \"already\" used", "");
         answer(&mut proxies, "dns", "", ":53");

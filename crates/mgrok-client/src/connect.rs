@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mgrok_config::{ClientConfig, ServerAddr};
+use mgrok_config::{ClientConfig, LivenessKeys, ServerAddr};
 use mgrok_mux::OpenError;
 use mgrok_net::outbound::{OutboundError, OutboundProxy, OutboundProxyUrlError};
 use mgrok_net::quic::{QuicError, QuicOptions};
@@ -167,6 +167,8 @@ pub(crate) struct Connector {
     tls: ServerTls,
     /// `Some` if streams share a connection: how often it is probed.
     mux_keepalive: Option<Duration>,
+    liveness_keys: LivenessKeys,
+    quic_times_are_set: bool,
     /// Whether it was said that roads of UDP take no notice of some keys.
     warned: AtomicBool,
     /// What moves the packets of connections over KCP, for a moment beyond their ends.
@@ -204,6 +206,8 @@ impl Connector {
             mux_keepalive: transport
                 .tcp_mux
                 .then_some(transport.tcp_mux_keepalive_interval),
+            liveness_keys: transport.liveness_keys,
+            quic_times_are_set: transport.quic.times_are_set,
             warned: AtomicBool::new(false),
             drivers: TaskTracker::new(),
         }))
@@ -214,19 +218,25 @@ impl Connector {
         &self.server
     }
 
-    /// Takes `road`, for a new session. Certificates and authorities are read again if they have changed.
+    /// Takes `road`, for a new session. Certificates and authorities are read again if they have changed. Whatever is configured,
+    /// the server must be reached within `longest_dial`; handshakes that follow have their usual time.
     ///
     /// Dropping the future gives up.
-    pub(crate) async fn link(self: &Arc<Self>, road: Road) -> Result<Link, ConnectError> {
+    pub(crate) async fn link(
+        self: &Arc<Self>,
+        road: Road,
+        longest_dial: Option<Duration>,
+    ) -> Result<Link, ConnectError> {
         if road.is_udp() {
             self.warn_of_ignored_keys(road);
         }
         let dialler = Dialler::new(self.clone(), road, self.tls.current());
+        let hurried = dialler.within(longest_dial);
         if road == Road::Quic {
-            let (connection, endpoint) = dialler.quic().await?;
+            let (connection, endpoint) = hurried.quic().await?;
             return Ok(Link::quic(connection, endpoint));
         }
-        let first = dialler.connect_first().await?;
+        let first = hurried.connect_first().await?;
         let drivers = self.drivers.clone();
         Ok(match self.mux_keepalive {
             Some(keepalive) => Link::muxed(road, first, keepalive, drivers),
@@ -238,6 +248,17 @@ impl Connector {
     /// other direction would wait for ever.
     pub(crate) fn tells_ends(&self, road: Road) -> bool {
         road != Road::Kcp || self.tls.is_on(road) || self.mux_keepalive.is_some()
+    }
+
+    /// Whether two ends of mgrok may agree on when a session over `road` is dead; keys that the operator has set for that count
+    /// instead.
+    pub(crate) fn may_watch_closely(&self, road: Road) -> bool {
+        let set = self.liveness_keys;
+        !match (road, self.mux_keepalive) {
+            (Road::Quic, _) => self.quic_times_are_set || set.heartbeats,
+            (_, Some(_)) => set.mux,
+            (_, None) => set.heartbeats,
+        }
     }
 
     /// What a session over `road` tells the server of how it came.

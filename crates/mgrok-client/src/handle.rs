@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mgrok_net::message::{MessageConn, SendError};
 use mgrok_proto::message::{Message, NatHoleResp};
-use mgrok_proto::{Dialect, RunId, WireVersion, v2};
+use mgrok_proto::{Dialect, RunId, WireVersion, liveness, v2};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Span, debug};
 
@@ -94,6 +94,9 @@ impl SessionHandle {
         let mut stream = self.streams.open().await?;
         if self.dialect.half_close {
             stream.refuse_after_drop();
+        }
+        if self.dialect.liveness {
+            stream.watch_closely(liveness::INTERVAL, liveness::TIMEOUT);
         }
         let mut conn = MessageConn::new(stream, self.dialect.streams);
         match self.dialect.streams {

@@ -42,6 +42,7 @@ mod status;
 mod progress;
 
 mod admin;
+mod describe;
 
 mod tasks;
 

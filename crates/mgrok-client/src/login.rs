@@ -22,7 +22,8 @@ use mgrok_proto::{Dialect, FRP_VERSION, RunId, WireVersion};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use crate::clock::signed_now;
+use crate::backoff::Failure;
+use crate::clock::{now, signed_now};
 use crate::connect::{ConnectError, Connector, Link, Road};
 use crate::printable::{Chain, server_text};
 use crate::wire::WireChoice;
@@ -124,8 +125,8 @@ pub(crate) async fn log_in(
         }
     };
     if let Err(error) = &answered
-        && wire.falls_back()
         && is_the_end(error, wire.first(), connector.tells_ends(link.road()))
+        && wire.handle_hang_up(now())
     {
         match error.source() {
             None => debug!("no answer in wire protocol v2, trying v1"),
@@ -134,7 +135,7 @@ pub(crate) async fn log_in(
         let road = link.road();
         // It may be of no more use, and the server would have two at a time.
         link.close().await;
-        link = connector.link(road).await?;
+        link = connector.link(road, None).await?;
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         answered = login_v1(link.control().await?, request, deadline).await;
     }
@@ -144,8 +145,9 @@ pub(crate) async fn log_in(
         version,
         extensions,
     } = answered?;
-    if control.version() == WireVersion::V1 {
-        wire.handle_v1_login(&version);
+    match control.version() {
+        WireVersion::V1 => wire.handle_v1_login(&version),
+        WireVersion::V2 => wire.handle_v2_login(),
     }
     Ok(LoggedIn {
         dialect: Dialect::new(control.version(), &version, &extensions),
@@ -179,6 +181,9 @@ fn offer(connector: &Connector, road: Road, request: &Request<'_>) -> Offer {
     }
     if road == Road::Quic {
         extensions.push(Extension::QUIC_DATAGRAMS);
+    }
+    if connector.may_watch_closely(road) {
+        extensions.push(Extension::LIVENESS);
     }
     let bootstrap = connector.bootstrap(road);
     Offer::new(bootstrap, &Algorithm::by_speed(), &extensions)
@@ -338,6 +343,21 @@ fn advice(refusal: &str) -> &'static str {
 }
 
 impl LoginError {
+    /// What it means for the next attempt.
+    pub(crate) fn failure(&self) -> Failure {
+        match self {
+            Self::Closed(_) | Self::NoHello(_) | Self::Timeout => Failure::Unreachable,
+            Self::Connect(ConnectError::Certificate { .. }) => Failure::Refused,
+            Self::Connect(_) => Failure::Unreachable,
+            Self::Agreement(_)
+            | Self::Garbage(_)
+            | Self::NoRunId
+            | Self::Refused(_)
+            | Self::Send(_)
+            | Self::Unexpected(_) => Failure::Refused,
+        }
+    }
+
     /// What the end of the connection means while the server's hello is waited for.
     fn before_hello(self) -> Self {
         match self {

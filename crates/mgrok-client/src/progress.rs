@@ -184,7 +184,7 @@ mod tests {
         let why = "0 of 2 proxies run; /api/status says why the others do not";
         check("connected to a.test:7000 with 0 of 2 proxies", Err(why));
 
-        while proxies.poll_announce(now).is_some() {}
+        while proxies.poll_send(now).is_some() {}
         for name in ["a", "b"] {
             let answer = NewProxyResp {
                 proxy_name: name.to_owned(),

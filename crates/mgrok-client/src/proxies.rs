@@ -4,7 +4,7 @@
 //! what to announce and when; it does no I/O and takes the time as an argument. Configuration is
 //! always applied as a difference to what there is, start-up being the difference to nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -100,7 +100,7 @@ impl Table {
 struct Due {
     /// Those that were never announced, or refused.
     fresh: BTreeSet<(Instant, Arc<str>)>,
-    /// Those whose announcement may have to be repeated.
+    /// Those whose announcement has to be repeated if no answer comes.
     repeat: BTreeSet<(Instant, Arc<str>)>,
 }
 
@@ -128,8 +128,23 @@ impl Due {
 pub(crate) struct Changes {
     pub(crate) added: Vec<Arc<str>>,
     pub(crate) removed: Vec<Arc<str>>,
-    /// What to tell the server, before anything else is announced.
-    pub(crate) withdrawn: Vec<CloseProxy>,
+}
+
+/// What the server was told of a name in this session, and what it has yet to say. An answer has no number, only the name; but a
+/// server handles one message after the other, so the answers to a name come in the order of its announcements.
+#[derive(Debug, Default)]
+struct Told {
+    /// Whether it may serve the proxy: it was announced, not refused, and not withdrawn since.
+    announced: bool,
+    /// Announcements that it has not answered.
+    unanswered: usize,
+}
+
+/// What to send to the server.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Outgoing {
+    Announce(Arc<str>, Box<NewProxy>),
+    Withdraw(Arc<str>, CloseProxy),
 }
 
 /// What an answer of the server means.
@@ -137,17 +152,17 @@ pub(crate) struct Changes {
 pub(crate) enum Answer {
     /// Nothing: it is for no proxy that waits for one.
     Ignored,
-    /// The server does not want the proxy, for this reason.
-    Refused(Arc<str>, String),
-    /// The server serves the proxy.
-    Started(Arc<str>),
+    /// The server does not want the proxy, for this reason; it is announced again after this time.
+    Refused(Arc<str>, String, Duration),
+    /// The server serves the proxy, at this address if it is public.
+    Started(Arc<str>, String),
 }
 
 /// What a report on the health of a proxy's local service means.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum HealthChange {
-    /// The proxy is not to be announced any more. The server is to be told this, if it may know it.
-    Failed(Option<CloseProxy>),
+    /// The proxy is not to be announced any more, and is withdrawn if it was.
+    Failed,
     /// Nothing: it says nothing new, or is of no proxy that there is.
     Ignored,
     /// The proxy is to be announced.
@@ -163,7 +178,14 @@ pub(crate) struct Proxies {
     resolver: Resolver,
     table: watch::Sender<Table>,
     due: Due,
+    /// By names in the configuration; holds only those of which there is something to say.
+    told: HashMap<Arc<str>, Told>,
+    /// What is to be withdrawn before anything else is announced. A name is here once at most, and then not `announced`.
+    withdrawals: VecDeque<Arc<str>>,
+    /// Announcements without an answer, over all names.
     unanswered: usize,
+    /// When there may be room again for what waits to be sent.
+    room_at: Option<Instant>,
 }
 
 impl Proxies {
@@ -182,7 +204,10 @@ impl Proxies {
             resolver,
             table: watch::Sender::new(Table::default()),
             due: Due::default(),
+            told: HashMap::new(),
+            withdrawals: VecDeque::new(),
             unanswered: 0,
+            room_at: None,
         }
     }
 
@@ -201,7 +226,7 @@ impl Proxies {
             .map(|(name, _)| name.clone())
             .collect();
         for name in obsolete {
-            changes.withdrawn.extend(self.withdraw(&name));
+            self.withdraw(&name);
             self.table.send_modify(|table| {
                 table.entries.remove(&name);
             });
@@ -247,96 +272,121 @@ impl Proxies {
         self.set_all(Entry::resting, None);
     }
 
-    /// What to tell the server if all proxies are to close.
-    pub(crate) fn announced(&self) -> Vec<CloseProxy> {
-        let table = self.table.borrow();
-        let announced = table
-            .statuses()
-            .filter(|(_, status)| is_announced(status.phase));
-        announced.map(|(name, _)| self.close_proxy(name)).collect()
+    /// What to tell the server if all proxies are to close; it counts as told. Who may serve users goes on until
+    /// [`close`](Self::close).
+    pub(crate) fn withdraw_all(&mut self) -> Vec<CloseProxy> {
+        let mut names: Vec<_> = self.withdrawals.drain(..).collect();
+        for (name, told) in &mut self.told {
+            if std::mem::take(&mut told.announced) {
+                names.push(name.clone());
+            }
+        }
+        names.iter().map(|name| self.close_proxy(name)).collect()
     }
 
     /// Closes every proxy for good.
     pub(crate) fn close(&mut self) {
-        let names: Vec<Arc<str>> = self.table.borrow().entries.keys().cloned().collect();
-        for name in &names {
-            self.withdraw(name);
-        }
         self.set_all(|_| ProxyPhase::Closed, None);
     }
 
-    /// The next proxy to announce `now`, which counts as announced from here on.
-    pub(crate) fn poll_announce(&mut self, now: Instant) -> Option<(Arc<str>, Box<NewProxy>)> {
-        let is_due = |due: &&(Instant, Arc<str>)| due.0 <= now;
-        let name = if let Some((_, name)) = self.due.repeat.first().filter(is_due) {
-            // A repetition takes no further place among the unanswered.
-            name.clone()
-        } else if self.unanswered < MAX_UNANSWERED {
-            let (_, name) = self.due.fresh.first().filter(is_due)?;
-            self.unanswered += 1;
-            name.clone()
-        } else {
+    /// What to send `now`, which counts as sent from here on. What a proxy that was announced before has become is withdrawn ahead of the next
+    /// announcement.
+    pub(crate) fn poll_send(&mut self, now: Instant) -> Option<Outgoing> {
+        if self.room_at.is_some_and(|at| now < at) {
             return None;
-        };
+        }
+        self.room_at = None;
+        self.repeat(now);
+        if let Some(name) = self.withdrawals.pop_front() {
+            let close = self.close_proxy(&name);
+            return Some(Outgoing::Withdraw(name, close));
+        }
+        if self.unanswered >= MAX_UNANSWERED {
+            return None;
+        }
+        let (_, name) = self.due.fresh.first().filter(|(at, _)| *at <= now)?;
+        let name = name.clone();
         let announcement = {
             let table = self.table.borrow();
             let entry = table.entries.get(&name)?;
             entry.proxy.announcement(&self.user)
         };
+        let told = self.told.entry(name.clone()).or_default();
+        told.announced = true;
+        told.unanswered += 1;
+        self.unanswered += 1;
         let status = ProxyStatus {
             phase: ProxyPhase::WaitStart,
             ..ProxyStatus::default()
         };
         self.set(&name, status, Some(now + ANSWER_TIMEOUT));
-        Some((name, announcement))
+        Some(Outgoing::Announce(name, announcement))
     }
 
-    /// The proxy `name` was not announced after all, since too much waits to be sent.
-    pub(crate) fn handle_unsent(&mut self, name: &str, now: Instant) {
-        self.answered();
-        self.set(name, ProxyStatus::default(), Some(now + RETRY_WHEN_FULL));
+    /// Announces anew what has had no answer for too long.
+    fn repeat(&mut self, now: Instant) {
+        while let Some((at, name)) = self.due.repeat.first()
+            && *at <= now
+        {
+            let name = name.clone();
+            self.withdraw_announced(&name);
+            self.rest(&name, Some(now));
+        }
+    }
+
+    /// Takes note that `outgoing` was not sent after all, since too much waits to be sent.
+    pub(crate) fn handle_full(&mut self, outgoing: Outgoing, now: Instant) {
+        self.room_at = Some(now + RETRY_WHEN_FULL);
+        match outgoing {
+            Outgoing::Announce(name, _) => {
+                self.forget_announcement(&name);
+                self.set(&name, ProxyStatus::default(), Some(now));
+            }
+            Outgoing::Withdraw(name, _) => self.withdrawals.push_front(name),
+        }
     }
 
     /// The proxy `name` could not be announced; only another configuration would change that.
     pub(crate) fn handle_unsendable(&mut self, name: &str, reason: &str) {
-        self.answered();
+        self.forget_announcement(name);
         self.set(name, failed(reason.to_owned()), None);
     }
 
-    /// The proxy `name` was not announced after all, for want of something that may be there later.
-    pub(crate) fn handle_unready(&mut self, name: &str, reason: &str, now: Instant) {
-        self.answered();
+    /// The proxy `name` was not announced after all, for want of something that may be there later; gives when it is tried again.
+    pub(crate) fn handle_unready(&mut self, name: &str, reason: &str, now: Instant) -> Duration {
+        self.forget_announcement(name);
         let status = failed(reason.to_owned());
         self.set(name, status, Some(now + RETRY_AFTER_ERROR));
+        RETRY_AFTER_ERROR
     }
 
-    /// Takes the server's answer to an announcement.
+    /// Takes the server's answer to an announcement. Only that to the last one counts, and only if the proxy was not withdrawn since.
     pub(crate) fn handle_answer(&mut self, answer: &NewProxyResp, now: Instant) -> Answer {
-        let name = {
-            let table = self.table.borrow();
-            let entry = local_name(&self.user, &answer.proxy_name)
-                .and_then(|name| table.entries.get_key_value(name));
-            match entry {
-                // Only the answer to the last announcement counts: when one was repeated, the
-                // answer to the repetition says that the name is taken, by ourselves.
-                Some((name, entry)) if entry.status.phase == ProxyPhase::WaitStart => name.clone(),
-                Some(_) | None => return Answer::Ignored,
-            }
+        let told = local_name(&self.user, &answer.proxy_name)
+            .and_then(|name| self.told.get_key_value(name))
+            .filter(|(_, told)| told.unanswered > 0);
+        let Some((name, _)) = told else {
+            return Answer::Ignored;
         };
-        self.answered();
+        let name = name.clone();
+        if !self.answered(&name) {
+            return Answer::Ignored;
+        }
         if answer.error.is_empty() {
+            let remote_addr = public_addr(&self.server_addr, &answer.remote_addr);
             let status = ProxyStatus {
                 phase: ProxyPhase::Running,
-                remote_addr: Some(public_addr(&self.server_addr, &answer.remote_addr)),
+                remote_addr: Some(remote_addr.clone()),
                 error: None,
             };
             self.set(&name, status, None);
-            Answer::Started(name)
+            Answer::Started(name, remote_addr)
         } else {
             let reason = server_text(&answer.error);
+            self.told.remove(&name);
             let status = failed(reason.clone());
             self.set(&name, status, Some(now + RETRY_AFTER_ERROR));
-            Answer::Refused(name, reason)
+            Answer::Refused(name, reason, RETRY_AFTER_ERROR)
         }
     }
 
@@ -366,7 +416,8 @@ impl Proxies {
             self.rest(&name, in_session.then_some(now));
             HealthChange::Succeeded
         } else {
-            HealthChange::Failed(self.withdraw(&name))
+            self.withdraw(&name);
+            HealthChange::Failed
         }
     }
 
@@ -376,17 +427,17 @@ impl Proxies {
         table.entries.get(name).map(|entry| entry.proxy.clone())
     }
 
-    /// When to come back to [`poll_announce`](Self::poll_announce); `None` if only an answer can
-    /// change anything.
-    pub(crate) fn wake_at(&self) -> Option<Instant> {
+    /// When to come back to [`poll_send`](Self::poll_send); `None` if only an answer can change anything.
+    pub(crate) fn wake_at(&self, now: Instant) -> Option<Instant> {
         let repeat = self.due.repeat.first();
         let fresh = self.due.fresh.first();
         let fresh = fresh.filter(|_| self.unanswered < MAX_UNANSWERED);
-        [repeat, fresh]
-            .into_iter()
-            .flatten()
-            .map(|(at, _)| *at)
-            .min()
+        let due = [repeat, fresh].into_iter().flatten().map(|(at, _)| *at);
+        let due = match self.withdrawals.is_empty() {
+            true => due.min(),
+            false => Some(now),
+        };
+        due.map(|at| self.room_at.map_or(at, |room_at| at.max(room_at)))
     }
 
     /// The table, for those who look.
@@ -394,24 +445,55 @@ impl Proxies {
         self.table.subscribe()
     }
 
-    /// Forgets what is due for the proxy `name`; gives what to tell the server if it may know it.
-    fn withdraw(&mut self, name: &Arc<str>) -> Option<CloseProxy> {
-        let phase = self.table.borrow().status(name)?.phase;
-        if phase == ProxyPhase::WaitStart {
-            self.answered();
-        }
+    /// Forgets what is due for the proxy `name`, and withdraws it if the server may serve it.
+    fn withdraw(&mut self, name: &Arc<str>) {
+        self.withdraw_announced(name);
         self.rest(name, None);
-        is_announced(phase).then(|| self.close_proxy(name))
+    }
+
+    fn withdraw_announced(&mut self, name: &Arc<str>) {
+        let Some(told) = self.told.get_mut(name) else {
+            return;
+        };
+        if std::mem::take(&mut told.announced) {
+            self.withdrawals.push_back(name.clone());
+        }
+        self.tidy(name);
+    }
+
+    /// Takes note that an announcement of `name` has its answer, or was not sent; whether it was the last one, and is in force.
+    fn answered(&mut self, name: &str) -> bool {
+        let Some(told) = self.told.get_mut(name) else {
+            return false;
+        };
+        told.unanswered = told.unanswered.saturating_sub(1);
+        self.unanswered = self.unanswered.saturating_sub(1);
+        let counts = told.unanswered == 0 && told.announced;
+        self.tidy(name);
+        counts
+    }
+
+    fn forget_announcement(&mut self, name: &str) {
+        if let Some(told) = self.told.get_mut(name) {
+            told.announced = false;
+        }
+        self.answered(name);
+    }
+
+    fn tidy(&mut self, name: &str) {
+        if self
+            .told
+            .get(name)
+            .is_some_and(|told| !told.announced && told.unanswered == 0)
+        {
+            self.told.remove(name);
+        }
     }
 
     fn close_proxy(&self, name: &str) -> CloseProxy {
         CloseProxy {
             proxy_name: wire_name(&self.user, name),
         }
-    }
-
-    fn answered(&mut self) {
-        self.unanswered = self.unanswered.saturating_sub(1);
     }
 
     /// Puts the proxy `name` back to the start of its life. It is announced at `due_at`, if it may be.
@@ -452,7 +534,10 @@ impl Proxies {
     /// Puts every proxy into its phase; the new ones are announced at `due_at`, without which there is no session.
     fn set_all(&mut self, phase_of: impl Fn(&Entry) -> ProxyPhase, due_at: Option<Instant>) {
         self.due = Due::default();
+        self.told.clear();
+        self.withdrawals.clear();
         self.unanswered = 0;
+        self.room_at = None;
         let due = &mut self.due;
         self.table.send_modify(|table| {
             table.in_session = due_at.is_some();
@@ -468,16 +553,6 @@ impl Proxies {
                 }
             }
         });
-    }
-}
-
-/// Whether the server may know of a proxy in this phase.
-fn is_announced(phase: ProxyPhase) -> bool {
-    match phase {
-        ProxyPhase::Running | ProxyPhase::WaitStart => true,
-        ProxyPhase::CheckFailed | ProxyPhase::Closed | ProxyPhase::New | ProxyPhase::StartError => {
-            false
-        }
     }
 }
 

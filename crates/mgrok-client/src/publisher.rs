@@ -12,16 +12,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mgrok_config::{ClientConfig, ProxyConfig};
-use mgrok_proto::RunId;
 use mgrok_proto::cipher::CipherKey;
+use mgrok_proto::{RunId, liveness};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, error, error_span, info, warn};
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, Failure};
 use crate::clock::now;
 use crate::connect::{Connector, Link, Road};
+use crate::describe::Head;
 use crate::handle::{SessionHandle, Sessions};
 use crate::health::Checks;
 use crate::heartbeat::Heartbeat;
@@ -40,6 +41,9 @@ use crate::work::{Terms, WorkConns};
 /// When a better road is looked at first, and how long at most until it is looked at again; the time between doubles.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 const LONGEST_LOOK: Duration = Duration::from_secs(300);
+
+/// While attempts follow each other faster than this, the log has the first of them alone.
+const TOLD_WAIT: Duration = Duration::from_secs(1);
 
 /// Why a round of logins failed: what each way said.
 #[derive(Debug)]
@@ -63,6 +67,20 @@ impl Display for LoginFailure {
 }
 
 impl std::error::Error for LoginFailure {}
+
+impl LoginFailure {
+    /// What it means for the next attempt: one server that says no is not to be asked often because of another that is not there.
+    fn failure(&self) -> Failure {
+        let refused = self
+            .tries
+            .iter()
+            .any(|(_, error)| error.failure() == Failure::Refused);
+        match refused {
+            true => Failure::Refused,
+            false => Failure::Unreachable,
+        }
+    }
+}
 
 /// Whether a client whose first logins fail is to give up, which it does when all its publishers have failed.
 #[derive(Debug)]
@@ -118,6 +136,8 @@ pub(crate) struct Publisher {
     wanted: watch::Receiver<Vec<ProxyConfig>>,
     backoff: Backoff,
     ever_tried: bool,
+    /// Whether the attempts follow each other so fast that the log has the first of them alone.
+    quiet: bool,
 }
 
 /// One server, and what is remembered of it.
@@ -170,6 +190,7 @@ impl Publisher {
             wanted,
             backoff: Backoff::default(),
             ever_tried: false,
+            quiet: false,
         }
     }
 
@@ -199,12 +220,20 @@ impl Publisher {
                     }
                 }
                 Err(error) => {
-                    span.in_scope(|| warn!("connect to server error: {error}"));
                     let is_first = !std::mem::replace(&mut self.ever_tried, true);
                     if is_first && self.common.first_logins.failed() {
+                        span.in_scope(|| warn!("connect to server error: {error}"));
                         return Err(error);
                     }
-                    self.backoff.login_failed(dice())
+                    let wait = self.backoff.login_failed(error.failure(), now(), dice());
+                    span.in_scope(|| match self.quiet {
+                        false => {
+                            warn!("connect to server error: {error}; next attempt in {wait:.1?}");
+                        }
+                        true => debug!("connect to server error: {error}"),
+                    });
+                    self.quiet = wait < TOLD_WAIT;
+                    wait
                 }
             };
             self.ever_tried = true;
@@ -222,14 +251,18 @@ impl Publisher {
 
     /// One round: tries all ways until one leads to a session.
     async fn log_in(&mut self) -> Result<Active, LoginFailure> {
-        info!("try to connect to server...");
+        match self.quiet {
+            false => info!("try to connect to server..."),
+            true => debug!("try to connect to server..."),
+        }
+        let longest_dial = self.backoff.longest_dial(now());
         let mut order = self.ways.order(now());
         let mut tries = Vec::new();
         while !order.is_empty() {
             let connectors: Vec<_> = self.servers.iter().map(|it| it.connector.clone()).collect();
             let outcome = race(order.iter().copied(), |way: Way| {
                 let connector = connectors[way.server].clone();
-                async move { connector.link(way.road).await }.in_current_span()
+                async move { connector.link(way.road, longest_dial).await }.in_current_span()
             });
             let outcome = outcome.await;
             for (way, error) in outcome.failed {
@@ -289,6 +322,7 @@ impl Publisher {
     /// was stopped, how many user connections are left after the grace period.
     async fn serve(&mut self, mut active: Active, checks: &Checks) -> ControlFlow<usize, Duration> {
         self.backoff.logged_in(now());
+        self.quiet = false;
         loop {
             let span = active.session.handle.span().clone();
             let ended = self.serve_one(&mut active, checks).instrument(span.clone());
@@ -310,11 +344,12 @@ impl Publisher {
         let server = &mut self.servers[active.way.server];
         let run_id = active.session.handle.run_id();
         let connector = server.connector.clone();
-        info!("login to server success, get run id [{run_id}]");
-        if !self.ways.is_single() {
-            let (server, road) = (connector.server(), active.way.road);
-            info!("the session is with {server} by {road}");
-        }
+        let (server_addr, road) = (connector.server(), active.way.road);
+        let who = who(&self.common.config);
+        info!(
+            "login to server success, get run id [{}]{who}, with {server_addr} by {road}",
+            Head(run_id)
+        );
         self.proxies.set_server_addr(&connector.server().host);
         let handle = active.session.handle.clone();
         self.common
@@ -395,21 +430,38 @@ impl Publisher {
             }
             Err(end) => end,
         };
+        let wait = self.backoff.session_ended(now(), dice());
+        let server = self.servers[way.server].connector.server();
+        let (who, lived) = (who(&self.common.config), now() - since);
+        let reason = format!(
+            "{}; this ends the session{who} with {server} by {} after {lived:.1?}, next attempt in {wait:.1?}",
+            Chain(&end),
+            way.road
+        );
         match &end {
-            SessionEnd::Pong(_) => error!("{end}"),
-            end => warn!("{}", Chain(end)),
+            SessionEnd::Pong(_) => error!("{reason}"),
+            _ => warn!("{reason}"),
         }
-        session.close().await;
+        // Beside the next login: a dead link takes its time to close.
+        let tasks = self.common.tasks.clone();
+        self.common.tasks.spawn(async move {
+            tokio::select! {
+                () = session.close() => {}
+                () = tasks.is_cut() => {}
+            }
+        });
         self.proxies.end_session();
-        self.ways.lost(way, now() - since, now());
-        ControlFlow::Continue(self.backoff.session_ended(now(), dice()))
+        self.ways.lost(way, lived, now());
+        ControlFlow::Continue(wait)
     }
 
     /// What the log says of the session, once there has been one.
     fn span(&self) -> Span {
         let mut run_ids = self.servers.iter().filter_map(|it| it.run_id.as_ref());
         match run_ids.next() {
-            Some(run_id) if self.servers.len() == 1 => error_span!("session", %run_id),
+            Some(run_id) if self.servers.len() == 1 => {
+                error_span!("session", run_id = %Head(run_id))
+            }
             Some(_) | None => Span::none(),
         }
     }
@@ -443,7 +495,7 @@ impl Server {
         } = log_in(&self.connector, link, &mut self.wire, &request).await?;
         self.run_id = Some(run_id.clone());
         let ended = tasks.part();
-        let span = error_span!("session", %run_id);
+        let span = error_span!("session", run_id = %Head(&run_id));
         let (handle, requests) = SessionHandle::new(run_id, link.streams().clone(), dialect, span);
         let terms = Terms {
             auth: config.auth.clone(),
@@ -456,18 +508,19 @@ impl Server {
             user: config.user.clone(),
         };
         let transport = &config.transport;
+        let (interval, timeout) = match dialect.liveness && !link.watch_closely() {
+            true => (Some(liveness::INTERVAL), Some(liveness::TIMEOUT)),
+            false => (transport.heartbeat_interval, transport.heartbeat_timeout),
+        };
         Ok(Session {
             auth: config.auth.clone(),
             control,
             ended,
             handle,
-            heartbeat: Heartbeat::new(
-                transport.heartbeat_interval,
-                transport.heartbeat_timeout,
-                now(),
-            ),
+            heartbeat: Heartbeat::new(interval, timeout, now()),
             link,
             requests,
+            user: config.user.clone(),
             work: WorkConns::new(terms),
         })
     }
@@ -499,13 +552,24 @@ impl Looks {
             sleep(self.pause).await;
             self.pause = (self.pause * 2).min(LONGEST_LOOK);
             for road in ways.better_than(way, now()) {
-                match connector.link(road).await {
+                match connector.link(road, None).await {
                     Ok(link) => return (road, link),
                     Err(error) => debug!("{road} does not work yet: {}", Chain(&error)),
                 }
             }
         }
     }
+}
+
+/// Who the client is, for a line of the log; nothing if it did not say.
+fn who(config: &ClientConfig) -> String {
+    let mut who = String::new();
+    for (what, name) in [("user", &config.user), ("client id", &config.client_id)] {
+        if !name.is_empty() {
+            who.push_str(&format!(", {what} [{name}]"));
+        }
+    }
+    who
 }
 
 /// A number in `0.0..1.0` that differs from client to client. Not for secrets.

@@ -15,11 +15,12 @@ use tracing::{debug, error_span, info, warn};
 
 use crate::clock::{now, signed_now};
 use crate::connect::{Link, LinkEnd};
+use crate::describe;
 use crate::handle::{Requests, SessionHandle};
 use crate::health::{Checks, Report};
 use crate::heartbeat::Heartbeat;
 use crate::printable::{Chain, server_text};
-use crate::proxies::{Answer, HealthChange, Proxies, RETRY_AFTER_ERROR};
+use crate::proxies::{Answer, HealthChange, Outgoing, Proxies};
 use crate::tasks::Tasks;
 use crate::work::WorkConns;
 
@@ -59,6 +60,8 @@ pub(crate) struct Session {
     pub(crate) heartbeat: Heartbeat,
     pub(crate) link: Link,
     pub(crate) requests: Requests,
+    /// Whose names go before those of proxies.
+    pub(crate) user: String,
     pub(crate) work: WorkConns,
     /// Cancelled to take no more users.
     pub(crate) ended: CancellationToken,
@@ -75,12 +78,12 @@ impl Session {
         stop: &CancellationToken,
     ) -> Result<(), SessionEnd> {
         proxies.begin_session(now());
-        self.apply(proxies, checks, &wanted.borrow_and_update())?;
+        Self::apply(proxies, checks, &wanted.borrow_and_update());
         self.handle_reports(proxies, checks)?;
         loop {
             self.queue_pings(now())?;
-            self.queue_announcements(proxies, now())?;
-            let wake_at = [proxies.wake_at(), self.heartbeat.wake_at()];
+            self.queue_proxies(proxies, now())?;
+            let wake_at = [proxies.wake_at(now()), self.heartbeat.wake_at()];
             tokio::select! {
                 received = self.control.recv() => match received {
                     Ok(Some(message)) => self.handle(&message, proxies)?,
@@ -95,7 +98,7 @@ impl Session {
                 () = sleep_until(wake_at.into_iter().flatten().min()) => {}
                 () = checks.reported() => self.handle_reports(proxies, checks)?,
                 Ok(()) = wanted.changed() => {
-                    self.apply(proxies, checks, &wanted.borrow_and_update())?;
+                    Self::apply(proxies, checks, &wanted.borrow_and_update());
                 }
                 () = stop.cancelled() => return Ok(()),
             }
@@ -153,27 +156,17 @@ impl Session {
         self.link.finish().await;
     }
 
-    /// Makes `wanted` the proxies there are; what is new is announced when it is due, which is now.
-    fn apply(
-        &mut self,
-        proxies: &mut Proxies,
-        checks: &Checks,
-        wanted: &[ProxyConfig],
-    ) -> Result<(), SessionEnd> {
+    /// Makes `wanted` the proxies there are; what is gone is withdrawn and what is new announced when it is due, which is now.
+    fn apply(proxies: &mut Proxies, checks: &Checks, wanted: &[ProxyConfig]) {
         let changes = proxies.apply(wanted, now());
         for (what, names) in [("removed", &changes.removed), ("added", &changes.added)] {
             if !names.is_empty() {
                 info!("proxy {what}: [{}]", names.join(" "));
             }
         }
-        // Before anything that may end the session: the next one starts only what is new to it.
         for proxy in changes.added.iter().filter_map(|name| proxies.get(name)) {
             checks.start(proxy);
         }
-        for proxy in changes.withdrawn {
-            self.control.queue(&proxy.into())?;
-        }
-        Ok(())
     }
 
     /// Withdraws the proxies whose local service has become unhealthy; those that recovered are
@@ -188,14 +181,12 @@ impl Session {
                 (proxy, change)
             })
             .collect();
+        // Before it is logged: who reads that may rely on it.
+        self.queue_proxies(proxies, now())?;
         for (proxy, change) in changes {
             let _proxy = error_span!("proxy", name = %proxy.config().name).entered();
             match change {
-                HealthChange::Failed(withdrawn) => {
-                    if let Some(proxy) = withdrawn {
-                        self.control.queue(&proxy.into())?;
-                    }
-                    // Not before: who reads this may rely on it.
+                HealthChange::Failed => {
                     warn!("health check status change to failed");
                     info!("health check failed");
                 }
@@ -230,35 +221,39 @@ impl Session {
         ping
     }
 
-    /// Queues the announcements that are due.
-    fn queue_announcements(
-        &mut self,
-        proxies: &mut Proxies,
-        now: Instant,
-    ) -> Result<(), SessionEnd> {
-        while let Some((name, announcement)) = proxies.poll_announce(now) {
-            // Its files are small, and local as a rule: not worth a task.
-            let made = proxies.get(&name).map_or(Ok(()), |it| it.make_plugin());
-            if let Err(error) = made {
-                let reason = Chain(&error).to_string();
-                let _proxy = error_span!("proxy", %name).entered();
-                warn!("start error: {reason}");
-                proxies.handle_unready(&name, &reason, now);
-                continue;
-            }
-            match self.control.queue(&Message::NewProxy(announcement)) {
-                Ok(()) => {}
-                Err(SendError::Full) => {
-                    proxies.handle_unsent(&name, now);
+    /// Queues the withdrawals and announcements that are due.
+    fn queue_proxies(&mut self, proxies: &mut Proxies, now: Instant) -> Result<(), SessionEnd> {
+        while let Some(outgoing) = proxies.poll_send(now) {
+            let message = match &outgoing {
+                Outgoing::Announce(name, announcement) => {
+                    // Its files are small, and local as a rule: not worth a task.
+                    let made = proxies.get(name).map_or(Ok(()), |it| it.make_plugin());
+                    if let Err(error) = made {
+                        let reason = Chain(&error).to_string();
+                        let wait = proxies.handle_unready(name, &reason, now);
+                        let _proxy = error_span!("proxy", %name).entered();
+                        warn!("start error: {reason}; next attempt in {wait:?}");
+                        continue;
+                    }
+                    Message::NewProxy(announcement.clone())
+                }
+                Outgoing::Withdraw(_, close) => Message::CloseProxy(close.clone()),
+            };
+            match (self.control.queue(&message), outgoing) {
+                (Ok(()), _) => {}
+                (Err(SendError::Full), outgoing) => {
+                    proxies.handle_full(outgoing, now);
                     break;
                 }
-                Err(SendError::Encode { source, .. }) => {
+                (Err(SendError::Encode { source, .. }), Outgoing::Announce(name, _)) => {
                     let reason = format!("{source}; shorten the proxy's annotations or metadatas");
                     let _proxy = error_span!("proxy", %name).entered();
                     warn!("start error: {reason}");
                     proxies.handle_unsendable(&name, &reason);
                 }
-                Err(error) => return Err(error.into()),
+                // A name that is too long for this was never announced.
+                (Err(SendError::Encode { .. }), Outgoing::Withdraw(..)) => {}
+                (Err(error), _) => return Err(error.into()),
             }
         }
         Ok(())
@@ -275,14 +270,24 @@ impl Session {
                         "answer for proxy [{name}], which waits for none"
                     );
                 }
-                Answer::Refused(name, reason) => {
+                Answer::Refused(name, reason, wait) => {
+                    let asked = proxies
+                        .get(&name)
+                        .map(|it| describe::asked_for(it.config()));
+                    let asked = asked.unwrap_or_default();
                     let _proxy = error_span!("proxy", %name).entered();
-                    let again = RETRY_AFTER_ERROR.as_secs();
-                    warn!("start error: {reason}; trying again in {again} s");
+                    warn!("start error: {reason}; this was {asked}, next attempt in {wait:?}");
                 }
-                Answer::Started(name) => {
+                Answer::Started(name, remote_addr) => {
+                    let proxy = proxies.get(&name);
                     let _proxy = error_span!("proxy", %name).entered();
                     info!("start proxy success");
+                    if let Some(proxy) = proxy {
+                        info!(
+                            "{}",
+                            describe::public(proxy.config(), &self.user, &remote_addr)
+                        );
+                    }
                 }
             },
             Message::Pong(pong) => {
@@ -306,7 +311,7 @@ impl Session {
     /// Tells the server that its proxies close, and takes the users whom it lets in until it hears of it: others may serve
     /// at the same place, and nobody shall notice that this client leaves.
     async fn leave(&mut self, proxies: &mut Proxies) -> Result<(), SessionEnd> {
-        let announced = proxies.announced();
+        let announced = proxies.withdraw_all();
         if announced.is_empty() {
             return Ok(());
         }

@@ -33,6 +33,7 @@ use tracing::{Instrument, Span, debug, error_span, info, warn};
 use self::stcp::Stcp;
 use self::target::Target;
 use self::xtcp::Xtcp;
+use crate::describe;
 use crate::handle::Sessions;
 use crate::hole::Puncher;
 use crate::tasks::Tasks;
@@ -231,7 +232,7 @@ impl Visitors {
         match &config.kind {
             VisitorKind::Stcp => {
                 let service = Service::Stcp(Box::new(Stcp::new(target)));
-                self.open_tcp(Visitor::new(name, terms, service), host, port, stop, span)
+                self.open_tcp(Visitor::new(name, terms, service), config, stop, span)
             }
             VisitorKind::Sudp => {
                 self.enlist(name, None);
@@ -240,10 +241,12 @@ impl Visitors {
                     return None;
                 };
                 let (table, terms) = (self.table.clone(), terms.clone());
-                let name = name.clone();
+                let (name, config) = (name.clone(), config.clone());
                 Some(self.spawn(stop, span, async move {
                     let socket = door::open(&host, port, UdpSocket::bind).await;
-                    show(&table, &name, socket.local_addr().ok());
+                    let addr = socket.local_addr().ok();
+                    show(&table, &name, addr);
+                    door::tell_started(&describe::door(&config, &terms.user, addr));
                     sudp::run(&socket, || target.open_datagrams(), terms.udp_packet_size).await;
                 }))
             }
@@ -252,7 +255,7 @@ impl Visitors {
                 let keeper = xtcp.clone();
                 self.spawn(stop, span, async move { keeper.keep_tunnel().await });
                 let service = Service::Xtcp(xtcp);
-                self.open_tcp(Visitor::new(name, terms, service), host, port, stop, span)
+                self.open_tcp(Visitor::new(name, terms, service), config, stop, span)
             }
         }
     }
@@ -261,21 +264,24 @@ impl Visitors {
     fn open_tcp(
         &self,
         visitor: Visitor,
-        host: String,
-        port: Option<u16>,
+        config: &VisitorConfig,
         stop: &CancellationToken,
         span: &Span,
     ) -> Option<JoinHandle<()>> {
         let visitor = Arc::new(visitor);
         self.enlist(&visitor.name, Some(visitor.clone()));
-        let Some(port) = port else {
-            span.in_scope(|| info!("{}", door::STARTED));
+        let Some(port) = config.bind_port else {
+            let place = describe::door(config, &self.terms.user, None);
+            span.in_scope(|| door::tell_started(&place));
             return None;
         };
-        let table = self.table.clone();
+        let (table, config) = (self.table.clone(), config.clone());
+        let user = self.terms.user.clone();
         Some(self.spawn(stop, span, async move {
-            let listener = door::open(&host, port, tcp::bind).await;
-            show(&table, &visitor.name, listener.local_addr().ok());
+            let listener = door::open(&config.bind_addr, port, tcp::bind).await;
+            let addr = listener.local_addr().ok();
+            show(&table, &visitor.name, addr);
+            door::tell_started(&describe::door(&config, &user, addr));
             visitor.let_in(&listener).await;
         }))
     }

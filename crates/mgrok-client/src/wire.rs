@@ -1,56 +1,94 @@
 //! Which version of the wire protocol a server is spoken to in.
 
+use std::time::{Duration, Instant};
+
 use mgrok_config::WireProtocol;
 use mgrok_proto::WireVersion;
-use tracing::info;
+use tracing::{info, warn};
+
+/// After so many connections in a row that a server closed instead of answering in v2, and so long after the first of them, it is
+/// tried in v1 although it has spoken v2 before: it may have been replaced by an older one. A single reset, which anybody on the way
+/// can send, is not enough, nor is a balancer whose server is just restarting.
+const HANG_UPS_OF_A_V2_SERVER: u32 = 5;
+const HANG_UP_TIME: Duration = Duration::from_secs(10);
 
 /// What is configured, and what was learnt of one server. Does no I/O.
 ///
 /// A server that does not speak v2 closes a connection that begins with it. That may have other reasons, so v1 shows what it was.
+/// Nothing in v1 proves who answers, so that no login in v1 decides how the next one begins: every login is tried in v2 first.
 #[derive(Clone, Debug)]
 pub(crate) struct WireChoice {
     configured: WireProtocol,
-    /// The version that a server names which took nothing but v1.
-    old_server: Option<String>,
+    /// Whether the server has ever proved that it speaks v2.
+    spoke_v2: bool,
+    /// Connections in a row that it closed instead of answering in v2, and when the first of them was.
+    hang_ups: u32,
+    hung_up_at: Option<Instant>,
+    /// Whether it was said that this server is spoken to in v1.
+    told: bool,
 }
 
 impl WireChoice {
     pub(crate) fn new(configured: WireProtocol) -> Self {
         Self {
             configured,
-            old_server: None,
+            spoke_v2: false,
+            hang_ups: 0,
+            hung_up_at: None,
+            told: false,
         }
     }
 
     /// What to log in with.
     pub(crate) fn first(&self) -> WireVersion {
-        match (self.configured, &self.old_server) {
-            (WireProtocol::V1, _) | (WireProtocol::Auto, Some(_)) => WireVersion::V1,
-            (WireProtocol::V2, _) | (WireProtocol::Auto, None) => WireVersion::V2,
+        match self.configured {
+            WireProtocol::V1 => WireVersion::V1,
+            WireProtocol::Auto | WireProtocol::V2 => WireVersion::V2,
         }
     }
 
-    /// Whether a server that closes the connection instead of saying hello is to be tried in v1.
-    pub(crate) fn falls_back(&self) -> bool {
-        self.configured == WireProtocol::Auto
+    /// Takes note that the server closed a connection instead of saying hello; whether it is to be tried in v1.
+    pub(crate) fn handle_hang_up(&mut self, now: Instant) -> bool {
+        if self.configured != WireProtocol::Auto {
+            return false;
+        }
+        if !self.spoke_v2 {
+            return true;
+        }
+        self.hang_ups = self.hang_ups.saturating_add(1);
+        let first = *self.hung_up_at.get_or_insert(now);
+        if self.hang_ups < HANG_UPS_OF_A_V2_SERVER || now < first + HANG_UP_TIME {
+            return false;
+        }
+        if !self.told {
+            self.told = true;
+            let hang_ups = self.hang_ups;
+            warn!(
+                "this server has spoken wire protocol v2 before, and has now closed {hang_ups} connections in a row instead of \
+                 answering in it; trying v1, which protects less. If the server was not replaced by frp before 0.69.0, somebody \
+                 on the way may want this; transport.wireProtocol = \"v2\" forbids it"
+            );
+        }
+        true
     }
 
-    /// Takes note of a login in v1, at a server that says that it is of `version` of frp. Another version than before may speak v2 again;
-    /// one that should have done so before was probably disturbed.
+    /// Takes note of a login that worked in v2.
+    pub(crate) fn handle_v2_login(&mut self) {
+        self.spoke_v2 = true;
+        self.hang_ups = 0;
+        self.hung_up_at = None;
+        self.told = false;
+    }
+
+    /// Takes note of a login in v1, at a server that says that it is of `version` of frp. It may say anything.
     pub(crate) fn handle_v1_login(&mut self, version: &str) {
-        if self.configured != WireProtocol::Auto {
+        if self.configured != WireProtocol::Auto || std::mem::replace(&mut self.told, true) {
             return;
         }
-        match &self.old_server {
-            Some(known) if known == version => {}
-            Some(_) => self.old_server = None,
-            None if knows_v2(version) => {
-                info!("the server did not take wire protocol v2, using v1 for this session");
-            }
-            None => {
-                info!("the server does not speak wire protocol v2, using v1 from now on");
-                self.old_server = Some(version.to_owned());
-            }
+        if knows_v2(version) {
+            info!("the server did not take wire protocol v2, using v1 for this session");
+        } else {
+            info!("the server does not speak wire protocol v2, using v1");
         }
     }
 }
@@ -75,7 +113,7 @@ mod tests {
             (WireProtocol::V2, WireVersion::V2),
         ] {
             let mut choice = WireChoice::new(configured);
-            assert!(!choice.falls_back());
+            assert!(!choice.handle_hang_up(Instant::now()));
             assert_eq!(choice.first(), spoken);
             choice.handle_v1_login("0.61.0");
             assert_eq!(choice.first(), spoken);
@@ -83,23 +121,35 @@ mod tests {
     }
 
     #[test]
-    fn an_old_server_is_remembered_until_it_is_another() {
+    fn a_forged_version_does_not_pin_v1() {
         let mut choice = WireChoice::new(WireProtocol::Auto);
-        assert!(choice.falls_back());
-        assert_eq!(choice.first(), WireVersion::V2);
-        for _ in 0..2 {
-            choice.handle_v1_login("0.61.0");
-            assert_eq!(choice.first(), WireVersion::V1);
+        for version in ["0.61.0", "", "0.70.1"] {
+            assert_eq!(choice.first(), WireVersion::V2);
+            assert!(choice.handle_hang_up(Instant::now()));
+            choice.handle_v1_login(version);
         }
-        choice.handle_v1_login("0.70.1");
         assert_eq!(choice.first(), WireVersion::V2);
     }
 
     #[test]
-    fn a_server_that_knows_better_is_asked_again() {
+    fn a_server_that_has_spoken_v2_is_not_tried_in_v1_after_one_reset() {
         let mut choice = WireChoice::new(WireProtocol::Auto);
-        choice.handle_v1_login("0.70.1");
+        choice.handle_v2_login();
+        let start = Instant::now();
+        // A balancer whose server restarts closes many connections in a short time.
+        for _ in 0..100 {
+            assert!(!choice.handle_hang_up(start));
+        }
+        choice.handle_v2_login();
+        // An operator may have gone back to an old server.
+        for _ in 1..HANG_UPS_OF_A_V2_SERVER {
+            assert!(!choice.handle_hang_up(start));
+        }
+        assert!(choice.handle_hang_up(start + HANG_UP_TIME));
+        choice.handle_v1_login("0.61.0");
         assert_eq!(choice.first(), WireVersion::V2);
+        choice.handle_v2_login();
+        assert!(!choice.handle_hang_up(start + HANG_UP_TIME));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use mgrok_proto::auth::Secret;
 
 use crate::{
     auth::Auth,
+    liveness::LivenessKeys,
     log::{Log, LogLevel, LogTarget},
     quic::Quic,
     section::{Content, Section},
@@ -137,6 +138,7 @@ fn quic(mut section: Section<'_>, default: Quic) -> Quic {
         section.invalid(key, "must be 1 or more, or nothing could be carried");
     }
     Quic {
+        times_are_set: section.says("keepalivePeriod") || section.says("maxIdleTimeout"),
         keepalive_period: section
             .seconds("keepalivePeriod")
             .unwrap_or(default.keepalive_period),
@@ -144,6 +146,14 @@ fn quic(mut section: Section<'_>, default: Quic) -> Quic {
             .seconds("maxIdleTimeout")
             .unwrap_or(default.max_idle_timeout),
         max_incoming_streams: max_incoming_streams.unwrap_or(default.max_incoming_streams),
+    }
+}
+
+/// Which keys about signs of life a `transport` section sets.
+fn liveness_keys(section: &Section<'_>) -> LivenessKeys {
+    LivenessKeys {
+        heartbeats: section.says("heartbeatInterval") || section.says("heartbeatTimeout"),
+        mux: section.says("tcpMuxKeepaliveInterval"),
     }
 }
 

@@ -11,8 +11,8 @@ use std::{
 use mgrok_proto::auth::Secret;
 
 use crate::{
-    auth::Auth, log::Log, proxy::ProxyConfig, quic::Quic, server::DEFAULT_GRACE_PERIOD,
-    visitor::VisitorConfig, web_server::WebServer,
+    auth::Auth, liveness::LivenessKeys, log::Log, proxy::ProxyConfig, quic::Quic,
+    server::DEFAULT_GRACE_PERIOD, visitor::VisitorConfig, web_server::WebServer,
 };
 
 /// Everything that the client can be told. [`Default`] is what an empty file means.
@@ -165,6 +165,8 @@ pub struct ClientTransport {
     pub heartbeat_timeout: Option<Duration>,
     /// Times and limits of QUIC, which tunnels of `xtcp` are made of.
     pub quic: Quic,
+    /// Which of these times the operator has set.
+    pub liveness_keys: LivenessKeys,
     /// TLS to the server; `None` is off. QUIC and WebSocket within TLS have it all the same.
     pub tls: Option<ClientTls>,
 }
@@ -185,6 +187,7 @@ impl Default for ClientTransport {
             heartbeat_interval: None,
             heartbeat_timeout: None,
             quic: Quic::default(),
+            liveness_keys: LivenessKeys::default(),
             tls: Some(ClientTls::default()),
         }
     }

@@ -61,6 +61,7 @@ mod section;
 
 mod check;
 
+mod liveness;
 mod load;
 
 pub use annotations::{AnnotationError, check_annotations};
@@ -69,6 +70,7 @@ pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
 pub use client::{ClientConfig, ClientTls, ClientTransport, Protocol, ServerAddr, WireProtocol};
 pub use client_plugin::{HttpsFront, Plugin, Website};
 pub use environment::Environment;
+pub use liveness::LivenessKeys;
 pub use load::{
     LoadError, Loaded, load_client, load_client_from_str, load_client_in, load_server,
     load_server_from_str,

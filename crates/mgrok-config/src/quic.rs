@@ -9,6 +9,8 @@ pub struct Quic {
     pub keepalive_period: Duration,
     /// How long a connection outlives the last sign of the other side.
     pub max_idle_timeout: Duration,
+    /// Whether the operator has set one of these times. Else two ends of mgrok may agree on a shorter one.
+    pub times_are_set: bool,
     /// The most streams that the other side may have open.
     pub max_incoming_streams: u32,
 }
@@ -19,6 +21,7 @@ impl Default for Quic {
         Self {
             keepalive_period: Duration::from_secs(10),
             max_idle_timeout: Duration::from_secs(30),
+            times_are_set: false,
             max_incoming_streams: 100_000,
         }
     }

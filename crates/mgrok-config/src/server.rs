@@ -3,8 +3,8 @@
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use crate::{
-    auth::Auth, log::Log, network::Network, plugin::HttpPlugin, port_set::PortSet, quic::Quic,
-    web_server::WebServer,
+    auth::Auth, liveness::LivenessKeys, log::Log, network::Network, plugin::HttpPlugin,
+    port_set::PortSet, quic::Quic, web_server::WebServer,
 };
 
 /// How long user connections may finish after a request to stop, unless `gracePeriod` says otherwise: long enough for
@@ -146,6 +146,8 @@ pub struct ServerTransport {
     pub user_idle_timeout: Option<Duration>,
     /// Times and limits of QUIC.
     pub quic: Quic,
+    /// Which of these times the operator has set.
+    pub liveness_keys: LivenessKeys,
     /// TLS on the control port.
     pub tls: ServerTls,
 }
@@ -161,6 +163,7 @@ impl Default for ServerTransport {
             heartbeat_timeout: None,
             user_idle_timeout: None,
             quic: Quic::default(),
+            liveness_keys: LivenessKeys::default(),
             tls: ServerTls::default(),
         }
     }

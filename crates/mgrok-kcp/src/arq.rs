@@ -3,6 +3,9 @@
 //! Time is a `u32` of milliseconds that wraps, as on the wire; so do segment numbers. Differences
 //! count, never values: [`diff`].
 
+mod receive;
+mod round_trip;
+
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
@@ -12,6 +15,9 @@ use crate::packet::{
     CHALLENGE_NUMBER, Command, MAX_PAYLOAD, MAX_SEGMENTS_SIZE, SEGMENT_HEADER_SIZE, SegmentHeader,
 };
 
+use receive::Receiver;
+use round_trip::{FIRST_RTO, MAX_RTO, RoundTrip};
+
 /// What may be a loss and may be a delay is looked at again after so many ms: the other end flushes as often.
 // frp: sets this interval (pkg/util/net/kcp.go)
 const FLUSH_INTERVAL: u32 = 20;
@@ -20,14 +26,6 @@ const FLUSH_INTERVAL: u32 = 20;
 /// window, so that no sender stands still for it, the other well within the interval that senders allow for.
 const ACK_BATCH: usize = 8;
 const ACK_DELAY: u32 = 10;
-
-/// Bounds of the wait before a segment is sent again, in ms.
-// kcp-go: kcp.go#IKCP_RTO_NDL, IKCP_RTO_MAX
-const MIN_RTO: u32 = 30;
-const MAX_RTO: u32 = 60_000;
-
-/// The same wait before anything is known of the round trip.
-const FIRST_RTO: u32 = 200;
 
 /// A segment is sent again at once when so many that were sent after it have arrived.
 // frp: sets this (pkg/util/net/kcp.go)
@@ -44,9 +42,6 @@ pub const UNPROVED_WINDOW: u16 = 32;
 
 /// Acknowledgements that fill a datagram. When there are so many they are sent at once.
 const ACKS_PER_DATAGRAM: usize = MAX_SEGMENTS_SIZE / SEGMENT_HEADER_SIZE;
-
-/// Acknowledgements that wait to be sent; beyond, the oldest is dropped.
-const MAX_ACKS: usize = 4 * ACKS_PER_DATAGRAM;
 
 /// The first and the longest wait before the other end is asked whether it has room again, in ms.
 const MIN_PROBE: u32 = 1_000;
@@ -117,26 +112,6 @@ struct Segment {
     sent_at: u32,
     rto: u32,
     resend_at: u32,
-}
-
-#[derive(Debug)]
-struct Receiver {
-    window: u16,
-    /// Number of the next segment in order.
-    next: u32,
-    /// Segments that came too early; the first one would have the number `next`.
-    early: VecDeque<Option<Bytes>>,
-    /// Payloads in order, not empty, at most `window`.
-    ready: VecDeque<Bytes>,
-    /// Numbers and timestamps to acknowledge.
-    acks: VecDeque<(u32, u32)>,
-}
-
-#[derive(Debug)]
-struct RoundTrip {
-    /// Smoothed time and its variation in ms, once there is a sample.
-    smoothed: Option<(u32, u32)>,
-    rto: u32,
 }
 
 /// When and what to send.
@@ -647,81 +622,5 @@ impl Sender {
             self.held -= segment.payload.len();
         }
         self.first = self.first.wrapping_add(1);
-    }
-}
-
-impl Receiver {
-    /// Segments that there is room for.
-    fn free(&self) -> u16 {
-        self.window - self.ready.len() as u16
-    }
-
-    /// Takes a segment in, unless it is beyond what we had room for; then returns false. Reading
-    /// moves that limit up and nothing moves it down, so it is never less than was told.
-    fn push(&mut self, number: u32, timestamp: u32, payload: Bytes) -> bool {
-        let at = diff(number, self.next);
-        if at >= i32::from(self.free()) {
-            return false;
-        }
-        self.push_ack(number, timestamp);
-        let Ok(at) = usize::try_from(at) else {
-            return true;
-        };
-        if self.early.len() <= at {
-            self.early.resize(at + 1, None);
-        }
-        self.early[at].get_or_insert(payload);
-        while let Some(payload) = self.early.front_mut().and_then(Option::take) {
-            self.early.pop_front();
-            self.next = self.next.wrapping_add(1);
-            if !payload.is_empty() {
-                self.ready.push_back(payload);
-            }
-        }
-        if self.early.is_empty() {
-            self.early.shrink_to(8);
-        }
-        true
-    }
-
-    fn push_ack(&mut self, number: u32, timestamp: u32) {
-        if self.acks.len() >= MAX_ACKS {
-            self.acks.pop_front();
-        }
-        self.acks.push_back((number, timestamp));
-    }
-
-    /// Every segment says up to which number all have arrived. So only what is beyond is
-    /// acknowledged by itself, and the last one for the sake of its timestamp.
-    fn forget_implied_acks(&mut self) {
-        let last = self.acks.pop_back();
-        let next = self.next;
-        self.acks.retain(|&(number, _)| diff(number, next) >= 0);
-        self.acks.extend(last);
-    }
-}
-
-impl RoundTrip {
-    /// As RFC 6298 has it, but that an unusually quick answer counts less.
-    fn sample(&mut self, time: i32) {
-        // What an honest clock cannot have said is not believed.
-        let Some(time) = u32::try_from(time).ok().filter(|&time| time <= MAX_RTO) else {
-            return;
-        };
-        let (smoothed, variation) = match self.smoothed {
-            None => (time, time / 2),
-            Some((smoothed, variation)) => {
-                let error = smoothed.abs_diff(time);
-                let weight = if time < smoothed.saturating_sub(variation) {
-                    32
-                } else {
-                    4
-                };
-                let variation = (variation * (weight - 1) + error) / weight;
-                ((smoothed * 7 + time) / 8, variation)
-            }
-        };
-        self.smoothed = Some((smoothed, variation));
-        self.rto = (smoothed + FLUSH_INTERVAL.max(4 * variation)).clamp(MIN_RTO, MAX_RTO);
     }
 }

@@ -51,6 +51,8 @@ where
         phase: Phase::Running,
         input: Bytes::new(),
         wants_input: true,
+        blocked: false,
+        has_progressed: false,
         unflushed: false,
         has_gathered: false,
         timer: None,
@@ -73,6 +75,10 @@ pub struct Driver<IO> {
     input: Bytes,
     /// Whether the machine takes more input.
     wants_input: bool,
+    /// The connection took nothing the last time.
+    blocked: bool,
+    /// The connection has taken something since it took nothing.
+    has_progressed: bool,
     /// Something was written since the last flush.
     unflushed: bool,
     /// The tasks that were ready have run since the driver was woken.
@@ -167,6 +173,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
                 guard.machine.handle_input(&mut input, now);
                 self.input = input;
             }
+        }
+        if std::mem::take(&mut self.has_progressed) {
+            guard.machine.handle_progress(now);
         }
         if guard.machine.timeout_at().is_some_and(|at| at <= now) {
             guard.machine.handle_timeout(now);
@@ -268,13 +277,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let io = &mut self.io;
         while !self.batch.is_empty() {
-            let count = if io.is_write_vectored() {
+            let written = if io.is_write_vectored() {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
                 let used = self.batch.slices(&mut slices);
-                ready!(Pin::new(&mut *io).poll_write_vectored(cx, &slices[..used]))?
+                Pin::new(&mut *io).poll_write_vectored(cx, &slices[..used])
             } else {
-                ready!(Pin::new(&mut *io).poll_write(cx, self.batch.first()))?
+                Pin::new(&mut *io).poll_write(cx, self.batch.first())
             };
+            let was_blocked = std::mem::replace(&mut self.blocked, written.is_pending());
+            let count = ready!(written)?;
+            self.has_progressed |= was_blocked;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

@@ -61,6 +61,16 @@ impl Opener {
         guard.finish();
     }
 
+    /// Asks for signs of life otherwise than configured from now on: when the other end has been silent for `interval`, or has not
+    /// answered data for a second. If it stays silent for `timeout` after that, the session is given up.
+    pub fn watch_closely(&self, interval: Duration, timeout: Duration) {
+        let now = tokio::time::Instant::now().into_std();
+        let mut guard = self.shared.lock();
+        guard.machine.watch_closely(interval, timeout, now);
+        // It waits for another time.
+        guard.finish_and_wake_driver();
+    }
+
     /// Ends the session: what streams have queued is still written, everything else fails.
     pub fn close(&self) {
         let mut guard = self.shared.lock();

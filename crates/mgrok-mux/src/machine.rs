@@ -22,7 +22,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use batch::Batch;
 
@@ -155,6 +155,16 @@ impl Machine {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// As [`Opener::watch_closely`](crate::Opener::watch_closely).
+    pub fn watch_closely(&mut self, interval: Duration, timeout: Duration, now: Instant) {
+        self.keepalive.watch_closely(interval, timeout, now);
+    }
+
+    /// Takes note that the other end's system has made room for more: it is alive, though perhaps too busy with our data to say so.
+    pub fn handle_progress(&mut self, now: Instant) {
+        self.keepalive.handle_sign_of_life(now);
     }
 
     /// Opens a stream. It may be used at once.

@@ -15,12 +15,15 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use mgrok_mux::Stream;
 use rustls::CommonState;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+use crate::tcp;
 
 pub(crate) use flow::{Flow, FlowSender, Flows, settle};
 pub(crate) use quic::{NO_ERROR, Place, QuicStream, connection_lost};
@@ -109,6 +112,16 @@ impl Conn {
         match &mut self.io {
             Io::Mux(stream) => stream.refuse_after_drop(),
             Io::Kcp(_) | Io::Layered(_) | Io::Quic(_) | Io::Tcp(_) | Io::Tls(_) => {}
+        }
+    }
+
+    /// Has the system give the connection up that is silent, or does not acknowledge what was sent, for `timeout`; it asks after `idle`.
+    /// Only with a socket of TCP, bare or within TLS: streams of a shared connection end with that, which is watched as a whole.
+    pub fn watch_closely(&self, idle: Duration, timeout: Duration) {
+        match &self.io {
+            Io::Tcp(socket) => tcp::watch_closely(socket, idle, timeout),
+            Io::Tls(stream) => stream.get_ref().0.watch_closely(idle, timeout),
+            Io::Kcp(_) | Io::Layered(_) | Io::Mux(_) | Io::Quic(_) => {}
         }
     }
 

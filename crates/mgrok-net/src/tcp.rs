@@ -58,5 +58,20 @@ fn note_failure(result: io::Result<()>) {
     }
 }
 
+/// Has the system give a connection up that is silent, or does not acknowledge what was sent, for `timeout`; probes begin after
+/// `idle`. For connections on which nothing of our own tells whether the other end lives.
+pub(crate) fn watch_closely(stream: &TcpStream, idle: Duration, timeout: Duration) {
+    let socket = SockRef::from(stream);
+    let probes = TcpKeepalive::new()
+        .with_time(idle)
+        .with_interval((timeout.saturating_sub(idle) / 3).max(Duration::from_secs(1)));
+    let result = socket.set_tcp_keepalive(&probes);
+    #[cfg(target_os = "linux")]
+    let result = result.and(socket.set_tcp_user_timeout(Some(timeout)));
+    if let Err(error) = result {
+        debug!("cannot set the keepalive of a socket: {error}");
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,8 @@ pub struct Dialect {
     pub half_close: bool,
     /// Whether a session can move to another road, and leaves the users there are where they are.
     pub moves: bool,
+    /// Whether silence means death sooner than frp's keys say.
+    pub liveness: bool,
     /// Whether datagrams have mgrok's own framing.
     pub datagrams: bool,
     /// Whether datagrams have frp's binary codec, where they do not have mgrok's own framing.
@@ -31,6 +33,7 @@ impl Dialect {
             payload: streams.of_payload(version),
             half_close: agreed(Extension::HALF_CLOSE),
             moves: agreed(Extension::MOVES),
+            liveness: agreed(Extension::LIVENESS),
             datagrams: agreed(Extension::DATAGRAMS),
             binary_packets: agreed(Extension::BINARY_PACKETS),
             quic_datagrams: agreed(Extension::QUIC_DATAGRAMS),

@@ -46,6 +46,9 @@ impl Extension {
     pub const DATAGRAMS: Self = Self::new("datagrams");
     /// The end of one direction of a connection is carried on, and leaves the other be.
     pub const HALF_CLOSE: Self = Self::new("half-close");
+    /// Silence means death sooner than frp's keys say: see [`liveness`](crate::liveness). Not on offer where the operator has set such
+    /// a key.
+    pub const LIVENESS: Self = Self::new("liveness");
     /// A login that takes the place of a live session by another road: the users of that stay where they are until they end.
     /// All else of it ends as if it were replaced, but its connection is left to the client to close.
     /// Only in hellos of such logins, and only if the live session agreed on [`MOVES`](Self::MOVES).

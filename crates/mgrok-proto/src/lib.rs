@@ -12,6 +12,7 @@
 //! - [`record`]: the authenticated encryption of v2 control connections.
 //! - [`hello`]: how two ends find out what both can do, and agree on keys for those records.
 //! - [`Dialect`]: what came of it.
+//! - [`liveness`]: how soon silence means death between two ends of mgrok.
 
 pub mod auth;
 pub mod cipher;
@@ -21,6 +22,7 @@ mod go_base64;
 mod go_json;
 pub mod hello;
 pub mod hook;
+pub mod liveness;
 pub mod message;
 pub mod record;
 mod run_id;

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use mgrok_proto::RunId;
+use mgrok_proto::{RunId, liveness};
 use tokio_util::sync::CancellationToken;
 
 use crate::{backend::UserAddrs, per_source::Permit};
@@ -59,6 +59,18 @@ impl Connection {
     /// Takes note of what carries the connection's streams; once.
     pub(crate) fn carried_by(&self, carrier: Carrier) {
         let _already_set = self.carrier.set(carrier);
+    }
+
+    /// Probes the client as two ends of mgrok do that have agreed on it; whether the connection can. If not, the client's pings
+    /// have to do it.
+    pub(crate) fn watch_closely(&self) -> bool {
+        match self.carrier.get() {
+            Some(Carrier::Mux(opener)) => {
+                opener.watch_closely(liveness::INTERVAL, liveness::MUX_TIMEOUT);
+                true
+            }
+            Some(Carrier::Quic(_)) | None => false,
+        }
     }
 
     /// From now on the connection may stay as long as the session `run_id` does, which is as long as the value lives, and have as

@@ -3,10 +3,12 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use mgrok_config::ServerTransport;
 use mgrok_net::{conn::Conn, layers, message::MessageConn};
 use mgrok_proto::{
     Dialect, FRP_VERSION, RunId, WireVersion, auth,
     hello::{self, Agreement, Extension, Refusal},
+    liveness,
     message::{Login, LoginResp},
 };
 use tokio::{sync::mpsc, time::timeout};
@@ -247,8 +249,13 @@ async fn begin<'a>(
         }
     };
     span.in_scope(|| info!(source = %from, "client login success: {who}"));
+    let transport = &shared.config.transport;
     let client = ClientSpec {
         dialect,
+        heartbeat_timeout: match dialect.liveness && !connection.watch_closely() {
+            true => Some(liveness::TIMEOUT),
+            false => transport.heartbeat_timeout,
+        },
         pool_count: pool_count(
             login.pool_count,
             shared.config.transport.max_pool_count as usize,
@@ -377,7 +384,8 @@ fn seal(control: MessageConn, agreement: &Agreement, shared: &Shared) -> Message
 }
 
 /// What this end can do, if it can as well, with a client that has come by `road`.
-fn extensions(road: Road, tcp_mux: bool) -> Vec<Extension> {
+fn extensions(road: Road, transport: &ServerTransport) -> Vec<Extension> {
+    let tcp_mux = transport.tcp_mux;
     let mut extensions = vec![
         Extension::BINARY_PACKETS,
         Extension::DATAGRAMS,
@@ -390,6 +398,16 @@ fn extensions(road: Road, tcp_mux: bool) -> Vec<Extension> {
     }
     if road == Road::Quic {
         extensions.push(Extension::QUIC_DATAGRAMS);
+    }
+    // What the operator has set counts.
+    let set = transport.liveness_keys;
+    let is_set = match road {
+        Road::Quic => transport.quic.times_are_set || set.heartbeats,
+        Road::Kcp | Road::Tcp if tcp_mux => set.mux,
+        Road::Kcp | Road::Tcp => set.heartbeats,
+    };
+    if !is_set {
+        extensions.push(Extension::LIVENESS);
     }
     extensions
 }
@@ -404,7 +422,7 @@ async fn negotiate(
     shared: &Shared,
 ) -> Option<Agreement> {
     let from = connection.addrs.from;
-    let mut extensions = extensions(connection.road, shared.config.transport.tcp_mux);
+    let mut extensions = extensions(connection.road, &shared.config.transport);
     // With another token no record could be opened, and the client has to be able to read the refusal.
     if is_signed(login, shared) {
         extensions.push(Extension::PROOF);

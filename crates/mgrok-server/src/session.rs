@@ -22,6 +22,7 @@ use mgrok_net::{
 use mgrok_proto::{
     Dialect, WireVersion, auth,
     hook::Op,
+    liveness,
     message::{Message, NewProxy, NewProxyResp, Ping, Pong, ReqWorkConn, StartWorkConn},
 };
 use tokio::{
@@ -58,6 +59,8 @@ const ANSWER_QUEUE: usize = 64;
 pub(crate) struct ClientSpec {
     /// How it frames messages.
     pub(crate) dialect: Dialect,
+    /// After how long without a ping it is gone; `None` is never.
+    pub(crate) heartbeat_timeout: Option<Duration>,
     /// How many idle work connections it wants kept, already capped.
     pub(crate) pool_count: usize,
     /// Who it is, for the log.
@@ -154,7 +157,7 @@ impl Session {
         let (request_sender, requests) = mpsc::channel(REQUEST_QUEUE);
         let (answer_sender, answers) = mpsc::channel(ANSWER_QUEUE);
         let first = client.first.take();
-        let heartbeat = Heartbeat::new(Instant::now(), shared.config.transport.heartbeat_timeout);
+        let heartbeat = Heartbeat::new(Instant::now(), client.heartbeat_timeout);
         Self {
             pool: Pool::new(client.pool_count),
             shared,
@@ -296,6 +299,9 @@ impl Session {
     }
 
     fn take(&mut self, conn: Conn) {
+        if self.client.dialect.liveness {
+            conn.watch_closely(liveness::INTERVAL, liveness::TIMEOUT);
+        }
         let Err(conn) = self.pool.offer(conn) else {
             return;
         };

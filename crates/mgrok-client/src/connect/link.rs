@@ -7,6 +7,7 @@ use std::time::Duration;
 use mgrok_mux::{Opener, SessionError};
 use mgrok_net::conn::Conn;
 use mgrok_net::quic::{Connection, Endpoint, QuicError};
+use mgrok_proto::liveness;
 use tokio::time::timeout;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -292,6 +293,18 @@ impl Link {
         }
         if let Carrier::Mux { driver, .. } = &mut self.carrier {
             *driver = None;
+        }
+    }
+
+    /// Probes the server as two ends of mgrok do that have agreed on it; whether the link can. If not, pings on the control connection
+    /// have to do it.
+    pub(crate) fn watch_closely(&self) -> bool {
+        match &self.streams {
+            Streams::Muxed(opener) => {
+                opener.watch_closely(liveness::INTERVAL, liveness::MUX_TIMEOUT);
+                true
+            }
+            Streams::Connections(_) | Streams::Quic(_) => false,
         }
     }
 

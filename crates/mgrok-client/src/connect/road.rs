@@ -12,6 +12,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mgrok_config::ServerAddr;
 use mgrok_net::conn::Conn;
@@ -32,15 +33,26 @@ pub(crate) struct Dialler {
     road: Road,
     /// Whether it is used is a matter of the road.
     tls: ClientTls,
+    dial: DialOptions,
 }
 
 impl Dialler {
     pub(super) fn new(connector: Arc<Connector>, road: Road, tls: ClientTls) -> Self {
         Self {
+            dial: connector.dial.clone(),
             connector,
             road,
             tls,
         }
+    }
+
+    /// The same, but the server must be reached within `longest_dial`.
+    pub(super) fn within(&self, longest_dial: Option<Duration>) -> Self {
+        let mut hurried = self.clone();
+        if let Some(longest) = longest_dial {
+            hurried.dial.timeout = hurried.dial.timeout.min(longest);
+        }
+        hurried
     }
 
     pub(super) fn road(&self) -> Road {
@@ -99,8 +111,8 @@ impl Dialler {
     /// A session of KCP begins without the other end. With TLS its handshake shows whether anybody is there; without, an answer is
     /// waited for where there is a choice, and where `is_first` asks for it.
     async fn kcp(&self, is_first: bool) -> Result<Conn, ConnectError> {
-        let Connector { server, dial, .. } = &*self.connector;
-        let options = udp(dial);
+        let Connector { server, .. } = &*self.connector;
+        let options = udp(&self.dial);
         let addrs = Candidates::find(&server.host, server.port, &options).await?;
         let has_tls = self.connector.tls.is_on(self.road);
         let asks = !has_tls && (is_first || addrs.len() > 1);
@@ -118,14 +130,10 @@ impl Dialler {
     /// The connection, and what it runs on.
     pub(super) async fn quic(&self) -> Result<(Connection, Endpoint), ConnectError> {
         let Connector {
-            server,
-            dial,
-            quic,
-            tls,
-            ..
+            server, quic, tls, ..
         } = &*self.connector;
         let client = QuicClient::with_tls(&self.tls, quic.clone())?;
-        let options = udp(dial);
+        let options = udp(&self.dial);
         let addrs = Candidates::find(&server.host, server.port, &options).await?;
         let client = &client;
         let connected = addrs.ipv4_first().first_that(|addr| async move {
@@ -147,12 +155,8 @@ impl Dialler {
 
     /// A connection of TCP, be it through an outbound proxy.
     async fn dial(&self) -> Result<Conn, ConnectError> {
-        let Connector {
-            server,
-            dial: options,
-            proxy,
-            ..
-        } = &*self.connector;
+        let Connector { server, proxy, .. } = &*self.connector;
+        let options = &self.dial;
         Ok(match proxy {
             None => dial(&server.host, server.port, options).await?.into(),
             Some(proxy) => dial_through(proxy, &server.host, server.port, options).await?,

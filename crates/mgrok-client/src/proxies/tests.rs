@@ -7,6 +7,8 @@ use mgrok_proto::auth::Secret;
 
 use super::*;
 
+mod model;
+
 fn config(name: &str) -> ProxyConfig {
     ProxyConfig::new(name, ProxyKind::Tcp { remote_port: 6000 }, 22)
 }
@@ -28,8 +30,21 @@ fn proxies(names: &[&str]) -> (Proxies, Instant) {
 
 /// The names that are announced now, as on the wire.
 fn announced(proxies: &mut Proxies, now: Instant) -> Vec<String> {
-    std::iter::from_fn(|| proxies.poll_announce(now))
-        .map(|(_, announcement)| announcement.proxy_name)
+    let sent = std::iter::from_fn(|| proxies.poll_send(now));
+    sent.filter_map(|outgoing| match outgoing {
+        Outgoing::Announce(_, announcement) => Some(announcement.proxy_name),
+        Outgoing::Withdraw(..) => None,
+    })
+    .collect()
+}
+
+/// All that is sent now: names on the wire, with a `-` in front of those that are withdrawn.
+fn sent(proxies: &mut Proxies, now: Instant) -> Vec<String> {
+    std::iter::from_fn(|| proxies.poll_send(now))
+        .map(|outgoing| match outgoing {
+            Outgoing::Announce(_, announcement) => announcement.proxy_name,
+            Outgoing::Withdraw(_, close) => format!("-{}", close.proxy_name),
+        })
         .collect()
 }
 
@@ -49,16 +64,19 @@ fn phase(proxies: &Proxies, name: &str) -> Option<ProxyPhase> {
 fn a_proxy_is_announced_once_and_runs_when_the_server_says_so() {
     let (mut proxies, now) = proxies(&["ssh", "web"]);
     assert_eq!(announced(&mut proxies, now), [""; 0], "there is no session");
-    assert_eq!(proxies.wake_at(), None);
+    assert_eq!(proxies.wake_at(now), None);
 
     proxies.begin_session(now);
-    assert_eq!(proxies.wake_at(), Some(now));
+    assert_eq!(proxies.wake_at(now), Some(now));
     assert_eq!(announced(&mut proxies, now), ["ada.ssh", "ada.web"]);
     assert_eq!(announced(&mut proxies, now), [""; 0]);
     assert!(proxies.watch().borrow().is_waiting("ssh"));
 
     let started = proxies.handle_answer(&answer("ada.ssh", ":6000", ""), now);
-    assert_eq!(started, Answer::Started("ssh".into()));
+    assert_eq!(
+        started,
+        Answer::Started("ssh".into(), "example.com:6000".to_owned())
+    );
     let table = proxies.watch();
     let table = table.borrow();
     assert!(table.running("ssh").is_some());
@@ -73,18 +91,19 @@ fn an_unanswered_announcement_is_repeated() {
     proxies.begin_session(now);
     announced(&mut proxies, now);
     let later = now + ANSWER_TIMEOUT;
-    assert_eq!(proxies.wake_at(), Some(later));
+    assert_eq!(proxies.wake_at(now), Some(later));
     assert_eq!(
         announced(&mut proxies, later - Duration::from_millis(1)),
         [""; 0]
     );
-    assert_eq!(announced(&mut proxies, later), ["ada.ssh"]);
-    // The answer to the repetition finds the proxy running and changes nothing.
-    proxies.handle_answer(&answer("ada.ssh", ":1", ""), later);
-    let repeated = answer("ada.ssh", "", "proxy [ada.ssh] already exists");
-    assert_eq!(proxies.handle_answer(&repeated, later), Answer::Ignored);
+    assert_eq!(sent(&mut proxies, later), ["-ada.ssh", "ada.ssh"]);
+    // The first answer is about what was withdrawn since.
+    let late = proxies.handle_answer(&answer("ada.ssh", ":1", ""), later);
+    assert_eq!(late, Answer::Ignored);
+    assert_eq!(phase(&proxies, "ssh"), Some(ProxyPhase::WaitStart));
+    proxies.handle_answer(&answer("ada.ssh", ":2", ""), later);
     assert_eq!(phase(&proxies, "ssh"), Some(ProxyPhase::Running));
-    assert_eq!(proxies.wake_at(), None);
+    assert_eq!(proxies.wake_at(now), None);
 }
 
 #[test]
@@ -95,11 +114,15 @@ fn a_refused_proxy_tries_again_later() {
     let refused = answer("ada.ssh", "", "port already used");
     assert_eq!(
         proxies.handle_answer(&refused, now),
-        Answer::Refused("ssh".into(), "port already used".to_owned())
+        Answer::Refused(
+            "ssh".into(),
+            "port already used".to_owned(),
+            RETRY_AFTER_ERROR
+        )
     );
     assert_eq!(phase(&proxies, "ssh"), Some(ProxyPhase::StartError));
     let later = now + RETRY_AFTER_ERROR;
-    assert_eq!(proxies.wake_at(), Some(later));
+    assert_eq!(proxies.wake_at(now), Some(later));
     assert_eq!(announced(&mut proxies, later), ["ada.ssh"]);
     proxies.handle_answer(&answer("ada.ssh", ":6000", ""), later);
     let status = proxies.watch().borrow().status("ssh").cloned().unwrap();
@@ -116,13 +139,14 @@ fn a_proxy_that_is_not_ready_tries_again_later() {
     assert_eq!(status.phase, ProxyPhase::StartError);
     assert_eq!(status.error.as_deref(), Some("no certificate"));
     // The server knows nothing of it.
-    assert_eq!(proxies.apply(&[], now).withdrawn, []);
+    proxies.apply(&[], now);
+    assert_eq!(sent(&mut proxies, now), [""; 0]);
 
     proxies.apply(&[config("ssh")], now);
     announced(&mut proxies, now);
     proxies.handle_unready("ssh", "no certificate", now);
     let later = now + RETRY_AFTER_ERROR;
-    assert_eq!(proxies.wake_at(), Some(later));
+    assert_eq!(proxies.wake_at(now), Some(later));
     assert_eq!(announced(&mut proxies, later), ["ada.ssh"]);
 }
 
@@ -153,27 +177,34 @@ fn few_announcements_are_under_way_however_many_proxies_there_are() {
     let first = announced(&mut proxies, now);
     assert_eq!(first.len(), MAX_UNANSWERED);
     // Nothing to do before an answer comes or an announcement is to be repeated.
-    assert_eq!(proxies.wake_at(), Some(now + ANSWER_TIMEOUT));
+    assert_eq!(proxies.wake_at(now), Some(now + ANSWER_TIMEOUT));
     for name in &first[..10] {
         proxies.handle_answer(&answer(name, ":1", ""), now);
     }
-    assert_eq!(proxies.wake_at(), Some(now));
+    assert_eq!(proxies.wake_at(now), Some(now));
     assert_eq!(announced(&mut proxies, now).len(), 10);
-    let repeated = announced(&mut proxies, now + ANSWER_TIMEOUT);
+    // Those that have no answer are withdrawn, but their answers are still to come, and take the places of any others.
+    let repeated = sent(&mut proxies, now + ANSWER_TIMEOUT);
     assert_eq!(repeated.len(), MAX_UNANSWERED);
-    assert!(repeated.contains(&first[10]));
+    assert!(repeated.iter().all(|it| it.starts_with('-')));
+    for name in &first[10..20] {
+        proxies.handle_answer(&answer(name, ":1", ""), now);
+    }
+    assert_eq!(announced(&mut proxies, now + ANSWER_TIMEOUT).len(), 10);
 }
 
 #[test]
 fn what_cannot_be_sent_does_not_stand_in_the_way() {
     let (mut proxies, now) = proxies(&["long", "late"]);
     proxies.begin_session(now);
-    announced(&mut proxies, now);
+    let late = proxies.poll_send(now).unwrap();
+    assert!(matches!(&late, Outgoing::Announce(name, _) if &**name == "late"));
+    proxies.poll_send(now);
     proxies.handle_unsendable("long", "too long");
-    proxies.handle_unsent("late", now);
+    proxies.handle_full(late, now);
     assert_eq!(phase(&proxies, "long"), Some(ProxyPhase::StartError));
     assert_eq!(phase(&proxies, "late"), Some(ProxyPhase::New));
-    assert_eq!(proxies.wake_at(), Some(now + RETRY_WHEN_FULL));
+    assert_eq!(proxies.wake_at(now), Some(now + RETRY_WHEN_FULL));
     assert_eq!(
         announced(&mut proxies, now + RETRY_AFTER_ERROR),
         ["ada.late"]
@@ -188,7 +219,7 @@ fn a_lost_session_starts_everything_anew() {
     proxies.handle_answer(&answer("ada.ssh", ":6000", ""), now);
     proxies.end_session();
     assert_eq!(phase(&proxies, "ssh"), Some(ProxyPhase::New));
-    assert_eq!(proxies.wake_at(), None);
+    assert_eq!(proxies.wake_at(now), None);
     proxies.begin_session(now);
     assert_eq!(announced(&mut proxies, now), ["ada.ssh"]);
 }
@@ -214,9 +245,10 @@ fn applying_again_touches_only_what_differs() {
         changes.removed,
         ["changed".into(), "gone".into()] as [Arc<str>; 2]
     );
-    let withdrawn: Vec<_> = changes.withdrawn.iter().map(|it| &it.proxy_name).collect();
-    assert_eq!(withdrawn, ["ada.changed", "ada.gone"]);
-    assert_eq!(announced(&mut proxies, now), ["ada.changed", "ada.new"]);
+    assert_eq!(
+        sent(&mut proxies, now),
+        ["-ada.changed", "-ada.gone", "ada.changed", "ada.new"]
+    );
     let after = proxies.watch().borrow().running("same").cloned().unwrap();
     assert!(Arc::ptr_eq(&before, &after));
 
@@ -235,12 +267,6 @@ fn checked(name: &str) -> ProxyConfig {
     config
 }
 
-fn close(name: &str) -> CloseProxy {
-    CloseProxy {
-        proxy_name: name.to_owned(),
-    }
-}
-
 #[test]
 fn a_proxy_is_announced_while_it_is_healthy() {
     let (mut proxies, now) = proxies(&[]);
@@ -249,13 +275,13 @@ fn a_proxy_is_announced_while_it_is_healthy() {
     let web = proxies.get("web").unwrap();
     assert_eq!(phase(&proxies, "web"), Some(ProxyPhase::CheckFailed));
     assert_eq!(announced(&mut proxies, now), [""; 0]);
-    assert_eq!(proxies.wake_at(), None);
+    assert_eq!(proxies.wake_at(now), None);
     let more_of_it = proxies.handle_health(&web, false, now);
     assert_eq!(more_of_it, HealthChange::Ignored);
 
     let changed = proxies.handle_health(&web, true, now);
     assert_eq!(changed, HealthChange::Succeeded);
-    assert_eq!(proxies.wake_at(), Some(now));
+    assert_eq!(proxies.wake_at(now), Some(now));
     assert_eq!(phase(&proxies, "web"), Some(ProxyPhase::New));
     assert_eq!(announced(&mut proxies, now), ["ada.web"]);
     proxies.handle_answer(&answer("ada.web", ":6000", ""), now);
@@ -264,9 +290,11 @@ fn a_proxy_is_announced_while_it_is_healthy() {
     assert_eq!(phase(&proxies, "web"), Some(ProxyPhase::Running));
 
     let changed = proxies.handle_health(&web, false, now);
-    assert_eq!(changed, HealthChange::Failed(Some(close("ada.web"))));
+    assert_eq!(changed, HealthChange::Failed);
     assert_eq!(phase(&proxies, "web"), Some(ProxyPhase::CheckFailed));
-    assert_eq!(proxies.wake_at(), None);
+    assert_eq!(proxies.wake_at(now), Some(now));
+    assert_eq!(sent(&mut proxies, now), ["-ada.web"]);
+    assert_eq!(proxies.wake_at(now), None);
     proxies.handle_health(&web, true, now);
     assert_eq!(announced(&mut proxies, now), ["ada.web"]);
 }
@@ -274,9 +302,9 @@ fn a_proxy_is_announced_while_it_is_healthy() {
 #[test]
 fn an_unhealthy_proxy_is_withdrawn_if_the_server_may_know_it() {
     for (server_says, withdrawn) in [
-        (None, Some(close("ada.web"))),
-        (Some(""), Some(close("ada.web"))),
-        (Some("port already used"), None),
+        (None, &["-ada.web"][..]),
+        (Some(""), &["-ada.web"]),
+        (Some("port already used"), &[]),
     ] {
         let (mut proxies, now) = proxies(&[]);
         proxies.apply(&[checked("web")], now);
@@ -288,14 +316,83 @@ fn an_unhealthy_proxy_is_withdrawn_if_the_server_may_know_it() {
             proxies.handle_answer(&answer("ada.web", ":6000", error), now);
         }
         let changed = proxies.handle_health(&web, false, now);
-        assert_eq!(changed, HealthChange::Failed(withdrawn));
+        assert_eq!(changed, HealthChange::Failed);
+        assert_eq!(sent(&mut proxies, now), withdrawn);
         // Neither a late answer nor the time that it waited for changes this.
         let late = answer("ada.web", ":6000", "");
         assert_eq!(proxies.handle_answer(&late, now), Answer::Ignored);
-        assert_eq!(announced(&mut proxies, now + RETRY_AFTER_ERROR), [""; 0]);
+        assert_eq!(sent(&mut proxies, now + RETRY_AFTER_ERROR), [""; 0]);
         assert_eq!(phase(&proxies, "web"), Some(ProxyPhase::CheckFailed));
         assert_eq!(proxies.unanswered, 0);
+        assert!(proxies.told.is_empty());
     }
+}
+
+#[test]
+fn the_answer_before_a_health_flap_does_not_count_for_what_is_announced_after_it() {
+    let (mut proxies, now) = proxies(&[]);
+    proxies.apply(&[checked("web")], now);
+    let web = proxies.get("web").unwrap();
+    proxies.begin_session(now);
+    proxies.handle_health(&web, true, now);
+    assert_eq!(sent(&mut proxies, now), ["ada.web"]);
+    proxies.handle_health(&web, false, now);
+    proxies.handle_health(&web, true, now);
+    assert_eq!(sent(&mut proxies, now), ["-ada.web", "ada.web"]);
+    // What was started by the first announcement was withdrawn since.
+    let first = proxies.handle_answer(&answer("ada.web", ":1", ""), now);
+    assert_eq!(first, Answer::Ignored);
+    let refused = answer("ada.web", "", "port already used");
+    let second = proxies.handle_answer(&refused, now);
+    assert!(matches!(second, Answer::Refused(..)), "{second:?}");
+}
+
+#[test]
+fn a_repetition_for_which_there_is_no_room_is_made_up_for() {
+    let (mut proxies, now) = proxies(&["ssh"]);
+    proxies.begin_session(now);
+    assert_eq!(sent(&mut proxies, now), ["ada.ssh"]);
+    let later = now + ANSWER_TIMEOUT;
+    let withdrawal = proxies.poll_send(later).unwrap();
+    proxies.handle_full(withdrawal, later);
+    assert_eq!(sent(&mut proxies, later), [""; 0]);
+    // What the server says of the first is of no use any more.
+    let first = proxies.handle_answer(&answer("ada.ssh", ":1", ""), later);
+    assert_eq!(first, Answer::Ignored);
+    let room = later + RETRY_WHEN_FULL;
+    assert_eq!(proxies.wake_at(later), Some(room));
+    assert_eq!(sent(&mut proxies, room), ["-ada.ssh", "ada.ssh"]);
+    proxies.handle_answer(&answer("ada.ssh", ":2", ""), room);
+    assert_eq!(phase(&proxies, "ssh"), Some(ProxyPhase::Running));
+}
+
+#[test]
+fn thousands_of_withdrawals_wait_for_room_instead_of_ending_the_session() {
+    let names: Vec<String> = (0..5_000).map(|it| format!("p{it:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (mut proxies, mut now) = proxies(&names);
+    proxies.begin_session(now);
+    loop {
+        let announced = announced(&mut proxies, now);
+        if announced.is_empty() {
+            break;
+        }
+        for name in announced {
+            proxies.handle_answer(&answer(&name, ":1", ""), now);
+        }
+    }
+    proxies.apply(&[], now);
+    let mut withdrawn = 0;
+    while withdrawn < names.len() {
+        for _ in 0..1_000 {
+            withdrawn += usize::from(proxies.poll_send(now).is_some());
+        }
+        if let Some(beyond) = proxies.poll_send(now) {
+            proxies.handle_full(beyond, now);
+        }
+        now += RETRY_WHEN_FULL;
+    }
+    assert!(proxies.told.is_empty() && proxies.withdrawals.is_empty());
 }
 
 #[test]
@@ -305,7 +402,7 @@ fn health_outlasts_the_session() {
     let well = proxies.get("well").unwrap();
     let change = proxies.handle_health(&well, true, now);
     assert_eq!(change, HealthChange::Succeeded);
-    assert_eq!(proxies.wake_at(), None, "there is no session");
+    assert_eq!(proxies.wake_at(now), None, "there is no session");
     for _ in 0..2 {
         proxies.begin_session(now);
         assert_eq!(announced(&mut proxies, now), ["ada.any", "ada.well"]);
@@ -329,8 +426,8 @@ fn a_changed_proxy_has_yet_to_show_its_health() {
 
     let mut changed = checked("web");
     changed.local_port = 23;
-    let changes = proxies.apply(&[changed], now);
-    assert_eq!(changes.withdrawn, [close("ada.web")]);
+    proxies.apply(&[changed], now);
+    assert_eq!(sent(&mut proxies, now), ["-ada.web"]);
     assert_eq!(phase(&proxies, "web"), Some(ProxyPhase::CheckFailed));
     // What the check of the old one found counts no more.
     let late = proxies.handle_health(&before, true, now);
@@ -354,8 +451,9 @@ fn a_removed_proxy_frees_its_place_and_ends_its_udp_turn() {
     assert!(!second.is_cancelled());
     proxies.apply(&[], now);
     assert!(second.is_cancelled());
+    assert_eq!(sent(&mut proxies, now), ["-ada.ssh"]);
     assert_eq!(phase(&proxies, "ssh"), None);
-    assert_eq!(proxies.wake_at(), None);
+    assert_eq!(proxies.wake_at(now), None);
 }
 
 #[test]
@@ -365,12 +463,13 @@ fn closing_withdraws_what_the_server_may_know() {
     announced(&mut proxies, now);
     proxies.handle_answer(&answer("ada.running", ":6000", ""), now);
     proxies.handle_answer(&answer("ada.refused", "", "no"), now);
-    let withdrawn = proxies.announced();
-    let withdrawn: Vec<_> = withdrawn.iter().map(|it| &*it.proxy_name).collect();
+    let withdrawn = proxies.withdraw_all();
+    let mut withdrawn: Vec<_> = withdrawn.iter().map(|it| &*it.proxy_name).collect();
+    withdrawn.sort_unstable();
     assert_eq!(withdrawn, ["ada.asked", "ada.running"]);
     proxies.close();
     assert_eq!(phase(&proxies, "running"), Some(ProxyPhase::Closed));
-    assert_eq!(proxies.wake_at(), None);
+    assert_eq!(proxies.wake_at(now), None);
 }
 
 #[test]

@@ -12,10 +12,15 @@ pub(super) const RETRY: Duration = Duration::from_secs(10);
 
 /// What the log says of a visitor that has started.
 // frp: scripts look for these words (client/visitor/visitor_manager.go)
-pub(super) const STARTED: &str = "start visitor success";
+const STARTED: &str = "start visitor success";
 
-/// Binds to `host` and `port`, again until it works. Says so in the log, and why it does not whenever the
-/// reason is another one.
+/// Says that a visitor has started, and `place`, where it listens.
+pub(super) fn tell_started(place: &str) {
+    info!("{STARTED}");
+    info!("{place}");
+}
+
+/// Binds to `host` and `port`, again until it works. Says why it does not whenever the reason is another one.
 pub(super) async fn open<'a, T, F: Future<Output = io::Result<T>>>(
     host: &'a str,
     port: u16,
@@ -24,18 +29,14 @@ pub(super) async fn open<'a, T, F: Future<Output = io::Result<T>>>(
     let mut reason = String::new();
     loop {
         let error = match bind(host, port).await {
-            Ok(door) => {
-                info!("{STARTED}");
-                return door;
-            }
+            Ok(door) => return door,
             Err(error) => error.to_string(),
         };
         if error == reason {
             debug!("start error: {error}");
         } else {
             warn!(
-                "start error: cannot listen on {host}, port {port}: {error}; tried again every {} s",
-                RETRY.as_secs()
+                "start error: cannot listen on {host}, port {port}: {error}; next attempt in {RETRY:?}"
             );
             reason = error;
         }

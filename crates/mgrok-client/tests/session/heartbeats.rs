@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use mgrok_config::{LivenessKeys, Protocol, WireProtocol};
 use mgrok_proto::auth::{Secret, verify};
+use mgrok_proto::hello::Extension;
+use mgrok_proto::liveness;
 use mgrok_proto::message::{Message, Ping, Pong};
+use tokio::time::timeout;
 
+use crate::road_server::{RoadServer, Way};
 use crate::server::{RUN_ID, Running, Server, recv};
 
 /// The next message, which must be a ping.
@@ -67,4 +72,57 @@ async fn a_refused_ping_ends_the_session() {
     control.send(&refused.into()).await.unwrap();
     let (_, login) = server.login().await;
     assert_eq!(login.run_id, RUN_ID);
+}
+
+/// Roads on which nothing but pings tells whether the server lives.
+const WITHOUT_MUX: [Way; 2] = [
+    Way {
+        protocol: Protocol::Tcp,
+        tls: false,
+        mux: false,
+    },
+    Way {
+        protocol: Protocol::Quic,
+        tls: true,
+        mux: true,
+    },
+];
+
+#[tokio::test]
+async fn a_server_that_agreed_on_liveness_is_pinged_often_and_soon_given_up() {
+    let given_up = WITHOUT_MUX.map(|way| async move {
+        let mut server = RoadServer::bind(way).await;
+        let _client = Running::start(server.config(WireProtocol::V2));
+        let mut session = server.session(&[Extension::LIVENESS]).await;
+        // The first comes at once, the second after the interval; then the server is silent.
+        for _ in 0..2 {
+            let next = timeout(liveness::INTERVAL * 3, ping(&mut session.control));
+            assert_eq!(next.await.unwrap(), Ping::default());
+            session.control.send(&Pong::default().into()).await.unwrap();
+        }
+        // Frp's defaults would be 90 s, and never.
+        let patience = liveness::TIMEOUT * 3;
+        let end = async { while let Ok(Some(_)) = session.control.recv().await {} };
+        timeout(patience, end).await.unwrap();
+    });
+    let [tcp, quic] = given_up;
+    tokio::join!(tcp, quic);
+}
+
+#[tokio::test]
+async fn keys_that_the_operator_has_set_count_instead_of_liveness() {
+    for way in WITHOUT_MUX {
+        let mut server = RoadServer::bind(way).await;
+        let mut config = server.config(WireProtocol::V2);
+        config.transport.heartbeat_interval = None;
+        config.transport.liveness_keys = LivenessKeys {
+            heartbeats: true,
+            mux: false,
+        };
+        let _client = Running::start(config);
+        let mut session = server.session(&[Extension::LIVENESS]).await;
+        // A ping would be the first thing that it says.
+        let said = timeout(Duration::from_millis(300), session.control.recv()).await;
+        assert!(said.is_err(), "{said:?}");
+    }
 }

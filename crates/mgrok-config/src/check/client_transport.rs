@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use mgrok_proto::auth::Secret;
 
-use super::{certificate, quic};
+use super::{certificate, liveness_keys, quic};
 use crate::{
     client::{ClientTls, ClientTransport, Protocol, WireProtocol},
     environment::Environment,
@@ -57,6 +57,7 @@ pub(super) fn transport(
             .unwrap_or(default.tcp_mux_keepalive_interval),
         heartbeat_interval,
         heartbeat_timeout,
+        liveness_keys: liveness_keys(&section),
         quic: quic(section.section("quic"), default.quic),
         tls: tls(section.section("tls"), protocol),
     }

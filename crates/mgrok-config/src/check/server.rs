@@ -3,8 +3,8 @@
 use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use super::{
-    auth, certificate, grace_period, log, places::overlap, plugins::http_plugins, quic,
-    udp_packet_size, web_server,
+    auth, certificate, grace_period, liveness_keys, log, places::overlap, plugins::http_plugins,
+    quic, udp_packet_size, web_server,
 };
 use crate::{
     domain::check_host,
@@ -255,6 +255,7 @@ fn transport(
         heartbeat_timeout: section
             .seconds_or_off("heartbeatTimeout")
             .unwrap_or((!tcp_mux).then_some(HEARTBEAT_TIMEOUT_WITHOUT_MUX)),
+        liveness_keys: liveness_keys(&section),
         // mgrok's own key.
         user_idle_timeout: section.seconds_or_off("userIdleTimeout").flatten(),
         quic: quic(section.section("quic"), default.quic),

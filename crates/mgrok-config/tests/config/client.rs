@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use mgrok_config::{ClientConfig, ClientTls, LogLevel, Protocol, Quic, ServerAddr, WireProtocol};
+use mgrok_config::{
+    ClientConfig, ClientTls, LivenessKeys, LogLevel, Protocol, Quic, ServerAddr, WireProtocol,
+};
 use mgrok_proto::auth::Secret;
 
 use super::{client, client_mistakes, client_warnings};
@@ -175,10 +177,16 @@ fn every_key_arrives() {
     assert_eq!(transport.tcp_mux_keepalive_interval, seconds(31));
     assert_eq!(transport.heartbeat_interval, Some(seconds(5)));
     assert_eq!(transport.heartbeat_timeout, Some(seconds(15)));
+    let keys = LivenessKeys {
+        heartbeats: true,
+        mux: true,
+    };
+    assert_eq!(transport.liveness_keys, keys);
     let quic = Quic {
         keepalive_period: seconds(11),
         max_idle_timeout: seconds(31),
         max_incoming_streams: 7,
+        times_are_set: true,
     };
     assert_eq!(transport.quic, quic);
     let expect = ClientTls {

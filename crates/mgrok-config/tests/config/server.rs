@@ -3,7 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use mgrok_config::{
-    LogLevel, LogTarget, PortSet, Quic, ServerConfig, Strictness, Vhost, load_server_from_str,
+    LivenessKeys, LogLevel, LogTarget, PortSet, Quic, ServerConfig, Strictness, Vhost,
+    load_server_from_str,
 };
 use mgrok_proto::auth::Secret;
 
@@ -205,11 +206,17 @@ fn every_key_arrives() {
     assert_eq!(transport.tcp_keepalive, Some(seconds(100)));
     assert_eq!(transport.max_pool_count, 6);
     assert_eq!(transport.heartbeat_timeout, Some(seconds(12)));
+    let keys = LivenessKeys {
+        heartbeats: true,
+        mux: true,
+    };
+    assert_eq!(transport.liveness_keys, keys);
     assert_eq!(transport.user_idle_timeout, Some(seconds(3600)));
     let quic = Quic {
         keepalive_period: seconds(11),
         max_idle_timeout: seconds(31),
         max_incoming_streams: 7,
+        times_are_set: true,
     };
     assert_eq!(transport.quic, quic);
     assert!(transport.tls.force);

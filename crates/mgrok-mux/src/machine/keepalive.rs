@@ -5,12 +5,17 @@ use std::time::{Duration, Instant};
 /// A round trip that was measured longer ago than this is measured again when it is needed.
 const ROUND_TRIP_AGE: Duration = Duration::from_secs(10);
 
+/// Data that leaves when nothing has arrived for this time asks for a sign of life, if the link is watched closely.
+const UNANSWERED: Duration = Duration::from_secs(1);
+
 /// Asks for a sign of life and measures the round trip. At most one ping is under way.
 #[derive(Debug)]
 pub(super) struct Keepalive {
     /// `None`: pings only measure, nothing follows from their failure.
     interval: Option<Duration>,
     timeout: Duration,
+    /// Whether a ping is wanted only after a silence, and sooner if we have something to say.
+    close: bool,
     ping_at: Option<Instant>,
     heard_at: Instant,
     ping: Option<Ping>,
@@ -40,11 +45,30 @@ impl Keepalive {
         Self {
             interval,
             timeout,
+            close: false,
             ping_at: interval.map(|interval| now + interval),
             heard_at: now,
             ping: None,
             next_value: 0,
             round_trip: None,
+        }
+    }
+
+    /// From now on asks when the other end has been silent for `interval`, or has not answered data for a second, and gives it up
+    /// when it stays silent for `timeout` more. Both ends do so: whoever is asked first need not ask.
+    pub(super) fn watch_closely(&mut self, interval: Duration, timeout: Duration, now: Instant) {
+        self.interval = Some(interval);
+        self.timeout = timeout;
+        self.close = true;
+        self.ping_at = Some(now + interval);
+        // One that is under way has another time.
+        self.ping = None;
+    }
+
+    /// Takes note that data leaves.
+    pub(super) fn handle_data_sent(&mut self, now: Instant) {
+        if self.close && now.saturating_duration_since(self.heard_at) >= UNANSWERED {
+            self.want_ping(now);
         }
     }
 
@@ -87,8 +111,17 @@ impl Keepalive {
         if let Some(ping_at) = self.ping_at
             && now >= ping_at
         {
-            self.ping_at = self.interval.map(|interval| now + interval);
-            self.want_ping(now);
+            let silent_at = self.interval.map(|interval| self.heard_at + interval);
+            if self.close && silent_at.is_some_and(|at| now < at) {
+                self.ping_at = silent_at;
+            } else {
+                self.ping_at = self.interval.map(|interval| now + interval);
+                if self.close {
+                    // The answer to this one was lost or is late, but something else has come: it says nothing of the silence since.
+                    self.ping = self.ping.filter(|ping| self.heard_at <= ping.wanted_at);
+                }
+                self.want_ping(now);
+            }
         }
         Ok(())
     }
@@ -188,6 +221,73 @@ mod tests {
             .handle_timeout(start + INTERVAL + TIMEOUT)
             .unwrap();
         assert_eq!(keepalive.timeout_at(), Some(start + INTERVAL * 2));
+    }
+
+    const CLOSE: Duration = Duration::from_secs(4);
+    const CLOSE_TIMEOUT: Duration = Duration::from_secs(7);
+
+    /// Does what is due until `end`, as an end does that sends its pings; when the other was found dead.
+    fn run(keepalive: &mut Keepalive, end: Instant) -> Option<Instant> {
+        while let Some(at) = keepalive.timeout_at().filter(|at| *at <= end) {
+            if keepalive.handle_timeout(at).is_err() {
+                return Some(at);
+            }
+            keepalive.poll_ping(at);
+        }
+        None
+    }
+
+    #[test]
+    fn a_link_that_is_watched_closely_is_given_up_within_twelve_seconds_of_silence() {
+        let start = Instant::now();
+        let mut keepalive = Keepalive::new(Some(INTERVAL), TIMEOUT, start);
+        keepalive.watch_closely(CLOSE, CLOSE_TIMEOUT, start);
+        for tenths in 0..100 {
+            let mut keepalive = keepalive_heard_at(start, tenths);
+            let heard = start + Duration::from_millis(100) * tenths;
+            let dead = run(&mut keepalive, heard + INTERVAL).unwrap();
+            assert_eq!(dead - heard, CLOSE + CLOSE_TIMEOUT);
+        }
+    }
+
+    fn keepalive_heard_at(start: Instant, tenths: u32) -> Keepalive {
+        let mut keepalive = Keepalive::new(Some(INTERVAL), TIMEOUT, start);
+        keepalive.watch_closely(CLOSE, CLOSE_TIMEOUT, start);
+        for tenth in 0..=tenths {
+            let at = start + Duration::from_millis(100) * tenth;
+            assert_eq!(run(&mut keepalive, at), None);
+            keepalive.handle_sign_of_life(at);
+        }
+        keepalive
+    }
+
+    #[test]
+    fn whoever_hears_something_need_not_ask() {
+        let start = Instant::now();
+        let mut keepalive = Keepalive::new(Some(INTERVAL), TIMEOUT, start);
+        keepalive.watch_closely(CLOSE, CLOSE_TIMEOUT, start);
+        for second in 1..60 {
+            let at = start + Duration::from_secs(second);
+            keepalive.handle_sign_of_life(at);
+            keepalive.handle_timeout(at).unwrap();
+            assert_eq!(keepalive.poll_ping(at), None);
+        }
+    }
+
+    #[test]
+    fn unanswered_data_finds_a_dead_link_sooner() {
+        let start = Instant::now();
+        let mut keepalive = Keepalive::new(Some(INTERVAL), TIMEOUT, start);
+        keepalive.watch_closely(CLOSE, CLOSE_TIMEOUT, start);
+        keepalive.handle_data_sent(start);
+        assert!(!keepalive.has_ping());
+        let later = start + UNANSWERED;
+        keepalive.handle_data_sent(later);
+        assert!(keepalive.has_ping());
+        assert_eq!(
+            run(&mut keepalive, start + INTERVAL),
+            Some(later + CLOSE_TIMEOUT)
+        );
     }
 
     #[test]

@@ -18,6 +18,9 @@ const ROOM_PER_WAITER: usize = 16 * 1024;
 impl Machine {
     /// Fills `batch` with frames until it is full or nothing is left to send.
     pub fn poll_transmit(&mut self, batch: &mut Batch, now: Instant) {
+        if self.queued > 0 {
+            self.keepalive.handle_data_sent(now);
+        }
         if let Some(value) = self.keepalive.poll_ping(now) {
             batch.push_header(Header::ping(SYN, value));
         }
