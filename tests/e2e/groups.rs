@@ -459,3 +459,15 @@ async fn requests_for_a_member_that_gives_no_connection_go_to_the_next() {
         assert_eq!(by_http(at).await, "b");
     }
 }
+
+#[tokio::test]
+async fn a_request_for_a_member_without_a_service_goes_to_the_next() {
+    let web = Web::start("b").await;
+    let nobody = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+    let proxies = [("a", nobody), ("b", web.addr())]
+        .map(|(name, local)| member(named("http", name, local, "a.test"), "g"));
+    let shared = Shared::with("vhostHTTPPort", "", &proxies).await;
+    for _ in 0..6 {
+        assert_eq!(by_http(shared.at).await, "b");
+    }
+}

@@ -81,7 +81,7 @@ pub use serve::{Handler, serve};
 pub use target::{Target, host_name};
 pub use unreachable::{UNREACHABLE, UNREACHABLE_ANSWER};
 pub use upstream::{
-    Connect, ConnectError, Connecting, ForwardError, Place, Upstream, UpstreamOptions,
+    Connect, ConnectError, Connecting, ForwardError, Place, Upstream, UpstreamOptions, repetition,
 };
 pub use user::User;
 

@@ -231,7 +231,7 @@ impl Upstream {
         target: Option<RawTarget>,
         user: &User,
     ) -> Result<Response<Incoming>, ForwardError> {
-        let copy = (lease.is_reused && is_repeatable(&request)).then(|| copy(&request));
+        let copy = lease.is_reused.then(|| repetition(&request)).flatten();
         if let Some(target) = &target {
             lease.set_target(target.clone());
         }
@@ -388,14 +388,17 @@ fn idle_time(headers: &HeaderMap) -> Option<Duration> {
     Some(seconds.saturating_sub(UNDER_WAY.min(seconds / 2)))
 }
 
-/// The same request again, without its body.
-fn copy(request: &Request<Body>) -> Request<Body> {
+/// The same request again, if it may be sent twice though a backend may have acted on it: it is idempotent and has no body.
+pub fn repetition(request: &Request<Body>) -> Option<Request<Body>> {
+    if !is_repeatable(request) {
+        return None;
+    }
     let mut copy = Request::new(Body::empty());
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = Uri::clone(request.uri());
     *copy.headers_mut() = request.headers().clone();
     *copy.extensions_mut() = request.extensions().clone();
-    copy
+    Some(copy)
 }
 
 /// Whether the connection failed rather than what came on it.

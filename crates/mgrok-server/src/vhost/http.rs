@@ -10,6 +10,7 @@ use hyper::{
 use mgrok_http::{
     AnswerLimits, Body, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler, Rules,
     Target as Address, UNREACHABLE, Upstream, UpstreamOptions, User, ask_for_credentials,
+    repetition,
 };
 use mgrok_net::conn::Conn;
 use mgrok_proto::{auth::Secret, message::NewProxy};
@@ -175,8 +176,10 @@ impl Handler for HttpVhost {
         if !route.admits(address.credentials.as_ref()) {
             return ask_for_credentials(address.is_proxy_style);
         }
+        let mut request = request;
         let mut is_down = false;
-        for member in route.members(user) {
+        let mut members = route.members(user).peekable();
+        while let Some(member) = members.next() {
             let place = match member.upstream.reserve(request.method(), user).await {
                 Ok(place) => place,
                 Err(error) => {
@@ -186,7 +189,20 @@ impl Handler for HttpVhost {
                     continue;
                 }
             };
+            let again = members.peek().and_then(|_| repetition(&request));
             let forwarded = member.upstream.forward_on(place, request, user).await;
+            if let Some(again) = again
+                && is_without_service(&forwarded)
+            {
+                debug!(
+                    source = member.backend.proxy_name(),
+                    "[{}] has no service, and the next of its group is asked",
+                    member.backend.proxy_name()
+                );
+                is_down = true;
+                request = again;
+                continue;
+            }
             return match forwarded {
                 Ok(response) if is_of_client(&response) => self.unreachable().await,
                 Ok(response) => response,
@@ -222,6 +238,15 @@ impl HttpVhost {
 
     async fn unreachable(&self) -> Response<Body> {
         page(StatusCode::BAD_GATEWAY, self.unreachable.text().await)
+    }
+}
+
+/// Whether a client had no service for a request: mgrok's says so, and frp's closes the connection, which it also does for a moment
+/// after its proxy has started.
+fn is_without_service(forwarded: &Result<Response<Body>, ForwardError>) -> bool {
+    match forwarded {
+        Ok(response) => is_of_client(response),
+        Err(error) => matches!(error, ForwardError::Closed(_)),
     }
 }
 
