@@ -214,6 +214,14 @@ impl Session {
             EndReason::Closed | EndReason::Stopped => {
                 info!("client exit success: {who}, {reason}");
             }
+            // frp: its clients drop the connection when they are stopped, so one that is killed looks the same.
+            EndReason::Recv(RecvError::Io(_)) if !self.client.dialect.moves => {
+                let reason = chain(&reason);
+                info!(
+                    "client exit success: {who}, gone without a word: {}",
+                    Excerpt(reason)
+                );
+            }
             EndReason::HeartbeatTimeout | EndReason::Recv(_) | EndReason::Send(_) => {
                 info!("client lost: {who}, {}", Excerpt(chain(&reason)));
             }
