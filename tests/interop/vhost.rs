@@ -462,7 +462,15 @@ async fn connect_asks_for_credentials(pair: Pair) {
         assert_eq!(response.status(), 407, "{credentials:?}");
         let asked = response.header("proxy-authenticate");
         assert_eq!(asked, Some("Basic realm=\"Restricted\""));
-        assert_eq!(greeting(user).await, "", "{credentials:?}");
+        if pair.server == Peer::Frp {
+            assert_eq!(greeting(user).await, "", "{credentials:?}");
+            continue;
+        }
+        // Whoever has asked without a password may ask again.
+        let line = format!("Proxy-Authorization: {ANN}");
+        let again = request("CONNECT", "site.test", "site.test:22", &[&line], b"");
+        assert_eq!(user.ask(&again).await.status(), 200);
+        assert_eq!(greeting(user).await, "welcome", "{credentials:?}");
     }
 }
 

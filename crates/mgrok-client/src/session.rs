@@ -150,9 +150,15 @@ impl Session {
     }
 
     /// As [`close`](Self::close), for the end of the program: what is under way may arrive.
-    pub(crate) async fn finish(self) {
+    pub(crate) async fn finish(mut self) {
         self.ended.cancel();
-        drop(self.control);
+        // In TLS an end that is not announced looks like a client that was killed.
+        let farewell = async {
+            if self.control.flush().await.is_ok() {
+                let _ = self.control.into_conn().close().await;
+            }
+        };
+        let _ = tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await;
         self.link.finish().await;
     }
 
