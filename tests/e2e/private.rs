@@ -251,7 +251,7 @@ async fn a_visitor_may_be_there_before_its_service() {
         traffic::udp_echo(visitors[1].door(), &[100]).await;
         let mark = server.log().mark();
         drop(host);
-        server.log().wait_after(mark, "client lost").await;
+        server.log().client_gone(mark).await;
         assert!(traffic::is_refused(visitors[0].door()).await);
     }
 }
