@@ -120,7 +120,11 @@ impl Target {
             "quic" => self.quic,
             _ => self.control,
         };
-        let proxy = Proxy::tcp("newcomer", self.local);
+        // Under a name of its own: the one before may not yet be missed.
+        let proxy = Proxy::tcp(
+            format!("newcomer-{transport}-{:x}", fastrand::u32(..)),
+            self.local,
+        );
         let public = proxy.public();
         let settings = format!(
             "auth.token = \"secret\"\nloginFailExit = false\ntransport.protocol = \"{transport}\""
