@@ -7,6 +7,7 @@
 
 mod arguments;
 mod limits;
+mod memory;
 mod program;
 mod service_manager;
 mod signals;

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tracing::{Level, error, info, warn};
 
 use crate::limits;
+use crate::memory;
 use crate::service_manager::ServiceManager;
 use crate::signals::{Heard, Signals};
 
@@ -73,6 +74,7 @@ impl Daemon {
             .worker_threads(thread::available_parallelism().map_or(1, NonZeroUsize::get))
             .build()
             .context("cannot start the runtime")?;
+        runtime.spawn(memory::give_back());
         let ended = runtime.block_on(serve(service));
         // A name that is being looked up would hold up the end for seconds.
         runtime.shutdown_background();
