@@ -6,19 +6,19 @@
 //! which `backend` gets them a work connection. Imports point to modules of a lower layer only.
 
 // Lowest layer first.
+mod backend_set;
 mod error;
 mod excerpt;
 mod heartbeat;
 mod per_source;
 mod routes;
-mod target;
 mod tasks;
 
 mod hooks;
 
 mod backend;
 
-mod arrival;
+mod client_addr;
 mod clients;
 mod connection;
 mod groups;
@@ -26,10 +26,10 @@ mod ports;
 mod registry;
 mod vhost;
 
-mod place;
+mod public_endpoint;
 
 // What is shared, and two tables in it whose users need the rest.
-mod hole;
+mod hole_punch;
 mod private;
 mod shared;
 
