@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mgrok_config::{ClientConfig, LivenessKeys, ServerAddr};
+use mgrok_config::{ClientConfig, LivenessKeys, ProxyScheme, ProxyUrl, ServerAddr};
 use mgrok_mux::OpenError;
-use mgrok_net::outbound::{OutboundError, OutboundProxy, OutboundProxyUrlError};
+use mgrok_net::outbound::{OutboundCredentials, OutboundError, OutboundProxy, OutboundScheme};
 use mgrok_net::quic::{QuicError, QuicOptions};
 use mgrok_net::resolver::Resolver;
 use mgrok_net::tcp::{DialError, DialOptions};
@@ -80,9 +80,6 @@ impl fmt::Display for Transport {
 /// Why no transport to a server can be taken, ever.
 #[derive(Debug, thiserror::Error)]
 pub enum SetUpError {
-    /// The outbound proxy cannot be used. The text does not show its password.
-    #[error("transport.proxyURL is not the URL of a proxy")]
-    Proxy(#[source] OutboundProxyUrlError),
     /// The files of `transport.tls` are of no use.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -183,7 +180,6 @@ impl Connector {
         resolver: &Resolver,
     ) -> Result<Arc<Self>, SetUpError> {
         let transport = &config.transport;
-        let proxy = transport.proxy_url.as_ref();
         Ok(Arc::new(Self {
             server: server.clone(),
             dial: DialOptions {
@@ -192,10 +188,7 @@ impl Connector {
                 local_ip: transport.connect_server_local_ip,
                 resolver: resolver.clone(),
             },
-            proxy: proxy
-                .map(|url| OutboundProxy::parse(url.expose()))
-                .transpose()
-                .map_err(SetUpError::Proxy)?,
+            proxy: transport.proxy_url.as_ref().map(outbound_proxy),
             quic: QuicOptions {
                 keepalive: transport.quic.keepalive_period,
                 idle_timeout: transport.quic.max_idle_timeout,
@@ -286,4 +279,20 @@ impl Connector {
             warn!("{} has no effect on {transport}", keys.join(" and "));
         }
     }
+}
+
+/// The outbound proxy of the configuration, as mgrok-net dials it.
+fn outbound_proxy(url: &ProxyUrl) -> OutboundProxy {
+    let scheme = match url.scheme {
+        ProxyScheme::Http => OutboundScheme::Http,
+        ProxyScheme::Https => OutboundScheme::Https,
+        ProxyScheme::Ntlm => OutboundScheme::Ntlm,
+        ProxyScheme::Socks5 => OutboundScheme::Socks5,
+    };
+    let credentials = url.credentials.as_ref();
+    let credentials = credentials.map(|credentials| OutboundCredentials {
+        user: credentials.user.clone(),
+        password: credentials.password.clone(),
+    });
+    OutboundProxy::new(scheme, url.host.clone(), url.port, credentials)
 }

@@ -3,14 +3,14 @@
 mod client;
 mod client_plugin;
 mod client_transport;
+mod conflicts;
 mod entries;
 mod health;
 mod kinds;
-mod places;
-mod plugins;
 mod proxies;
 mod server;
 mod server_addrs;
+mod server_hooks;
 mod visitors;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};

@@ -8,11 +8,9 @@ use std::{
     time::Duration,
 };
 
-use mgrok_proto::auth::Secret;
-
 use crate::{
-    auth::Auth, liveness::LivenessKeys, log::Log, proxy::ProxyConfig, quic::Quic,
-    server::DEFAULT_GRACE_PERIOD, visitor::VisitorConfig, web_server::WebServer,
+    auth::Auth, liveness::LivenessKeys, log::Log, proxy::ProxyConfig, proxy_url::ProxyUrl,
+    quic::Quic, server::DEFAULT_GRACE_PERIOD, visitor::VisitorConfig, web_server::WebServer,
 };
 
 /// Everything that the client can be told. [`Default`] is what an empty file means.
@@ -145,8 +143,8 @@ pub struct ClientTransport {
     pub protocol: Protocol,
     /// How messages are written.
     pub wire_protocol: WireProtocol,
-    /// The URL of an outbound proxy, which may hold a password; `None`: none. QUIC and KCP go past it.
-    pub proxy_url: Option<Secret>,
+    /// The outbound proxy that connections to the server pass; QUIC and KCP do not.
+    pub proxy_url: Option<ProxyUrl>,
     /// How long connecting to the server may take.
     pub dial_server_timeout: Duration,
     /// The keepalive time of sockets to the server; `None` is off.

@@ -11,12 +11,12 @@ use crate::{
     client::ClientConfig,
     environment::Environment,
     io_reason::io_reason,
-    later::{self, Later},
     mistake::Mistakes,
     report::{Report, Strictness},
     section::Section,
     server::ServerConfig,
     source,
+    unsupported_keys::{self, UnsupportedKey},
 };
 
 /// The longest text that is read: more than 100,000 proxies need, and little enough to keep a wrong path harmless.
@@ -68,7 +68,7 @@ pub enum LoadError {
 pub fn load_server(path: &Path, strictness: Strictness) -> Result<Loaded<ServerConfig>, LoadError> {
     let (text, origin) = (read(path)?, path.to_string_lossy());
     let report = Report::new(&text, &origin, strictness).reading_files();
-    load(report, later::SERVER, check::server)
+    load(report, unsupported_keys::SERVER, check::server)
 }
 
 /// Reads the client's configuration from a file, and from the process's environment what it may say, and looks whether the files that it
@@ -77,7 +77,7 @@ pub fn load_client(path: &Path, strictness: Strictness) -> Result<Loaded<ClientC
     let environment = Environment::of_process();
     let (text, origin) = (read(path)?, path.to_string_lossy());
     let report = Report::new(&text, &origin, strictness).reading_files();
-    load(report, later::CLIENT, |root| {
+    load(report, unsupported_keys::CLIENT, |root| {
         check::client(root, &environment)
     })
 }
@@ -90,7 +90,7 @@ pub fn load_server_from_str(
 ) -> Result<Loaded<ServerConfig>, LoadError> {
     load(
         Report::new(text, origin, strictness),
-        later::SERVER,
+        unsupported_keys::SERVER,
         check::server,
     )
 }
@@ -113,18 +113,18 @@ pub fn load_client_in(
 ) -> Result<Loaded<ClientConfig>, LoadError> {
     load(
         Report::new(text, origin, strictness),
-        later::CLIENT,
+        unsupported_keys::CLIENT,
         |root| check::client(root, environment),
     )
 }
 
 fn load<T>(
     report: Report<'_>,
-    later: &'static [&'static [Later]],
+    unsupported_keys: &'static [&'static [UnsupportedKey]],
     check: impl FnOnce(Section<'_>) -> T,
 ) -> Result<Loaded<T>, LoadError> {
     let entries = source::read(&report);
-    let config = check(Section::root(&entries, &report, later));
+    let config = check(Section::root(&entries, &report, unsupported_keys));
     let warnings = report.finish()?;
     Ok(Loaded { config, warnings })
 }

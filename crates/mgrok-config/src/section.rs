@@ -12,10 +12,10 @@ mod rest;
 use std::collections::BTreeMap;
 
 use crate::{
-    later::Later,
     mistake::Problem,
     report::Report,
     source::{Entry, Node, Value},
+    unsupported_keys::UnsupportedKey,
 };
 
 pub(crate) use self::files::Content;
@@ -23,7 +23,7 @@ pub(crate) use self::files::Content;
 /// A table that is being read, possibly one that the file does not have.
 pub(crate) struct Section<'a> {
     report: &'a Report<'a>,
-    later: &'static [&'static [Later]],
+    unsupported_keys: &'static [&'static [UnsupportedKey]],
     entries: &'a [Entry],
     /// Where the table stands, for what is wrong with keys that it lacks.
     at: usize,
@@ -44,15 +44,15 @@ pub(crate) struct Item {
 }
 
 impl<'a> Section<'a> {
-    /// The whole text. Of the keys that are not asked for, those of `later` are refused by name.
+    /// The whole text. Of the keys that are not asked for, those in `unsupported_keys` are refused by name.
     pub(crate) fn root(
         entries: &'a [Entry],
         report: &'a Report<'a>,
-        later: &'static [&'static [Later]],
+        unsupported_keys: &'static [&'static [UnsupportedKey]],
     ) -> Self {
         Self {
             report,
-            later,
+            unsupported_keys,
             entries,
             at: 0,
             path: String::new(),
@@ -238,7 +238,7 @@ impl<'a> Section<'a> {
     fn below(&self, key: &str, name: String, at: usize, entries: &'a [Entry]) -> Section<'a> {
         Section {
             report: self.report,
-            later: self.later,
+            unsupported_keys: self.unsupported_keys,
             entries,
             at,
             path: join(&self.path, &name),

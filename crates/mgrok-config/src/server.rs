@@ -3,8 +3,8 @@
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use crate::{
-    auth::Auth, liveness::LivenessKeys, log::Log, network::Network, plugin::HttpPlugin,
-    port_set::PortSet, quic::Quic, web_server::WebServer,
+    auth::Auth, liveness::LivenessKeys, log::Log, network::Network, port_set::PortSet, quic::Quic,
+    server_hook::HttpPlugin, web_server::WebServer,
 };
 
 /// How long user connections may finish after a request to stop, unless `gracePeriod` says otherwise: long enough for

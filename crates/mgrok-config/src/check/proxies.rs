@@ -4,10 +4,10 @@ use mgrok_proto::auth::Secret;
 
 use super::{
     client_plugin::plugin,
+    conflicts,
     entries::{Entry, Start},
     health::health_check,
     kinds::kind,
-    places,
 };
 use crate::{
     annotations::check_annotations,
@@ -33,7 +33,7 @@ pub(super) fn proxies(root: &mut Section<'_>, start: &mut Start, auth: &Auth) ->
             None => section.abandon(),
         }
     }
-    places::check_proxies(&mut read);
+    conflicts::check_proxies(&mut read);
     read.into_iter().map(|(_, proxy)| proxy).collect()
 }
 

@@ -3,8 +3,8 @@
 use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
 
 use super::{
-    auth, certificate, grace_period, liveness_keys, log, places::overlap, plugins::http_plugins,
-    quic, udp_packet_size, web_server,
+    auth, certificate, conflicts::overlap, grace_period, liveness_keys, log, quic,
+    server_hooks::http_plugins, udp_packet_size, web_server,
 };
 use crate::{
     domain::check_host,

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use mgrok_proto::auth::Secret;
 
 use super::{
+    conflicts,
     entries::{Entry, Start},
     kinds::disable_assisted_addrs,
-    places,
     proxies::warn_of_empty_key,
 };
 use crate::{
@@ -40,7 +40,7 @@ pub(super) fn visitors(
         }
     }
     check_fallbacks(&mut read);
-    places::check_visitors(&mut read, web_server);
+    conflicts::check_visitors(&mut read, web_server);
     read.into_iter().map(|(_, visitor)| visitor).collect()
 }
 

@@ -3,7 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use mgrok_config::{
-    ClientConfig, ClientTls, LivenessKeys, LogLevel, Protocol, Quic, ServerAddr, WireProtocol,
+    ClientConfig, ClientTls, LivenessKeys, LogLevel, Protocol, ProxyScheme, Quic, ServerAddr,
+    WireProtocol,
 };
 use mgrok_proto::auth::Secret;
 
@@ -162,10 +163,12 @@ fn every_key_arrives() {
     assert_eq!(transport.protocol, Protocol::WebSocket);
     assert_eq!(transport.wire_protocol, WireProtocol::V2);
     let proxy_url = transport.proxy_url.unwrap();
-    assert_eq!(
-        proxy_url.expose(),
-        "http://user:password@proxy.example.com:3128"
-    );
+    assert_eq!(proxy_url.scheme, ProxyScheme::Http);
+    assert_eq!(proxy_url.host, "proxy.example.com");
+    assert_eq!(proxy_url.port, 3128);
+    let credentials = proxy_url.credentials.unwrap();
+    assert_eq!(credentials.user, "user");
+    assert_eq!(credentials.password.expose(), "password");
     assert_eq!(transport.dial_server_timeout, seconds(3));
     assert_eq!(transport.dial_server_keepalive, None);
     assert_eq!(

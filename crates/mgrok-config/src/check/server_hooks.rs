@@ -4,8 +4,8 @@ use mgrok_proto::hook::Op;
 
 use super::shown;
 use crate::{
-    plugin::{HttpPlugin, PluginScheme},
     section::Section,
+    server_hook::{HttpPlugin, PluginScheme},
 };
 
 /// Reads the list, in whose order plugins are asked.
