@@ -4,25 +4,23 @@
 //! [`Backend`] and never a session. The request for a work connection travels
 //! down a bounded channel; the session that owns the other end answers it.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
-use mgrok_net::{
-    conn::Conn,
-    layers::Layers,
-    relay::{self, HalfClose, Traffic},
-};
-use mgrok_proto::{Negotiated, message::StartWorkConn};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::timeout,
-};
+use mgrok_net::conn::Conn;
+use mgrok_net::layers::Layers;
+use mgrok_net::relay::{self, HalfClose, Traffic};
+use mgrok_proto::Negotiated;
+use mgrok_proto::message::StartWorkConn;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::{
-    error::chain,
-    hooks::{HookError, UserHook},
-};
+use crate::error::chain;
+use crate::hooks::{HookError, UserHook};
 
 /// How many requests may wait for the session to look at them. Beyond it users
 /// wait, and are refused when their time is up.
