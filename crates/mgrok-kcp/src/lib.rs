@@ -56,7 +56,7 @@ pub use config::{Config, ListenerConfig};
 pub use driver::{Driver, connect};
 pub use error::SessionError;
 pub use listener::{Listener, ListenerDriver};
-pub use socket::{ListenerSocket, Path};
+pub use socket::{Batch, MAX_RECEIVED, Path, Socket};
 pub use stream::Stream;
 
 /// The conversation's number in a tunnel through address translators, where nobody listens and

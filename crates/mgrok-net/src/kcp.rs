@@ -6,13 +6,12 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use mgrok_kcp::Config;
+use mgrok_kcp::{Config, TUNNEL_CONVERSATION};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::UdpSocket;
 
 use crate::conn::Conn;
 use crate::tcp;
-use crate::udp::AskedSocket;
+use crate::udp::UdpSocket;
 
 pub use mgrok_kcp::{Driver, ListenerDriver, Stream};
 
@@ -34,8 +33,20 @@ pub fn connect(peer: SocketAddr) -> io::Result<(Stream, Driver)> {
     };
     let socket = open(any)?;
     socket.connect(&peer.into())?;
-    let socket = UdpSocket::from_std(socket.into())?;
+    let socket = UdpSocket::new(socket, peer, true)?;
     mgrok_kcp::connect(socket, None, Config::frp_client())
+}
+
+/// Begins one end of a tunnel with `peer` over `socket`, which has found a way there; the other end does the same. Else as
+/// [`connect`].
+///
+/// # Errors
+/// There is no way to that address.
+pub fn tunnel(socket: tokio::net::UdpSocket, peer: SocketAddr) -> io::Result<(Stream, Driver)> {
+    let socket = Socket::from(socket.into_std()?);
+    socket.connect(&peer.into())?;
+    let socket = UdpSocket::new(socket, peer, true)?;
+    mgrok_kcp::connect(socket, Some(TUNNEL_CONVERSATION), Config::frp_tunnel())
 }
 
 /// Receives the sessions that others begin. When it is dropped, there are no new ones.
@@ -50,11 +61,9 @@ impl Listener {
     pub async fn bind(host: &str, port: u16) -> io::Result<(Self, ListenerDriver)> {
         let mut last = None;
         for addr in tcp::resolve_bind(host, port).await? {
-            let bound = open(addr).and_then(|socket| UdpSocket::from_std(socket.into()));
-            let listening = bound.and_then(|socket| {
-                let socket = AskedSocket::new(socket, addr);
-                mgrok_kcp::Listener::new(socket, Config::frp_server())
-            });
+            let bound = open(addr).and_then(|socket| UdpSocket::new(socket, addr, false));
+            let listening =
+                bound.and_then(|socket| mgrok_kcp::Listener::new(socket, Config::frp_server()));
             match listening {
                 Ok((inner, driver)) => return Ok((Self { inner }, driver)),
                 Err(error) => last = Some(error),
