@@ -1,29 +1,31 @@
 //! From a `Login` to a running session, or to a refusal that says why.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use mgrok_config::ServerTransport;
-use mgrok_net::{conn::Conn, layers, message::MessageConn};
-use mgrok_proto::{
-    Dialect, FRP_VERSION, RunId, WireVersion, auth,
-    hello::{self, Agreement, Extension, Refusal},
-    liveness,
-    message::{Login, LoginResp},
-};
-use tokio::{sync::mpsc, time::timeout};
+use mgrok_net::conn::Conn;
+use mgrok_net::layers;
+use mgrok_net::message::MessageConn;
+use mgrok_proto::hello::{self, Agreement, Extension, Refusal};
+use mgrok_proto::message::{Login, LoginResp};
+use mgrok_proto::{FRP_VERSION, Negotiated, RunId, WireVersion, auth, liveness};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::{Instrument, Span, debug, info, info_span, warn};
 
-use crate::{
-    clients::Presence,
-    connection::{Connection, Road, SessionGuard},
-    error::chain,
-    excerpt::Excerpt,
-    hooks::HookError,
-    registry::{ClaimError, Identity, OFFER_QUEUE},
-    session::{ClientSpec, Ended, Session},
-    shared::Shared,
-};
+use crate::clients::Presence;
+use crate::connection::{Connection, SessionGuard, Transport};
+use crate::error::chain;
+use crate::excerpt::Excerpt;
+use crate::hooks::HookError;
+use crate::policy::{Keys, Policy};
+use crate::registry::{ClaimError, Identity, WORK_CONN_QUEUE};
+use crate::session::{ClientSpec, Ended, Session};
+use crate::shared::Shared;
 
 /// How long a client may take to accept the answer to its login, as in frp (PROTOCOL 7.1).
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -112,6 +114,9 @@ async fn identify(
     shared: &Shared,
 ) -> Option<Known> {
     let from = connection.addrs.from;
+    // The whole login is decided by one policy.
+    let policy = shared.policy.now();
+    let keys = &policy.keys;
     let mut who = Who::of(&login, from);
     let mut agreement = None;
     let mut proved = false;
@@ -119,9 +124,9 @@ async fn identify(
         let Some(hello) = hello else {
             return refuse(&mut control, &LoginError::NoHello, &who, shared).await;
         };
-        let agreed = negotiate(&mut control, hello, &login, connection, shared).await?;
+        let agreed = negotiate(&mut control, hello, &login, connection, &policy).await?;
         if agreed.extensions.contains(&Extension::PROOF) {
-            let Some(sealed) = prove(control, &agreed, shared).await else {
+            let Some(sealed) = prove(control, &agreed, keys).await else {
                 warn!(source = %from, "{NO_PROOF}; {who}");
                 return None;
             };
@@ -131,7 +136,8 @@ async fn identify(
         agreement = Some(agreed);
     }
     // frp: plugins come first, and what they leave is what the client said (server/service.go#handleConnection)
-    let mut login = match shared.hooks.login(login, from).await {
+    let hooks = policy.hooks.clone();
+    let mut login = match hooks.login(login, from).await {
         Ok(login) => login,
         Err(error) => return refuse(&mut control, &error.into(), &who, shared).await,
     };
@@ -142,7 +148,7 @@ async fn identify(
         "client login info: ip [{from}] version [{}] hostname [{}] os [{}] arch [{}] {who}",
         login.version, login.hostname, login.os, login.arch,
     );
-    if let Err(error) = check(&login, connection, shared) {
+    if let Err(error) = check(&login, connection, keys) {
         return refuse(&mut control, &error, &who, shared).await;
     }
     let run_id = match login.run_id.as_str() {
@@ -154,8 +160,9 @@ async fn identify(
         user: login.user.clone(),
         client_id: login.client_id.clone(),
         metas: login.metas.clone(),
-        dialect: Dialect::new(control.version(), &login.version, extensions),
-        moves: extensions.contains(&Extension::MOVE),
+        keys: keys.clone(),
+        negotiated: Negotiated::new(control.version(), &login.version, extensions),
+        moves: extensions.contains(&Extension::MIGRATE),
         proved,
         signed_at: login.timestamp,
         run_id: run_id.clone(),
@@ -183,9 +190,9 @@ async fn begin<'a>(
         who,
     } = known;
     let from = who.from;
-    let (run_id, dialect) = (identity.run_id.clone(), identity.dialect);
+    let (run_id, negotiated) = (identity.run_id.clone(), identity.negotiated);
     let span = info_span!("session", run_id = run_id.head());
-    let (offer_sender, offers) = mpsc::channel(OFFER_QUEUE);
+    let (work_conn_sender, work_conns) = mpsc::channel(WORK_CONN_QUEUE);
     // A client of v2 proves itself by its first record, which it sends when it has the answer. What it asks for in it has to
     // wait until all is free that the session before it holds, just as the answer has to in every other case.
     let proof_follows = agreement.is_some()
@@ -193,7 +200,7 @@ async fn begin<'a>(
         && !identity.moves
         && shared.registry.is_online(&run_id);
     let claim = async |identity| {
-        let claim = shared.registry.claim(identity, offer_sender.clone());
+        let claim = shared.registry.claim(identity, work_conn_sender.clone());
         claim.instrument(span.clone()).await
     };
     let admitted = if proof_follows {
@@ -217,11 +224,11 @@ async fn begin<'a>(
     }
     let mut control = match agreement {
         None => {
-            let conn = layers::encrypt(urgent(control), &shared.cipher_key);
-            MessageConn::new(conn, dialect.streams)
+            let conn = layers::encrypt(urgent(control), &identity.keys.cipher);
+            MessageConn::new(conn, negotiated.streams)
         }
         Some(_) if identity.proved => control,
-        Some(agreement) => seal(control, &agreement, shared),
+        Some(agreement) => seal(control, &agreement, &identity.keys),
     };
     let mut first = None;
     let claim = match admitted {
@@ -249,22 +256,20 @@ async fn begin<'a>(
         }
     };
     span.in_scope(|| info!(source = %from, "client login success: {who}"));
-    let transport = &shared.config.transport;
+    let policy = shared.policy.now();
+    let transport = &policy.config.transport;
     let client = ClientSpec {
-        dialect,
-        heartbeat_timeout: match dialect.liveness && !connection.watch_closely() {
+        negotiated,
+        heartbeat_timeout: match negotiated.liveness && !connection.watch_closely() {
             true => Some(liveness::TIMEOUT),
             false => transport.heartbeat_timeout,
         },
-        pool_count: pool_count(
-            login.pool_count,
-            shared.config.transport.max_pool_count as usize,
-        ),
+        pool_count: pool_count(login.pool_count, transport.max_pool_count as usize),
         who: who.to_string(),
         first,
     };
     Some(Begun {
-        session: Session::new(shared.clone(), client, control, claim, offers),
+        session: Session::new(shared.clone(), client, control, claim, work_conns),
         span,
         _present: present.unwrap_or_else(arrive),
         guard,
@@ -331,14 +336,14 @@ fn pool_count(asked: i64, max: usize) -> usize {
     usize::try_from(asked).unwrap_or(0).min(max)
 }
 
-fn is_signed(login: &Login, shared: &Shared) -> bool {
-    let token = &shared.config.auth.token;
+fn is_signed(login: &Login, keys: &Keys) -> bool {
+    let token = &keys.auth.token;
     auth::verify(token, login.timestamp, login.privilege_key.expose())
 }
 
 /// Whether the login is one that this server takes.
-fn check(login: &Login, connection: &Connection, shared: &Shared) -> Result<(), LoginError> {
-    if !is_signed(login, shared) {
+fn check(login: &Login, connection: &Connection, keys: &Keys) -> Result<(), LoginError> {
+    if !is_signed(login, keys) {
         return Err(LoginError::Token);
     }
     if login.run_id.len() > MAX_RUN_ID_LEN {
@@ -358,10 +363,10 @@ fn check(login: &Login, connection: &Connection, shared: &Shared) -> Result<(), 
 async fn prove(
     mut control: MessageConn,
     agreement: &Agreement,
-    shared: &Shared,
+    keys: &Keys,
 ) -> Option<MessageConn> {
     timeout(ANSWER_TIMEOUT, control.flush()).await.ok()?.ok()?;
-    let mut control = seal(control, agreement, shared);
+    let mut control = seal(control, agreement, keys);
     let record = timeout(PROOF_TIMEOUT, control.recv()).await.ok()?;
     record.ok()??;
     Some(control)
@@ -375,36 +380,36 @@ fn urgent(control: MessageConn) -> Conn {
 }
 
 /// From here on the control connection is sealed, in both directions.
-fn seal(control: MessageConn, agreement: &Agreement, shared: &Shared) -> MessageConn {
-    let keys = agreement.keys(&shared.config.auth.token);
+fn seal(control: MessageConn, agreement: &Agreement, keys: &Keys) -> MessageConn {
+    let keys = agreement.keys(&keys.auth.token);
     let (sends, receives) = (&keys.server_to_client, &keys.client_to_server);
     let version = control.version();
     let sealed = layers::seal(urgent(control), sends, receives);
     MessageConn::new(sealed, version)
 }
 
-/// What this end can do, if it can as well, with a client that has come by `road`.
-fn extensions(road: Road, transport: &ServerTransport) -> Vec<Extension> {
-    let tcp_mux = transport.tcp_mux;
+/// What this end can do, if it can as well, with a client that has come by `transport`.
+fn extensions(transport: Transport, settings: &ServerTransport) -> Vec<Extension> {
+    let tcp_mux = settings.tcp_mux;
     let mut extensions = vec![
         Extension::BINARY_PACKETS,
         Extension::DATAGRAMS,
-        Extension::MOVE,
-        Extension::MOVES,
+        Extension::MIGRATE,
+        Extension::CAN_MIGRATE,
     ];
     // KCP does not say that a direction ends, and whoever waits for that would wait for ever.
-    if road != Road::Kcp || tcp_mux {
+    if transport != Transport::Kcp || tcp_mux {
         extensions.push(Extension::HALF_CLOSE);
     }
-    if road == Road::Quic {
+    if transport == Transport::Quic {
         extensions.push(Extension::QUIC_DATAGRAMS);
     }
     // What the operator has set counts.
-    let set = transport.liveness_keys;
-    let is_set = match road {
-        Road::Quic => transport.quic.times_are_set || set.heartbeats,
-        Road::Kcp | Road::Tcp if tcp_mux => set.mux,
-        Road::Kcp | Road::Tcp => set.heartbeats,
+    let set = settings.liveness_keys;
+    let is_set = match transport {
+        Transport::Quic => settings.quic.times_are_set || set.heartbeats,
+        Transport::Kcp | Transport::Tcp if tcp_mux => set.mux,
+        Transport::Kcp | Transport::Tcp => set.heartbeats,
     };
     if !is_set {
         extensions.push(Extension::LIVENESS);
@@ -419,12 +424,12 @@ async fn negotiate(
     client_hello: Bytes,
     login: &Login,
     connection: &Connection,
-    shared: &Shared,
+    policy: &Policy,
 ) -> Option<Agreement> {
     let from = connection.addrs.from;
-    let mut extensions = extensions(connection.road, &shared.config.transport);
+    let mut extensions = extensions(connection.transport, &policy.config.transport);
     // With another token no record could be opened, and the client has to be able to read the refusal.
-    if is_signed(login, shared) {
+    if is_signed(login, &policy.keys) {
         extensions.push(Extension::PROOF);
     }
     let answer = match hello::answer(client_hello, &extensions) {
@@ -466,7 +471,11 @@ async fn refuse<T>(
     shared: &Shared,
 ) -> Option<T> {
     warn!(source = %who.from, "register control error: {}; {who}", Excerpt(error));
-    let text = shared.error_text(&error.to_string(), "register control error");
+    let text = error.to_string();
+    let text = shared
+        .policy
+        .now()
+        .error_text(&text, "register control error");
     answer(control, String::new(), text).await;
     None
 }

@@ -84,7 +84,7 @@ impl QuicServer {
         Self::with_tls(&ServerTls::new(tls.clone())?, options)
     }
 
-    /// The same, with what `tls` holds at this time: the certificate is the one that it shows on other roads.
+    /// The same, with what `tls` holds at this time: the certificate is the one that it shows on other transports.
     pub fn with_tls(tls: &ServerTls, options: QuicOptions) -> Result<Self, QuicError> {
         let rustls = tls.config_for(PROTOCOL)?;
         let crypto = QuicServerConfig::try_from(rustls).map_err(no_suite)?;
@@ -221,6 +221,11 @@ impl Endpoint {
     /// Closes all connections as [`Connection::close`] does, and takes no more.
     pub fn close(&self) {
         self.inner.close(NO_ERROR, b"");
+    }
+
+    /// Waits until there is no connection.
+    pub async fn unused(&self) {
+        self.inner.wait_idle().await;
     }
 
     /// Waits until the peers of closed connections have had the time to hear of it, but at most half a second:

@@ -1,41 +1,36 @@
 //! HTTP: the service is named by host, path and user of each request.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::{
-    Request, Response, StatusCode,
-    header::{self, HeaderName, HeaderValue},
-};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use mgrok_config::Vhost as VhostConfig;
 use mgrok_http::{
-    AnswerLimits, Body, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler, Rules,
-    Target as Address, UNREACHABLE, Upstream, UpstreamOptions, User, ask_for_credentials,
+    AnswerLimits, Body, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler,
+    RequestTarget, Rules, UNREACHABLE, Upstream, UpstreamOptions, User, ask_for_credentials,
     repetition,
 };
 use mgrok_net::conn::Conn;
-use mgrok_proto::{auth::Secret, message::NewProxy};
+use mgrok_proto::auth::Secret;
+use mgrok_proto::message::NewProxy;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Vhost, pages::Page};
-use crate::{
-    backend::{Backend, UserAddrs},
-    error::chain,
-    routes::Routes,
-    target::Target,
-};
+use super::pages::Page;
+use crate::accept::UserService;
+use crate::backend::{Backend, PeerAddrs};
+use crate::backend_set::BackendSet;
+use crate::error::chain;
+use crate::policy::CurrentPolicy;
+use crate::routes::Routes;
 
 /// The HTTP port.
 #[derive(Debug)]
 pub(crate) struct HttpVhost {
-    pub(crate) port: u16,
     pub(crate) routes: Routes<Arc<HttpRoute>>,
-    /// How long a service may take to begin its response.
-    pub(crate) timeout: Duration,
-    /// How long a service's response may be.
-    pub(crate) answer_limits: AnswerLimits,
-    pub(crate) not_found: Page,
-    pub(crate) unreachable: Page,
+    pub(crate) policy: CurrentPolicy,
     /// Cancelled when requests under way are to be the last.
     pub(crate) stop: CancellationToken,
 }
@@ -43,7 +38,7 @@ pub(crate) struct HttpVhost {
 /// Where a request may lead.
 #[derive(Debug)]
 pub(crate) struct HttpRoute {
-    target: Arc<Target<HttpMember>>,
+    backends: Arc<BackendSet<HttpMember>>,
     /// With an empty password too, anybody may pass.
     user: String,
     password: Secret,
@@ -66,10 +61,10 @@ pub(crate) enum RuleError {
 }
 
 impl HttpRoute {
-    /// A route to `target` as `new` wants it protected.
-    pub(crate) fn new(new: &NewProxy, target: Arc<Target<HttpMember>>) -> Self {
+    /// A route to `backends` as `new` wants it protected.
+    pub(crate) fn new(new: &NewProxy, backends: Arc<BackendSet<HttpMember>>) -> Self {
         Self {
-            target,
+            backends,
             user: new.http_user.clone(),
             password: new.http_pwd.clone(),
         }
@@ -82,7 +77,7 @@ impl HttpRoute {
 
     /// The members that are there: the one that knows `user`, and then the one whose turn it is.
     fn members(&self, user: &User) -> impl Iterator<Item = Arc<HttpMember>> {
-        let members = self.target.in_turn();
+        let members = self.backends.in_turn();
         let mut members = members.filter(|member| !member.backend.is_gone());
         let mut sorted = Vec::new();
         if user.owns_connections() {
@@ -103,18 +98,21 @@ impl HttpMember {
     }
 }
 
-/// What `new` wants changed in requests and responses, and how long responses may be and take.
+/// What `new` wants changed in requests and responses, and how long responses may be and take by `vhost`.
 pub(crate) fn upstream_options(
     new: &NewProxy,
-    vhost: &HttpVhost,
+    vhost: &VhostConfig,
 ) -> Result<UpstreamOptions, RuleError> {
     let host = match new.host_header_rewrite.as_str() {
         "" => None,
         host => Some(value("Host", host)?),
     };
     Ok(UpstreamOptions {
-        answer_limits: vhost.answer_limits,
-        response_timeout: Some(vhost.timeout),
+        answer_limits: AnswerLimits {
+            head: vhost.max_response_head,
+            headers: vhost.max_response_headers,
+        },
+        response_timeout: Some(vhost.http_timeout),
         rules: Rules {
             // frp: always http (INTERFACES 12, row 23).
             forwarded: Forwarded::Append { proto: "http" },
@@ -146,13 +144,13 @@ struct ToBackend(Backend);
 impl Connect for ToBackend {
     fn connect<'a>(&'a self, user: &'a User) -> Connecting<'a> {
         // Connections are kept for the requests of others, so that there is no address they all came to.
-        let addrs = UserAddrs::new(user.addr(), None);
+        let addrs = PeerAddrs::new(user.addr(), None);
         Box::pin(async move { Ok(self.0.open(Some(addrs)).await?) })
     }
 }
 
-impl Vhost for HttpVhost {
-    async fn serve(self: Arc<Self>, conn: Conn, addrs: UserAddrs) {
+impl UserService for Arc<HttpVhost> {
+    async fn serve(self, conn: Conn, addrs: PeerAddrs) {
         let stop = self.stop.clone();
         let user = User::new(addrs.from).with_trust(addrs.is_trusted_proxy);
         mgrok_http::serve(conn, user, self, &stop).await;
@@ -161,7 +159,7 @@ impl Vhost for HttpVhost {
 
 impl Handler for HttpVhost {
     async fn handle(&self, request: Request<Body>, user: &User) -> Response<Body> {
-        let address = Address::of(&request);
+        let address = RequestTarget::of(&request);
         let route = self
             .routes
             .find(&address.host, &address.path, &address.user);
@@ -233,11 +231,16 @@ impl HttpVhost {
     }
 
     async fn nothing_here(&self) -> Response<Body> {
-        page(StatusCode::NOT_FOUND, self.not_found.text().await)
+        let file = self.policy.now().config.vhost.not_found_page.clone();
+        page(StatusCode::NOT_FOUND, Page::not_found(file).text().await)
     }
 
     async fn unreachable(&self) -> Response<Body> {
-        page(StatusCode::BAD_GATEWAY, self.unreachable.text().await)
+        let file = self.policy.now().config.vhost.unreachable_page.clone();
+        page(
+            StatusCode::BAD_GATEWAY,
+            Page::unreachable(file).text().await,
+        )
     }
 }
 

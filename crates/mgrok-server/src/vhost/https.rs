@@ -1,22 +1,19 @@
 //! HTTPS: the service is named by SNI, and TLS is between it and the user.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use mgrok_net::{
-    client_hello::{self, UNRECOGNIZED_NAME},
-    conn::Conn,
-};
+use mgrok_net::client_hello::{self, UNRECOGNIZED_NAME};
+use mgrok_net::conn::Conn;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-use super::Vhost;
-use crate::{
-    backend::{self, Backend, UserAddrs},
-    per_source::PerSource,
-    routes::Routes,
-    target::Target,
-};
+use crate::accept::UserService;
+use crate::backend::{self, Backend, PeerAddrs};
+use crate::backend_set::BackendSet;
+use crate::per_source::PerSource;
+use crate::routes::Routes;
 
 /// How long a user may take for the ClientHello.
 // frp: the same (pkg/util/vhost/https.go, server/service.go#vhostReadWriteTimeout)
@@ -28,14 +25,13 @@ const ALERT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The HTTPS port.
 #[derive(Debug)]
 pub(crate) struct HttpsVhost {
-    pub(crate) port: u16,
     /// For users who have not said whom they want.
     pub(crate) unnamed: PerSource,
-    pub(crate) routes: Routes<Arc<Target<Backend>>>,
+    pub(crate) routes: Routes<Arc<BackendSet<Backend>>>,
 }
 
-impl Vhost for HttpsVhost {
-    async fn serve(self: Arc<Self>, mut user: Conn, addrs: UserAddrs) {
+impl UserService for Arc<HttpsVhost> {
+    async fn serve(self, mut user: Conn, addrs: PeerAddrs) {
         let from = addrs.from;
         let hello = client_hello::read(&mut user);
         let hello = self.unnamed.work(from.ip(), HELLO_TIMEOUT, hello);
@@ -48,7 +44,7 @@ impl Vhost for HttpsVhost {
                 return debug!(source = %from, "https connection of {from} closed without a ClientHello: {error}");
             }
         };
-        let Some(target) = self.routes.find(&name, b"", "") else {
+        let Some(backends) = self.routes.find(&name, b"", "") else {
             debug!(source = %from, "https connection of {from} closed: no proxy for [{name}]");
             let alert = user.send(Bytes::from_static(&UNRECOGNIZED_NAME));
             // Who does not take it is gone.
@@ -56,6 +52,6 @@ impl Vhost for HttpsVhost {
             return;
         };
         info!(source = %from, "get a user connection [{from}]");
-        backend::serve(user, addrs, target.in_turn()).await;
+        backend::serve(user, addrs, backends.in_turn()).await;
     }
 }

@@ -1,32 +1,24 @@
-//! The server's certificate: which it is, on every road, and when it changes.
+//! The server's certificate: which it is, on every transport, and when it changes.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
-use mgrok_net::{
-    conn::Conn,
-    tls::{ClientTls, ClientTlsOptions, Fingerprint},
-};
+use mgrok_net::conn::Conn;
+use mgrok_net::tls::{ClientTls, ClientTlsOptions, Fingerprint};
 use mgrok_server::{Server, StartError};
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 use tracing::Level;
 
-use crate::{
-    line::{self, Line, Road},
-    log::Log,
-    roads::config,
-    script::{LIMIT, RunningServer},
-    tcp_proxy,
-};
+use crate::line::{self, Line, Transport};
+use crate::log::Log;
+use crate::script::{LIMIT, RunningServer};
+use crate::tcp_proxy;
+use crate::transports::config;
 
 /// Whom the start-up line, or the latest line about a change, tells clients to expect.
 fn announced(log: &Log) -> String {
@@ -35,7 +27,7 @@ fn announced(log: &Log) -> String {
     rest[..64].to_owned()
 }
 
-async fn shown(server: &RunningServer) -> Fingerprint {
+pub(crate) async fn shown(server: &RunningServer) -> Fingerprint {
     let socket = TcpStream::connect(server.addr).await.unwrap();
     let conn = line::tls(socket.into(), false).await;
     Fingerprint::of_other_end(&conn).unwrap()
@@ -63,7 +55,7 @@ fn paths(dir: &TempDir) -> (PathBuf, PathBuf) {
 }
 
 #[tokio::test]
-async fn a_generated_certificate_is_the_same_on_all_roads_and_another_after_a_restart() {
+async fn a_generated_certificate_is_the_same_on_all_transports_and_another_after_a_restart() {
     let log = Log::new();
     let mut seen = Vec::new();
     for _ in 0..2 {
@@ -159,10 +151,10 @@ async fn renewed_certificates_are_shown_to_newcomers_and_others_stay() {
     let before = shown(&server).await;
     assert_eq!(announced(&log), before.to_string());
     let mut users = Vec::new();
-    for road in [Road::Wss, Road::Quic] {
-        let line = Line::new(&server, road, true).await;
+    for transport in [Transport::Wss, Transport::Quic] {
+        let line = Line::new(&server, transport, true).await;
         let mut client = line.login("").await;
-        let name = format!("{road:?}");
+        let name = format!("{transport:?}");
         let port = client.start_proxy(tcp_proxy(&name, 0)).await.unwrap();
         let mut user = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let (_, mut work) = client.work_conn_on(line.open_v1().await).await;

@@ -11,27 +11,24 @@ mod half_close;
 mod hooks;
 mod line;
 mod log;
-mod moves;
+mod migration;
 mod packets;
-mod roads;
+mod reload;
 mod script;
 mod strangers;
 mod takeover;
+mod transports;
 mod trouble;
 mod v2;
 
 use std::time::Duration;
 
 use mgrok_config::ServerConfig;
-use mgrok_proto::{
-    auth::{self, Secret},
-    message::{CloseProxy, Message, NewProxy, NewVisitorConn, NewWorkConn, Ping},
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
+use mgrok_proto::auth::{self, Secret};
+use mgrok_proto::message::{CloseProxy, Message, NewProxy, NewVisitorConn, NewWorkConn, Ping};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use crate::script::{Client, LIMIT, RunningServer, connect, plain_config};
 

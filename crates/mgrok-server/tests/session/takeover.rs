@@ -2,20 +2,17 @@
 
 use bytes::Bytes;
 use mgrok_net::message::MessageConn;
-use mgrok_proto::{
-    hello::{Bootstrap, Extension, Offer},
-    message::{Login, Message, NewWorkConn, Ping, StartWorkConn},
-    record::Algorithm,
-};
-use tokio::{net::TcpStream, time::timeout};
+use mgrok_proto::hello::{Bootstrap, Extension, Offer};
+use mgrok_proto::message::{Login, Message, NewWorkConn, Ping, StartWorkConn};
+use mgrok_proto::record::Algorithm;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::{
-    line::{Line, Road},
-    log::Log,
-    roads::config,
-    script::{Client, LIMIT, RunningServer, connect, login, plain_config},
-    tcp_proxy, v2,
-};
+use crate::line::{Line, Transport};
+use crate::log::Log;
+use crate::script::{Client, LIMIT, RunningServer, connect, login, plain_config};
+use crate::transports::config;
+use crate::{tcp_proxy, v2};
 
 /// Answers what the server wants to know, as every client does, while `attempt` is made.
 async fn while_answering<T>(
@@ -147,8 +144,8 @@ async fn whoever_proves_to_know_the_token_has_the_place_at_once() {
 #[tokio::test]
 async fn work_connections_come_on_the_connection_of_their_session() {
     let server = RunningServer::start(config(true)).await;
-    let ours = Line::new(&server, Road::Tcp, true).await;
-    let theirs = Line::new(&server, Road::Tls, true).await;
+    let ours = Line::new(&server, Transport::Tcp, true).await;
+    let theirs = Line::new(&server, Transport::Tls, true).await;
     let mut client = ours.login("").await;
     let _stranger = theirs.login("").await;
     let mut work = theirs.open_v1().await;
