@@ -578,3 +578,16 @@ fn dice() -> f64 {
     let random = RandomState::new().build_hasher().finish();
     random as f64 / u64::MAX as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::future_size::future_size;
+
+    /// There is one for each client, for as long as it lives; programs may run many clients. What only a login needs is not a part of it.
+    #[test]
+    fn the_task_of_a_session_is_small() {
+        let size = future_size(|publisher| Publisher::run(publisher));
+        assert!(size <= 1, "{size} bytes");
+    }
+}

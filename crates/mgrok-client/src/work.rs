@@ -8,7 +8,7 @@ use mgrok_net::message::{MessageConn, RecvError, SendError};
 use mgrok_proto::message::{Message, NewWorkConn, StartWorkConn};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, debug, error, error_span, warn};
+use tracing::{Instrument, Span, debug, error, warn};
 
 use crate::clock::signed_now;
 use crate::connect::ConnectError;
@@ -147,7 +147,7 @@ impl Terms {
                 "work connection for proxy [{name}], which is not running: closed"
             );
         };
-        let span = error_span!("proxy", name = %proxy.config().name);
+        let span = proxy.span();
         self.serve(proxy, started).instrument(span).await;
     }
 
@@ -187,9 +187,10 @@ impl Terms {
             | ProxyKind::Stcp(_) => {
                 let _user = self.tasks.user();
                 let half_close = self.session.dialect().into();
-                let (start, work) = (started.start, started.conn.into_conn());
+                let Started { start, conn } = *started;
+                let (start, work) = (Box::new(start), Box::new(conn.into_conn()));
                 tokio::select! {
-                    () = tcp::serve(&proxy, &start, work, half_close, &self.ended) => {}
+                    () = tcp::serve(&proxy, start, work, half_close, &self.ended) => {}
                     () = self.tasks.is_cut() => {}
                 }
             }
@@ -231,6 +232,7 @@ mod tests {
 
     use super::*;
     use crate::connect::Streams;
+    use crate::future_size::future_size;
     use crate::tasks::TaskOwner;
 
     /// A held user costs its task, which must be little more than its relay.
@@ -264,5 +266,19 @@ mod tests {
         let permit = permits.acquire_owned().await.unwrap();
         let size = size_of_val(&terms.work_conn(permit));
         assert!(size <= 1_536, "{size} bytes");
+    }
+    /// A work connection that waits for its user costs its task and this. A server keeps some in store, and after a rush a thousand may
+    /// be on their way.
+    #[test]
+    fn a_work_connection_that_waits_is_small() {
+        let size = future_size(|terms| Terms::start(terms));
+        assert!(size <= 1, "{size} bytes");
+    }
+
+    /// The part of it that opens the stream.
+    #[test]
+    fn a_stream_that_is_being_opened_is_small() {
+        let size = future_size(|session| SessionHandle::open(session));
+        assert!(size <= 1, "{size} bytes");
     }
 }

@@ -18,7 +18,7 @@ use mgrok_net::{
 use mgrok_proto::hook::Op;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
 use tracing::{debug, warn};
@@ -271,12 +271,21 @@ async fn accept_streams(
             return;
         };
         let (connection, shared) = (connection.clone(), shared.clone());
-        shared.clone().tasks.spawn(async move {
-            let opened = first_message(conn).await;
-            drop(permit);
-            dispatch(opened, &connection, &shared).await;
-        });
+        let serve = serve_stream(conn, permit, connection, shared.clone());
+        shared.tasks.spawn(serve);
     }
+}
+
+/// Serves one stream of a connection. `permit` is given to another when the stream has said what it is.
+async fn serve_stream(
+    conn: Conn,
+    permit: OwnedSemaphorePermit,
+    connection: Arc<Connection>,
+    shared: Arc<Shared>,
+) {
+    let opened = first_message(conn).await;
+    drop(permit);
+    dispatch(opened, &connection, &shared).await;
 }
 
 /// Ends when the connection should have been logged in and is not.
@@ -318,5 +327,36 @@ fn log(from: SocketAddr, error: &OpeningError) {
         | OpeningError::Tls(_)
         | OpeningError::Unexpected(_)
         | OpeningError::WebSocket(_) => debug!(source = %from, "connection of {from} closed: {}", chain(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::future_size::future_size;
+
+    /// A client that is asked for thousands of work connections opens as many streams at once, and each is a task until it has said what
+    /// it is.
+    #[test]
+    fn the_task_of_a_stream_is_small() {
+        let size = future_size(|(conn, permit, connection, shared)| {
+            serve_stream(conn, permit, connection, shared)
+        });
+        assert!(size <= 1, "{size} bytes");
+    }
+
+    /// Of connections that have not said what they are there may be tens of thousands, of which most wait for their turn.
+    #[test]
+    fn the_task_of_a_connection_is_small() {
+        let size = future_size(|(stream, from, shared)| connection(stream, from, shared));
+        assert!(size <= 1, "{size} bytes");
+    }
+
+    #[test]
+    fn what_a_client_costs_beside_its_session_is_small() {
+        let size = future_size(|(conn, addrs, road, permit, shared)| {
+            client(conn, addrs, road, permit, shared)
+        });
+        assert!(size <= 1, "{size} bytes");
     }
 }

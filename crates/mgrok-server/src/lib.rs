@@ -8,6 +8,8 @@
 // Lowest layer first.
 mod error;
 mod excerpt;
+#[cfg(test)]
+mod future_size;
 mod heartbeat;
 mod per_source;
 mod routes;

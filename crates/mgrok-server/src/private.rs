@@ -18,7 +18,7 @@ use mgrok_proto::{
     message::{NewVisitorConn, NewVisitorConnResp},
 };
 use tokio::time::timeout;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, Span, debug, info, info_span, warn};
 
 use crate::{
     backend::{self, Backend},
@@ -46,6 +46,8 @@ pub(crate) struct PrivateService {
     /// Visitors may encrypt their part of the way with it.
     key: CipherKey,
     backend: Arc<Backend>,
+    /// What the log says of its users. One for all: the log's registry keeps the room of every span that it ever had at once.
+    span: Span,
 }
 
 /// Who may visit.
@@ -111,8 +113,11 @@ impl Access {
 
 impl PrivateService {
     pub(crate) fn new(access: Access, datagrams: bool, backend: Backend) -> Self {
+        let name = backend.proxy_name();
         Self {
             key: CipherKey::derive(&access.secret),
+            // Its users come on other sessions than its own.
+            span: info_span!(parent: None, "proxy", %name),
             access,
             datagrams,
             backend: Arc::new(backend),
@@ -208,12 +213,12 @@ pub(crate) async fn serve(
     if service.datagrams {
         user = layers::reframe(user, framing, service.backend.dialect().datagram_framing());
     }
-    let span = info_span!("proxy", name = %name);
-    let served = async move {
+    let span = service.span.clone();
+    let served = backend::carry(async move {
         info!(source = %addrs.from, "get a user connection [{}]", addrs.from);
         let backend = service.backend.clone();
-        backend::carry(user, addrs, half_close, std::iter::once(backend)).await;
-    };
+        backend::open(user, addrs, half_close, std::iter::once(backend)).await
+    });
     shared.tasks.serve_user(served.instrument(span));
 }
 

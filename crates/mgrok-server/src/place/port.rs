@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mgrok_net::tcp;
+use mgrok_net::{relay::HalfClose, tcp};
 use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info};
@@ -119,21 +119,24 @@ async fn run<S>(
 }
 
 /// Serves one user, from the accepted socket to its end.
-async fn serve(
+fn serve(
     stream: TcpStream,
     from: SocketAddr,
     arrivals: Arrivals,
     target: Arc<Target<Backend>>,
-) {
-    match arrivals.receive(stream, from).await {
-        Ok((user, addrs)) => {
-            info!(source = %addrs.from, "get a user connection [{}]", addrs.from);
-            backend::serve(user, addrs, target.in_turn()).await;
+) -> impl Future<Output = ()> + Send + 'static {
+    backend::carry(async move {
+        match arrivals.receive(stream, from).await {
+            Ok((user, addrs)) => {
+                info!(source = %addrs.from, "get a user connection [{}]", addrs.from);
+                backend::open(user, addrs, HalfClose::Carried, target.in_turn()).await
+            }
+            Err(error) => {
+                debug!(source = %from, "connection of {from} closed: {}", chain(&error));
+                None
+            }
         }
-        Err(error) => {
-            debug!(source = %from, "connection of {from} closed: {}", chain(&error));
-        }
-    }
+    })
 }
 
 #[cfg(test)]
