@@ -38,10 +38,10 @@ configurations() {
     local file
     mkdir "$scratch/files"
     certificates
-    for file in examples/*server.toml examples/roads/*server.toml; do
+    for file in examples/*server.toml examples/transports/*server.toml; do
         configuration mgroks
     done
-    for file in examples/*client.toml examples/roads/*client.toml; do
+    for file in examples/*client.toml examples/transports/*client.toml; do
         configuration mgrokc
     done
 }

@@ -5,7 +5,7 @@
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 use mgrok_net::proxy_protocol::{
-    MAX_V1_LEN, MAX_V2_LEN, ParseError, Transport, Version, encode, parse,
+    MAX_V1_LEN, MAX_V2_LEN, ParseError, TransportProtocol, Version, encode, parse,
 };
 
 fuzz_target!(|input: &[u8]| {
@@ -31,7 +31,7 @@ fuzz_target!(|input: &[u8]| {
     if let Some(addresses) = header.addresses {
         for version in [Version::V1, Version::V2] {
             let mut again = BytesMut::new();
-            encode(version, Transport::Tcp, &addresses, &mut again);
+            encode(version, TransportProtocol::Tcp, &addresses, &mut again);
             let read = parse(&again).unwrap().unwrap();
             assert_eq!(read.addresses, Some(addresses));
             assert_eq!(read.len, again.len());

@@ -118,7 +118,7 @@ async fn a_private_service_is_limited_for_all_its_visitors_together() {
         let addr = server.addr();
         let _guest = Client::start_with_visitors(Peer::Mgrok, addr, "", &[], &visitors).await;
         let start = Instant::now();
-        let one = |visitor: &Visitor| traffic::tcp_echo(visitor.door(), 3 * MIB / 4);
+        let one = |visitor: &Visitor| traffic::tcp_echo(visitor.listener(), 3 * MIB / 4);
         tokio::join!(one(&visitors[0]), one(&visitors[1]));
         check(start, 3 * MIB);
     }

@@ -26,7 +26,6 @@ mod private;
 mod programs;
 mod proxy_protocol;
 mod reconnect;
-mod roads;
 mod several_servers;
 mod silence;
 mod stop;
@@ -34,6 +33,7 @@ mod takeover;
 mod tcp;
 mod tcpmux;
 mod tls;
+mod transports;
 mod udp;
 mod xtcp;
 

@@ -34,8 +34,8 @@ async fn each_part_of_the_way_is_packed_as_it_says() {
     let _guest = Client::start_with_visitors(Peer::Mgrok, addr, "", &[], &visitors).await;
     for visitor in &visitors {
         match visitor.kind {
-            "stcp" => traffic::tcp_echo(visitor.door(), 100_000).await,
-            _ => traffic::udp_echo(visitor.door(), &[1, 1_500, 0, 200]).await,
+            "stcp" => traffic::tcp_echo(visitor.listener(), 100_000).await,
+            _ => traffic::udp_echo(visitor.listener(), &[1, 1_500, 0, 200]).await,
         }
     }
 }
@@ -57,9 +57,9 @@ async fn services_are_visited_without_multiplexing_too() {
     // One client may be both.
     let _both = Client::start_with_visitors(Peer::Mgrok, addr, settings, &proxies, &visitors).await;
     for _ in 0..3 {
-        traffic::tcp_echo(visitors[0].door(), 300_000).await;
+        traffic::tcp_echo(visitors[0].listener(), 300_000).await;
     }
-    traffic::udp_echo(visitors[1].door(), &[1_000, 10]).await;
+    traffic::udp_echo(visitors[1].listener(), &[1_000, 10]).await;
 }
 
 #[tokio::test]
@@ -79,9 +79,9 @@ async fn many_users_visit_at_once() {
     let _guest = Client::start_with_visitors(Peer::Mgrok, addr, "", &[], &visitors).await;
     let mut users = tokio::task::JoinSet::new();
     for _ in 0..50 {
-        users.spawn(traffic::tcp_echo(visitors[0].door(), 50_000));
-        let door = visitors[1].door();
-        users.spawn(async move { traffic::udp_echo(door, &[100, 300]).await });
+        users.spawn(traffic::tcp_echo(visitors[0].listener(), 50_000));
+        let listener = visitors[1].listener();
+        users.spawn(async move { traffic::udp_echo(listener, &[100, 300]).await });
     }
     while let Some(user) = users.join_next().await {
         user.unwrap();
@@ -120,10 +120,10 @@ async fn only_the_users_that_the_owner_allows_may_visit() {
         let guest = Client::start_with_visitors(Peer::Mgrok, addr, &settings, &[], &visitors).await;
         for (visitor, may) in visitors.iter().zip(may) {
             if may {
-                traffic::tcp_echo(visitor.door(), 1_000).await;
+                traffic::tcp_echo(visitor.listener(), 1_000).await;
                 continue;
             }
-            assert!(traffic::is_refused(visitor.door()).await);
+            assert!(traffic::is_refused(visitor.listener()).await);
             let why = format!(
                 "visitor connection of [ann.{}] user [{user}] not allowed",
                 visitor.server_name
@@ -149,8 +149,8 @@ async fn a_service_of_the_own_user_is_found_without_naming_the_user() {
     ];
     let addr = server.addr();
     let guest = Client::start_with_visitors(Peer::Mgrok, addr, settings, &[], &visitors).await;
-    traffic::tcp_echo(visitors[0].door(), 1_000).await;
-    assert!(traffic::is_refused(visitors[1].door()).await);
+    traffic::tcp_echo(visitors[0].listener(), 1_000).await;
+    assert!(traffic::is_refused(visitors[1].listener()).await);
     let why = "custom listener for [bob.echo] doesn't exist";
     guest.log().wait_for(why).await;
 }
@@ -183,12 +183,14 @@ async fn a_wrong_key_is_refused_and_told_with_the_visitors_address() {
     let refused = format!("visitor connection of {from} refused: visitor connection of");
     for visitor in &visitors[..2] {
         let mark = server.log().mark();
-        assert!(traffic::is_refused(visitor.door()).await);
+        assert!(traffic::is_refused(visitor.listener()).await);
         let why = format!("{refused} [t] auth failed");
         server.log().wait_after(mark, &why).await;
     }
     let user = tokio::net::UdpSocket::bind(("127.0.0.1", 0)).await.unwrap();
-    user.send_to(b"hello?", visitors[2].door()).await.unwrap();
+    user.send_to(b"hello?", visitors[2].listener())
+        .await
+        .unwrap();
     let why = format!("{refused} [u] auth failed");
     server.log().wait_for(&why).await;
     for why in ["[t] auth failed", "[u] auth failed"] {
@@ -202,7 +204,7 @@ async fn a_server_that_tells_no_details_tells_visitors_none() {
     let visitors = [Visitor::new("stcp", "v", "nothing").with(KEY)];
     let addr = server.addr();
     let guest = Client::start_with_visitors(Peer::Mgrok, addr, "", &[], &visitors).await;
-    assert!(traffic::is_refused(visitors[0].door()).await);
+    assert!(traffic::is_refused(visitors[0].listener()).await);
     let heard = guest.log().wait_for("] refused: ").await;
     assert!(heard.ends_with("register visitor conn error"), "{heard}");
 }
@@ -219,7 +221,7 @@ async fn a_visitor_may_have_no_door() {
     let visitors = [without, with.clone()];
     let client = Client::start_with_visitors(Peer::Mgrok, addr, "", &proxies, &visitors).await;
     assert!(client.log().contains("[without] start visitor success"));
-    traffic::tcp_echo(with.door(), 1_000).await;
+    traffic::tcp_echo(with.listener(), 1_000).await;
 }
 
 #[tokio::test]
@@ -232,11 +234,14 @@ async fn a_visitor_may_be_there_before_its_service() {
     ];
     let addr = server.addr();
     let guest = Client::start_with_visitors(Peer::Mgrok, addr, "", &[], &visitors).await;
-    assert!(traffic::is_refused(visitors[0].door()).await);
+    assert!(traffic::is_refused(visitors[0].listener()).await);
     let why = "custom listener for [t] doesn't exist";
     guest.log().wait_for(why).await;
     let early = tokio::net::UdpSocket::bind(("127.0.0.1", 0)).await.unwrap();
-    early.send_to(b"anyone?", visitors[1].door()).await.unwrap();
+    early
+        .send_to(b"anyone?", visitors[1].listener())
+        .await
+        .unwrap();
     let why = "custom listener for [u] doesn't exist";
     guest.log().wait_for(why).await;
 
@@ -247,12 +252,12 @@ async fn a_visitor_may_be_there_before_its_service() {
     // It leaves without a word and comes back, and the visitors stay as they are.
     for _ in 0..2 {
         let host = Client::start(Peer::Mgrok, server.addr(), "", &proxies).await;
-        traffic::tcp_echo(visitors[0].door(), 10_000).await;
-        traffic::udp_echo(visitors[1].door(), &[100]).await;
+        traffic::tcp_echo(visitors[0].listener(), 10_000).await;
+        traffic::udp_echo(visitors[1].listener(), &[100]).await;
         let mark = server.log().mark();
         drop(host);
         server.log().client_gone(mark).await;
-        assert!(traffic::is_refused(visitors[0].door()).await);
+        assert!(traffic::is_refused(visitors[0].listener()).await);
     }
 }
 
@@ -265,11 +270,11 @@ async fn users_wait_at_the_door_while_the_visitor_reconnects() {
     let visitors = [Visitor::new("stcp", "v", "echo").with(KEY)];
     let host = Client::start(Peer::Mgrok, at, "", &proxies).await;
     let guest = Client::start_with_visitors(Peer::Mgrok, at, "", &[], &visitors).await;
-    traffic::tcp_echo(visitors[0].door(), 1_000).await;
+    traffic::tcp_echo(visitors[0].listener(), 1_000).await;
     let mark = (host.log().mark(), guest.log().mark());
     drop(server);
     guest.log().wait_after(mark.1, "connect to server").await;
-    let mut waiting = TcpStream::connect(visitors[0].door()).await.unwrap();
+    let mut waiting = TcpStream::connect(visitors[0].listener()).await.unwrap();
     let _server = Server::start_at(Peer::Mgrok, at, "").await;
     let success = "login to server success";
     // The one who serves has to be back as well, so the first user may come too early for that.
@@ -280,7 +285,9 @@ async fn users_wait_at_the_door_while_the_visitor_reconnects() {
     let first = traffic::echo(&mut waiting, 1_000);
     let _ = within(PATIENCE, "the first user's turn", first).await;
     eventually("visitors are served again", async || {
-        traffic::try_tcp_echo(visitors[0].door(), 1_000).await.ok()
+        traffic::try_tcp_echo(visitors[0].listener(), 1_000)
+            .await
+            .ok()
     })
     .await;
 }

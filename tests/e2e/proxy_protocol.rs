@@ -11,7 +11,7 @@ use mgrok_lab::{
     web::{self, User, Web},
     within,
 };
-use mgrok_net::proxy_protocol::{self, Addresses, Transport, Version};
+use mgrok_net::proxy_protocol::{self, Addresses, TransportProtocol, Version};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
@@ -33,7 +33,7 @@ fn far_v2() -> Vec<u8> {
         source: "192.0.2.7:4711".parse().unwrap(),
         destination: "203.0.113.1:443".parse().unwrap(),
     };
-    proxy_protocol::encode(Version::V2, Transport::Tcp, &addresses, &mut header);
+    proxy_protocol::encode(Version::V2, TransportProtocol::Tcp, &addresses, &mut header);
     header.to_vec()
 }
 
@@ -177,7 +177,7 @@ async fn a_private_service_is_told_the_address_of_the_visitors_client() {
         .await;
     let (_, from) = login.split_once("ip [127.0.0.1:").unwrap();
     let from = from.split(']').next().unwrap();
-    let mut user = TcpStream::connect(visitors[0].door()).await.unwrap();
+    let mut user = TcpStream::connect(visitors[0].listener()).await.unwrap();
     let to = addr.port();
     let expected = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {from} {to}\r\n");
     assert_eq!(next(&mut lines).await, expected);
@@ -283,7 +283,7 @@ async fn clients_may_come_through_a_balancer() {
             Client::start_with_visitors(Peer::Mgrok, at, settings, &proxies, &visitors).await;
         let login = "client login info: ip [192.0.2.7:4711]";
         server.log().wait_for(login).await;
-        let mut user = TcpStream::connect(visitors[0].door()).await.unwrap();
+        let mut user = TcpStream::connect(visitors[0].listener()).await.unwrap();
         assert_eq!(next(&mut lines).await, FAR);
         traffic::echo(&mut user, 1_000).await.unwrap();
     }

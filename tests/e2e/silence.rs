@@ -48,7 +48,7 @@ async fn a_vanished_server_is_noticed_and_found_again() {
     traffic::tcp_echo(proxies[0].public(), 1_000).await;
 }
 
-/// With the times that two ends of mgrok agree on, on roads that find out in different ways.
+/// With the times that two ends of mgrok agree on, on transports that find out in different ways.
 #[tokio::test]
 async fn both_ends_notice_a_silent_link_within_seconds_by_default() {
     let noticed = [

@@ -35,7 +35,7 @@ impl Hole {
     }
 
     async fn echoes(&self, len: u64) {
-        traffic::tcp_echo(self.visitor.door(), len).await;
+        traffic::tcp_echo(self.visitor.listener(), len).await;
     }
 }
 
@@ -63,7 +63,7 @@ async fn the_tunnel_needs_no_server_once_it_is_there() {
     let visitor = Visitor::new("xtcp", "guest", "hidden");
     let proxy = Proxy::new("xtcp", "hidden", echo.addr());
     let mut hole = Hole::with(proxy, visitor, &[], &[]).await;
-    let mut user = TcpStream::connect(hole.visitor.door()).await.unwrap();
+    let mut user = TcpStream::connect(hole.visitor.listener()).await.unwrap();
     traffic::echo(&mut user, 10).await.unwrap();
     let other = Server::start(Peer::Mgrok, "").await;
     let server = std::mem::replace(&mut hole.server, other);
@@ -155,7 +155,7 @@ async fn a_tunnel_that_is_lost_is_made_anew() {
     hole.owner = Client::start(Peer::Mgrok, hole.server.addr(), &settings, &published).await;
     // The visitor waits 10 s before it tries again.
     let again = async {
-        while traffic::try_tcp_echo(hole.visitor.door(), 10)
+        while traffic::try_tcp_echo(hole.visitor.listener(), 10)
             .await
             .is_err()
         {
@@ -175,7 +175,7 @@ async fn a_user_waits_for_the_next_attempt_too() {
     let visitors = [visitor];
     let guest =
         Client::start_with_visitors(Peer::Mgrok, server.addr(), &settings, &[], &visitors).await;
-    let mut user = TcpStream::connect(visitors[0].door()).await.unwrap();
+    let mut user = TcpStream::connect(visitors[0].listener()).await.unwrap();
     let too_early = "xtcp server for [hidden] doesn't exist";
     guest.log().wait_for(too_early).await;
     let proxy = Proxy::new("xtcp", "hidden", echo.addr()).with("secretKey = \"abc\"");

@@ -6,28 +6,28 @@ use mgrok_lab::{Client, Peer, Proxy, Server, ports, service, tap::Tap, traffic};
 
 use crate::{
     Pair,
-    roads::{self, MAGIC, Road, V1},
+    transports::{self, MAGIC, Transport, V1},
 };
 
-/// Every road to and from an old frp.
-macro_rules! for_each_road {
-    ($($road:ident = $Road:ident),+ $(,)?) => {
+/// Every transport to and from an old frp.
+macro_rules! for_each_transport {
+    ($($transport:ident = $Transport:ident),+ $(,)?) => {
         mod mgrok_serves_old_frp {
             $(#[tokio::test]
-            async fn $road() {
-                super::travel(super::MGROK_SERVES_OLD_FRP, super::Road::$Road).await;
+            async fn $transport() {
+                super::travel(super::MGROK_SERVES_OLD_FRP, super::Transport::$Transport).await;
             })+
         }
         mod old_frp_serves_mgrok {
             $(#[tokio::test]
-            async fn $road() {
-                super::travel(super::OLD_FRP_SERVES_MGROK, super::Road::$Road).await;
+            async fn $transport() {
+                super::travel(super::OLD_FRP_SERVES_MGROK, super::Transport::$Transport).await;
             })+
         }
     };
 }
 
-for_each_road!(
+for_each_transport!(
     kcp = Kcp,
     quic = Quic,
     tcp = Tcp,
@@ -44,15 +44,15 @@ const OLD_FRP_SERVES_MGROK: Pair = Pair {
     client: Peer::MgrokProgram,
 };
 
-async fn travel(pair: Pair, road: Road) {
+async fn travel(pair: Pair, transport: Transport) {
     if pair.is_here() {
         // Nobody need be told which wire protocol to speak.
-        let wire = match (pair.server, road) {
+        let wire = match (pair.server, transport) {
             // It takes long to find out.
-            (Peer::OldFrp, Road::Kcp) => V1,
+            (Peer::OldFrp, Transport::Kcp) => V1,
             _ => "",
         };
-        roads::travel(pair, road, wire).await;
+        transports::travel(pair, transport, wire).await;
     }
 }
 

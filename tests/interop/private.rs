@@ -46,15 +46,18 @@ async fn every_layer_on_either_leg(trio: Trio, settings: &str) {
     let arriving = arriving(&[trio.server, trio.client, trio.other]);
     let mut uses = JoinSet::new();
     for visitor in visitors {
-        let door = visitor.door();
+        let listener = visitor.listener();
         match visitor.kind {
             "stcp" => uses.spawn(async move {
-                traffic::tcp_echo(door, 1).await;
-                traffic::tcp_echo(door, 300_000).await;
+                traffic::tcp_echo(listener, 1).await;
+                traffic::tcp_echo(listener, 300_000).await;
             }),
             _ => uses.spawn(async move {
-                traffic::udp_echo(door, &[1, 0, 100, 1_400, 1_500]).await;
-                traffic::UdpUser::of(door).await.echo(LONG, arriving).await;
+                traffic::udp_echo(listener, &[1, 0, 100, 1_400, 1_500]).await;
+                traffic::UdpUser::of(listener)
+                    .await
+                    .echo(LONG, arriving)
+                    .await;
             }),
         };
     }
@@ -63,7 +66,7 @@ async fn every_layer_on_either_leg(trio: Trio, settings: &str) {
     }
 }
 
-/// Knocks at the visitor's door, and waits for `refusal` in its client's log and for `reason` in the server's.
+/// Knocks at the visitor's listener, and waits for `refusal` in its client's log and for `reason` in the server's.
 async fn is_refused(
     visitor: &Visitor,
     (client, server): (&Client, &Server),
@@ -71,11 +74,11 @@ async fn is_refused(
 ) {
     let marks = (client.log().mark(), server.log().mark());
     match visitor.kind {
-        "stcp" => assert!(traffic::is_refused(visitor.door()).await, "{reason}"),
+        "stcp" => assert!(traffic::is_refused(visitor.listener()).await, "{reason}"),
         // A datagram for which nobody is there is lost.
         _ => {
             let user = UdpSocket::bind(("127.0.0.1", 0)).await.unwrap();
-            user.send_to(b"anyone there?", visitor.door())
+            user.send_to(b"anyone there?", visitor.listener())
                 .await
                 .unwrap();
         }
@@ -112,14 +115,14 @@ async fn only_those_allowed_may_visit(trio: Trio) {
     let _owner = Client::start(trio.client, server.addr(), ann, &proxies).await;
     let _home = Client::start_with_visitors(trio.other, server.addr(), ann, &[], &at_home).await;
     let client = Client::start_with_visitors(trio.other, server.addr(), bob, &[], &visitors).await;
-    traffic::tcp_echo(at_home[0].door(), 1_000).await;
-    traffic::udp_echo(at_home[1].door(), &[100]).await;
+    traffic::tcp_echo(at_home[0].listener(), 1_000).await;
+    traffic::udp_echo(at_home[1].listener(), &[100]).await;
     for visitor in &visitors {
         let name = &visitor.server_name;
         if name.ends_with("bob") || name.ends_with("all") {
             match visitor.kind {
-                "stcp" => traffic::tcp_echo(visitor.door(), 1_000).await,
-                _ => traffic::udp_echo(visitor.door(), &[100]).await,
+                "stcp" => traffic::tcp_echo(visitor.listener(), 1_000).await,
+                _ => traffic::udp_echo(visitor.listener(), &[100]).await,
             }
         } else {
             let reason = format!("visitor connection of [ann.{name}] user [bob] not allowed");
@@ -160,7 +163,7 @@ async fn who_does_not_know_the_key_is_refused(trio: Trio) {
         };
         is_refused(visitor, (&client, &server), (&reason, &reason)).await;
     }
-    traffic::tcp_echo(visitors[6].door(), 1_000).await;
+    traffic::tcp_echo(visitors[6].listener(), 1_000).await;
 }
 
 async fn details_stay_on_the_server_when_it_is_told_so(trio: Trio) {
@@ -196,8 +199,8 @@ async fn a_visitor_outlives_the_service(trio: Trio) {
         is_refused(&visitors[0], (&client, &server), (missing, missing)).await;
         let mark = server.log().mark();
         let owner = Client::start(trio.client, server.addr(), "", &proxies).await;
-        traffic::tcp_echo(visitors[0].door(), 1_000).await;
-        traffic::udp_echo(visitors[1].door(), &[100]).await;
+        traffic::tcp_echo(visitors[0].listener(), 1_000).await;
+        traffic::udp_echo(visitors[1].listener(), &[100]).await;
         owner.stop().await;
         server.log().wait_after(mark, "client exit success").await;
     }

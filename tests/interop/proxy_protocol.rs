@@ -73,8 +73,8 @@ async fn next(told: &mut mpsc::UnboundedReceiver<Introduction>) -> Introduction 
 }
 
 /// Connects, and sees a byte there and back; the user's address.
-async fn knock(door: SocketAddr) -> (Conn, SocketAddr) {
-    let stream = TcpStream::connect(door).await.unwrap();
+async fn knock(listener: SocketAddr) -> (Conn, SocketAddr) {
+    let stream = TcpStream::connect(listener).await.unwrap();
     let from = stream.local_addr().unwrap();
     let mut user = Conn::from(stream);
     let back = async {
@@ -148,7 +148,7 @@ async fn a_private_service_hears_where_its_visitor_is(pair: Pair) {
     let _client =
         Client::start_with_visitors(pair.client, server.addr(), "", &proxies, &visitors).await;
     for (visitor, version) in visitors.iter().zip(VERSIONS) {
-        let (_user, from) = knock(visitor.door()).await;
+        let (_user, from) = knock(visitor.listener()).await;
         let introduction = next(&mut told).await;
         assert_eq!(introduction.version, version);
         // It is not the user's address but that of the visitor's client, which the server sees.

@@ -58,13 +58,13 @@ async fn every_layer(trio: Trio, protocol: &str) {
         Client::start_with_visitors(trio.other, server.addr(), &settings, &[], &visitors).await;
     let mut uses = JoinSet::new();
     for visitor in visitors {
-        let door = visitor.door();
+        let listener = visitor.listener();
         uses.spawn(async move {
-            traffic::tcp_echo(door, 1).await;
+            traffic::tcp_echo(listener, 1).await;
             // Several at once share the tunnel.
             let (one, other) = (
-                traffic::tcp_echo(door, 300_000),
-                traffic::tcp_echo(door, 100_000),
+                traffic::tcp_echo(listener, 300_000),
+                traffic::tcp_echo(listener, 100_000),
             );
             tokio::join!(one, other);
         });
@@ -89,7 +89,7 @@ async fn a_tunnel_is_there_before_its_users(trio: Trio) {
         Client::start_with_visitors(trio.other, server.addr(), &settings, &[], &visitors).await;
     visitor.log().wait_for(THROUGH).await;
     owner.log().wait_for(THROUGH).await;
-    traffic::tcp_echo(visitors[0].door(), 10_000).await;
+    traffic::tcp_echo(visitors[0].listener(), 10_000).await;
     assert_eq!(visitor.log().count(THROUGH), 1, "no other tunnel");
 }
 
@@ -126,9 +126,9 @@ async fn users_without_a_tunnel_go_to_another_visitor(trio: Trio) {
     let _visitor =
         Client::start_with_visitors(trio.other, server.addr(), &settings, &[], &visitors).await;
     for _ in 0..2 {
-        traffic::tcp_echo(visitors[1].door(), 10_000).await;
+        traffic::tcp_echo(visitors[1].listener(), 10_000).await;
     }
-    let mut user = TcpStream::connect(visitors[2].door()).await.unwrap();
+    let mut user = TcpStream::connect(visitors[2].listener()).await.unwrap();
     let mut answer = String::new();
     let asked = async {
         user.write_u8(0).await?;
@@ -167,7 +167,7 @@ async fn visitors_hear_why_they_are_refused(trio: Trio) {
         "xtcp connection of [ann.all] auth failed",
         "xtcp server for [ann.nobody] doesn't exist",
     ]) {
-        let _user = TcpStream::connect(visitor.door()).await.unwrap();
+        let _user = TcpStream::connect(visitor.listener()).await.unwrap();
         client.log().wait_for(why).await;
     }
 }

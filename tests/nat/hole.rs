@@ -47,7 +47,7 @@ pub(crate) struct Hole {
     _stun: Stun,
     _echo: Service,
     network: Network,
-    door: SocketAddr,
+    listener: SocketAddr,
 }
 
 impl Case {
@@ -93,7 +93,7 @@ impl Hole {
             bind_port: -1,
             ..Visitor::new("stcp", "detour", "stcp").with(secret)
         };
-        let door = SocketAddr::from((Ipv4Addr::LOCALHOST, visitor.door().port()));
+        let listener = SocketAddr::from((Ipv4Addr::LOCALHOST, visitor.listener().port()));
         let settings = for_both.clone();
         let owner = network
             .owner
@@ -114,16 +114,16 @@ impl Hole {
             _stun: stun,
             _echo: echo,
             network,
-            door,
+            listener,
         }
     }
 
     /// Waits until users get through, and the server has heard of it. Returns how many attempts it took.
     pub(crate) async fn is_punched(&self) -> usize {
-        let door = self.door;
+        let listener = self.listener;
         let started = Instant::now();
         let user = async move {
-            while traffic::try_tcp_echo(door, 1).await.is_err() {
+            while traffic::try_tcp_echo(listener, 1).await.is_err() {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         };
@@ -159,7 +159,7 @@ impl Hole {
     pub(crate) async fn carries(&self, len: u64) {
         self.network
             .guest
-            .run(traffic::tcp_echo(self.door, len))
+            .run(traffic::tcp_echo(self.listener, len))
             .await;
     }
 

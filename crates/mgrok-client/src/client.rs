@@ -18,10 +18,10 @@ use crate::handle::Sessions;
 use crate::hole::Puncher;
 use crate::progress::{Progress, ProgressWatch};
 use crate::proxies::Proxies;
-use crate::publisher::{Common, FirstLogins, LoginFailure, Publisher};
 use crate::status::StatusWatch;
+use crate::supervisor::{Common, FirstLogins, LoginFailure, SessionSupervisor};
 use crate::tasks::{TaskOwner, Tasks};
-use crate::visitor::{self, DoorWatch, Visitors};
+use crate::visitor::{self, ListenerWatch, Visitors};
 
 /// Why a client cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ pub struct VisitorSet {
 }
 
 impl VisitorSet {
-    /// Makes `visitors` the visitors of the client: the doors of those that are not among them are closed, new ones
+    /// Makes `visitors` the visitors of the client: the listeners of those that are not among them are closed, new ones
     /// opened, and those that did not change left alone. Users who are in may stay. Of several with one name the last
     /// counts.
     ///
@@ -96,10 +96,10 @@ pub struct Client {
     /// `None` if there is to be none, or if it is not open yet.
     admin: Option<AdminPort>,
     config: Arc<ClientConfig>,
-    /// What each publisher does.
+    /// What each supervisor does.
     progress: Progress,
-    /// Which servers each publisher has: all of them, or one.
-    publishers: Vec<Published>,
+    /// Which servers each supervisor has: all of them, or one.
+    supervisors: Vec<Published>,
     key: CipherKey,
     puncher: Puncher,
     /// The proxies that are to be, here being applied in a session at a time.
@@ -112,7 +112,7 @@ pub struct Client {
     sessions: watch::Sender<Sessions>,
 }
 
-/// What a publisher will be made of.
+/// What a supervisor will be made of.
 #[derive(Debug)]
 struct Published {
     connectors: Vec<Arc<Connector>>,
@@ -139,7 +139,7 @@ impl Client {
             true => connectors.into_iter().map(|it| vec![it]).collect(),
             false => vec![connectors],
         };
-        let publishers: Vec<_> = groups
+        let supervisors: Vec<_> = groups
             .into_iter()
             .map(|connectors| Published {
                 connectors,
@@ -153,8 +153,8 @@ impl Client {
             .collect();
         Ok(Self {
             admin: None,
-            progress: Progress::new(publishers.len()),
-            publishers,
+            progress: Progress::new(supervisors.len()),
+            supervisors,
             wanted: watch::Sender::new(wanted),
             wanted_visitors: watch::Sender::new(wanted_visitors),
             visitors: watch::Sender::default(),
@@ -180,7 +180,7 @@ impl Client {
     /// Follows the client's proxies. They appear in it with the first login. If the client publishes on all servers at once, this
     /// is how they are on the first; [`statuses`](Self::statuses) has them all.
     pub fn status(&self) -> StatusWatch {
-        match self.publishers.first() {
+        match self.supervisors.first() {
             Some(first) => StatusWatch::new(first.proxies.watch()),
             None => StatusWatch::new(watch::Sender::default().subscribe()),
         }
@@ -189,13 +189,13 @@ impl Client {
     /// Follows the client's proxies on each server that it publishes on at the same time: one, unless
     /// [`connect_all`](ClientConfig::connect_all).
     pub fn statuses(&self) -> Vec<StatusWatch> {
-        let tables = self.publishers.iter().map(|it| it.proxies.watch());
+        let tables = self.supervisors.iter().map(|it| it.proxies.watch());
         tables.map(StatusWatch::new).collect()
     }
 
     /// Follows how the client is with its servers.
     pub fn progress(&self) -> ProgressWatch {
-        let tables = self.publishers.iter().map(|it| it.proxies.watch());
+        let tables = self.supervisors.iter().map(|it| it.proxies.watch());
         self.progress.watch(tables.collect())
     }
 
@@ -206,10 +206,10 @@ impl Client {
         }
     }
 
-    /// Follows the doors of the client's visitors. They open when the client runs, and stay open from one session to
+    /// Follows the listeners of the client's visitors. They open when the client runs, and stay open from one session to
     /// the next.
-    pub fn doors(&self) -> DoorWatch {
-        DoorWatch::new(self.visitors.subscribe())
+    pub fn listeners(&self) -> ListenerWatch {
+        ListenerWatch::new(self.visitors.subscribe())
     }
 
     /// The way to change the client's visitors; at first they are those of its configuration.
@@ -243,7 +243,7 @@ impl Client {
         let owner = TaskOwner::new();
         self.serve_admin_port(owner.tasks());
         let visitors = Visitors::new(
-            visitor::Terms {
+            visitor::VisitorContext {
                 puncher: self.puncher.clone(),
                 sessions: self.sessions.subscribe(),
                 stopping: stopping.clone(),
@@ -266,7 +266,7 @@ impl Client {
         tasks: &Tasks,
         stopping: &CancellationToken,
     ) -> Result<usize, ClientError> {
-        let number = self.publishers.len();
+        let number = self.supervisors.len();
         let common = Common {
             config: self.config.clone(),
             first_logins: Arc::new(FirstLogins::new(number, self.config.login_fail_exit)),
@@ -278,14 +278,15 @@ impl Client {
             tasks: tasks.clone(),
         };
         let mut running = JoinSet::new();
-        for (number, published) in self.publishers.drain(..).enumerate() {
+        for (number, published) in self.supervisors.drain(..).enumerate() {
             let Published {
                 connectors,
                 proxies,
             } = published;
             let wanted = self.wanted.subscribe();
-            let publisher = Publisher::new(number, common.clone(), connectors, proxies, wanted);
-            running.spawn(publisher.run().in_current_span());
+            let supervisor =
+                SessionSupervisor::new(number, common.clone(), connectors, proxies, wanted);
+            running.spawn(supervisor.run().in_current_span());
         }
         let mut cut = Ok(0);
         while let Some(ended) = running.join_next().await {
@@ -315,7 +316,7 @@ impl Client {
             // frp: these words, which scripts look for (client/service.go)
             info!("admin server listen on {addr}");
         }
-        let tables = self.publishers.iter().map(|it| it.proxies.watch());
+        let tables = self.supervisors.iter().map(|it| it.proxies.watch());
         let routes = admin::routes(tables.collect(), self.progress());
         tasks.spawn(port.run(routes, tasks.part()));
     }

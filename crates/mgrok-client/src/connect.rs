@@ -1,12 +1,12 @@
-//! From here to one server: the roads there, and the link that a session runs over.
+//! From here to one server: the transports there, and the link that a session runs over.
 //!
-//! A [`Road`] is a way to bring bytes to the server: `connect/road.rs` has one function for each. A [`Link`] is what a session
-//! has once a road was taken, and opens its streams: over the one connection of the link, with a multiplexer or as QUIC does, or
+//! A [`Transport`] is a way to bring bytes to the server: `connect/transport.rs` has one function for each. A [`Link`] is what a session
+//! has once a transport was taken, and opens its streams: over the one connection of the link, with a multiplexer or as QUIC does, or
 //! as connections of their own. Nobody above this file sees the difference.
 
 mod link;
-mod road;
 mod tls;
+mod transport;
 
 use std::error::Error;
 use std::fmt;
@@ -28,8 +28,8 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 pub(crate) use self::link::{Link, LinkEnd, Streams};
-use self::road::Dialler;
 use self::tls::ServerTls;
+use self::transport::Dialler;
 
 /// How long the server may take for its part of one handshake: that of TLS, or that of WebSocket.
 // frp: the server gives a connection 10 s to say what it is (server/service.go#connReadTimeout).
@@ -37,7 +37,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A way to bring bytes to a server.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) enum Road {
+pub(crate) enum Transport {
     /// KCP over UDP, within it TLS if it is on.
     Kcp,
     /// QUIC over UDP.
@@ -50,7 +50,7 @@ pub(crate) enum Road {
     Wss,
 }
 
-impl Road {
+impl Transport {
     /// What `transport.protocol` and hellos call it.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -71,13 +71,13 @@ impl Road {
     }
 }
 
-impl fmt::Display for Road {
+impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-/// Why no road to a server can be taken, ever.
+/// Why no transport to a server can be taken, ever.
 #[derive(Debug, thiserror::Error)]
 pub enum SetUpError {
     /// The outbound proxy cannot be used. The text does not show its password.
@@ -124,14 +124,14 @@ pub enum ConnectError {
     Quic(#[from] QuicError),
     /// Nothing at all came back over UDP.
     #[error(
-        "{server} did not answer over {road} within {timeout:?}; check that the port is the \
-         server's {road}BindPort and that UDP is let through"
+        "{server} did not answer over {transport} within {timeout:?}; check that the port is the \
+         server's {transport}BindPort and that UDP is let through"
     )]
     Silent {
         /// The server.
         server: String,
         /// `kcp` or `quic`.
-        road: &'static str,
+        transport: &'static str,
         /// The time it had.
         timeout: Duration,
     },
@@ -159,9 +159,9 @@ pub enum ConnectError {
 #[derive(Debug)]
 pub(crate) struct Connector {
     server: ServerAddr,
-    /// For roads of TCP.
+    /// For transports of TCP.
     dial: DialOptions,
-    /// `None`: roads of TCP lead to the server themselves.
+    /// `None`: transports of TCP lead to the server themselves.
     proxy: Option<OutboundProxy>,
     quic: QuicOptions,
     tls: ServerTls,
@@ -169,7 +169,7 @@ pub(crate) struct Connector {
     mux_keepalive: Option<Duration>,
     liveness_keys: LivenessKeys,
     quic_times_are_set: bool,
-    /// Whether it was said that roads of UDP take no notice of some keys.
+    /// Whether it was said that transports of UDP take no notice of some keys.
     warned: AtomicBool,
     /// What moves the packets of connections over KCP, for a moment beyond their ends.
     drivers: TaskTracker,
@@ -218,60 +218,60 @@ impl Connector {
         &self.server
     }
 
-    /// Takes `road`, for a new session. Certificates and authorities are read again if they have changed. Whatever is configured,
+    /// Takes `transport`, for a new session. Certificates and authorities are read again if they have changed. Whatever is configured,
     /// the server must be reached within `longest_dial`; handshakes that follow have their usual time.
     ///
     /// Dropping the future gives up.
     pub(crate) async fn link(
         self: &Arc<Self>,
-        road: Road,
+        transport: Transport,
         longest_dial: Option<Duration>,
     ) -> Result<Link, ConnectError> {
-        if road.is_udp() {
-            self.warn_of_ignored_keys(road);
+        if transport.is_udp() {
+            self.warn_of_ignored_keys(transport);
         }
-        let dialler = Dialler::new(self.clone(), road, self.tls.current());
+        let dialler = Dialler::new(self.clone(), transport, self.tls.current());
         let hurried = dialler.within(longest_dial);
-        if road == Road::Quic {
+        if transport == Transport::Quic {
             let (connection, endpoint) = hurried.quic().await?;
             return Ok(Link::quic(connection, endpoint));
         }
         let first = hurried.connect_first().await?;
         let drivers = self.drivers.clone();
         Ok(match self.mux_keepalive {
-            Some(keepalive) => Link::muxed(road, first, keepalive, drivers),
+            Some(keepalive) => Link::muxed(transport, first, keepalive, drivers),
             None => Link::connections(first, dialler, drivers),
         })
     }
 
-    /// Whether the end of one direction of a stream over `road` can be told. KCP alone tells no end at all: who waited for that of the
+    /// Whether the end of one direction of a stream over `transport` can be told. KCP alone tells no end at all: who waited for that of the
     /// other direction would wait for ever.
-    pub(crate) fn tells_ends(&self, road: Road) -> bool {
-        road != Road::Kcp || self.tls.is_on(road) || self.mux_keepalive.is_some()
+    pub(crate) fn tells_ends(&self, transport: Transport) -> bool {
+        transport != Transport::Kcp || self.tls.is_on(transport) || self.mux_keepalive.is_some()
     }
 
-    /// Whether two ends of mgrok may agree on when a session over `road` is dead; keys that the operator has set for that count
+    /// Whether two ends of mgrok may agree on when a session over `transport` is dead; keys that the operator has set for that count
     /// instead.
-    pub(crate) fn may_watch_closely(&self, road: Road) -> bool {
+    pub(crate) fn may_watch_closely(&self, transport: Transport) -> bool {
         let set = self.liveness_keys;
-        !match (road, self.mux_keepalive) {
-            (Road::Quic, _) => self.quic_times_are_set || set.heartbeats,
+        !match (transport, self.mux_keepalive) {
+            (Transport::Quic, _) => self.quic_times_are_set || set.heartbeats,
             (_, Some(_)) => set.mux,
             (_, None) => set.heartbeats,
         }
     }
 
-    /// What a session over `road` tells the server of how it came.
-    pub(crate) fn bootstrap(&self, road: Road) -> Bootstrap {
+    /// What a session over `transport` tells the server of how it came.
+    pub(crate) fn bootstrap(&self, transport: Transport) -> Bootstrap {
         Bootstrap {
-            transport: road.name().to_owned(),
-            tls: self.tls.is_on(road),
+            transport: transport.name().to_owned(),
+            tls: self.tls.is_on(transport),
             tcp_mux: self.mux_keepalive.is_some(),
         }
     }
 
     /// Says once that some of what is configured has no effect.
-    fn warn_of_ignored_keys(&self, road: Road) {
+    fn warn_of_ignored_keys(&self, transport: Transport) {
         let keys: Vec<_> = [
             ("transport.proxyURL", self.proxy.is_some()),
             (
@@ -283,7 +283,7 @@ impl Connector {
         .filter_map(|(key, is_set)| is_set.then_some(key))
         .collect();
         if !keys.is_empty() && !self.warned.swap(true, Ordering::Relaxed) {
-            warn!("{} has no effect on {road}", keys.join(" and "));
+            warn!("{} has no effect on {transport}", keys.join(" and "));
         }
     }
 }

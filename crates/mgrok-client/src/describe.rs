@@ -109,8 +109,8 @@ fn names(domains: &Domains) -> String {
     list(domains.custom.iter().cloned().chain(subdomain))
 }
 
-/// Where the visitor of `config` listens, at `door`, and what it leads to.
-pub(crate) fn door(config: &VisitorConfig, user: &str, door: Option<SocketAddr>) -> String {
+/// Where the visitor of `config` listens, at `listener`, and what it leads to.
+pub(crate) fn listener(config: &VisitorConfig, user: &str, listener: Option<SocketAddr>) -> String {
     let kind = config.kind.as_str();
     let whose = config.server_user.as_deref().unwrap_or(user);
     let service = wire_name(whose, &config.server_name);
@@ -118,8 +118,8 @@ pub(crate) fn door(config: &VisitorConfig, user: &str, door: Option<SocketAddr>)
         "sudp" => "udp",
         _ => "tcp",
     };
-    match door {
-        Some(door) => format!("{scheme}://{door} → {kind} proxy [{service}]"),
+    match listener {
+        Some(listener) => format!("{scheme}://{listener} → {kind} proxy [{service}]"),
         None => format!("{scheme} without a port of its own → {kind} proxy [{service}]"),
     }
 }
@@ -215,7 +215,7 @@ mod tests {
             use_compression: false,
         };
         let addr = "127.0.0.1:5432".parse().unwrap();
-        let line = door(&config, "ada", Some(addr));
+        let line = listener(&config, "ada", Some(addr));
         assert_eq!(line, "tcp://127.0.0.1:5432 → stcp proxy [bob.db]");
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mgrok_net::message::{MessageConn, SendError};
 use mgrok_proto::message::{Message, NatHoleResp};
-use mgrok_proto::{Dialect, RunId, WireVersion, liveness, v2};
+use mgrok_proto::{Negotiated, RunId, WireVersion, liveness, v2};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Span, debug};
 
@@ -41,7 +41,7 @@ pub(crate) struct SessionHandle {
     run_id: RunId,
     span: Span,
     streams: Streams,
-    dialect: Dialect,
+    negotiated: Negotiated,
 }
 
 /// A message for the server, and who waits for the answer.
@@ -67,11 +67,11 @@ pub(crate) struct Requests {
 }
 
 impl SessionHandle {
-    /// A handle for the session `run_id`, which speaks `dialect` on its `streams`. `span` is what the log says of it.
+    /// A handle for the session `run_id`, which speaks `negotiated` on its `streams`. `span` is what the log says of it.
     pub(crate) fn new(
         run_id: RunId,
         streams: Streams,
-        dialect: Dialect,
+        negotiated: Negotiated,
         span: Span,
     ) -> (Self, Requests) {
         let (sender, receiver) = mpsc::channel(MAX_QUEUED);
@@ -80,7 +80,7 @@ impl SessionHandle {
             run_id,
             span,
             streams,
-            dialect,
+            negotiated,
         };
         let requests = Requests {
             outgoing: receiver,
@@ -92,14 +92,14 @@ impl SessionHandle {
     /// Opens one more stream to the server.
     pub(crate) async fn open(&self) -> Result<MessageConn, ConnectError> {
         let mut stream = self.streams.open().await?;
-        if self.dialect.half_close {
+        if self.negotiated.half_close {
             stream.refuse_after_drop();
         }
-        if self.dialect.liveness {
+        if self.negotiated.liveness {
             stream.watch_closely(liveness::INTERVAL, liveness::TIMEOUT);
         }
-        let mut conn = MessageConn::new(stream, self.dialect.streams);
-        match self.dialect.streams {
+        let mut conn = MessageConn::new(stream, self.negotiated.streams);
+        match self.negotiated.streams {
             WireVersion::V1 => {}
             // Leaves together with the first message. There is room for it: nothing is queued yet.
             WireVersion::V2 => drop(conn.queue_encoded(v2::MAGIC)),
@@ -108,8 +108,8 @@ impl SessionHandle {
     }
 
     /// How the session speaks.
-    pub(crate) fn dialect(&self) -> Dialect {
-        self.dialect
+    pub(crate) fn negotiated(&self) -> Negotiated {
+        self.negotiated
     }
 
     pub(crate) fn run_id(&self) -> &RunId {
@@ -156,7 +156,7 @@ impl SessionHandle {
     }
 }
 
-/// The sessions that a client has, by the numbers of their publishers.
+/// The sessions that a client has, by the numbers of their supervisors.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     by_publisher: BTreeMap<usize, SessionHandle>,
@@ -176,14 +176,14 @@ impl Sessions {
         sessions.ok()?.first().cloned()
     }
 
-    /// The publisher's session, in place of the one before.
-    pub(crate) fn begin(&mut self, publisher: usize, session: SessionHandle) {
-        self.by_publisher.insert(publisher, session);
+    /// The supervisor's session, in place of the one before.
+    pub(crate) fn begin(&mut self, supervisor: usize, session: SessionHandle) {
+        self.by_publisher.insert(supervisor, session);
     }
 
-    /// The publisher has none any more.
-    pub(crate) fn end(&mut self, publisher: usize) {
-        self.by_publisher.remove(&publisher);
+    /// The supervisor has none any more.
+    pub(crate) fn end(&mut self, supervisor: usize) {
+        self.by_publisher.remove(&supervisor);
     }
 }
 

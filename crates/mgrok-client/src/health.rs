@@ -50,7 +50,7 @@ pub(crate) struct Report {
 /// The checks of all proxies of a client. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Checks {
-    news: Arc<News>,
+    reports: Arc<HealthReports>,
     stop: CancellationToken,
     tasks: Tasks,
 }
@@ -59,7 +59,7 @@ impl Checks {
     /// No checks yet. They run among `tasks` until `stop` is cancelled.
     pub(crate) fn new(tasks: Tasks, stop: CancellationToken) -> Self {
         Self {
-            news: Arc::default(),
+            reports: Arc::default(),
             stop,
             tasks,
         }
@@ -71,10 +71,14 @@ impl Checks {
             return;
         }
         let span = error_span!("proxy", name = %proxy.config().name);
-        let Self { news, stop, tasks } = self.clone();
+        let Self {
+            reports,
+            stop,
+            tasks,
+        } = self.clone();
         let check = async move {
             tokio::select! {
-                () = watch(&proxy, &news) => {}
+                () = watch(&proxy, &reports) => {}
                 () = proxy.is_retired() => {}
                 () = stop.cancelled() => {}
                 () = tasks.is_cut() => {}
@@ -85,14 +89,14 @@ impl Checks {
 
     /// Waits until there are reports to [`take`](Self::take). Cancel-safe.
     pub(crate) async fn reported(&self) {
-        self.news.changed.notified().await;
+        self.reports.changed.notified().await;
     }
 
     /// The last report of each proxy that has any since they were taken before.
     pub(crate) fn take(&self) -> Vec<Report> {
         mem::take(
             &mut self
-                .news
+                .reports
                 .pending
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
@@ -102,13 +106,13 @@ impl Checks {
 
 /// Reports that nobody has taken yet.
 #[derive(Debug, Default)]
-struct News {
+struct HealthReports {
     changed: Notify,
     /// One for each proxy at most, which bounds it however long there is no session.
     pending: Mutex<Vec<Report>>,
 }
 
-impl News {
+impl HealthReports {
     fn report(&self, proxy: &Arc<Proxy>, healthy: bool) {
         {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,12 +129,12 @@ impl News {
 }
 
 /// Tries the local service of `proxy` for ever, and reports when it changes how it is.
-async fn watch(proxy: &Arc<Proxy>, news: &News) {
+async fn watch(proxy: &Arc<Proxy>, reports: &HealthReports) {
     let Some(check) = proxy.health_check() else {
         return;
     };
     let config = proxy.config();
-    let mut judge = Judge::new(check.max_failed);
+    let mut state = HealthState::new(check.max_failed);
     let mut pause = FIRST_LOOK;
     loop {
         sleep(pause).await;
@@ -139,8 +143,8 @@ async fn watch(proxy: &Arc<Proxy>, news: &News) {
         if let Err(error) = &tried {
             warn!("do one health check failed: {}", Chain(error));
         }
-        if let Some(healthy) = judge.handle_result(tried.is_ok()) {
-            news.report(proxy, healthy);
+        if let Some(healthy) = state.handle_result(tried.is_ok()) {
+            reports.report(proxy, healthy);
         }
         pause = check.interval;
     }
@@ -177,14 +181,14 @@ async fn attempt(
 // frp: counts all failures that there ever were, so that in the end one is enough, although its
 // documentation says "in a row" (client/health/health.go#checkWorker).
 #[derive(Debug)]
-struct Judge {
+struct HealthState {
     healthy: bool,
     /// In a row.
     failures: u32,
     max_failed: NonZeroU32,
 }
 
-impl Judge {
+impl HealthState {
     fn new(max_failed: NonZeroU32) -> Self {
         Self {
             healthy: false,

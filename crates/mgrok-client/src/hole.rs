@@ -38,7 +38,7 @@ pub(crate) struct Puncher {
     stun_server: Arc<str>,
     resolver: Resolver,
     quic: QuicOptions,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 /// Why there is no way to the other side.
@@ -76,7 +76,7 @@ pub(crate) struct Visit {
 
 /// What a proxy offers.
 #[derive(Debug)]
-pub(crate) struct Offer<'a> {
+pub(crate) struct HostRequest<'a> {
     /// The proxy's name on the wire.
     pub(crate) proxy_name: &'a str,
     /// The attempt, as the server calls it.
@@ -100,7 +100,7 @@ impl Puncher {
                 max_streams: quic.max_incoming_streams,
                 trusts_at_once: true,
             },
-            places: Arc::new(Semaphore::new(MAX_PUNCHING)),
+            permits: Arc::new(Semaphore::new(MAX_PUNCHING)),
         }
     }
 
@@ -110,7 +110,7 @@ impl Puncher {
         session: &SessionHandle,
         visit: &Visit,
     ) -> Result<Tunnel, HoleError> {
-        let _place = self.places.try_acquire().map_err(|_| HoleError::Busy)?;
+        let _permit = self.permits.try_acquire().map_err(|_| HoleError::Busy)?;
         let question = NatHoleVisitor {
             transaction_id: mgrok_nat::new_id(),
             proxy_name: visit.proxy_name.clone(),
@@ -149,20 +149,20 @@ impl Puncher {
     pub(crate) async fn host(
         &self,
         session: &SessionHandle,
-        offer: &Offer<'_>,
+        request: &HostRequest<'_>,
     ) -> Result<TunnelAcceptor, HoleError> {
-        let _place = self.places.try_acquire().map_err(|_| HoleError::Busy)?;
+        let _permit = self.permits.try_acquire().map_err(|_| HoleError::Busy)?;
         let side = self.prepare().await?;
-        let request = NatHoleClient {
+        let hello = NatHoleClient {
             transaction_id: mgrok_nat::new_id(),
-            proxy_name: offer.proxy_name.to_owned(),
-            sid: offer.sid.to_owned(),
+            proxy_name: request.proxy_name.to_owned(),
+            sid: request.sid.to_owned(),
             mapped_addrs: side.mapped_addrs(),
-            assisted_addrs: assisted(&side, offer.disable_assisted_addrs),
+            assisted_addrs: assisted(&side, request.disable_assisted_addrs),
         };
-        let id = request.transaction_id.clone();
-        let advice = accepted(session.request(request, &id, ADVICE_TIMEOUT).await?)?;
-        let punched = punch(side.socket, &advice, offer.key).await;
+        let id = hello.transaction_id.clone();
+        let advice = accepted(session.request(hello, &id, ADVICE_TIMEOUT).await?)?;
+        let punched = punch(side.socket, &advice, request.key).await;
         let report = NatHoleReport {
             sid: advice.sid.clone(),
             success: punched.is_ok(),

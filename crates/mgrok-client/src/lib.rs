@@ -70,10 +70,10 @@ mod work;
 
 mod session;
 
+mod dial_candidates;
 mod race;
-mod ways;
 
-mod publisher;
+mod supervisor;
 
 mod client;
 
@@ -81,6 +81,6 @@ pub use client::{Client, ClientError, ProxySet, StartError, StopReport, VisitorS
 pub use connect::{ConnectError, SetUpError};
 pub use login::LoginError;
 pub use progress::ProgressWatch;
-pub use publisher::LoginFailure;
 pub use status::{ProxyPhase, ProxyStatus, StatusWatch};
-pub use visitor::DoorWatch;
+pub use supervisor::LoginFailure;
+pub use visitor::ListenerWatch;

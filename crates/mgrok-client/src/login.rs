@@ -18,13 +18,13 @@ use mgrok_proto::hello::{Agreement, Extension, Offer};
 use mgrok_proto::message::{Login, LoginResp, Message, Ping};
 use mgrok_proto::record::Algorithm;
 use mgrok_proto::v2::{self, Content};
-use mgrok_proto::{Dialect, FRP_VERSION, RunId, WireVersion};
+use mgrok_proto::{FRP_VERSION, Negotiated, RunId, WireVersion};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::backoff::Failure;
 use crate::clock::{now, signed_now};
-use crate::connect::{ConnectError, Connector, Link, Road};
+use crate::connect::{ConnectError, Connector, Link, Transport};
 use crate::printable::{Chain, server_text};
 use crate::wire::WireChoice;
 
@@ -91,7 +91,7 @@ pub(crate) struct Request<'a> {
     /// The control connection's, in v1.
     pub(crate) key: &'a CipherKey,
     /// Whether that session lives, and its users are to stay where they are.
-    pub(crate) moving: bool,
+    pub(crate) migrating: bool,
     /// Asks for an earlier session back.
     pub(crate) run_id: Option<&'a RunId>,
 }
@@ -100,12 +100,12 @@ pub(crate) struct Request<'a> {
 #[derive(Debug)]
 pub(crate) struct LoggedIn {
     pub(crate) control: MessageConn,
-    pub(crate) dialect: Dialect,
+    pub(crate) negotiated: Negotiated,
     pub(crate) link: Link,
     pub(crate) run_id: RunId,
 }
 
-/// Logs in over `link`. If the server turns out not to speak v2, and need not, does so in v1 over another link by the same road. `wire` is
+/// Logs in over `link`. If the server turns out not to speak v2, and need not, does so in v1 over another link by the same transport. `wire` is
 /// the server's.
 ///
 /// Not cancel-safe: a login that was given up may have worked.
@@ -120,22 +120,22 @@ pub(crate) async fn log_in(
     let mut answered = match wire.first() {
         WireVersion::V1 => login_v1(control, request, deadline).await,
         WireVersion::V2 => {
-            let offer = offer(connector, link.road(), request);
+            let offer = offer(connector, link.transport(), request);
             login_v2(control, request, &offer, deadline).await
         }
     };
     if let Err(error) = &answered
-        && is_the_end(error, wire.first(), connector.tells_ends(link.road()))
+        && is_the_end(error, wire.first(), connector.tells_ends(link.transport()))
         && wire.handle_hang_up(now())
     {
         match error.source() {
             None => debug!("no answer in wire protocol v2, trying v1"),
             Some(error) => debug!("no answer in wire protocol v2, trying v1: {error}"),
         }
-        let road = link.road();
+        let transport = link.transport();
         // It may be of no more use, and the server would have two at a time.
         link.close().await;
-        link = connector.link(road, None).await?;
+        link = connector.link(transport, None).await?;
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         answered = login_v1(link.control().await?, request, deadline).await;
     }
@@ -150,7 +150,7 @@ pub(crate) async fn log_in(
         WireVersion::V2 => wire.handle_v2_login(),
     }
     Ok(LoggedIn {
-        dialect: Dialect::new(control.version(), &version, &extensions),
+        negotiated: Negotiated::new(control.version(), &version, &extensions),
         control,
         link,
         run_id,
@@ -164,28 +164,28 @@ fn is_the_end(error: &LoginError, version: WireVersion, tells_ends: bool) -> boo
 }
 
 /// What this end can do if the server can, and how it came.
-fn offer(connector: &Connector, road: Road, request: &Request<'_>) -> Offer {
+fn offer(connector: &Connector, transport: Transport, request: &Request<'_>) -> Offer {
     let mut extensions = vec![
         Extension::BINARY_PACKETS,
         Extension::DATAGRAMS,
-        Extension::MOVES,
+        Extension::CAN_MIGRATE,
     ];
-    if connector.tells_ends(road) {
+    if connector.tells_ends(transport) {
         extensions.push(Extension::HALF_CLOSE);
     }
-    if request.moving {
-        extensions.push(Extension::MOVE);
+    if request.migrating {
+        extensions.push(Extension::MIGRATE);
     }
     if request.run_id.is_some() {
         extensions.push(Extension::PROOF);
     }
-    if road == Road::Quic {
+    if transport == Transport::Quic {
         extensions.push(Extension::QUIC_DATAGRAMS);
     }
-    if connector.may_watch_closely(road) {
+    if connector.may_watch_closely(transport) {
         extensions.push(Extension::LIVENESS);
     }
-    let bootstrap = connector.bootstrap(road);
+    let bootstrap = connector.bootstrap(transport);
     Offer::new(bootstrap, &Algorithm::by_speed(), &extensions)
 }
 
@@ -463,7 +463,7 @@ mod tests {
         let mut request = Request {
             config: &config,
             key: &key,
-            moving: false,
+            migrating: false,
             run_id: Some(&run_id),
         };
         let login = request.message();
@@ -494,7 +494,7 @@ mod tests {
         let request = Request {
             config: &ClientConfig::default(),
             key: &CipherKey::derive(&Secret::default()),
-            moving: false,
+            migrating: false,
             run_id: None,
         };
         let login = login_v1(client.unwrap().into(), &request, began + ANSWER_TIMEOUT);

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::proxies::Table;
 use crate::status::ProxyPhase;
 
-/// What a publisher does at the moment.
+/// What a supervisor does at the moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// It tries to log in.
@@ -33,21 +33,21 @@ impl Display for Stage {
     }
 }
 
-/// Where publishers say what they do. Cheap to clone.
+/// Where supervisors say what they do. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
     stages: watch::Sender<Vec<Stage>>,
 }
 
 impl Progress {
-    /// For so many publishers.
-    pub(crate) fn new(publishers: usize) -> Self {
+    /// For so many supervisors.
+    pub(crate) fn new(supervisors: usize) -> Self {
         Self {
-            stages: watch::Sender::new(vec![Stage::default(); publishers]),
+            stages: watch::Sender::new(vec![Stage::default(); supervisors]),
         }
     }
 
-    /// Takes note of what the publisher with this number does from now on.
+    /// Takes note of what the supervisor with this number does from now on.
     pub(crate) fn set(&self, number: usize, stage: Stage) {
         self.stages.send_if_modified(|stages| {
             let Some(known) = stages.get_mut(number).filter(|it| **it != stage) else {
@@ -58,7 +58,7 @@ impl Progress {
         });
     }
 
-    /// Follows it, beside the `tables` of the publishers, in their order.
+    /// Follows it, beside the `tables` of the supervisors, in their order.
     pub(crate) fn watch(&self, tables: Vec<watch::Receiver<Table>>) -> ProgressWatch {
         ProgressWatch {
             stages: self.stages.subscribe(),

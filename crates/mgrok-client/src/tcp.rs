@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use mgrok_config::ProxyKind;
 use mgrok_http::{UNREACHABLE_ANSWER, User};
 use mgrok_net::conn::Conn;
-use mgrok_net::proxy_protocol::{Addresses, Transport, encode};
+use mgrok_net::proxy_protocol::{Addresses, TransportProtocol, encode};
 use mgrok_net::relay::{HalfClose, Relay, RelayEnd, relay};
 use mgrok_proto::message::StartWorkConn;
 use tokio::time::timeout;
@@ -172,7 +172,7 @@ fn introduction(proxy: &Proxy, start: &StartWorkConn) -> Option<Bytes> {
         ),
     };
     let mut header = BytesMut::new();
-    encode(version, Transport::Tcp, &addresses, &mut header);
+    encode(version, TransportProtocol::Tcp, &addresses, &mut header);
     Some(header.freeze())
 }
 

@@ -5,11 +5,11 @@
 //! some, and writes them in one piece. No datagram waits for a task of its own to be woken.
 
 mod drops;
+mod local_sockets;
 mod ready;
 mod service;
 #[cfg(test)]
 mod tests;
-mod users;
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -21,12 +21,12 @@ use mgrok_config::ProxyKind;
 use mgrok_net::conn::Conn;
 use mgrok_net::proxy_protocol::Version;
 use mgrok_net::udp::{DatagramConn, Datagrams, Outbox, RecvError};
-use mgrok_proto::Dialect;
+use mgrok_proto::Negotiated;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tracing::debug;
 
+use self::local_sockets::LocalSockets;
 use self::service::Service;
-use self::users::Users;
 use crate::printable::Chain;
 use crate::proxy::Proxy;
 
@@ -35,7 +35,7 @@ const MAX_ROUNDS: usize = 16;
 
 /// What a work connection is served with.
 #[derive(Clone, Copy, Debug)]
-struct Terms {
+struct UdpOptions {
     /// The longest datagram of the local service that is carried whole; longer ones are cut.
     packet_size: usize,
     /// How the service is told who a user is, by each first datagram from a user's socket; `None` if it is not told.
@@ -48,7 +48,7 @@ struct Terms {
     max_users: usize,
 }
 
-impl Terms {
+impl UdpOptions {
     fn new(packet_size: usize) -> Self {
         Self {
             packet_size,
@@ -76,28 +76,28 @@ enum WorkEnd {
     Write(#[source] io::Error),
 }
 
-/// Carries datagrams between `work`, which belongs to a session that speaks `dialect`, and the local service of `proxy` until
+/// Carries datagrams between `work`, which belongs to a session that speaks `negotiated`, and the local service of `proxy` until
 /// `work` ends. `packet_size` is `udpPacketSize`.
 ///
 /// Dropping the future ends it just as well.
-pub(crate) async fn serve(proxy: &Proxy, work: Conn, dialect: Dialect, packet_size: usize) {
+pub(crate) async fn serve(proxy: &Proxy, work: Conn, negotiated: Negotiated, packet_size: usize) {
     let config = proxy.config();
     // A name that cannot be looked up is no reason to end the work connection: the server would ask for another at once, again and again.
     let resolver = proxy.resolver().clone();
     let service = Service::new(&config.local_host, config.local_port, resolver);
     let work = proxy.layers().wrap(work);
     let work = if matches!(config.kind, ProxyKind::Udp { .. }) {
-        DatagramConn::direct(work, &dialect)
+        DatagramConn::direct(work, &negotiated)
     } else {
         // The server hands the bytes of the stream on to a visitor.
-        DatagramConn::new(work, dialect.datagram_framing())
+        DatagramConn::new(work, negotiated.datagram_framing())
     };
-    let terms = Terms {
+    let options = UdpOptions {
         proxy_protocol: proxy.proxy_protocol(),
-        ..Terms::new(work.framing().packet_size(packet_size))
+        ..UdpOptions::new(work.framing().packet_size(packet_size))
     };
-    let mut users = Users::new(service, proxy.traffic(), &terms);
-    let end = forward(work, &mut users, &terms).await;
+    let mut users = LocalSockets::new(service, proxy.traffic(), &options);
+    let end = forward(work, &mut users, &options).await;
     debug!(
         per_session = true,
         "UDP work connection ended: {}",
@@ -105,10 +105,14 @@ pub(crate) async fn serve(proxy: &Proxy, work: Conn, dialect: Dialect, packet_si
     );
 }
 
-async fn forward(mut work: DatagramConn, users: &mut Users<'_>, terms: &Terms) -> WorkEnd {
+async fn forward(
+    mut work: DatagramConn,
+    users: &mut LocalSockets<'_>,
+    options: &UdpOptions,
+) -> WorkEnd {
     let mut outbox = Outbox::answering(&work);
     let mut datagrams = Datagrams::default();
-    let mut ping = interval_at(Instant::now() + terms.ping, terms.ping);
+    let mut ping = interval_at(Instant::now() + options.ping, options.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sweep = pin!(sleep_until(Instant::now() + users.sweep_interval()));
     poll_fn(|cx| {

@@ -1,13 +1,13 @@
-//! Visitors: doors on this machine to private services of other clients.
+//! Visitors: listeners on this machine to private services of other clients.
 //!
-//! They belong to the client, not to a session: a door stays open from one session to the next, and a user who comes in
+//! They belong to the client, not to a session: a listener stays open from one session to the next, and a user who comes in
 //! between waits a while for the next. Configuration is always applied as a difference to what
 //! there is, start-up being the difference to nothing.
 //!
-//! A user may come in by a visitor's own door, or be handed over by another visitor; either way by
+//! A user may come in by a visitor's own listener, or be handed over by another visitor; either way by
 //! [`Visitor::enter`].
 
-mod door;
+mod listener;
 mod stcp;
 mod sudp;
 mod target;
@@ -39,13 +39,13 @@ use crate::hole::Puncher;
 use crate::shared_span::SharedSpan;
 use crate::tasks::Tasks;
 
-/// The most users of a door that wait for a connection to the service. Others wait in the system's queue of the door until
+/// The most users of a listener that wait for a connection to the service. Others wait in the system's queue of the listener until
 /// there is a place: each is held for some 20 s at worst, and for a moment as a rule.
 const MAX_WAITING: usize = 1024;
 
 /// What all visitors of a client work with.
 #[derive(Debug)]
-pub(crate) struct Terms {
+pub(crate) struct VisitorContext {
     pub(crate) puncher: Puncher,
     /// The sessions there are.
     pub(crate) sessions: watch::Receiver<Sessions>,
@@ -64,8 +64,8 @@ pub(crate) struct Table {
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// Where the door is; `None` while it is not open.
-    door: Option<SocketAddr>,
+    /// Where the listener is; `None` while it is not open.
+    listener: Option<SocketAddr>,
     /// `None` if its users are not connections.
     visitor: Option<Arc<Visitor>>,
 }
@@ -76,72 +76,72 @@ impl Table {
         self.entries.get(name)?.visitor.as_ref()
     }
 
-    fn door(&self, name: &str) -> Option<SocketAddr> {
-        self.entries.get(name)?.door
+    fn listener(&self, name: &str) -> Option<SocketAddr> {
+        self.entries.get(name)?.listener
     }
 }
 
-/// Follows the doors of a [`Client`](crate::Client)'s visitors, by the visitors' names.
+/// Follows the listeners of a [`Client`](crate::Client)'s visitors, by the visitors' names.
 ///
 /// Knows of none any more once the client has ended.
 #[derive(Clone, Debug)]
-pub struct DoorWatch {
+pub struct ListenerWatch {
     table: watch::Receiver<Table>,
 }
 
-impl DoorWatch {
+impl ListenerWatch {
     pub(crate) fn new(table: watch::Receiver<Table>) -> Self {
         Self { table }
     }
 
-    /// Waits until the door of the visitor `name` is open, and gives its address, which has the port that the system chose
+    /// Waits until the listener of the visitor `name` is open, and gives its address, which has the port that the system chose
     /// if `bind_port` is 0; `None` if the client ended before. A visitor that is not configured is waited for.
     ///
     /// Cancel-safe.
     pub async fn wait_for(&mut self, name: &str) -> Option<SocketAddr> {
-        let open = self.table.wait_for(|table| table.door(name).is_some());
-        open.await.ok()?.door(name)
+        let open = self.table.wait_for(|table| table.listener(name).is_some());
+        open.await.ok()?.listener(name)
     }
 
-    /// The address of the door of the visitor `name`; `None` if it is not open now.
-    pub fn door(&self, name: &str) -> Option<SocketAddr> {
-        self.table.borrow().door(name)
+    /// The address of the listener of the visitor `name`; `None` if it is not open now.
+    pub fn listener(&self, name: &str) -> Option<SocketAddr> {
+        self.table.borrow().listener(name)
     }
 }
 
-/// The one owner of a client's visitors. Dropping it closes their doors.
+/// The one owner of a client's visitors. Dropping it closes their listeners.
 #[derive(Debug)]
 pub(crate) struct Visitors {
     running: BTreeMap<Arc<str>, Running>,
     table: watch::Sender<Table>,
-    terms: Arc<Terms>,
+    context: Arc<VisitorContext>,
 }
 
 /// A visitor as its owner sees it.
 #[derive(Debug)]
 struct Running {
     config: VisitorConfig,
-    /// Closes the door, or stops trying to open it.
+    /// Closes the listener, or stops trying to open it.
     stop: DropGuard,
-    /// The task of the door; `None` if there is none.
-    door: Option<JoinHandle<()>>,
+    /// The task of the listener; `None` if there is none.
+    listener: Option<JoinHandle<()>>,
 }
 
 impl Visitors {
     /// No visitors yet. `table` is where they will be seen.
-    pub(crate) fn new(terms: Terms, table: watch::Sender<Table>) -> Self {
+    pub(crate) fn new(context: VisitorContext, table: watch::Sender<Table>) -> Self {
         Self {
             running: BTreeMap::new(),
             table,
-            terms: Arc::new(terms),
+            context: Arc::new(context),
         }
     }
 
     /// Keeps the visitors as `wanted` says until the client stops.
     pub(crate) async fn run(mut self, mut wanted: watch::Receiver<Vec<VisitorConfig>>) {
-        let Terms {
+        let VisitorContext {
             stopping, tasks, ..
-        } = &*self.terms.clone();
+        } = &*self.context.clone();
         loop {
             let configs = wanted.borrow_and_update().clone();
             self.apply(&configs).await;
@@ -156,7 +156,7 @@ impl Visitors {
         self.close(all).await;
     }
 
-    /// Makes `configs` the visitors there are. Those that did not change are left alone. The doors of the others are closed when
+    /// Makes `configs` the visitors there are. Those that did not change are left alone. The listeners of the others are closed when
     /// this is done; new ones may still be about to open.
     async fn apply(&mut self, configs: &[VisitorConfig]) {
         let wanted: BTreeMap<&str, &VisitorConfig> =
@@ -170,7 +170,7 @@ impl Visitors {
         if !obsolete.is_empty() {
             info!("visitor removed: [{}]", obsolete.join(" "));
         }
-        // First, as a new visitor may have the door of an old one.
+        // First, as a new visitor may have the listener of an old one.
         self.close(obsolete).await;
 
         let fresh: Vec<(&str, &VisitorConfig)> = wanted
@@ -186,18 +186,18 @@ impl Visitors {
         }
     }
 
-    /// Closes the doors of the visitors `names`, and forgets them. Users who are in may stay.
+    /// Closes the listeners of the visitors `names`, and forgets them. Users who are in may stay.
     async fn close(&mut self, names: Vec<Arc<str>>) {
         let mut closing = Vec::new();
         for name in &names {
-            if let Some(Running { stop, door, .. }) = self.running.remove(name) {
+            if let Some(Running { stop, listener, .. }) = self.running.remove(name) {
                 drop(stop);
-                closing.extend(door);
+                closing.extend(listener);
             }
         }
-        for door in closing {
+        for listener in closing {
             // An error says that the task panicked; what it held is free then too.
-            let _ = door.await;
+            let _ = listener.await;
         }
         self.table.send_if_modified(|table| {
             for name in &names {
@@ -209,13 +209,13 @@ impl Visitors {
 
     /// Starts the visitor of `config`, which must not be there.
     fn start(&mut self, name: Arc<str>, config: &VisitorConfig) {
-        let stop = self.terms.stopping.child_token();
+        let stop = self.context.stopping.child_token();
         let span = error_span!(parent: None, "visitor", %name);
-        let door = self.open(&name, config, &stop, &span);
+        let listener = self.open(&name, config, &stop, &span);
         let running = Running {
             config: config.clone(),
             stop: stop.drop_guard(),
-            door,
+            listener,
         };
         self.running.insert(name, running);
     }
@@ -227,13 +227,13 @@ impl Visitors {
         stop: &CancellationToken,
         span: &Span,
     ) -> Option<JoinHandle<()>> {
-        let terms = &self.terms;
-        let target = Target::new(config, terms);
+        let context = &self.context;
+        let target = Target::new(config, context);
         let (host, port) = (config.bind_addr.clone(), config.bind_port);
         match &config.kind {
             VisitorKind::Stcp => {
                 let service = Service::Stcp(Box::new(Stcp::new(target)));
-                self.open_tcp(Visitor::new(name, terms, service), config, stop, span)
+                self.open_tcp(Visitor::new(name, context, service), config, stop, span)
             }
             VisitorKind::Sudp => {
                 self.enlist(name, None);
@@ -241,27 +241,27 @@ impl Visitors {
                     span.in_scope(|| warn!("start error: a sudp visitor needs bindPort"));
                     return None;
                 };
-                let (table, terms) = (self.table.clone(), terms.clone());
+                let (table, context) = (self.table.clone(), context.clone());
                 let (name, config) = (name.clone(), config.clone());
                 Some(self.spawn(stop, span, async move {
-                    let socket = door::open(&host, port, UdpSocket::bind).await;
+                    let socket = listener::open(&host, port, UdpSocket::bind).await;
                     let addr = socket.local_addr().ok();
                     show(&table, &name, addr);
-                    door::tell_started(&describe::door(&config, &terms.user, addr));
-                    sudp::run(&socket, || target.open_datagrams(), terms.udp_packet_size).await;
+                    listener::tell_started(&describe::listener(&config, &context.user, addr));
+                    sudp::run(&socket, || target.open_datagrams(), context.udp_packet_size).await;
                 }))
             }
             VisitorKind::Xtcp(xtcp) => {
-                let xtcp = Arc::new(Xtcp::new(config, xtcp, terms, self.table.subscribe()));
+                let xtcp = Arc::new(Xtcp::new(config, xtcp, context, self.table.subscribe()));
                 let keeper = xtcp.clone();
                 self.spawn(stop, span, async move { keeper.keep_tunnel().await });
                 let service = Service::Xtcp(xtcp);
-                self.open_tcp(Visitor::new(name, terms, service), config, stop, span)
+                self.open_tcp(Visitor::new(name, context, service), config, stop, span)
             }
         }
     }
 
-    /// Puts `visitor` where others find it, and opens its door if it has one.
+    /// Puts `visitor` where others find it, and opens its listener if it has one.
     fn open_tcp(
         &self,
         visitor: Visitor,
@@ -272,24 +272,24 @@ impl Visitors {
         let visitor = Arc::new(visitor);
         self.enlist(&visitor.name, Some(visitor.clone()));
         let Some(port) = config.bind_port else {
-            let place = describe::door(config, &self.terms.user, None);
-            span.in_scope(|| door::tell_started(&place));
+            let place = describe::listener(config, &self.context.user, None);
+            span.in_scope(|| listener::tell_started(&place));
             return None;
         };
         let (table, config) = (self.table.clone(), config.clone());
-        let user = self.terms.user.clone();
+        let user = self.context.user.clone();
         Some(self.spawn(stop, span, async move {
-            let listener = door::open(&config.bind_addr, port, tcp::bind).await;
+            let listener = listener::open(&config.bind_addr, port, tcp::bind).await;
             let addr = listener.local_addr().ok();
             show(&table, &visitor.name, addr);
-            door::tell_started(&describe::door(&config, &user, addr));
+            listener::tell_started(&describe::listener(&config, &user, addr));
             visitor.let_in(&listener).await;
         }))
     }
 
     fn enlist(&self, name: &Arc<str>, visitor: Option<Arc<Visitor>>) {
         let entry = Entry {
-            door: None,
+            listener: None,
             visitor,
         };
         self.table.send_modify(|table| {
@@ -297,7 +297,7 @@ impl Visitors {
         });
     }
 
-    /// Starts the task of a door, which ends when `stop` is cancelled.
+    /// Starts the task of a listener, which ends when `stop` is cancelled.
     fn spawn(
         &self,
         stop: &CancellationToken,
@@ -312,15 +312,15 @@ impl Visitors {
                 () = task => {}
             }
         };
-        self.terms.tasks.spawn(task.instrument(span.clone()))
+        self.context.tasks.spawn(task.instrument(span.clone()))
     }
 }
 
-/// Shows in the table that the door of the visitor `name` is open.
-fn show(table: &watch::Sender<Table>, name: &str, door: Option<SocketAddr>) {
+/// Shows in the table that the listener of the visitor `name` is open.
+fn show(table: &watch::Sender<Table>, name: &str, listener: Option<SocketAddr>) {
     table.send_modify(|table| {
         if let Some(entry) = table.entries.get_mut(name) {
-            entry.door = door;
+            entry.listener = listener;
         }
     });
 }
@@ -333,7 +333,7 @@ pub(crate) struct Visitor {
     service: Service,
     /// That of its users.
     span: SharedSpan,
-    terms: Arc<Terms>,
+    context: Arc<VisitorContext>,
 }
 
 /// The way to the service.
@@ -355,19 +355,19 @@ pub(crate) struct User {
 }
 
 impl Visitor {
-    fn new(name: &Arc<str>, terms: &Arc<Terms>, service: Service) -> Self {
+    fn new(name: &Arc<str>, context: &Arc<VisitorContext>, service: Service) -> Self {
         Self {
             name: name.clone(),
             service,
             span: SharedSpan::default(),
-            terms: terms.clone(),
+            context: context.clone(),
         }
     }
 
     /// Takes a user, who is served by a task of its own from here on.
     pub(crate) fn enter(self: &Arc<Self>, user: User) {
         let span = {
-            let sessions = self.terms.sessions.borrow();
+            let sessions = self.context.sessions.borrow();
             let session = sessions.first().and_then(|it| it.span().id());
             let name = &self.name;
             self.span.within(
@@ -376,7 +376,7 @@ impl Visitor {
             )
         };
         let task = self.clone().serve(user);
-        self.terms.tasks.spawn(task.instrument(span));
+        self.context.tasks.spawn(task.instrument(span));
     }
 
     async fn serve(self: Arc<Self>, user: User) {
@@ -388,11 +388,11 @@ impl Visitor {
         };
         tokio::select! {
             () = served => {}
-            () = self.terms.tasks.is_cut() => {}
+            () = self.context.tasks.is_cut() => {}
         }
     }
 
-    /// Takes the users who come to the door, for ever.
+    /// Takes the users who come to the listener, for ever.
     async fn let_in(self: &Arc<Self>, listener: &TcpListener) {
         let places = Arc::new(Semaphore::new(MAX_WAITING));
         // The semaphore is never closed.
@@ -402,7 +402,7 @@ impl Visitor {
             self.enter(User {
                 conn: stream.into(),
                 from,
-                counted: self.terms.tasks.user(),
+                counted: self.context.tasks.user(),
                 place,
             });
         }

@@ -54,7 +54,7 @@ struct Started {
 
 /// What the work connections of one session are offered under.
 #[derive(Debug)]
-pub(crate) struct Terms {
+pub(crate) struct WorkContext {
     pub(crate) auth: Auth,
     /// Cancelled when the session takes no more users.
     pub(crate) ended: CancellationToken,
@@ -69,15 +69,15 @@ pub(crate) struct Terms {
 /// Opens the work connections that the server asks for, as many at a time as may wait.
 #[derive(Debug)]
 pub(crate) struct WorkConns {
-    terms: Arc<Terms>,
+    context: Arc<WorkContext>,
     waiting: Arc<Semaphore>,
     owed: usize,
 }
 
 impl WorkConns {
-    pub(crate) fn new(terms: Terms) -> Self {
+    pub(crate) fn new(context: WorkContext) -> Self {
         Self {
-            terms: Arc::new(terms),
+            context: Arc::new(context),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             owed: 0,
         }
@@ -108,13 +108,13 @@ impl WorkConns {
 
     fn offer(&mut self, place: OwnedSemaphorePermit) {
         self.owed -= 1;
-        let terms = self.terms.clone();
-        let tasks = terms.tasks.clone();
-        tasks.spawn(terms.work_conn(place).instrument(Span::current()));
+        let context = self.context.clone();
+        let tasks = context.tasks.clone();
+        tasks.spawn(context.work_conn(place).instrument(Span::current()));
     }
 }
 
-impl Terms {
+impl WorkContext {
     /// One work connection, from its offer to the end of its user.
     async fn work_conn(self: Arc<Self>, place: OwnedSemaphorePermit) {
         let started = tokio::select! {
@@ -186,7 +186,7 @@ impl Terms {
             | ProxyKind::TcpMux(_)
             | ProxyKind::Stcp(_) => {
                 let _user = self.tasks.user();
-                let half_close = self.session.dialect().into();
+                let half_close = self.session.negotiated().into();
                 let Started { start, conn } = *started;
                 let (start, work) = (Box::new(start), Box::new(conn.into_conn()));
                 tokio::select! {
@@ -196,9 +196,9 @@ impl Terms {
             }
             ProxyKind::Udp { .. } | ProxyKind::Sudp(_) => {
                 let turn = proxy.next_udp_turn();
-                let (work, dialect) = (started.conn.into_conn(), self.session.dialect());
+                let (work, negotiated) = (started.conn.into_conn(), self.session.negotiated());
                 tokio::select! {
-                    () = Box::pin(udp::serve(&proxy, work, dialect, self.udp_packet_size)) => {}
+                    () = Box::pin(udp::serve(&proxy, work, negotiated, self.udp_packet_size)) => {}
                     () = turn.cancelled() => {}
                     // Its server ends with the session; there is nothing to wait for.
                     () = self.ended.cancelled() => {}
@@ -228,7 +228,7 @@ impl Terms {
 #[cfg(test)]
 mod tests {
     use mgrok_config::{ClientConfig, ClientTransport};
-    use mgrok_proto::{Dialect, RunId, WireVersion};
+    use mgrok_proto::{Negotiated, RunId, WireVersion};
 
     use super::*;
     use crate::connect::Streams;
@@ -249,10 +249,10 @@ mod tests {
         let (session, _requests) = SessionHandle::new(
             RunId::from("0123456789abcdef"),
             Streams::over_tcp(&config),
-            Dialect::new(WireVersion::V1, "", &[]),
+            Negotiated::new(WireVersion::V1, "", &[]),
             Span::none(),
         );
-        let terms = Arc::new(Terms {
+        let context = Arc::new(WorkContext {
             auth: config.auth.clone(),
             ended: CancellationToken::new(),
             puncher: Puncher::new(&config),
@@ -264,14 +264,15 @@ mod tests {
         });
         let permits = Arc::new(Semaphore::new(1));
         let permit = permits.acquire_owned().await.unwrap();
-        let size = size_of_val(&terms.work_conn(permit));
+        let size = size_of_val(&context.work_conn(permit));
         assert!(size <= 1_536, "{size} bytes");
     }
+
     /// A work connection that waits for its user costs its task and this. A server keeps some in store, and after a rush a thousand may
     /// be on their way.
     #[test]
     fn a_work_connection_that_waits_is_small() {
-        let size = future_size(|terms| Terms::start(terms));
+        let size = future_size(|context| WorkContext::start(context));
         assert!(size <= 1, "{size} bytes");
     }
 

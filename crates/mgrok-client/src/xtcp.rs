@@ -10,25 +10,25 @@ use mgrok_proto::message::{Message, StartWorkConn};
 use tracing::{Instrument, Span, debug, warn};
 
 use crate::handle::SessionHandle;
-use crate::hole::{Offer, Puncher};
+use crate::hole::{HostRequest, Puncher};
 use crate::printable::Chain;
 use crate::proxy::Proxy;
 use crate::tasks::Tasks;
 use crate::tcp;
 
 /// How long the server may take to say which attempt it is.
-const NEWS_TIMEOUT: Duration = Duration::from_secs(10);
+const ANNOUNCEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why nobody comes.
 #[derive(Debug, thiserror::Error)]
-enum NewsError {
+enum AnnouncementError {
     #[error("the server said nothing of a visitor")]
     Closed,
     #[error("cannot receive what the server says of a visitor")]
     Receive(#[from] RecvError),
-    #[error("the server said nothing of a visitor within {} s", NEWS_TIMEOUT.as_secs())]
+    #[error("the server said nothing of a visitor within {} s", ANNOUNCEMENT_TIMEOUT.as_secs())]
     Timeout,
-    #[error("the server sent {0} instead of news of a visitor")]
+    #[error("the server sent {0} instead of announcing a visitor")]
     Unexpected(&'static str),
 }
 
@@ -42,21 +42,21 @@ pub(crate) async fn serve(
     tasks: &Tasks,
 ) {
     // Flushed long ago: what is read next may be framed in another way than what was.
-    let work = MessageConn::new(work.into_conn(), session.dialect().payload);
-    let sid = match news(work).await {
+    let work = MessageConn::new(work.into_conn(), session.negotiated().payload);
+    let sid = match announced_sid(work).await {
         Ok(sid) => sid,
         Err(error) => return warn!(per_session = true, "xtcp: {}", Chain(&error)),
     };
     let Some((key, disable_assisted_addrs)) = proxy.hole() else {
         return;
     };
-    let offer = Offer {
+    let request = HostRequest {
         proxy_name: &start.proxy_name,
         sid: &sid,
         key,
         disable_assisted_addrs,
     };
-    let mut tunnel = match puncher.host(session, &offer).await {
+    let mut tunnel = match puncher.host(session, &request).await {
         Ok(tunnel) => tunnel,
         Err(error) => {
             return warn!(
@@ -85,11 +85,11 @@ async fn carry(proxy: Arc<Proxy>, user: Box<Conn>, tasks: Tasks) {
     }
 }
 
-async fn news(mut work: MessageConn) -> Result<String, NewsError> {
-    let received = tokio::time::timeout(NEWS_TIMEOUT, work.recv()).await;
-    match received.map_err(|_| NewsError::Timeout)?? {
+async fn announced_sid(mut work: MessageConn) -> Result<String, AnnouncementError> {
+    let received = tokio::time::timeout(ANNOUNCEMENT_TIMEOUT, work.recv()).await;
+    match received.map_err(|_| AnnouncementError::Timeout)?? {
         Some(Message::NatHoleSid(sid)) => Ok(sid.sid),
-        Some(other) => Err(NewsError::Unexpected(other.name())),
-        None => Err(NewsError::Closed),
+        Some(other) => Err(AnnouncementError::Unexpected(other.name())),
+        None => Err(AnnouncementError::Closed),
     }
 }

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use hyper::{Request, Response, StatusCode};
 use mgrok_http::{
-    Body, Connect, Connecting, Forwarded, Handler, Rules, Target, Upstream, UpstreamOptions, User,
-    serve,
+    Body, Connect, Connecting, Forwarded, Handler, RequestTarget, Rules, Upstream, UpstreamOptions,
+    User, serve,
 };
 use mgrok_net::conn::Conn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -56,7 +56,7 @@ impl Connect for Dial {
 
 impl Handler for Forward {
     async fn handle(&self, request: Request<Body>, user: &User) -> Response<Body> {
-        let status = if Target::of(&request).host == "example.test" {
+        let status = if RequestTarget::of(&request).host == "example.test" {
             match self.0.forward(request, user).await {
                 Ok(response) => return response,
                 Err(_error) => StatusCode::BAD_GATEWAY,

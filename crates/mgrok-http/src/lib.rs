@@ -5,7 +5,7 @@
 //! reached and what an error page looks like is the handler's matter:
 //!
 //! ```text
-//! user ──▶ serve ──▶ Handler ── Target ─▶ which Upstream? ──▶ Upstream::forward ──▶ backend
+//! user ──▶ serve ──▶ Handler ── RequestTarget ─▶ which Upstream? ──▶ Upstream::forward ──▶ backend
 //!          refusals                                           Rules, pool
 //! ```
 //!
@@ -62,7 +62,7 @@ mod body;
 mod pool;
 mod user;
 
-mod target;
+mod request_target;
 
 mod connection_auth;
 mod refusal;
@@ -76,9 +76,9 @@ mod serve;
 pub use basic::{Credentials, ask_for_credentials};
 pub use body::Body;
 pub use pool::AnswerLimits;
+pub use request_target::{RequestTarget, host_name};
 pub use rules::{Forwarded, Rules, is_fixed};
 pub use serve::{Handler, serve};
-pub use target::{Target, host_name};
 pub use unreachable::{UNREACHABLE, UNREACHABLE_ANSWER};
 pub use upstream::{
     Connect, ConnectError, Connecting, ForwardError, Place, Upstream, UpstreamOptions, repetition,

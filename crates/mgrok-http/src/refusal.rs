@@ -14,7 +14,7 @@ use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{Method, StatusCode, Uri, Version};
 
-use crate::target::{host_name, split_port};
+use crate::request_target::{host_name, split_port};
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! KCP sessions as connections, with frp's parameters: the road over UDP for networks that lose packets.
+//! KCP sessions as connections, with frp's parameters: the transport over UDP for networks that lose packets.
 //!
 //! KCP cannot say that a connection ends. What travels on it must: the multiplexer's keepalive notices a peer that is gone, and
 //! without one the messages on it do.

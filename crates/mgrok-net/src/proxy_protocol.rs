@@ -34,7 +34,7 @@ pub enum Version {
 
 /// How the user speaks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Transport {
+pub enum TransportProtocol {
     /// A TCP connection.
     Tcp,
     /// Datagrams.
@@ -73,8 +73,8 @@ pub enum ParseError {
     /// A version 2 header with a command that there is not.
     #[error("unknown command {0} in a PROXY protocol header")]
     Command(u8),
-    /// A version 2 header with a family or transport that there is not.
-    #[error("unknown address family and transport {0:#04x} in a PROXY protocol header")]
+    /// A version 2 header with a family or protocol that there is not.
+    #[error("unknown address family and protocol {0:#04x} in a PROXY protocol header")]
     Family(u8),
     /// A version 1 header that is not as it must be.
     #[error("a PROXY protocol line has {0}")]
@@ -128,7 +128,12 @@ impl Addresses {
 /// which HAProxy, nginx and go-proxyproto all read.
 // frp: a plain IPv4 address in a `TCP6` line, which HAProxy and go-proxyproto refuse, and no
 // connection at all if it is the source (go-proxyproto, v1.go#formatVersion1).
-pub fn encode(version: Version, transport: Transport, addresses: &Addresses, out: &mut BytesMut) {
+pub fn encode(
+    version: Version,
+    protocol: TransportProtocol,
+    addresses: &Addresses,
+    out: &mut BytesMut,
+) {
     let Addresses {
         source,
         destination,
@@ -136,10 +141,10 @@ pub fn encode(version: Version, transport: Transport, addresses: &Addresses, out
     let ports = (source.port(), destination.port());
     match (source.ip(), destination.ip()) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => match version {
-            Version::V1 => v1::encode("TCP4", transport, source, destination, ports, out),
+            Version::V1 => v1::encode("TCP4", protocol, source, destination, ports, out),
             Version::V2 => v2::encode(
                 v2::FAMILY_V4,
-                transport,
+                protocol,
                 &source.octets(),
                 &destination.octets(),
                 ports,
@@ -149,10 +154,10 @@ pub fn encode(version: Version, transport: Transport, addresses: &Addresses, out
         (source, destination) => {
             let (source, destination) = (mapped(source), mapped(destination));
             match version {
-                Version::V1 => v1::encode("TCP6", transport, source, destination, ports, out),
+                Version::V1 => v1::encode("TCP6", protocol, source, destination, ports, out),
                 Version::V2 => v2::encode(
                     v2::FAMILY_V6,
-                    transport,
+                    protocol,
                     &source.octets(),
                     &destination.octets(),
                     ports,

@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use mgrok_proto::Dialect;
+use mgrok_proto::Negotiated;
 use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -53,9 +53,9 @@ pub enum HalfClose {
     EndsBoth,
 }
 
-impl From<Dialect> for HalfClose {
-    fn from(dialect: Dialect) -> Self {
-        match dialect.half_close {
+impl From<Negotiated> for HalfClose {
+    fn from(negotiated: Negotiated) -> Self {
+        match negotiated.half_close {
             true => Self::Carried,
             // It would not be told on.
             false => Self::EndsBoth,
@@ -66,10 +66,10 @@ impl From<Dialect> for HalfClose {
 /// One of the two connections of a relay.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Leg {
-    /// The connection to the user.
-    User,
-    /// The work connection, or what it stands for.
-    Work,
+    /// The connection to the user, or on the client to the local service.
+    Outside,
+    /// The work connection or visitor connection.
+    Tunnel,
 }
 
 /// What a relay did.
@@ -203,10 +203,10 @@ impl<'a> Relay<'a> {
             };
             budget.made_progress();
             if receiving {
-                receiving = self.step(Leg::User, cx);
+                receiving = self.step(Leg::Outside, cx);
             }
             if sending {
-                sending = self.step(Leg::Work, cx);
+                sending = self.step(Leg::Tunnel, cx);
             }
         }
     }
@@ -214,11 +214,11 @@ impl<'a> Relay<'a> {
     /// Takes one step in the direction that comes from `source`; whether another is worth trying.
     fn step(&mut self, source: Leg, cx: &mut Context<'_>) -> bool {
         let stepped = match source {
-            Leg::User => {
+            Leg::Outside => {
                 self.receiving
                     .poll_step(&mut self.user, &mut self.work, &self.traffic.received, cx)
             }
-            Leg::Work => {
+            Leg::Tunnel => {
                 self.sending
                     .poll_step(&mut self.work, &mut self.user, &self.traffic.sent, cx)
             }
@@ -234,10 +234,10 @@ impl<'a> Relay<'a> {
             Poll::Ready(Err(Failure::Read(error))) => {
                 // Nobody is left there to write to.
                 match source {
-                    Leg::User => self.direction(Leg::Work).abandon(),
+                    Leg::Outside => self.direction(Leg::Tunnel).abandon(),
                     // A service that refuses an upload answers and resets. The user is to see the end of the answer, and would
                     // lose all of it to a reset for what nobody reads.
-                    Leg::Work => {
+                    Leg::Tunnel => {
                         self.sending.close_target();
                         self.receiving.drain();
                     }
@@ -283,8 +283,8 @@ impl<'a> Relay<'a> {
 
     fn direction(&mut self, source: Leg) -> &mut Direction {
         match source {
-            Leg::User => &mut self.receiving,
-            Leg::Work => &mut self.sending,
+            Leg::Outside => &mut self.receiving,
+            Leg::Tunnel => &mut self.sending,
         }
     }
 
@@ -328,8 +328,8 @@ impl Future for Relay<'_> {
 impl Leg {
     fn other(self) -> Self {
         match self {
-            Self::User => Self::Work,
-            Self::Work => Self::User,
+            Self::Outside => Self::Tunnel,
+            Self::Tunnel => Self::Outside,
         }
     }
 }
@@ -337,8 +337,8 @@ impl Leg {
 impl fmt::Display for Leg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::User => "user connection",
-            Self::Work => "work connection",
+            Self::Outside => "connection of the user or local service",
+            Self::Tunnel => "work connection",
         })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Without a certificate authority nobody is authenticated: the server shows a certificate that it made for
 //! itself, and the client takes any. That is frp's default, and keeps out onlookers but not an attacker
-//! on the road. With `trusted_ca` an end insists on the other's certificate; a client can also insist on one certificate
+//! on the transport. With `trusted_ca` an end insists on the other's certificate; a client can also insist on one certificate
 //! by its [`Fingerprint`].
 //!
 //! Keys and certificates are read when [`ServerTls`] or [`ClientTls`] is made; an error there names the file and

@@ -1,4 +1,4 @@
-//! The WebSocket road: a stream of bytes in the frames of RFC 6455, which gets through proxies that
+//! The WebSocket transport: a stream of bytes in the frames of RFC 6455, which gets through proxies that
 //! let nothing but HTTP pass.
 //!
 //! [`accept`] and [`connect`] shake hands and put the stream on; what uses it sees bytes as on any

@@ -49,12 +49,12 @@ impl Extension {
     /// Silence means death sooner than frp's keys say: see [`liveness`](crate::liveness). Not on offer where the operator has set such
     /// a key.
     pub const LIVENESS: Self = Self::new("liveness");
-    /// A login that takes the place of a live session by another road: the users of that stay where they are until they end.
+    /// A login that takes the place of a live session by another transport: the users of that stay where they are until they end.
     /// All else of it ends as if it were replaced, but its connection is left to the client to close.
-    /// Only in hellos of such logins, and only if the live session agreed on [`MOVES`](Self::MOVES).
-    pub const MOVE: Self = Self::new("move");
-    /// Sessions can be moved by a login with [`MOVE`](Self::MOVE).
-    pub const MOVES: Self = Self::new("moves");
+    /// Only in hellos of such logins, and only if the live session agreed on [`CAN_MIGRATE`](Self::CAN_MIGRATE).
+    pub const MIGRATE: Self = Self::new("move");
+    /// Sessions can be moved by a login with [`MIGRATE`](Self::MIGRATE).
+    pub const CAN_MIGRATE: Self = Self::new("moves");
     /// The client proves ahead of the answer to its login that it knows the token, and what follows the hellos is sealed. Only in hellos
     /// of logins with a run id.
     pub const PROOF: Self = Self::new("proof");

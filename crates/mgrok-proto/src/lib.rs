@@ -11,12 +11,11 @@
 //! - [`udp`]: the one message that carries traffic, without a detour through a general JSON reader.
 //! - [`record`]: the authenticated encryption of v2 control connections.
 //! - [`hello`]: how two ends find out what both can do, and agree on keys for those records.
-//! - [`Dialect`]: what came of it.
+//! - [`Negotiated`]: what came of it.
 //! - [`liveness`]: how soon silence means death between two ends of mgrok.
 
 pub mod auth;
 pub mod cipher;
-mod dialect;
 mod frame;
 mod go_base64;
 mod go_json;
@@ -24,6 +23,7 @@ pub mod hello;
 pub mod hook;
 pub mod liveness;
 pub mod message;
+mod negotiated;
 pub mod record;
 mod run_id;
 pub mod udp;
@@ -31,8 +31,8 @@ pub mod v1;
 pub mod v2;
 mod wire;
 
-pub use dialect::Dialect;
 pub use frame::{DecodeError, EncodeError};
+pub use negotiated::Negotiated;
 pub use run_id::RunId;
 pub use wire::WireVersion;
 

@@ -5,7 +5,7 @@
 //! [`WireVersion::decode`], but allocates nothing and looks at each byte once. JSON of an unusual shape is left to those.
 //!
 //! Two ends of mgrok have a framing of their own instead, without JSON and base64: [`binary`]. frp has had a binary codec since
-//! 0.71.0, which is used where the other end is frp's. Which it is, [`Dialect::datagram_framing`](crate::Dialect::datagram_framing)
+//! 0.71.0, which is used where the other end is frp's. Which it is, [`Negotiated::datagram_framing`](crate::Negotiated::datagram_framing)
 //! decides.
 
 pub mod binary;

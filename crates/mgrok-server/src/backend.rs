@@ -12,7 +12,7 @@ use mgrok_net::{
     layers::Layers,
     relay::{self, HalfClose, Traffic},
 };
-use mgrok_proto::{Dialect, message::StartWorkConn};
+use mgrok_proto::{Negotiated, message::StartWorkConn};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -51,7 +51,7 @@ pub(crate) struct Inner {
     /// Around every work connection of this proxy.
     pub(crate) layers: Layers,
     /// How the client speaks.
-    pub(crate) dialect: Dialect,
+    pub(crate) negotiated: Negotiated,
     /// How long one user waits for a usable work connection.
     pub(crate) timeout: Duration,
     /// How many work connections are tried for one user: pooled ones may be dead.
@@ -60,13 +60,13 @@ pub(crate) struct Inner {
     pub(crate) user_idle_timeout: Option<Duration>,
     /// What users have moved so far.
     pub(crate) traffic: Traffic,
-    /// Asked about each user, if anybody wants to know.
+    /// HookOutcome about each user, if anybody wants to know.
     pub(crate) user_hook: Option<UserHook>,
 }
 
 /// Who connected, and to which of our addresses.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct UserAddrs {
+pub(crate) struct PeerAddrs {
     /// The user's address.
     pub(crate) from: SocketAddr,
     /// Our address that the user connected to, where that is one user's alone.
@@ -75,7 +75,7 @@ pub(crate) struct UserAddrs {
     pub(crate) is_trusted_proxy: bool,
 }
 
-impl UserAddrs {
+impl PeerAddrs {
     /// Who connected, to `to` if that is one user's alone.
     pub(crate) fn new(from: SocketAddr, to: Option<SocketAddr>) -> Self {
         Self {
@@ -119,13 +119,13 @@ impl Backend {
     }
 
     /// How its client speaks.
-    pub(crate) fn dialect(&self) -> Dialect {
-        self.inner.dialect
+    pub(crate) fn negotiated(&self) -> Negotiated {
+        self.inner.negotiated
     }
 
     /// What the end of one direction means for the other on the way to its client.
     pub(crate) fn half_close(&self) -> HalfClose {
-        self.inner.dialect.into()
+        self.inner.negotiated.into()
     }
 
     /// Whether its client is gone, so that it will not open again.
@@ -161,7 +161,7 @@ impl Backend {
     ///
     /// `user` is what the service may learn of the user. Not cancel-safe in the
     /// sense that a work connection taken meanwhile is closed; nothing is leaked.
-    pub(crate) async fn open(&self, user: Option<UserAddrs>) -> Result<Conn, OpenError> {
+    pub(crate) async fn open(&self, user: Option<PeerAddrs>) -> Result<Conn, OpenError> {
         let conn = self.within_timeout(self.open_any(user)).await?;
         Ok(self.inner.layers.wrap(conn))
     }
@@ -175,7 +175,7 @@ impl Backend {
             .unwrap_or(Err(OpenError::Timeout))
     }
 
-    async fn open_any(&self, user: Option<UserAddrs>) -> Result<Conn, OpenError> {
+    async fn open_any(&self, user: Option<PeerAddrs>) -> Result<Conn, OpenError> {
         let attempts = self.inner.attempts;
         let mut tried = 0;
         loop {
@@ -200,12 +200,12 @@ impl Backend {
     }
 
     /// Tells the client which proxy the work connection is for.
-    async fn start(&self, mut conn: Conn, user: Option<UserAddrs>) -> io::Result<Conn> {
+    async fn start(&self, mut conn: Conn, user: Option<PeerAddrs>) -> io::Result<Conn> {
         let mut start = StartWorkConn {
             proxy_name: self.inner.proxy_name.clone(),
             ..StartWorkConn::default()
         };
-        if let Some(UserAddrs { from, to, .. }) = user {
+        if let Some(PeerAddrs { from, to, .. }) = user {
             start.src_addr = from.ip().to_canonical().to_string();
             start.src_port = from.port();
             if let Some(to) = to {
@@ -213,12 +213,12 @@ impl Backend {
                 start.dst_port = to.port();
             }
         }
-        let dialect = self.inner.dialect;
-        if dialect.half_close {
+        let negotiated = self.inner.negotiated;
+        if negotiated.half_close {
             conn.refuse_after_drop();
         }
         let mut frame = BytesMut::new();
-        dialect
+        negotiated
             .streams
             .encode(&start.into(), &mut frame)
             .map_err(io::Error::other)?;
@@ -239,7 +239,7 @@ pub(crate) struct Opened {
 /// Carries one user, from its first byte to its last, to the first of `backends` that opens.
 pub(crate) fn serve(
     user: Conn,
-    addrs: UserAddrs,
+    addrs: PeerAddrs,
     backends: impl Iterator<Item = Arc<Backend>> + Send,
 ) -> impl Future<Output = ()> + Send {
     carry(open(user, addrs, HalfClose::Carried, backends))
@@ -271,7 +271,7 @@ pub(crate) fn carry(
 /// means for the other; `None` if the user is refused, which the log says.
 pub(crate) async fn open(
     user: Conn,
-    addrs: UserAddrs,
+    addrs: PeerAddrs,
     user_half_close: HalfClose,
     backends: impl Iterator<Item = Arc<Backend>>,
 ) -> Option<Box<Opened>> {
@@ -291,7 +291,7 @@ pub(crate) async fn open(
 
 /// The first of `backends` that opens for a user, and the stream to its service; `None` if the user is refused, which the log says.
 async fn open_first(
-    addrs: UserAddrs,
+    addrs: PeerAddrs,
     backends: impl Iterator<Item = Arc<Backend>>,
 ) -> Option<(Arc<Backend>, Conn)> {
     let from = addrs.from;

@@ -15,7 +15,7 @@ use crate::{error::chain, ingress, server::StartError, shared::Shared};
 /// How often files are looked at: soon enough for whoever waits for it, and a few small files to read.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Reads or makes what `config` names. All roads show the same certificate.
+/// Reads or makes what `config` names. All transports show the same certificate.
 ///
 /// Blocks for as long as it takes to read a few files.
 pub(crate) fn load(config: &TlsConfig) -> Result<ServerTls, TlsError> {

@@ -8,11 +8,11 @@ use std::sync::{
 use mgrok_proto::{RunId, liveness};
 use tokio_util::sync::CancellationToken;
 
-use crate::{backend::UserAddrs, per_source::Permit};
+use crate::{backend::PeerAddrs, per_source::Permit};
 
 /// What a connection came by. TLS and WebSocket make no difference.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Road {
+pub(crate) enum Transport {
     Kcp,
     Quic,
     Tcp,
@@ -29,8 +29,8 @@ pub(crate) enum Carrier {
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// The client's address, and ours that it came to.
-    pub(crate) addrs: UserAddrs,
-    pub(crate) road: Road,
+    pub(crate) addrs: PeerAddrs,
+    pub(crate) transport: Transport,
     /// `None` for a connection that is one stream.
     carrier: OnceLock<Carrier>,
     /// Held until the client has proved itself.
@@ -43,10 +43,10 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection of somebody who has yet to prove itself, for which there is a `permit`.
-    pub(crate) fn new(addrs: UserAddrs, road: Road, permit: Permit) -> Self {
+    pub(crate) fn new(addrs: PeerAddrs, transport: Transport, permit: Permit) -> Self {
         Self {
             addrs,
-            road,
+            transport,
             carrier: OnceLock::new(),
             permit: Mutex::new(Some(permit)),
             login_came: AtomicBool::new(false),
@@ -174,7 +174,7 @@ mod tests {
     use crate::per_source::{Limits, PerSource};
 
     fn connection() -> Connection {
-        let addrs = UserAddrs {
+        let addrs = PeerAddrs {
             from: "192.0.2.1:7".parse().unwrap(),
             to: None,
             is_trusted_proxy: false,
@@ -187,7 +187,7 @@ mod tests {
             waiting_per_source: 1,
         });
         let permit = permits.try_acquire(addrs.from.ip()).unwrap();
-        Connection::new(addrs, Road::Tcp, permit)
+        Connection::new(addrs, Transport::Tcp, permit)
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
-//! Groups of proxies: who may share a public place with whom.
+//! Groups of proxies: who may share a public endpoint with whom.
 //!
-//! A group is there from its first member to its last. `P` is the place they share; it is opened by the first and
+//! A group is there from its first member to its last. `P` is the endpoint they share; it is opened by the first and
 //! closed when nobody holds it any more. Whoever holds it is a member: nobody else ever does, not even while it is found out
-//! whether a newcomer may join, so no place is closed in passing, and none under the lock that its [`Slot`] takes.
+//! whether a newcomer may join, so no endpoint is closed in passing, and none under the lock that its [`Slot`] takes.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -30,7 +30,7 @@ pub(crate) struct GroupName {
 
 /// What all members must agree on.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Terms {
+pub(crate) enum GroupParams {
     /// A public port as asked for, which may be 0.
     Port(i64),
     /// Routes, and who may use them.
@@ -55,12 +55,12 @@ pub(crate) enum JoinError {
 #[derive(Debug)]
 struct Entry<P> {
     key: Secret,
-    terms: Terms,
-    place: Weak<P>,
+    params: GroupParams,
+    endpoint: Weak<P>,
     closed: CancellationToken,
 }
 
-/// A group's entry, which ends when the place that holds this is closed.
+/// A group's entry, which ends when the endpoint that holds this is closed.
 #[derive(Debug)]
 pub(crate) struct Slot<P> {
     groups: Groups<P>,
@@ -84,15 +84,15 @@ impl<P> Clone for Groups<P> {
 }
 
 impl<P> Groups<P> {
-    /// The place of the group `name`, opened with `open` if this is its first member.
+    /// The endpoint of the group `name`, opened with `open` if this is its first member.
     ///
-    /// The place must keep its [`Slot`] until it is closed, and give it up after what it held, however it ends: a newcomer
+    /// The endpoint must keep its [`Slot`] until it is closed, and give it up after what it held, however it ends: a newcomer
     /// waits for the slot and then takes the same.
     pub(crate) async fn join<E, F>(
         &self,
         name: GroupName,
         key: &Secret,
-        terms: Terms,
+        params: GroupParams,
         open: impl FnOnce(Slot<P>) -> F,
     ) -> Result<Arc<P>, E>
     where
@@ -100,17 +100,17 @@ impl<P> Groups<P> {
         F: Future<Output = Result<P, E>>,
     {
         let slot = loop {
-            match self.find_or_claim(&name, key, &terms)? {
-                Found::Open(place) => return Ok(place),
-                // Opening and closing are bounded: a place is a socket or some routes.
+            match self.find_or_claim(&name, key, &params)? {
+                Found::Open(endpoint) => return Ok(endpoint),
+                // Opening and closing are bounded: a endpoint is a socket or some routes.
                 Found::Busy(closed) => closed.cancelled().await,
                 Found::Claimed(slot) => break slot,
             }
         };
-        let place = Arc::new(open(slot).await?);
+        let endpoint = Arc::new(open(slot).await?);
         let mut entries = self.entries();
         let opening = entries.get_mut(&name).map(|entry| {
-            entry.place = Arc::downgrade(&place);
+            entry.endpoint = Arc::downgrade(&endpoint);
             std::mem::take(&mut entry.closed)
         });
         drop(entries);
@@ -118,31 +118,31 @@ impl<P> Groups<P> {
             // Those who came meanwhile look again.
             opening.cancel();
         }
-        Ok(place)
+        Ok(endpoint)
     }
 
     fn find_or_claim(
         &self,
         name: &GroupName,
         key: &Secret,
-        terms: &Terms,
+        params: &GroupParams,
     ) -> Result<Found<P>, JoinError> {
         let mut entries = self.entries();
         if let Some(entry) = entries.get(name) {
             let busy = || Found::Busy(entry.closed.clone());
-            if entry.place.strong_count() == 0 {
+            if entry.endpoint.strong_count() == 0 {
                 return Ok(busy());
             }
-            // Before the newcomer holds the place: it might turn out to be the last one, and would close it here.
-            entry.check(key, terms)?;
-            return Ok(entry.place.upgrade().map_or_else(busy, Found::Open));
+            // Before the newcomer holds the endpoint: it might turn out to be the last one, and would close it here.
+            entry.check(key, params)?;
+            return Ok(entry.endpoint.upgrade().map_or_else(busy, Found::Open));
         }
         entries.insert(
             name.clone(),
             Entry {
                 key: key.clone(),
-                terms: terms.clone(),
-                place: Weak::new(),
+                params: params.clone(),
+                endpoint: Weak::new(),
                 closed: CancellationToken::new(),
             },
         );
@@ -165,9 +165,9 @@ enum Found<P> {
 }
 
 impl<P> Entry<P> {
-    fn check(&self, key: &Secret, terms: &Terms) -> Result<(), JoinError> {
-        match (&self.terms, terms) {
-            (Terms::Port(ours), Terms::Port(theirs)) if ours != theirs => {
+    fn check(&self, key: &Secret, params: &GroupParams) -> Result<(), JoinError> {
+        match (&self.params, params) {
+            (GroupParams::Port(ours), GroupParams::Port(theirs)) if ours != theirs => {
                 return Err(JoinError::Port);
             }
             (ours, theirs) if ours != theirs => return Err(JoinError::Routes),
@@ -200,14 +200,16 @@ mod tests {
         }
     }
 
-    /// Groups of a place that is nothing but its slot.
+    /// Groups of a endpoint that is nothing but its slot.
     #[derive(Debug)]
     struct Room(#[expect(dead_code, reason = "held until the room is closed")] Slot<Room>);
 
     async fn join(groups: &Groups<Room>, key: &str, port: i64) -> Result<Arc<Room>, JoinError> {
         let open = async |slot| Ok(Room(slot));
         let key = Secret::new(key);
-        groups.join(name(), &key, Terms::Port(port), open).await
+        groups
+            .join(name(), &key, GroupParams::Port(port), open)
+            .await
     }
 
     #[tokio::test]
@@ -248,7 +250,7 @@ mod tests {
             location: String::new(),
             user: String::new(),
         };
-        let terms = Terms::Routes {
+        let params = GroupParams::Routes {
             keys: (0..5_000).map(key).collect(),
             user: String::new(),
             password: Secret::default(),
@@ -256,14 +258,14 @@ mod tests {
         let groups = Groups::default();
         let (done, all_done) = std::sync::mpsc::channel();
         for key in ["key", "wrong"] {
-            let (groups, terms, done) = (groups.clone(), terms.clone(), done.clone());
+            let (groups, params, done) = (groups.clone(), params.clone(), done.clone());
             std::thread::spawn(move || {
                 let mut runtime = tokio::runtime::Builder::new_current_thread();
                 let runtime = runtime.build().unwrap();
                 for _ in 0..ROUNDS {
                     let open = async |slot| Ok::<_, JoinError>(Room(slot));
                     let key = Secret::new(key);
-                    let joined = groups.join(name(), &key, terms.clone(), open);
+                    let joined = groups.join(name(), &key, params.clone(), open);
                     drop(runtime.block_on(joined));
                 }
                 done.send(()).unwrap();
@@ -280,7 +282,7 @@ mod tests {
         let groups = Groups::<Room>::default();
         let open = async |_slot| Err(JoinError::Key);
         let key = Secret::default();
-        let failed = groups.join(name(), &key, Terms::Port(1), open).await;
+        let failed = groups.join(name(), &key, GroupParams::Port(1), open).await;
         failed.unwrap_err();
         join(&groups, "", 2).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! The roads in: accept, find out what is spoken, hand on.
+//! The transports in: accept, find out what is spoken, hand on.
 //!
 //! Accept loops only accept. Everything after that happens in the connection's own task and under a
 //! deadline, so a silent or hostile connection delays nobody. By TCP and KCP come connections that are
@@ -28,8 +28,8 @@ use self::{
     unwrap::{Opened, SharedVhost, unwrap, unwrap_shared},
 };
 use crate::{
-    backend::UserAddrs,
-    connection::{Carrier, Connection, Road},
+    backend::PeerAddrs,
+    connection::{Carrier, Connection, Transport},
     error::chain,
     per_source::{OPENING_TIMEOUT, Permit},
     shared::Shared,
@@ -131,7 +131,7 @@ pub(crate) async fn run(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>) {
     tcp::set_keepalive(&stream, shared.config.transport.tcp_keepalive);
-    let (conn, addrs) = match shared.arrivals.receive(stream, from).await {
+    let (conn, addrs) = match shared.client_addrs.resolve(stream, from).await {
         Ok(arrived) => arrived,
         Err(error) => {
             return debug!(source = %from, "connection of {from} closed: {}", chain(&error));
@@ -148,7 +148,7 @@ async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>) {
     match in_time(&permit, Box::pin(unwrap_shared(conn, &shared))).await {
         // Boxed: a session's future is large, and many connections never come that far.
         Ok(Opened::Client(conn)) => {
-            Box::pin(client(conn, addrs, Road::Tcp, permit, &shared)).await;
+            Box::pin(client(conn, addrs, Transport::Tcp, permit, &shared)).await;
         }
         Ok(Opened::User(conn, vhost)) => serve_user(conn, addrs, vhost, &shared),
         Err(error) => log(addrs.from, &error),
@@ -166,7 +166,7 @@ async fn in_time<T>(
     }
 }
 
-fn serve_user(user: Conn, addrs: UserAddrs, vhost: SharedVhost, shared: &Shared) {
+fn serve_user(user: Conn, addrs: PeerAddrs, vhost: SharedVhost, shared: &Shared) {
     let vhosts = &shared.vhosts;
     match vhost {
         SharedVhost::Http => {
@@ -183,8 +183,14 @@ fn serve_user(user: Conn, addrs: UserAddrs, vhost: SharedVhost, shared: &Shared)
 }
 
 /// Serves a connection of a client around which nothing lies any more, until it ends.
-async fn client(conn: Conn, addrs: UserAddrs, road: Road, permit: Permit, shared: &Arc<Shared>) {
-    let connection = Arc::new(Connection::new(addrs, road, permit));
+async fn client(
+    conn: Conn,
+    addrs: PeerAddrs,
+    transport: Transport,
+    permit: Permit,
+    shared: &Arc<Shared>,
+) {
+    let connection = Arc::new(Connection::new(addrs, transport, permit));
     if shared.config.transport.tcp_mux {
         multiplexed(conn, &connection, shared).await;
     } else {
@@ -210,8 +216,8 @@ async fn multiplexed(conn: Conn, connection: &Arc<Connection>, shared: &Arc<Shar
         }
     });
     match serve_streams(acceptor, connection, shared).await {
-        Fate::Closed => {}
-        Fate::Left => left_to_client(opener.closed(), shared).await,
+        CloseMode::Closed => {}
+        CloseMode::Left => left_to_client(opener.closed(), shared).await,
     }
     opener.close();
 }
@@ -229,7 +235,7 @@ impl Streams for Acceptor {
 }
 
 /// What becomes of a connection of which no more streams are taken.
-enum Fate {
+enum CloseMode {
     /// It has ended or is to be closed.
     Closed,
     /// The client closes it when its users are done.
@@ -241,15 +247,15 @@ async fn serve_streams(
     streams: impl Streams,
     connection: &Arc<Connection>,
     shared: &Arc<Shared>,
-) -> Fate {
+) -> CloseMode {
     tokio::select! {
         () = shared.tasks.stop_connections.cancelled() => {}
         () = connection.session_over() => {}
-        () = connection.session_moved() => return Fate::Left,
+        () = connection.session_moved() => return CloseMode::Left,
         () = accept_streams(streams, connection, shared) => {}
         () = never_logs_in(connection, shared) => log(connection.addrs.from, &OpeningError::Silent),
     }
-    Fate::Closed
+    CloseMode::Closed
 }
 
 /// Waits until a connection that is the client's to close is `closed`, or found dead, or the server stops.
@@ -354,8 +360,8 @@ mod tests {
 
     #[test]
     fn what_a_client_costs_beside_its_session_is_small() {
-        let size = future_size(|(conn, addrs, road, permit, shared)| {
-            client(conn, addrs, road, permit, shared)
+        let size = future_size(|(conn, addrs, transport, permit, shared)| {
+            client(conn, addrs, transport, permit, shared)
         });
         assert!(size <= 1, "{size} bytes");
     }

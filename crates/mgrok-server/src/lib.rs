@@ -6,6 +6,7 @@
 //! which `backend` gets them a work connection. Imports point to modules of a lower layer only.
 
 // Lowest layer first.
+mod backend_set;
 mod error;
 mod excerpt;
 #[cfg(test)]
@@ -13,14 +14,13 @@ mod future_size;
 mod heartbeat;
 mod per_source;
 mod routes;
-mod target;
 mod tasks;
 
 mod hooks;
 
 mod backend;
 
-mod arrival;
+mod client_addr;
 mod clients;
 mod connection;
 mod groups;
@@ -28,10 +28,10 @@ mod ports;
 mod registry;
 mod vhost;
 
-mod place;
+mod public_endpoint;
 
 // What is shared, and two tables in it whose users need the rest.
-mod hole;
+mod hole_punch;
 mod private;
 mod shared;
 

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use mgrok_config::ServerTransport;
 use mgrok_net::{conn::Conn, layers, message::MessageConn};
 use mgrok_proto::{
-    Dialect, FRP_VERSION, RunId, WireVersion, auth,
+    FRP_VERSION, Negotiated, RunId, WireVersion, auth,
     hello::{self, Agreement, Extension, Refusal},
     liveness,
     message::{Login, LoginResp},
@@ -16,11 +16,11 @@ use tracing::{Instrument, Span, debug, info, info_span, warn};
 
 use crate::{
     clients::Presence,
-    connection::{Connection, Road, SessionGuard},
+    connection::{Connection, SessionGuard, Transport},
     error::chain,
     excerpt::Excerpt,
     hooks::HookError,
-    registry::{ClaimError, Identity, OFFER_QUEUE},
+    registry::{ClaimError, Identity, WORK_CONN_QUEUE},
     session::{ClientSpec, Ended, Session},
     shared::Shared,
 };
@@ -154,8 +154,8 @@ async fn identify(
         user: login.user.clone(),
         client_id: login.client_id.clone(),
         metas: login.metas.clone(),
-        dialect: Dialect::new(control.version(), &login.version, extensions),
-        moves: extensions.contains(&Extension::MOVE),
+        negotiated: Negotiated::new(control.version(), &login.version, extensions),
+        moves: extensions.contains(&Extension::MIGRATE),
         proved,
         signed_at: login.timestamp,
         run_id: run_id.clone(),
@@ -183,9 +183,9 @@ async fn begin<'a>(
         who,
     } = known;
     let from = who.from;
-    let (run_id, dialect) = (identity.run_id.clone(), identity.dialect);
+    let (run_id, negotiated) = (identity.run_id.clone(), identity.negotiated);
     let span = info_span!("session", run_id = run_id.head());
-    let (offer_sender, offers) = mpsc::channel(OFFER_QUEUE);
+    let (work_conn_sender, work_conns) = mpsc::channel(WORK_CONN_QUEUE);
     // A client of v2 proves itself by its first record, which it sends when it has the answer. What it asks for in it has to
     // wait until all is free that the session before it holds, just as the answer has to in every other case.
     let proof_follows = agreement.is_some()
@@ -193,7 +193,7 @@ async fn begin<'a>(
         && !identity.moves
         && shared.registry.is_online(&run_id);
     let claim = async |identity| {
-        let claim = shared.registry.claim(identity, offer_sender.clone());
+        let claim = shared.registry.claim(identity, work_conn_sender.clone());
         claim.instrument(span.clone()).await
     };
     let admitted = if proof_follows {
@@ -218,7 +218,7 @@ async fn begin<'a>(
     let mut control = match agreement {
         None => {
             let conn = layers::encrypt(urgent(control), &shared.cipher_key);
-            MessageConn::new(conn, dialect.streams)
+            MessageConn::new(conn, negotiated.streams)
         }
         Some(_) if identity.proved => control,
         Some(agreement) => seal(control, &agreement, shared),
@@ -251,8 +251,8 @@ async fn begin<'a>(
     span.in_scope(|| info!(source = %from, "client login success: {who}"));
     let transport = &shared.config.transport;
     let client = ClientSpec {
-        dialect,
-        heartbeat_timeout: match dialect.liveness && !connection.watch_closely() {
+        negotiated,
+        heartbeat_timeout: match negotiated.liveness && !connection.watch_closely() {
             true => Some(liveness::TIMEOUT),
             false => transport.heartbeat_timeout,
         },
@@ -264,7 +264,7 @@ async fn begin<'a>(
         first,
     };
     Some(Begun {
-        session: Session::new(shared.clone(), client, control, claim, offers),
+        session: Session::new(shared.clone(), client, control, claim, work_conns),
         span,
         _present: present.unwrap_or_else(arrive),
         guard,
@@ -383,28 +383,28 @@ fn seal(control: MessageConn, agreement: &Agreement, shared: &Shared) -> Message
     MessageConn::new(sealed, version)
 }
 
-/// What this end can do, if it can as well, with a client that has come by `road`.
-fn extensions(road: Road, transport: &ServerTransport) -> Vec<Extension> {
-    let tcp_mux = transport.tcp_mux;
+/// What this end can do, if it can as well, with a client that has come by `transport`.
+fn extensions(transport: Transport, settings: &ServerTransport) -> Vec<Extension> {
+    let tcp_mux = settings.tcp_mux;
     let mut extensions = vec![
         Extension::BINARY_PACKETS,
         Extension::DATAGRAMS,
-        Extension::MOVE,
-        Extension::MOVES,
+        Extension::MIGRATE,
+        Extension::CAN_MIGRATE,
     ];
     // KCP does not say that a direction ends, and whoever waits for that would wait for ever.
-    if road != Road::Kcp || tcp_mux {
+    if transport != Transport::Kcp || tcp_mux {
         extensions.push(Extension::HALF_CLOSE);
     }
-    if road == Road::Quic {
+    if transport == Transport::Quic {
         extensions.push(Extension::QUIC_DATAGRAMS);
     }
     // What the operator has set counts.
-    let set = transport.liveness_keys;
-    let is_set = match road {
-        Road::Quic => transport.quic.times_are_set || set.heartbeats,
-        Road::Kcp | Road::Tcp if tcp_mux => set.mux,
-        Road::Kcp | Road::Tcp => set.heartbeats,
+    let set = settings.liveness_keys;
+    let is_set = match transport {
+        Transport::Quic => settings.quic.times_are_set || set.heartbeats,
+        Transport::Kcp | Transport::Tcp if tcp_mux => set.mux,
+        Transport::Kcp | Transport::Tcp => set.heartbeats,
     };
     if !is_set {
         extensions.push(Extension::LIVENESS);
@@ -422,7 +422,7 @@ async fn negotiate(
     shared: &Shared,
 ) -> Option<Agreement> {
     let from = connection.addrs.from;
-    let mut extensions = extensions(connection.road, &shared.config.transport);
+    let mut extensions = extensions(connection.transport, &shared.config.transport);
     // With another token no record could be opened, and the client has to be able to read the refusal.
     if is_signed(login, shared) {
         extensions.push(Extension::PROOF);

@@ -27,7 +27,7 @@ use tracing::warn;
 pub(crate) const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long it may do so while all permits of its source, or all at all, are taken. A TLS handshake and a login take five round
-/// trips at most, and the slowest road around the world 0.4 s for each.
+/// trips at most, and the slowest transport around the world 0.4 s for each.
 const HURRIED_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often somebody who holds a permit looks whether all are taken.
@@ -62,7 +62,7 @@ pub(crate) struct PerSource {
 pub(crate) struct Permit {
     _own: OwnedSemaphorePermit,
     _common: OwnedSemaphorePermit,
-    place: Place,
+    entry: SourceEntry,
 }
 
 /// There are too many already, of this source or at all.
@@ -110,7 +110,7 @@ struct Refusals {
 
 /// Somebody is present. The drop takes it out of the books.
 #[derive(Debug)]
-struct Place {
+struct SourceEntry {
     source: Source,
     share: Arc<Share>,
     inner: Arc<Inner>,
@@ -148,11 +148,11 @@ impl PerSource {
             ..
         } = self.inner.limits;
         let source = Source::of(addr);
-        let place = self.enter(source, waiting, waiting_per_source);
-        let place = place.ok_or_else(|| self.refuse(source))?;
+        let entry = self.enter(source, waiting, waiting_per_source);
+        let entry = entry.ok_or_else(|| self.refuse(source))?;
         let turn = async {
             // First its own source's turn: who waits for that takes nothing from others.
-            let own = place.share.permits.clone().acquire_owned().await.ok()?;
+            let own = entry.share.permits.clone().acquire_owned().await.ok()?;
             let common = self.inner.permits.clone().acquire_owned().await.ok()?;
             Some((own, common))
         };
@@ -160,7 +160,7 @@ impl PerSource {
             Ok(Some((own, common))) => Ok(Permit {
                 _own: own,
                 _common: common,
-                place,
+                entry,
             }),
             Ok(None) | Err(_) => Err(self.refuse(source)),
         }
@@ -183,11 +183,11 @@ impl PerSource {
     /// A permit for work that comes from `addr` if there is one left: for packets, whose sender sends them again.
     pub(crate) fn try_acquire(&self, addr: IpAddr) -> Result<Permit, Refused> {
         let source = Source::of(addr);
-        let permit = self.enter(source, 0, 0).and_then(|place| {
+        let permit = self.enter(source, 0, 0).and_then(|entry| {
             Some(Permit {
-                _own: place.share.permits.clone().try_acquire_owned().ok()?,
+                _own: entry.share.permits.clone().try_acquire_owned().ok()?,
                 _common: self.inner.permits.clone().try_acquire_owned().ok()?,
-                place,
+                entry,
             })
         });
         permit.ok_or_else(|| self.refuse(source))
@@ -214,7 +214,12 @@ impl PerSource {
     }
 
     /// Writes somebody into the books, unless that makes too many.
-    fn enter(&self, source: Source, waiting: usize, waiting_per_source: usize) -> Option<Place> {
+    fn enter(
+        &self,
+        source: Source,
+        waiting: usize,
+        waiting_per_source: usize,
+    ) -> Option<SourceEntry> {
         let inner = &self.inner;
         let mut sources = lock(&inner.sources);
         if inner.present.load(Ordering::Relaxed) >= inner.limits.total + waiting {
@@ -222,7 +227,7 @@ impl PerSource {
         }
         let share = match sources.entry(source) {
             Entry::Occupied(share) => share.into_mut(),
-            Entry::Vacant(place) => place.insert(Arc::new(Share {
+            Entry::Vacant(entry) => entry.insert(Arc::new(Share {
                 permits: Arc::new(Semaphore::new(inner.limits.per_source)),
                 present: AtomicUsize::new(0),
             })),
@@ -232,7 +237,7 @@ impl PerSource {
         }
         share.present.fetch_add(1, Ordering::Relaxed);
         inner.present.fetch_add(1, Ordering::Relaxed);
-        Some(Place {
+        Some(SourceEntry {
             source,
             share: share.clone(),
             inner: inner.clone(),
@@ -276,7 +281,7 @@ impl Permit {
 
     /// As [`expired`](Self::expired), for work that may take `longest` while there are permits left.
     fn expired_within(&self, longest: Duration) -> impl Future<Output = ()> + Send + use<> {
-        let (share, inner) = (self.place.share.clone(), self.place.inner.clone());
+        let (share, inner) = (self.entry.share.clone(), self.entry.inner.clone());
         async move {
             let started = Instant::now();
             sleep(HURRIED_TIMEOUT).await;
@@ -295,7 +300,7 @@ impl Inner {
     }
 }
 
-impl Drop for Place {
+impl Drop for SourceEntry {
     fn drop(&mut self) {
         let mut sources = lock(&self.inner.sources);
         self.inner.present.fetch_sub(1, Ordering::Relaxed);

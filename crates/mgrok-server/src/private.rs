@@ -198,11 +198,13 @@ pub(crate) async fn serve(
         // The work connection is slowed down, and one limit is enough.
         limit: None,
     };
-    let dialect = shared.registry.dialect(&RunId::from(new.run_id.as_str()));
-    let framing = dialect.map_or(visitor.version().into(), |it| it.datagram_framing());
-    let half_close = match dialect {
+    let negotiated = shared
+        .registry
+        .negotiated(&RunId::from(new.run_id.as_str()));
+    let framing = negotiated.map_or(visitor.version().into(), |it| it.datagram_framing());
+    let half_close = match negotiated {
         // Whoever frames datagrams is done when one direction is.
-        Some(dialect) if !service.datagrams => dialect.into(),
+        Some(negotiated) if !service.datagrams => negotiated.into(),
         Some(_) | None => HalfClose::EndsBoth,
     };
     let mut conn = visitor.into_conn();
@@ -211,7 +213,11 @@ pub(crate) async fn serve(
     }
     let mut user = layers.wrap(conn);
     if service.datagrams {
-        user = layers::reframe(user, framing, service.backend.dialect().datagram_framing());
+        user = layers::reframe(
+            user,
+            framing,
+            service.backend.negotiated().datagram_framing(),
+        );
     }
     let span = service.span.clone();
     let served = backend::carry(async move {

@@ -1,7 +1,7 @@
 //! A published service: from the client's `NewProxy` to a running proxy.
 //!
 //! Two steps. [`prepare`] checks the request and takes what the proxy needs (its
-//! name, its place); [`Prepared::run`] lets users in. What was taken is given back
+//! name, its endpoint); [`Prepared::run`] lets users in. What was taken is given back
 //! when the value is dropped, at whichever step.
 
 mod quota;
@@ -14,7 +14,7 @@ use mgrok_net::{
     layers::{Layers, Limiter},
     relay::Traffic,
 };
-use mgrok_proto::{Dialect, message::NewProxy};
+use mgrok_proto::{Negotiated, message::NewProxy};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info, info_span};
@@ -22,11 +22,11 @@ use tracing::{Instrument, info, info_span};
 use crate::{
     backend::{self, Backend, WorkRequest},
     excerpt::Excerpt,
-    hole::HoleLease,
+    hole_punch::HoleLease,
     hooks::{HookClient, HookError, UserHook},
-    place::{Place, PlaceError, PlaceKind, Serving},
     ports::{Holder, LeaseError, Rival, UdpLease},
     private::{Access, PrivateLease, PrivateService},
+    public_endpoint::{EndpointError, EndpointKind, PublicEndpoint, Serving},
     registry::NameLease,
     shared::Shared,
 };
@@ -53,7 +53,7 @@ pub(crate) enum ProxyError {
     #[error("proxy name should not be empty")]
     NameEmpty,
     #[error(transparent)]
-    Place(#[from] PlaceError),
+    Endpoint(#[from] EndpointError),
     #[error("remote port {0} is not a port number")]
     Port(i64),
     #[error(transparent)]
@@ -70,7 +70,7 @@ pub(crate) struct Owner<'a> {
     /// Where its work connections are asked for.
     pub(crate) requests: &'a mpsc::Sender<WorkRequest>,
     pub(crate) client: &'a Arc<HookClient>,
-    pub(crate) dialect: Dialect,
+    pub(crate) negotiated: Negotiated,
     pub(crate) attempts: usize,
     /// What the session's proxies cost already.
     pub(crate) used: &'a Cost,
@@ -81,14 +81,14 @@ pub(crate) struct Prepared {
     shared: Arc<Shared>,
     name: NameLease,
     backend: Backend,
-    way_in: WayIn,
+    frontend: Frontend,
     cost: Cost,
     span: tracing::Span,
 }
 
 /// How users come in.
-enum WayIn {
-    Place(Arc<Place>),
+enum Frontend {
+    Endpoint(Arc<PublicEndpoint>),
     Private {
         access: Access,
         /// Whether it carries datagrams.
@@ -109,9 +109,9 @@ pub(crate) struct Proxy {
 }
 
 enum Running {
-    Place {
+    Endpoint {
         serving: Serving,
-        place: Arc<Place>,
+        endpoint: Arc<PublicEndpoint>,
     },
     Private(PrivateLease),
     Udp {
@@ -146,11 +146,11 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
     let mut cost = Cost::of(&new, kind.has_port());
     cost.check(owner.used, max_ports)?;
     let span = info_span!("proxy", name = %new.proxy_name);
-    let way_in = way_in(kind, &new, &holder, owner)
+    let frontend = frontend(kind, &new, &holder, owner)
         .instrument(span.clone())
         .await?;
-    if let WayIn::Place(place) = &way_in {
-        cost.routes = place.routes();
+    if let Frontend::Endpoint(endpoint) = &frontend {
+        cost.routes = endpoint.routes();
         cost.check(owner.used, max_ports)?;
     }
     let user_hook = user_hook(kind, &new, owner);
@@ -162,7 +162,7 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
             compression: new.use_compression,
             limit,
         },
-        dialect: owner.dialect,
+        negotiated: owner.negotiated,
         timeout: shared.config.user_conn_timeout,
         attempts: owner.attempts,
         user_idle_timeout: shared.config.transport.user_idle_timeout,
@@ -173,19 +173,19 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
         shared: shared.clone(),
         name,
         backend,
-        way_in,
+        frontend,
         cost,
         span,
     })
 }
 
-async fn way_in(
+async fn frontend(
     kind: Kind,
     new: &NewProxy,
     holder: &Holder,
     owner: &Owner<'_>,
-) -> Result<WayIn, ProxyError> {
-    let places = &owner.shared.places;
+) -> Result<Frontend, ProxyError> {
+    let endpoints = &owner.shared.endpoints;
     let port = if kind.has_port() {
         u16::try_from(new.remote_port).map_err(|_| ProxyError::Port(new.remote_port))?
     } else {
@@ -199,9 +199,11 @@ async fn way_in(
         )
     };
     match kind {
-        Kind::Place(kind) => Ok(WayIn::Place(places.take(kind, new, port, holder).await?)),
+        Kind::Endpoint(kind) => Ok(Frontend::Endpoint(
+            endpoints.take(kind, new, port, holder).await?,
+        )),
         Kind::Udp => {
-            let lease = places
+            let lease = endpoints
                 .ports
                 .lease_udp(holder, NonZeroU16::new(port))
                 .await
@@ -211,26 +213,26 @@ async fn way_in(
                 "udp proxy listen port [{}]",
                 lease.port()
             );
-            Ok(WayIn::Udp(lease))
+            Ok(Frontend::Udp(lease))
         }
         Kind::Private => {
             info!(
                 per_session = true,
                 "{} proxy custom listen success", new.proxy_type
             );
-            Ok(WayIn::Private {
+            Ok(Frontend::Private {
                 access: access(),
                 datagrams: new.proxy_type == "sudp",
             })
         }
-        Kind::Hole => Ok(WayIn::Hole(access())),
+        Kind::Hole => Ok(Frontend::Hole(access())),
     }
 }
 
 /// The kinds of proxy, by how users come in.
 #[derive(Clone, Copy)]
 enum Kind {
-    Place(PlaceKind),
+    Endpoint(EndpointKind),
     Udp,
     Private,
     Hole,
@@ -239,11 +241,11 @@ enum Kind {
 impl Kind {
     fn of(new: &NewProxy) -> Result<Self, ProxyError> {
         match new.proxy_type.as_str() {
-            "" | "tcp" => Ok(Self::Place(PlaceKind::Tcp)),
+            "" | "tcp" => Ok(Self::Endpoint(EndpointKind::Tcp)),
             "udp" => Ok(Self::Udp),
-            "http" => Ok(Self::Place(PlaceKind::Http)),
-            "https" => Ok(Self::Place(PlaceKind::Https)),
-            "tcpmux" => Ok(Self::Place(PlaceKind::TcpMux)),
+            "http" => Ok(Self::Endpoint(EndpointKind::Http)),
+            "https" => Ok(Self::Endpoint(EndpointKind::Https)),
+            "tcpmux" => Ok(Self::Endpoint(EndpointKind::TcpMux)),
             "stcp" | "sudp" => Ok(Self::Private),
             "xtcp" => Ok(Self::Hole),
             kind => Err(ProxyError::UnknownType(kind.to_owned())),
@@ -251,16 +253,18 @@ impl Kind {
     }
 
     fn has_port(self) -> bool {
-        matches!(self, Self::Place(PlaceKind::Tcp) | Self::Udp)
+        matches!(self, Self::Endpoint(EndpointKind::Tcp) | Self::Udp)
     }
 }
 
 // frp: not for kinds where a user is no connection, or is past the server (INTERFACES 8.2)
 fn user_hook(kind: Kind, new: &NewProxy, owner: &Owner<'_>) -> Option<UserHook> {
     let proxy_type = match kind {
-        Kind::Place(PlaceKind::Tcp) => "tcp",
-        Kind::Place(PlaceKind::Https | PlaceKind::TcpMux) | Kind::Private => &new.proxy_type,
-        Kind::Place(PlaceKind::Http) | Kind::Udp | Kind::Hole => return None,
+        Kind::Endpoint(EndpointKind::Tcp) => "tcp",
+        Kind::Endpoint(EndpointKind::Https | EndpointKind::TcpMux) | Kind::Private => {
+            &new.proxy_type
+        }
+        Kind::Endpoint(EndpointKind::Http) | Kind::Udp | Kind::Hole => return None,
     };
     let hooks = &owner.shared.hooks;
     hooks.user_hook(owner.client, &new.proxy_name, proxy_type)
@@ -282,10 +286,10 @@ fn limiter(new: &NewProxy) -> Result<Option<Limiter>, ProxyError> {
 impl Prepared {
     /// What the client shows as the proxy's public address: `:PORT`, or names; empty where there is none.
     pub(crate) fn remote_addr(&self) -> String {
-        match &self.way_in {
-            WayIn::Place(place) => place.remote_addr().to_owned(),
-            WayIn::Udp(lease) => format!(":{}", lease.port()),
-            WayIn::Private { .. } | WayIn::Hole(_) => String::new(),
+        match &self.frontend {
+            Frontend::Endpoint(endpoint) => endpoint.remote_addr().to_owned(),
+            Frontend::Udp(lease) => format!(":{}", lease.port()),
+            Frontend::Private { .. } | Frontend::Hole(_) => String::new(),
         }
     }
 
@@ -295,22 +299,22 @@ impl Prepared {
             shared,
             name,
             backend,
-            way_in,
+            frontend,
             cost,
             span,
         } = self;
-        let running = span.in_scope(|| match way_in {
-            WayIn::Place(place) => Running::Place {
-                serving: place.serve(backend),
-                place,
+        let running = span.in_scope(|| match frontend {
+            Frontend::Endpoint(endpoint) => Running::Endpoint {
+                serving: endpoint.serve(backend),
+                endpoint,
             },
-            WayIn::Private { access, datagrams } => {
+            Frontend::Private { access, datagrams } => {
                 let name = backend.proxy_name().to_owned();
                 let service = PrivateService::new(access, datagrams, backend);
                 Running::Private(shared.private.add(&name, service))
             }
-            WayIn::Udp(lease) => run_udp(lease, backend, &shared),
-            WayIn::Hole(access) => Running::Hole(shared.holes.add(access, backend)),
+            Frontend::Udp(lease) => run_udp(lease, backend, &shared),
+            Frontend::Hole(access) => Running::Hole(shared.holes.add(access, backend)),
         });
         Proxy {
             running,
@@ -329,7 +333,7 @@ fn run_udp(lease: UdpLease, backend: Backend, shared: &Arc<Shared>) -> Running {
         udp::run(
             &lease.socket,
             || backend.open(None),
-            backend.dialect(),
+            backend.negotiated(),
             packet_size,
             backend.traffic(),
             stopped,
@@ -348,7 +352,7 @@ impl Proxy {
         &self.cost
     }
 
-    /// Stops letting users in and gives the place and name back. Connections that
+    /// Stops letting users in and gives the endpoint and name back. Connections that
     /// were let in go on until they end or their session's streams do.
     pub(crate) async fn stop(self) {
         let Self {
@@ -358,11 +362,11 @@ impl Proxy {
             ..
         } = self;
         match running {
-            Running::Place { serving, place } => {
+            Running::Endpoint { serving, endpoint } => {
                 drop(serving);
                 // Others of a group may still be there.
-                if let Some(place) = Arc::into_inner(place) {
-                    place.close().await;
+                if let Some(endpoint) = Arc::into_inner(endpoint) {
+                    endpoint.close().await;
                 }
             }
             Running::Private(lease) => drop(lease),

@@ -14,7 +14,7 @@
 //! 2. a newcomer who cannot prove it (v1 has no such thing) ends the session at once if its `Login` was signed later than that of
 //!    the session, as is the rule when a client of frp reconnects. What was recorded was not signed later;
 //! 3. any other newcomer, and any that proves nothing where the session has, waits while the session's client is asked
-//!    for a work connection. If it offers one (or says anything) within [`SIGN_OF_LIFE`], it is there, and the newcomer is
+//!    for a work connection. If it work_conns one (or says anything) within [`SIGN_OF_LIFE`], it is there, and the newcomer is
 //!    refused. If not, it is gone, and the newcomer has its place. This is what a client meets whose clock was set back, or
 //!    which reconnects within the same second.
 //!
@@ -30,7 +30,7 @@ use std::{
 };
 
 use mgrok_net::conn::Conn;
-use mgrok_proto::{Dialect, RunId, hook::Client};
+use mgrok_proto::{Negotiated, RunId, hook::Client};
 use tokio::{
     sync::{Notify, mpsc},
     time::timeout,
@@ -41,7 +41,7 @@ use tracing::info;
 use crate::{hooks::HookClient, ports::Rival};
 
 /// How many fresh work connections may wait for their session to look at them.
-pub(crate) const OFFER_QUEUE: usize = 256;
+pub(crate) const WORK_CONN_QUEUE: usize = 256;
 
 /// How long the client of a session may take to show that it is there, when somebody wants its place who has proved
 /// nothing. Many times a round trip; frp's clients wait 10 s for the answer to their login.
@@ -67,10 +67,10 @@ struct Entry {
     serial: u64,
     client: Arc<HookClient>,
     client_id: String,
-    dialect: Dialect,
+    negotiated: Negotiated,
     signed_at: i64,
     life: Arc<Life>,
-    offers: mpsc::Sender<Conn>,
+    work_conns: mpsc::Sender<Conn>,
     stop: CancellationToken,
     moved: CancellationToken,
     ended: CancellationToken,
@@ -99,7 +99,7 @@ pub(crate) struct Identity {
     /// What its operator wants hooks to know.
     pub(crate) metas: BTreeMap<String, String>,
     /// How it frames messages.
-    pub(crate) dialect: Dialect,
+    pub(crate) negotiated: Negotiated,
     /// Whether the client takes its session from another connection to this one, so that users who were let in stay there. It does
     /// not if that session speaks in a way that knows nothing of it.
     pub(crate) moves: bool,
@@ -148,19 +148,19 @@ pub(crate) struct Claim {
 impl Registry {
     /// Registers a session, ending an older one of the same run id first.
     ///
-    /// `offers` receives the session's work connections. Returns when everything
+    /// `work_conns` receives the session's work connections. Returns when everything
     /// that the older session held is free again.
     pub(crate) async fn claim(
         &self,
         identity: Identity,
-        offers: mpsc::Sender<Conn>,
+        work_conns: mpsc::Sender<Conn>,
     ) -> Result<Claim, ClaimError> {
         let moves = identity.moves;
         let silent = self.silent_rival(&identity).await?;
-        let (claim, old) = self.insert(identity, offers, silent)?;
+        let (claim, old) = self.insert(identity, work_conns, silent)?;
         if let Some(old) = old {
             let (run_id, serial) = (claim.run_id.head(), claim.serial);
-            if moves && old.dialect.moves {
+            if moves && old.negotiated.can_migrate {
                 info!(source = %run_id, "moved to another connection by client [{run_id}] (control ID {serial})");
                 old.moved.cancel();
             } else {
@@ -209,7 +209,7 @@ impl Registry {
     fn insert(
         &self,
         identity: Identity,
-        offers: mpsc::Sender<Conn>,
+        work_conns: mpsc::Sender<Conn>,
         silent: Option<u64>,
     ) -> Result<(Claim, Option<Entry>), ClaimError> {
         let mut sessions = self.sessions();
@@ -230,10 +230,10 @@ impl Registry {
                 run_id: identity.run_id.as_str().to_owned(),
             })),
             client_id: identity.client_id,
-            dialect: identity.dialect,
+            negotiated: identity.negotiated,
             signed_at: identity.signed_at,
             life: Arc::new(life),
-            offers,
+            work_conns,
             stop: CancellationToken::new(),
             moved: CancellationToken::new(),
             ended: CancellationToken::new(),
@@ -253,8 +253,8 @@ impl Registry {
     }
 
     /// Where the session of `run_id` takes its work connections.
-    pub(crate) fn offers(&self, run_id: &RunId) -> Option<mpsc::Sender<Conn>> {
-        self.sessions().get(run_id).map(|it| it.offers.clone())
+    pub(crate) fn work_conns(&self, run_id: &RunId) -> Option<mpsc::Sender<Conn>> {
+        self.sessions().get(run_id).map(|it| it.work_conns.clone())
     }
 
     /// Whose session `run_id` is, if it is one.
@@ -263,8 +263,8 @@ impl Registry {
     }
 
     /// How the client of the session `run_id` frames messages, if it is one.
-    pub(crate) fn dialect(&self, run_id: &RunId) -> Option<Dialect> {
-        self.sessions().get(run_id).map(|it| it.dialect)
+    pub(crate) fn negotiated(&self, run_id: &RunId) -> Option<Negotiated> {
+        self.sessions().get(run_id).map(|it| it.negotiated)
     }
 
     /// Takes a proxy name for a client of `user`; it is unique over all clients. Says who has it, if somebody does.
@@ -387,7 +387,7 @@ mod tests {
             user: "u".into(),
             client_id: client_id.into(),
             metas: BTreeMap::new(),
-            dialect: Dialect::new(WireVersion::V1, "0.70.1", &[]),
+            negotiated: Negotiated::new(WireVersion::V1, "0.70.1", &[]),
             moves: false,
             proved: false,
             signed_at: 0,
@@ -402,18 +402,21 @@ mod tests {
         }
     }
 
-    fn offers() -> mpsc::Sender<Conn> {
+    fn work_conns() -> mpsc::Sender<Conn> {
         mpsc::channel(1).0
     }
 
     #[tokio::test]
     async fn a_newcomer_waits_until_the_old_session_is_gone() {
         let registry = Registry::default();
-        let old = registry.claim(identity("r", ""), offers()).await.unwrap();
+        let old = registry
+            .claim(identity("r", ""), work_conns())
+            .await
+            .unwrap();
         let stop = old.stop.clone();
         let newcomer = tokio::spawn({
             let registry = registry.clone();
-            async move { registry.claim(later(1), offers()).await }
+            async move { registry.claim(later(1), work_conns()).await }
         });
         stop.cancelled().await;
         assert!(
@@ -422,14 +425,14 @@ mod tests {
         );
         drop(old);
         let new = newcomer.await.unwrap().unwrap();
-        assert!(registry.offers(&RunId::from("r")).is_some());
+        assert!(registry.work_conns(&RunId::from("r")).is_some());
         drop(new);
-        assert!(registry.offers(&RunId::from("r")).is_none());
+        assert!(registry.work_conns(&RunId::from("r")).is_none());
     }
 
     #[tokio::test]
     async fn a_session_moves_only_if_both_logins_said_so() {
-        let (knows, does_not) = (&[Extension::MOVES][..], &[][..]);
+        let (knows, does_not) = (&[Extension::CAN_MIGRATE][..], &[][..]);
         for (before, moves, has_moved) in [
             (knows, true, true),
             (knows, false, false),
@@ -437,14 +440,14 @@ mod tests {
         ] {
             let registry = Registry::default();
             let before = Identity {
-                dialect: Dialect::new(WireVersion::V2, "0.70.1", before),
+                negotiated: Negotiated::new(WireVersion::V2, "0.70.1", before),
                 ..identity("r", "")
             };
             let after = Identity { moves, ..later(1) };
-            let old = registry.claim(before, offers()).await.unwrap();
+            let old = registry.claim(before, work_conns()).await.unwrap();
             let newcomer = tokio::spawn({
                 let registry = registry.clone();
-                async move { registry.claim(after, offers()).await }
+                async move { registry.claim(after, work_conns()).await }
             });
             old.stop.cancelled().await;
             assert_eq!(old.has_moved(), has_moved);
@@ -456,9 +459,12 @@ mod tests {
     #[tokio::test]
     async fn of_three_logins_the_last_one_wins() {
         let registry = Registry::default();
-        let first = registry.claim(identity("r", ""), offers()).await.unwrap();
+        let first = registry
+            .claim(identity("r", ""), work_conns())
+            .await
+            .unwrap();
         let claim = |registry: Registry, signed_at| {
-            tokio::spawn(async move { registry.claim(later(signed_at), offers()).await })
+            tokio::spawn(async move { registry.claim(later(signed_at), work_conns()).await })
         };
         let second = claim(registry.clone(), 1);
         first.stop.cancelled().await;
@@ -474,7 +480,7 @@ mod tests {
     #[tokio::test]
     async fn a_login_sent_again_does_not_end_a_session_whose_client_answers() {
         let registry = Registry::default();
-        let live = registry.claim(later(7), offers()).await.unwrap();
+        let live = registry.claim(later(7), work_conns()).await.unwrap();
         for replayed in [later(7), later(6)] {
             let answering = async {
                 live.asked_for_life().await;
@@ -482,7 +488,7 @@ mod tests {
                 std::future::pending().await
             };
             let refused = tokio::select! {
-                refused = registry.claim(replayed, offers()) => refused.unwrap_err(),
+                refused = registry.claim(replayed, work_conns()) => refused.unwrap_err(),
                 () = answering => unreachable!("it is pending"),
             };
             assert!(matches!(refused, ClaimError::StillThere), "{refused}");
@@ -494,11 +500,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_whose_clock_went_back_has_its_place_when_nobody_else_answers() {
         let registry = Registry::default();
-        let dead = registry.claim(later(7), offers()).await.unwrap();
+        let dead = registry.claim(later(7), work_conns()).await.unwrap();
         let began = tokio::time::Instant::now();
         let newcomer = tokio::spawn({
             let registry = registry.clone();
-            async move { registry.claim(later(3), offers()).await }
+            async move { registry.claim(later(3), work_conns()).await }
         });
         dead.stop.cancelled().await;
         assert_eq!(began.elapsed().as_secs(), SIGN_OF_LIFE.as_secs());
@@ -509,7 +515,7 @@ mod tests {
     #[tokio::test]
     async fn only_proof_ends_a_session_that_has_proved_itself() {
         let registry = Registry::default();
-        let live = registry.claim(later(7), offers()).await.unwrap();
+        let live = registry.claim(later(7), work_conns()).await.unwrap();
         live.heard(true);
         let withstands = |identity| registry.sessions()[&RunId::from("r")].withstands(&identity);
         assert!(withstands(later(8)));
@@ -523,15 +529,18 @@ mod tests {
     #[tokio::test]
     async fn a_client_id_is_online_once_per_user() {
         let registry = Registry::default();
-        let _first = registry.claim(identity("a", "id"), offers()).await.unwrap();
-        let refused = registry.claim(identity("b", "id"), offers()).await;
+        let _first = registry
+            .claim(identity("a", "id"), work_conns())
+            .await
+            .unwrap();
+        let refused = registry.claim(identity("b", "id"), work_conns()).await;
         assert_eq!(
             refused.unwrap_err().to_string(),
             "client_id [id] for user [u] is already online"
         );
         let mut other = identity("b", "id");
         other.user = "v".into();
-        registry.claim(other, offers()).await.unwrap();
+        registry.claim(other, work_conns()).await.unwrap();
     }
 
     #[test]

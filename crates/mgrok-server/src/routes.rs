@@ -89,15 +89,15 @@ impl<T: Clone> Routes<T> {
             .entry(key.user.clone())
             .or_default();
         // In descending order, so that the longest of several prefixes comes first.
-        let place = locations.partition_point(|(location, _)| *location > key.location);
+        let index = locations.partition_point(|(location, _)| *location > key.location);
         if locations
-            .get(place)
+            .get(index)
             .is_some_and(|(location, _)| *location == key.location)
         {
             drop(table);
             return Err(Conflict(key));
         }
-        locations.insert(place, (key.location.clone(), route));
+        locations.insert(index, (key.location.clone(), route));
         Ok(RouteLease {
             routes: self.clone(),
             key,
@@ -159,7 +159,7 @@ impl<T> Table<T> {
         if let Some(locations) = host.by_user.get_mut(&key.user) {
             // In descending order.
             let found = locations.binary_search_by(|(location, _)| key.location.cmp(location));
-            removed = found.ok().map(|place| locations.remove(place).1);
+            removed = found.ok().map(|index| locations.remove(index).1);
             remove_if(&mut host.by_user, &key.user, Vec::is_empty);
         }
         match key.host.strip_prefix('*') {

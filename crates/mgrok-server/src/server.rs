@@ -10,7 +10,7 @@ use mgrok_net::{quic::QuicError, tcp, tls::TlsError};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use self::listeners::{UdpRoads, VhostListeners};
+use self::listeners::{UdpListeners, VhostListeners};
 use crate::{
     certificates,
     hooks::{Hooks, PluginError},
@@ -66,7 +66,7 @@ pub struct StopReport {
 pub struct Server {
     admin: Option<AdminPort>,
     control: TcpListener,
-    udp: UdpRoads,
+    udp: UdpListeners,
     vhosts: VhostListeners,
     shared: Arc<Shared>,
 }
@@ -100,7 +100,7 @@ impl Server {
     ) -> Result<Self, StartError> {
         let tls = certificates::load(&config.transport.tls)?;
         let hooks = Hooks::new(&config.http_plugins)?;
-        let udp = UdpRoads::bind(&config, &tls).await?;
+        let udp = UdpListeners::bind(&config, &tls).await?;
         let vhosts = VhostListeners::bind(&config).await?;
         let admin = match &config.web_server {
             Some(web_server) => Some(AdminPort::bind(web_server).await?),

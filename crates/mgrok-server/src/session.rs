@@ -20,7 +20,7 @@ use mgrok_net::{
     message::{MessageConn, RecvError, SendError},
 };
 use mgrok_proto::{
-    Dialect, WireVersion, auth,
+    Negotiated, WireVersion, auth,
     hook::Op,
     liveness,
     message::{Message, NewProxy, NewProxyResp, Ping, Pong, ReqWorkConn, StartWorkConn},
@@ -38,7 +38,7 @@ use crate::{
     error::chain,
     excerpt::Excerpt,
     heartbeat::Heartbeat,
-    hole,
+    hole_punch,
     hooks::HookError,
     proxy::{self, Cost, Proxy},
     registry::Claim,
@@ -58,7 +58,7 @@ const ANSWER_QUEUE: usize = 64;
 #[derive(Debug)]
 pub(crate) struct ClientSpec {
     /// How it frames messages.
-    pub(crate) dialect: Dialect,
+    pub(crate) negotiated: Negotiated,
     /// After how long without a ping it is gone; `None` is never.
     pub(crate) heartbeat_timeout: Option<Duration>,
     /// How many idle work connections it wants kept, already capped.
@@ -75,7 +75,7 @@ pub(crate) struct Session {
     client: ClientSpec,
     control: MessageConn,
     claim: Claim,
-    offers: mpsc::Receiver<Conn>,
+    work_conns: mpsc::Receiver<Conn>,
     requests: mpsc::Receiver<WorkRequest>,
     request_sender: mpsc::Sender<WorkRequest>,
     /// What others have to say to the client.
@@ -86,22 +86,22 @@ pub(crate) struct Session {
     /// What its proxies cost together.
     used: Cost,
     /// How many more attempts its visitors may have under way to reach others past the server.
-    hole_places: Arc<Semaphore>,
+    hole_permits: Arc<Semaphore>,
     /// What came ahead of the session, if anything did.
     first: Option<Message>,
     heartbeat: Heartbeat,
     /// While plugins are asked about a message the next one has to wait, and nothing else.
-    asking: Option<Asking>,
+    asking: Option<PendingHook>,
 }
 
 /// A message that plugins are asked about.
-struct Asking {
+struct PendingHook {
     since: Instant,
-    answer: Pin<Box<dyn Future<Output = Asked> + Send>>,
+    answer: Pin<Box<dyn Future<Output = HookOutcome> + Send>>,
 }
 
 /// A message that plugins were asked about.
-enum Asked {
+enum HookOutcome {
     NewProxy(Request, Result<Box<NewProxy>, HookError>),
     Ping(Result<Ping, HookError>),
 }
@@ -152,7 +152,7 @@ impl Session {
         mut client: ClientSpec,
         control: MessageConn,
         claim: Claim,
-        offers: mpsc::Receiver<Conn>,
+        work_conns: mpsc::Receiver<Conn>,
     ) -> Self {
         let (request_sender, requests) = mpsc::channel(REQUEST_QUEUE);
         let (answer_sender, answers) = mpsc::channel(ANSWER_QUEUE);
@@ -164,14 +164,14 @@ impl Session {
             client,
             control,
             claim,
-            offers,
+            work_conns,
             requests,
             request_sender,
             answers,
             answer_sender,
             proxies: HashMap::new(),
             used: Cost::default(),
-            hole_places: Arc::new(Semaphore::new(hole::MAX_ATTEMPTS_PER_CLIENT)),
+            hole_permits: Arc::new(Semaphore::new(hole_punch::MAX_ATTEMPTS_PER_CLIENT)),
             first,
             heartbeat,
             asking: None,
@@ -215,7 +215,7 @@ impl Session {
                 info!("client exit success: {who}, {reason}");
             }
             // frp: its clients drop the connection when they are stopped, so one that is killed looks the same.
-            EndReason::Recv(RecvError::Io(_)) if !self.client.dialect.moves => {
+            EndReason::Recv(RecvError::Io(_)) if !self.client.negotiated.can_migrate => {
                 let reason = chain(&reason);
                 info!(
                     "client exit success: {who}, gone without a word: {}",
@@ -247,7 +247,7 @@ impl Session {
                 () = self.shared.tasks.stop_sessions.cancelled() => return EndReason::Stopped,
                 asked = answered(&mut self.asking) => {
                     self.asking = None;
-                    if let Err(reason) = self.go_on(asked).await {
+                    if let Err(reason) = self.on_hook_done(asked).await {
                         return reason;
                     }
                 }
@@ -260,7 +260,7 @@ impl Session {
                     Ok(None) => return EndReason::Closed,
                     Err(reason) => return reason,
                 },
-                Some(conn) = self.offers.recv() => {
+                Some(conn) = self.work_conns.recv() => {
                     self.claim.heard(false);
                     self.take(conn);
                 }
@@ -307,7 +307,7 @@ impl Session {
     }
 
     fn take(&mut self, conn: Conn) {
-        if self.client.dialect.liveness {
+        if self.client.negotiated.liveness {
             conn.watch_closely(liveness::INTERVAL, liveness::TIMEOUT);
         }
         let Err(conn) = self.pool.offer(conn) else {
@@ -319,14 +319,14 @@ impl Session {
         );
         let text = "work connection pool is full, discarding";
         let error = self.shared.error_text(text, "invalid NewWorkConn");
-        let wire = self.client.dialect.streams;
+        let wire = self.client.negotiated.streams;
         self.shared.tasks.spawn(refuse_work_conn(conn, wire, error));
     }
 
     async fn handle(&mut self, message: Message) -> Result<(), EndReason> {
         // Records of v2 are authenticated, and their keys are fresh.
         self.claim
-            .heard(self.client.dialect.streams == WireVersion::V2);
+            .heard(self.client.negotiated.streams == WireVersion::V2);
         match message {
             Message::NewProxy(new) => {
                 let request = Request::of(&new);
@@ -336,7 +336,7 @@ impl Session {
                 let (shared, client) = (self.shared.clone(), self.claim.client.clone());
                 self.ask(async move {
                     let new = shared.hooks.new_proxy(&client, *new).await;
-                    Asked::NewProxy(request, new.map(Box::new))
+                    HookOutcome::NewProxy(request, new.map(Box::new))
                 });
                 Ok(())
             }
@@ -357,21 +357,21 @@ impl Session {
                     return Ok(self.ping(Ok(ping))?);
                 }
                 let (shared, client) = (self.shared.clone(), self.claim.client.clone());
-                self.ask(async move { Asked::Ping(shared.hooks.ping(&client, ping).await) });
+                self.ask(async move { HookOutcome::Ping(shared.hooks.ping(&client, ping).await) });
                 Ok(())
             }
             Message::NatHoleVisitor(visitor) => {
-                let asker = hole::Asker {
+                let request = hole_punch::VisitorRequest {
                     user: &self.claim.client.user,
-                    places: &self.hole_places,
+                    permits: &self.hole_permits,
                     answers: &self.answer_sender,
                 };
                 let Shared { holes, tasks, .. } = &*self.shared;
-                holes.visit(visitor, &asker, tasks);
+                holes.visit(visitor, &request, tasks);
                 Ok(())
             }
             Message::NatHoleClient(client) => {
-                self.shared.holes.offer(client, &self.answer_sender);
+                self.shared.holes.owner_replied(client, &self.answer_sender);
                 Ok(())
             }
             Message::NatHoleReport(report) => {
@@ -386,19 +386,22 @@ impl Session {
         }
     }
 
-    /// Asks plugins about a message; [`Self::go_on`] follows when they have answered.
-    fn ask(&mut self, answer: impl Future<Output = Asked> + Send + 'static) {
-        self.asking = Some(Asking {
+    /// Asks plugins about a message; [`Self::on_hook_done`] follows when they have answered.
+    fn ask(&mut self, answer: impl Future<Output = HookOutcome> + Send + 'static) {
+        self.asking = Some(PendingHook {
             since: Instant::now(),
             answer: Box::pin(answer),
         });
     }
 
-    async fn go_on(&mut self, (asked, took): (Asked, Duration)) -> Result<(), EndReason> {
+    async fn on_hook_done(
+        &mut self,
+        (asked, took): (HookOutcome, Duration),
+    ) -> Result<(), EndReason> {
         self.heartbeat.excuse(took);
         match asked {
-            Asked::NewProxy(request, new) => self.new_proxy(request, new).await,
-            Asked::Ping(ping) => Ok(self.ping(ping)?),
+            HookOutcome::NewProxy(request, new) => self.new_proxy(request, new).await,
+            HookOutcome::Ping(ping) => Ok(self.ping(ping)?),
         }
     }
 
@@ -416,7 +419,7 @@ impl Session {
         let owner = proxy::Owner {
             shared: &self.shared,
             requests: &self.request_sender,
-            dialect: self.client.dialect,
+            negotiated: self.client.negotiated,
             attempts: self.client.pool_count + 1,
             client: &self.claim.client,
             used: &self.used,
@@ -506,9 +509,9 @@ impl Request {
 }
 
 /// What plugins have answered, and how long that took. Cancel-safe.
-async fn answered(asking: &mut Option<Asking>) -> (Asked, Duration) {
+async fn answered(asking: &mut Option<PendingHook>) -> (HookOutcome, Duration) {
     match asking {
-        Some(Asking { since, answer }) => (answer.await, since.elapsed()),
+        Some(PendingHook { since, answer }) => (answer.await, since.elapsed()),
         None => pending().await,
     }
 }

@@ -7,15 +7,15 @@ use mgrok_net::tls::ServerTls;
 use mgrok_proto::cipher::CipherKey;
 
 use crate::{
-    arrival::Arrivals,
+    client_addr::ClientAddrResolver,
     clients::Clients,
     excerpt::Excerpt,
-    hole::Holes,
+    hole_punch::HolePunchBroker,
     hooks::Hooks,
     per_source::{Limits, PerSource},
-    place::{Doors, Places},
     ports::Ports,
     private::PrivateServices,
+    public_endpoint::{AcceptContext, PublicEndpoints},
     registry::Registry,
     tasks::Tasks,
     vhost::Vhosts,
@@ -39,13 +39,13 @@ pub(crate) struct Shared {
     pub(crate) cipher_key: CipherKey,
     pub(crate) tls: ServerTls,
     pub(crate) hooks: Hooks,
-    pub(crate) arrivals: Arrivals,
+    pub(crate) client_addrs: ClientAddrResolver,
     /// For connections by TCP that are not logged in.
     pub(crate) openings: PerSource,
     pub(crate) vhosts: Arc<Vhosts>,
-    pub(crate) places: Places,
+    pub(crate) endpoints: PublicEndpoints,
     pub(crate) private: PrivateServices,
-    pub(crate) holes: Holes,
+    pub(crate) holes: HolePunchBroker,
     pub(crate) registry: Registry,
     pub(crate) clients: Clients,
     pub(crate) tasks: Tasks,
@@ -60,7 +60,7 @@ impl Shared {
         vhosts: Vhosts,
         tasks: Tasks,
     ) -> Self {
-        let arrivals = Arrivals::new(
+        let client_addrs = ClientAddrResolver::new(
             &config.accept_proxy_protocol_from,
             &config.vhost.trusted_proxies,
         );
@@ -69,20 +69,20 @@ impl Shared {
             cipher_key: CipherKey::derive(&config.auth.token),
             tls,
             hooks,
-            places: Places {
+            endpoints: PublicEndpoints {
                 groups: Default::default(),
                 ports: Ports::new(&config.proxy_bind_addr, config.allow_ports.clone()),
                 vhosts: vhosts.clone(),
-                doors: Doors {
-                    arrivals: arrivals.clone(),
+                accept_context: AcceptContext {
+                    client_addrs: client_addrs.clone(),
                     tasks: tasks.clone(),
                 },
             },
-            arrivals,
+            client_addrs,
             openings: PerSource::new(OPENINGS),
             vhosts,
             private: PrivateServices::default(),
-            holes: Holes::new(config.nathole_analysis_data_reserve),
+            holes: HolePunchBroker::new(config.nathole_analysis_data_reserve),
             registry: Registry::default(),
             clients: Clients::default(),
             tasks,

@@ -18,8 +18,8 @@ use tracing::debug;
 
 use self::{http::HttpVhost, https::HttpsVhost, pages::Page, tcpmux::TcpMuxVhost};
 use crate::{
-    arrival::Arrivals,
-    backend::UserAddrs,
+    backend::PeerAddrs,
+    client_addr::ClientAddrResolver,
     error::chain,
     per_source::{Limits, PerSource},
     routes::Routes,
@@ -103,7 +103,7 @@ pub(crate) trait Vhost: Send + Sync + 'static {
     fn serve(
         self: Arc<Self>,
         user: Conn,
-        addrs: UserAddrs,
+        addrs: PeerAddrs,
     ) -> impl Future<Output = ()> + Send + 'static;
 }
 
@@ -111,7 +111,7 @@ pub(crate) trait Vhost: Send + Sync + 'static {
 pub(crate) async fn run(
     listener: TcpListener,
     vhost: Arc<impl Vhost>,
-    arrivals: Arrivals,
+    client_addrs: ClientAddrResolver,
     tasks: Tasks,
 ) {
     loop {
@@ -119,9 +119,9 @@ pub(crate) async fn run(
             () = tasks.stop_listening.cancelled() => return,
             accepted = tcp::accept(&listener) => accepted,
         };
-        let (vhost, arrivals) = (vhost.clone(), arrivals.clone());
+        let (vhost, client_addrs) = (vhost.clone(), client_addrs.clone());
         tasks.serve_user(async move {
-            match arrivals.receive(stream, from).await {
+            match client_addrs.resolve(stream, from).await {
                 Ok((user, addrs)) => vhost.serve(user, addrs).await,
                 Err(error) => {
                     debug!(source = %from, "connection of {from} closed: {}", chain(&error))

@@ -107,7 +107,7 @@ fn main() {
     report.print();
 }
 
-/// What the road changes: bytes, latency and new connections, for those who can go it.
+/// What the transport changes: bytes, latency and new connections, for those who can go it.
 fn over_kcp(options: &Options, report: &mut Report, products: &[Product], services: &Published) {
     let works: Vec<_> = bulk::all().collect();
     let names = works.iter().map(|work| work.name());

@@ -69,14 +69,14 @@ pub struct Visitor {
     pub kind: &'static str,
     /// The proxy it visits.
     pub server_name: String,
-    /// Its `bindPort`; less than 0 has no door.
+    /// Its `bindPort`; less than 0 has no listener.
     pub bind_port: i32,
     /// More lines of the table, such as `secretKey = "abc"`.
     pub more: String,
 }
 
 impl Visitor {
-    /// A visitor of the proxy `server_name` with a door on a port found free.
+    /// A visitor of the proxy `server_name` with a listener on a port found free.
     pub fn new(kind: &'static str, name: impl Into<String>, server_name: &str) -> Self {
         Self {
             name: name.into(),
@@ -95,11 +95,11 @@ impl Visitor {
         self
     }
 
-    /// Where users find its door.
+    /// Where users find its listener.
     ///
     /// # Panics
     /// When it has none.
-    pub fn door(&self) -> SocketAddr {
+    pub fn listener(&self) -> SocketAddr {
         ([127, 0, 0, 1], u16::try_from(self.bind_port).unwrap()).into()
     }
 }

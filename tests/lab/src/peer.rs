@@ -215,7 +215,7 @@ impl Client {
         client
     }
 
-    /// As [`Self::start`], with visitors whose doors are open when this returns.
+    /// As [`Self::start`], with visitors whose listeners are open when this returns.
     ///
     /// # Panics
     /// When something does not come up.
@@ -252,15 +252,17 @@ impl Client {
         }
     }
 
-    /// Waits until all its proxies are published and its visitors' doors are open; only what was logged after `mark`
+    /// Waits until all its proxies are published and its visitors' listeners are open; only what was logged after `mark`
     /// counts.
     ///
     /// # Panics
     /// When one of them is not within [`PATIENCE`].
     pub async fn ready(&self, mark: usize) {
         // frp does not say which visitor it is.
-        let doors = "start visitor success";
-        self.log().wait_for_times(mark, doors, self.visitors).await;
+        let listeners = "start visitor success";
+        self.log()
+            .wait_for_times(mark, listeners, self.visitors)
+            .await;
         for proxy in &self.proxies {
             let line = format!("[{}] start proxy success", proxy.name);
             self.log().wait_after(mark, &line).await;

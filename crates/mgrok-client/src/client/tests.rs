@@ -22,7 +22,7 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
 /// A client that has logged in to a server that the test plays. It has one visitor.
 struct Lab {
     listener: TcpListener,
-    doors: DoorWatch,
+    listeners: ListenerWatch,
     control: MessageConn,
     handle: SessionHandle,
     client: JoinHandle<Result<StopReport, ClientError>>,
@@ -48,7 +48,7 @@ impl Lab {
             ..ClientConfig::default()
         })
         .unwrap();
-        let doors = client.doors();
+        let listeners = client.listeners();
         let (key, mut sessions) = (client.key.clone(), client.sessions.subscribe());
         let (stop, stopped) = oneshot::channel::<()>();
         let client = tokio::spawn(client.run(async { drop(stopped.await) }));
@@ -65,7 +65,7 @@ impl Lab {
         let session = in_time(Sessions::wait_for_first(&mut sessions)).await;
         Self {
             listener,
-            doors,
+            listeners,
             control: MessageConn::new(layers::encrypt(conn.into_conn(), &key), WireVersion::V1),
             handle: session.unwrap(),
             client,
@@ -124,8 +124,8 @@ async fn whoever_asked_a_session_that_is_lost_need_not_wait() {
 async fn whoever_asked_a_client_that_stops_need_not_wait() {
     let mut lab = Lab::start().await;
     // Somebody whom the client waits for.
-    let door = in_time(lab.doors.wait_for("to-db")).await.unwrap();
-    let user = TcpStream::connect(door).await.unwrap();
+    let listener = in_time(lab.listeners.wait_for("to-db")).await.unwrap();
+    let user = TcpStream::connect(listener).await.unwrap();
     let visit = in_time(lab.listener.accept()).await.unwrap();
 
     let asked = lab.handle.request(question(), "1", LIMIT);

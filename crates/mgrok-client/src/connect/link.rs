@@ -11,8 +11,8 @@ use mgrok_proto::liveness;
 use tokio::time::timeout;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::road::Dialler;
-use super::{ConnectError, Road};
+use super::transport::Dialler;
+use super::{ConnectError, Transport};
 use crate::tasks::Tasks;
 
 /// How long a server may take to allow one more stream of QUIC.
@@ -81,21 +81,21 @@ impl Streams {
         let connector = super::Connector::new(config, &config.servers[0], &Resolver::default());
         let connector = connector.unwrap();
         let tls = connector.tls.current();
-        Self::Connections(Dialler::new(connector, Road::Tcp, tls))
+        Self::Connections(Dialler::new(connector, Transport::Tcp, tls))
     }
 }
 
 /// What a session runs over. Dropping it ends every stream of the session that is not a connection of its own.
 #[derive(Debug)]
 pub(crate) struct Link {
-    road: Road,
+    transport: Transport,
     streams: Streams,
     carrier: Carrier,
 }
 
 #[derive(Debug)]
 enum Carrier {
-    /// Each stream has its own. The first was made to see whether the road is open, and waits for its use.
+    /// Each stream has its own. The first was made to see whether the transport is open, and waits for its use.
     Each {
         first: Option<Box<Conn>>,
         drivers: TaskTracker,
@@ -128,7 +128,7 @@ impl Link {
     /// Each stream is a connection of its own, of which `first` is the first.
     pub(super) fn connections(first: Conn, dialler: Dialler, drivers: TaskTracker) -> Self {
         Self {
-            road: dialler.road(),
+            transport: dialler.transport(),
             streams: Streams::Connections(dialler),
             carrier: Carrier::Each {
                 first: Some(Box::new(first)),
@@ -138,7 +138,12 @@ impl Link {
     }
 
     /// Streams on `conn`, which is probed as often as `keepalive` says while it is silent.
-    pub(super) fn muxed(road: Road, conn: Conn, keepalive: Duration, drivers: TaskTracker) -> Self {
+    pub(super) fn muxed(
+        transport: Transport,
+        conn: Conn,
+        keepalive: Duration,
+        drivers: TaskTracker,
+    ) -> Self {
         let config = mgrok_mux::Config {
             keepalive_interval: Some(keepalive),
             flush_timeout: FLUSH_TIMEOUT,
@@ -147,7 +152,7 @@ impl Link {
         // The server opens no streams: without an acceptor they are refused.
         let (opener, _, driver) = mgrok_mux::session(conn, config);
         Self {
-            road,
+            transport,
             streams: Streams::Muxed(opener),
             carrier: Carrier::Mux {
                 driver: Some(AbortOnDropHandle::new(tokio::spawn(driver))),
@@ -159,7 +164,7 @@ impl Link {
     /// Streams on `connection`, which runs on `endpoint`.
     pub(super) fn quic(connection: Connection, endpoint: Endpoint) -> Self {
         Self {
-            road: Road::Quic,
+            transport: Transport::Quic,
             streams: Streams::Quic(connection.clone()),
             carrier: Carrier::Quic(QuicCarrier {
                 is_left: false,
@@ -309,8 +314,8 @@ impl Link {
     }
 
     /// By which way the server was reached.
-    pub(crate) fn road(&self) -> Road {
-        self.road
+    pub(crate) fn transport(&self) -> Transport {
+        self.transport
     }
 
     /// Opens the session's streams.

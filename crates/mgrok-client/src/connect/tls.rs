@@ -6,7 +6,7 @@ use mgrok_config::{self as config, ServerAddr};
 use mgrok_net::tls::{ClientTls, ClientTlsOptions, Fingerprint, TlsError};
 use tracing::{info, warn};
 
-use super::Road;
+use super::Transport;
 use crate::printable::Chain;
 
 /// Of so many certificates of one server it is remembered that they were told of. More are several servers behind one name.
@@ -15,7 +15,7 @@ const MAX_TOLD: usize = 16;
 /// TLS to one server.
 #[derive(Debug)]
 pub(super) struct ServerTls {
-    /// Whether roads have TLS that can be without.
+    /// Whether transports have TLS that can be without.
     enabled: bool,
     server: ServerAddr,
     /// Whether the server is authenticated.
@@ -25,7 +25,7 @@ pub(super) struct ServerTls {
 }
 
 impl ServerTls {
-    /// Reads what is needed. Without `config` some roads have no TLS, and the others check nothing.
+    /// Reads what is needed. Without `config` some transports have no TLS, and the others check nothing.
     pub(super) fn new(
         config: Option<&config::ClientTls>,
         server: &ServerAddr,
@@ -53,11 +53,11 @@ impl ServerTls {
         })
     }
 
-    /// Whether `road` has TLS.
-    pub(super) fn is_on(&self, road: Road) -> bool {
-        match road {
-            Road::Kcp | Road::Tcp | Road::WebSocket => self.enabled,
-            Road::Quic | Road::Wss => true,
+    /// Whether `transport` has TLS.
+    pub(super) fn is_on(&self, transport: Transport) -> bool {
+        match transport {
+            Transport::Kcp | Transport::Tcp | Transport::WebSocket => self.enabled,
+            Transport::Quic | Transport::Wss => true,
         }
     }
 

@@ -21,7 +21,7 @@ fn handle() -> (SessionHandle, Requests) {
     SessionHandle::new(
         run_id,
         streams,
-        Dialect::new(WireVersion::V1, "", &[]),
+        Negotiated::new(WireVersion::V1, "", &[]),
         Span::none(),
     )
 }

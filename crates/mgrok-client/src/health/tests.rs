@@ -46,9 +46,9 @@ async fn healthy(checks: &Checks) -> bool {
 
 #[test]
 fn failures_count_only_in_a_row() {
-    let mut judge = Judge::new(NonZeroU32::new(2).unwrap());
+    let mut state = HealthState::new(NonZeroU32::new(2).unwrap());
     for (is_ok, expect) in [
-        // Unhealthy at first, so that failures are no news.
+        // Unhealthy at first, so that failures are no reports.
         (false, None),
         (false, None),
         (false, None),
@@ -63,7 +63,7 @@ fn failures_count_only_in_a_row() {
         (false, None),
         (false, Some(false)),
     ] {
-        assert_eq!(judge.handle_result(is_ok), expect);
+        assert_eq!(state.handle_result(is_ok), expect);
     }
 }
 
@@ -90,7 +90,7 @@ async fn only_the_last_report_waits_for_whoever_takes_it() {
     let owner = TaskOwner::new();
     let checks = Checks::new(owner.tasks().clone(), CancellationToken::new());
     for (proxy, healthy) in [(&first, true), (&second, true), (&first, false)] {
-        checks.news.report(proxy, healthy);
+        checks.reports.report(proxy, healthy);
     }
     checks.reported().await;
     let taken: Vec<_> = checks.take().iter().map(|it| it.healthy).collect();

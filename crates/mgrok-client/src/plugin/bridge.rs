@@ -6,7 +6,7 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use mgrok_config::{HttpsFront, LocalAddr, Website};
 use mgrok_http::{
-    Body, Connect, Connecting, ForwardError, Forwarded, Handler, Rules, Target, Upstream,
+    Body, Connect, Connecting, ForwardError, Forwarded, Handler, RequestTarget, Rules, Upstream,
     UpstreamOptions, User, host_name,
 };
 use mgrok_net::conn::Conn;
@@ -148,7 +148,7 @@ impl Handler for Requests {
         // frp: the same (pkg/plugin/client/https2http.go). A browser that meets one address under many names then makes
         // another connection, which leads to the right proxy.
         if let Some(name) = &self.server_name
-            && Target::of(&request).host != *name
+            && RequestTarget::of(&request).host != *name
         {
             return empty(StatusCode::MISDIRECTED_REQUEST);
         }

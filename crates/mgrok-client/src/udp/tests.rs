@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
-use mgrok_net::proxy_protocol::{Addresses, Transport, encode};
+use mgrok_net::proxy_protocol::{Addresses, TransportProtocol, encode};
 use mgrok_net::relay::Traffic;
 use mgrok_net::resolver::Resolver;
 use mgrok_proto::udp::Framing;
@@ -14,8 +14,8 @@ use tokio::time::{sleep, timeout};
 use super::drops::Drops;
 use super::*;
 
-fn terms() -> Terms {
-    Terms::new(1500)
+fn options() -> UdpOptions {
+    UdpOptions::new(1500)
 }
 
 fn user(port: u16) -> SocketAddr {
@@ -59,11 +59,11 @@ struct Server {
 }
 
 impl Server {
-    async fn start(service: SocketAddr, terms: Terms) -> Self {
-        Self::framing(Framing::V1, service, terms).await
+    async fn start(service: SocketAddr, options: UdpOptions) -> Self {
+        Self::framing(Framing::V1, service, options).await
     }
 
-    async fn framing(framing: Framing, service: SocketAddr, terms: Terms) -> Self {
+    async fn framing(framing: Framing, service: SocketAddr, options: UdpOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (ours, theirs) = tokio::join!(TcpStream::connect(addr), listener.accept());
@@ -74,8 +74,8 @@ impl Server {
             tokio::spawn(async move {
                 let host = service.ip().to_string();
                 let service = Service::new(&host, service.port(), Resolver::default());
-                let mut users = Users::new(service, &traffic, &terms);
-                let end = forward(work, &mut users, &terms).await;
+                let mut users = LocalSockets::new(service, &traffic, &options);
+                let end = forward(work, &mut users, &options).await;
                 (end, std::mem::take(&mut users.drops), users.len())
             })
         };
@@ -125,7 +125,7 @@ impl Server {
 async fn datagrams_come_and_go() {
     let (socket, addr) = service().await;
     tokio::spawn(echo(socket));
-    let mut server = Server::start(addr, terms()).await;
+    let mut server = Server::start(addr, options()).await;
     for payload in [&b"word"[..], b"", &[7; 1500]] {
         server.send(payload, user(1)).await;
         assert_eq!(server.recv().await, (payload.to_vec(), user(1)));
@@ -142,7 +142,7 @@ async fn datagrams_come_and_go() {
 #[tokio::test]
 async fn each_user_has_a_socket_of_its_own() {
     let (socket, addr) = service().await;
-    let mut server = Server::start(addr, terms()).await;
+    let mut server = Server::start(addr, options()).await;
     server.send(b"a", user(1)).await;
     server.send(b"b", user(2)).await;
     server.send(b"c", user(1)).await;
@@ -169,7 +169,7 @@ async fn each_user_has_a_socket_of_its_own() {
 async fn many_users_are_served_at_once() {
     let (socket, addr) = service().await;
     tokio::spawn(echo(socket));
-    let mut server = Server::start(addr, terms()).await;
+    let mut server = Server::start(addr, options()).await;
     for round in 0..3_u8 {
         let mut waiting = std::collections::HashSet::new();
         for port in 1..=100 {
@@ -189,13 +189,13 @@ async fn many_users_are_served_at_once() {
 #[tokio::test]
 async fn long_replies_are_cut_and_too_long_ones_counted() {
     let (socket, addr) = service().await;
-    let mut server = Server::start(addr, terms()).await;
+    let mut server = Server::start(addr, options()).await;
     server.send(b"x", user(1)).await;
     let (_, from) = hear(&socket).await;
     socket.send_to(&[7; 1600], from).await.unwrap();
     assert_eq!(server.recv().await.0, [7; 1500]);
 
-    let mut server = Server::start(addr, Terms::new(65_507)).await;
+    let mut server = Server::start(addr, UdpOptions::new(65_507)).await;
     server.send(b"x", user(1)).await;
     let (_, from) = hear(&socket).await;
     socket.send_to(&vec![7; 65_507], from).await.unwrap();
@@ -209,8 +209,8 @@ async fn between_ends_of_mgrok_replies_of_all_sizes_are_carried_whole() {
     let (socket, addr) = service().await;
     tokio::spawn(echo(socket));
     let framing = Framing::Binary;
-    let terms = Terms::new(framing.packet_size(1500));
-    let mut server = Server::framing(framing, addr, terms).await;
+    let options = UdpOptions::new(framing.packet_size(1500));
+    let mut server = Server::framing(framing, addr, options).await;
     for len in [0, 1, 1_500, 65_507] {
         server.send(&vec![7; len], user(1)).await;
         assert!(server.recv().await == (vec![7; len], user(1)));
@@ -222,7 +222,7 @@ async fn between_ends_of_mgrok_replies_of_all_sizes_are_carried_whole() {
 async fn a_service_may_come_late() {
     let (socket, addr) = service().await;
     drop(socket);
-    let mut server = Server::start(addr, terms()).await;
+    let mut server = Server::start(addr, options()).await;
     for _ in 0..5 {
         server.send(b"nobody there", user(1)).await;
         server.send(b"nobody there", user(2)).await;
@@ -241,7 +241,7 @@ async fn a_service_may_come_late() {
 async fn idle_users_lose_their_socket() {
     let (socket, addr) = service().await;
     let idle = Duration::from_millis(200);
-    let mut server = Server::start(addr, Terms { idle, ..terms() }).await;
+    let mut server = Server::start(addr, UdpOptions { idle, ..options() }).await;
     server.send(b"idle", user(1)).await;
     let (_, idle_from) = hear(&socket).await;
     server.send(b"busy", user(2)).await;
@@ -266,7 +266,7 @@ fn introduced(user: SocketAddr, addr: SocketAddr, payload: &[u8]) -> Vec<u8> {
         destination: addr,
     };
     let mut bytes = BytesMut::new();
-    encode(Version::V2, Transport::Udp, &addresses, &mut bytes);
+    encode(Version::V2, TransportProtocol::Udp, &addresses, &mut bytes);
     [&bytes, payload].concat()
 }
 
@@ -276,9 +276,9 @@ async fn only_the_first_datagram_of_a_user_says_who_it_is() {
     let proxy_protocol = Some(Version::V2);
     let mut server = Server::start(
         addr,
-        Terms {
+        UdpOptions {
             proxy_protocol,
-            ..terms()
+            ..options()
         },
     )
     .await;
@@ -306,10 +306,10 @@ async fn a_user_with_a_new_socket_is_introduced_again() {
     let (socket, addr) = service().await;
     let mut server = Server::start(
         addr,
-        Terms {
+        UdpOptions {
             proxy_protocol: Some(Version::V2),
             max_users: 1,
-            ..terms()
+            ..options()
         },
     )
     .await;
@@ -324,11 +324,11 @@ async fn a_user_with_a_new_socket_is_introduced_again() {
 async fn forged_users_do_not_take_the_socket_of_one_who_talks() {
     let (socket, addr) = service().await;
     let max_users = 4;
-    let terms = Terms {
+    let options = UdpOptions {
         max_users,
-        ..terms()
+        ..options()
     };
-    let mut server = Server::start(addr, terms).await;
+    let mut server = Server::start(addr, options).await;
     server.send(b"hello", user(1)).await;
     let (_, from) = hear(&socket).await;
     socket.send_to(b"who?", from).await.unwrap();
@@ -350,9 +350,9 @@ async fn the_user_silent_for_longest_gives_way() {
     let max_users = 2;
     let mut server = Server::start(
         addr,
-        Terms {
+        UdpOptions {
             max_users,
-            ..terms()
+            ..options()
         },
     )
     .await;
@@ -374,7 +374,7 @@ async fn the_server_hears_that_the_client_is_there() {
     let (_socket, addr) = service().await;
     let ping = Duration::from_millis(50);
     let start = Instant::now();
-    let mut server = Server::start(addr, Terms { ping, ..terms() }).await;
+    let mut server = Server::start(addr, UdpOptions { ping, ..options() }).await;
     let mut bytes = Vec::new();
     while bytes.len() < 22 {
         bytes.extend_from_slice(&in_time(server.conn.stream().recv()).await.unwrap());
@@ -386,7 +386,7 @@ async fn the_server_hears_that_the_client_is_there() {
 #[tokio::test]
 async fn a_hostile_server_only_ends_its_connection() {
     let (socket, addr) = service().await;
-    let mut server = Server::start(addr, terms()).await;
+    let mut server = Server::start(addr, options()).await;
     server.outbox.push(b"before", user(1)).unwrap();
     server.flush().await;
     server
@@ -406,7 +406,7 @@ async fn a_hostile_server_only_ends_its_connection() {
 #[tokio::test]
 async fn replies_that_nobody_takes_are_bounded_and_counted() {
     let (socket, addr) = service().await;
-    let mut server = Server::start(addr, terms()).await;
+    let mut server = Server::start(addr, options()).await;
     server.send(b"x", user(1)).await;
     let (_, from) = hear(&socket).await;
     // Until long after the connection and the outbox are full, in steps that the socket can hold.

@@ -1,4 +1,4 @@
-//! A user of an `stcp` visitor: from its door through the server to the service.
+//! A user of an `stcp` visitor: from its listener through the server to the service.
 
 use mgrok_net::relay::{Traffic, relay};
 use tracing::{debug, warn};
@@ -31,14 +31,14 @@ impl Stcp {
             counted: _counted,
             place,
         } = user;
-        let (visit, dialect) = match Box::pin(self.target.open()).await {
+        let (visit, negotiated) = match Box::pin(self.target.open()).await {
             Ok(opened) => opened,
             Err(e) => {
                 return warn!(source = %from, "user connection [{from}] refused: {}", Chain(&e));
             }
         };
         drop(place);
-        let end = relay(conn, visit, dialect.into(), &self.traffic).await;
+        let end = relay(conn, visit, negotiated.into(), &self.traffic).await;
         debug!(source = %from, "user connection [{from}] ended: {end:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The door of an `sudp` visitor: the datagrams of all its users, on one connection to the service.
+//! The listener of an `sudp` visitor: the datagrams of all its users, on one connection to the service.
 //!
 //! The connection is opened for the first datagram. What users send until it is there waits.
 

@@ -10,11 +10,11 @@ use mgrok_net::udp::DatagramConn;
 use mgrok_proto::auth::Secret;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::{Message, NewVisitorConn};
-use mgrok_proto::{Dialect, RunId};
+use mgrok_proto::{Negotiated, RunId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::Terms;
+use super::VisitorContext;
 use crate::clock::signed_now;
 use crate::connect::ConnectError;
 use crate::handle::{SessionHandle, Sessions};
@@ -25,7 +25,7 @@ use crate::proxy::wire_name;
 // frp: the same (client/visitor/visitor.go#dialRawVisitorConn)
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a user waits for a session with the server: a reconnect, if nothing is wrong.
-// frp closes the doors of a client without a session, so that its users are refused at once.
+// frp closes the listeners of a client without a session, so that its users are refused at once.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why there is no connection to the service.
@@ -64,9 +64,9 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn new(config: &VisitorConfig, terms: &Terms) -> Self {
+    pub(super) fn new(config: &VisitorConfig, context: &VisitorContext) -> Self {
         let key = || CipherKey::derive(&config.secret_key);
-        let user = config.server_user.as_ref().unwrap_or(&terms.user);
+        let user = config.server_user.as_ref().unwrap_or(&context.user);
         Self {
             layers: Layers {
                 encryption: config.use_encryption.then(key),
@@ -75,13 +75,13 @@ impl Target {
             },
             proxy_name: wire_name(user, &config.server_name),
             secret: config.secret_key.clone(),
-            sessions: terms.sessions.clone(),
-            stopping: terms.stopping.clone(),
+            sessions: context.sessions.clone(),
+            stopping: context.stopping.clone(),
         }
     }
 
     /// Opens a connection to the service, and says how it is spoken on it. Waits a while for a session with the server if there is none.
-    pub(super) async fn open(&self) -> Result<(Conn, Dialect), VisitError> {
+    pub(super) async fn open(&self) -> Result<(Conn, Negotiated), VisitError> {
         let session = self.session().await?;
         let mut conn = session.open().await?;
         let exchange = async {
@@ -94,7 +94,7 @@ impl Target {
         match answer {
             None => Err(VisitError::Closed),
             Some(Message::NewVisitorConnResp(answer)) if answer.error.is_empty() => {
-                Ok((self.layers.wrap(conn.into_conn()), session.dialect()))
+                Ok((self.layers.wrap(conn.into_conn()), session.negotiated()))
             }
             Some(Message::NewVisitorConnResp(answer)) => {
                 Err(VisitError::Refused(server_text(&answer.error)))
@@ -105,8 +105,8 @@ impl Target {
 
     /// The same to a service that takes datagrams.
     pub(super) async fn open_datagrams(&self) -> Result<DatagramConn, VisitError> {
-        let (conn, dialect) = self.open().await?;
-        Ok(DatagramConn::new(conn, dialect.datagram_framing()))
+        let (conn, negotiated) = self.open().await?;
+        Ok(DatagramConn::new(conn, negotiated.datagram_framing()))
     }
 
     /// The session there is, or soon is.

@@ -4,7 +4,7 @@ use mgrok_config::{ClientConfig, ClientTransport, ServerAddr};
 use mgrok_net::message::MessageConn;
 use mgrok_proto::auth::Secret;
 use mgrok_proto::message::{Message, NewVisitorConnResp};
-use mgrok_proto::{Dialect, RunId, WireVersion};
+use mgrok_proto::{Negotiated, RunId, WireVersion};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
@@ -50,8 +50,8 @@ impl Lab {
         }
     }
 
-    pub(super) fn terms(&self) -> Terms {
-        Terms {
+    pub(super) fn context(&self) -> VisitorContext {
+        VisitorContext {
             puncher: Puncher::new(&ClientConfig::default()),
             sessions: self.sessions.subscribe(),
             stopping: self.stopping.clone(),
@@ -61,10 +61,10 @@ impl Lab {
         }
     }
 
-    fn visitors(&self) -> (Visitors, DoorWatch) {
+    fn visitors(&self) -> (Visitors, ListenerWatch) {
         let table = watch::Sender::default();
-        let doors = DoorWatch::new(table.subscribe());
-        (Visitors::new(self.terms(), table), doors)
+        let listeners = ListenerWatch::new(table.subscribe());
+        (Visitors::new(self.context(), table), listeners)
     }
 
     /// A server that is logged in to, whose streams the test accepts.
@@ -86,14 +86,14 @@ impl Lab {
         let (handle, _) = SessionHandle::new(
             run_id,
             streams,
-            Dialect::new(WireVersion::V1, "", &[]),
+            Negotiated::new(WireVersion::V1, "", &[]),
             Span::none(),
         );
         self.sessions.send_modify(|it| it.begin(0, handle));
         listener
     }
 
-    /// A user that comes from somewhere else than a door, and the user's end.
+    /// A user that comes from somewhere else than a listener, and the user's end.
     async fn user(&self) -> (User, Conn) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -114,16 +114,16 @@ impl Lab {
 async fn a_visitor_without_a_door_is_entered_through_another() {
     let lab = Lab::new();
     let server = lab.server().await;
-    let (mut visitors, doors) = lab.visitors();
+    let (mut visitors, listeners) = lab.visitors();
     let no_door = VisitorConfig {
         bind_port: None,
         ..stcp("spare")
     };
     visitors.apply(&[no_door]).await;
-    assert_eq!(doors.door("spare"), None);
+    assert_eq!(listeners.listener("spare"), None);
 
     let (user, mut outside) = lab.user().await;
-    let spare = doors.table.borrow().visitor("spare").cloned();
+    let spare = listeners.table.borrow().visitor("spare").cloned();
     spare.unwrap().enter(user);
     let (stream, _) = in_time(server.accept()).await.unwrap();
     let mut visit = MessageConn::new(stream.into(), WireVersion::V1);
@@ -138,27 +138,30 @@ async fn a_visitor_without_a_door_is_entered_through_another() {
 #[tokio::test]
 async fn visitors_may_exchange_their_doors() {
     let lab = Lab::new();
-    let (mut visitors, mut doors) = lab.visitors();
+    let (mut visitors, mut listeners) = lab.visitors();
     let mut dns = VisitorConfig {
         kind: VisitorKind::Sudp,
         ..stcp("dns")
     };
     visitors.apply(&[stcp("a"), stcp("b"), dns.clone()]).await;
-    let a = in_time(doors.wait_for("a")).await.unwrap();
-    let b = in_time(doors.wait_for("b")).await.unwrap();
-    dns.bind_port = Some(in_time(doors.wait_for("dns")).await.unwrap().port());
+    let a = in_time(listeners.wait_for("a")).await.unwrap();
+    let b = in_time(listeners.wait_for("b")).await.unwrap();
+    dns.bind_port = Some(in_time(listeners.wait_for("dns")).await.unwrap().port());
 
-    let at = |name: &str, door: SocketAddr| VisitorConfig {
-        bind_port: Some(door.port()),
+    let at = |name: &str, listener: SocketAddr| VisitorConfig {
+        bind_port: Some(listener.port()),
         ..stcp(name)
     };
     let swapped = [at("a", b), at("b", a), dns];
     let began = Instant::now();
     visitors.apply(&swapped).await;
-    assert_eq!(in_time(doors.wait_for("a")).await, Some(b));
-    assert_eq!(in_time(doors.wait_for("b")).await, Some(a));
-    assert!(in_time(doors.wait_for("dns")).await.is_some());
-    assert!(began.elapsed() < door::RETRY, "not at the first attempt");
+    assert_eq!(in_time(listeners.wait_for("a")).await, Some(b));
+    assert_eq!(in_time(listeners.wait_for("b")).await, Some(a));
+    assert!(in_time(listeners.wait_for("dns")).await.is_some());
+    assert!(
+        began.elapsed() < listener::RETRY,
+        "not at the first attempt"
+    );
 
     visitors.apply(&[]).await;
     std::net::TcpListener::bind(a).unwrap();
@@ -167,32 +170,32 @@ async fn visitors_may_exchange_their_doors() {
 #[tokio::test]
 async fn a_visitor_whose_port_is_taken_is_in_nobodys_way() {
     let lab = Lab::new();
-    let (mut visitors, mut doors) = lab.visitors();
+    let (mut visitors, mut listeners) = lab.visitors();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let late = VisitorConfig {
         bind_port: Some(taken.local_addr().unwrap().port()),
         ..stcp("late")
     };
     visitors.apply(&[late.clone(), stcp("fine")]).await;
-    let fine = in_time(doors.wait_for("fine")).await;
-    assert_eq!(doors.door("late"), None);
+    let fine = in_time(listeners.wait_for("fine")).await;
+    assert_eq!(listeners.listener("late"), None);
 
     // It can be taken back, and the rest has not noticed.
     visitors.apply(&[stcp("fine")]).await;
-    assert_eq!(doors.door("fine"), fine);
+    assert_eq!(listeners.listener("fine"), fine);
     drop(taken);
     visitors.apply(&[late, stcp("fine")]).await;
-    assert!(in_time(doors.wait_for("late")).await.is_some());
-    assert_eq!(doors.door("fine"), fine);
+    assert!(in_time(listeners.wait_for("late")).await.is_some());
+    assert_eq!(listeners.listener("fine"), fine);
 }
 
 #[tokio::test]
 async fn visitors_that_are_dropped_close_their_doors() {
     let lab = Lab::new();
-    let (mut visitors, mut doors) = lab.visitors();
+    let (mut visitors, mut listeners) = lab.visitors();
     visitors.apply(&[stcp("a")]).await;
-    let door = in_time(doors.wait_for("a")).await.unwrap();
+    let listener = in_time(listeners.wait_for("a")).await.unwrap();
     drop(visitors);
     in_time(lab.owner.finish()).await;
-    TcpListener::bind(door).await.unwrap();
+    TcpListener::bind(listener).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! A user of an `xtcp` visitor: from its door through a tunnel past the server to the service.
+//! A user of an `xtcp` visitor: from its listener through a tunnel past the server to the service.
 //!
 //! All users of a visitor share one tunnel. One task makes it when it is wanted, never two at a time and not
 //! too often; users wait for it a while, and are then handed over to another visitor or turned away.
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::{Table, Terms, User};
+use super::{Table, User, VisitorContext};
 use crate::handle::Sessions;
 use crate::hole::{HoleError, Puncher, Visit};
 use crate::printable::Chain;
@@ -53,11 +53,11 @@ impl Xtcp {
     pub(super) fn new(
         config: &VisitorConfig,
         xtcp: &XtcpVisitor,
-        terms: &Terms,
+        context: &VisitorContext,
         table: watch::Receiver<Table>,
     ) -> Self {
         let key = CipherKey::derive(&config.secret_key);
-        let user = config.server_user.as_ref().unwrap_or(&terms.user);
+        let user = config.server_user.as_ref().unwrap_or(&context.user);
         Self {
             layers: Layers {
                 encryption: config.use_encryption.then(|| key.clone()),
@@ -72,8 +72,8 @@ impl Xtcp {
                 disable_assisted_addrs: xtcp.disable_assisted_addrs,
             },
             config: xtcp.clone(),
-            puncher: terms.puncher.clone(),
-            sessions: terms.sessions.clone(),
+            puncher: context.puncher.clone(),
+            sessions: context.sessions.clone(),
             table,
             tunnel: watch::Sender::new(None),
             wanted: Notify::new(),

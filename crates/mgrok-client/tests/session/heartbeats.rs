@@ -9,8 +9,8 @@ use mgrok_proto::liveness;
 use mgrok_proto::message::{Message, Ping, Pong};
 use tokio::time::timeout;
 
-use crate::road_server::{RoadServer, Way};
 use crate::server::{RUN_ID, Running, Server, recv};
+use crate::transport_server::{Setup, TransportServer};
 
 /// The next message, which must be a ping.
 async fn ping(control: &mut mgrok_net::message::MessageConn) -> Ping {
@@ -74,14 +74,14 @@ async fn a_refused_ping_ends_the_session() {
     assert_eq!(login.run_id, RUN_ID);
 }
 
-/// Roads on which nothing but pings tells whether the server lives.
-const WITHOUT_MUX: [Way; 2] = [
-    Way {
+/// Transports on which nothing but pings tells whether the server lives.
+const WITHOUT_MUX: [Setup; 2] = [
+    Setup {
         protocol: Protocol::Tcp,
         tls: false,
         mux: false,
     },
-    Way {
+    Setup {
         protocol: Protocol::Quic,
         tls: true,
         mux: true,
@@ -90,8 +90,8 @@ const WITHOUT_MUX: [Way; 2] = [
 
 #[tokio::test]
 async fn a_server_that_agreed_on_liveness_is_pinged_often_and_soon_given_up() {
-    let given_up = WITHOUT_MUX.map(|way| async move {
-        let mut server = RoadServer::bind(way).await;
+    let given_up = WITHOUT_MUX.map(|setup| async move {
+        let mut server = TransportServer::bind(setup).await;
         let _client = Running::start(server.config(WireProtocol::V2));
         let mut session = server.session(&[Extension::LIVENESS]).await;
         // The first comes at once, the second after the interval; then the server is silent.
@@ -111,8 +111,8 @@ async fn a_server_that_agreed_on_liveness_is_pinged_often_and_soon_given_up() {
 
 #[tokio::test]
 async fn keys_that_the_operator_has_set_count_instead_of_liveness() {
-    for way in WITHOUT_MUX {
-        let mut server = RoadServer::bind(way).await;
+    for setup in WITHOUT_MUX {
+        let mut server = TransportServer::bind(setup).await;
         let mut config = server.config(WireProtocol::V2);
         config.transport.heartbeat_interval = None;
         config.transport.liveness_keys = LivenessKeys {

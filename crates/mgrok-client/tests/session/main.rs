@@ -6,8 +6,8 @@
     reason = "a panic is how tests fail"
 )]
 
-mod road_server;
 mod server;
+mod transport_server;
 
 mod faults;
 mod health;
@@ -17,8 +17,8 @@ mod muxed;
 mod names;
 mod packets;
 mod plugins;
-mod roads;
 mod stopping;
+mod transports;
 mod users;
 mod visitors;
 mod wire;

@@ -6,11 +6,11 @@ use mgrok_net::conn::Conn;
 use mgrok_proto::hello::Extension;
 use tokio::net::UdpSocket;
 
-use crate::road_server::{RoadServer, Way, sniff};
 use crate::server::{Running, accept_proxy, answer_visit, new_proxy, recv, visitor, within};
+use crate::transport_server::{Setup, TransportServer, sniff};
 use mgrok_proto::message::Message;
 
-const PLAIN: Way = Way {
+const PLAIN: Setup = Setup {
     protocol: Protocol::Tcp,
     tls: false,
     mux: false,
@@ -42,7 +42,7 @@ async fn exactly(conn: &mut Conn, len: usize) -> BytesMut {
 async fn is_served(extensions: &[Extension], question: &'static [u8], answer: &[u8]) -> Conn {
     let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let port = service.local_addr().unwrap().port();
-    let mut server = RoadServer::bind(PLAIN).await;
+    let mut server = TransportServer::bind(PLAIN).await;
     let mut config = server.config(WireProtocol::V2);
     let kind = ProxyKind::Udp { remote_port: 6000 };
     config.proxies = vec![ProxyConfig::new("dns", kind, port)];
@@ -81,13 +81,13 @@ async fn a_server_that_does_not_have_it_gets_json() {
 
 #[tokio::test]
 async fn a_visitor_sends_datagrams_in_the_binary_codec() {
-    let mut server = RoadServer::bind(PLAIN).await;
+    let mut server = TransportServer::bind(PLAIN).await;
     let mut config = server.config(WireProtocol::V2);
     config.visitors = vec![visitor("to-dns", VisitorKind::Sudp)];
     let mut client = Running::start(config);
-    let door = client.door("to-dns").await;
+    let listener = client.listener("to-dns").await;
     let user = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    user.connect(door).await.unwrap();
+    user.connect(listener).await.unwrap();
     user.send(b"ping").await.unwrap();
 
     let mut session = server.session(&[Extension::BINARY_PACKETS]).await;

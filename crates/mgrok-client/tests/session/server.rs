@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mgrok_client::{
-    Client, ClientError, DoorWatch, ProxyPhase, ProxySet, StatusWatch, StopReport, VisitorSet,
+    Client, ClientError, ListenerWatch, ProxyPhase, ProxySet, StatusWatch, StopReport, VisitorSet,
 };
 use mgrok_config::{
     Auth, ClientConfig, ClientTransport, ProxyConfig, ProxyKind, ServerAddr, VisitorConfig,
@@ -268,7 +268,7 @@ pub(crate) fn serve_echo(mut visit: Conn) {
 pub(crate) struct Running {
     pub(crate) status: StatusWatch,
     pub(crate) proxies: ProxySet,
-    pub(crate) doors: DoorWatch,
+    pub(crate) listeners: ListenerWatch,
     pub(crate) visitors: VisitorSet,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Result<StopReport, ClientError>>,
@@ -281,7 +281,7 @@ impl Running {
         Self {
             status: client.status(),
             proxies: client.proxy_set(),
-            doors: client.doors(),
+            listeners: client.listeners(),
             visitors: client.visitor_set(),
             stop,
             ended: tokio::spawn(client.run(async move {
@@ -297,17 +297,17 @@ impl Running {
         within(reached).await.expect("the client goes on");
     }
 
-    /// Where the door of a visitor is, once it is open.
-    pub(crate) async fn door(&mut self, name: &str) -> SocketAddr {
-        within(self.doors.wait_for(name))
+    /// Where the listener of a visitor is, once it is open.
+    pub(crate) async fn listener(&mut self, name: &str) -> SocketAddr {
+        within(self.listeners.wait_for(name))
             .await
             .expect("the client goes on")
     }
 
-    /// A new user at the door of a visitor.
+    /// A new user at the listener of a visitor.
     pub(crate) async fn enter(&mut self, name: &str) -> Conn {
-        let door = self.door(name).await;
-        TcpStream::connect(door).await.unwrap().into()
+        let listener = self.listener(name).await;
+        TcpStream::connect(listener).await.unwrap().into()
     }
 
     /// Asks the client to stop; gives its task.

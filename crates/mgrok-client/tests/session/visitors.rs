@@ -1,4 +1,4 @@
-//! Visitors: from a door of the client to a service that the server knows.
+//! Visitors: from a listener of the client to a service that the server knows.
 
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ async fn a_user_without_a_session_waits_for_it() {
     serve_echo(server.accept_visit().await);
     echo(&mut early, "early").await;
 
-    // The door stays open from one session to the next, and who is in may stay.
+    // The listener stays open from one session to the next, and who is in may stay.
     drop(control);
     let (login, _) = server.login().await;
     let mut between = client.enter("to-db").await;
@@ -121,9 +121,9 @@ async fn only_visitors_that_changed_are_started_anew() {
     ];
     let mut client = Running::start(config);
     let (_control, _) = server.control().await;
-    let stays = client.door("stays").await;
-    let changes = client.door("changes").await;
-    let goes = client.door("goes").await;
+    let stays = client.listener("stays").await;
+    let changes = client.listener("changes").await;
+    let goes = client.listener("goes").await;
     let mut in_before = client.enter("goes").await;
     serve_echo(server.accept_visit().await);
     echo(&mut in_before, "before").await;
@@ -137,11 +137,11 @@ async fn only_visitors_that_changed_are_started_anew() {
         .visitors
         .apply(vec![stcp_visitor("stays"), changed, stcp_visitor("comes")]);
     // It is started last, when the ports of the others are free.
-    client.door("comes").await;
+    client.listener("comes").await;
     TcpListener::bind(goes).await.unwrap();
-    assert_eq!(client.doors.door("goes"), None);
-    assert_eq!(client.door("stays").await, stays);
-    assert_eq!(client.door("changes").await, changes);
+    assert_eq!(client.listeners.listener("goes"), None);
+    assert_eq!(client.listener("stays").await, stays);
+    assert_eq!(client.listener("changes").await, changes);
     echo(&mut in_before, "still there").await;
 
     let _user = client.enter("changes").await;
@@ -157,28 +157,32 @@ async fn a_stop_closes_doors_and_lets_users_finish() {
     config.visitors = vec![stcp_visitor("to-db"), visitor("to-dns", VisitorKind::Sudp)];
     let mut client = Running::start(config);
     let (_control, _) = server.control().await;
-    let door = client.door("to-db").await;
-    let udp_door = client.door("to-dns").await;
+    let listener = client.listener("to-db").await;
+    let udp_door = client.listener("to-dns").await;
     let mut first = client.enter("to-db").await;
     serve_echo(server.accept_visit().await);
     echo(&mut first, "before").await;
 
-    let mut doors = client.doors.clone();
+    let mut listeners = client.listeners.clone();
     let stopped = client.stop();
     let closed = async {
-        while doors.door("to-db").or(doors.door("to-dns")).is_some() {
+        while listeners
+            .listener("to-db")
+            .or(listeners.listener("to-dns"))
+            .is_some()
+        {
             tokio::task::yield_now().await;
         }
     };
     within(closed).await;
-    TcpListener::bind(door).await.unwrap();
+    TcpListener::bind(listener).await.unwrap();
     UdpSocket::bind(udp_door).await.unwrap();
     echo(&mut first, "after").await;
     assert!(!stopped.is_finished());
     drop(first);
     let report = within(stopped).await.unwrap().unwrap();
     assert_eq!(report, StopReport { cut: 0 });
-    assert_eq!(doors.wait_for("to-db").await, None);
+    assert_eq!(listeners.wait_for("to-db").await, None);
 }
 
 #[tokio::test]
@@ -204,10 +208,10 @@ async fn a_client_that_cannot_log_in_leaves_no_door_open() {
     let mut config = server.config();
     config.visitors = vec![stcp_visitor("to-db")];
     let mut client = Running::start(config);
-    let door = client.door("to-db").await;
+    let listener = client.listener("to-db").await;
     drop(server.login().await);
     client.ended().await.unwrap_err();
-    TcpListener::bind(door).await.unwrap();
+    TcpListener::bind(listener).await.unwrap();
 }
 
 #[tokio::test]
@@ -219,11 +223,11 @@ async fn datagrams_of_all_users_go_on_one_visitor_connection() {
         ..visitor("to-dns", VisitorKind::Sudp)
     }];
     let mut client = Running::start(config);
-    let door = client.door("to-dns").await;
+    let listener = client.listener("to-dns").await;
     let mut users = Vec::new();
     for number in 0..3_u8 {
         let user = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        user.connect(door).await.unwrap();
+        user.connect(listener).await.unwrap();
         // Before there is a session.
         user.send(&[number]).await.unwrap();
         users.push(user);

@@ -10,23 +10,23 @@ use mgrok_proto::message::{LoginResp, Message, Pong};
 use mgrok_proto::record::Sealer;
 use tokio::io::AsyncWriteExt;
 
-use crate::road_server::{Opening, RoadServer, Way, sniff};
 use crate::server::{RUN_ID, Running, within};
+use crate::transport_server::{Opening, Setup, TransportServer, sniff};
 
-const PLAIN: Way = Way {
+const PLAIN: Setup = Setup {
     protocol: Protocol::Tcp,
     tls: false,
     mux: false,
 };
 
 /// The next connection is one of v2, and is closed.
-async fn closes_on_v2(server: &mut RoadServer) {
+async fn closes_on_v2(server: &mut TransportServer) {
     let (_, wire) = sniff(server.conn().await).await;
     assert_eq!(wire, WireVersion::V2);
 }
 
 /// Lets a client of v1 in that comes to a server of this version.
-async fn lets_in(server: &mut RoadServer, version: &str) -> MessageConn {
+async fn lets_in(server: &mut TransportServer, version: &str) -> MessageConn {
     let mut opening = Opening::receive(server.conn().await).await;
     assert!(opening.hello.is_none());
     let answer = LoginResp {
@@ -40,8 +40,8 @@ async fn lets_in(server: &mut RoadServer, version: &str) -> MessageConn {
 
 #[tokio::test]
 async fn a_forged_version_does_not_pin_v1() {
-    for way in [PLAIN, Way { tls: true, ..PLAIN }] {
-        let mut server = RoadServer::bind(way).await;
+    for setup in [PLAIN, Setup { tls: true, ..PLAIN }] {
+        let mut server = TransportServer::bind(setup).await;
         let _client = Running::start(server.config(WireProtocol::Auto));
         for version in ["0.61.0", "0.61.0", "0.70.1"] {
             closes_on_v2(&mut server).await;
@@ -54,7 +54,7 @@ async fn a_forged_version_does_not_pin_v1() {
 
 #[tokio::test]
 async fn a_server_that_has_spoken_v2_is_not_tried_in_v1_after_a_reset() {
-    let mut server = RoadServer::bind(PLAIN).await;
+    let mut server = TransportServer::bind(PLAIN).await;
     let _client = Running::start(server.config(WireProtocol::Auto));
     let first = Opening::receive(server.conn().await).await;
     drop(first.accept(&[]).await);
@@ -65,7 +65,7 @@ async fn a_server_that_has_spoken_v2_is_not_tried_in_v1_after_a_reset() {
 
 #[tokio::test]
 async fn a_server_that_refuses_in_v1_is_not_taken_for_an_old_one() {
-    let mut server = RoadServer::bind(PLAIN).await;
+    let mut server = TransportServer::bind(PLAIN).await;
     let mut config = server.config(WireProtocol::Auto);
     config.login_fail_exit = false;
     let _client = Running::start(config);
@@ -89,7 +89,7 @@ async fn error(config: ClientConfig) -> String {
 
 #[tokio::test]
 async fn a_server_without_v2_has_its_words_if_nothing_else_will_do() {
-    let mut server = RoadServer::bind(PLAIN).await;
+    let mut server = TransportServer::bind(PLAIN).await;
     let config = server.config(WireProtocol::V2);
     let (error, ()) = tokio::join!(error(config), closes_on_v2(&mut server));
     assert!(
@@ -100,7 +100,7 @@ async fn a_server_without_v2_has_its_words_if_nothing_else_will_do() {
 
 /// What a client ends with whose hello is answered by `answer`.
 async fn error_of_answer(answer: &[u8]) -> String {
-    let mut server = RoadServer::bind(PLAIN).await;
+    let mut server = TransportServer::bind(PLAIN).await;
     let config = server.config(WireProtocol::Auto);
     let play = async {
         let opening = Opening::receive(server.conn().await).await;
@@ -179,7 +179,7 @@ async fn every_wrong_answer_to_a_hello_has_its_words() {
 
 #[tokio::test]
 async fn a_hello_without_a_login_that_follows_is_no_session() {
-    let mut server = RoadServer::bind(PLAIN).await;
+    let mut server = TransportServer::bind(PLAIN).await;
     let config = server.config(WireProtocol::Auto);
     let play = async {
         let mut opening = Opening::receive(server.conn().await).await;
@@ -198,7 +198,7 @@ async fn a_hello_without_a_login_that_follows_is_no_session() {
 
 #[tokio::test]
 async fn what_the_client_offers_is_in_its_hello() {
-    let mut server = RoadServer::bind(PLAIN).await;
+    let mut server = TransportServer::bind(PLAIN).await;
     let _client = Running::start(server.config(WireProtocol::Auto));
     let opening = Opening::receive(server.conn().await).await;
     let hello = opening.hello.unwrap();
@@ -212,7 +212,7 @@ async fn what_the_client_offers_is_in_its_hello() {
 
 /// A session whose server seals its records by hand, one more of which is what `disturb` makes of a good one.
 async fn ends_after(disturb: impl Fn(&mut Sealer, &[u8]) -> Vec<u8>) {
-    let mut server = RoadServer::bind(PLAIN).await;
+    let mut server = TransportServer::bind(PLAIN).await;
     let _client = Running::start(server.config(WireProtocol::Auto));
     let mut opening = Opening::receive(server.conn().await).await;
     let answer = hello::answer(opening.hello.unwrap(), &[]).unwrap();

@@ -1,4 +1,4 @@
-//! The client's `transport` section: the road to the server.
+//! The client's `transport` section: the transport to the server.
 
 use std::{net::IpAddr, time::Duration};
 

@@ -51,7 +51,7 @@ fn read(path: &Path) -> String {
 #[test]
 fn every_file_loads() {
     let mut loaded = Vec::new();
-    let directories = ["", "roads"].map(|directory| examples().join(directory));
+    let directories = ["", "transports"].map(|directory| examples().join(directory));
     let entries = directories.iter().flat_map(|it| fs::read_dir(it).unwrap());
     for entry in entries {
         let path = entry.unwrap().path();
@@ -85,7 +85,7 @@ fn every_file_loads() {
 fn every_setting_that_is_shown_can_be_set() {
     for name in [
         "plugin-server.toml",
-        "roads/server.toml",
+        "transports/server.toml",
         "server.toml",
         "tcpmux-server.toml",
         "tls-mutual-server.toml",
@@ -97,10 +97,10 @@ fn every_setting_that_is_shown_can_be_set() {
     for name in [
         "client.toml",
         "plugins-client.toml",
-        "roads/outbound-proxy-client.toml",
-        "roads/quic-client.toml",
-        "roads/several-servers-client.toml",
-        "roads/websocket-client.toml",
+        "transports/outbound-proxy-client.toml",
+        "transports/quic-client.toml",
+        "transports/several-servers-client.toml",
+        "transports/websocket-client.toml",
         "tls-mutual-client.toml",
         "xtcp-client.toml",
     ] {

@@ -9,10 +9,10 @@ mod later;
 mod messages;
 mod plugins;
 mod proxies;
-mod roads;
 mod robust;
 mod server;
 mod starts;
+mod transports;
 mod visitors;
 mod web_server;
 

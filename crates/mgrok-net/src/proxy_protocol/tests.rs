@@ -13,13 +13,13 @@ fn addresses(source: &str, destination: &str) -> Addresses {
     }
 }
 
-fn encoded(version: Version, transport: Transport, addresses: &Addresses) -> Vec<u8> {
+fn encoded(version: Version, protocol: TransportProtocol, addresses: &Addresses) -> Vec<u8> {
     let mut out = BytesMut::new();
-    encode(version, transport, addresses, &mut out);
+    encode(version, protocol, addresses, &mut out);
     out.to_vec()
 }
 
-/// A version 2 header with this version and command, this family and transport, and this body.
+/// A version 2 header with this version and command, this family and protocol, and this body.
 fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
     let len = u16::try_from(body.len()).unwrap().to_be_bytes();
     [V2, &[command, family], &len, body].concat()
@@ -29,25 +29,25 @@ fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
 fn headers_are_these_bytes() {
     let v4 = addresses("1.2.3.4:5", "127.0.0.1:6");
     let golden = b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c\x01\x02\x03\x04\x7f\0\0\x01\0\x05\0\x06";
-    assert_eq!(encoded(Version::V2, Transport::Udp, &v4), golden);
-    let tcp = encoded(Version::V2, Transport::Tcp, &v4);
+    assert_eq!(encoded(Version::V2, TransportProtocol::Udp, &v4), golden);
+    let tcp = encoded(Version::V2, TransportProtocol::Tcp, &v4);
     assert_eq!(tcp[13], 0x11);
     assert_eq!((&tcp[..13], &tcp[14..]), (&golden[..13], &golden[14..]));
     assert_eq!(
-        encoded(Version::V1, Transport::Tcp, &v4),
+        encoded(Version::V1, TransportProtocol::Tcp, &v4),
         b"PROXY TCP4 1.2.3.4 127.0.0.1 5 6\r\n"
     );
     assert_eq!(
-        encoded(Version::V1, Transport::Udp, &v4),
+        encoded(Version::V1, TransportProtocol::Udp, &v4),
         b"PROXY UNKNOWN\r\n"
     );
 
     let v6 = addresses("[2001:db8::1]:65535", "[::1]:443");
     assert_eq!(
-        encoded(Version::V1, Transport::Tcp, &v6),
+        encoded(Version::V1, TransportProtocol::Tcp, &v6),
         b"PROXY TCP6 2001:db8::1 ::1 65535 443\r\n"
     );
-    let header = encoded(Version::V2, Transport::Tcp, &v6);
+    let header = encoded(Version::V2, TransportProtocol::Tcp, &v6);
     assert_eq!(&header[..16], b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24");
     assert_eq!(&header[16..18], b"\x20\x01");
     assert_eq!(&header[48..], b"\xff\xff\x01\xbb");
@@ -74,12 +74,12 @@ fn of_two_families_the_older_is_mapped() {
         ),
     ] {
         let addresses = addresses(source, destination);
-        let header = encoded(Version::V1, Transport::Tcp, &addresses);
+        let header = encoded(Version::V1, TransportProtocol::Tcp, &addresses);
         assert_eq!(
             String::from_utf8(header).unwrap(),
             format!("PROXY {line}\r\n")
         );
-        let header = encoded(Version::V2, Transport::Udp, &addresses);
+        let header = encoded(Version::V2, TransportProtocol::Udp, &addresses);
         let read = parse(&header).unwrap().unwrap();
         assert_eq!(read.addresses, Some(addresses.canonical()));
     }
@@ -225,7 +225,7 @@ async fn a_header_is_taken_off_and_the_rest_stays() {
     let user = addresses("1.2.3.4:5", "127.0.0.1:6");
     for version in [Version::V1, Version::V2] {
         let mut sent = BytesMut::new();
-        encode(version, Transport::Tcp, &user, &mut sent);
+        encode(version, TransportProtocol::Tcp, &user, &mut sent);
         sent.extend_from_slice(b"PROXY is what I say");
         for piece in [1, 7, 1000] {
             let (mut near, mut far) = memory_pair(1000, piece);
@@ -281,8 +281,8 @@ proptest! {
     #[test]
     fn what_is_written_is_read(addresses in any_addresses(), v2: bool, udp: bool) {
         let version = if v2 { Version::V2 } else { Version::V1 };
-        let transport = if udp { Transport::Udp } else { Transport::Tcp };
-        let mut bytes = encoded(version, transport, &addresses);
+        let protocol = if udp { TransportProtocol::Udp } else { TransportProtocol::Tcp };
+        let mut bytes = encoded(version, protocol, &addresses);
         let header = Header {
             addresses: (v2 || !udp).then(|| addresses.canonical()),
             len: bytes.len(),

@@ -6,7 +6,7 @@ use std::str::{FromStr, Split};
 
 use bytes::BytesMut;
 
-use super::{Addresses, Header, MAX_V1_LEN, ParseError, Transport, begins_with};
+use super::{Addresses, Header, MAX_V1_LEN, ParseError, TransportProtocol, begins_with};
 
 const SIGNATURE: &[u8] = b"PROXY ";
 const LINE_END: &str = "\r\n";
@@ -14,7 +14,7 @@ const LINE_END: &str = "\r\n";
 /// Appends a line. `ports` are the source's and the destination's.
 pub(super) fn encode(
     family: &str,
-    transport: Transport,
+    protocol: TransportProtocol,
     source: impl Display,
     destination: impl Display,
     ports: (u16, u16),
@@ -22,15 +22,15 @@ pub(super) fn encode(
 ) {
     out.reserve(MAX_V1_LEN);
     // Writing to memory does not fail.
-    let _ = match transport {
-        Transport::Tcp => {
+    let _ = match protocol {
+        TransportProtocol::Tcp => {
             let (from, to) = ports;
             write!(
                 out,
                 "PROXY {family} {source} {destination} {from} {to}{LINE_END}"
             )
         }
-        Transport::Udp => write!(out, "PROXY UNKNOWN{LINE_END}"),
+        TransportProtocol::Udp => write!(out, "PROXY UNKNOWN{LINE_END}"),
     };
 }
 

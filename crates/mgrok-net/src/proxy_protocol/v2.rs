@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Buf, BufMut, BytesMut};
 
-use super::{Addresses, Header, MAX_V2_LEN, ParseError, Transport, begins_with};
+use super::{Addresses, Header, MAX_V2_LEN, ParseError, TransportProtocol, begins_with};
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// The signature, version and command, family and transport, and the length of what follows.
+/// The signature, version and command, family and protocol, and the length of what follows.
 const FIXED_LEN: usize = 16;
 
 const VERSION: u8 = 2;
@@ -23,21 +23,21 @@ const TRANSPORT_DATAGRAM: u8 = 2;
 /// theirs.
 pub(super) fn encode(
     family: u8,
-    transport: Transport,
+    protocol: TransportProtocol,
     source: &[u8],
     destination: &[u8],
     ports: (u16, u16),
     out: &mut BytesMut,
 ) {
-    let transport = match transport {
-        Transport::Tcp => TRANSPORT_STREAM,
-        Transport::Udp => TRANSPORT_DATAGRAM,
+    let protocol = match protocol {
+        TransportProtocol::Tcp => TRANSPORT_STREAM,
+        TransportProtocol::Udp => TRANSPORT_DATAGRAM,
     };
     let len = source.len() + destination.len() + 4;
     out.reserve(FIXED_LEN + len);
     out.put_slice(SIGNATURE);
     out.put_u8(VERSION << 4 | COMMAND_PROXY);
-    out.put_u8(family << 4 | transport);
+    out.put_u8(family << 4 | protocol);
     // 36 at most.
     out.put_u16(len as u16);
     out.put_slice(source);

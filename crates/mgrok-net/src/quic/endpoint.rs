@@ -84,7 +84,7 @@ impl QuicServer {
         Self::with_tls(&ServerTls::new(tls.clone())?, options)
     }
 
-    /// The same, with what `tls` holds at this time: the certificate is the one that it shows on other roads.
+    /// The same, with what `tls` holds at this time: the certificate is the one that it shows on other transports.
     pub fn with_tls(tls: &ServerTls, options: QuicOptions) -> Result<Self, QuicError> {
         let rustls = tls.config_for(PROTOCOL)?;
         let crypto = QuicServerConfig::try_from(rustls).map_err(no_suite)?;

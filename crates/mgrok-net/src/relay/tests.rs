@@ -201,7 +201,7 @@ async fn under_the_other_rule_one_end_is_the_end_of_both() {
         assert_eq!(read_to_end(&mut lab.user).await.unwrap(), b"");
         assert!(started.elapsed() < LINGER / 2);
         let end = end_of(lab.relay).await;
-        assert!(matches!(end.reason, EndReason::Cut(Leg::Work)), "{end:?}");
+        assert!(matches!(end.reason, EndReason::Cut(Leg::Tunnel)), "{end:?}");
         assert!((LINGER / 2..LINGER * 5).contains(&started.elapsed()));
     }
 }
@@ -218,7 +218,7 @@ async fn a_user_who_resets_ends_both_at_once() {
             assert_eq!(read_to_end(&mut lab.work).await.unwrap(), b"");
             let end = end_of(lab.relay).await;
             let EndReason::Failed {
-                leg: Leg::User,
+                leg: Leg::Outside,
                 error,
             } = end.reason
             else {
@@ -247,7 +247,13 @@ async fn a_service_that_resets_while_it_is_written_to_ends_both() {
         timeout(PATIENCE, upload).await.unwrap().unwrap();
         let end = end_of(lab.relay).await;
         assert!(
-            matches!(end.reason, EndReason::Failed { leg: Leg::Work, .. }),
+            matches!(
+                end.reason,
+                EndReason::Failed {
+                    leg: Leg::Tunnel,
+                    ..
+                }
+            ),
             "{way:?} {end:?}"
         );
         assert!(started.elapsed() < LINGER * 3);

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use mgrok_proto::udp::{Carried, Decoder, Framing, Zones};
-use mgrok_proto::{DecodeError, Dialect};
+use mgrok_proto::{DecodeError, Negotiated};
 
 use super::Datagrams;
 use crate::conn::{ByteStream, Conn, Flow, FlowSender};
@@ -41,7 +41,7 @@ pub struct Received {
 
 /// A work or visitor connection whose payload is datagrams.
 ///
-/// If it is a stream of QUIC and the dialect has it, datagrams also travel as datagrams of QUIC, so that one which is lost delays no
+/// If it is a stream of QUIC and the negotiated has it, datagrams also travel as datagrams of QUIC, so that one which is lost delays no
 /// other. Those that are too long for that, and signs of life, stay on the stream.
 #[derive(Debug)]
 pub struct DatagramConn {
@@ -83,16 +83,16 @@ impl DatagramConn {
         }
     }
 
-    /// Takes `stream`, which goes straight to an end that takes the datagrams apart, and speaks `dialect`.
-    pub fn direct(stream: Conn, dialect: &Dialect) -> Self {
-        let flow = if dialect.datagrams && dialect.quic_datagrams {
+    /// Takes `stream`, which goes straight to an end that takes the datagrams apart, and speaks `negotiated`.
+    pub fn direct(stream: Conn, negotiated: &Negotiated) -> Self {
+        let flow = if negotiated.datagrams && negotiated.quic_datagrams {
             stream.flow()
         } else {
             None
         };
         Self {
             flow,
-            ..Self::new(stream, dialect.datagram_framing())
+            ..Self::new(stream, negotiated.datagram_framing())
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::{Buf, BytesMut};
 use mgrok_proto::{
-    DecodeError, Dialect, EncodeError, WireVersion,
+    DecodeError, EncodeError, Negotiated, WireVersion,
     hello::Extension,
     udp::{
         Carried, Decoder, Encoder, Framing, MAX_DATAGRAM,
@@ -216,7 +216,7 @@ fn what_is_malformed_is_said_as_soon_as_it_can_be_seen() {
 #[test]
 fn both_ends_must_have_it() {
     let framing = |streams, extensions: &[Extension]| {
-        Dialect::new(streams, "0.70.1", extensions).datagram_framing()
+        Negotiated::new(streams, "0.70.1", extensions).datagram_framing()
     };
     assert_eq!(framing(WireVersion::V1, &[]), Framing::V1);
     assert_eq!(
@@ -239,7 +239,7 @@ fn both_ends_must_have_it() {
         Framing::Binary
     );
     assert_eq!(
-        Dialect::new(WireVersion::V2, "0.69.0", &[]).datagram_framing(),
+        Negotiated::new(WireVersion::V2, "0.69.0", &[]).datagram_framing(),
         Framing::V1
     );
 }

@@ -13,8 +13,8 @@ use tracing::{debug, error};
 
 use super::{client, goodbye_said, in_time, log, unwrap};
 use crate::{
-    backend::UserAddrs,
-    connection::Road,
+    backend::PeerAddrs,
+    connection::Transport,
     per_source::{Limits, PerSource, Permit},
     shared::Shared,
 };
@@ -39,7 +39,7 @@ pub(crate) async fn run(mut listener: Listener, driver: ListenerDriver, shared: 
         };
         // The driver says why.
         let Some((conn, from)) = accepted else { return };
-        let addrs = UserAddrs::new(from, None);
+        let addrs = PeerAddrs::new(from, None);
         match openings.try_acquire(from.ip()) {
             Ok(permit) => {
                 let connection = connection(conn, addrs, permit, shared.clone());
@@ -60,9 +60,9 @@ async fn drive(driver: ListenerDriver, shared: Arc<Shared>) {
     }
 }
 
-async fn connection(conn: Conn, addrs: UserAddrs, permit: Permit, shared: Arc<Shared>) {
+async fn connection(conn: Conn, addrs: PeerAddrs, permit: Permit, shared: Arc<Shared>) {
     match in_time(&permit, Box::pin(unwrap(conn, &shared))).await {
-        Ok(conn) => Box::pin(client(conn, addrs, Road::Kcp, permit, &shared)).await,
+        Ok(conn) => Box::pin(client(conn, addrs, Transport::Kcp, permit, &shared)).await,
         Err(error) => log(addrs.from, &error),
     }
 }

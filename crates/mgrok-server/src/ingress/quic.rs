@@ -10,10 +10,10 @@ use mgrok_net::{
 };
 use tracing::{debug, error};
 
-use super::{Fate, OpeningError, Streams, in_time, left_to_client, log, serve_streams};
+use super::{CloseMode, OpeningError, Streams, in_time, left_to_client, log, serve_streams};
 use crate::{
-    backend::UserAddrs,
-    connection::{Carrier, Connection, Road},
+    backend::PeerAddrs,
+    connection::{Carrier, Connection, Transport},
     error::chain,
     per_source::{Limits, PerSource, Permit},
     shared::Shared,
@@ -92,13 +92,13 @@ async fn connection(incoming: Incoming, permit: Permit, shared: Arc<Shared>) {
         Ok(quic) => quic,
         Err(error) => return log(from, &error),
     };
-    let addrs = UserAddrs::new(from, None);
-    let connection = Arc::new(Connection::new(addrs, Road::Quic, permit));
+    let addrs = PeerAddrs::new(from, None);
+    let connection = Arc::new(Connection::new(addrs, Transport::Quic, permit));
     connection.carried_by(Carrier::Quic(quic.clone()));
     match serve_streams(quic.clone(), &connection, &shared).await {
-        // What users had sent is on its way. With other roads it is written before the end.
-        Fate::Closed => quic.settle().await,
-        Fate::Left => left_to_client(quic.closed(), &shared).await,
+        // What users had sent is on its way. With other transports it is written before the end.
+        CloseMode::Closed => quic.settle().await,
+        CloseMode::Left => left_to_client(quic.closed(), &shared).await,
     }
     quic.close();
 }

@@ -113,9 +113,9 @@ async fn work_conn(conn: MessageConn, new: NewWorkConn, connection: &Connection,
     let from = connection.addrs.from;
     let (version, conn) = (conn.version(), conn.into_conn());
     match admit_work_conn(new, connection, shared).await {
-        Ok(offers) => {
+        Ok(work_conns) => {
             connection.is_proved();
-            if offers.send(conn).await.is_err() {
+            if work_conns.send(conn).await.is_err() {
                 debug!(source = %from, "a work connection came when its session had just ended");
             }
         }
@@ -135,8 +135,8 @@ async fn admit_work_conn(
 ) -> Result<mpsc::Sender<Conn>, WorkConnError> {
     let run_id = RunId::from(new.run_id.as_str());
     let head = || Excerpt(run_id.head()).to_string();
-    let offers = shared.registry.offers(&run_id);
-    let offers = offers.ok_or_else(|| WorkConnError::RunId(head()))?;
+    let work_conns = shared.registry.work_conns(&run_id);
+    let work_conns = work_conns.ok_or_else(|| WorkConnError::RunId(head()))?;
     if !connection.may_carry(&run_id) {
         return Err(WorkConnError::Elsewhere(head()));
     }
@@ -151,5 +151,5 @@ async fn admit_work_conn(
     {
         return Err(WorkConnError::Token);
     }
-    Ok(offers)
+    Ok(work_conns)
 }

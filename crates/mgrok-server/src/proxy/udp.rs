@@ -12,7 +12,7 @@ use mgrok_net::{
     relay::Traffic,
     udp::{DatagramConn, Drops, UdpSocket, Users},
 };
-use mgrok_proto::Dialect;
+use mgrok_proto::Negotiated;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -41,23 +41,32 @@ impl Pace {
 }
 
 /// Serves users until `stop`, and returns what was dropped. `open` gets a work connection of a session that speaks
-/// `dialect`. Datagrams that are framed as frp does are carried whole up to `packet_size` bytes, longer ones are cut.
+/// `negotiated`. Datagrams that are framed as frp does are carried whole up to `packet_size` bytes, longer ones are cut.
 pub(super) async fn run<E: Error, F: Future<Output = Result<Conn, E>>>(
     socket: &UdpSocket,
     open: impl Fn() -> F,
-    dialect: Dialect,
+    negotiated: Negotiated,
     packet_size: usize,
     traffic: &Traffic,
     stop: CancellationToken,
 ) -> Drops {
-    run_at(Pace::FRP, socket, open, dialect, packet_size, traffic, stop).await
+    run_at(
+        Pace::FRP,
+        socket,
+        open,
+        negotiated,
+        packet_size,
+        traffic,
+        stop,
+    )
+    .await
 }
 
 async fn run_at<E: Error, F: Future<Output = Result<Conn, E>>>(
     pace: Pace,
     socket: &UdpSocket,
     open: impl Fn() -> F,
-    dialect: Dialect,
+    negotiated: Negotiated,
     packet_size: usize,
     traffic: &Traffic,
     stop: CancellationToken,
@@ -65,7 +74,7 @@ async fn run_at<E: Error, F: Future<Output = Result<Conn, E>>>(
     let mut users = Users::new(socket, packet_size, traffic);
     tokio::select! {
         () = stop.cancelled() => {}
-        () = serve(&mut users, pace, open, dialect) => {}
+        () = serve(&mut users, pace, open, negotiated) => {}
     }
     users.into_drops()
 }
@@ -75,7 +84,7 @@ async fn serve<E: Error, F: Future<Output = Result<Conn, E>>>(
     users: &mut Users<'_>,
     pace: Pace,
     open: impl Fn() -> F,
-    dialect: Dialect,
+    negotiated: Negotiated,
 ) {
     users.wait_for(sleep(pace.first)).await;
     let mut failed_before = false;
@@ -84,7 +93,7 @@ async fn serve<E: Error, F: Future<Output = Result<Conn, E>>>(
         match users.wait_for(open()).await {
             Ok(conn) => {
                 failed_before = false;
-                let conn = DatagramConn::direct(conn, &dialect);
+                let conn = DatagramConn::direct(conn, &negotiated);
                 let end = users.exchange(conn, pace.silence).await;
                 debug!("work connection ended: {}", chain(&end));
             }

@@ -14,9 +14,9 @@ use crate::{
     vhost::{self, Vhost, Vhosts},
 };
 
-/// The roads over UDP on which clients come, if they are on.
+/// The transports over UDP on which clients come, if they are on.
 #[derive(Debug)]
-pub(super) struct UdpRoads {
+pub(super) struct UdpListeners {
     pub(super) kcp: Option<(kcp::Listener, kcp::ListenerDriver)>,
     pub(super) quic: Option<(quic::Endpoint, SocketAddr)>,
 }
@@ -29,7 +29,7 @@ pub(super) struct VhostListeners {
     tcpmux: Option<TcpListener>,
 }
 
-impl UdpRoads {
+impl UdpListeners {
     pub(super) async fn bind(config: &ServerConfig, tls: &ServerTls) -> Result<Self, StartError> {
         let host = &config.bind_addr;
         let failed = |port, port_key| {
@@ -111,16 +111,16 @@ impl VhostListeners {
             ..
         } = &*shared.vhosts;
         if let (Some(listener), Some(vhost)) = (self.http, http) {
-            told(&listener, "http service listen on", "");
+            log_listening(&listener, "http service listen on", "");
             accept(listener, vhost, shared);
         }
         if let (Some(listener), Some(vhost)) = (self.https, https) {
-            told(&listener, "https service listen on", "");
+            log_listening(&listener, "https service listen on", "");
             accept(listener, vhost, shared);
         }
         if let (Some(listener), Some(vhost)) = (self.tcpmux, tcpmux) {
             let passthrough = format!(", passthrough: {}", vhost.passthrough);
-            told(
+            log_listening(
                 &listener,
                 "tcpmux httpconnect multiplexer listen on",
                 &passthrough,
@@ -131,7 +131,7 @@ impl VhostListeners {
 }
 
 // frp: these words, which scripts look for (server/service.go#NewService)
-fn told(listener: &TcpListener, what: &str, how: &str) {
+fn log_listening(listener: &TcpListener, what: &str, how: &str) {
     if let Ok(addr) = listener.local_addr() {
         info!("{what} {addr}{how}");
     }
@@ -139,6 +139,11 @@ fn told(listener: &TcpListener, what: &str, how: &str) {
 
 fn accept(listener: TcpListener, vhost: &Arc<impl Vhost>, shared: &Shared) {
     let tasks = &shared.tasks;
-    let arrivals = shared.arrivals.clone();
-    tasks.spawn(vhost::run(listener, vhost.clone(), arrivals, tasks.clone()));
+    let client_addrs = shared.client_addrs.clone();
+    tasks.spawn(vhost::run(
+        listener,
+        vhost.clone(),
+        client_addrs,
+        tasks.clone(),
+    ));
 }

@@ -8,8 +8,8 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
 };
 use mgrok_http::{
-    AnswerLimits, Body, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler, Rules,
-    Target as Address, UNREACHABLE, Upstream, UpstreamOptions, User, ask_for_credentials,
+    AnswerLimits, Body, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler,
+    RequestTarget, Rules, UNREACHABLE, Upstream, UpstreamOptions, User, ask_for_credentials,
     repetition,
 };
 use mgrok_net::conn::Conn;
@@ -19,10 +19,10 @@ use tracing::{debug, warn};
 
 use super::{Vhost, pages::Page};
 use crate::{
-    backend::{Backend, UserAddrs},
+    backend::{Backend, PeerAddrs},
+    backend_set::BackendSet,
     error::chain,
     routes::Routes,
-    target::Target,
 };
 
 /// The HTTP port.
@@ -43,7 +43,7 @@ pub(crate) struct HttpVhost {
 /// Where a request may lead.
 #[derive(Debug)]
 pub(crate) struct HttpRoute {
-    target: Arc<Target<HttpMember>>,
+    backends: Arc<BackendSet<HttpMember>>,
     /// With an empty password too, anybody may pass.
     user: String,
     password: Secret,
@@ -66,10 +66,10 @@ pub(crate) enum RuleError {
 }
 
 impl HttpRoute {
-    /// A route to `target` as `new` wants it protected.
-    pub(crate) fn new(new: &NewProxy, target: Arc<Target<HttpMember>>) -> Self {
+    /// A route to `backends` as `new` wants it protected.
+    pub(crate) fn new(new: &NewProxy, backends: Arc<BackendSet<HttpMember>>) -> Self {
         Self {
-            target,
+            backends,
             user: new.http_user.clone(),
             password: new.http_pwd.clone(),
         }
@@ -82,7 +82,7 @@ impl HttpRoute {
 
     /// The members that are there: the one that knows `user`, and then the one whose turn it is.
     fn members(&self, user: &User) -> impl Iterator<Item = Arc<HttpMember>> {
-        let members = self.target.in_turn();
+        let members = self.backends.in_turn();
         let mut members = members.filter(|member| !member.backend.is_gone());
         let mut sorted = Vec::new();
         if user.owns_connections() {
@@ -146,13 +146,13 @@ struct ToBackend(Backend);
 impl Connect for ToBackend {
     fn connect<'a>(&'a self, user: &'a User) -> Connecting<'a> {
         // Connections are kept for the requests of others, so that there is no address they all came to.
-        let addrs = UserAddrs::new(user.addr(), None);
+        let addrs = PeerAddrs::new(user.addr(), None);
         Box::pin(async move { Ok(self.0.open(Some(addrs)).await?) })
     }
 }
 
 impl Vhost for HttpVhost {
-    async fn serve(self: Arc<Self>, conn: Conn, addrs: UserAddrs) {
+    async fn serve(self: Arc<Self>, conn: Conn, addrs: PeerAddrs) {
         let stop = self.stop.clone();
         let user = User::new(addrs.from).with_trust(addrs.is_trusted_proxy);
         mgrok_http::serve(conn, user, self, &stop).await;
@@ -161,7 +161,7 @@ impl Vhost for HttpVhost {
 
 impl Handler for HttpVhost {
     async fn handle(&self, request: Request<Body>, user: &User) -> Response<Body> {
-        let address = Address::of(&request);
+        let address = RequestTarget::of(&request);
         let route = self
             .routes
             .find(&address.host, &address.path, &address.user);

@@ -12,10 +12,10 @@ use tracing::{debug, info};
 
 use super::Vhost;
 use crate::{
-    backend::{self, Backend, UserAddrs},
+    backend::{self, Backend, PeerAddrs},
+    backend_set::BackendSet,
     per_source::PerSource,
     routes::Routes,
-    target::Target,
 };
 
 /// How long a user may take for the ClientHello.
@@ -31,11 +31,11 @@ pub(crate) struct HttpsVhost {
     pub(crate) port: u16,
     /// For users who have not said whom they want.
     pub(crate) unnamed: PerSource,
-    pub(crate) routes: Routes<Arc<Target<Backend>>>,
+    pub(crate) routes: Routes<Arc<BackendSet<Backend>>>,
 }
 
 impl Vhost for HttpsVhost {
-    async fn serve(self: Arc<Self>, mut user: Conn, addrs: UserAddrs) {
+    async fn serve(self: Arc<Self>, mut user: Conn, addrs: PeerAddrs) {
         let from = addrs.from;
         let hello = client_hello::read(&mut user);
         let hello = self.unnamed.work(from.ip(), HELLO_TIMEOUT, hello);
@@ -48,7 +48,7 @@ impl Vhost for HttpsVhost {
                 return debug!(source = %from, "https connection of {from} closed without a ClientHello: {error}");
             }
         };
-        let Some(target) = self.routes.find(&name, b"", "") else {
+        let Some(backends) = self.routes.find(&name, b"", "") else {
             debug!(source = %from, "https connection of {from} closed: no proxy for [{name}]");
             let alert = user.send(Bytes::from_static(&UNRECOGNIZED_NAME));
             // Who does not take it is gone.
@@ -56,6 +56,6 @@ impl Vhost for HttpsVhost {
             return;
         };
         info!(source = %from, "get a user connection [{from}]");
-        backend::serve(user, addrs, target.in_turn()).await;
+        backend::serve(user, addrs, backends.in_turn()).await;
     }
 }

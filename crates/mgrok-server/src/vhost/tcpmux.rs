@@ -12,10 +12,10 @@ use tracing::{debug, info};
 
 use super::{Vhost, pages::Page};
 use crate::{
-    backend::{self, Backend, UserAddrs},
+    backend::{self, Backend, PeerAddrs},
+    backend_set::BackendSet,
     per_source::PerSource,
     routes::Routes,
-    target::Target,
 };
 
 /// How long a user may take for the request.
@@ -60,7 +60,7 @@ pub(crate) struct TcpMuxVhost {
 /// Where a request may lead.
 #[derive(Debug)]
 pub(crate) struct TcpMuxRoute {
-    pub(crate) target: Arc<Target<Backend>>,
+    pub(crate) backends: Arc<BackendSet<Backend>>,
     /// With an empty password too, anybody may pass.
     pub(crate) user: String,
     pub(crate) password: Secret,
@@ -93,7 +93,7 @@ enum RequestError {
 }
 
 impl Vhost for TcpMuxVhost {
-    async fn serve(self: Arc<Self>, user: Conn, addrs: UserAddrs) {
+    async fn serve(self: Arc<Self>, user: Conn, addrs: PeerAddrs) {
         let from = addrs.from;
         // Boxed, because it is over when the bytes begin to move.
         let asked = Box::pin(self.ask(user, from)).await;
@@ -107,7 +107,7 @@ impl Vhost for TcpMuxVhost {
             answer(&mut user, Bytes::from_static(OK)).await;
         }
         user.unread(bytes);
-        backend::serve(user, addrs, route.target.in_turn()).await;
+        backend::serve(user, addrs, route.backends.in_turn()).await;
     }
 }
 
@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn a_password_alone_is_enforced_too() {
         let route = |user: &str, password: &str| TcpMuxRoute {
-            target: Arc::default(),
+            backends: Arc::default(),
             user: user.to_owned(),
             password: Secret::new(password),
         };

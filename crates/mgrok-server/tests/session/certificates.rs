@@ -1,4 +1,4 @@
-//! The server's certificate: which it is, on every road, and when it changes.
+//! The server's certificate: which it is, on every transport, and when it changes.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,11 +21,11 @@ use tokio::{
 use tracing::Level;
 
 use crate::{
-    line::{self, Line, Road},
+    line::{self, Line, Transport},
     log::Log,
-    roads::config,
     script::{LIMIT, RunningServer},
     tcp_proxy,
+    transports::config,
 };
 
 /// Whom the start-up line, or the latest line about a change, tells clients to expect.
@@ -63,7 +63,7 @@ fn paths(dir: &TempDir) -> (PathBuf, PathBuf) {
 }
 
 #[tokio::test]
-async fn a_generated_certificate_is_the_same_on_all_roads_and_another_after_a_restart() {
+async fn a_generated_certificate_is_the_same_on_all_transports_and_another_after_a_restart() {
     let log = Log::new();
     let mut seen = Vec::new();
     for _ in 0..2 {
@@ -159,10 +159,10 @@ async fn renewed_certificates_are_shown_to_newcomers_and_others_stay() {
     let before = shown(&server).await;
     assert_eq!(announced(&log), before.to_string());
     let mut users = Vec::new();
-    for road in [Road::Wss, Road::Quic] {
-        let line = Line::new(&server, road, true).await;
+    for transport in [Transport::Wss, Transport::Quic] {
+        let line = Line::new(&server, transport, true).await;
         let mut client = line.login("").await;
-        let name = format!("{road:?}");
+        let name = format!("{transport:?}");
         let port = client.start_proxy(tcp_proxy(&name, 0)).await.unwrap();
         let mut user = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         let (_, mut work) = client.work_conn_on(line.open_v1().await).await;

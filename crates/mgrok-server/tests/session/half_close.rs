@@ -17,10 +17,11 @@ use tokio::{
 };
 
 use crate::{
-    line::{Line, Road},
-    roads::config,
+    line::{Line, Transport},
     script::{Client, LIMIT, RunningServer},
-    tcp_proxy, v2,
+    tcp_proxy,
+    transports::config,
+    v2,
 };
 
 /// Logs in as a client of v2 that knows these extensions.
@@ -57,8 +58,8 @@ async fn until_refused(conn: &mut Conn) {
 }
 
 /// The end of each direction leaves the other be, for longer than one that ends both would.
-async fn check_layers(server: &RunningServer, road: Road, mux: bool, layers: Layers) {
-    let line = Line::new(server, road, mux).await;
+async fn check_layers(server: &RunningServer, transport: Transport, mux: bool, layers: Layers) {
+    let line = Line::new(server, transport, mux).await;
     let mut client = log_in(&line, &[Extension::HALF_CLOSE]).await;
     let proxy = NewProxy {
         use_encryption: layers.encryption.is_some(),
@@ -75,7 +76,7 @@ async fn check_layers(server: &RunningServer, road: Road, mux: bool, layers: Lay
         let mut answer = String::new();
         if user_first {
             user.shutdown().await.unwrap();
-            assert_eq!(read_to_end(&mut work).await, b"question", "{road:?}");
+            assert_eq!(read_to_end(&mut work).await, b"question", "{transport:?}");
             sleep(LINGER * 2).await;
             work.send(Bytes::from_static(b"answer")).await.unwrap();
             work.close().await.unwrap();
@@ -90,21 +91,21 @@ async fn check_layers(server: &RunningServer, road: Road, mux: bool, layers: Lay
             assert_eq!(
                 read_to_end(&mut work).await,
                 b"question and more",
-                "{road:?}"
+                "{transport:?}"
             );
         }
-        assert_eq!(answer, "answer", "{road:?}");
+        assert_eq!(answer, "answer", "{transport:?}");
     }
 }
 
 #[tokio::test]
-async fn half_closes_pass_every_road_and_layer() {
+async fn half_closes_pass_every_transport_and_layer() {
     let key = CipherKey::derive(&Secret::default());
     for mux in [true, false] {
         let server = std::sync::Arc::new(RunningServer::start(config(mux)).await);
         let mut checks = JoinSet::new();
-        for road in Road::ALL {
-            if !mux && !road.has_ends() {
+        for transport in Transport::ALL {
+            if !mux && !transport.has_ends() {
                 continue;
             }
             for (encrypted, compression) in
@@ -116,7 +117,7 @@ async fn half_closes_pass_every_road_and_layer() {
                     limit: None,
                 };
                 let server = server.clone();
-                checks.spawn(async move { check_layers(&server, road, mux, layers).await });
+                checks.spawn(async move { check_layers(&server, transport, mux, layers).await });
             }
         }
         while let Some(checked) = checks.join_next().await {
@@ -128,7 +129,7 @@ async fn half_closes_pass_every_road_and_layer() {
 #[tokio::test]
 async fn without_the_extension_one_end_is_the_end_of_both() {
     let server = RunningServer::start(config(true)).await;
-    let line = Line::new(&server, Road::Tls, true).await;
+    let line = Line::new(&server, Transport::Tls, true).await;
     let mut client = log_in(&line, &[]).await;
     let port = client.start_proxy(tcp_proxy("p", 0)).await.unwrap();
     let mut user = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -143,14 +144,14 @@ async fn without_the_extension_one_end_is_the_end_of_both() {
 
 #[tokio::test]
 async fn who_sends_to_a_user_that_left_hears_of_it() {
-    for (road, mux) in [
-        (Road::Tls, true),
-        (Road::Quic, true),
-        (Road::Kcp, true),
-        (Road::WebSocket, false),
+    for (transport, mux) in [
+        (Transport::Tls, true),
+        (Transport::Quic, true),
+        (Transport::Kcp, true),
+        (Transport::WebSocket, false),
     ] {
         let server = RunningServer::start(config(mux)).await;
-        let line = Line::new(&server, road, mux).await;
+        let line = Line::new(&server, transport, mux).await;
         let mut client = log_in(&line, &[Extension::HALF_CLOSE]).await;
         let port = client.start_proxy(tcp_proxy("p", 0)).await.unwrap();
         let mut user = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -204,9 +205,12 @@ async fn publish(owner: &mut Client) {
 #[tokio::test]
 async fn visitors_carry_half_closes_to_clients_that_do_too() {
     let server = RunningServer::start(config(true)).await;
-    for (visitor_road, owner_road) in [(Road::Tls, Road::Quic), (Road::Quic, Road::Wss)] {
-        let visitor_line = Line::new(&server, visitor_road, true).await;
-        let owner_line = Line::new(&server, owner_road, true).await;
+    for (visitor_transport, owner_transport) in [
+        (Transport::Tls, Transport::Quic),
+        (Transport::Quic, Transport::Wss),
+    ] {
+        let visitor_line = Line::new(&server, visitor_transport, true).await;
+        let owner_line = Line::new(&server, owner_transport, true).await;
         let visitor = log_in(&visitor_line, &[Extension::HALF_CLOSE]).await;
         let mut owner = log_in(&owner_line, &[Extension::HALF_CLOSE]).await;
         publish(&mut owner).await;
@@ -228,10 +232,10 @@ async fn visitors_carry_half_closes_to_clients_that_do_too() {
 
 #[tokio::test]
 async fn who_alone_carries_half_closes_learns_that_the_other_end_is_gone() {
-    for road in [Road::Tls, Road::Quic] {
+    for transport in [Transport::Tls, Transport::Quic] {
         let server = RunningServer::start(config(true)).await;
-        let ours = Line::new(&server, road, true).await;
-        let theirs = Line::new(&server, Road::Tls, true).await;
+        let ours = Line::new(&server, transport, true).await;
+        let theirs = Line::new(&server, Transport::Tls, true).await;
 
         let visitor = log_in(&ours, &[Extension::HALF_CLOSE]).await;
         let mut owner = theirs.login("").await;
@@ -245,8 +249,8 @@ async fn who_alone_carries_half_closes_learns_that_the_other_end_is_gone() {
         drop((visitor, owner));
         ours.closed().await;
 
-        let ours = Line::new(&server, road, true).await;
-        let theirs = Line::new(&server, Road::Tls, true).await;
+        let ours = Line::new(&server, transport, true).await;
+        let theirs = Line::new(&server, Transport::Tls, true).await;
         let visitor = theirs.login("").await;
         let mut owner = log_in(&ours, &[Extension::HALF_CLOSE]).await;
         publish(&mut owner).await;
@@ -267,7 +271,7 @@ async fn half_closes_pass_where_http_has_become_another_protocol() {
     config.bind_port = port;
     config.vhost.http_port = Some(port);
     let server = RunningServer::start_on(listener, config).await;
-    let line = Line::new(&server, Road::Quic, true).await;
+    let line = Line::new(&server, Transport::Quic, true).await;
     let mut client = log_in(&line, &[Extension::HALF_CLOSE]).await;
     let new = NewProxy {
         proxy_name: "web".into(),

@@ -21,7 +21,7 @@ use crate::{
 
 /// What a client comes by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Road {
+pub(crate) enum Transport {
     Kcp,
     KcpTls,
     Quic,
@@ -34,7 +34,7 @@ pub(crate) enum Road {
     Wss,
 }
 
-impl Road {
+impl Transport {
     pub(crate) const ALL: [Self; 9] = [
         Self::Kcp,
         Self::KcpTls,
@@ -69,16 +69,16 @@ pub(crate) type Dialler = Box<dyn Fn() -> Dialling + Send + Sync>;
 pub(crate) type Dialling = Pin<Box<dyn Future<Output = Conn> + Send>>;
 
 impl Line {
-    pub(crate) async fn new(server: &RunningServer, road: Road, mux: bool) -> Self {
-        if road == Road::Quic {
+    pub(crate) async fn new(server: &RunningServer, transport: Transport, mux: bool) -> Self {
+        if transport == Transport::Quic {
             let quic = quic(server, ClientTlsOptions::default()).await;
             return Self::Quic(quic.unwrap());
         }
         let (tcp, kcp) = (server.addr, server.kcp_addr);
         let dial = move || -> Dialling {
             Box::pin(async move {
-                let carrier = match road {
-                    Road::Kcp | Road::KcpTls => {
+                let carrier = match transport {
+                    Transport::Kcp | Transport::KcpTls => {
                         let (stream, driver) = kcp::connect(kcp.unwrap()).unwrap();
                         let conn = Conn::from(stream);
                         tokio::spawn(driver);
@@ -86,7 +86,7 @@ impl Line {
                     }
                     _ => TcpStream::connect(tcp).await.unwrap().into(),
                 };
-                timeout(LIMIT, wrap(carrier, road)).await.unwrap()
+                timeout(LIMIT, wrap(carrier, transport)).await.unwrap()
             })
         };
         if mux {
@@ -132,15 +132,17 @@ impl Line {
     }
 }
 
-async fn wrap(carrier: Conn, road: Road) -> Conn {
+async fn wrap(carrier: Conn, transport: Transport) -> Conn {
     let host = "server.example:7000";
-    match road {
-        Road::Kcp | Road::Quic | Road::Tcp => carrier,
-        Road::KcpTls | Road::Tls => tls(carrier, false).await,
-        Road::CustomTls => tls(carrier, true).await,
-        Road::WebSocket => websocket::connect(carrier, host).await.unwrap(),
-        Road::WebSocketTls => tls(websocket::connect(carrier, host).await.unwrap(), true).await,
-        Road::Wss => {
+    match transport {
+        Transport::Kcp | Transport::Quic | Transport::Tcp => carrier,
+        Transport::KcpTls | Transport::Tls => tls(carrier, false).await,
+        Transport::CustomTls => tls(carrier, true).await,
+        Transport::WebSocket => websocket::connect(carrier, host).await.unwrap(),
+        Transport::WebSocketTls => {
+            tls(websocket::connect(carrier, host).await.unwrap(), true).await
+        }
+        Transport::Wss => {
             let carrier = tls(carrier, false).await;
             websocket::connect(carrier, host).await.unwrap()
         }

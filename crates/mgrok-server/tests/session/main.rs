@@ -11,12 +11,12 @@ mod half_close;
 mod hooks;
 mod line;
 mod log;
-mod moves;
+mod migration;
 mod packets;
-mod roads;
 mod script;
 mod strangers;
 mod takeover;
+mod transports;
 mod trouble;
 mod v2;
 

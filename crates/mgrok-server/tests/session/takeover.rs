@@ -10,11 +10,12 @@ use mgrok_proto::{
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
-    line::{Line, Road},
+    line::{Line, Transport},
     log::Log,
-    roads::config,
     script::{Client, LIMIT, RunningServer, connect, login, plain_config},
-    tcp_proxy, v2,
+    tcp_proxy,
+    transports::config,
+    v2,
 };
 
 /// Answers what the server wants to know, as every client does, while `attempt` is made.
@@ -147,8 +148,8 @@ async fn whoever_proves_to_know_the_token_has_the_place_at_once() {
 #[tokio::test]
 async fn work_connections_come_on_the_connection_of_their_session() {
     let server = RunningServer::start(config(true)).await;
-    let ours = Line::new(&server, Road::Tcp, true).await;
-    let theirs = Line::new(&server, Road::Tls, true).await;
+    let ours = Line::new(&server, Transport::Tcp, true).await;
+    let theirs = Line::new(&server, Transport::Tls, true).await;
     let mut client = ours.login("").await;
     let _stranger = theirs.login("").await;
     let mut work = theirs.open_v1().await;

@@ -24,7 +24,7 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
 
 /// A visitor, and what the other end sees.
 struct Lab {
-    door: SocketAddr,
+    listener: SocketAddr,
     /// How often a connection was asked for.
     asked: mpsc::UnboundedReceiver<()>,
     /// Each lets one be opened; closed, none can be.
@@ -36,7 +36,7 @@ struct Lab {
 impl Lab {
     async fn start(pace: Pace) -> Self {
         let socket = UdpSocket::bind("127.0.0.1", 0).await.unwrap();
-        let door = socket.local_addr().unwrap();
+        let listener = socket.local_addr().unwrap();
         let openings = Arc::new(Semaphore::new(0));
         let (ask, asked) = mpsc::unbounded_channel();
         let (offer, opened) = mpsc::unbounded_channel();
@@ -56,7 +56,7 @@ impl Lab {
             serve(&mut users, open, pace).await;
         });
         Self {
-            door,
+            listener,
             asked,
             openings,
             opened,
@@ -66,7 +66,7 @@ impl Lab {
 
     async fn user(&self) -> Plain {
         let user = Plain::bind("127.0.0.1:0").await.unwrap();
-        user.connect(self.door).await.unwrap();
+        user.connect(self.listener).await.unwrap();
         user
     }
 

@@ -8,7 +8,7 @@ use crate::visitor::tests::{Lab, stcp};
 
 impl Lab {
     fn target(&self, config: &VisitorConfig) -> Target {
-        Target::new(config, &self.terms())
+        Target::new(config, &self.context())
     }
 }
 

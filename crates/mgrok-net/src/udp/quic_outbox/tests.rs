@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mgrok_proto::udp::Framing;
-use mgrok_proto::{Dialect, WireVersion, hello::Extension};
+use mgrok_proto::{Negotiated, WireVersion, hello::Extension};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -27,9 +27,9 @@ fn user(port: u16) -> SocketAddr {
     ([192, 0, 2, 1], port).into()
 }
 
-fn dialect() -> Dialect {
+fn negotiated() -> Negotiated {
     let extensions = [Extension::DATAGRAMS, Extension::QUIC_DATAGRAMS];
-    Dialect::new(WireVersion::V2, "0.70.1", &extensions)
+    Negotiated::new(WireVersion::V2, "0.70.1", &extensions)
 }
 
 /// One end of a work connection.
@@ -96,7 +96,7 @@ async fn ends(near: &Connection, far: &Connection) -> (End, End) {
 }
 
 fn direct(stream: Conn) -> End {
-    End::new(DatagramConn::direct(stream, &dialect()))
+    End::new(DatagramConn::direct(stream, &negotiated()))
 }
 
 /// Waits until a connection has received so many datagrams of QUIC.
@@ -191,7 +191,7 @@ async fn an_end_that_sees_the_stream_through_a_layer_is_sent_nothing_beside_it()
 
 #[tokio::test]
 async fn nothing_goes_beside_the_stream_without_an_agreement() {
-    let frp = Dialect::new(WireVersion::V2, "0.70.1", &[Extension::DATAGRAMS]);
+    let frp = Negotiated::new(WireVersion::V2, "0.70.1", &[Extension::DATAGRAMS]);
     let (near, far) = pair(&QuicOptions::default()).await;
     let (near_conn, far_conn) = stream(&near, &far).await;
     let mut near_end = End::new(DatagramConn::direct(near_conn, &frp));

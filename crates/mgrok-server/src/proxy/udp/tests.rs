@@ -18,13 +18,13 @@ use tokio::{
 use super::*;
 
 /// With an end of frp.
-fn plain() -> Dialect {
-    Dialect::new(WireVersion::V1, "0.70.1", &[])
+fn plain() -> Negotiated {
+    Negotiated::new(WireVersion::V1, "0.70.1", &[])
 }
 
 /// Between two ends of mgrok.
-fn binary() -> Dialect {
-    Dialect::new(WireVersion::V2, "0.70.1", &[Extension::DATAGRAMS])
+fn binary() -> Negotiated {
+    Negotiated::new(WireVersion::V2, "0.70.1", &[Extension::DATAGRAMS])
 }
 
 const PACE: Pace = Pace {
@@ -54,7 +54,7 @@ impl Lab {
         Self::speaking(plain(), pace, packet_size).await
     }
 
-    async fn speaking(dialect: Dialect, pace: Pace, packet_size: usize) -> Self {
+    async fn speaking(negotiated: Negotiated, pace: Pace, packet_size: usize) -> Self {
         let socket = UdpSocket::bind("127.0.0.1", 0).await.unwrap();
         let addr = socket.local_addr().unwrap();
         let openings = Arc::new(Semaphore::new(0));
@@ -69,7 +69,7 @@ impl Lab {
                     offer.send(theirs).unwrap();
                     io::Result::Ok(ours)
                 };
-                run_at(pace, &socket, open, dialect, packet_size, &traffic, stop).await
+                run_at(pace, &socket, open, negotiated, packet_size, &traffic, stop).await
             })
         };
         Self {
@@ -79,7 +79,7 @@ impl Lab {
             traffic,
             stop,
             proxy,
-            framing: dialect.datagram_framing(),
+            framing: negotiated.datagram_framing(),
         }
     }
 

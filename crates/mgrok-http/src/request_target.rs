@@ -11,7 +11,7 @@ use crate::basic::Credentials;
 
 /// What a request is addressed to.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Target<'a> {
+pub struct RequestTarget<'a> {
     /// The host in lower case, without port, brackets and one dot at its end; empty if the request
     /// names none, as HTTP/1.0 may.
     pub host: Cow<'a, str>,
@@ -30,7 +30,7 @@ pub struct Target<'a> {
     pub is_proxy_style: bool,
 }
 
-impl<'a> Target<'a> {
+impl<'a> RequestTarget<'a> {
     /// Reads the address of `request`, which [`serve`](crate::serve) has found to be consistent.
     pub fn of<B>(request: &'a Request<B>) -> Self {
         let uri = request.uri();

@@ -1,4 +1,4 @@
-//! `transport.protocol = "auto"` on roads that are closed and opened again.
+//! `transport.protocol = "auto"` on transports that are closed and opened again.
 
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ async fn start(network: &Network) -> (Server, Client, service::Service) {
 }
 
 #[tokio::test]
-async fn a_client_takes_the_best_road_that_is_open_and_returns_to_it() {
+async fn a_client_takes_the_best_transport_that_is_open_and_returns_to_it() {
     let Some(network) = Network::new() else {
         return;
     };
@@ -58,7 +58,7 @@ async fn a_client_takes_the_best_road_that_is_open_and_returns_to_it() {
         .await;
     println!("back on QUIC {:.1?} after it came back", opened.elapsed());
     client.ready(mark).await;
-    // The old road still carries who was there, the new one whoever comes.
+    // The old transport still carries who was there, the new one whoever comes.
     halfway.send(()).unwrap();
     within(PATIENCE, "a user from before", user).await.unwrap();
     network

@@ -14,15 +14,16 @@ use tokio::{
 };
 
 use crate::{
-    line::{Line, Road},
-    roads::config,
+    line::{Line, Transport},
     script::{Client, LIMIT, RunningServer},
-    tcp_proxy, v2,
+    tcp_proxy,
+    transports::config,
+    v2,
 };
 
-const CAN_MOVE: &[Extension] = &[Extension::MOVES];
-const MOVES: &[Extension] = &[Extension::MOVE, Extension::MOVES, Extension::PROOF];
-const COMES_BACK: &[Extension] = &[Extension::MOVES, Extension::PROOF];
+const CAN_BE_MIGRATED: &[Extension] = &[Extension::CAN_MIGRATE];
+const MIGRATES: &[Extension] = &[Extension::MIGRATE, Extension::CAN_MIGRATE, Extension::PROOF];
+const COMES_BACK: &[Extension] = &[Extension::CAN_MIGRATE, Extension::PROOF];
 
 async fn log_in(line: &Line, run_id: &str, extensions: &[Extension]) -> Client {
     let offer = Offer::new(Bootstrap::default(), &Algorithm::by_speed(), extensions);
@@ -56,18 +57,18 @@ async fn check_exchange(user: &mut TcpStream, work: &mut Conn) {
 async fn users_stay_on_the_connection_that_a_session_has_left() {
     let server = RunningServer::start(config(true)).await;
     for (from, to) in [
-        (Road::Tls, Road::Quic),
-        (Road::Quic, Road::Wss),
-        (Road::Kcp, Road::Tcp),
+        (Transport::Tls, Transport::Quic),
+        (Transport::Quic, Transport::Wss),
+        (Transport::Kcp, Transport::Tcp),
     ] {
         let old_line = Line::new(&server, from, true).await;
-        let mut old = log_in(&old_line, "", CAN_MOVE).await;
+        let mut old = log_in(&old_line, "", CAN_BE_MIGRATED).await;
         let port = old.start_proxy(tcp_proxy("p", 0)).await.unwrap();
         let (mut old_user, mut old_work) = user(&mut old, &old_line, port).await;
         check_exchange(&mut old_user, &mut old_work).await;
 
         let line = Line::new(&server, to, true).await;
-        let mut new = log_in(&line, &old.run_id, MOVES).await;
+        let mut new = log_in(&line, &old.run_id, MIGRATES).await;
         assert_eq!(new.run_id, old.run_id);
         assert_eq!(new.start_proxy(tcp_proxy("p", port)).await, Ok(port));
         timeout(LIMIT, old.until_closed()).await.unwrap();
@@ -91,13 +92,13 @@ async fn users_stay_on_the_connection_that_a_session_has_left() {
 #[tokio::test]
 async fn unless_both_logins_say_so_users_end_with_the_session() {
     let server = RunningServer::start(config(true)).await;
-    for (before, after) in [(CAN_MOVE, COMES_BACK), (&[][..], MOVES)] {
-        let old_line = Line::new(&server, Road::Tls, true).await;
+    for (before, after) in [(CAN_BE_MIGRATED, COMES_BACK), (&[][..], MIGRATES)] {
+        let old_line = Line::new(&server, Transport::Tls, true).await;
         let mut old = log_in(&old_line, "", before).await;
         let port = old.start_proxy(tcp_proxy("p", 0)).await.unwrap();
         let (mut user, mut work) = user(&mut old, &old_line, port).await;
         check_exchange(&mut user, &mut work).await;
-        let line = Line::new(&server, Road::Quic, true).await;
+        let line = Line::new(&server, Transport::Quic, true).await;
         let new = log_in(&line, &old.run_id, after).await;
         old_line.closed().await;
         let end = timeout(LIMIT, user.read(&mut [0])).await.unwrap();
@@ -111,11 +112,14 @@ async fn unless_both_logins_say_so_users_end_with_the_session() {
 async fn a_stop_ends_connections_that_sessions_have_left() {
     let server = RunningServer::start(config(true)).await;
     let mut lines = Vec::new();
-    for (from, to) in [(Road::Tls, Road::Quic), (Road::Quic, Road::Tls)] {
+    for (from, to) in [
+        (Transport::Tls, Transport::Quic),
+        (Transport::Quic, Transport::Tls),
+    ] {
         let old_line = Line::new(&server, from, true).await;
-        let old = log_in(&old_line, "", CAN_MOVE).await;
+        let old = log_in(&old_line, "", CAN_BE_MIGRATED).await;
         let line = Line::new(&server, to, true).await;
-        let new = log_in(&line, &old.run_id, MOVES).await;
+        let new = log_in(&line, &old.run_id, MIGRATES).await;
         lines.push((old_line, old, line, new));
     }
     timeout(LIMIT, server.stop()).await.unwrap().unwrap();

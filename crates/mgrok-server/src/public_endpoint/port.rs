@@ -11,18 +11,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info};
 
 use crate::{
-    arrival::Arrivals,
     backend::{self, Backend},
+    backend_set::BackendSet,
+    client_addr::ClientAddrResolver,
     error::chain,
     ports::TcpLease,
-    target::Target,
     tasks::Tasks,
 };
 
 /// What a port needs to let users in.
 #[derive(Clone, Debug)]
-pub(crate) struct Doors {
-    pub(crate) arrivals: Arrivals,
+pub(crate) struct AcceptContext {
+    pub(crate) client_addrs: ClientAddrResolver,
     pub(crate) tasks: Tasks,
 }
 
@@ -31,8 +31,8 @@ pub(crate) struct Doors {
 #[derive(Debug)]
 pub(super) struct Port<S> {
     number: u16,
-    target: Arc<Target<Backend>>,
-    doors: Doors,
+    backends: Arc<BackendSet<Backend>>,
+    accept_context: AcceptContext,
     stop: CancellationToken,
     state: Mutex<State<S>>,
 }
@@ -52,11 +52,11 @@ struct Held<S> {
 }
 
 impl<S: Send + Sync + 'static> Port<S> {
-    pub(super) fn new(lease: TcpLease, slot: S, doors: Doors) -> Self {
+    pub(super) fn new(lease: TcpLease, slot: S, accept_context: AcceptContext) -> Self {
         Self {
             number: lease.port(),
-            target: Arc::default(),
-            doors,
+            backends: Arc::default(),
+            accept_context,
             stop: CancellationToken::new(),
             state: Mutex::new(State::Unopened(Held { lease, _slot: slot })),
         }
@@ -66,8 +66,8 @@ impl<S: Send + Sync + 'static> Port<S> {
         self.number
     }
 
-    pub(super) fn target(&self) -> &Arc<Target<Backend>> {
-        &self.target
+    pub(super) fn backends(&self) -> &Arc<BackendSet<Backend>> {
+        &self.backends
     }
 
     /// Begins to accept users, unless that has begun.
@@ -75,9 +75,10 @@ impl<S: Send + Sync + 'static> Port<S> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state = match std::mem::replace(&mut *state, State::Closed) {
             State::Unopened(held) => {
-                let (target, doors) = (self.target.clone(), self.doors.clone());
-                let accepting = run(held, target, doors, self.stop.clone());
-                State::Open(self.doors.tasks.spawn(accepting.in_current_span()))
+                let (backends, accept_context) =
+                    (self.backends.clone(), self.accept_context.clone());
+                let accepting = run(held, backends, accept_context, self.stop.clone());
+                State::Open(self.accept_context.tasks.spawn(accepting.in_current_span()))
             }
             state @ (State::Open(_) | State::Closed) => state,
         };
@@ -103,18 +104,21 @@ impl<S> Drop for Port<S> {
 
 async fn run<S>(
     held: Held<S>,
-    target: Arc<Target<Backend>>,
-    doors: Doors,
+    backends: Arc<BackendSet<Backend>>,
+    accept_context: AcceptContext,
     stop: CancellationToken,
 ) {
-    let Doors { arrivals, tasks } = doors;
+    let AcceptContext {
+        client_addrs,
+        tasks,
+    } = accept_context;
     loop {
         let (stream, from) = tokio::select! {
             () = stop.cancelled() => return,
             () = tasks.stop_listening.cancelled() => return,
             accepted = tcp::accept(&held.lease.listener) => accepted,
         };
-        tasks.serve_user(serve(stream, from, arrivals.clone(), target.clone()));
+        tasks.serve_user(serve(stream, from, client_addrs.clone(), backends.clone()));
     }
 }
 
@@ -122,14 +126,14 @@ async fn run<S>(
 fn serve(
     stream: TcpStream,
     from: SocketAddr,
-    arrivals: Arrivals,
-    target: Arc<Target<Backend>>,
+    client_addrs: ClientAddrResolver,
+    backends: Arc<BackendSet<Backend>>,
 ) -> impl Future<Output = ()> + Send + 'static {
     backend::carry(async move {
-        match arrivals.receive(stream, from).await {
+        match client_addrs.resolve(stream, from).await {
             Ok((user, addrs)) => {
                 info!(source = %addrs.from, "get a user connection [{}]", addrs.from);
-                backend::open(user, addrs, HalfClose::Carried, target.in_turn()).await
+                backend::open(user, addrs, HalfClose::Carried, backends.in_turn()).await
             }
             Err(error) => {
                 debug!(source = %from, "connection of {from} closed: {}", chain(&error));
@@ -152,8 +156,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let from = listener.local_addr().unwrap();
         let stream = TcpStream::connect(from).await.unwrap();
-        let target: Arc<Target<Backend>> = Arc::default();
-        let user = serve(stream, from, Arrivals::new(&[], &[]), target);
+        let backends: Arc<BackendSet<Backend>> = Arc::default();
+        let user = serve(stream, from, ClientAddrResolver::new(&[], &[]), backends);
         let size = size_of_val(&Tasks::default().until_cut(user));
         assert!(size <= 1_280, "{size} bytes");
     }

@@ -1,4 +1,4 @@
-//! The roads to the server: where it is, what carries the connection, through which proxy, and whom TLS believes.
+//! The transports to the server: where it is, what carries the connection, through which proxy, and whom TLS believes.
 
 use mgrok_config::{
     ClientConfig, Environment, Protocol, ServerAddr, Strictness, WireProtocol, load_client_in,

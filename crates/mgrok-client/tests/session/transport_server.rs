@@ -1,4 +1,4 @@
-//! The server that a test plays at the end of any road, in either wire version.
+//! The server that a test plays at the end of any transport, in either wire version.
 
 use std::net::UdpSocket;
 
@@ -20,75 +20,79 @@ use tokio::net::TcpListener;
 
 use crate::server::{RUN_ID, recv, server_addr, start, within};
 
-/// What a client's road leads to.
+/// What a client's transport leads to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Way {
+pub(crate) struct Setup {
     pub(crate) protocol: Protocol,
     pub(crate) tls: bool,
     pub(crate) mux: bool,
 }
 
-impl Way {
-    /// All that there are by one road.
+impl Setup {
+    /// All that there are by one transport.
     pub(crate) fn all(protocol: Protocol) -> Vec<Self> {
-        let mut ways = Vec::new();
+        let mut setups = Vec::new();
         for mux in [true, false] {
             for tls in [true, false] {
-                ways.push(Self { protocol, tls, mux });
+                setups.push(Self { protocol, tls, mux });
             }
         }
-        ways
+        setups
     }
 }
 
-/// A server at the end of one road.
-pub(crate) struct RoadServer {
-    way: Way,
-    door: Door,
+/// A server at the end of one transport.
+pub(crate) struct TransportServer {
+    setup: Setup,
+    listener: Listening,
     tls: ServerTls,
 }
 
-enum Door {
+enum Listening {
     Kcp(kcp::Listener),
     Quic(Endpoint),
     Tcp(TcpListener),
 }
 
-impl RoadServer {
-    pub(crate) async fn bind(way: Way) -> Self {
-        Self::with_tls(way, ServerTlsOptions::default()).await
+impl TransportServer {
+    pub(crate) async fn bind(setup: Setup) -> Self {
+        Self::with_tls(setup, ServerTlsOptions::default()).await
     }
 
-    pub(crate) async fn with_tls(way: Way, options: ServerTlsOptions) -> Self {
+    pub(crate) async fn with_tls(setup: Setup, options: ServerTlsOptions) -> Self {
         let tls = ServerTls::new(options.clone()).unwrap();
-        let door = match way.protocol {
+        let listener = match setup.protocol {
             Protocol::Kcp => {
                 let (listener, driver) = kcp::Listener::bind("127.0.0.1", 0).await.unwrap();
                 tokio::spawn(driver);
-                Door::Kcp(listener)
+                Listening::Kcp(listener)
             }
             Protocol::Quic => {
                 let server = QuicServer::new(&options, QuicOptions::default()).unwrap();
                 let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-                Door::Quic(Endpoint::server(socket, server).unwrap())
+                Listening::Quic(Endpoint::server(socket, server).unwrap())
             }
-            _ => Door::Tcp(TcpListener::bind("127.0.0.1:0").await.unwrap()),
+            _ => Listening::Tcp(TcpListener::bind("127.0.0.1:0").await.unwrap()),
         };
-        Self { way, door, tls }
+        Self {
+            setup,
+            listener,
+            tls,
+        }
     }
 
-    /// A configuration of a client that comes this way.
+    /// A configuration of a client that comes this setup.
     pub(crate) fn config(&self, wire_protocol: WireProtocol) -> ClientConfig {
-        let addr = match &self.door {
-            Door::Kcp(listener) => listener.local_addr(),
-            Door::Quic(endpoint) => endpoint.local_addr().unwrap(),
-            Door::Tcp(listener) => listener.local_addr().unwrap(),
+        let addr = match &self.listener {
+            Listening::Kcp(listener) => listener.local_addr(),
+            Listening::Quic(endpoint) => endpoint.local_addr().unwrap(),
+            Listening::Tcp(listener) => listener.local_addr().unwrap(),
         };
         ClientConfig {
             transport: ClientTransport {
-                protocol: self.way.protocol,
-                tcp_mux: self.way.mux,
-                tls: self.way.tls.then(ClientTls::default),
+                protocol: self.setup.protocol,
+                tcp_mux: self.setup.mux,
+                tls: self.setup.tls.then(ClientTls::default),
                 wire_protocol,
                 ..ClientTransport::default()
             },
@@ -96,14 +100,14 @@ impl RoadServer {
         }
     }
 
-    /// The next connection, as far as it is one: with all that the road puts around it taken off.
+    /// The next connection, as far as it is one: with all that the transport puts around it taken off.
     pub(crate) async fn conn(&mut self) -> Conn {
-        let conn = match &mut self.door {
-            Door::Kcp(listener) => within(listener.accept()).await.unwrap().0,
-            Door::Quic(_) => panic!("connections of QUIC are of another kind"),
-            Door::Tcp(listener) => within(listener.accept()).await.unwrap().0.into(),
+        let conn = match &mut self.listener {
+            Listening::Kcp(listener) => within(listener.accept()).await.unwrap().0,
+            Listening::Quic(_) => panic!("connections of QUIC are of another kind"),
+            Listening::Tcp(listener) => within(listener.accept()).await.unwrap().0.into(),
         };
-        match self.way.protocol {
+        match self.setup.protocol {
             Protocol::WebSocket => {
                 let conn = within(websocket::accept(conn)).await.unwrap();
                 self.secured_if_on(conn).await
@@ -117,7 +121,7 @@ impl RoadServer {
     }
 
     async fn secured_if_on(&self, conn: Conn) -> Conn {
-        match self.way.tls {
+        match self.setup.tls {
             true => within(self.tls.accept(conn)).await.unwrap(),
             false => conn,
         }
@@ -125,13 +129,13 @@ impl RoadServer {
 
     /// A client that comes, and does not like what it is shown.
     pub(crate) async fn refused_handshake(&mut self) {
-        match &mut self.door {
-            Door::Kcp(_) => panic!("nobody asks for that"),
-            Door::Quic(endpoint) => {
+        match &mut self.listener {
+            Listening::Kcp(_) => panic!("nobody asks for that"),
+            Listening::Quic(endpoint) => {
                 let incoming = within(endpoint.accept()).await.unwrap();
                 within(incoming.accept()).await.unwrap_err();
             }
-            Door::Tcp(listener) => {
+            Listening::Tcp(listener) => {
                 let (stream, _) = within(listener.accept()).await.unwrap();
                 within(self.tls.accept(stream.into())).await.unwrap_err();
             }
@@ -140,11 +144,11 @@ impl RoadServer {
 
     /// What the client's next session runs over.
     pub(crate) async fn link(&mut self) -> FarLink<'_> {
-        if let Door::Quic(endpoint) = &self.door {
+        if let Listening::Quic(endpoint) = &self.listener {
             let incoming = within(endpoint.accept()).await.unwrap();
             return FarLink::Quic(within(incoming.accept()).await.unwrap());
         }
-        if !self.way.mux {
+        if !self.setup.mux {
             return FarLink::Each(self);
         }
         let (_, acceptor, driver) =
@@ -166,7 +170,7 @@ impl RoadServer {
 
 /// The server's end of what a session runs over.
 pub(crate) enum FarLink<'a> {
-    Each(&'a mut RoadServer),
+    Each(&'a mut TransportServer),
     Mux(Acceptor),
     Quic(Connection),
 }

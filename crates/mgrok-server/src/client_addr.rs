@@ -12,21 +12,21 @@ use mgrok_net::{
 };
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::backend::UserAddrs;
+use crate::backend::PeerAddrs;
 
 /// How long a balancer may take to say whose connection it is.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Receives connections. Clones are the same.
 #[derive(Clone, Debug)]
-pub(crate) struct Arrivals {
+pub(crate) struct ClientAddrResolver {
     balancers: Arc<[Network]>,
     trusted_proxies: Arc<[Network]>,
 }
 
 /// Why a connection is not served. It is the balancer's matter, or that of who named it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ArrivalError {
+pub(crate) enum ClientAddrError {
     #[error("the connection was gone before it was served")]
     Gone(#[source] io::Error),
     #[error(
@@ -40,7 +40,7 @@ pub(crate) enum ArrivalError {
     Timeout,
 }
 
-impl Arrivals {
+impl ClientAddrResolver {
     /// Connections from `balancers` begin with a header. What `trusted_proxies` say in HTTP is believed.
     pub(crate) fn new(balancers: &[Network], trusted_proxies: &[Network]) -> Self {
         Self {
@@ -50,13 +50,13 @@ impl Arrivals {
     }
 
     /// Finds out whose connection it is.
-    pub(crate) async fn receive(
+    pub(crate) async fn resolve(
         &self,
         stream: TcpStream,
         from: SocketAddr,
-    ) -> Result<(Conn, UserAddrs), ArrivalError> {
-        let to = stream.local_addr().map_err(ArrivalError::Gone)?;
-        let mut addrs = UserAddrs::new(from, Some(to));
+    ) -> Result<(Conn, PeerAddrs), ClientAddrError> {
+        let to = stream.local_addr().map_err(ClientAddrError::Gone)?;
+        let mut addrs = PeerAddrs::new(from, Some(to));
         addrs.is_trusted_proxy = is_in(&self.trusted_proxies, from);
         let mut conn = Conn::from(stream);
         if !is_in(&self.balancers, from) {
@@ -64,7 +64,7 @@ impl Arrivals {
         }
         let header = timeout(HEADER_TIMEOUT, proxy_protocol::read(&mut conn))
             .await
-            .map_err(|_| ArrivalError::Timeout)??;
+            .map_err(|_| ClientAddrError::Timeout)??;
         // Without an address, the balancer speaks for itself: it looks whether we are there.
         if let Some(named) = header {
             addrs.from = named.source;

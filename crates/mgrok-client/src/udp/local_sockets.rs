@@ -8,13 +8,13 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use mgrok_net::proxy_protocol::{self, Addresses, Transport, Version};
+use mgrok_net::proxy_protocol::{self, Addresses, TransportProtocol, Version};
 use mgrok_net::relay::Traffic;
 use mgrok_net::udp::{Datagrams, Outbox, Sent, UdpSocket, UserTable};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::Terms;
+use super::UdpOptions;
 use super::drops::Drops;
 use super::ready::{Ready, SlotWaker};
 use super::service::{Place, Service};
@@ -52,7 +52,7 @@ enum Slot {
 }
 
 /// All users of one work connection.
-pub(super) struct Users<'a> {
+pub(super) struct LocalSockets<'a> {
     service: Service,
     /// What new users have sent while it is not known where the service is.
     held: Datagrams,
@@ -70,17 +70,17 @@ pub(super) struct Users<'a> {
     pub(super) drops: Drops,
 }
 
-impl<'a> Users<'a> {
-    pub(super) fn new(service: Service, traffic: &'a Traffic, terms: &Terms) -> Self {
+impl<'a> LocalSockets<'a> {
+    pub(super) fn new(service: Service, traffic: &'a Traffic, options: &UdpOptions) -> Self {
         Self {
             service,
             held: Datagrams::default(),
             held_bytes: 0,
             traffic,
-            packet_size: terms.packet_size,
-            proxy_protocol: terms.proxy_protocol,
-            idle: terms.idle,
-            table: UserTable::new(terms.max_users),
+            packet_size: options.packet_size,
+            proxy_protocol: options.proxy_protocol,
+            idle: options.idle,
+            table: UserTable::new(options.max_users),
             ready: Ready::default(),
             turn: Vec::new(),
             warned: false,
@@ -165,7 +165,7 @@ impl<'a> Users<'a> {
         self.table.drop_idle(self.idle, now);
     }
 
-    /// How long after one [`Users::drop_idle`] the next is due.
+    /// How long after one [`LocalSockets::drop_idle`] the next is due.
     pub(super) fn sweep_interval(&self) -> Duration {
         MIN_SWEEP_INTERVAL.min(self.idle / 2)
     }
@@ -275,7 +275,7 @@ impl User {
             destination: self.service,
         };
         let mut bytes = BytesMut::new();
-        proxy_protocol::encode(version, Transport::Udp, &addresses, &mut bytes);
+        proxy_protocol::encode(version, TransportProtocol::Udp, &addresses, &mut bytes);
         let header_len = bytes.len();
         if let Some((payload, _)) = datagrams.iter().next() {
             bytes.extend_from_slice(payload);

@@ -1,4 +1,4 @@
-//! Every road to the server, in both wire versions.
+//! Every transport to the server, in both wire versions.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,26 +20,26 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::oneshot;
 
-use crate::road_server::{FarLink, Opening, RoadServer, Way, sniff};
 use crate::server::{
     Running, accept_proxy, answer_visit, echo, echo_service, new_proxy, recv, serve_echo,
     stcp_visitor, tcp_proxy, within,
 };
+use crate::transport_server::{FarLink, Opening, Setup, TransportServer, sniff};
 
-const QUIC: Way = Way {
+const QUIC: Setup = Setup {
     protocol: Protocol::Quic,
     tls: true,
     mux: true,
 };
-const TCP: Way = Way {
+const TCP: Setup = Setup {
     protocol: Protocol::Tcp,
     tls: true,
     mux: true,
 };
 
 /// A session begins, two users are served, and the client says goodbye.
-async fn serves(way: Way, wire: WireProtocol) {
-    let mut server = RoadServer::bind(way).await;
+async fn serves(setup: Setup, wire: WireProtocol) {
+    let mut server = TransportServer::bind(setup).await;
     let mut config = server.config(wire);
     config.proxies = vec![tcp_proxy("echo", echo_service().await)];
     config.visitors = vec![stcp_visitor("to-db")];
@@ -66,8 +66,8 @@ async fn serves(way: Way, wire: WireProtocol) {
 
 async fn serves_every_way(protocol: Protocol) {
     for wire in [WireProtocol::V1, WireProtocol::V2, WireProtocol::Auto] {
-        for way in Way::all(protocol) {
-            serves(way, wire).await;
+        for setup in Setup::all(protocol) {
+            serves(setup, wire).await;
         }
     }
 }
@@ -106,8 +106,8 @@ async fn a_hello_says_how_the_client_came_and_what_it_can_do() {
         (Protocol::WebSocket, "websocket", false),
         (Protocol::Wss, "wss", true),
     ] {
-        for way in Way::all(protocol) {
-            let mut server = RoadServer::bind(way).await;
+        for setup in Setup::all(protocol) {
+            let mut server = TransportServer::bind(setup).await;
             let _client = Running::start(server.config(WireProtocol::V2));
             let mut link = server.link().await;
             let opening = Opening::receive(link.stream().await).await;
@@ -115,25 +115,25 @@ async fn a_hello_says_how_the_client_came_and_what_it_can_do() {
             let said = &hello["bootstrap"];
             assert_eq!(said["transport"], name);
             // What is false is left out.
-            assert_eq!(said["tls"] == true, always_tls || way.tls);
-            assert_eq!(said["tcpMux"] == true, way.mux);
+            assert_eq!(said["tls"] == true, always_tls || setup.tls);
+            assert_eq!(said["tcpMux"] == true, setup.mux);
             let extensions = hello["mgrokExtensions"].as_array().unwrap();
             let offers = |it: Extension| extensions.contains(&it.name().into());
             // Plain KCP does not tell the end of anything.
-            let tells_ends = protocol != Protocol::Kcp || way.tls || way.mux;
+            let tells_ends = protocol != Protocol::Kcp || setup.tls || setup.mux;
             assert_eq!(offers(Extension::HALF_CLOSE), tells_ends);
             assert_eq!(
                 offers(Extension::QUIC_DATAGRAMS),
                 protocol == Protocol::Quic
             );
-            assert!(offers(Extension::DATAGRAMS) && !offers(Extension::MOVE));
+            assert!(offers(Extension::DATAGRAMS) && !offers(Extension::MIGRATE));
         }
     }
 }
 
 #[tokio::test]
 async fn the_end_of_a_quic_connection_ends_the_session_and_its_users() {
-    let mut server = RoadServer::bind(QUIC).await;
+    let mut server = TransportServer::bind(QUIC).await;
     let mut config = server.config(WireProtocol::Auto);
     config.proxies = vec![tcp_proxy("echo", echo_service().await)];
     let mut client = Running::start(config);
@@ -145,17 +145,17 @@ async fn the_end_of_a_quic_connection_ends_the_session_and_its_users() {
         let mut user = session.user("echo").await;
         echo(&mut user, "hello").await;
         let FarLink::Quic(connection) = &session.link else {
-            panic!("another road");
+            panic!("another transport");
         };
         connection.close();
     }
 }
 
 /// Everything that a client sent arrives although its runtime, and with it whatever would send it again, is gone.
-async fn leaves_in_order(way: Way) {
+async fn leaves_in_order(setup: Setup) {
     const LENGTH: usize = 60_000;
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut server = RoadServer::bind(way).await;
+    let mut server = TransportServer::bind(setup).await;
     let mut config = server.config(WireProtocol::V2);
     config.proxies = vec![tcp_proxy("long", service.local_addr().unwrap())];
     let (stop, stopped) = oneshot::channel::<()>();
@@ -208,7 +208,7 @@ async fn what_is_under_way_arrives_when_the_client_stops() {
     for mux in [true, false] {
         for protocol in [Protocol::Kcp, Protocol::Quic] {
             let tls = true;
-            leaves_in_order(Way { protocol, tls, mux }).await;
+            leaves_in_order(Setup { protocol, tls, mux }).await;
         }
     }
 }
@@ -227,12 +227,12 @@ async fn silence_over_udp_has_its_words() {
         (Protocol::Kcp, false),
         (Protocol::Quic, true),
     ] {
-        let way = Way {
+        let setup = Setup {
             protocol,
             tls,
             ..QUIC
         };
-        let server = RoadServer::bind(way).await;
+        let server = TransportServer::bind(setup).await;
         let mut config = server.config(WireProtocol::Auto);
         let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         config.servers[0].port = silent.local_addr().unwrap().port();
@@ -254,7 +254,7 @@ async fn silence_over_udp_has_its_words() {
 #[tokio::test]
 async fn a_port_without_web_sockets_has_its_words() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = RoadServer::bind(Way {
+    let server = TransportServer::bind(Setup {
         protocol: Protocol::WebSocket,
         ..TCP
     })
@@ -316,7 +316,7 @@ async fn connect(mut stream: TcpStream) -> io::Result<()> {
 }
 
 #[tokio::test]
-async fn an_outbound_proxy_is_used_by_the_roads_of_tcp_alone() {
+async fn an_outbound_proxy_is_used_by_the_transports_of_tcp_alone() {
     for (protocol, connections) in [
         (Protocol::Kcp, 0),
         (Protocol::Quic, 0),
@@ -325,7 +325,7 @@ async fn an_outbound_proxy_is_used_by_the_roads_of_tcp_alone() {
         (Protocol::Wss, 1),
     ] {
         let (addr, count) = proxy().await;
-        let mut server = RoadServer::bind(Way { protocol, ..TCP }).await;
+        let mut server = TransportServer::bind(Setup { protocol, ..TCP }).await;
         let mut config = server.config(WireProtocol::V2);
         config.transport.proxy_url = Some(Secret::new(format!("http://{addr}")));
         let _client = Running::start(config);
@@ -356,7 +356,7 @@ async fn authorities_are_read_again_for_a_new_session() {
     let trusted = dir.path().join("trusted.crt");
     std::fs::copy(other.certificate.unwrap().0, &trusted).unwrap();
     for protocol in [Protocol::Tcp, Protocol::Quic] {
-        let mut server = RoadServer::with_tls(Way { protocol, ..TCP }, good.clone()).await;
+        let mut server = TransportServer::with_tls(Setup { protocol, ..TCP }, good.clone()).await;
         let mut config = server.config(WireProtocol::V2);
         config.transport.tls.as_mut().unwrap().trusted_ca = Some(trusted.clone());
         let error = error_of_refused(&mut server, config.clone()).await;
@@ -374,7 +374,7 @@ async fn authorities_are_read_again_for_a_new_session() {
 }
 
 /// A client tries to log in at a server whose certificate it does not take.
-async fn error_of_refused(server: &mut RoadServer, config: ClientConfig) -> String {
+async fn error_of_refused(server: &mut TransportServer, config: ClientConfig) -> String {
     let (error, ()) = tokio::join!(error(config), server.refused_handshake());
     error
 }
@@ -383,7 +383,7 @@ async fn error_of_refused(server: &mut RoadServer, config: ClientConfig) -> Stri
 async fn half_closes_are_carried_where_both_ends_can() {
     for (extensions, is_carried) in [(&[Extension::HALF_CLOSE][..], true), (&[], false)] {
         let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut server = RoadServer::bind(TCP).await;
+        let mut server = TransportServer::bind(TCP).await;
         let mut config = server.config(WireProtocol::V2);
         config.proxies = vec![tcp_proxy("late", service.local_addr().unwrap())];
         config.visitors = vec![stcp_visitor("to-db")];
@@ -409,7 +409,7 @@ async fn half_closes_are_carried_where_both_ends_can() {
 
 /// Whoever asks says that there is no more to come, and gets an answer that takes its time.
 async fn check_half_close(mut asks: Conn, mut answers: Conn, is_carried: bool) {
-    // Longer than what is under way has once both directions end.
+    // Longer than what is under setup has once both directions end.
     const LONG: Duration = Duration::from_millis(1500);
     within(asks.close()).await.unwrap();
     assert!(within(answers.recv()).await.unwrap().is_empty());

@@ -1,4 +1,4 @@
-//! Every road to the server, in both wire protocols.
+//! Every transport to the server, in both wire protocols.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -28,43 +28,43 @@ for_each_pair!(
 );
 
 async fn tcp_in_v1(pair: Pair) {
-    travel(pair, Road::Tcp, V1).await;
+    travel(pair, Transport::Tcp, V1).await;
 }
 
 async fn tcp_in_v2(pair: Pair) {
-    travel(pair, Road::Tcp, V2).await;
+    travel(pair, Transport::Tcp, V2).await;
 }
 
 async fn kcp_in_v1(pair: Pair) {
-    travel(pair, Road::Kcp, V1).await;
+    travel(pair, Transport::Kcp, V1).await;
 }
 
 async fn kcp_in_v2(pair: Pair) {
-    travel(pair, Road::Kcp, V2).await;
+    travel(pair, Transport::Kcp, V2).await;
 }
 
 async fn quic_in_v1(pair: Pair) {
-    travel(pair, Road::Quic, V1).await;
+    travel(pair, Transport::Quic, V1).await;
 }
 
 async fn quic_in_v2(pair: Pair) {
-    travel(pair, Road::Quic, V2).await;
+    travel(pair, Transport::Quic, V2).await;
 }
 
 async fn websocket_in_v1(pair: Pair) {
-    travel(pair, Road::WebSocket, V1).await;
+    travel(pair, Transport::WebSocket, V1).await;
 }
 
 async fn websocket_in_v2(pair: Pair) {
-    travel(pair, Road::WebSocket, V2).await;
+    travel(pair, Transport::WebSocket, V2).await;
 }
 
 async fn wss_in_v1(pair: Pair) {
-    travel(pair, Road::Wss, V1).await;
+    travel(pair, Transport::Wss, V1).await;
 }
 
 async fn wss_in_v2(pair: Pair) {
-    travel(pair, Road::Wss, V2).await;
+    travel(pair, Transport::Wss, V2).await;
 }
 
 pub(crate) const V1: &str = "transport.wireProtocol = \"v1\"";
@@ -72,7 +72,7 @@ const V2: &str = "transport.wireProtocol = \"v2\"";
 
 /// What carries a client to its server.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Road {
+pub(crate) enum Transport {
     Kcp,
     Quic,
     Tcp,
@@ -80,7 +80,7 @@ pub(crate) enum Road {
     Wss,
 }
 
-impl Road {
+impl Transport {
     fn protocol(self) -> &'static str {
         match self {
             Self::Kcp => "kcp",
@@ -119,15 +119,15 @@ pub(crate) const MAGIC: &[u8] = b"FRP\0\x02\r\n";
 const WEBSOCKET: &[u8] = b"GET /~!frp ";
 
 /// Goes there in every way, with `wire` among the client's settings.
-pub(crate) async fn travel(pair: Pair, road: Road, wire: &str) {
+pub(crate) async fn travel(pair: Pair, transport: Transport, wire: &str) {
     let (tcp, udp) = (service::tcp_echo().await, service::udp_echo().await);
-    for &mux in road.muxes() {
-        for tls in road.tls() {
-            let both = format!("transport.tcpMux = {mux}\nauth.token = \"roads\"");
+    for &mux in transport.muxes() {
+        for tls in transport.tls() {
+            let both = format!("transport.tcpMux = {mux}\nauth.token = \"transports\"");
             // Another server each time. An frps goes on for a while to wait for what a client that is gone might say over KCP,
             // and lets nobody else in meanwhile.
-            let there = Destination::start(pair.server, road, &both).await;
-            let protocol = road.protocol();
+            let there = Destination::start(pair.server, transport, &both).await;
+            let protocol = transport.protocol();
             let settings = format!("{both}\ntransport.protocol = {protocol:?}\n{wire}\n{tls}");
             for entrance in there.entrances() {
                 let name = |kind| format!("{kind}-{}", entrance.port());
@@ -140,18 +140,22 @@ pub(crate) async fn travel(pair: Pair, road: Road, wire: &str) {
             }
             let readable = !mux && tls.contains("enable = false");
             for opening in there.tap.openings() {
-                match road {
-                    Road::WebSocket | Road::Wss => assert!(opening.starts_with(WEBSOCKET)),
-                    Road::Tcp if readable && wire == V1 => assert!(!opening.starts_with(MAGIC)),
-                    Road::Tcp if readable && wire == V2 => assert!(opening.starts_with(MAGIC)),
-                    Road::Kcp | Road::Quic | Road::Tcp => {}
+                match transport {
+                    Transport::WebSocket | Transport::Wss => {
+                        assert!(opening.starts_with(WEBSOCKET))
+                    }
+                    Transport::Tcp if readable && wire == V1 => {
+                        assert!(!opening.starts_with(MAGIC))
+                    }
+                    Transport::Tcp if readable && wire == V2 => assert!(opening.starts_with(MAGIC)),
+                    Transport::Kcp | Transport::Quic | Transport::Tcp => {}
                 }
             }
         }
     }
 }
 
-/// A server, and the ways in at the end of one road.
+/// A server, and the ways in at the end of one transport.
 struct Destination {
     peer: Peer,
     server: Server,
@@ -162,21 +166,21 @@ struct Destination {
 }
 
 impl Destination {
-    async fn start(peer: Peer, road: Road, settings: &str) -> Self {
-        let (udp_port, settings) = match road {
-            Road::Kcp => with_udp_port(settings, "kcpBindPort"),
-            Road::Quic => with_udp_port(settings, "quicBindPort"),
-            Road::Tcp | Road::WebSocket | Road::Wss => (None, settings.to_owned()),
+    async fn start(peer: Peer, transport: Transport, settings: &str) -> Self {
+        let (udp_port, settings) = match transport {
+            Transport::Kcp => with_udp_port(settings, "kcpBindPort"),
+            Transport::Quic => with_udp_port(settings, "quicBindPort"),
+            Transport::Tcp | Transport::WebSocket | Transport::Wss => (None, settings.to_owned()),
         };
         let server = Server::start(peer, &settings).await;
         let tap = Tap::on(server.addr()).await;
-        let terminator = match road {
-            Road::Wss => {
+        let terminator = match transport {
+            Transport::Wss => {
                 let authority = Authority::new();
                 let certificate = authority.sign("tunnel.test");
                 Some(tls::terminator(&certificate, tap.addr()).await)
             }
-            Road::Kcp | Road::Quic | Road::Tcp | Road::WebSocket => None,
+            Transport::Kcp | Transport::Quic | Transport::Tcp | Transport::WebSocket => None,
         };
         Self {
             peer,

@@ -53,7 +53,7 @@ impl Network {
         match why_not {
             None => Some(Self::build().unwrap()),
             Some(why) => {
-                skipped("roads", why);
+                skipped("transports", why);
                 None
             }
         }

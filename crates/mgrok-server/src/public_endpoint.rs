@@ -1,6 +1,6 @@
-//! Public places: where the users of one proxy, or of a whole group, come in.
+//! Public endpoints: where the users of one proxy, or of a whole group, come in.
 //!
-//! A place is what a proxy asks for (a port, some names) together with the target of those who serve there. It exists
+//! A endpoint is what a proxy asks for (a port, some names) together with the backends of those who serve there. It exists
 //! before anybody serves, so that a proxy has all it needs or nothing before the first user comes.
 
 mod names;
@@ -12,14 +12,14 @@ use mgrok_http::UpstreamOptions;
 use mgrok_proto::message::NewProxy;
 use tracing::info;
 
-pub(crate) use self::port::Doors;
+pub(crate) use self::port::AcceptContext;
 use self::port::Port;
 use crate::{
     backend::Backend,
-    groups::{GroupName, Groups, JoinError, Slot, Terms},
+    backend_set::{BackendSet, Membership},
+    groups::{GroupName, GroupParams, Groups, JoinError, Slot},
     ports::{Holder, LeaseError, Ports},
     routes::{Conflict, RouteKey, RouteLease, Routes},
-    target::{Membership, Target},
     vhost::{
         Vhosts,
         http::{self, HttpMember, HttpRoute, RuleError},
@@ -32,29 +32,29 @@ pub(crate) use self::names::NameError;
 /// How many routes of one proxy are told to the log one by one.
 const MAX_LOGGED_ROUTES: usize = 16;
 
-/// What places are made of. Clones are the same.
+/// What endpoints are made of. Clones are the same.
 #[derive(Clone, Debug)]
-pub(crate) struct Places {
-    pub(crate) groups: Groups<Place>,
+pub(crate) struct PublicEndpoints {
+    pub(crate) groups: Groups<PublicEndpoint>,
     pub(crate) ports: Ports,
     pub(crate) vhosts: Arc<Vhosts>,
-    pub(crate) doors: Doors,
+    pub(crate) accept_context: AcceptContext,
 }
 
-/// A public place.
+/// A public endpoint.
 #[derive(Debug)]
-pub(crate) struct Place {
-    door: Door,
+pub(crate) struct PublicEndpoint {
+    listener: Listener,
     /// What the client shows as the public address.
     remote_addr: String,
     /// How many routes lead here.
     routes: usize,
 }
 
-/// The place of a group has a slot there, which is given up when the rest of the place is closed.
-type GroupSlot = Option<Slot<Place>>;
+/// The endpoint of a group has a slot there, which is given up when the rest of the endpoint is closed.
+type GroupSlot = Option<Slot<PublicEndpoint>>;
 
-/// The routes of a place, in the order in which they are given back.
+/// The routes of a endpoint, in the order in which they are given back.
 #[derive(Debug)]
 struct HeldRoutes<R> {
     leases: Vec<RouteLease<R>>,
@@ -62,43 +62,43 @@ struct HeldRoutes<R> {
 }
 
 #[derive(Debug)]
-enum Door {
+enum Listener {
     Port(Port<GroupSlot>),
     Http {
-        target: Arc<Target<HttpMember>>,
+        backends: Arc<BackendSet<HttpMember>>,
         // frp: of a group it is the first member's (PROTOCOL 8).
         options: UpstreamOptions,
         _held: HeldRoutes<Arc<HttpRoute>>,
     },
     Https {
-        target: Arc<Target<Backend>>,
-        _held: HeldRoutes<Arc<Target<Backend>>>,
+        backends: Arc<BackendSet<Backend>>,
+        _held: HeldRoutes<Arc<BackendSet<Backend>>>,
     },
     TcpMux {
-        target: Arc<Target<Backend>>,
+        backends: Arc<BackendSet<Backend>>,
         _held: HeldRoutes<Arc<TcpMuxRoute>>,
     },
 }
 
-/// Serving at a place, until this is dropped.
+/// Serving at a endpoint, until this is dropped.
 #[derive(Debug)]
 pub(crate) enum Serving {
     Http(#[expect(dead_code, reason = "held for its drop")] Membership<HttpMember>),
     Streams(#[expect(dead_code, reason = "held for its drop")] Membership<Backend>),
 }
 
-/// The kinds of proxy that have a place of this sort.
+/// The kinds of proxy that have a endpoint of this sort.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum PlaceKind {
+pub(crate) enum EndpointKind {
     Tcp,
     Http,
     Https,
     TcpMux,
 }
 
-/// Why there is no place. Clients show the texts, which are frp's where frp has one.
+/// Why there is no endpoint. Clients show the texts, which are frp's where frp has one.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PlaceError {
+pub(crate) enum EndpointError {
     #[error(transparent)]
     Conflict(#[from] Conflict),
     #[error(transparent)]
@@ -111,15 +111,15 @@ pub(crate) enum PlaceError {
     Rules(#[from] RuleError),
 }
 
-impl Places {
-    /// The place that `new` asks for: its own, or that of its group. `port` is its remote port.
+impl PublicEndpoints {
+    /// The endpoint that `new` asks for: its own, or that of its group. `port` is its remote port.
     pub(crate) async fn take(
         &self,
-        kind: PlaceKind,
+        kind: EndpointKind,
         new: &NewProxy,
         port: u16,
         holder: &Holder,
-    ) -> Result<Arc<Place>, PlaceError> {
+    ) -> Result<Arc<PublicEndpoint>, EndpointError> {
         if new.group.is_empty() {
             return Ok(Arc::new(self.open(kind, new, port, holder, None).await?));
         }
@@ -127,48 +127,48 @@ impl Places {
             kind: kind.as_str(),
             name: new.group.clone(),
         };
-        let terms = self.terms(kind, new)?;
+        let params = self.group_params(kind, new)?;
         let open = |slot| self.open(kind, new, port, holder, Some(slot));
-        self.groups.join(name, &new.group_key, terms, open).await
+        self.groups.join(name, &new.group_key, params, open).await
     }
 
     async fn open(
         &self,
-        kind: PlaceKind,
+        kind: EndpointKind,
         new: &NewProxy,
         port: u16,
         holder: &Holder,
         slot: GroupSlot,
-    ) -> Result<Place, PlaceError> {
+    ) -> Result<PublicEndpoint, EndpointError> {
         match kind {
-            PlaceKind::Tcp => {
+            EndpointKind::Tcp => {
                 let port = std::num::NonZeroU16::new(port);
                 let lease = self.ports.lease_tcp(holder, port).await?;
-                let port = Port::new(lease, slot, self.doors.clone());
+                let port = Port::new(lease, slot, self.accept_context.clone());
                 info!(
                     per_session = true,
                     "tcp proxy listen port [{}]{}",
                     port.number(),
                     in_group(new)
                 );
-                Ok(Place {
+                Ok(PublicEndpoint {
                     remote_addr: format!(":{}", port.number()),
-                    door: Door::Port(port),
+                    listener: Listener::Port(port),
                     routes: 0,
                 })
             }
-            PlaceKind::Http => self.open_http(new, slot),
-            PlaceKind::Https => self.open_https(new, slot),
-            PlaceKind::TcpMux => self.open_tcpmux(new, slot),
+            EndpointKind::Http => self.open_http(new, slot),
+            EndpointKind::Https => self.open_https(new, slot),
+            EndpointKind::TcpMux => self.open_tcpmux(new, slot),
         }
     }
 
-    fn open_http(&self, new: &NewProxy, slot: GroupSlot) -> Result<Place, PlaceError> {
+    fn open_http(&self, new: &NewProxy, slot: GroupSlot) -> Result<PublicEndpoint, EndpointError> {
         let vhost = self.vhosts.http()?;
         let names = self.vhosts.names(new)?;
-        let target = Arc::new(Target::default());
+        let backends = Arc::new(BackendSet::default());
         let options = http::upstream_options(new, vhost)?;
-        let route = Arc::new(HttpRoute::new(new, target.clone()));
+        let route = Arc::new(HttpRoute::new(new, backends.clone()));
         let keys = names.keys(&new.locations, &new.route_by_http_user)?;
         log_some(&keys, |key| {
             info!(
@@ -181,21 +181,21 @@ impl Places {
             );
         });
         let held = HeldRoutes::take(&vhost.routes, keys, &route, slot)?;
-        Ok(Place {
+        Ok(PublicEndpoint {
             remote_addr: names.remote_addr(new.locations.len(), vhost.port),
             routes: held.len(),
-            door: Door::Http {
-                target,
+            listener: Listener::Http {
+                backends,
                 options,
                 _held: held,
             },
         })
     }
 
-    fn open_https(&self, new: &NewProxy, slot: GroupSlot) -> Result<Place, PlaceError> {
+    fn open_https(&self, new: &NewProxy, slot: GroupSlot) -> Result<PublicEndpoint, EndpointError> {
         let vhost = self.vhosts.https()?;
         let names = self.vhosts.names(new)?;
-        let target = Arc::new(Target::default());
+        let backends = Arc::new(BackendSet::default());
         let keys = names.keys(&[], "")?;
         log_some(&keys, |key| {
             info!(
@@ -203,23 +203,27 @@ impl Places {
                 "https proxy listen for host [{}] group [{}]", key.host, new.group
             );
         });
-        let held = HeldRoutes::take(&vhost.routes, keys, &target, slot)?;
-        Ok(Place {
+        let held = HeldRoutes::take(&vhost.routes, keys, &backends, slot)?;
+        Ok(PublicEndpoint {
             remote_addr: names.remote_addr(1, vhost.port),
             routes: held.len(),
-            door: Door::Https {
-                target,
+            listener: Listener::Https {
+                backends,
                 _held: held,
             },
         })
     }
 
-    fn open_tcpmux(&self, new: &NewProxy, slot: GroupSlot) -> Result<Place, PlaceError> {
+    fn open_tcpmux(
+        &self,
+        new: &NewProxy,
+        slot: GroupSlot,
+    ) -> Result<PublicEndpoint, EndpointError> {
         let vhost = self.vhosts.tcpmux(&new.multiplexer)?;
         let names = self.vhosts.names(new)?;
-        let target = Arc::new(Target::default());
+        let backends = Arc::new(BackendSet::default());
         let route = Arc::new(TcpMuxRoute {
-            target: target.clone(),
+            backends: backends.clone(),
             user: new.http_user.clone(),
             password: new.http_pwd.clone(),
         });
@@ -234,31 +238,31 @@ impl Places {
             );
         });
         let held = HeldRoutes::take(&vhost.routes, keys, &route, slot)?;
-        Ok(Place {
+        Ok(PublicEndpoint {
             remote_addr: names.remote_addr(1, vhost.port),
             routes: held.len(),
-            door: Door::TcpMux {
-                target,
+            listener: Listener::TcpMux {
+                backends,
                 _held: held,
             },
         })
     }
 
     /// What a member of a group must agree on with the others.
-    fn terms(&self, kind: PlaceKind, new: &NewProxy) -> Result<Terms, NameError> {
+    fn group_params(&self, kind: EndpointKind, new: &NewProxy) -> Result<GroupParams, NameError> {
         let routes = |locations: &[String], user: &str| {
-            Ok(Terms::Routes {
+            Ok(GroupParams::Routes {
                 keys: self.vhosts.names(new)?.keys(locations, user)?,
                 user: String::new(),
                 password: Default::default(),
             })
         };
         match kind {
-            PlaceKind::Tcp => Ok(Terms::Port(new.remote_port)),
+            EndpointKind::Tcp => Ok(GroupParams::Port(new.remote_port)),
             // frp: the credentials of the first member count (PROTOCOL 8).
-            PlaceKind::Http => routes(&new.locations, &new.route_by_http_user),
-            PlaceKind::Https => routes(&[], ""),
-            PlaceKind::TcpMux => Ok(Terms::Routes {
+            EndpointKind::Http => routes(&new.locations, &new.route_by_http_user),
+            EndpointKind::Https => routes(&[], ""),
+            EndpointKind::TcpMux => Ok(GroupParams::Routes {
                 keys: self.vhosts.names(new)?.keys(&[], &new.route_by_http_user)?,
                 user: new.http_user.clone(),
                 password: new.http_pwd.clone(),
@@ -267,7 +271,7 @@ impl Places {
     }
 }
 
-impl Place {
+impl PublicEndpoint {
     /// What the client shows as the public address.
     pub(crate) fn remote_addr(&self) -> &str {
         &self.remote_addr
@@ -280,26 +284,28 @@ impl Place {
 
     /// Lets users in, to `backend` among others.
     pub(crate) fn serve(&self, backend: Backend) -> Serving {
-        match &self.door {
-            Door::Port(port) => {
-                let serving = Serving::Streams(port.target().join(backend));
+        match &self.listener {
+            Listener::Port(port) => {
+                let serving = Serving::Streams(port.backends().join(backend));
                 port.open();
                 serving
             }
-            Door::Http {
-                target, options, ..
-            } => Serving::Http(target.join(HttpMember::new(backend, options.clone()))),
-            Door::Https { target, .. } | Door::TcpMux { target, .. } => {
-                Serving::Streams(target.join(backend))
+            Listener::Http {
+                backends, options, ..
+            } => Serving::Http(backends.join(HttpMember::new(backend, options.clone()))),
+            Listener::Https { backends, .. } | Listener::TcpMux { backends, .. } => {
+                Serving::Streams(backends.join(backend))
             }
         }
     }
 
-    /// Closes the place; what it took is free when this returns. If it is dropped instead, that is so soon.
+    /// Closes the endpoint; what it took is free when this returns. If it is dropped instead, that is so soon.
     pub(crate) async fn close(self) {
-        match self.door {
-            Door::Port(port) => port.close().await,
-            door @ (Door::Http { .. } | Door::Https { .. } | Door::TcpMux { .. }) => drop(door),
+        match self.listener {
+            Listener::Port(port) => port.close().await,
+            listener @ (Listener::Http { .. }
+            | Listener::Https { .. }
+            | Listener::TcpMux { .. }) => drop(listener),
         }
     }
 }
@@ -327,7 +333,7 @@ impl<R: Clone> HeldRoutes<R> {
     }
 }
 
-impl PlaceKind {
+impl EndpointKind {
     fn as_str(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",

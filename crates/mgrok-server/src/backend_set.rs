@@ -1,6 +1,6 @@
 //! Who serves the users of one public place: one backend, or several that take turns.
 //!
-//! Balancing is here and nowhere else. A proxy without a group is a target of one.
+//! Balancing is here and nowhere else. A proxy without a group is a backends of one.
 
 use std::{
     fmt,
@@ -11,7 +11,7 @@ use std::{
 };
 
 /// The members that share users. `M` is what a member is to those who serve them.
-pub(crate) struct Target<M> {
+pub(crate) struct BackendSet<M> {
     members: Mutex<Arc<[Arc<M>]>>,
     next: AtomicUsize,
 }
@@ -19,11 +19,11 @@ pub(crate) struct Target<M> {
 /// One member's place, which is given up when this is dropped. Users it has already stay with it.
 #[derive(Debug)]
 pub(crate) struct Membership<M> {
-    target: Arc<Target<M>>,
+    backends: Arc<BackendSet<M>>,
     member: Arc<M>,
 }
 
-impl<M> Target<M> {
+impl<M> BackendSet<M> {
     /// Adds a member, who gets users from now on.
     pub(crate) fn join(self: &Arc<Self>, member: M) -> Membership<M> {
         let member = Arc::new(member);
@@ -33,7 +33,7 @@ impl<M> Target<M> {
         drop(members);
         drop(before);
         Membership {
-            target: self.clone(),
+            backends: self.clone(),
             member,
         }
     }
@@ -56,7 +56,7 @@ impl<M> Target<M> {
 
 impl<M> Drop for Membership<M> {
     fn drop(&mut self) {
-        let mut members = self.target.members();
+        let mut members = self.backends.members();
         let others = members
             .iter()
             .filter(|it| !Arc::ptr_eq(it, &self.member))
@@ -69,7 +69,7 @@ impl<M> Drop for Membership<M> {
     }
 }
 
-impl<M> Default for Target<M> {
+impl<M> Default for BackendSet<M> {
     fn default() -> Self {
         Self {
             members: Mutex::new(Arc::new([])),
@@ -78,9 +78,9 @@ impl<M> Default for Target<M> {
     }
 }
 
-impl<M> fmt::Debug for Target<M> {
+impl<M> fmt::Debug for BackendSet<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Target")
+        f.debug_struct("BackendSet")
             .field("members", &self.members().len())
             .finish_non_exhaustive()
     }
@@ -90,32 +90,32 @@ impl<M> fmt::Debug for Target<M> {
 mod tests {
     use super::*;
 
-    fn turns(target: &Target<&'static str>) -> Vec<&'static str> {
-        target.in_turn().map(|member| *member).collect()
+    fn turns(backends: &BackendSet<&'static str>) -> Vec<&'static str> {
+        backends.in_turn().map(|member| *member).collect()
     }
 
     #[test]
     fn members_take_turns() {
-        let target = Arc::new(Target::default());
-        assert!(turns(&target).is_empty());
-        let _a = target.join("a");
-        assert_eq!(turns(&target), ["a"]);
-        let b = target.join("b");
-        let _c = target.join("c");
-        let firsts: Vec<_> = (0..6).map(|_| turns(&target)[0]).collect();
+        let backends = Arc::new(BackendSet::default());
+        assert!(turns(&backends).is_empty());
+        let _a = backends.join("a");
+        assert_eq!(turns(&backends), ["a"]);
+        let b = backends.join("b");
+        let _c = backends.join("c");
+        let firsts: Vec<_> = (0..6).map(|_| turns(&backends)[0]).collect();
         assert_eq!(firsts, ["a", "b", "c", "a", "b", "c"]);
-        assert_eq!(turns(&target), ["a", "b", "c"], "the others stand by");
+        assert_eq!(turns(&backends), ["a", "b", "c"], "the others stand by");
         drop(b);
-        assert_eq!(turns(&target).len(), 2);
+        assert_eq!(turns(&backends).len(), 2);
     }
 
     #[test]
     fn a_member_that_left_is_still_there_for_whom_it_serves() {
-        let target = Arc::new(Target::default());
-        let membership = target.join("a");
-        let mut serving = target.in_turn();
+        let backends = Arc::new(BackendSet::default());
+        let membership = backends.join("a");
+        let mut serving = backends.in_turn();
         drop(membership);
         assert_eq!(serving.next().as_deref(), Some(&"a"));
-        assert!(turns(&target).is_empty());
+        assert!(turns(&backends).is_empty());
     }
 }

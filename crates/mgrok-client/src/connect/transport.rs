@@ -1,4 +1,4 @@
-//! The roads, one function each.
+//! The transports, one function each.
 //!
 //! ```text
 //! tcp        TCP                     [TLS]
@@ -24,24 +24,24 @@ use mgrok_net::tls::{CertificateFault, ClientTls, Fingerprint};
 use mgrok_net::{kcp, websocket};
 use tokio::time::timeout;
 
-use super::{ConnectError, Connector, HANDSHAKE_TIMEOUT, Road};
+use super::{ConnectError, Connector, HANDSHAKE_TIMEOUT, Transport};
 
-/// Takes one road, as often as a session needs. Cheap to clone.
+/// Takes one transport, as often as a session needs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialler {
     connector: Arc<Connector>,
-    road: Road,
-    /// Whether it is used is a matter of the road.
+    transport: Transport,
+    /// Whether it is used is a matter of the transport.
     tls: ClientTls,
     dial: DialOptions,
 }
 
 impl Dialler {
-    pub(super) fn new(connector: Arc<Connector>, road: Road, tls: ClientTls) -> Self {
+    pub(super) fn new(connector: Arc<Connector>, transport: Transport, tls: ClientTls) -> Self {
         Self {
             dial: connector.dial.clone(),
             connector,
-            road,
+            transport,
             tls,
         }
     }
@@ -55,26 +55,26 @@ impl Dialler {
         hurried
     }
 
-    pub(super) fn road(&self) -> Road {
-        self.road
+    pub(super) fn transport(&self) -> Transport {
+        self.transport
     }
 
     /// Connects for the first time, which shows that somebody is there.
     pub(super) async fn connect_first(&self) -> Result<Conn, ConnectError> {
-        match self.road {
-            Road::Kcp => self.kcp(true).await,
+        match self.transport {
+            Transport::Kcp => self.kcp(true).await,
             _ => self.connect().await,
         }
     }
 
-    /// Connects, by any road but QUIC's, whose connections are of another kind.
+    /// Connects, by any transport but QUIC's, whose connections are of another kind.
     pub(super) async fn connect(&self) -> Result<Conn, ConnectError> {
-        match self.road {
-            Road::Kcp => self.kcp(false).await,
-            Road::Quic => Ok(self.quic().await?.0.open().await?),
-            Road::Tcp => self.tcp().await,
-            Road::WebSocket => self.websocket().await,
-            Road::Wss => self.wss().await,
+        match self.transport {
+            Transport::Kcp => self.kcp(false).await,
+            Transport::Quic => Ok(self.quic().await?.0.open().await?),
+            Transport::Tcp => self.tcp().await,
+            Transport::WebSocket => self.websocket().await,
+            Transport::Wss => self.wss().await,
         }
     }
 
@@ -114,7 +114,7 @@ impl Dialler {
         let Connector { server, .. } = &*self.connector;
         let options = udp(&self.dial);
         let addrs = Candidates::find(&server.host, server.port, &options).await?;
-        let has_tls = self.connector.tls.is_on(self.road);
+        let has_tls = self.connector.tls.is_on(self.transport);
         let asks = !has_tls && (is_first || addrs.len() > 1);
         let connected = addrs.ipv4_first().first_that(|addr| async move {
             let (stream, driver) = kcp::connect(addr).map_err(ConnectError::Kcp)?;
@@ -164,7 +164,7 @@ impl Dialler {
     }
 
     async fn secure_if_on(&self, conn: Conn) -> Result<Conn, ConnectError> {
-        match self.connector.tls.is_on(self.road) {
+        match self.connector.tls.is_on(self.transport) {
             true => self.secure(conn, &self.tls).await,
             false => Ok(conn),
         }
@@ -189,12 +189,12 @@ impl Dialler {
         Ok(conn)
     }
 
-    /// Says of a road of UDP what silence means there.
+    /// Says of a transport of UDP what silence means there.
     fn silent(&self, error: ConnectError) -> ConnectError {
         match error {
             ConnectError::Dial(DialError::Timeout { timeout, .. }) => ConnectError::Silent {
                 server: self.connector.server.to_string(),
-                road: self.road.name(),
+                transport: self.transport.name(),
                 timeout,
             },
             other => other,

@@ -1,7 +1,7 @@
-//! Roads to the server that lose packets, are blocked or change: a client, a router and a server in network namespaces.
+//! Transports to the server that lose packets, are blocked or change: a client, a router and a server in network namespaces.
 //!
 //! Needs root, `ip` and `nft`; without them every test here says that it was skipped. The host's own network is neither
-//! used nor touched. What is measured is printed: `cargo test --test roads -- --nocapture`.
+//! used nor touched. What is measured is printed: `cargo test --test transports -- --nocapture`.
 
 #![cfg(target_os = "linux")]
 #![allow(

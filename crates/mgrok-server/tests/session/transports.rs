@@ -1,4 +1,4 @@
-//! The roads on which clients come, and what strangers do there.
+//! The transports on which clients come, and what strangers do there.
 
 use std::net::UdpSocket as StdUdpSocket;
 
@@ -18,12 +18,12 @@ use tokio::{
 };
 
 use crate::{
-    line::{self, Line, Road},
+    line::{self, Line, Transport},
     script::{Client, LIMIT, RunningServer, plain_config, until_refused},
     tcp_proxy, v2,
 };
 
-/// On all roads, at addresses of this machine alone.
+/// On all transports, at addresses of this machine alone.
 pub(crate) fn config(mux: bool) -> ServerConfig {
     let mut config = ServerConfig {
         bind_addr: "127.0.0.1".into(),
@@ -57,20 +57,20 @@ async fn check_user(client: &mut Client, line: &Line, name: &str) {
 }
 
 #[tokio::test]
-async fn users_reach_clients_on_every_road() {
+async fn users_reach_clients_on_every_transport() {
     for mux in [true, false] {
         let server = RunningServer::start(config(mux)).await;
-        for road in Road::ALL {
-            let line = Line::new(&server, road, mux).await;
+        for transport in Transport::ALL {
+            let line = Line::new(&server, transport, mux).await;
             let mut client = line.login("").await;
-            check_user(&mut client, &line, &format!("{road:?}")).await;
+            check_user(&mut client, &line, &format!("{transport:?}")).await;
         }
     }
 }
 
 /// Whether a client comes in.
-async fn comes_in(server: &RunningServer, road: Road) -> bool {
-    let line = Line::new(server, road, true).await;
+async fn comes_in(server: &RunningServer, transport: Transport) -> bool {
+    let line = Line::new(server, transport, true).await;
     let mut control = line.open_v1().await;
     let login = mgrok_proto::message::Login {
         privilege_key: mgrok_proto::auth::sign(&Default::default(), 1).into(),
@@ -89,10 +89,14 @@ async fn where_tls_is_required_it_may_lie_on_either_side_of_the_web_socket() {
     let mut config = config(true);
     config.transport.tls.force = true;
     let server = RunningServer::start(config).await;
-    for road in Road::ALL {
+    for transport in Transport::ALL {
         // Nobody is told by KCP that he was turned away.
-        if road != Road::Kcp {
-            assert_eq!(comes_in(&server, road).await, road.has_tls(), "{road:?}");
+        if transport != Transport::Kcp {
+            assert_eq!(
+                comes_in(&server, transport).await,
+                transport.has_tls(),
+                "{transport:?}"
+            );
         }
     }
 }
@@ -112,8 +116,13 @@ async fn sharing(share: impl FnOnce(&mut ServerConfig, u16)) -> RunningServer {
 #[tokio::test]
 async fn web_sockets_come_before_the_http_that_shares_their_port() {
     let server = sharing(|config, port| config.vhost.http_port = Some(port)).await;
-    for road in [Road::WebSocket, Road::WebSocketTls, Road::Wss, Road::Tls] {
-        assert!(comes_in(&server, road).await, "{road:?}");
+    for transport in [
+        Transport::WebSocket,
+        Transport::WebSocketTls,
+        Transport::Wss,
+        Transport::Tls,
+    ] {
+        assert!(comes_in(&server, transport).await, "{transport:?}");
     }
     let mut user = TcpStream::connect(server.addr).await.unwrap();
     let request = b"GET / HTTP/1.1\r\nHost: nobody.example\r\nConnection: close\r\n\r\n";
@@ -126,8 +135,12 @@ async fn web_sockets_come_before_the_http_that_shares_their_port() {
 #[tokio::test]
 async fn https_that_shares_the_port_takes_plain_tls_but_not_that_in_web_sockets() {
     let server = sharing(|config, port| config.vhost.https_port = Some(port)).await;
-    for road in [Road::WebSocket, Road::WebSocketTls, Road::CustomTls] {
-        assert!(comes_in(&server, road).await, "{road:?}");
+    for transport in [
+        Transport::WebSocket,
+        Transport::WebSocketTls,
+        Transport::CustomTls,
+    ] {
+        assert!(comes_in(&server, transport).await, "{transport:?}");
     }
     let socket = TcpStream::connect(server.addr).await.unwrap();
     let tls = mgrok_net::tls::ClientTls::new(ClientTlsOptions {
@@ -185,10 +198,10 @@ async fn a_quic_client_shows_its_certificate_where_one_is_required() {
 #[tokio::test]
 async fn a_session_that_is_replaced_loses_its_quic_connection() {
     let server = RunningServer::start(config(true)).await;
-    let old_line = Line::new(&server, Road::Quic, true).await;
+    let old_line = Line::new(&server, Transport::Quic, true).await;
     let mut old = old_line.login("").await;
     let port = old.start_proxy(tcp_proxy("p", 0)).await.unwrap();
-    let line = Line::new(&server, Road::Quic, true).await;
+    let line = Line::new(&server, Transport::Quic, true).await;
     let mut new = line.login(&old.run_id).await;
     assert_eq!(new.start_proxy(tcp_proxy("p", port)).await, Ok(port));
     old_line.closed().await;
@@ -231,12 +244,12 @@ async fn a_stop_lets_users_of_quic_finish_and_then_says_goodbye() {
 }
 
 #[tokio::test]
-async fn a_stop_is_soon_over_with_clients_on_every_road() {
+async fn a_stop_is_soon_over_with_clients_on_every_transport() {
     for mux in [true, false] {
         let server = RunningServer::start(config(mux)).await;
         let mut clients = Vec::new();
-        for road in Road::ALL {
-            let line = Line::new(&server, road, mux).await;
+        for transport in Transport::ALL {
+            let line = Line::new(&server, transport, mux).await;
             clients.push((line.login("").await, line));
         }
         let stopping = std::time::Instant::now();
@@ -257,7 +270,7 @@ async fn check_closed(server: &RunningServer, mut conn: Conn, bytes: &[u8]) {
     let closed = async { while matches!(conn.recv().await, Ok(chunk) if !chunk.is_empty()) {} };
     let closed = timeout(LIMIT, closed).await;
     assert!(closed.is_ok(), "{bytes:?} keeps its connection");
-    assert!(comes_in(server, Road::WebSocket).await);
+    assert!(comes_in(server, Transport::WebSocket).await);
 }
 
 #[tokio::test]
@@ -366,10 +379,10 @@ async fn garbage_on_udp_ports_keeps_nobody_out() {
             .await
             .unwrap();
     }
-    for road in [Road::Kcp, Road::Quic] {
-        let line = Line::new(&server, road, true).await;
+    for transport in [Transport::Kcp, Transport::Quic] {
+        let line = Line::new(&server, transport, true).await;
         let mut client = line.login("").await;
-        check_user(&mut client, &line, &format!("{road:?}")).await;
+        check_user(&mut client, &line, &format!("{transport:?}")).await;
     }
 }
 
@@ -378,7 +391,7 @@ async fn ports_that_are_taken_are_named() {
     let holder = StdUdpSocket::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap().port();
     type Take = fn(&mut ServerConfig, u16);
-    let roads: [(Take, &str); 2] = [
+    let transports: [(Take, &str); 2] = [
         (
             |config, port| config.kcp_bind_port = Some(port),
             "kcpBindPort",
@@ -388,7 +401,7 @@ async fn ports_that_are_taken_are_named() {
             "quicBindPort",
         ),
     ];
-    for (take, key) in roads {
+    for (take, key) in transports {
         let mut config = config(true);
         take(&mut config, taken);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -402,23 +415,23 @@ async fn ports_that_are_taken_are_named() {
 }
 
 #[tokio::test]
-async fn each_road_offers_what_it_can_carry() {
+async fn each_transport_offers_what_it_can_carry() {
     let (datagrams, half_close) = (Extension::DATAGRAMS, Extension::HALF_CLOSE);
-    let (moves, quic_datagrams) = (Extension::MOVES, Extension::QUIC_DATAGRAMS);
+    let (moves, quic_datagrams) = (Extension::CAN_MIGRATE, Extension::QUIC_DATAGRAMS);
     let all = [datagrams, moves, half_close, quic_datagrams];
-    for (road, mux) in Road::ALL
+    for (transport, mux) in Transport::ALL
         .into_iter()
         .flat_map(|it| [(it, true), (it, false)])
     {
         let server = RunningServer::start(config(mux)).await;
-        let line = Line::new(&server, road, mux).await;
+        let line = Line::new(&server, transport, mux).await;
         let offer = Offer::new(Bootstrap::default(), &Algorithm::by_speed(), &all);
         let (_client, agreed) = v2::log_in_on(line.open().await, &offer, v2::login("0.70.1")).await;
-        let expected = match road {
-            Road::Quic => &all[..],
-            Road::Kcp | Road::KcpTls if !mux => &all[..2],
+        let expected = match transport {
+            Transport::Quic => &all[..],
+            Transport::Kcp | Transport::KcpTls if !mux => &all[..2],
             _ => &all[..3],
         };
-        assert_eq!(agreed, expected, "{road:?}, multiplexed: {mux}");
+        assert_eq!(agreed, expected, "{transport:?}, multiplexed: {mux}");
     }
 }

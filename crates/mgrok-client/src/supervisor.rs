@@ -1,7 +1,7 @@
 //! Publishing on one server at a time: session after session, until the client stops.
 //!
-//! Each login is a round over the [`Ways`]: a race for a connection, and a login on the one that won. While a session goes a
-//! worse road than there are, the better ones are looked at from time to time, and the session moves when one works.
+//! Each login is a round over the [`DialCandidates`]: a race for a connection, and a login on the one that won. While a session goes a
+//! worse transport than there are, the better ones are looked at from time to time, and the session migrates when one works.
 
 use std::fmt::{self, Display, Formatter};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -21,8 +21,9 @@ use tracing::{Instrument, Span, debug, error, error_span, info, warn};
 
 use crate::backoff::{Backoff, Failure};
 use crate::clock::now;
-use crate::connect::{Connector, Link, Road};
+use crate::connect::{Connector, Link, Transport};
 use crate::describe::Head;
+use crate::dial_candidates::{DialCandidate, DialCandidates};
 use crate::handle::{SessionHandle, Sessions};
 use crate::health::Checks;
 use crate::heartbeat::Heartbeat;
@@ -34,21 +35,20 @@ use crate::proxies::{Proxies, Table};
 use crate::race::race;
 use crate::session::{Session, SessionEnd};
 use crate::tasks::Tasks;
-use crate::ways::{Way, Ways};
 use crate::wire::WireChoice;
-use crate::work::{Terms, WorkConns};
+use crate::work::{WorkConns, WorkContext};
 
-/// When a better road is looked at first, and how long at most until it is looked at again; the time between doubles.
+/// When a better transport is looked at first, and how long at most until it is looked at again; the time between doubles.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 const LONGEST_LOOK: Duration = Duration::from_secs(300);
 
 /// While attempts follow each other faster than this, the log has the first of them alone.
 const TOLD_WAIT: Duration = Duration::from_secs(1);
 
-/// Why a round of logins failed: what each way said.
+/// Why a round of logins failed: what each candidate said.
 #[derive(Debug)]
 pub struct LoginFailure {
-    /// Where to and by which road, for whoever has to tell ways apart, and what came of it.
+    /// Where to and by which transport, for whoever has to tell candidates apart, and what came of it.
     tries: Vec<(String, LoginError)>,
 }
 
@@ -58,9 +58,9 @@ impl Display for LoginFailure {
         if let [(_, error)] = self.tries.as_slice() {
             return Chain(error).fmt(f);
         }
-        for (place, (way, error)) in self.tries.iter().enumerate() {
+        for (place, (candidate, error)) in self.tries.iter().enumerate() {
             let separator = if place == 0 { "" } else { "; " };
-            write!(f, "{separator}{way}: {}", Chain(error))?;
+            write!(f, "{separator}{candidate}: {}", Chain(error))?;
         }
         Ok(())
     }
@@ -82,7 +82,7 @@ impl LoginFailure {
     }
 }
 
-/// Whether a client whose first logins fail is to give up, which it does when all its publishers have failed.
+/// Whether a client whose first logins fail is to give up, which it does when all its supervisors have failed.
 #[derive(Debug)]
 pub(crate) struct FirstLogins {
     give_up: bool,
@@ -91,11 +91,11 @@ pub(crate) struct FirstLogins {
 }
 
 impl FirstLogins {
-    /// For so many `publishers`. They never give up unless that is wanted.
-    pub(crate) fn new(publishers: usize, give_up: bool) -> Self {
+    /// For so many `supervisors`. They never give up unless that is wanted.
+    pub(crate) fn new(supervisors: usize, give_up: bool) -> Self {
         Self {
             give_up,
-            untried: AtomicUsize::new(publishers),
+            untried: AtomicUsize::new(supervisors),
             worked: AtomicBool::new(false),
         }
     }
@@ -104,14 +104,14 @@ impl FirstLogins {
         self.worked.store(true, Ordering::Relaxed);
     }
 
-    /// Takes note of a publisher's first failure; tells whether to give up.
+    /// Takes note of a supervisor's first failure; tells whether to give up.
     fn failed(&self) -> bool {
         let is_last = self.untried.fetch_sub(1, Ordering::Relaxed) == 1;
         self.give_up && is_last && !self.worked.load(Ordering::Relaxed)
     }
 }
 
-/// What all publishers of a client have in common.
+/// What all supervisors of a client have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Common {
     pub(crate) config: Arc<ClientConfig>,
@@ -126,12 +126,12 @@ pub(crate) struct Common {
 
 /// Keeps a session with one of its servers.
 #[derive(Debug)]
-pub(crate) struct Publisher {
+pub(crate) struct SessionSupervisor {
     /// Its number among the client's.
     number: usize,
     common: Common,
     servers: Vec<Server>,
-    ways: Ways,
+    candidates: DialCandidates,
     proxies: Proxies,
     wanted: watch::Receiver<Vec<ProxyConfig>>,
     backoff: Backoff,
@@ -149,22 +149,22 @@ struct Server {
     wire: WireChoice,
 }
 
-/// A session, and the way it goes.
+/// A session, and the candidate it goes.
 #[derive(Debug)]
 struct Active {
     session: Session,
-    way: Way,
+    candidate: DialCandidate,
     since: Instant,
 }
 
 /// How the serving of a session ended.
 enum ServeEnd {
-    /// It goes on over a better road. Boxed: a session is large.
-    Moved(Box<Active>),
+    /// It goes on over a better transport. Boxed: a session is large.
+    Migrated(Box<Active>),
     Over(Result<(), SessionEnd>),
 }
 
-impl Publisher {
+impl SessionSupervisor {
     /// Publishes `wanted` at the servers of `connectors`.
     pub(crate) fn new(
         number: usize,
@@ -176,7 +176,7 @@ impl Publisher {
         let protocol = common.config.transport.protocol;
         Self {
             number,
-            ways: Ways::new(connectors.len(), protocol),
+            candidates: DialCandidates::new(connectors.len(), protocol),
             servers: connectors
                 .into_iter()
                 .map(|connector| Server {
@@ -211,7 +211,7 @@ impl Publisher {
             let wait = match attempt {
                 Ok(active) => {
                     self.common.first_logins.worked();
-                    let server = self.servers[active.way.server].connector.server();
+                    let server = self.servers[active.candidate.server].connector.server();
                     let connected = Stage::Connected(server.clone());
                     self.common.progress.set(self.number, connected);
                     match self.serve(active, &checks).await {
@@ -249,76 +249,86 @@ impl Publisher {
             .await)
     }
 
-    /// One round: tries all ways until one leads to a session.
+    /// One round: tries all candidates until one leads to a session.
     async fn log_in(&mut self) -> Result<Active, LoginFailure> {
         match self.quiet {
             false => info!("try to connect to server..."),
             true => debug!("try to connect to server..."),
         }
         let longest_dial = self.backoff.longest_dial(now());
-        let mut order = self.ways.order(now());
+        let mut order = self.candidates.order(now());
         let mut tries = Vec::new();
         while !order.is_empty() {
             let connectors: Vec<_> = self.servers.iter().map(|it| it.connector.clone()).collect();
-            let outcome = race(order.iter().copied(), |way: Way| {
-                let connector = connectors[way.server].clone();
-                async move { connector.link(way.road, longest_dial).await }.in_current_span()
+            let outcome = race(order.iter().copied(), |candidate: DialCandidate| {
+                let connector = connectors[candidate.server].clone();
+                async move { connector.link(candidate.transport, longest_dial).await }
+                    .in_current_span()
             });
             let outcome = outcome.await;
-            for (way, error) in outcome.failed {
-                order.retain(|(it, _)| *it != way);
-                self.note_failure(&mut tries, way, error.into());
+            for (candidate, error) in outcome.failed {
+                order.retain(|(it, _)| *it != candidate);
+                self.note_failure(&mut tries, candidate, error.into());
             }
-            let Some((way, link)) = outcome.first else {
+            let Some((candidate, link)) = outcome.first else {
                 break;
             };
-            match self.log_in_on(link, way).await {
+            match self.log_in_on(link, candidate).await {
                 Ok(active) => return Ok(active),
                 Err(error) => {
-                    // What the server does not want it will not want by another road.
+                    // What the server does not want it will not want by another transport.
                     let is_refusal = matches!(error, LoginError::Refused(_));
                     order.retain(|(it, _)| match is_refusal {
-                        true => it.server != way.server,
-                        false => *it != way,
+                        true => it.server != candidate.server,
+                        false => *it != candidate,
                     });
-                    self.note_failure(&mut tries, way, error);
+                    self.note_failure(&mut tries, candidate, error);
                 }
             }
         }
         Err(LoginFailure { tries })
     }
 
-    fn note_failure(&self, tries: &mut Vec<(String, LoginError)>, way: Way, error: LoginError) {
-        let label = self.label(way);
-        if !self.ways.is_single() {
+    fn note_failure(
+        &self,
+        tries: &mut Vec<(String, LoginError)>,
+        candidate: DialCandidate,
+        error: LoginError,
+    ) {
+        let label = self.label(candidate);
+        if !self.candidates.is_single() {
             debug!("{label}: {}", Chain(&error));
         }
         tries.push((label, error));
     }
 
-    /// What the log calls a way.
-    fn label(&self, way: Way) -> String {
-        let server = self.servers[way.server].connector.server();
-        format!("{server} by {}", way.road)
+    /// What the log calls a candidate.
+    fn label(&self, candidate: DialCandidate) -> String {
+        let server = self.servers[candidate.server].connector.server();
+        format!("{server} by {}", candidate.transport)
     }
 
-    async fn log_in_on(&mut self, link: Link, way: Way) -> Result<Active, LoginError> {
+    async fn log_in_on(
+        &mut self,
+        link: Link,
+        candidate: DialCandidate,
+    ) -> Result<Active, LoginError> {
         let table = self.proxies.watch();
-        let server = &mut self.servers[way.server];
+        let server = &mut self.servers[candidate.server];
         let session = server.log_in(&self.common, link, false, table).await?;
-        Ok(self.active(session, way))
+        Ok(self.active(session, candidate))
     }
 
-    fn active(&mut self, session: Session, way: Way) -> Active {
-        self.ways.logged_in(way);
+    fn active(&mut self, session: Session, candidate: DialCandidate) -> Active {
+        self.candidates.logged_in(candidate);
         Active {
             session,
-            way,
+            candidate,
             since: now(),
         }
     }
 
-    /// Serves one session, and those that it moves to, to the end; gives how long to wait before the next, or, if the client
+    /// Serves one session, and those that it migrates to, to the end; gives how long to wait before the next, or, if the client
     /// was stopped, how many user connections are left after the grace period.
     async fn serve(&mut self, mut active: Active, checks: &Checks) -> ControlFlow<usize, Duration> {
         self.backoff.logged_in(now());
@@ -327,7 +337,7 @@ impl Publisher {
             let span = active.session.handle.span().clone();
             let ended = self.serve_one(&mut active, checks).instrument(span.clone());
             match ended.await {
-                ServeEnd::Moved(next) => {
+                ServeEnd::Migrated(next) => {
                     let left = std::mem::replace(&mut active, *next);
                     left.session.leave_to_users(&self.common.tasks);
                     self.proxies.end_session();
@@ -341,13 +351,13 @@ impl Publisher {
     }
 
     async fn serve_one(&mut self, active: &mut Active, checks: &Checks) -> ServeEnd {
-        let server = &mut self.servers[active.way.server];
+        let server = &mut self.servers[active.candidate.server];
         let run_id = active.session.handle.run_id();
         let connector = server.connector.clone();
-        let (server_addr, road) = (connector.server(), active.way.road);
+        let (server_addr, transport) = (connector.server(), active.candidate.transport);
         let who = who(&self.common.config);
         info!(
-            "login to server success, get run id [{}]{who}, with {server_addr} by {road}",
+            "login to server success, get run id [{}]{who}, with {server_addr} by {transport}",
             Head(run_id)
         );
         self.proxies.set_server_addr(&connector.server().host);
@@ -355,39 +365,39 @@ impl Publisher {
         self.common
             .sessions
             .send_modify(|sessions| sessions.begin(self.number, handle.clone()));
-        let (common, ways, way) = (&self.common, &self.ways, active.way);
+        let (common, candidates, candidate) = (&self.common, &self.candidates, active.candidate);
         let table = self.proxies.watch();
-        let moved = {
+        let migrated = {
             let mut serving = pin!(active.session.run(
                 &mut self.proxies,
                 &mut self.wanted,
                 checks,
                 &common.stopping
             ));
-            let mut looks = Looks::default();
+            let mut upgrade_probe = UpgradeProbe::default();
             loop {
-                let (road, link) = tokio::select! {
+                let (transport, link) = tokio::select! {
                     ended = &mut serving => break Err(ended),
-                    found = looks.better_road(ways, way, &connector) => found,
+                    found = upgrade_probe.better_transport(candidates, candidate, &connector) => found,
                 };
-                if !handle.dialect().moves && common.tasks.has_users() {
-                    debug!("{road} works again; the server would cut the users who are there");
+                if !handle.negotiated().can_migrate && common.tasks.has_users() {
+                    debug!("{transport} works again; the server would cut the users who are there");
                     continue;
                 }
                 let mut logging_in = pin!(server.log_in(common, link, true, table.clone()));
                 // The server ends the session when the other one begins.
                 let mut ended = None;
-                let moved = loop {
+                let migrated = loop {
                     tokio::select! {
                         biased;
-                        moved = &mut logging_in => break moved,
+                        migrated = &mut logging_in => break migrated,
                         end = &mut serving, if ended.is_none() => ended = Some(end),
                     }
                 };
-                match (moved, ended) {
-                    (Ok(session), _) => break Ok((session, road)),
+                match (migrated, ended) {
+                    (Ok(session), _) => break Ok((session, transport)),
                     (Err(error), ended) => {
-                        debug!("cannot move to {road}: {}", Chain(&error));
+                        debug!("cannot migrate to {transport}: {}", Chain(&error));
                         if let Some(ended) = ended {
                             break Err(ended);
                         }
@@ -395,12 +405,18 @@ impl Publisher {
                 }
             }
         };
-        match moved {
+        match migrated {
             Err(ended) => ServeEnd::Over(ended),
-            Ok((session, road)) => {
-                info!("the session moves to a better road: {road}");
-                let next = self.active(session, Way { road, ..way });
-                ServeEnd::Moved(Box::new(next))
+            Ok((session, transport)) => {
+                info!("the session migrates to a better transport: {transport}");
+                let next = self.active(
+                    session,
+                    DialCandidate {
+                        transport,
+                        ..candidate
+                    },
+                );
+                ServeEnd::Migrated(Box::new(next))
             }
         }
     }
@@ -413,7 +429,7 @@ impl Publisher {
     ) -> ControlFlow<usize, Duration> {
         let Active {
             mut session,
-            way,
+            candidate,
             since,
         } = active;
         self.common
@@ -431,12 +447,12 @@ impl Publisher {
             Err(end) => end,
         };
         let wait = self.backoff.session_ended(now(), dice());
-        let server = self.servers[way.server].connector.server();
+        let server = self.servers[candidate.server].connector.server();
         let (who, lived) = (who(&self.common.config), now() - since);
         let reason = format!(
             "{}; this ends the session{who} with {server} by {} after {lived:.1?}, next attempt in {wait:.1?}",
             Chain(&end),
-            way.road
+            candidate.transport
         );
         match &end {
             SessionEnd::Pong(_) => error!("{reason}"),
@@ -451,7 +467,7 @@ impl Publisher {
             }
         });
         self.proxies.end_session();
-        self.ways.lost(way, lived, now());
+        self.candidates.lost(candidate, lived, now());
         ControlFlow::Continue(wait)
     }
 
@@ -468,14 +484,14 @@ impl Publisher {
 }
 
 impl Server {
-    /// Logs in over `link`, in place of the last session with this server. With `moving` that lives, and its users are to stay.
+    /// Logs in over `link`, in place of the last session with this server. With `migrating` that lives, and its users are to stay.
     ///
     /// Not cancel-safe: a login that was given up may have worked.
     async fn log_in(
         &mut self,
         common: &Common,
         link: Link,
-        moving: bool,
+        migrating: bool,
         table: watch::Receiver<Table>,
     ) -> Result<Session, LoginError> {
         let Common {
@@ -484,20 +500,21 @@ impl Server {
         let request = Request {
             config,
             key,
-            moving,
+            migrating,
             run_id: self.run_id.as_ref(),
         };
         let LoggedIn {
             control,
-            dialect,
+            negotiated,
             link,
             run_id,
         } = log_in(&self.connector, link, &mut self.wire, &request).await?;
         self.run_id = Some(run_id.clone());
         let ended = tasks.part();
         let span = error_span!("session", run_id = %Head(&run_id));
-        let (handle, requests) = SessionHandle::new(run_id, link.streams().clone(), dialect, span);
-        let terms = Terms {
+        let (handle, requests) =
+            SessionHandle::new(run_id, link.streams().clone(), negotiated, span);
+        let context = WorkContext {
             auth: config.auth.clone(),
             ended: ended.clone(),
             puncher: common.puncher.clone(),
@@ -508,7 +525,7 @@ impl Server {
             user: config.user.clone(),
         };
         let transport = &config.transport;
-        let (interval, timeout) = match dialect.liveness && !link.watch_closely() {
+        let (interval, timeout) = match negotiated.liveness && !link.watch_closely() {
             true => (Some(liveness::INTERVAL), Some(liveness::TIMEOUT)),
             false => (transport.heartbeat_interval, transport.heartbeat_timeout),
         };
@@ -521,40 +538,40 @@ impl Server {
             link,
             requests,
             user: config.user.clone(),
-            work: WorkConns::new(terms),
+            work: WorkConns::new(context),
         })
     }
 }
 
-/// When to look for better roads.
+/// When to look for better transports.
 #[derive(Debug)]
-struct Looks {
+struct UpgradeProbe {
     pause: Duration,
 }
 
-impl Default for Looks {
+impl Default for UpgradeProbe {
     fn default() -> Self {
         Self { pause: FIRST_LOOK }
     }
 }
 
-impl Looks {
-    /// A connection to the server by a better road than `way`; looks for one until it works, for ever if there is no better.
+impl UpgradeProbe {
+    /// A connection to the server by a better transport than `candidate`; upgrade_probe for one until it works, for ever if there is no better.
     ///
     /// Dropping the future gives up.
-    async fn better_road(
+    async fn better_transport(
         &mut self,
-        ways: &Ways,
-        way: Way,
+        candidates: &DialCandidates,
+        candidate: DialCandidate,
         connector: &Arc<Connector>,
-    ) -> (Road, Link) {
+    ) -> (Transport, Link) {
         loop {
             sleep(self.pause).await;
             self.pause = (self.pause * 2).min(LONGEST_LOOK);
-            for road in ways.better_than(way, now()) {
-                match connector.link(road, None).await {
-                    Ok(link) => return (road, link),
-                    Err(error) => debug!("{road} does not work yet: {}", Chain(&error)),
+            for transport in candidates.better_than(candidate, now()) {
+                match connector.link(transport, None).await {
+                    Ok(link) => return (transport, link),
+                    Err(error) => debug!("{transport} does not work yet: {}", Chain(&error)),
                 }
             }
         }
@@ -587,7 +604,7 @@ mod tests {
     /// There is one for each client, for as long as it lives; programs may run many clients. What only a login needs is not a part of it.
     #[test]
     fn the_task_of_a_session_is_small() {
-        let size = future_size(|publisher| Publisher::run(publisher));
+        let size = future_size(|supervisor| SessionSupervisor::run(supervisor));
         assert!(size <= 1, "{size} bytes");
     }
 }

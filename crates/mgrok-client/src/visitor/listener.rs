@@ -1,4 +1,4 @@
-//! Opening a door, however long it takes.
+//! Opening a listener, however long it takes.
 
 use std::future::Future;
 use std::io;
@@ -29,7 +29,7 @@ pub(super) async fn open<'a, T, F: Future<Output = io::Result<T>>>(
     let mut reason = String::new();
     loop {
         let error = match bind(host, port).await {
-            Ok(door) => return door,
+            Ok(listener) => return listener,
             Err(error) => error.to_string(),
         };
         if error == reason {
@@ -61,7 +61,7 @@ mod tests {
         let began = Instant::now();
         let attempts = Cell::new(0);
         let taken = Cell::new(Some(taken));
-        let door = open("127.0.0.1", port, |host, port| {
+        let listener = open("127.0.0.1", port, |host, port| {
             attempts.set(attempts.get() + 1);
             if attempts.get() == 3 {
                 taken.take();
@@ -69,7 +69,7 @@ mod tests {
             tcp::bind(host, port)
         })
         .await;
-        assert_eq!(door.local_addr().unwrap().port(), port);
+        assert_eq!(listener.local_addr().unwrap().port(), port);
         assert_eq!(attempts.get(), 3);
         assert_eq!(began.elapsed().as_secs(), RETRY.as_secs() * 2);
     }

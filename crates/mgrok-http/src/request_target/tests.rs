@@ -58,7 +58,7 @@ const OTHER: &str = "Basic b3RoZXI6cGFzcw==";
 
 #[track_caller]
 fn check_users(request: &Request<()>, user: &str, proved: Option<&str>) {
-    let target = Target::of(request);
+    let target = RequestTarget::of(request);
     assert_eq!(target.user, user);
     assert_eq!(target.credentials.map(|it| it.user).as_deref(), proved);
 }
@@ -70,7 +70,7 @@ fn an_ordinary_request_is_addressed_by_its_host() {
         "/A%20b?q",
         &[("host", "A.test:80"), ("authorization", USER)],
     );
-    let target = Target::of(&request);
+    let target = RequestTarget::of(&request);
     assert_eq!(target.host, "a.test");
     assert_eq!(&*target.path, b"/A b");
     assert!(!target.is_proxy_style);
@@ -80,7 +80,7 @@ fn an_ordinary_request_is_addressed_by_its_host() {
 #[test]
 fn a_whole_url_is_addressed_as_a_proxy() {
     let request = request("GET", "http://B.test:80/p", &[("host", "b.test")]);
-    let target = Target::of(&request);
+    let target = RequestTarget::of(&request);
     assert_eq!((&*target.host, &*target.path), ("b.test", &b"/p"[..]));
     assert!(target.is_proxy_style);
 }
@@ -88,7 +88,7 @@ fn a_whole_url_is_addressed_as_a_proxy() {
 #[test]
 fn connect_has_a_host_and_no_path() {
     let request = request("CONNECT", "b.test:443", &[]);
-    let target = Target::of(&request);
+    let target = RequestTarget::of(&request);
     assert_eq!((&*target.host, &*target.path), ("b.test", &b""[..]));
     assert!(target.is_proxy_style);
 }

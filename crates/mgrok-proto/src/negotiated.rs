@@ -4,15 +4,15 @@ use crate::{hello::Extension, udp::Framing, wire::WireVersion};
 
 /// How one session speaks. Both ends come to the same.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Dialect {
+pub struct Negotiated {
     /// How messages are framed on the control connection, and those that open streams.
     pub streams: WireVersion,
     /// How messages within the payload of work and visitor connections are framed.
     pub payload: WireVersion,
     /// Whether the end of one direction of a connection is carried on, and leaves the other be.
     pub half_close: bool,
-    /// Whether a session can move to another road, and leaves the users there are where they are.
-    pub moves: bool,
+    /// Whether a session can move to another transport, and leaves the users there are where they are.
+    pub can_migrate: bool,
     /// Whether silence means death sooner than frp's keys say.
     pub liveness: bool,
     /// Whether datagrams have mgrok's own framing.
@@ -23,7 +23,7 @@ pub struct Dialect {
     pub quic_datagrams: bool,
 }
 
-impl Dialect {
+impl Negotiated {
     /// That of a session whose streams are of the version `streams`, with an end that says that it is of `version` of frp.
     /// `extensions` are those that both ends have, none in v1.
     pub fn new(streams: WireVersion, version: &str, extensions: &[Extension]) -> Self {
@@ -32,7 +32,7 @@ impl Dialect {
             streams,
             payload: streams.of_payload(version),
             half_close: agreed(Extension::HALF_CLOSE),
-            moves: agreed(Extension::MOVES),
+            can_migrate: agreed(Extension::CAN_MIGRATE),
             liveness: agreed(Extension::LIVENESS),
             datagrams: agreed(Extension::DATAGRAMS),
             binary_packets: agreed(Extension::BINARY_PACKETS),

@@ -1,4 +1,4 @@
-//! Holes: services that visitors reach past the server, which only brings the two sides together.
+//! HolePunchBroker: services that visitors reach past the server, which only brings the two sides together.
 //!
 //! A visitor asks; the proxy's client is told of it on a work connection, and says how it is seen from outside; both
 //! get advice how to try, and the client reports whether it worked (PROTOCOL 9.4).
@@ -33,7 +33,7 @@ use crate::{
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long it may take to accept the news of a visitor.
-const NEWS_TIMEOUT: Duration = Duration::from_secs(5);
+const ANNOUNCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What can run through a hole. Who leaves it out means the first.
 const PROTOCOLS: [&str; 3] = ["quic", "kcp", ""];
@@ -50,7 +50,7 @@ const MAX_ATTEMPTS_PER_PROXY: usize = 512;
 
 /// The services that are reached past one server. Clones share them.
 #[derive(Clone, Debug)]
-pub(crate) struct Holes {
+pub(crate) struct HolePunchBroker {
     inner: Arc<Inner>,
 }
 
@@ -60,40 +60,40 @@ struct Inner {
     /// By `sid`.
     attempts: Mutex<HashMap<String, Stage>>,
     analysis: Mutex<Analysis>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
 struct Service {
     access: Access,
     backend: Backend,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 /// The visitor that asks.
-pub(crate) struct Asker<'a> {
+pub(crate) struct VisitorRequest<'a> {
     pub(crate) user: &'a str,
     /// Of its client's attempts.
-    pub(crate) places: &'a Arc<Semaphore>,
+    pub(crate) permits: &'a Arc<Semaphore>,
     /// Where what there is to say goes.
     pub(crate) answers: &'a mpsc::Sender<Message>,
 }
 
-/// A place among the attempts of the server, of the visitor's client and of the proxy.
-type Places = [OwnedSemaphorePermit; 3];
+/// Permits for one attempt of the server, of the visitor's client and of the proxy.
+type Permits = [OwnedSemaphorePermit; 3];
 
 /// How far an attempt is.
 #[derive(Debug)]
 enum Stage {
     /// The proxy's client has yet to say how it is seen.
-    Waiting(oneshot::Sender<Offer>),
+    Waiting(oneshot::Sender<OwnerReply>),
     /// Both have advice, and the client has yet to report.
     Advised(Attempt),
 }
 
 /// What the proxy's client says, and where its answer goes.
 #[derive(Debug)]
-struct Offer {
+struct OwnerReply {
     client: NatHoleClient,
     answers: mpsc::Sender<Message>,
 }
@@ -101,20 +101,20 @@ struct Offer {
 /// A service in the table, which is taken out when this is dropped.
 #[derive(Debug)]
 pub(crate) struct HoleLease {
-    holes: Holes,
+    holes: HolePunchBroker,
     name: String,
 }
 
 /// An attempt in the table, which is taken out when this is dropped.
 struct AttemptGuard {
-    holes: Holes,
+    holes: HolePunchBroker,
     sid: String,
-    _places: Places,
+    _permits: Permits,
 }
 
 /// Why a visitor gets no advice. The texts are frp's where frp has one.
 #[derive(Debug, thiserror::Error)]
-enum HoleError {
+enum HolePunchError {
     #[error(
         "xtcp connection of [{0}] auth failed: secretKey of the visitor is not that of the proxy"
     )]
@@ -147,7 +147,7 @@ enum AttemptError {
     Silent,
 }
 
-impl Holes {
+impl HolePunchBroker {
     /// No services yet. What is learnt of a pair of networks is kept for `retention`.
     pub(crate) fn new(retention: Duration) -> Self {
         Self {
@@ -155,7 +155,7 @@ impl Holes {
                 services: Mutex::default(),
                 attempts: Mutex::default(),
                 analysis: Mutex::new(Analysis::new(retention)),
-                places: Arc::new(Semaphore::new(MAX_ATTEMPTS)),
+                permits: Arc::new(Semaphore::new(MAX_ATTEMPTS)),
             }),
         }
     }
@@ -166,7 +166,7 @@ impl Holes {
         let service = Arc::new(Service {
             access,
             backend,
-            places: Arc::new(Semaphore::new(MAX_ATTEMPTS_PER_PROXY)),
+            permits: Arc::new(Semaphore::new(MAX_ATTEMPTS_PER_PROXY)),
         });
         let before = lock(&self.inner.services).insert(name.clone(), service);
         drop(before);
@@ -177,10 +177,15 @@ impl Holes {
     }
 
     /// A visitor asks.
-    pub(crate) fn visit(&self, visitor: NatHoleVisitor, asker: &Asker<'_>, tasks: &Tasks) {
-        let answers = asker.answers;
+    pub(crate) fn visit(
+        &self,
+        visitor: NatHoleVisitor,
+        visitor_request: &VisitorRequest<'_>,
+        tasks: &Tasks,
+    ) {
+        let answers = visitor_request.answers;
         let name = Excerpt(&visitor.proxy_name).to_string();
-        let admitted = self.admit(&visitor, asker);
+        let admitted = self.admit(&visitor, visitor_request);
         match admitted {
             Ok(_) if visitor.pre_check => answer(
                 answers,
@@ -189,12 +194,12 @@ impl Holes {
                     ..NatHoleResp::default()
                 },
             ),
-            Ok((service, places)) => {
+            Ok((service, permits)) => {
                 let (holes, answers) = (self.clone(), answers.clone());
                 let stop = tasks.stop_sessions.clone();
                 tasks.spawn(async move {
                     let made = tokio::select! {
-                        made = holes.attempt(&service, visitor, answers, places) => made,
+                        made = holes.attempt(&service, visitor, answers, permits) => made,
                         () = stop.cancelled() => return,
                     };
                     if let Err(error) = made {
@@ -222,24 +227,24 @@ impl Holes {
     }
 
     /// The client of the proxy says how it is seen from outside.
-    pub(crate) fn offer(&self, client: NatHoleClient, answers: &mpsc::Sender<Message>) {
+    pub(crate) fn owner_replied(&self, client: NatHoleClient, answers: &mpsc::Sender<Message>) {
         let waiting = match lock(&self.inner.attempts).entry(client.sid.clone()) {
             // It is taken out, since one answer is all there can be; advice is put in its place.
             Entry::Occupied(it) if matches!(it.get(), Stage::Waiting(_)) => Some(it.remove()),
             Entry::Occupied(_) | Entry::Vacant(_) => None,
         };
-        let Some(Stage::Waiting(offers)) = waiting else {
+        let Some(Stage::Waiting(replies)) = waiting else {
             return debug!(
                 per_session = true,
                 "no attempt [{}] that waits",
                 Excerpt(&client.sid)
             );
         };
-        let offer = Offer {
+        let reply = OwnerReply {
             client,
             answers: answers.clone(),
         };
-        if offers.send(offer).is_err() {
+        if replies.send(reply).is_err() {
             debug!("the attempt was given up just now");
         }
     }
@@ -269,36 +274,36 @@ impl Holes {
     fn admit(
         &self,
         visitor: &NatHoleVisitor,
-        asker: &Asker<'_>,
-    ) -> Result<(Arc<Service>, Places), HoleError> {
-        let user = asker.user;
+        visitor_request: &VisitorRequest<'_>,
+    ) -> Result<(Arc<Service>, Permits), HolePunchError> {
+        let user = visitor_request.user;
         let name = || Excerpt(&visitor.proxy_name).to_string();
         // It is passed on to the proxy's client, so it must be something that can be. frp's visitors leave it out when they only ask.
         if !PROTOCOLS.contains(&visitor.protocol.as_str()) {
-            return Err(HoleError::Protocol(visitor.protocol.clone()));
+            return Err(HolePunchError::Protocol(visitor.protocol.clone()));
         }
         let service = lock(&self.inner.services).get(&visitor.proxy_name).cloned();
-        let service = service.ok_or_else(|| HoleError::Unknown(name()))?;
+        let service = service.ok_or_else(|| HolePunchError::Unknown(name()))?;
         let access = &service.access;
         // frp: a question in advance is not signed.
         if !visitor.pre_check && !access.knows_secret(visitor.timestamp, visitor.sign_key.expose())
         {
-            return Err(HoleError::Auth(name()));
+            return Err(HolePunchError::Auth(name()));
         }
         if !access.allows(user) {
             let user = user.to_owned();
-            return Err(HoleError::User { name: name(), user });
+            return Err(HolePunchError::User { name: name(), user });
         }
-        let take = |places: &Arc<Semaphore>| {
-            let place = places.clone().try_acquire_owned();
-            place.map_err(|_| HoleError::Busy(name()))
+        let take = |permits: &Arc<Semaphore>| {
+            let place = permits.clone().try_acquire_owned();
+            place.map_err(|_| HolePunchError::Busy(name()))
         };
-        let places = [
-            take(asker.places)?,
-            take(&service.places)?,
-            take(&self.inner.places)?,
+        let permits = [
+            take(visitor_request.permits)?,
+            take(&service.permits)?,
+            take(&self.inner.permits)?,
         ];
-        Ok((service, places))
+        Ok((service, permits))
     }
 
     /// Brings the two sides together, and stays until the report should have come.
@@ -307,21 +312,21 @@ impl Holes {
         service: &Service,
         visitor: NatHoleVisitor,
         answers: mpsc::Sender<Message>,
-        places: Places,
+        permits: Permits,
     ) -> Result<(), AttemptError> {
         let sid = mgrok_nat::new_id();
-        let (offers, offer) = oneshot::channel();
-        lock(&self.inner.attempts).insert(sid.clone(), Stage::Waiting(offers));
+        let (replies, reply) = oneshot::channel();
+        lock(&self.inner.attempts).insert(sid.clone(), Stage::Waiting(replies));
         let guard = AttemptGuard {
             holes: self.clone(),
             sid: sid.clone(),
-            _places: places,
+            _permits: permits,
         };
         tell(&service.backend, &sid).await?;
-        let Ok(Ok(offer)) = timeout(CLIENT_TIMEOUT, offer).await else {
+        let Ok(Ok(reply)) = timeout(CLIENT_TIMEOUT, reply).await else {
             return Err(AttemptError::Silent);
         };
-        let client = &offer.client;
+        let client = &reply.client;
         let now = Instant::now();
         let advice = lock(&self.inner.analysis).advise(client, &visitor, &sid, now);
         let Advice {
@@ -333,7 +338,7 @@ impl Holes {
             Err(error) => {
                 warn!(per_session = true, "sid [{sid}]: {error}");
                 for (transaction_id, answers) in [
-                    (client.transaction_id.clone(), &offer.answers),
+                    (client.transaction_id.clone(), &reply.answers),
                     (visitor.transaction_id, &answers),
                 ] {
                     let resp = NatHoleResp {
@@ -348,7 +353,10 @@ impl Holes {
             }
         };
         lock(&self.inner.attempts).insert(sid, Stage::Advised(attempt));
-        tokio::join!(later(&offer.answers, client), later(&answers, visitor));
+        tokio::join!(
+            send_delayed(&reply.answers, client),
+            send_delayed(&answers, visitor)
+        );
         sleep(attempt.report_within).await;
         drop(guard);
         Ok(())
@@ -358,22 +366,22 @@ impl Holes {
 /// Tells the proxy's client that a visitor has come.
 async fn tell(backend: &Backend, sid: &str) -> Result<(), AttemptError> {
     let conn = backend.open_bare().await?;
-    let mut conn = MessageConn::new(conn, backend.dialect().payload);
+    let mut conn = MessageConn::new(conn, backend.negotiated().payload);
     let news = NatHoleSid {
         sid: sid.to_owned(),
         ..NatHoleSid::default()
     };
-    match timeout(NEWS_TIMEOUT, conn.send(&news.into())).await {
+    match timeout(ANNOUNCE_TIMEOUT, conn.send(&news.into())).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return Err(AttemptError::News(Some(error))),
         Err(_) => return Err(AttemptError::News(None)),
     }
     // An end in order, so that the news is not overtaken by it.
-    let _ = timeout(NEWS_TIMEOUT, conn.into_conn().close()).await;
+    let _ = timeout(ANNOUNCE_TIMEOUT, conn.into_conn().close()).await;
     Ok(())
 }
 
-async fn later(answers: &mpsc::Sender<Message>, Answer { resp, delay }: Answer) {
+async fn send_delayed(answers: &mpsc::Sender<Message>, Answer { resp, delay }: Answer) {
     sleep(delay).await;
     if answers.send(resp.into()).await.is_err() {
         debug!("one side left before it heard how to try");
