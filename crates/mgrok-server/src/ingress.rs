@@ -342,27 +342,28 @@ mod tests {
     use crate::future_size::future_size;
 
     /// A client that is asked for thousands of work connections opens as many streams at once, and each is a task until it has said what
-    /// it is.
+    /// it is. It was 15 KiB when plugins, refusals and visitors were a part of it; what is left is its first message.
     #[test]
     fn the_task_of_a_stream_is_small() {
         let size = future_size(|(conn, permit, connection, shared)| {
             serve_stream(conn, permit, connection, shared)
         });
-        assert!(size <= 1, "{size} bytes");
+        assert!(size <= 2_688, "{size} bytes");
     }
 
     /// Of connections that have not said what they are there may be tens of thousands, of which most wait for their turn.
     #[test]
     fn the_task_of_a_connection_is_small() {
         let size = future_size(|(stream, from, shared)| connection(stream, from, shared));
-        assert!(size <= 1, "{size} bytes");
+        assert!(size <= 1_024, "{size} bytes");
     }
 
+    /// The largest part is that of a client without a multiplexer, whose one stream is a part of it.
     #[test]
     fn what_a_client_costs_beside_its_session_is_small() {
         let size = future_size(|(conn, addrs, transport, permit, shared)| {
             client(conn, addrs, transport, permit, shared)
         });
-        assert!(size <= 1, "{size} bytes");
+        assert!(size <= 2_816, "{size} bytes");
     }
 }

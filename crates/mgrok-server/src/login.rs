@@ -131,7 +131,7 @@ async fn identify(
         agreement = Some(agreed);
     }
     // frp: plugins come first, and what they leave is what the client said (server/service.go#handleConnection)
-    let mut login = match shared.hooks.login(login, from).await {
+    let mut login = match Box::pin(shared.hooks.login(login, from)).await {
         Ok(login) => login,
         Err(error) => return refuse(&mut control, &error.into(), &who, shared).await,
     };
@@ -497,10 +497,11 @@ mod tests {
         let size = future_size(|(control, hello, login, connection, shared)| {
             serve(control, hello, login, connection, shared)
         });
-        assert!(size <= 1, "{size} bytes");
+        assert!(size <= 9_216, "{size} bytes");
     }
 
-    /// It is there while a client logs in, and thousands may come back at the same time.
+    /// It is there while a client logs in, and thousands may come back at the same time. It was 15 KiB when asking plugins was a part of
+    /// it.
     #[test]
     fn a_login_is_small() {
         let identify = future_size(|(control, hello, login, connection, shared)| {
@@ -508,7 +509,7 @@ mod tests {
         });
         let begin = future_size(|(known, connection, shared)| begin(known, connection, shared));
         let size = identify.max(begin);
-        assert!(size <= 1, "{size} bytes");
+        assert!(size <= 3_584, "{size} bytes");
     }
 
     #[test]

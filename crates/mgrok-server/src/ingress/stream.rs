@@ -99,7 +99,8 @@ pub(super) async fn dispatch(
         }
         Message::NewWorkConn(new) => work_conn(conn, new, connection, shared).await,
         Message::NewVisitorConn(new) => {
-            private::serve(conn, new, connection, shared).await;
+            // Boxed, as is all that few streams need: there may be thousands of them at once.
+            Box::pin(private::serve(conn, new, connection, shared)).await;
         }
         other => log(
             connection.addrs.from,
@@ -122,7 +123,7 @@ async fn work_conn(conn: MessageConn, new: NewWorkConn, connection: &Connection,
         Err(error) => {
             warn!(source = %from, "work connection refused: {error}");
             let text = shared.error_text(&error.to_string(), "invalid NewWorkConn");
-            refuse_work_conn(conn, version, text).await;
+            Box::pin(refuse_work_conn(conn, version, text)).await;
         }
     }
 }
@@ -142,7 +143,7 @@ async fn admit_work_conn(
     }
     let new = match shared.registry.client(&run_id) {
         Some(client) if shared.hooks.is_subscribed(Op::NewWorkConn) => {
-            shared.hooks.new_work_conn(&client, new).await?
+            Box::pin(shared.hooks.new_work_conn(&client, new)).await?
         }
         Some(_) | None => new,
     };
