@@ -236,6 +236,13 @@ pub(crate) struct Opened {
     from: SocketAddr,
 }
 
+impl Opened {
+    /// The box is given back here: in an async block it would live on to the end.
+    fn unbox(self: Box<Self>) -> Self {
+        *self
+    }
+}
+
 /// Carries one user, from its first byte to its last, to the first of `backends` that opens.
 pub(crate) fn serve(
     user: Conn,
@@ -259,7 +266,7 @@ pub(crate) fn carry(
             work,
             half_close,
             from,
-        } = *opened;
+        } = opened.unbox();
         let end = relay::relay(user, work, half_close, backend.traffic())
             .with_idle_timeout(backend.user_idle_timeout())
             .await;

@@ -159,6 +159,6 @@ mod tests {
         let backends: Arc<BackendSet<Backend>> = Arc::default();
         let user = serve(stream, from, ClientAddrResolver::new(&[], &[]), backends);
         let size = size_of_val(&Tasks::default().until_cut(user));
-        assert!(size <= 1_280, "{size} bytes");
+        assert!(size <= 704, "{size} bytes");
     }
 }
