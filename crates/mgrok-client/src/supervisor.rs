@@ -604,7 +604,7 @@ mod tests {
     /// There is one for each client, for as long as it lives; programs may run many clients. What only a login needs is not a part of it.
     #[test]
     fn the_task_of_a_session_is_small() {
-        let size = future_size(|supervisor| SessionSupervisor::run(supervisor));
+        let size = future_size(SessionSupervisor::run);
         assert!(size <= 11_264, "{size} bytes");
     }
 }

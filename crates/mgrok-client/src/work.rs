@@ -280,14 +280,14 @@ mod tests {
     /// be on their way.
     #[test]
     fn a_work_connection_that_waits_is_small() {
-        let size = future_size(|context| WorkContext::start(context));
+        let size = future_size(WorkContext::start);
         assert!(size <= 640, "{size} bytes");
     }
 
     /// The part of it that opens the stream. It was 2 KiB when dialling, which a multiplexed session does not do, was a part of it.
     #[test]
     fn a_stream_that_is_being_opened_is_small() {
-        let size = future_size(|session| SessionHandle::open(session));
+        let size = future_size(SessionHandle::open);
         assert!(size <= 288, "{size} bytes");
     }
 }
