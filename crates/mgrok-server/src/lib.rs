@@ -10,6 +10,8 @@
 mod backend_set;
 mod error;
 mod excerpt;
+#[cfg(test)]
+mod future_size;
 mod heartbeat;
 mod per_source;
 mod routes;
