@@ -42,7 +42,11 @@ fn load(file: Option<&Path>, strictness: Strictness) -> Result<Loaded<ClientConf
     load_client(file.unwrap_or(Path::new("")), strictness)
 }
 
-fn run(config: ClientConfig, file: Option<&Path>) -> anyhow::Result<ExitCode> {
+fn run(
+    config: ClientConfig,
+    file: Option<&Path>,
+    _strictness: Strictness,
+) -> anyhow::Result<ExitCode> {
     let daemon = Daemon::start(PROGRAM.name, &config.log)?;
     let file = file.unwrap_or(Path::new("")).display();
     // frp: scripts look for these words (client/service.go, cmd/frpc/sub/root.go)

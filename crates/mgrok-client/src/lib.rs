@@ -27,9 +27,12 @@
 
 mod backoff;
 mod clock;
+#[cfg(test)]
+mod future_size;
 mod heartbeat;
 mod local;
 mod printable;
+mod shared_span;
 
 mod plugin;
 

@@ -205,7 +205,7 @@ impl SessionSupervisor {
             let span = self.span();
             self.common.progress.set(self.number, Stage::Connecting);
             let attempt = tokio::select! {
-                attempt = self.log_in().instrument(span.clone()) => attempt,
+                attempt = Box::pin(self.log_in().instrument(span.clone())) => attempt,
                 () = stopping.cancelled() => break,
             };
             let wait = match attempt {
@@ -384,7 +384,7 @@ impl SessionSupervisor {
                     debug!("{transport} works again; the server would cut the users who are there");
                     continue;
                 }
-                let mut logging_in = pin!(server.log_in(common, link, true, table.clone()));
+                let mut logging_in = Box::pin(server.log_in(common, link, true, table.clone()));
                 // The server ends the session when the other one begins.
                 let mut ended = None;
                 let migrated = loop {
@@ -594,4 +594,17 @@ fn dice() -> f64 {
     // The standard library seeds every hasher at random.
     let random = RandomState::new().build_hasher().finish();
     random as f64 / u64::MAX as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::future_size::future_size;
+
+    /// There is one for each client, for as long as it lives; programs may run many clients. What only a login needs is not a part of it.
+    #[test]
+    fn the_task_of_a_session_is_small() {
+        let size = future_size(SessionSupervisor::run);
+        assert!(size <= 11_264, "{size} bytes");
+    }
 }

@@ -36,6 +36,7 @@ use self::xtcp::Xtcp;
 use crate::describe;
 use crate::handle::Sessions;
 use crate::hole::Puncher;
+use crate::shared_span::SharedSpan;
 use crate::tasks::Tasks;
 
 /// The most users of a listener that wait for a connection to the service. Others wait in the system's queue of the listener until
@@ -330,6 +331,8 @@ fn show(table: &watch::Sender<Table>, name: &str, listener: Option<SocketAddr>) 
 pub(crate) struct Visitor {
     name: Arc<str>,
     service: Service,
+    /// That of its users.
+    span: SharedSpan,
     context: Arc<VisitorContext>,
 }
 
@@ -356,6 +359,7 @@ impl Visitor {
         Self {
             name: name.clone(),
             service,
+            span: SharedSpan::default(),
             context: context.clone(),
         }
     }
@@ -365,7 +369,11 @@ impl Visitor {
         let span = {
             let sessions = self.context.sessions.borrow();
             let session = sessions.first().and_then(|it| it.span().id());
-            error_span!(parent: session, "visitor", name = %self.name)
+            let name = &self.name;
+            self.span.within(
+                session,
+                |parent| error_span!(parent: parent, "visitor", %name),
+            )
         };
         let task = self.clone().serve(user);
         self.context.tasks.spawn(task.instrument(span));

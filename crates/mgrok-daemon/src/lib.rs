@@ -1,4 +1,4 @@
-//! What both binaries do around their engine: arguments, log, signals, service manager, exit codes.
+//! What both binaries do around their engine: arguments, log, signals, reload, service manager, exit codes.
 //!
 //! A binary says who it is with a [`Program`], how its configuration is loaded, and what it
 //! serves; [`Program::main`] does the rest. The exit codes and streams are frp's, because scripts
@@ -12,8 +12,11 @@ mod program;
 mod service_manager;
 mod signals;
 
+mod reload;
+
 mod running;
 
 pub use program::Program;
+pub use reload::ReloadRequests;
 pub use running::{Daemon, Running};
 pub use service_manager::ServiceManager;

@@ -13,8 +13,9 @@ use tracing::{Level, error, info, warn};
 
 use crate::limits;
 use crate::memory;
+use crate::reload::ReloadRequests;
 use crate::service_manager::ServiceManager;
-use crate::signals::{Heard, Signals};
+use crate::signals::{Received, Signals, StopSignal};
 
 /// Threads for what blocks: looking up names, mostly. Lookups that find no thread wait, which is
 /// better than the hundreds of threads that a dead name server would make of a burst of users.
@@ -31,6 +32,7 @@ pub struct Daemon {
 #[derive(Debug)]
 pub struct Running {
     manager: ServiceManager,
+    reloads: ReloadRequests,
     stop: oneshot::Receiver<()>,
 }
 
@@ -88,17 +90,24 @@ async fn serve(
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let manager = ServiceManager::from_env();
     let (stopper, stop) = oneshot::channel();
+    let reloads = ReloadRequests::new(manager.clone());
     let running = Running {
         manager: manager.clone(),
+        reloads: reloads.clone(),
         stop,
     };
-    let told_twice = async {
-        let first = signals.next().await;
+    let stopped_twice = async {
+        let first = loop {
+            match signals.next().await {
+                Received::Reload => reloads.request(),
+                Received::Stop(signal) => break signal,
+            }
+        };
         info!("{first}: stopping, once more ends at once");
         manager.stopping();
         // A service that has ended by itself is not there to be told.
         let _ = stopper.send(());
-        signals.next().await
+        signals.next_stop().await
     };
     tokio::select! {
         cut = service(running) => {
@@ -108,11 +117,11 @@ async fn serve(
             }
             Ok(ExitCode::SUCCESS)
         }
-        signal = told_twice => Ok(end_at_once(signal)),
+        signal = stopped_twice => Ok(end_at_once(signal)),
     }
 }
 
-fn end_at_once(signal: Heard) -> ExitCode {
+fn end_at_once(signal: StopSignal) -> ExitCode {
     warn!("{signal}: ending at once, user connections were cut");
     ExitCode::from(signal.exit_code())
 }
@@ -126,6 +135,11 @@ impl Running {
     /// The service manager, for a service that has more to tell.
     pub fn manager(&self) -> ServiceManager {
         self.manager.clone()
+    }
+
+    /// The requests to read the configuration again. A service that takes no notice of them ignores SIGHUP.
+    pub fn reloads(&self) -> ReloadRequests {
+        self.reloads.clone()
     }
 
     /// Resolves when the service is to stop.

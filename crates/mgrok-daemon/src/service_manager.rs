@@ -5,8 +5,11 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use tracing::debug;
 
 /// Where the service manager says that it listens.
@@ -19,17 +22,27 @@ const STARTING_TIME: Duration = Duration::from_secs(120);
 #[derive(Clone, Debug)]
 pub struct ServiceManager {
     addr: Option<SocketAddr>,
+    /// Whether it was told that the program is ready, which a reload must not say earlier.
+    is_ready: Arc<AtomicBool>,
 }
 
 impl ServiceManager {
     /// The one that the environment names.
     pub(crate) fn from_env() -> Self {
         let addr = env::var_os(SOCKET_VARIABLE).and_then(|it| socket_addr(it.as_bytes()).ok());
-        Self { addr }
+        Self::at(addr)
+    }
+
+    fn at(addr: Option<SocketAddr>) -> Self {
+        Self {
+            addr,
+            is_ready: Arc::default(),
+        }
     }
 
     /// The program does what it is for.
     pub fn ready(&self) {
+        self.is_ready.store(true, Ordering::Relaxed);
         self.notify("READY=1");
     }
 
@@ -49,6 +62,22 @@ impl ServiceManager {
     /// Whether there is one.
     pub fn is_there(&self) -> bool {
         self.addr.is_some()
+    }
+
+    /// The program reads its configuration again. `Type=notify-reload` needs the time to tell this message from that of an earlier reload.
+    pub(crate) fn reloading(&self) {
+        if self.is_ready.load(Ordering::Relaxed) {
+            let now = clock_gettime(ClockId::Monotonic);
+            let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
+            self.notify(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+        }
+    }
+
+    /// The program has read its configuration again, whether it could use it or not.
+    pub(crate) fn reloaded(&self) {
+        if self.is_ready.load(Ordering::Relaxed) {
+            self.notify("READY=1");
+        }
     }
 
     /// The program is on its way out.
@@ -90,7 +119,7 @@ mod tests {
     fn check(name: &[u8]) {
         let addr = socket_addr(name).unwrap();
         let listening = UnixDatagram::bind_addr(&addr).unwrap();
-        let manager = ServiceManager { addr: Some(addr) };
+        let manager = ServiceManager::at(Some(addr));
         manager.ready();
         manager.stopping();
         let mut datagram = [0; 64];
@@ -112,9 +141,33 @@ mod tests {
     }
 
     #[test]
+    fn a_reload_is_reported_only_by_a_program_that_is_ready() {
+        let addr = socket_addr(format!("@mgrok-reload-{}", std::process::id()).as_bytes()).unwrap();
+        let listening = UnixDatagram::bind_addr(&addr).unwrap();
+        let manager = ServiceManager::at(Some(addr));
+        let recv = || {
+            let mut datagram = [0; 64];
+            let len = listening.recv(&mut datagram).unwrap();
+            String::from_utf8(datagram[..len].to_vec()).unwrap()
+        };
+        manager.reloading();
+        manager.reloaded();
+        manager.ready();
+        assert_eq!(recv(), "READY=1");
+        manager.reloading();
+        let reloading = recv();
+        let micros = reloading
+            .strip_prefix("RELOADING=1\nMONOTONIC_USEC=")
+            .unwrap();
+        assert!(micros.parse::<u64>().unwrap() > 0);
+        manager.reloaded();
+        assert_eq!(recv(), "READY=1");
+    }
+
+    #[test]
     fn a_missing_manager_is_no_trouble() {
         let addr = socket_addr(b"/nonexistent/notify").unwrap();
-        ServiceManager { addr: Some(addr) }.ready();
-        ServiceManager { addr: None }.ready();
+        ServiceManager::at(Some(addr)).ready();
+        ServiceManager::at(None).ready();
     }
 }
