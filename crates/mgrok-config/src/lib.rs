@@ -1,9 +1,9 @@
 //! From a configuration file, in frp's keys, to values that cannot be wrong.
 //!
-//! A text goes through three forms. `source` makes it a tree of values that know their place, whatever its format.
+//! A text goes through three forms. `source` makes it a tree of values with their positions, whatever its format.
 //! `section` reads that tree table by table and notes every mistake instead of stopping at the first. `check` asks
 //! the sections for keys and builds the types that the server and the client work with. Keys of frp's that mgrok does
-//! not have yet stand in `unsupported_keys`, so that they are refused by name and never ignored.
+//! not support yet stand in `unsupported_keys`, so that they are refused by name and never ignored.
 //!
 //! ```
 //! use mgrok_config::{Strictness, load_server_from_str};

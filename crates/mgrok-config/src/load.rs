@@ -1,23 +1,19 @@
 //! From a file to a checked configuration: the only ways in.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
-use crate::{
-    check,
-    client::ClientConfig,
-    environment::Environment,
-    io_reason::io_reason,
-    mistake::Mistakes,
-    report::{Report, Strictness},
-    section::Section,
-    server::ServerConfig,
-    source,
-    unsupported_keys::{self, UnsupportedKey},
-};
+use crate::check;
+use crate::client::ClientConfig;
+use crate::environment::Environment;
+use crate::io_reason::io_reason;
+use crate::mistake::Mistakes;
+use crate::report::{Report, Strictness};
+use crate::section::Section;
+use crate::server::ServerConfig;
+use crate::source;
+use crate::unsupported_keys::{self, UnsupportedKey};
 
 /// The longest text that is read: more than 100,000 proxies need, and little enough to keep a wrong path harmless.
 const MAX_LEN: u64 = 16 * 1024 * 1024;
@@ -27,7 +23,7 @@ const MAX_LEN: u64 = 16 * 1024 * 1024;
 pub struct Loaded<T> {
     /// The configuration.
     pub config: T,
-    /// One sentence each, in the order of the text, with their place in it.
+    /// One sentence each, in the order of the text, with their position in it.
     pub warnings: Vec<String>,
 }
 

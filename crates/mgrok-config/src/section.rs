@@ -4,6 +4,10 @@
 //! covers what frp takes for "not set": the zero of the kind. A mistake counts as nothing too: it is in the report by
 //! then, so the caller goes on with a default that nobody will see. What nobody has asked for by the time the section
 //! is dropped is refused: by name if frp has it, otherwise as unknown.
+//!
+//! Not by serde, with `serde_ignored` and `serde_path_to_error`: it stops at the first mistake where a file's author wants to
+//! see all of them, matches keys case-sensitively where frp does not, and knows neither the place of a key in the file nor
+//! the keys that it was asked for, from which suggestions come.
 
 mod files;
 mod numbers;
@@ -11,12 +15,10 @@ mod rest;
 
 use std::collections::BTreeMap;
 
-use crate::{
-    mistake::Problem,
-    report::Report,
-    source::{Entry, Node, Value},
-    unsupported_keys::UnsupportedKey,
-};
+use crate::mistake::Problem;
+use crate::report::Report;
+use crate::source::{Entry, Node, Value};
+use crate::unsupported_keys::UnsupportedKey;
 
 pub(crate) use self::files::Content;
 
@@ -29,9 +31,9 @@ pub(crate) struct Section<'a> {
     at: usize,
     /// The table's dotted key, as messages show it; empty for the whole text.
     path: String,
-    /// The same in proper spelling and without places in lists, to find keys that are refused.
+    /// The same in the documented spelling and without list indices, to look up unsupported keys.
     schema: String,
-    /// The proper names of all keys that were asked for.
+    /// The documented names of all keys that were asked for.
     asked: Vec<&'static str>,
     judged: bool,
     flawed: bool,
@@ -196,20 +198,20 @@ impl<'a> Section<'a> {
         self.flawed = true;
         let problem = Problem::Invalid(why.into());
         self.report
-            .mistake(self.place(key), join(&self.path, key), problem);
+            .mistake(self.position_of(key), join(&self.path, key), problem);
     }
 
     /// Notes that frp knows the value of `key`, but mgrok does not yet.
     pub(crate) fn unsupported(&mut self, key: &str, what: impl Into<String>) {
         if self.judged {
             self.flawed = true;
-            self.report.unsupported(self.place(key), what);
+            self.report.unsupported(self.position_of(key), what);
         }
     }
 
     /// Notes that `key` will not do what its author may expect.
     pub(crate) fn warn(&self, key: &str, what: impl Into<String>) {
-        self.warn_at(self.place(key), key, what);
+        self.warn_at(self.position_of(key), key, what);
     }
 
     /// As [`warn`](Self::warn), about a value within that of `key`.
@@ -292,7 +294,7 @@ impl<'a> Section<'a> {
             .find(|entry| entry.key.eq_ignore_ascii_case(key))
     }
 
-    fn place(&self, key: &str) -> usize {
+    fn position_of(&self, key: &str) -> usize {
         self.find(key).map_or(self.at, |entry| entry.node.at)
     }
 }

@@ -1,14 +1,13 @@
 //! The client's `transport` section: the transport to the server.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
+use std::time::Duration;
 
 use super::{certificate, liveness_keys, quic};
-use crate::{
-    client::{ClientTls, ClientTransport, Protocol, WireProtocol},
-    environment::Environment,
-    proxy_url::{ProxyUrl, ProxyUrlError},
-    section::{Content, Section},
-};
+use crate::client::{ClientTls, ClientTransport, Protocol, WireProtocol};
+use crate::environment::Environment;
+use crate::proxy_url::{ProxyUrl, ProxyUrlError};
+use crate::section::{Content, Section};
 
 /// How often the server is pinged when streams are not multiplexed, so that nothing else notices that it is gone.
 // frp: the same

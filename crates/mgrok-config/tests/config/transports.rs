@@ -5,9 +5,10 @@ use mgrok_config::{
 };
 use mgrok_proto::auth::Secret;
 
+use super::client::FINGERPRINT;
 use super::{
-    clean, client, client::FINGERPRINT, client_mistakes, client_warnings, mistakes, server,
-    server_mistakes, server_warnings,
+    clean, client, client_mistakes, client_warnings, mistakes, server, server_mistakes,
+    server_warnings,
 };
 
 #[test]
@@ -259,7 +260,19 @@ fn not_a_server(place: &str, text: &str) -> String {
     )
 }
 
+#[cfg(not(feature = "dns-server"))]
 #[test]
+fn a_dns_server_is_refused_without_its_feature() {
+    client_mistakes(
+        "dnsServer = \"192.0.2.53\"",
+        &[
+            "1:13: `dnsServer`, for which this build lacks the feature `dns-server`, is not supported by this version of mgrok",
+        ],
+    );
+}
+
+#[test]
+#[cfg_attr(not(feature = "dns-server"), ignore = "the key is refused")]
 fn dns_servers() {
     for (text, expect) in [
         ("192.0.2.53", "192.0.2.53:53"),
