@@ -4,7 +4,6 @@
 //! worse transport than there are, the better ones are looked at from time to time, and the session migrates when one works.
 
 use std::fmt::{self, Display, Formatter};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
@@ -225,7 +224,9 @@ impl SessionSupervisor {
                         span.in_scope(|| warn!("connect to server error: {error}"));
                         return Err(error);
                     }
-                    let wait = self.backoff.login_failed(error.failure(), now(), dice());
+                    let wait = self
+                        .backoff
+                        .login_failed(error.failure(), now(), fastrand::f64());
                     span.in_scope(|| match self.quiet {
                         false => {
                             warn!("connect to server error: {error}; next attempt in {wait:.1?}");
@@ -446,7 +447,7 @@ impl SessionSupervisor {
             }
             Err(end) => end,
         };
-        let wait = self.backoff.session_ended(now(), dice());
+        let wait = self.backoff.session_ended(now(), fastrand::f64());
         let server = self.servers[candidate.server].connector.server();
         let (who, lived) = (who(&self.common.config), now() - since);
         let reason = format!(
@@ -587,13 +588,6 @@ fn who(config: &ClientConfig) -> String {
         }
     }
     who
-}
-
-/// A number in `0.0..1.0` that differs from client to client. Not for secrets.
-fn dice() -> f64 {
-    // The standard library seeds every hasher at random.
-    let random = RandomState::new().build_hasher().finish();
-    random as f64 / u64::MAX as f64
 }
 
 #[cfg(test)]

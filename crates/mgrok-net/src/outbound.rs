@@ -93,7 +93,7 @@ pub enum OutboundError {
         #[source]
         source: HeadError,
     },
-    /// The host cannot be told to a proxy.
+    /// The host has characters that a request to a proxy cannot carry.
     #[error("`{host}` is no host that an outbound proxy can connect to")]
     Host {
         /// The host.

@@ -1,4 +1,9 @@
 //! A tunnel by SOCKS version 5, RFC 1928, with user and password, RFC 1929.
+//!
+//! Not by `tokio-socks` (0.5.3), although it would run over a [`Conn`]: of a proxy that speaks something else it does not
+//! say which byte came, of an unknown reply it does not give the code but reports an unknown way to log in, and it refuses a
+//! reply whose reserved byte is not zero. An operator who has a wrong port in `transport.proxyURL` learns from those
+//! bytes what is there.
 
 use std::io;
 use std::net::IpAddr;
