@@ -34,10 +34,9 @@ mod printable;
 mod plugin;
 
 mod proxy;
-
-// These two tell one story: the table of proxies, and what others may see of it.
-mod proxies;
 mod status;
+
+mod proxies;
 
 mod progress;
 
@@ -78,6 +77,7 @@ pub use client::{Client, ClientError, ProxySet, StartError, StopReport, VisitorS
 pub use connect::{ConnectError, SetUpError};
 pub use login::LoginError;
 pub use progress::ProgressWatch;
-pub use status::{ProxyPhase, ProxyStatus, StatusWatch};
+pub use proxies::StatusWatch;
+pub use status::{ProxyPhase, ProxyStatus};
 pub use supervisor::LoginFailure;
 pub use visitor::ListenerWatch;

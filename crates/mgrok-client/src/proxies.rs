@@ -4,6 +4,8 @@
 //! what to announce and when; it does no I/O and takes the time as an argument. Configuration is
 //! always applied as a difference to what there is, start-up being the difference to nothing.
 
+mod table;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,8 +15,11 @@ use mgrok_net::resolver::Resolver;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::{CloseProxy, NewProxy, NewProxyResp};
 use tokio::sync::watch;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
+use self::table::Entry;
+pub use self::table::StatusWatch;
+pub(crate) use self::table::Table;
 use crate::printable::server_text;
 use crate::proxy::{Proxy, local_name, wire_name};
 use crate::status::{ProxyPhase, ProxyStatus};
@@ -28,72 +33,6 @@ const RETRY_WHEN_FULL: Duration = Duration::from_secs(1);
 /// The most announcements without an answer at a time. Keeps the queue of the control connection
 /// short however many proxies there are, and is many enough to hide a long round trip.
 const MAX_UNANSWERED: usize = 256;
-
-/// All proxies by their configured names, in the order of the names.
-#[derive(Debug, Default)]
-pub(crate) struct Table {
-    entries: BTreeMap<Arc<str>, Entry>,
-    /// Whether there is a session, without which nothing is due.
-    in_session: bool,
-}
-
-#[derive(Debug)]
-struct Entry {
-    proxy: Arc<Proxy>,
-    status: ProxyStatus,
-    /// Whether its local service is well enough for it to be announced.
-    healthy: bool,
-    /// When it is to be announced; the same instant is in [`Proxies::due`].
-    due_at: Option<Instant>,
-    /// Ends the proxy's UDP connection and health check when the entry goes.
-    _retire: DropGuard,
-}
-
-impl Entry {
-    /// Where a proxy is in its life that the server does not know of.
-    fn resting(&self) -> ProxyPhase {
-        if self.healthy {
-            ProxyPhase::New
-        } else {
-            ProxyPhase::CheckFailed
-        }
-    }
-}
-
-impl Table {
-    /// The proxy `name` if the server serves it.
-    pub(crate) fn running(&self, name: &str) -> Option<&Arc<Proxy>> {
-        let entry = self.entries.get(name)?;
-        (entry.status.phase == ProxyPhase::Running).then_some(&entry.proxy)
-    }
-
-    /// Whether the server may just have started the proxy `name` without our knowing yet.
-    pub(crate) fn is_waiting(&self, name: &str) -> bool {
-        self.status(name)
-            .is_some_and(|status| status.phase == ProxyPhase::WaitStart)
-    }
-
-    pub(crate) fn status(&self, name: &str) -> Option<&ProxyStatus> {
-        self.entries.get(name).map(|entry| &entry.status)
-    }
-
-    pub(crate) fn statuses(&self) -> impl Iterator<Item = (&str, &ProxyStatus)> {
-        self.proxies()
-            .map(|(config, status)| (config.name.as_str(), status))
-    }
-
-    /// Every proxy, in the order of the names.
-    pub(crate) fn proxies(&self) -> impl Iterator<Item = (&ProxyConfig, &ProxyStatus)> {
-        self.entries
-            .values()
-            .map(|entry| (entry.proxy.config(), &entry.status))
-    }
-
-    /// Whether there is a session.
-    pub(crate) fn in_session(&self) -> bool {
-        self.in_session
-    }
-}
 
 /// What is to be announced when. Ordered, so that thousands of proxies cost no search.
 #[derive(Debug, Default)]

@@ -4,109 +4,45 @@
 //! between waits a while for the next. Configuration is always applied as a difference to what
 //! there is, start-up being the difference to nothing.
 //!
-//! A user may come in by a visitor's own listener, or be handed over by another visitor; either way by
-//! [`Visitor::enter`].
+//! A user arrives at a visitor's own listener or is handed over by another visitor. [`AcceptUser::enter`] takes both.
 
+mod context;
 mod listener;
+mod target;
+mod user;
+
+mod table;
+
 mod stcp;
 mod sudp;
-mod target;
 #[cfg(test)]
 pub(crate) mod tests;
 mod xtcp;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mgrok_config::{VisitorConfig, VisitorKind};
-use mgrok_net::conn::Conn;
 use mgrok_net::tcp;
 use mgrok_net::udp::UdpSocket;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Instrument, Span, debug, error_span, info, warn};
 
+pub(crate) use self::context::VisitorContext;
 use self::stcp::Stcp;
+pub use self::table::ListenerWatch;
+pub(crate) use self::table::Table;
 use self::target::Target;
+use self::user::{AcceptUser, User};
 use self::xtcp::Xtcp;
 use crate::describe;
-use crate::handle::Sessions;
-use crate::hole::Puncher;
-use crate::tasks::Tasks;
 
-/// The most users of a listener that wait for a connection to the service. Others wait in the system's queue of the listener until
-/// there is a place: each is held for some 20 s at worst, and for a moment as a rule.
+/// The most users of a listener that wait for a connection to the service. Others stay in the listener's backlog until a permit is free.
+/// A user holds one for 20 s at worst, and usually for a moment.
 const MAX_WAITING: usize = 1024;
-
-/// What all visitors of a client work with.
-#[derive(Debug)]
-pub(crate) struct VisitorContext {
-    pub(crate) puncher: Puncher,
-    /// The sessions there are.
-    pub(crate) sessions: watch::Receiver<Sessions>,
-    /// Cancelled when the client takes no more users.
-    pub(crate) stopping: CancellationToken,
-    pub(crate) tasks: Tasks,
-    pub(crate) udp_packet_size: usize,
-    pub(crate) user: String,
-}
-
-/// All visitors by their names.
-#[derive(Debug, Default)]
-pub(crate) struct Table {
-    entries: BTreeMap<Arc<str>, Entry>,
-}
-
-#[derive(Debug, Default)]
-struct Entry {
-    /// Where the listener is; `None` while it is not open.
-    listener: Option<SocketAddr>,
-    /// `None` if its users are not connections.
-    visitor: Option<Arc<Visitor>>,
-}
-
-impl Table {
-    /// The visitor `name`, if it is one that users can be handed over to.
-    pub(crate) fn visitor(&self, name: &str) -> Option<&Arc<Visitor>> {
-        self.entries.get(name)?.visitor.as_ref()
-    }
-
-    fn listener(&self, name: &str) -> Option<SocketAddr> {
-        self.entries.get(name)?.listener
-    }
-}
-
-/// Follows the listeners of a [`Client`](crate::Client)'s visitors, by the visitors' names.
-///
-/// Knows of none any more once the client has ended.
-#[derive(Clone, Debug)]
-pub struct ListenerWatch {
-    table: watch::Receiver<Table>,
-}
-
-impl ListenerWatch {
-    pub(crate) fn new(table: watch::Receiver<Table>) -> Self {
-        Self { table }
-    }
-
-    /// Waits until the listener of the visitor `name` is open, and gives its address, which has the port that the system chose
-    /// if `bind_port` is 0; `None` if the client ended before. A visitor that is not configured is waited for.
-    ///
-    /// Cancel-safe.
-    pub async fn wait_for(&mut self, name: &str) -> Option<SocketAddr> {
-        let open = self.table.wait_for(|table| table.listener(name).is_some());
-        open.await.ok()?.listener(name)
-    }
-
-    /// The address of the listener of the visitor `name`; `None` if it is not open now.
-    pub fn listener(&self, name: &str) -> Option<SocketAddr> {
-        self.table.borrow().listener(name)
-    }
-}
 
 /// The one owner of a client's visitors. Dropping it closes their listeners.
 #[derive(Debug)]
@@ -199,9 +135,7 @@ impl Visitors {
             let _ = listener.await;
         }
         self.table.send_if_modified(|table| {
-            for name in &names {
-                table.entries.remove(name);
-            }
+            table.remove(&names);
             !names.is_empty()
         });
     }
@@ -245,7 +179,7 @@ impl Visitors {
                 Some(self.spawn(stop, span, async move {
                     let socket = listener::open(&host, port, UdpSocket::bind).await;
                     let addr = socket.local_addr().ok();
-                    show(&table, &name, addr);
+                    table.send_modify(|table| table.set_listener(&name, addr));
                     listener::tell_started(&describe::listener(&config, &context.user, addr));
                     sudp::run(&socket, || target.open_datagrams(), context.udp_packet_size).await;
                 }))
@@ -280,20 +214,16 @@ impl Visitors {
         Some(self.spawn(stop, span, async move {
             let listener = listener::open(&config.bind_addr, port, tcp::bind).await;
             let addr = listener.local_addr().ok();
-            show(&table, &visitor.name, addr);
+            table.send_modify(|table| table.set_listener(&visitor.name, addr));
             listener::tell_started(&describe::listener(&config, &user, addr));
             visitor.let_in(&listener).await;
         }))
     }
 
     fn enlist(&self, name: &Arc<str>, visitor: Option<Arc<Visitor>>) {
-        let entry = Entry {
-            listener: None,
-            visitor,
-        };
-        self.table.send_modify(|table| {
-            table.entries.insert(name.clone(), entry);
-        });
+        let visitor = visitor.map(|it| it as Arc<dyn AcceptUser>);
+        self.table
+            .send_modify(|table| table.insert(name.clone(), visitor));
     }
 
     /// Starts the task of a listener, which ends when `stop` is cancelled.
@@ -315,40 +245,20 @@ impl Visitors {
     }
 }
 
-/// Shows in the table that the listener of the visitor `name` is open.
-fn show(table: &watch::Sender<Table>, name: &str, listener: Option<SocketAddr>) {
-    table.send_modify(|table| {
-        if let Some(entry) = table.entries.get_mut(name) {
-            entry.listener = listener;
-        }
-    });
-}
-
 /// A visitor whose users are connections. Shared by them, and unchanged for its life: another configuration is another
 /// visitor.
 #[derive(Debug)]
-pub(crate) struct Visitor {
+struct Visitor {
     name: Arc<str>,
     service: Service,
     context: Arc<VisitorContext>,
 }
 
-/// The way to the service.
+/// How the service is reached.
 #[derive(Debug)]
 enum Service {
     Stcp(Box<Stcp>),
     Xtcp(Arc<Xtcp>),
-}
-
-/// A user of a visitor, still waiting for a connection to the service.
-#[derive(Debug)]
-pub(crate) struct User {
-    conn: Conn,
-    from: SocketAddr,
-    /// Counts the user among those who may finish when the client stops.
-    counted: TaskTrackerToken,
-    /// To be given to another user once this one waits no more.
-    place: OwnedSemaphorePermit,
 }
 
 impl Visitor {
@@ -358,17 +268,6 @@ impl Visitor {
             service,
             context: context.clone(),
         }
-    }
-
-    /// Takes a user, who is served by a task of its own from here on.
-    pub(crate) fn enter(self: &Arc<Self>, user: User) {
-        let span = {
-            let sessions = self.context.sessions.borrow();
-            let session = sessions.first().and_then(|it| it.span().id());
-            error_span!(parent: session, "visitor", name = %self.name)
-        };
-        let task = self.clone().serve(user);
-        self.context.tasks.spawn(task.instrument(span));
     }
 
     async fn serve(self: Arc<Self>, user: User) {
@@ -384,19 +283,31 @@ impl Visitor {
         }
     }
 
-    /// Takes the users who come to the listener, for ever.
+    /// Accepts the users of the listener, for ever.
     async fn let_in(self: &Arc<Self>, listener: &TcpListener) {
-        let places = Arc::new(Semaphore::new(MAX_WAITING));
+        let permits = Arc::new(Semaphore::new(MAX_WAITING));
         // The semaphore is never closed.
-        while let Ok(place) = places.clone().acquire_owned().await {
+        while let Ok(permit) = permits.clone().acquire_owned().await {
             let (stream, from) = tcp::accept(listener).await;
             debug!(source = %from, "get a user connection [{from}]");
-            self.enter(User {
+            self.clone().enter(User {
                 conn: stream.into(),
                 from,
                 counted: self.context.tasks.user(),
-                place,
+                permit,
             });
         }
+    }
+}
+
+impl AcceptUser for Visitor {
+    fn enter(self: Arc<Self>, user: User) {
+        let span = {
+            let sessions = self.context.sessions.borrow();
+            let session = sessions.first().and_then(|it| it.span().id());
+            error_span!(parent: session, "visitor", name = %self.name)
+        };
+        let context = self.context.clone();
+        context.tasks.spawn(self.serve(user).instrument(span));
     }
 }

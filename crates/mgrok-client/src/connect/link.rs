@@ -11,12 +11,11 @@ use mgrok_proto::liveness;
 use tokio::time::timeout;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::transport::Dialler;
-use super::{ConnectError, Transport};
+use super::dial::Dialler;
+use super::error::{ConnectError, STREAM_TIMEOUT};
+use super::transport::Transport;
 use crate::tasks::Tasks;
 
-/// How long a server may take to allow one more stream of QUIC.
-pub(super) const STREAM_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a closed link may take to write what is queued.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// When a link that was closed is given up: its own flush timeout, and a moment to notice.
@@ -69,19 +68,6 @@ impl Streams {
                 Err(_) => Err(ConnectError::StreamTimeout),
             },
         }
-    }
-}
-
-#[cfg(test)]
-impl Streams {
-    /// Streams to the server of `config` over TCP, each a connection of its own.
-    pub(crate) fn over_tcp(config: &mgrok_config::ClientConfig) -> Self {
-        use mgrok_net::resolver::Resolver;
-
-        let connector = super::Connector::new(config, &config.servers[0], &Resolver::default());
-        let connector = connector.unwrap();
-        let tls = connector.tls.current();
-        Self::Connections(Dialler::new(connector, Transport::Tcp, tls))
     }
 }
 

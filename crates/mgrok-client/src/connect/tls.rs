@@ -6,7 +6,7 @@ use mgrok_config::{self as config, ServerAddr};
 use mgrok_net::tls::{ClientTls, ClientTlsOptions, Fingerprint, TlsError};
 use tracing::{info, warn};
 
-use super::Transport;
+use super::transport::Transport;
 use crate::printable::Chain;
 
 /// Of so many certificates of one server it is remembered that they were told of. More are several servers behind one name.

@@ -15,8 +15,9 @@ use mgrok_net::tls::{ClientTls, ClientTlsOptions};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, warn};
 
+use super::error::PluginError;
 use super::front::Front;
-use super::{PluginError, in_time};
+use super::handshake::in_time;
 use crate::local::Local;
 use crate::printable::Chain;
 

@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::in_time;
+use super::handshake::in_time;
 use crate::printable::Chain;
 
 /// How often files are looked at, at most.

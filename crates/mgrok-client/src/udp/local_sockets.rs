@@ -14,8 +14,8 @@ use mgrok_net::udp::{Datagrams, Outbox, Sent, UdpSocket, UserTable};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::UdpOptions;
 use super::drops::Drops;
+use super::options::UdpOptions;
 use super::ready::{Ready, SlotWaker};
 use super::service::{Place, Service};
 

@@ -3,8 +3,8 @@
 use mgrok_net::relay::{Traffic, relay};
 use tracing::{debug, warn};
 
-use super::User;
 use super::target::Target;
+use super::user::User;
 use crate::printable::Chain;
 
 /// A TCP service, as its visitor reaches it.
@@ -29,7 +29,7 @@ impl Stcp {
             conn,
             from,
             counted: _counted,
-            place,
+            permit,
         } = user;
         let (visit, negotiated) = match Box::pin(self.target.open()).await {
             Ok(opened) => opened,
@@ -37,7 +37,7 @@ impl Stcp {
                 return warn!(source = %from, "user connection [{from}] refused: {}", Chain(&e));
             }
         };
-        drop(place);
+        drop(permit);
         let end = relay(conn, visit, negotiated.into(), &self.traffic).await;
         debug!(source = %from, "user connection [{from}] ended: {end:?}");
     }

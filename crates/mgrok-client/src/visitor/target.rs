@@ -14,7 +14,7 @@ use mgrok_proto::{Negotiated, RunId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::VisitorContext;
+use super::context::VisitorContext;
 use crate::clock::signed_now;
 use crate::connect::ConnectError;
 use crate::handle::{SessionHandle, Sessions};

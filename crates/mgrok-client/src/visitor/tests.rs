@@ -1,6 +1,8 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mgrok_config::{ClientConfig, ClientTransport, ServerAddr};
+use mgrok_net::conn::Conn;
 use mgrok_net::message::MessageConn;
 use mgrok_proto::auth::Secret;
 use mgrok_proto::message::{Message, NewVisitorConnResp};
@@ -10,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::connect::Streams;
-use crate::handle::SessionHandle;
+use crate::handle::{SessionHandle, Sessions};
 use crate::hole::Puncher;
 use crate::tasks::TaskOwner;
 
@@ -104,7 +106,7 @@ impl Lab {
             conn: stream.into(),
             from,
             counted: self.owner.tasks().user(),
-            place: places.acquire_owned().await.unwrap(),
+            permit: places.acquire_owned().await.unwrap(),
         };
         (user, theirs.unwrap().into())
     }
@@ -123,7 +125,7 @@ async fn a_visitor_without_a_door_is_entered_through_another() {
     assert_eq!(listeners.listener("spare"), None);
 
     let (user, mut outside) = lab.user().await;
-    let spare = listeners.table.borrow().visitor("spare").cloned();
+    let spare = visitors.table.borrow().visitor("spare").cloned();
     spare.unwrap().enter(user);
     let (stream, _) = in_time(server.accept()).await.unwrap();
     let mut visit = MessageConn::new(stream.into(), WireVersion::V1);

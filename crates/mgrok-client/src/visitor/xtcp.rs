@@ -16,7 +16,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::{Table, User, VisitorContext};
+use super::context::VisitorContext;
+use super::table::Table;
+use super::user::User;
 use crate::handle::Sessions;
 use crate::hole::{HoleError, Puncher, Visit};
 use crate::printable::Chain;
@@ -95,9 +97,9 @@ impl Xtcp {
             conn,
             from,
             counted: _counted,
-            place,
+            permit,
         } = user;
-        drop(place);
+        drop(permit);
         let stream = self.layers.wrap(stream);
         // frp's clients end both directions with the first, and nobody says what the other side is.
         let end = relay(conn, stream, HalfClose::EndsBoth, &self.traffic).await;
