@@ -18,7 +18,7 @@ use crate::handle::Sessions;
 use crate::hole::Puncher;
 use crate::progress::{Progress, ProgressWatch};
 use crate::proxies::{Proxies, StatusWatch};
-use crate::supervisor::{Common, FirstLogins, LoginFailure, SessionSupervisor};
+use crate::supervisor::{FirstLogins, LoginFailure, SessionSupervisor, SupervisorContext};
 use crate::tasks::{TaskOwner, Tasks};
 use crate::visitor::{self, ListenerWatch, Visitors};
 
@@ -266,7 +266,7 @@ impl Client {
         stopping: &CancellationToken,
     ) -> Result<usize, ClientError> {
         let number = self.supervisors.len();
-        let common = Common {
+        let context = SupervisorContext {
             config: self.config.clone(),
             first_logins: Arc::new(FirstLogins::new(number, self.config.login_fail_exit)),
             key: self.key.clone(),
@@ -284,7 +284,7 @@ impl Client {
             } = published;
             let wanted = self.wanted.subscribe();
             let supervisor =
-                SessionSupervisor::new(number, common.clone(), connectors, proxies, wanted);
+                SessionSupervisor::new(number, context.clone(), connectors, proxies, wanted);
             running.spawn(supervisor.run().in_current_span());
         }
         let mut cut = Ok(0);

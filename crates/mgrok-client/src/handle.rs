@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, SendError};
 use mgrok_proto::message::{Message, NatHoleResp};
 use mgrok_proto::{Negotiated, RunId, WireVersion, liveness, v2};
@@ -13,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Span, debug};
 
 use crate::connect::{ConnectError, Streams};
-use crate::printable::{Chain, server_text};
+use crate::server_text::server_text;
 
 /// Messages that may wait for the session's task, which is busy for moments only.
 const MAX_QUEUED: usize = 64;

@@ -18,9 +18,9 @@ use mgrok_proto::message::{NatHoleClient, NatHoleReport, NatHoleResp, NatHoleVis
 use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
-use crate::clock::signed_now;
 use crate::handle::{RequestError, SessionHandle};
-use crate::printable::server_text;
+use crate::server_text::server_text;
+use crate::signature::signed_now;
 use crate::tunnel::{Tunnel, TunnelAcceptor, TunnelError};
 
 /// How long the server may take to say whether a service may be visited.

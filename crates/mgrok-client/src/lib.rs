@@ -29,7 +29,8 @@ mod backoff;
 mod clock;
 mod heartbeat;
 mod local;
-mod printable;
+mod server_text;
+mod signature;
 
 mod plugin;
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use mgrok_config::ClientConfig;
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::layers;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
 use mgrok_proto::cipher::CipherKey;
@@ -23,9 +24,10 @@ use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::backoff::Failure;
-use crate::clock::{now, signed_now};
+use crate::clock::now;
 use crate::connect::{ConnectError, Connector, Link, Transport};
-use crate::printable::{Chain, server_text};
+use crate::server_text::server_text;
+use crate::signature::signed_now;
 use crate::wire::WireChoice;
 
 /// How long the server may take to answer a login.

@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use self::table::Entry;
 pub use self::table::StatusWatch;
 pub(crate) use self::table::Table;
-use crate::printable::server_text;
 use crate::proxy::{Proxy, local_name, wire_name};
+use crate::server_text::server_text;
 use crate::status::{ProxyPhase, ProxyStatus};
 
 /// How long an announcement may stay unanswered before it is repeated.

@@ -7,20 +7,22 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use mgrok_config::{Auth, ProxyConfig};
+use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
 use mgrok_proto::message::{CloseProxy, Message, Ping};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error_span, info, warn};
 
-use crate::clock::{now, signed_now};
+use crate::clock::now;
 use crate::connect::{Link, LinkEnd};
 use crate::describe;
 use crate::handle::{Requests, SessionHandle};
 use crate::health::{Checks, Report};
 use crate::heartbeat::Heartbeat;
-use crate::printable::{Chain, server_text};
 use crate::proxies::{Answer, HealthChange, Outgoing, Proxies};
+use crate::server_text::server_text;
+use crate::signature::signed_now;
 use crate::tasks::Tasks;
 use crate::work::WorkConns;
 

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use mgrok_config::ProxyKind;
 use mgrok_http::{UNREACHABLE_ANSWER, User};
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::proxy_protocol::{Addresses, TransportProtocol, encode};
 use mgrok_net::relay::{HalfClose, relay};
 use mgrok_proto::message::StartWorkConn;
@@ -16,7 +17,6 @@ use tracing::{debug, error};
 
 use crate::local::Local;
 use crate::plugin::Plugin;
-use crate::printable::Chain;
 use crate::proxy::Proxy;
 
 /// How long a user may take to ask, and to be told, that there is no service.

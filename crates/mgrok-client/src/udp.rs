@@ -21,6 +21,7 @@ use std::task::Poll;
 
 use mgrok_config::ProxyKind;
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::udp::{DatagramConn, Datagrams, Outbox, RecvError};
 use mgrok_proto::Negotiated;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
@@ -29,7 +30,6 @@ use tracing::debug;
 use self::local_sockets::LocalSockets;
 use self::options::UdpOptions;
 use self::service::Service;
-use crate::printable::Chain;
 use crate::proxy::Proxy;
 
 /// How often one turn goes round before other tasks get theirs.

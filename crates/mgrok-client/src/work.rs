@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mgrok_config::{Auth, ProxyKind};
+use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
 use mgrok_proto::message::{Message, NewWorkConn, StartWorkConn};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, error, error_span, warn};
 
-use crate::clock::signed_now;
 use crate::connect::ConnectError;
 use crate::handle::SessionHandle;
 use crate::hole::Puncher;
-use crate::printable::{Chain, server_text};
 use crate::proxies::Table;
 use crate::proxy::{Proxy, local_name};
+use crate::server_text::server_text;
+use crate::signature::signed_now;
 use crate::tasks::Tasks;
 use crate::{tcp, udp, xtcp};
 

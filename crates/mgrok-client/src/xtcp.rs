@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, RecvError};
 use mgrok_net::relay::HalfClose;
 use mgrok_proto::message::{Message, StartWorkConn};
@@ -11,7 +12,6 @@ use tracing::{Instrument, Span, debug, warn};
 
 use crate::handle::SessionHandle;
 use crate::hole::{HostRequest, Puncher};
-use crate::printable::Chain;
 use crate::proxy::Proxy;
 use crate::tasks::Tasks;
 use crate::tcp;

@@ -9,6 +9,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use mgrok_net::{
     conn::Conn,
+    error_chain::Chain,
     layers::Layers,
     relay::{self, HalfClose, Traffic},
 };
@@ -19,10 +20,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::{
-    error::chain,
-    hooks::{HookError, UserHook},
-};
+use crate::hooks::{HookError, UserHook};
 
 /// How many requests may wait for the session to look at them. Beyond it users
 /// wait, and are refused when their time is up.
@@ -280,7 +278,7 @@ async fn open_first(
         }
     }
     match refusal {
-        Some(error) => warn!(source = %from, "user connection [{from}] refused: {}", chain(&error)),
+        Some(error) => warn!(source = %from, "user connection [{from}] refused: {}", Chain(&error)),
         None => {
             warn!(source = %from, "user connection [{from}] refused: nobody serves it any more")
         }

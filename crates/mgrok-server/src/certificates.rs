@@ -4,13 +4,14 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use mgrok_config::ServerTls as TlsConfig;
 use mgrok_net::{
+    error_chain::Chain,
     quic::Endpoint,
     tls::{self, ServerTls, ServerTlsOptions, TlsError},
 };
 use tokio::{task::spawn_blocking, time::sleep};
 use tracing::{info, warn};
 
-use crate::{error::chain, ingress, server::StartError, shared::Shared};
+use crate::{ingress, server::StartError, shared::Shared};
 
 /// How often files are looked at: soon enough for whoever waits for it, and a few small files to read.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);
@@ -98,7 +99,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, quic: Option<Endpoint>) {
                 changed(&shared, quic.as_ref());
             }
             Err(error) => {
-                let text = chain(&error);
+                let text = Chain(&error).to_string();
                 if failure.as_ref() != Some(&text) {
                     warn!(
                         "the files of transport.tls have changed but cannot be used, so that nothing changes here: {text}"
@@ -116,7 +117,7 @@ fn changed(shared: &Shared, quic: Option<&Endpoint>) {
             Ok(server) => quic.set_server(server),
             Err(error) => warn!(
                 "the files of transport.tls have changed, but not for QUIC: {}",
-                chain(&error)
+                Chain(&error)
             ),
         }
     }

@@ -10,7 +10,10 @@ use std::{
 };
 
 use mgrok_nat::advice::{Advice, Analysis, Answer, Attempt};
-use mgrok_net::message::{MessageConn, SendError};
+use mgrok_net::{
+    error_chain::Chain,
+    message::{MessageConn, SendError},
+};
 use mgrok_proto::message::{
     Message, NatHoleClient, NatHoleReport, NatHoleResp, NatHoleSid, NatHoleVisitor,
 };
@@ -22,7 +25,6 @@ use tracing::{debug, info, warn};
 
 use crate::{
     backend::{Backend, OpenError},
-    error::chain,
     excerpt::Excerpt,
     private::Access,
     tasks::Tasks,
@@ -206,7 +208,7 @@ impl HolePunchBroker {
                         warn!(
                             source = name,
                             "[{name}] no hole for a visitor: {}",
-                            chain(&error)
+                            Chain(&error)
                         );
                     }
                 });

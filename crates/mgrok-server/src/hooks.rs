@@ -13,6 +13,7 @@ mod plugin;
 use std::{net::SocketAddr, ops::Deref, sync::Arc, time::Duration};
 
 use mgrok_config::HttpPlugin;
+use mgrok_net::error_chain::Chain;
 use mgrok_proto::{
     RunId,
     hook::{Client, ClientContent, Content, LoginContent, NewUserConn, Op},
@@ -25,7 +26,7 @@ use tokio::{
 use tracing::{Instrument, Span, info, info_span, warn};
 
 use self::plugin::{CALL_TIMEOUT, Plugin};
-use crate::{error::chain, tasks::Tasks};
+use crate::tasks::Tasks;
 
 /// How many questions about the users of one client may be with plugins at once, and about its work connections. Those of
 /// others have their turns in between.
@@ -297,7 +298,7 @@ impl Event {
     // frp: these words and levels (pkg/plugin/server/manager.go)
     fn failed(&self, op: Op, plugin: &Plugin, error: &plugin::CallError) {
         let text = || {
-            let (op, name, error) = (op.name(), plugin.name(), chain(error));
+            let (op, name, error) = (op.name(), plugin.name(), Chain(error));
             format!("send {op} request to plugin [{name}] error: {error}")
         };
         self.span.in_scope(|| match op {

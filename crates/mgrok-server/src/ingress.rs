@@ -13,7 +13,8 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use mgrok_mux::{Acceptor, UntrustedLimits};
 use mgrok_net::{
-    conn::Conn, message::RecvError, quic::QuicError, tcp, tls, websocket::WebSocketError,
+    conn::Conn, error_chain::Chain, message::RecvError, quic::QuicError, tcp, tls,
+    websocket::WebSocketError,
 };
 use mgrok_proto::hook::Op;
 use tokio::{
@@ -30,7 +31,6 @@ use self::{
 use crate::{
     backend::PeerAddrs,
     connection::{Carrier, Connection, Transport},
-    error::chain,
     per_source::{OPENING_TIMEOUT, Permit},
     shared::Shared,
     tasks::Tasks,
@@ -134,7 +134,7 @@ async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>) {
     let (conn, addrs) = match shared.client_addrs.resolve(stream, from).await {
         Ok(arrived) => arrived,
         Err(error) => {
-            return debug!(source = %from, "connection of {from} closed: {}", chain(&error));
+            return debug!(source = %from, "connection of {from} closed: {}", Chain(&error));
         }
     };
     // Until it has its turn it holds nothing but its socket.
@@ -212,7 +212,7 @@ async fn multiplexed(conn: Conn, connection: &Arc<Connection>, shared: &Arc<Shar
     connection.carried_by(Carrier::Mux(opener.clone()));
     shared.tasks.spawn(async move {
         if let Err(error) = driver.await {
-            debug!(source = %from, "connection of {from} ended: {}", chain(&error));
+            debug!(source = %from, "connection of {from} ended: {}", Chain(&error));
         }
     });
     match serve_streams(acceptor, connection, shared).await {
@@ -313,7 +313,7 @@ fn log(from: SocketAddr, error: &OpeningError) {
         | OpeningError::TlsRequired
         // Who asks for this path is a client, and what is wrong with its request a proxy's doing.
         | OpeningError::WebSocket(WebSocketError::Request { .. }) => {
-            warn!(source = %from, "connection of {from} closed: {}", chain(error));
+            warn!(source = %from, "connection of {from} closed: {}", Chain(error));
         }
         OpeningError::Closed
         | OpeningError::Io(_)
@@ -323,6 +323,6 @@ fn log(from: SocketAddr, error: &OpeningError) {
         | OpeningError::Silent
         | OpeningError::Tls(_)
         | OpeningError::Unexpected(_)
-        | OpeningError::WebSocket(_) => debug!(source = %from, "connection of {from} closed: {}", chain(error)),
+        | OpeningError::WebSocket(_) => debug!(source = %from, "connection of {from} closed: {}", Chain(error)),
     }
 }

@@ -7,7 +7,6 @@
 
 // Lowest layer first.
 mod backend_set;
-mod error;
 mod excerpt;
 mod heartbeat;
 mod per_source;

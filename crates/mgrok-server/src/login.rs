@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use mgrok_config::ServerTransport;
-use mgrok_net::{conn::Conn, layers, message::MessageConn};
+use mgrok_net::{conn::Conn, error_chain::Chain, layers, message::MessageConn};
 use mgrok_proto::{
     FRP_VERSION, Negotiated, RunId, WireVersion, auth,
     hello::{self, Agreement, Extension, Refusal},
@@ -17,7 +17,6 @@ use tracing::{Instrument, Span, debug, info, info_span, warn};
 use crate::{
     clients::Presence,
     connection::{Connection, SessionGuard, Transport},
-    error::chain,
     excerpt::Excerpt,
     hooks::HookError,
     registry::{ClaimError, Identity, WORK_CONN_QUEUE},
@@ -430,14 +429,14 @@ async fn negotiate(
     let answer = match hello::answer(client_hello, &extensions) {
         Ok(answer) => answer,
         Err(error) => {
-            warn!(source = %from, "login of {from} refused: {}", chain(&error));
+            warn!(source = %from, "login of {from} refused: {}", Chain(&error));
             return None;
         }
     };
     let mut frame = BytesMut::new();
     answer.encode(&mut frame);
     if let Err(error) = control.queue_encoded(&frame) {
-        warn!(source = %from, "cannot answer the hello of {from}: {}", chain(&error));
+        warn!(source = %from, "cannot answer the hello of {from}: {}", Chain(&error));
         return None;
     }
     match answer.outcome {

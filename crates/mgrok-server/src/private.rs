@@ -7,6 +7,7 @@ use std::{
 };
 
 use mgrok_net::{
+    error_chain::Chain,
     layers::{self, Layers},
     message::{MessageConn, SendError},
     relay::HalfClose,
@@ -23,7 +24,6 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use crate::{
     backend::{self, Backend},
     connection::Connection,
-    error::chain,
     excerpt::Excerpt,
     shared::Shared,
 };
@@ -179,10 +179,10 @@ pub(crate) async fn serve(
     match sent {
         Ok(Ok(())) => {}
         Ok(Err(error @ SendError::Io(_))) => {
-            return debug!(source = %addrs.from, "visitor of {} left: {}", addrs.from, chain(&error));
+            return debug!(source = %addrs.from, "visitor of {} left: {}", addrs.from, Chain(&error));
         }
         Ok(Err(error)) => {
-            return warn!(source = %addrs.from, "cannot answer a visitor: {}", chain(&error));
+            return warn!(source = %addrs.from, "cannot answer a visitor: {}", Chain(&error));
         }
         Err(_) => return debug!(source = %addrs.from, "visitor of {} takes no answer", addrs.from),
     }

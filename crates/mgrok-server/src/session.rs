@@ -17,6 +17,7 @@ use std::{
 
 use mgrok_net::{
     conn::{ByteStream, Conn},
+    error_chain::Chain,
     message::{MessageConn, RecvError, SendError},
 };
 use mgrok_proto::{
@@ -35,7 +36,6 @@ use tracing::{debug, info, warn};
 use self::pool::{Pool, Waiter};
 use crate::{
     backend::{REQUEST_QUEUE, WorkRequest},
-    error::chain,
     excerpt::Excerpt,
     heartbeat::Heartbeat,
     hole_punch,
@@ -187,7 +187,7 @@ impl Session {
             EndReason::Closed | EndReason::Stopped | EndReason::Recv(RecvError::Io(_)) => {}
             // frp: these words
             EndReason::HeartbeatTimeout => warn!("heartbeat timeout"),
-            EndReason::Recv(_) | EndReason::Send(_) => warn!("{}", Excerpt(chain(&reason))),
+            EndReason::Recv(_) | EndReason::Send(_) => warn!("{}", Excerpt(Chain(&reason))),
         }
         let mut stopping: JoinSet<String> = self
             .proxies
@@ -216,14 +216,14 @@ impl Session {
             }
             // frp: its clients drop the connection when they are stopped, so one that is killed looks the same.
             EndReason::Recv(RecvError::Io(_)) if !self.client.negotiated.can_migrate => {
-                let reason = chain(&reason);
+                let reason = Chain(&reason);
                 info!(
                     "client exit success: {who}, gone without a word: {}",
                     Excerpt(reason)
                 );
             }
             EndReason::HeartbeatTimeout | EndReason::Recv(_) | EndReason::Send(_) => {
-                info!("client lost: {who}, {}", Excerpt(chain(&reason)));
+                info!("client lost: {who}, {}", Excerpt(Chain(&reason)));
             }
         }
         if moved { Ended::Moved } else { Ended::Gone }
@@ -298,7 +298,7 @@ impl Session {
     fn queue(&mut self, message: &Message) -> Result<(), SendError> {
         match self.control.queue(message) {
             Err(error @ SendError::Encode { .. }) => {
-                let error = Excerpt(chain(&error));
+                let error = Excerpt(Chain(&error));
                 warn!(per_session = true, "a message is left out: {error}");
                 Ok(())
             }
@@ -453,7 +453,7 @@ impl Session {
                     "new proxy [{}] type [{}] error: {}",
                     Excerpt(&name),
                     Excerpt(&kind),
-                    Excerpt(chain(&error))
+                    Excerpt(Chain(&error))
                 );
                 let summary = format!("new proxy [{name}] error");
                 NewProxyResp {

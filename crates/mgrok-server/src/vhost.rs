@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use mgrok_config::ServerConfig;
 use mgrok_http::AnswerLimits;
-use mgrok_net::{conn::Conn, tcp};
+use mgrok_net::{conn::Conn, error_chain::Chain, tcp};
 use tokio::net::TcpListener;
 use tracing::debug;
 
@@ -20,7 +20,6 @@ use self::{http::HttpVhost, https::HttpsVhost, pages::Page, tcpmux::TcpMuxVhost}
 use crate::{
     backend::PeerAddrs,
     client_addr::ClientAddrResolver,
-    error::chain,
     per_source::{Limits, PerSource},
     routes::Routes,
     tasks::Tasks,
@@ -124,7 +123,7 @@ pub(crate) async fn run(
             match client_addrs.resolve(stream, from).await {
                 Ok((user, addrs)) => vhost.serve(user, addrs).await,
                 Err(error) => {
-                    debug!(source = %from, "connection of {from} closed: {}", chain(&error))
+                    debug!(source = %from, "connection of {from} closed: {}", Chain(&error))
                 }
             }
         });

@@ -3,11 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use mgrok_config::{self as config, ServerAddr};
+use mgrok_net::error_chain::Chain;
 use mgrok_net::tls::{ClientTls, ClientTlsOptions, Fingerprint, TlsError};
 use tracing::{info, warn};
 
 use super::transport::Transport;
-use crate::printable::Chain;
 
 /// Of so many certificates of one server it is remembered that they were told of. More are several servers behind one name.
 const MAX_TOLD: usize = 16;

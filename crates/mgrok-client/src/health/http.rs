@@ -8,7 +8,7 @@ use mgrok_net::tcp::{DialError, DialOptions, dial};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::printable::server_text;
+use crate::server_text::server_text;
 
 /// How often a try is led on. The same limit as that of Go's client.
 const MAX_REDIRECTS: usize = 10;

@@ -9,13 +9,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::tls::{ServerTls, ServerTlsOptions, TlsError};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::handshake::in_time;
-use crate::printable::Chain;
 
 /// How often files are looked at, at most.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);

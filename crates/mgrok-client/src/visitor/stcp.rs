@@ -1,11 +1,11 @@
 //! A user of an `stcp` visitor: from its listener through the server to the service.
 
+use mgrok_net::error_chain::Chain;
 use mgrok_net::relay::{Traffic, relay};
 use tracing::{debug, warn};
 
 use super::target::Target;
 use super::user::User;
-use crate::printable::Chain;
 
 /// A TCP service, as its visitor reaches it.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mgrok_config::{VisitorConfig, XtcpVisitor};
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::layers::Layers;
 use mgrok_net::relay::{HalfClose, Traffic, relay};
 use mgrok_proto::cipher::CipherKey;
@@ -21,7 +22,6 @@ use super::table::Table;
 use super::user::User;
 use crate::handle::Sessions;
 use crate::hole::{HoleError, Puncher, Visit};
-use crate::printable::Chain;
 use crate::proxy::wire_name;
 use crate::tunnel::Tunnel;
 

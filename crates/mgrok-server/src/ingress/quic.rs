@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mgrok_config::ServerConfig;
 use mgrok_net::{
     conn::Conn,
+    error_chain::Chain,
     quic::{Connection as QuicConnection, Endpoint, Incoming, QuicError, QuicOptions, QuicServer},
     tls::ServerTls,
 };
@@ -14,7 +15,6 @@ use super::{CloseMode, OpeningError, Streams, in_time, left_to_client, log, serv
 use crate::{
     backend::PeerAddrs,
     connection::{Carrier, Connection, Transport},
-    error::chain,
     per_source::{Limits, PerSource, Permit},
     shared::Shared,
 };
@@ -111,7 +111,7 @@ impl Streams for QuicConnection {
                 debug!(source = %self.remote_addr(),
                     "connection of {} ended: {}",
                     self.remote_addr(),
-                    chain(&error)
+                    Chain(&error)
                 );
                 None
             }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mgrok_net::tcp;
+use mgrok_net::{error_chain::Chain, tcp};
 use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info};
@@ -14,7 +14,6 @@ use crate::{
     backend::{self, Backend},
     backend_set::BackendSet,
     client_addr::ClientAddrResolver,
-    error::chain,
     ports::TcpLease,
     tasks::Tasks,
 };
@@ -135,7 +134,7 @@ async fn serve(
             backend::serve(user, addrs, backends.in_turn()).await;
         }
         Err(error) => {
-            debug!(source = %from, "connection of {from} closed: {}", chain(&error));
+            debug!(source = %from, "connection of {from} closed: {}", Chain(&error));
         }
     }
 }

@@ -12,7 +12,7 @@ use mgrok_http::{
     RequestTarget, Rules, UNREACHABLE, Upstream, UpstreamOptions, User, ask_for_credentials,
     repetition,
 };
-use mgrok_net::conn::Conn;
+use mgrok_net::{conn::Conn, error_chain::Chain};
 use mgrok_proto::{auth::Secret, message::NewProxy};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -21,7 +21,6 @@ use super::{Vhost, pages::Page};
 use crate::{
     backend::{Backend, PeerAddrs},
     backend_set::BackendSet,
-    error::chain,
     routes::Routes,
 };
 
@@ -266,7 +265,7 @@ fn page(code: StatusCode, text: Bytes) -> Response<Body> {
 
 fn warn_of(member: &HttpMember, error: &ForwardError) {
     let name = member.backend.proxy_name();
-    let error_chain = chain(error);
+    let error_chain = Chain(error);
     match error {
         // The user's doing.
         ForwardError::RequestBody(_) => {
