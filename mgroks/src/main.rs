@@ -31,7 +31,11 @@ fn load(file: Option<&Path>, strictness: Strictness) -> Result<Loaded<ServerConf
     }
 }
 
-fn run(mut config: ServerConfig, file: Option<&Path>) -> anyhow::Result<ExitCode> {
+fn run(
+    mut config: ServerConfig,
+    file: Option<&Path>,
+    _strictness: Strictness,
+) -> anyhow::Result<ExitCode> {
     let daemon = Daemon::start(PROGRAM.name, &config.log)?;
     // frp: scripts look for these words (cmd/frps/root.go#runServer)
     match file {

@@ -58,6 +58,8 @@ mod hole;
 
 mod visitor;
 
+mod reload;
+
 mod health;
 mod tcp;
 mod udp;
@@ -74,11 +76,12 @@ mod supervisor;
 
 mod client;
 
-pub use client::{Client, ClientError, ProxySet, StartError, StopReport, VisitorSet};
+pub use client::{Client, ClientError, StartError, StopReport};
 pub use connect::{ConnectError, SetUpError};
 pub use login::LoginError;
 pub use progress::ProgressWatch;
 pub use proxies::StatusWatch;
+pub use reload::{Changes, ProxySet, ReloadError, ReloadReport, Reloader, VisitorSet};
 pub use status::{ProxyPhase, ProxyStatus};
 pub use supervisor::LoginFailure;
-pub use visitor::ListenerWatch;
+pub use visitor::{ListenError, ListenerWatch};

@@ -19,7 +19,8 @@ mod sudp;
 pub(crate) mod tests;
 mod xtcp;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 
 use mgrok_config::{VisitorConfig, VisitorKind};
@@ -43,6 +44,26 @@ use crate::describe;
 /// The most users of a listener that wait for a connection to the service. Others stay in the listener's backlog until a permit is free.
 /// A user holds one for 20 s at worst, and usually for a moment.
 const MAX_WAITING: usize = 1024;
+
+/// Listeners that are open before their visitors start, by the visitors' names.
+pub(crate) type Listeners = BTreeMap<String, Listener>;
+
+/// The open listener of a visitor.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
+/// Why a visitor cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[error("the visitor [{name}] cannot listen on {host}, port {port}")]
+pub struct ListenError {
+    name: String,
+    host: String,
+    port: u16,
+    source: io::Error,
+}
 
 /// The one owner of a client's visitors. Dropping it closes their listeners.
 #[derive(Debug)]
@@ -72,36 +93,55 @@ impl Visitors {
         }
     }
 
-    /// Keeps the visitors as `wanted` says until the client stops.
-    pub(crate) async fn run(mut self, mut wanted: watch::Receiver<Vec<VisitorConfig>>) {
-        let VisitorContext {
-            stopping, tasks, ..
-        } = &*self.context.clone();
-        loop {
-            let configs = wanted.borrow_and_update().clone();
-            self.apply(&configs).await;
-            tokio::select! {
-                biased;
-                () = stopping.cancelled() => break,
-                () = tasks.is_cut() => break,
-                Ok(()) = wanted.changed() => {}
-            }
+    /// Opens the listeners of those `configs` that are new or have changed, ahead of [`apply_bound`](Self::apply_bound). A port that a
+    /// visitor holds which is closed then is left to that.
+    pub(crate) async fn bind(&self, configs: &[VisitorConfig]) -> Result<Listeners, ListenError> {
+        let wanted = by_name(configs);
+        let mut freed = BTreeSet::new();
+        for name in self.obsolete(&wanted) {
+            freed.extend(self.running.get(&name).and_then(|it| it.config.bind_port));
         }
-        let all = self.running.keys().cloned().collect();
-        self.close(all).await;
+        let mut listeners = Listeners::default();
+        for (name, config) in wanted {
+            let Some(port) = config.bind_port else {
+                continue;
+            };
+            let is_same = |running: &Running| running.config == *config;
+            if freed.contains(&port) || self.running.get(name).is_some_and(is_same) {
+                continue;
+            }
+            let host = &config.bind_addr;
+            let bound = match config.kind {
+                VisitorKind::Sudp => UdpSocket::bind(host, port).await.map(Listener::Udp),
+                VisitorKind::Stcp | VisitorKind::Xtcp(_) => {
+                    tcp::bind(host, port).await.map(Listener::Tcp)
+                }
+            };
+            let listener = bound.map_err(|source| ListenError {
+                name: name.to_owned(),
+                host: host.clone(),
+                port,
+                source,
+            })?;
+            listeners.insert(name.to_owned(), listener);
+        }
+        Ok(listeners)
     }
 
-    /// Makes `configs` the visitors there are. Those that did not change are left alone. The listeners of the others are closed when
-    /// this is done; new ones may still be about to open.
-    async fn apply(&mut self, configs: &[VisitorConfig]) {
-        let wanted: BTreeMap<&str, &VisitorConfig> =
-            configs.iter().map(|it| (it.name.as_str(), it)).collect();
-        let obsolete: Vec<Arc<str>> = self
-            .running
-            .iter()
-            .filter(|(name, running)| wanted.get(&***name) != Some(&&running.config))
-            .map(|(name, _)| name.clone())
-            .collect();
+    /// As [`apply_bound`](Self::apply_bound), without listeners that are open already.
+    pub(crate) async fn apply(&mut self, configs: &[VisitorConfig]) {
+        self.apply_bound(configs, Listeners::default()).await;
+    }
+
+    /// Makes `configs` the visitors there are, with these `listeners`. Those that did not change are left alone. The listeners of the
+    /// others are closed when this is done; new ones that are not among `listeners` may still be about to open.
+    pub(crate) async fn apply_bound(
+        &mut self,
+        configs: &[VisitorConfig],
+        mut listeners: Listeners,
+    ) {
+        let wanted = by_name(configs);
+        let obsolete = self.obsolete(&wanted);
         if !obsolete.is_empty() {
             info!("visitor removed: [{}]", obsolete.join(" "));
         }
@@ -117,8 +157,24 @@ impl Visitors {
             info!("visitor added: [{}]", names.join(" "));
         }
         for (name, config) in fresh {
-            self.start(name.into(), config);
+            let listener = listeners.remove(name);
+            self.start(name.into(), config, listener);
         }
+    }
+
+    /// Closes all visitors.
+    pub(crate) async fn close_all(&mut self) {
+        let all = self.running.keys().cloned().collect();
+        self.close(all).await;
+    }
+
+    /// Those that are not among `wanted`, or differ there.
+    fn obsolete(&self, wanted: &BTreeMap<&str, &VisitorConfig>) -> Vec<Arc<str>> {
+        self.running
+            .iter()
+            .filter(|(name, running)| wanted.get(&***name) != Some(&&running.config))
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// Closes the listeners of the visitors `names`, and forgets them. Users who are in may stay.
@@ -141,10 +197,10 @@ impl Visitors {
     }
 
     /// Starts the visitor of `config`, which must not be there.
-    fn start(&mut self, name: Arc<str>, config: &VisitorConfig) {
+    fn start(&mut self, name: Arc<str>, config: &VisitorConfig, listener: Option<Listener>) {
         let stop = self.context.stopping.child_token();
         let span = error_span!(parent: None, "visitor", %name);
-        let listener = self.open(&name, config, &stop, &span);
+        let listener = self.open(&name, config, listener, &stop, &span);
         let running = Running {
             config: config.clone(),
             stop: stop.drop_guard(),
@@ -157,6 +213,7 @@ impl Visitors {
         &self,
         name: &Arc<str>,
         config: &VisitorConfig,
+        listener: Option<Listener>,
         stop: &CancellationToken,
         span: &Span,
     ) -> Option<JoinHandle<()>> {
@@ -166,7 +223,8 @@ impl Visitors {
         match &config.kind {
             VisitorKind::Stcp => {
                 let service = Service::Stcp(Box::new(Stcp::new(target)));
-                self.open_tcp(Visitor::new(name, context, service), config, stop, span)
+                let visitor = Visitor::new(name, context, service);
+                self.open_tcp(visitor, config, listener, stop, span)
             }
             VisitorKind::Sudp => {
                 self.enlist(name, None);
@@ -177,7 +235,12 @@ impl Visitors {
                 let (table, context) = (self.table.clone(), context.clone());
                 let (name, config) = (name.clone(), config.clone());
                 Some(self.spawn(stop, span, async move {
-                    let socket = listener::open(&host, port, UdpSocket::bind).await;
+                    let socket = match listener {
+                        Some(Listener::Udp(socket)) => socket,
+                        Some(Listener::Tcp(_)) | None => {
+                            listener::open(&host, port, UdpSocket::bind).await
+                        }
+                    };
                     let addr = socket.local_addr().ok();
                     table.send_modify(|table| table.set_listener(&name, addr));
                     listener::tell_started(&describe::listener(&config, &context.user, addr));
@@ -189,7 +252,8 @@ impl Visitors {
                 let keeper = xtcp.clone();
                 self.spawn(stop, span, async move { keeper.keep_tunnel().await });
                 let service = Service::Xtcp(xtcp);
-                self.open_tcp(Visitor::new(name, context, service), config, stop, span)
+                let visitor = Visitor::new(name, context, service);
+                self.open_tcp(visitor, config, listener, stop, span)
             }
         }
     }
@@ -199,6 +263,7 @@ impl Visitors {
         &self,
         visitor: Visitor,
         config: &VisitorConfig,
+        listener: Option<Listener>,
         stop: &CancellationToken,
         span: &Span,
     ) -> Option<JoinHandle<()>> {
@@ -212,7 +277,12 @@ impl Visitors {
         let (table, config) = (self.table.clone(), config.clone());
         let user = self.context.user.clone();
         Some(self.spawn(stop, span, async move {
-            let listener = listener::open(&config.bind_addr, port, tcp::bind).await;
+            let listener = match listener {
+                Some(Listener::Tcp(listener)) => listener,
+                Some(Listener::Udp(_)) | None => {
+                    listener::open(&config.bind_addr, port, tcp::bind).await
+                }
+            };
             let addr = listener.local_addr().ok();
             table.send_modify(|table| table.set_listener(&visitor.name, addr));
             listener::tell_started(&describe::listener(&config, &user, addr));
@@ -243,6 +313,11 @@ impl Visitors {
         };
         self.context.tasks.spawn(task.instrument(span.clone()))
     }
+}
+
+/// Of several with one name the last counts.
+fn by_name(configs: &[VisitorConfig]) -> BTreeMap<&str, &VisitorConfig> {
+    configs.iter().map(|it| (it.name.as_str(), it)).collect()
 }
 
 /// A visitor whose users are connections. Shared by them, and unchanged for its life: another configuration is another

@@ -35,12 +35,12 @@ impl Program {
     /// Does what the arguments ask for.
     ///
     /// `load` reads the configuration from a file, or makes one without. `run` serves until it is
-    /// stopped; what it returns as an error is printed with everything that caused it.
+    /// stopped; it gets the file and its strictness for reloads, and an error that it returns is printed with all causes.
     pub fn main<C>(
         self,
         args: impl IntoIterator<Item = OsString>,
         load: impl FnOnce(Option<&Path>, Strictness) -> Result<Loaded<C>, LoadError>,
-        run: impl FnOnce(C, Option<&Path>) -> anyhow::Result<ExitCode>,
+        run: impl FnOnce(C, Option<&Path>, Strictness) -> anyhow::Result<ExitCode>,
     ) -> ExitCode {
         self.main_with(args, load, run, |none: Infallible, _, _| match none {})
     }
@@ -52,7 +52,7 @@ impl Program {
         self,
         args: impl IntoIterator<Item = OsString>,
         load: impl FnOnce(Option<&Path>, Strictness) -> Result<Loaded<C>, LoadError>,
-        run: impl FnOnce(C, Option<&Path>) -> anyhow::Result<ExitCode>,
+        run: impl FnOnce(C, Option<&Path>, Strictness) -> anyhow::Result<ExitCode>,
         command: impl FnOnce(S, Option<&Path>, Strictness) -> anyhow::Result<()>,
     ) -> ExitCode {
         let request = arguments::parse::<S>(self.name, self.about, self.default_config, args);
@@ -85,7 +85,7 @@ impl Program {
                 let loaded = load(file, strictness).map_err(anyhow::Error::from);
                 loaded.and_then(|Loaded { config, warnings }| {
                     say_warnings(&warnings);
-                    run(config, file)
+                    run(config, file, strictness)
                 })
             }
         };

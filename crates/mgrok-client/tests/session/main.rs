@@ -17,6 +17,7 @@ mod muxed;
 mod names;
 mod packets;
 mod plugins;
+mod reload;
 mod stopping;
 mod transports;
 mod users;
