@@ -33,5 +33,5 @@ mod port;
 
 pub use answer::{Answer, Refusal};
 pub use hyper::{Method, StatusCode};
-pub use port::{AdminPort, BindError};
+pub use port::{AdminLogin, AdminPort, BindError};
 pub use routes::Routes;

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -63,14 +63,46 @@ pub struct BindError {
 #[derive(Debug)]
 pub struct AdminPort {
     listener: TcpListener,
-    user: String,
-    password: Secret,
+    login: AdminLogin,
+}
+
+/// What one has to know to be let in to an admin port; with both empty, nothing. It may change while the port is served. Clones are
+/// the same.
+#[derive(Clone, Debug)]
+pub struct AdminLogin(Arc<RwLock<(String, Secret)>>);
+
+impl AdminLogin {
+    /// What `config` asks for.
+    pub fn new(config: &WebServer) -> Self {
+        Self(Arc::new(RwLock::new((
+            config.user.clone(),
+            config.password.clone(),
+        ))))
+    }
+
+    /// From now on what `config` asks for.
+    pub fn replace(&self, config: &WebServer) {
+        let mut login = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *login = (config.user.clone(), config.password.clone());
+    }
+
+    /// Whether a request with these `headers` is let in.
+    fn lets_in(&self, headers: &HeaderMap) -> bool {
+        let login = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let (user, password) = &*login;
+        if user.is_empty() && password.is_empty() {
+            return true;
+        }
+        headers
+            .get(header::AUTHORIZATION)
+            .and_then(Credentials::parse)
+            .is_some_and(|it| it.match_with(user, password.expose()))
+    }
 }
 
 /// What the connections of one port share.
 struct Site {
-    user: String,
-    password: Secret,
+    login: AdminLogin,
     routes: Routes,
 }
 
@@ -87,11 +119,12 @@ impl AdminPort {
                 port: config.port,
                 source,
             })?;
-        Ok(Self {
-            listener,
-            user: config.user.clone(),
-            password: config.password.clone(),
-        })
+        Ok(Self::new(listener, AdminLogin::new(config)))
+    }
+
+    /// The admin port on a `listener` that is bound already.
+    pub fn new(listener: TcpListener, login: AdminLogin) -> Self {
+        Self { listener, login }
     }
 
     /// Where it is.
@@ -105,16 +138,8 @@ impl AdminPort {
     /// Answers requests until `stop` is cancelled, and then those that are under way, within a
     /// second. Dropping the future cuts them at once.
     pub async fn run(self, routes: Routes, stop: CancellationToken) {
-        let Self {
-            listener,
-            user,
-            password,
-        } = self;
-        let site = Arc::new(Site {
-            user,
-            password,
-            routes,
-        });
+        let Self { listener, login } = self;
+        let site = Arc::new(Site { login, routes });
         let mut conns = JoinSet::new();
         loop {
             tokio::select! {
@@ -185,7 +210,7 @@ impl Site {
             Found::Unknown => return not_found(),
             Found::WrongMethod(allowed) => return wrong_method(&allowed),
         };
-        if !self.lets_in(request.headers()) {
+        if !self.login.lets_in(request.headers()) {
             sleep(WRONG_CREDENTIALS_DELAY).await;
             return ask_for_credentials(false);
         }
@@ -213,17 +238,6 @@ impl Site {
             response.status().as_u16()
         );
         response
-    }
-
-    /// Whether a request may ask for more than whether there is anybody.
-    fn lets_in(&self, headers: &HeaderMap) -> bool {
-        if self.user.is_empty() && self.password.is_empty() {
-            return true;
-        }
-        headers
-            .get(header::AUTHORIZATION)
-            .and_then(Credentials::parse)
-            .is_some_and(|it| it.match_with(&self.user, self.password.expose()))
     }
 }
 

@@ -182,3 +182,10 @@ pub struct ServerTls {
     /// A file of authorities. Clients must show a certificate that one of them signed.
     pub trusted_ca: Option<PathBuf>,
 }
+
+impl ServerTls {
+    /// Whether it names files that may change while the server runs.
+    pub fn has_files(&self) -> bool {
+        self.certificate.is_some() || self.auto_gen_cert_path.is_some() || self.trusted_ca.is_some()
+    }
+}

@@ -110,6 +110,11 @@ impl Analysis {
         }
     }
 
+    /// Forgets from now on what was not used for `retention`.
+    pub fn set_retention(&mut self, retention: Duration) {
+        self.retention = retention;
+    }
+
     /// Advises the two sides that sent these messages on the attempt `sid`.
     ///
     /// Of their addresses those that are usable are passed on, see [`addrs::read`].

@@ -4,20 +4,20 @@
 //! [`Backend`] and never a session. The request for a work connection travels
 //! down a bounded channel; the session that owns the other end answers it.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
-use mgrok_net::{
-    conn::Conn,
-    error_chain::Chain,
-    layers::Layers,
-    relay::{self, HalfClose, Traffic},
-};
-use mgrok_proto::{Negotiated, message::StartWorkConn};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::timeout,
-};
+use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
+use mgrok_net::layers::Layers;
+use mgrok_net::relay::{self, HalfClose, Traffic};
+use mgrok_proto::Negotiated;
+use mgrok_proto::message::StartWorkConn;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::hooks::{HookError, UserHook};

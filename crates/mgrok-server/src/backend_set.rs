@@ -2,13 +2,9 @@
 //!
 //! Balancing is here and nowhere else. A proxy without a group is a backends of one.
 
-use std::{
-    fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The members that share users. `M` is what a member is to those who serve them.
 pub(crate) struct BackendSet<M> {

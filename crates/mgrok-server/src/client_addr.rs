@@ -3,16 +3,18 @@
 //! Behind a balancer the address of a socket is the balancer's. Balancers that the operator has named say whose
 //! connection it is in a PROXY protocol header; a header from anybody else is nothing but bytes.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use mgrok_config::Network;
-use mgrok_net::{
-    conn::Conn,
-    proxy_protocol::{self, ProxyProtocolError},
-};
-use tokio::{net::TcpStream, time::timeout};
+use mgrok_net::conn::Conn;
+use mgrok_net::proxy_protocol::{self, ProxyProtocolError};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::backend::PeerAddrs;
+use crate::policy::CurrentPolicy;
 
 /// How long a balancer may take to say whose connection it is.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,8 +22,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Receives connections. Clones are the same.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientAddrResolver {
-    balancers: Arc<[Network]>,
-    trusted_proxies: Arc<[Network]>,
+    policy: CurrentPolicy,
 }
 
 /// Why a connection is not served. It is the balancer's matter, or that of who named it.
@@ -41,12 +42,9 @@ pub(crate) enum ClientAddrError {
 }
 
 impl ClientAddrResolver {
-    /// Connections from `balancers` begin with a header. What `trusted_proxies` say in HTTP is believed.
-    pub(crate) fn new(balancers: &[Network], trusted_proxies: &[Network]) -> Self {
-        Self {
-            balancers: balancers.into(),
-            trusted_proxies: trusted_proxies.into(),
-        }
+    /// Connections from the balancers of `policy` begin with a header. What its trusted proxies say in HTTP is believed.
+    pub(crate) fn new(policy: CurrentPolicy) -> Self {
+        Self { policy }
     }
 
     /// Finds out whose connection it is.
@@ -57,10 +55,13 @@ impl ClientAddrResolver {
     ) -> Result<(Conn, PeerAddrs), ClientAddrError> {
         let to = stream.local_addr().map_err(ClientAddrError::Gone)?;
         let mut addrs = PeerAddrs::new(from, Some(to));
-        addrs.is_trusted_proxy = is_in(&self.trusted_proxies, from);
         let mut conn = Conn::from(stream);
-        if !is_in(&self.balancers, from) {
-            return Ok((conn, addrs));
+        {
+            let policy = self.policy.now();
+            addrs.is_trusted_proxy = is_in(&policy.config.vhost.trusted_proxies, from);
+            if !is_in(&policy.config.accept_proxy_protocol_from, from) {
+                return Ok((conn, addrs));
+            }
         }
         let header = timeout(HEADER_TIMEOUT, proxy_protocol::read(&mut conn))
             .await
@@ -70,7 +71,8 @@ impl ClientAddrResolver {
             addrs.from = named.source;
             addrs.to = Some(named.destination);
             // The proxy may be the balancer, or stand in front of it.
-            addrs.is_trusted_proxy |= is_in(&self.trusted_proxies, named.source);
+            let policy = self.policy.now();
+            addrs.is_trusted_proxy |= is_in(&policy.config.vhost.trusted_proxies, named.source);
         }
         Ok((conn, addrs))
     }

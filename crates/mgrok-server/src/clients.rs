@@ -1,15 +1,14 @@
 //! Which clients are here, and which have been: what the admin port tells of them.
 
-use std::{
-    collections::HashMap,
-    future::ready,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::collections::HashMap;
+use std::future::ready;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use mgrok_admin::{Answer, Method, Routes};
-use mgrok_proto::{RunId, WireVersion, message::Login};
+use mgrok_proto::message::Login;
+use mgrok_proto::{RunId, WireVersion};
 use serde::Serialize;
 
 /// How many clients are remembered that are not here. The one that left first is forgotten first.

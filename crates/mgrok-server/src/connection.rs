@@ -1,14 +1,13 @@
 //! What the streams of one client connection know of each other.
 
-use std::sync::{
-    Mutex, OnceLock, PoisonError,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use mgrok_proto::{RunId, liveness};
 use tokio_util::sync::CancellationToken;
 
-use crate::{backend::PeerAddrs, per_source::Permit};
+use crate::backend::PeerAddrs;
+use crate::per_source::Permit;
 
 /// What a connection came by. TLS and WebSocket make no difference.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

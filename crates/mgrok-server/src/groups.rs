@@ -4,11 +4,9 @@
 //! closed when nobody holds it any more. Whoever holds it is a member: nobody else ever does, not even while it is found out
 //! whether a newcomer may join, so no endpoint is closed in passing, and none under the lock that its [`Slot`] takes.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-};
+use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use mgrok_proto::auth::Secret;
 use tokio_util::sync::CancellationToken;

@@ -3,32 +3,25 @@
 //! A visitor asks; the proxy's client is told of it on a work connection, and says how it is seen from outside; both
 //! get advice how to try, and the client reports whether it worked (PROTOCOL 9.4).
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use mgrok_nat::advice::{Advice, Analysis, Answer, Attempt};
-use mgrok_net::{
-    error_chain::Chain,
-    message::{MessageConn, SendError},
-};
+use mgrok_net::error_chain::Chain;
+use mgrok_net::message::{MessageConn, SendError};
 use mgrok_proto::message::{
     Message, NatHoleClient, NatHoleReport, NatHoleResp, NatHoleSid, NatHoleVisitor,
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    time::{sleep, timeout},
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::{
-    backend::{Backend, OpenError},
-    excerpt::Excerpt,
-    private::Access,
-    tasks::Tasks,
-};
+use crate::access::Access;
+use crate::backend::{Backend, OpenError};
+use crate::excerpt::Excerpt;
+use crate::tasks::Tasks;
 
 /// How long the proxy's client may take to say how it is seen from outside.
 // frp: the same (pkg/nathole/controller.go#NatHoleTimeout)
@@ -249,6 +242,11 @@ impl HolePunchBroker {
         if replies.send(reply).is_err() {
             debug!("the attempt was given up just now");
         }
+    }
+
+    /// Remembers from now on for `retention` what worked between two networks.
+    pub(crate) fn set_retention(&self, retention: Duration) {
+        lock(&self.inner.analysis).set_retention(retention);
     }
 
     /// The client of the proxy says whether it worked.

@@ -10,19 +10,18 @@
 
 mod plugin;
 
-use std::{net::SocketAddr, ops::Deref, sync::Arc, time::Duration};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
 
 use mgrok_config::HttpPlugin;
 use mgrok_net::error_chain::Chain;
-use mgrok_proto::{
-    RunId,
-    hook::{Client, ClientContent, Content, LoginContent, NewUserConn, Op},
-    message::{CloseProxy, Login, NewProxy, NewWorkConn, Ping},
-};
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::timeout,
-};
+use mgrok_proto::RunId;
+use mgrok_proto::hook::{Client, ClientContent, Content, LoginContent, NewUserConn, Op};
+use mgrok_proto::message::{CloseProxy, Login, NewProxy, NewWorkConn, Ping};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 use tracing::{Instrument, Span, info, info_span, warn};
 
 use self::plugin::{CALL_TIMEOUT, Plugin};

@@ -2,8 +2,9 @@
 //!
 //! A connection's way through this crate, top to bottom: `ingress` finds out what
 //! it is, `login` admits it, `registry` gives it its place, `session` owns what
-//! the client has here, `proxy` lets users in at a `place`, whose `target` says
-//! which `backend` gets them a work connection. Imports point to modules of a lower layer only.
+//! the client has here, `proxy` lets users in at a `public_endpoint`, whose `backend_set` says
+//! which `backend` gets them a work connection. `policy` says what is allowed now, and `sockets` where the
+//! server listens. Imports point to modules of a lower layer only.
 
 // Lowest layer first.
 mod backend_set;
@@ -14,33 +15,44 @@ mod routes;
 mod tasks;
 
 mod hooks;
+mod start_error;
+
+// What is allowed now, and where the server listens.
+mod certificates;
+mod policy;
+mod sockets;
 
 mod backend;
 
+mod access;
 mod client_addr;
 mod clients;
 mod connection;
 mod groups;
 mod ports;
 mod registry;
+
+// Where users come in, and whom they reach.
+mod accept;
+mod hole_punch;
+mod private;
 mod vhost;
 
 mod public_endpoint;
 
-// What is shared, and two tables in it whose users need the rest.
-mod hole_punch;
-mod private;
 mod shared;
 
 mod proxy;
 mod session;
+mod visitor;
 
-mod ingress;
 mod login;
 
-mod certificates;
+mod ingress;
+
 mod server;
 
 pub use certificates::keep_certificate;
 pub use hooks::PluginError;
-pub use server::{Server, StartError, StopReport};
+pub use server::{ReloadError, ReloadReport, Reloader, Server, StopReport};
+pub use start_error::StartError;

@@ -1,28 +1,31 @@
 //! From a `Login` to a running session, or to a refusal that says why.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use mgrok_config::ServerTransport;
-use mgrok_net::{conn::Conn, error_chain::Chain, layers, message::MessageConn};
-use mgrok_proto::{
-    FRP_VERSION, Negotiated, RunId, WireVersion, auth,
-    hello::{self, Agreement, Extension, Refusal},
-    liveness,
-    message::{Login, LoginResp},
-};
-use tokio::{sync::mpsc, time::timeout};
+use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
+use mgrok_net::layers;
+use mgrok_net::message::MessageConn;
+use mgrok_proto::hello::{self, Agreement, Extension, Refusal};
+use mgrok_proto::message::{Login, LoginResp};
+use mgrok_proto::{FRP_VERSION, Negotiated, RunId, WireVersion, auth, liveness};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::{Instrument, Span, debug, info, info_span, warn};
 
-use crate::{
-    clients::Presence,
-    connection::{Connection, SessionGuard, Transport},
-    excerpt::Excerpt,
-    hooks::HookError,
-    registry::{ClaimError, Identity, WORK_CONN_QUEUE},
-    session::{ClientSpec, Ended, Session},
-    shared::Shared,
-};
+use crate::clients::Presence;
+use crate::connection::{Connection, SessionGuard, Transport};
+use crate::excerpt::Excerpt;
+use crate::hooks::HookError;
+use crate::policy::{Keys, Policy};
+use crate::registry::{ClaimError, Identity, WORK_CONN_QUEUE};
+use crate::session::{ClientSpec, Ended, Session};
+use crate::shared::Shared;
 
 /// How long a client may take to accept the answer to its login, as in frp (PROTOCOL 7.1).
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -111,6 +114,9 @@ async fn identify(
     shared: &Shared,
 ) -> Option<Known> {
     let from = connection.addrs.from;
+    // The whole login is decided by one policy.
+    let policy = shared.policy.now();
+    let keys = &policy.keys;
     let mut who = Who::of(&login, from);
     let mut agreement = None;
     let mut proved = false;
@@ -118,9 +124,9 @@ async fn identify(
         let Some(hello) = hello else {
             return refuse(&mut control, &LoginError::NoHello, &who, shared).await;
         };
-        let agreed = negotiate(&mut control, hello, &login, connection, shared).await?;
+        let agreed = negotiate(&mut control, hello, &login, connection, &policy).await?;
         if agreed.extensions.contains(&Extension::PROOF) {
-            let Some(sealed) = prove(control, &agreed, shared).await else {
+            let Some(sealed) = prove(control, &agreed, keys).await else {
                 warn!(source = %from, "{NO_PROOF}; {who}");
                 return None;
             };
@@ -130,7 +136,8 @@ async fn identify(
         agreement = Some(agreed);
     }
     // frp: plugins come first, and what they leave is what the client said (server/service.go#handleConnection)
-    let mut login = match shared.hooks.login(login, from).await {
+    let hooks = policy.hooks.clone();
+    let mut login = match hooks.login(login, from).await {
         Ok(login) => login,
         Err(error) => return refuse(&mut control, &error.into(), &who, shared).await,
     };
@@ -141,7 +148,7 @@ async fn identify(
         "client login info: ip [{from}] version [{}] hostname [{}] os [{}] arch [{}] {who}",
         login.version, login.hostname, login.os, login.arch,
     );
-    if let Err(error) = check(&login, connection, shared) {
+    if let Err(error) = check(&login, connection, keys) {
         return refuse(&mut control, &error, &who, shared).await;
     }
     let run_id = match login.run_id.as_str() {
@@ -153,6 +160,7 @@ async fn identify(
         user: login.user.clone(),
         client_id: login.client_id.clone(),
         metas: login.metas.clone(),
+        keys: keys.clone(),
         negotiated: Negotiated::new(control.version(), &login.version, extensions),
         moves: extensions.contains(&Extension::MIGRATE),
         proved,
@@ -216,11 +224,11 @@ async fn begin<'a>(
     }
     let mut control = match agreement {
         None => {
-            let conn = layers::encrypt(urgent(control), &shared.cipher_key);
+            let conn = layers::encrypt(urgent(control), &identity.keys.cipher);
             MessageConn::new(conn, negotiated.streams)
         }
         Some(_) if identity.proved => control,
-        Some(agreement) => seal(control, &agreement, shared),
+        Some(agreement) => seal(control, &agreement, &identity.keys),
     };
     let mut first = None;
     let claim = match admitted {
@@ -248,17 +256,15 @@ async fn begin<'a>(
         }
     };
     span.in_scope(|| info!(source = %from, "client login success: {who}"));
-    let transport = &shared.config.transport;
+    let policy = shared.policy.now();
+    let transport = &policy.config.transport;
     let client = ClientSpec {
         negotiated,
         heartbeat_timeout: match negotiated.liveness && !connection.watch_closely() {
             true => Some(liveness::TIMEOUT),
             false => transport.heartbeat_timeout,
         },
-        pool_count: pool_count(
-            login.pool_count,
-            shared.config.transport.max_pool_count as usize,
-        ),
+        pool_count: pool_count(login.pool_count, transport.max_pool_count as usize),
         who: who.to_string(),
         first,
     };
@@ -330,14 +336,14 @@ fn pool_count(asked: i64, max: usize) -> usize {
     usize::try_from(asked).unwrap_or(0).min(max)
 }
 
-fn is_signed(login: &Login, shared: &Shared) -> bool {
-    let token = &shared.config.auth.token;
+fn is_signed(login: &Login, keys: &Keys) -> bool {
+    let token = &keys.auth.token;
     auth::verify(token, login.timestamp, login.privilege_key.expose())
 }
 
 /// Whether the login is one that this server takes.
-fn check(login: &Login, connection: &Connection, shared: &Shared) -> Result<(), LoginError> {
-    if !is_signed(login, shared) {
+fn check(login: &Login, connection: &Connection, keys: &Keys) -> Result<(), LoginError> {
+    if !is_signed(login, keys) {
         return Err(LoginError::Token);
     }
     if login.run_id.len() > MAX_RUN_ID_LEN {
@@ -357,10 +363,10 @@ fn check(login: &Login, connection: &Connection, shared: &Shared) -> Result<(), 
 async fn prove(
     mut control: MessageConn,
     agreement: &Agreement,
-    shared: &Shared,
+    keys: &Keys,
 ) -> Option<MessageConn> {
     timeout(ANSWER_TIMEOUT, control.flush()).await.ok()?.ok()?;
-    let mut control = seal(control, agreement, shared);
+    let mut control = seal(control, agreement, keys);
     let record = timeout(PROOF_TIMEOUT, control.recv()).await.ok()?;
     record.ok()??;
     Some(control)
@@ -374,8 +380,8 @@ fn urgent(control: MessageConn) -> Conn {
 }
 
 /// From here on the control connection is sealed, in both directions.
-fn seal(control: MessageConn, agreement: &Agreement, shared: &Shared) -> MessageConn {
-    let keys = agreement.keys(&shared.config.auth.token);
+fn seal(control: MessageConn, agreement: &Agreement, keys: &Keys) -> MessageConn {
+    let keys = agreement.keys(&keys.auth.token);
     let (sends, receives) = (&keys.server_to_client, &keys.client_to_server);
     let version = control.version();
     let sealed = layers::seal(urgent(control), sends, receives);
@@ -418,12 +424,12 @@ async fn negotiate(
     client_hello: Bytes,
     login: &Login,
     connection: &Connection,
-    shared: &Shared,
+    policy: &Policy,
 ) -> Option<Agreement> {
     let from = connection.addrs.from;
-    let mut extensions = extensions(connection.transport, &shared.config.transport);
+    let mut extensions = extensions(connection.transport, &policy.config.transport);
     // With another token no record could be opened, and the client has to be able to read the refusal.
-    if is_signed(login, shared) {
+    if is_signed(login, &policy.keys) {
         extensions.push(Extension::PROOF);
     }
     let answer = match hello::answer(client_hello, &extensions) {
@@ -465,7 +471,11 @@ async fn refuse<T>(
     shared: &Shared,
 ) -> Option<T> {
     warn!(source = %who.from, "register control error: {}; {who}", Excerpt(error));
-    let text = shared.error_text(&error.to_string(), "register control error");
+    let text = error.to_string();
+    let text = shared
+        .policy
+        .now()
+        .error_text(&text, "register control error");
     answer(control, String::new(), text).await;
     None
 }

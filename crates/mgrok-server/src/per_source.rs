@@ -6,21 +6,16 @@
 //! permits are taken, whoever holds one has to be quick ([`Permit::expired`]). So silent connections slow their own
 //! source down and nobody else, and even of that source everybody gets in, if it takes longer.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    fmt,
-    net::{IpAddr, Ipv6Addr},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep, timeout},
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
 /// How long work that is never vouched for may hold a permit while there are others left, as in frp (PROTOCOL 1.2).

@@ -3,19 +3,19 @@
 //! A lease is a value that holds the bound socket. Dropping it gives the port
 //! back, so a port is never taken without a socket nor a socket without a lease.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    hash::{BuildHasher, RandomState},
-    io,
-    num::NonZeroU16,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU16;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fmt, io};
 
-use mgrok_config::PortSet;
-use mgrok_net::{tcp, udp::UdpSocket};
+use mgrok_config::{PortSet, ServerConfig};
+use mgrok_net::tcp;
+use mgrok_net::udp::UdpSocket;
 use tokio::net::TcpListener;
+
+use crate::policy::CurrentPolicy;
 
 /// How many random ports are tried before giving up, as in frp (INTERFACES 1.6).
 const RANDOM_TRIES: usize = 5;
@@ -82,8 +82,7 @@ pub(crate) struct Holder {
 /// The ports of one server. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Ports {
-    host: Arc<str>,
-    allowed: Arc<PortSet>,
+    policy: CurrentPolicy,
     state: Arc<Mutex<State>>,
 }
 
@@ -133,11 +132,10 @@ impl UdpLease {
 }
 
 impl Ports {
-    /// The ports in `allowed`, bound on the address `host`.
-    pub(crate) fn new(host: &str, allowed: PortSet) -> Self {
+    /// The ports that `policy` allows, bound where it says.
+    pub(crate) fn new(policy: CurrentPolicy) -> Self {
         Self {
-            host: host.into(),
-            allowed: Arc::new(allowed),
+            policy,
             state: Arc::default(),
         }
     }
@@ -148,10 +146,15 @@ impl Ports {
         holder: &Holder,
         port: Option<NonZeroU16>,
     ) -> Result<TcpLease, LeaseError> {
+        let policy = self.policy.now();
+        let ServerConfig {
+            proxy_bind_addr: host,
+            allow_ports: allowed,
+            ..
+        } = &policy.config;
+        let bind = |port| tcp::bind(host, port);
         let (listener, reservation) = self
-            .lease(Protocol::Tcp, holder, port, |port| {
-                tcp::bind(&self.host, port)
-            })
+            .lease(Protocol::Tcp, allowed, holder, port, bind)
             .await?;
         Ok(TcpLease {
             listener,
@@ -165,10 +168,15 @@ impl Ports {
         holder: &Holder,
         port: Option<NonZeroU16>,
     ) -> Result<UdpLease, LeaseError> {
+        let policy = self.policy.now();
+        let ServerConfig {
+            proxy_bind_addr: host,
+            allow_ports: allowed,
+            ..
+        } = &policy.config;
+        let bind = |port| UdpSocket::bind(host, port);
         let (socket, reservation) = self
-            .lease(Protocol::Udp, holder, port, |port| {
-                UdpSocket::bind(&self.host, port)
-            })
+            .lease(Protocol::Udp, allowed, holder, port, bind)
             .await?;
         Ok(UdpLease {
             socket,
@@ -179,19 +187,20 @@ impl Ports {
     async fn lease<S, B: Future<Output = io::Result<S>>>(
         &self,
         protocol: Protocol,
+        allowed: &PortSet,
         holder: &Holder,
         port: Option<NonZeroU16>,
         bind: impl Fn(u16) -> B,
     ) -> Result<(S, Reservation), LeaseError> {
         if let Some(port) = port {
             let port = port.get();
-            let reservation = self.reserve(protocol, holder, port)?;
+            let reservation = self.reserve(protocol, allowed, holder, port)?;
             let socket = bind(port).await;
             let socket = socket.map_err(|error| LeaseError::Bind { port, error })?;
             return Ok((socket, reservation));
         }
-        for port in self.candidates(protocol, holder) {
-            let Ok(reservation) = self.reserve(protocol, holder, port) else {
+        for port in self.candidates(protocol, allowed, holder) {
+            let Ok(reservation) = self.reserve(protocol, allowed, holder, port) else {
                 continue;
             };
             if let Ok(socket) = bind(port).await {
@@ -205,6 +214,7 @@ impl Ports {
     fn reserve(
         &self,
         protocol: Protocol,
+        allowed: &PortSet,
         holder: &Holder,
         port: u16,
     ) -> Result<Reservation, LeaseError> {
@@ -213,7 +223,7 @@ impl Ports {
             let by = other.as_rival_of(holder);
             return Err(LeaseError::Taken { port, by });
         }
-        if !self.allowed.allows(port) {
+        if !allowed.allows(port) {
             return Err(LeaseError::NotAllowed(port));
         }
         state.held.insert((protocol, port), holder.clone());
@@ -226,7 +236,7 @@ impl Ports {
     }
 
     /// The port the proxy had last, then random ones that nobody holds.
-    fn candidates(&self, protocol: Protocol, holder: &Holder) -> Vec<u16> {
+    fn candidates(&self, protocol: Protocol, allowed: &PortSet, holder: &Holder) -> Vec<u16> {
         let now = Instant::now();
         let state = self.state();
         let name = state.hasher.hash_one(&*holder.proxy);
@@ -236,14 +246,14 @@ impl Ports {
             .filter(|it| it.is_fresh(now))
             .map(|it| it.port);
         let free = |port: &u16| !state.held.contains_key(&(protocol, *port));
-        let count = self.allowed.len();
+        let count = allowed.len();
         // Where few ports are allowed and most are held, draws may all miss:
         // the first free ones in order come last, so that a free port is found.
         let drawn = (0..DRAWS)
-            .filter_map(|_| self.allowed.nth(fastrand::u16(..count.max(1))))
+            .filter_map(|_| allowed.nth(fastrand::u16(..count.max(1))))
             .filter(free)
             .take(RANDOM_TRIES);
-        let in_order = self.allowed.iter().filter(free).take(RANDOM_TRIES);
+        let in_order = allowed.iter().filter(free).take(RANDOM_TRIES);
         last.into_iter().chain(drawn).chain(in_order).collect()
     }
 
@@ -317,7 +327,11 @@ mod tests {
     use super::*;
 
     fn ports(allowed: PortSet) -> Ports {
-        Ports::new("127.0.0.1", allowed)
+        Ports::new(CurrentPolicy::of(ServerConfig {
+            proxy_bind_addr: "127.0.0.1".to_owned(),
+            allow_ports: allowed,
+            ..ServerConfig::default()
+        }))
     }
 
     fn holder(proxy: &str) -> Holder {

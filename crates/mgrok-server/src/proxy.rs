@@ -5,31 +5,31 @@
 //! when the value is dropped, at whichever step.
 
 mod quota;
-mod udp;
 
-use std::{num::NonZeroU16, sync::Arc};
+use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use mgrok_config::{AnnotationError, Bandwidth, BandwidthError, BandwidthMode};
-use mgrok_net::{
-    layers::{Layers, Limiter},
-    relay::Traffic,
-};
-use mgrok_proto::{Negotiated, message::NewProxy};
-use tokio::{sync::mpsc, task::JoinHandle};
+use mgrok_net::layers::{Layers, Limiter};
+use mgrok_net::relay::Traffic;
+use mgrok_proto::Negotiated;
+use mgrok_proto::message::NewProxy;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info, info_span};
 
-use crate::{
-    backend::{self, Backend, WorkRequest},
-    excerpt::Excerpt,
-    hole_punch::HoleLease,
-    hooks::{HookClient, HookError, UserHook},
-    ports::{Holder, LeaseError, Rival, UdpLease},
-    private::{Access, PrivateLease, PrivateService},
-    public_endpoint::{EndpointError, EndpointKind, PublicEndpoint, Serving},
-    registry::NameLease,
-    shared::Shared,
-};
+use crate::access::Access;
+use crate::backend::{self, Backend, WorkRequest};
+use crate::excerpt::Excerpt;
+use crate::hole_punch::HoleLease;
+use crate::hooks::{HookClient, HookError, UserHook};
+use crate::policy::Keys;
+use crate::ports::{Holder, LeaseError, Rival, UdpLease};
+use crate::private::{PrivateLease, PrivateService};
+use crate::public_endpoint::{self, EndpointError, EndpointKind, PublicEndpoint, Serving};
+use crate::registry::NameLease;
+use crate::shared::Shared;
 
 pub(crate) use self::quota::{Cost, QuotaError};
 
@@ -70,6 +70,7 @@ pub(crate) struct Owner<'a> {
     /// Where its work connections are asked for.
     pub(crate) requests: &'a mpsc::Sender<WorkRequest>,
     pub(crate) client: &'a Arc<HookClient>,
+    pub(crate) keys: &'a Keys,
     pub(crate) negotiated: Negotiated,
     pub(crate) attempts: usize,
     /// What the session's proxies cost already.
@@ -142,7 +143,8 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
             name: holder.proxy.clone(),
             by,
         })?;
-    let max_ports = shared.config.max_ports_per_client;
+    let policy = shared.policy.now();
+    let max_ports = policy.config.max_ports_per_client;
     let mut cost = Cost::of(&new, kind.has_port());
     cost.check(owner.used, max_ports)?;
     let span = info_span!("proxy", name = %new.proxy_name);
@@ -158,14 +160,14 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
         proxy_name: new.proxy_name,
         requests: owner.requests.clone(),
         layers: Layers {
-            encryption: new.use_encryption.then(|| shared.cipher_key.clone()),
+            encryption: new.use_encryption.then(|| owner.keys.cipher.clone()),
             compression: new.use_compression,
             limit,
         },
         negotiated: owner.negotiated,
-        timeout: shared.config.user_conn_timeout,
+        timeout: policy.config.user_conn_timeout,
         attempts: owner.attempts,
-        user_idle_timeout: shared.config.transport.user_idle_timeout,
+        user_idle_timeout: policy.config.transport.user_idle_timeout,
         traffic: Traffic::default(),
         user_hook,
     });
@@ -266,7 +268,7 @@ fn user_hook(kind: Kind, new: &NewProxy, owner: &Owner<'_>) -> Option<UserHook> 
         }
         Kind::Endpoint(EndpointKind::Http) | Kind::Udp | Kind::Hole => return None,
     };
-    let hooks = &owner.shared.hooks;
+    let hooks = &owner.shared.policy.now().hooks;
     hooks.user_hook(owner.client, &new.proxy_name, proxy_type)
 }
 
@@ -328,9 +330,9 @@ impl Prepared {
 fn run_udp(lease: UdpLease, backend: Backend, shared: &Arc<Shared>) -> Running {
     let stop = CancellationToken::new();
     let stopped = stop.clone();
-    let packet_size = shared.config.udp_packet_size;
+    let packet_size = shared.policy.now().config.udp_packet_size;
     let serving = async move {
-        udp::run(
+        public_endpoint::udp::run(
             &lease.socket,
             || backend.open(None),
             backend.negotiated(),

@@ -4,28 +4,26 @@
 //! before anybody serves, so that a proxy has all it needs or nothing before the first user comes.
 
 mod names;
-mod port;
+mod tcp;
+pub(crate) mod udp;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use mgrok_http::UpstreamOptions;
 use mgrok_proto::message::NewProxy;
 use tracing::info;
 
-pub(crate) use self::port::AcceptContext;
-use self::port::Port;
-use crate::{
-    backend::Backend,
-    backend_set::{BackendSet, Membership},
-    groups::{GroupName, GroupParams, Groups, JoinError, Slot},
-    ports::{Holder, LeaseError, Ports},
-    routes::{Conflict, RouteKey, RouteLease, Routes},
-    vhost::{
-        Vhosts,
-        http::{self, HttpMember, HttpRoute, RuleError},
-        tcpmux::TcpMuxRoute,
-    },
-};
+use self::tcp::Port;
+use crate::accept::AcceptContext;
+use crate::backend::Backend;
+use crate::backend_set::{BackendSet, Membership};
+use crate::groups::{GroupName, GroupParams, Groups, JoinError, Slot};
+use crate::ports::{Holder, LeaseError, Ports};
+use crate::routes::{Conflict, RouteKey, RouteLease, Routes};
+use crate::vhost::Vhosts;
+use crate::vhost::http::{self, HttpMember, HttpRoute, RuleError};
+use crate::vhost::tcpmux::TcpMuxRoute;
 
 pub(crate) use self::names::NameError;
 
@@ -164,10 +162,10 @@ impl PublicEndpoints {
     }
 
     fn open_http(&self, new: &NewProxy, slot: GroupSlot) -> Result<PublicEndpoint, EndpointError> {
-        let vhost = self.vhosts.http()?;
+        let (vhost, port) = self.vhosts.http()?;
         let names = self.vhosts.names(new)?;
         let backends = Arc::new(BackendSet::default());
-        let options = http::upstream_options(new, vhost)?;
+        let options = http::upstream_options(new, &vhost.policy.now().config.vhost)?;
         let route = Arc::new(HttpRoute::new(new, backends.clone()));
         let keys = names.keys(&new.locations, &new.route_by_http_user)?;
         log_some(&keys, |key| {
@@ -182,7 +180,7 @@ impl PublicEndpoints {
         });
         let held = HeldRoutes::take(&vhost.routes, keys, &route, slot)?;
         Ok(PublicEndpoint {
-            remote_addr: names.remote_addr(new.locations.len(), vhost.port),
+            remote_addr: names.remote_addr(new.locations.len(), port),
             routes: held.len(),
             listener: Listener::Http {
                 backends,
@@ -193,7 +191,7 @@ impl PublicEndpoints {
     }
 
     fn open_https(&self, new: &NewProxy, slot: GroupSlot) -> Result<PublicEndpoint, EndpointError> {
-        let vhost = self.vhosts.https()?;
+        let (vhost, port) = self.vhosts.https()?;
         let names = self.vhosts.names(new)?;
         let backends = Arc::new(BackendSet::default());
         let keys = names.keys(&[], "")?;
@@ -205,7 +203,7 @@ impl PublicEndpoints {
         });
         let held = HeldRoutes::take(&vhost.routes, keys, &backends, slot)?;
         Ok(PublicEndpoint {
-            remote_addr: names.remote_addr(1, vhost.port),
+            remote_addr: names.remote_addr(1, port),
             routes: held.len(),
             listener: Listener::Https {
                 backends,
@@ -219,7 +217,7 @@ impl PublicEndpoints {
         new: &NewProxy,
         slot: GroupSlot,
     ) -> Result<PublicEndpoint, EndpointError> {
-        let vhost = self.vhosts.tcpmux(&new.multiplexer)?;
+        let (vhost, port) = self.vhosts.tcpmux(&new.multiplexer)?;
         let names = self.vhosts.names(new)?;
         let backends = Arc::new(BackendSet::default());
         let route = Arc::new(TcpMuxRoute {
@@ -239,7 +237,7 @@ impl PublicEndpoints {
         });
         let held = HeldRoutes::take(&vhost.routes, keys, &route, slot)?;
         Ok(PublicEndpoint {
-            remote_addr: names.remote_addr(1, vhost.port),
+            remote_addr: names.remote_addr(1, port),
             routes: held.len(),
             listener: Listener::TcpMux {
                 backends,

@@ -14,31 +14,28 @@
 //! 2. a newcomer who cannot prove it (v1 has no such thing) ends the session at once if its `Login` was signed later than that of
 //!    the session, as is the rule when a client of frp reconnects. What was recorded was not signed later;
 //! 3. any other newcomer, and any that proves nothing where the session has, waits while the session's client is asked
-//!    for a work connection. If it work_conns one (or says anything) within [`SIGN_OF_LIFE`], it is there, and the newcomer is
+//!    for a work connection. If it offers one (or says anything) within [`SIGN_OF_LIFE`], it is there, and the newcomer is
 //!    refused. If not, it is gone, and the newcomer has its place. This is what a client meets whose clock was set back, or
 //!    which reconnects within the same second.
 //!
 //! Clocks of the two ends are never compared: frp's clients may have any time they like.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mgrok_net::conn::Conn;
-use mgrok_proto::{Negotiated, RunId, hook::Client};
-use tokio::{
-    sync::{Notify, mpsc},
-    time::timeout,
-};
+use mgrok_proto::hook::Client;
+use mgrok_proto::{Negotiated, RunId};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::{hooks::HookClient, ports::Rival};
+use crate::hooks::HookClient;
+use crate::policy::Keys;
+use crate::ports::Rival;
 
 /// How many fresh work connections may wait for their session to look at them.
 pub(crate) const WORK_CONN_QUEUE: usize = 256;
@@ -66,6 +63,7 @@ struct Inner {
 struct Entry {
     serial: u64,
     client: Arc<HookClient>,
+    keys: Arc<Keys>,
     client_id: String,
     negotiated: Negotiated,
     signed_at: i64,
@@ -98,6 +96,8 @@ pub(crate) struct Identity {
     pub(crate) client_id: String,
     /// What its operator wants hooks to know.
     pub(crate) metas: BTreeMap<String, String>,
+    /// What it was verified with.
+    pub(crate) keys: Arc<Keys>,
     /// How it frames messages.
     pub(crate) negotiated: Negotiated,
     /// Whether the client takes its session from another connection to this one, so that users who were let in stay there. It does
@@ -138,6 +138,8 @@ pub(crate) struct Claim {
     serial: u64,
     /// Whose session it is.
     pub(crate) client: Arc<HookClient>,
+    /// What both ends are bound to.
+    pub(crate) keys: Arc<Keys>,
     life: Arc<Life>,
     /// Cancelled when somebody wants this session to end.
     pub(crate) stop: CancellationToken,
@@ -229,6 +231,7 @@ impl Registry {
                 metas: identity.metas,
                 run_id: identity.run_id.as_str().to_owned(),
             })),
+            keys: identity.keys,
             client_id: identity.client_id,
             negotiated: identity.negotiated,
             signed_at: identity.signed_at,
@@ -243,6 +246,7 @@ impl Registry {
             run_id: identity.run_id.clone(),
             serial: entry.serial,
             client: entry.client.clone(),
+            keys: entry.keys.clone(),
             life: entry.life.clone(),
             stop: entry.stop.clone(),
             moved: entry.moved.clone(),
@@ -257,9 +261,11 @@ impl Registry {
         self.sessions().get(run_id).map(|it| it.work_conns.clone())
     }
 
-    /// Whose session `run_id` is, if it is one.
-    pub(crate) fn client(&self, run_id: &RunId) -> Option<Arc<HookClient>> {
-        self.sessions().get(run_id).map(|it| it.client.clone())
+    /// Whose session `run_id` is and what it was verified with, if it is one.
+    pub(crate) fn client(&self, run_id: &RunId) -> Option<(Arc<HookClient>, Arc<Keys>)> {
+        let sessions = self.sessions();
+        let entry = sessions.get(run_id)?;
+        Some((entry.client.clone(), entry.keys.clone()))
     }
 
     /// How the client of the session `run_id` frames messages, if it is one.
@@ -377,7 +383,9 @@ impl Drop for NameLease {
 
 #[cfg(test)]
 mod tests {
-    use mgrok_proto::{WireVersion, hello::Extension};
+    use mgrok_config::Auth;
+    use mgrok_proto::WireVersion;
+    use mgrok_proto::hello::Extension;
 
     use super::*;
 
@@ -387,6 +395,7 @@ mod tests {
             user: "u".into(),
             client_id: client_id.into(),
             metas: BTreeMap::new(),
+            keys: Arc::new(Keys::new(&Auth::default())),
             negotiated: Negotiated::new(WireVersion::V1, "0.70.1", &[]),
             moves: false,
             proved: false,

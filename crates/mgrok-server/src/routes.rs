@@ -4,13 +4,11 @@
 //! a configuration means the same on both. A lookup is a few look-ups in hash maps, however many hosts there are, and
 //! allocates nothing.
 
-use std::{
-    borrow::Borrow,
-    collections::HashMap,
-    fmt,
-    hash::Hash,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-};
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Where routes are kept. Clones share them.
 #[derive(Debug)]

@@ -6,44 +6,35 @@
 
 mod pool;
 
-use std::{
-    collections::HashMap,
-    future::pending,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, Waker},
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
-use mgrok_net::{
-    conn::{ByteStream, Conn},
-    error_chain::Chain,
-    message::{MessageConn, RecvError, SendError},
+use mgrok_net::conn::{ByteStream, Conn};
+use mgrok_net::error_chain::Chain;
+use mgrok_net::message::{MessageConn, RecvError, SendError};
+use mgrok_proto::hook::Op;
+use mgrok_proto::message::{
+    Message, NewProxy, NewProxyResp, Ping, Pong, ReqWorkConn, StartWorkConn,
 };
-use mgrok_proto::{
-    Negotiated, WireVersion, auth,
-    hook::Op,
-    liveness,
-    message::{Message, NewProxy, NewProxyResp, Ping, Pong, ReqWorkConn, StartWorkConn},
-};
-use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
-    task::JoinSet,
-    time::{sleep_until, timeout},
-};
+use mgrok_proto::{Negotiated, WireVersion, auth, liveness};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use self::pool::{Pool, Waiter};
-use crate::{
-    backend::{REQUEST_QUEUE, WorkRequest},
-    excerpt::Excerpt,
-    heartbeat::Heartbeat,
-    hole_punch,
-    hooks::HookError,
-    proxy::{self, Cost, Proxy},
-    registry::Claim,
-    shared::Shared,
-};
+use crate::backend::{REQUEST_QUEUE, WorkRequest};
+use crate::excerpt::Excerpt;
+use crate::heartbeat::Heartbeat;
+use crate::hole_punch;
+use crate::hooks::HookError;
+use crate::proxy::{self, Cost, Proxy};
+use crate::registry::Claim;
+use crate::shared::Shared;
 
 /// How long a client may take to accept what we write to its control connection.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -318,7 +309,8 @@ impl Session {
             "work connection pool is full, discarding"
         );
         let text = "work connection pool is full, discarding";
-        let error = self.shared.error_text(text, "invalid NewWorkConn");
+        let policy = self.shared.policy.now();
+        let error = policy.error_text(text, "invalid NewWorkConn");
         let wire = self.client.negotiated.streams;
         self.shared.tasks.spawn(refuse_work_conn(conn, wire, error));
     }
@@ -330,12 +322,13 @@ impl Session {
         match message {
             Message::NewProxy(new) => {
                 let request = Request::of(&new);
-                if !self.shared.hooks.is_subscribed(Op::NewProxy) {
+                let hooks = self.shared.policy.now().hooks.clone();
+                if !hooks.is_subscribed(Op::NewProxy) {
                     return self.new_proxy(request, Ok(new)).await;
                 }
-                let (shared, client) = (self.shared.clone(), self.claim.client.clone());
+                let client = self.claim.client.clone();
                 self.ask(async move {
-                    let new = shared.hooks.new_proxy(&client, *new).await;
+                    let new = hooks.new_proxy(&client, *new).await;
                     HookOutcome::NewProxy(request, new.map(Box::new))
                 });
                 Ok(())
@@ -353,11 +346,12 @@ impl Session {
                 Ok(())
             }
             Message::Ping(ping) => {
-                if !self.shared.hooks.is_subscribed(Op::Ping) {
+                let hooks = self.shared.policy.now().hooks.clone();
+                if !hooks.is_subscribed(Op::Ping) {
                     return Ok(self.ping(Ok(ping))?);
                 }
-                let (shared, client) = (self.shared.clone(), self.claim.client.clone());
-                self.ask(async move { HookOutcome::Ping(shared.hooks.ping(&client, ping).await) });
+                let client = self.claim.client.clone();
+                self.ask(async move { HookOutcome::Ping(hooks.ping(&client, ping).await) });
                 Ok(())
             }
             Message::NatHoleVisitor(visitor) => {
@@ -406,8 +400,11 @@ impl Session {
     }
 
     fn proxy_closed(&self, name: String) {
-        let Shared { hooks, tasks, .. } = &*self.shared;
-        hooks.proxy_closed(&self.claim.client, name, tasks);
+        let Shared { policy, tasks, .. } = &*self.shared;
+        policy
+            .now()
+            .hooks
+            .proxy_closed(&self.claim.client, name, tasks);
     }
 
     async fn new_proxy(
@@ -422,6 +419,7 @@ impl Session {
             negotiated: self.client.negotiated,
             attempts: self.client.pool_count + 1,
             client: &self.claim.client,
+            keys: &self.claim.keys,
             used: &self.used,
         };
         let prepared = match new {
@@ -458,7 +456,11 @@ impl Session {
                 let summary = format!("new proxy [{name}] error");
                 NewProxyResp {
                     proxy_name: name,
-                    error: self.shared.error_text(&error.to_string(), &summary),
+                    error: self
+                        .shared
+                        .policy
+                        .now()
+                        .error_text(&error.to_string(), &summary),
                     ..NewProxyResp::default()
                 }
             }
@@ -472,7 +474,7 @@ impl Session {
     }
 
     fn ping(&mut self, ping: Result<Ping, HookError>) -> Result<(), SendError> {
-        let auth = &self.shared.config.auth;
+        let auth = &self.claim.keys.auth;
         let verified = ping.map_err(PingError::from).and_then(|ping| {
             let valid = !auth.heartbeats
                 || auth::verify(&auth.token, ping.timestamp, ping.privilege_key.expose());
@@ -487,7 +489,11 @@ impl Session {
             Err(error) => {
                 warn!(per_session = true, "received invalid ping: {error}");
                 Pong {
-                    error: self.shared.error_text(&error.to_string(), "invalid ping"),
+                    error: self
+                        .shared
+                        .policy
+                        .now()
+                        .error_text(&error.to_string(), "invalid ping"),
                 }
             }
         };

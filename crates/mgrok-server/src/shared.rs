@@ -2,24 +2,22 @@
 
 use std::sync::Arc;
 
-use mgrok_config::ServerConfig;
-use mgrok_net::tls::ServerTls;
-use mgrok_proto::cipher::CipherKey;
+use mgrok_admin::AdminLogin;
+use mgrok_net::quic::Endpoint;
+use tokio::sync::watch;
 
-use crate::{
-    client_addr::ClientAddrResolver,
-    clients::Clients,
-    excerpt::Excerpt,
-    hole_punch::HolePunchBroker,
-    hooks::Hooks,
-    per_source::{Limits, PerSource},
-    ports::Ports,
-    private::PrivateServices,
-    public_endpoint::{AcceptContext, PublicEndpoints},
-    registry::Registry,
-    tasks::Tasks,
-    vhost::Vhosts,
-};
+use crate::accept::AcceptContext;
+use crate::client_addr::ClientAddrResolver;
+use crate::clients::Clients;
+use crate::hole_punch::HolePunchBroker;
+use crate::per_source::{Limits, PerSource};
+use crate::policy::{CurrentPolicy, Policy};
+use crate::ports::Ports;
+use crate::private::PrivateServices;
+use crate::public_endpoint::PublicEndpoints;
+use crate::registry::Registry;
+use crate::tasks::Tasks;
+use crate::vhost::Vhosts;
 
 /// Connections by TCP of which nobody knows yet whose they are. One that stops within its TLS handshake holds up to 16 KiB, so all
 /// of them 128 MiB; one that waits for its turn holds a socket and its task.
@@ -34,14 +32,14 @@ const OPENINGS: Limits = Limits {
 /// Nothing of it is process-wide, so several servers can live in one process.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) config: ServerConfig,
-    /// Derived once from the token; the control cipher and `useEncryption` use it.
-    pub(crate) cipher_key: CipherKey,
-    pub(crate) tls: ServerTls,
-    pub(crate) hooks: Hooks,
+    pub(crate) policy: CurrentPolicy,
     pub(crate) client_addrs: ClientAddrResolver,
+    pub(crate) accept_context: AcceptContext,
     /// For connections by TCP that are not logged in.
     pub(crate) openings: PerSource,
+    /// Where clients come by QUIC, if they do.
+    pub(crate) quic: watch::Sender<Option<Endpoint>>,
+    pub(crate) admin_login: AdminLogin,
     pub(crate) vhosts: Arc<Vhosts>,
     pub(crate) endpoints: PublicEndpoints,
     pub(crate) private: PrivateServices,
@@ -53,50 +51,37 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// The shared values of a server that has yet to start.
-    pub(crate) fn new(
-        config: ServerConfig,
-        tls: ServerTls,
-        hooks: Hooks,
-        vhosts: Vhosts,
-        tasks: Tasks,
-    ) -> Self {
-        let client_addrs = ClientAddrResolver::new(
-            &config.accept_proxy_protocol_from,
-            &config.vhost.trusted_proxies,
-        );
-        let vhosts = Arc::new(vhosts);
+    pub(crate) fn new(policy: Arc<Policy>) -> Self {
+        let tasks = Tasks::default();
+        let config = &policy.config;
+        let retention = config.nathole_analysis_data_reserve;
+        let web_server = config.web_server.clone().unwrap_or_default();
+        let policy = CurrentPolicy::new(policy);
+        let client_addrs = ClientAddrResolver::new(policy.clone());
+        let vhosts = Arc::new(Vhosts::new(&policy, &tasks));
+        let accept_context = AcceptContext {
+            client_addrs: client_addrs.clone(),
+            tasks: tasks.clone(),
+        };
         Self {
-            cipher_key: CipherKey::derive(&config.auth.token),
-            tls,
-            hooks,
             endpoints: PublicEndpoints {
                 groups: Default::default(),
-                ports: Ports::new(&config.proxy_bind_addr, config.allow_ports.clone()),
+                ports: Ports::new(policy.clone()),
                 vhosts: vhosts.clone(),
-                accept_context: AcceptContext {
-                    client_addrs: client_addrs.clone(),
-                    tasks: tasks.clone(),
-                },
+                accept_context: accept_context.clone(),
             },
+            policy,
             client_addrs,
+            accept_context,
             openings: PerSource::new(OPENINGS),
+            quic: watch::Sender::new(None),
+            admin_login: AdminLogin::new(&web_server),
             vhosts,
             private: PrivateServices::default(),
-            holes: HolePunchBroker::new(config.nathole_analysis_data_reserve),
+            holes: HolePunchBroker::new(retention),
             registry: Registry::default(),
             clients: Clients::default(),
             tasks,
-            config,
-        }
-    }
-
-    /// What a client is told of an error: `detail`, or only `summary` if the
-    /// operator does not want clients to know more.
-    pub(crate) fn error_text(&self, detail: &str, summary: &str) -> String {
-        if self.config.detailed_errors_to_client {
-            Excerpt(detail).to_string()
-        } else {
-            summary.to_owned()
         }
     }
 }

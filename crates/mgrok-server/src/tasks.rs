@@ -1,9 +1,13 @@
 //! What runs on a server, and the order in which it stops: no newcomers, then no users, then no sessions, then nothing.
 
-use std::{future::Future, time::Duration};
+use std::future::Future;
+use std::time::Duration;
 
-use tokio::{task::JoinHandle, time::timeout};
-use tokio_util::{future::FutureExt as _, sync::CancellationToken, task::TaskTracker};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::future::FutureExt as _;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{Instrument, warn};
 
 /// How long sessions and connections get to end once users are gone. They only

@@ -10,20 +10,13 @@ pub(crate) mod tcpmux;
 
 use std::sync::Arc;
 
-use mgrok_config::ServerConfig;
-use mgrok_http::AnswerLimits;
-use mgrok_net::{conn::Conn, error_chain::Chain, tcp};
-use tokio::net::TcpListener;
-use tracing::debug;
-
-use self::{http::HttpVhost, https::HttpsVhost, pages::Page, tcpmux::TcpMuxVhost};
-use crate::{
-    backend::PeerAddrs,
-    client_addr::ClientAddrResolver,
-    per_source::{Limits, PerSource},
-    routes::Routes,
-    tasks::Tasks,
-};
+use self::http::HttpVhost;
+use self::https::HttpsVhost;
+use self::tcpmux::TcpMuxVhost;
+use crate::per_source::{Limits, PerSource};
+use crate::policy::CurrentPolicy;
+use crate::routes::Routes;
+use crate::tasks::Tasks;
 
 /// Users of the HTTPS and tcpmux ports who have not said whom they want. All users of a balancer may be one source.
 const UNNAMED: Limits = Limits {
@@ -34,98 +27,35 @@ const UNNAMED: Limits = Limits {
     waiting_per_source: 16_384,
 };
 
-/// The shared ports of one server. Those that are off are `None`.
-#[derive(Debug, Default)]
+/// The shared ports of one server. Each has its routes whether it is open or not.
+#[derive(Debug)]
 pub(crate) struct Vhosts {
-    pub(crate) http: Option<Arc<HttpVhost>>,
-    pub(crate) https: Option<Arc<HttpsVhost>>,
-    pub(crate) tcpmux: Option<Arc<TcpMuxVhost>>,
-    /// The domain below which proxies may take subdomains, in lower case; empty is none.
-    pub(crate) sub_domain_host: String,
-}
-
-/// Whether a vhost `port` is the control port, which then tells the users of both apart by their first bytes.
-// frp: the same (server/service.go#NewService)
-pub(crate) fn shares_control_port(config: &ServerConfig, port: u16) -> bool {
-    // Port 0 is any port, and never the same twice.
-    port != 0 && port == config.bind_port && config.proxy_bind_addr == config.bind_addr
+    pub(crate) http: Arc<HttpVhost>,
+    pub(crate) https: Arc<HttpsVhost>,
+    pub(crate) tcpmux: Arc<TcpMuxVhost>,
+    pub(crate) policy: CurrentPolicy,
 }
 
 impl Vhosts {
-    /// The ports that `config` turns on, without a service yet.
-    pub(crate) fn new(config: &ServerConfig, tasks: &Tasks) -> Self {
-        let vhost = &config.vhost;
-        let not_found = Page::not_found(vhost.not_found_page.clone());
+    /// The shared ports as `policy` wants them, without a service yet.
+    pub(crate) fn new(policy: &CurrentPolicy, tasks: &Tasks) -> Self {
         let unnamed = PerSource::new(UNNAMED);
-        let http = vhost.http_port.map(|port| {
-            Arc::new(HttpVhost {
-                port,
+        Self {
+            http: Arc::new(HttpVhost {
                 routes: Routes::default(),
-                timeout: vhost.http_timeout,
-                answer_limits: AnswerLimits {
-                    head: vhost.max_response_head,
-                    headers: vhost.max_response_headers,
-                },
-                not_found: not_found.clone(),
-                unreachable: Page::unreachable(vhost.unreachable_page.clone()),
+                policy: policy.clone(),
                 stop: tasks.stop_listening.clone(),
-            })
-        });
-        let https = vhost.https_port.map(|port| {
-            Arc::new(HttpsVhost {
-                port,
+            }),
+            https: Arc::new(HttpsVhost {
                 unnamed: unnamed.clone(),
                 routes: Routes::default(),
-            })
-        });
-        let tcpmux = vhost.tcpmux_port.map(|port| {
-            Arc::new(TcpMuxVhost {
-                port,
+            }),
+            tcpmux: Arc::new(TcpMuxVhost {
                 unnamed,
                 routes: Routes::default(),
-                passthrough: vhost.tcpmux_passthrough,
-                not_found,
-            })
-        });
-        Self {
-            http,
-            https,
-            tcpmux,
-            sub_domain_host: vhost.sub_domain_host.clone(),
+                policy: policy.clone(),
+            }),
+            policy: policy.clone(),
         }
-    }
-}
-
-/// One of the shared ports: who its users are served by.
-pub(crate) trait Vhost: Send + Sync + 'static {
-    /// Serves one user from the first byte on.
-    fn serve(
-        self: Arc<Self>,
-        user: Conn,
-        addrs: PeerAddrs,
-    ) -> impl Future<Output = ()> + Send + 'static;
-}
-
-/// Accepts users of `vhost` until the server stops listening.
-pub(crate) async fn run(
-    listener: TcpListener,
-    vhost: Arc<impl Vhost>,
-    client_addrs: ClientAddrResolver,
-    tasks: Tasks,
-) {
-    loop {
-        let (stream, from) = tokio::select! {
-            () = tasks.stop_listening.cancelled() => return,
-            accepted = tcp::accept(&listener) => accepted,
-        };
-        let (vhost, client_addrs) = (vhost.clone(), client_addrs.clone());
-        tasks.serve_user(async move {
-            match client_addrs.resolve(stream, from).await {
-                Ok((user, addrs)) => vhost.serve(user, addrs).await,
-                Err(error) => {
-                    debug!(source = %from, "connection of {from} closed: {}", Chain(&error))
-                }
-            }
-        });
     }
 }

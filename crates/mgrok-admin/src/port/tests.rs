@@ -8,8 +8,11 @@ use crate::{Answer, Method};
 
 fn site(routes: Routes) -> Site {
     Site {
-        user: String::new(),
-        password: Secret::default(),
+        login: AdminLogin::new(&WebServer {
+            user: String::new(),
+            password: Secret::default(),
+            ..WebServer::default()
+        }),
         routes,
     }
 }

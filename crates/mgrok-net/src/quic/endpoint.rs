@@ -223,6 +223,11 @@ impl Endpoint {
         self.inner.close(NO_ERROR, b"");
     }
 
+    /// Waits until there is no connection.
+    pub async fn unused(&self) {
+        self.inner.wait_idle().await;
+    }
+
     /// Waits until the peers of closed connections have had the time to hear of it, but at most half a second:
     /// packets get lost, and a peer that heard nothing will find out by itself.
     pub async fn idle(&self) {

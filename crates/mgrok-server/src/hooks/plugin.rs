@@ -1,27 +1,24 @@
 //! One plugin, and the conversation with it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::{
-    Method, Request, StatusCode, Uri,
-    header::{self, HeaderName, HeaderValue},
-};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Method, Request, StatusCode, Uri};
 use mgrok_config::{HttpPlugin, PluginScheme};
 use mgrok_http::{
     Body, Connect, ConnectError, Connecting, ForwardError, Rules, Upstream, UpstreamOptions, User,
 };
-use mgrok_net::{
-    conn::Conn,
-    resolver::Resolver,
-    tcp::{self, DialOptions},
-    tls::{ClientTls, ClientTlsOptions, TlsError},
-};
-use mgrok_proto::{
-    RunId,
-    hook::{self, Answer, AnswerError, Content, Op},
-};
-use tokio::{sync::Semaphore, time::timeout};
+use mgrok_net::conn::Conn;
+use mgrok_net::resolver::Resolver;
+use mgrok_net::tcp::{self, DialOptions};
+use mgrok_net::tls::{ClientTls, ClientTlsOptions, TlsError};
+use mgrok_proto::RunId;
+use mgrok_proto::hook::{self, Answer, AnswerError, Content, Op};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// How long one plugin may take for one answer, with all that comes before it. As long as frp's clients wait for the
 /// answer to their login.

@@ -5,19 +5,18 @@
 
 use std::sync::Arc;
 
-use mgrok_net::{
-    conn::Conn,
-    kcp::{Listener, ListenerDriver},
-};
+use mgrok_net::conn::Conn;
+use mgrok_net::kcp::{Listener, ListenerDriver};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
-use super::{client, goodbye_said, in_time, log, unwrap};
-use crate::{
-    backend::PeerAddrs,
-    connection::Transport,
-    per_source::{Limits, PerSource, Permit},
-    shared::Shared,
-};
+use super::opening::{in_time, log_closed};
+use super::streams::{client, goodbye_said};
+use super::strip::strip_transport;
+use crate::backend::PeerAddrs;
+use crate::connection::Transport;
+use crate::per_source::{Limits, PerSource, Permit};
+use crate::shared::Shared;
 
 /// Sessions of which nobody knows yet whose they are. Their addresses may be forged.
 const OPENINGS: Limits = Limits {
@@ -28,13 +27,18 @@ const OPENINGS: Limits = Limits {
     waiting_per_source: 0,
 };
 
-/// Accepts clients by KCP until the server stops listening.
-pub(crate) async fn run(mut listener: Listener, driver: ListenerDriver, shared: Arc<Shared>) {
+/// Accepts clients by KCP until `stop` is cancelled. Those that are there stay.
+pub(crate) async fn run(
+    mut listener: Listener,
+    driver: ListenerDriver,
+    stop: CancellationToken,
+    shared: Arc<Shared>,
+) {
     shared.tasks.spawn(drive(driver, shared.clone()));
     let openings = PerSource::new(OPENINGS);
     loop {
         let accepted = tokio::select! {
-            () = shared.tasks.stop_listening.cancelled() => return,
+            () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         // The driver says why.
@@ -61,8 +65,8 @@ async fn drive(driver: ListenerDriver, shared: Arc<Shared>) {
 }
 
 async fn connection(conn: Conn, addrs: PeerAddrs, permit: Permit, shared: Arc<Shared>) {
-    match in_time(&permit, Box::pin(unwrap(conn, &shared))).await {
+    match in_time(&permit, Box::pin(strip_transport(conn, &shared))).await {
         Ok(conn) => Box::pin(client(conn, addrs, Transport::Kcp, permit, &shared)).await,
-        Err(error) => log(addrs.from, &error),
+        Err(error) => log_closed(addrs.from, &error),
     }
 }

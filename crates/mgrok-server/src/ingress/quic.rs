@@ -2,22 +2,18 @@
 
 use std::sync::Arc;
 
-use mgrok_config::ServerConfig;
-use mgrok_net::{
-    conn::Conn,
-    error_chain::Chain,
-    quic::{Connection as QuicConnection, Endpoint, Incoming, QuicError, QuicOptions, QuicServer},
-    tls::ServerTls,
-};
+use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
+use mgrok_net::quic::{Connection as QuicConnection, Endpoint, Incoming};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
-use super::{CloseMode, OpeningError, Streams, in_time, left_to_client, log, serve_streams};
-use crate::{
-    backend::PeerAddrs,
-    connection::{Carrier, Connection, Transport},
-    per_source::{Limits, PerSource, Permit},
-    shared::Shared,
-};
+use super::opening::{OpeningError, in_time, log_closed};
+use super::streams::{CloseMode, Streams, left_to_client, serve_streams};
+use crate::backend::PeerAddrs;
+use crate::connection::{Carrier, Connection, Transport};
+use crate::per_source::{Limits, PerSource, Permit};
+use crate::shared::Shared;
 
 /// Connections that shake hands or are not logged in yet. Nobody waits: whoever hears nothing sends its packet again, after a
 /// second for the first time.
@@ -29,28 +25,19 @@ const OPENINGS: Limits = Limits {
     waiting_per_source: 0,
 };
 
-/// How clients are accepted, with what `tls` holds at this time.
-pub(crate) fn server(tls: &ServerTls, config: &ServerConfig) -> Result<QuicServer, QuicError> {
-    let quic = &config.transport.quic;
-    let options = QuicOptions {
-        keepalive: quic.keepalive_period,
-        idle_timeout: quic.max_idle_timeout,
-        max_streams: quic.max_incoming_streams,
-        trusts_at_once: false,
-    };
-    QuicServer::with_tls(tls, options)
-}
-
-/// Accepts clients by QUIC until the server stops listening; then sees their connections end.
-pub(crate) async fn run(endpoint: Endpoint, shared: Arc<Shared>) {
+/// Accepts clients by QUIC until `stop` is cancelled; then sees their connections end.
+pub(crate) async fn run(endpoint: Endpoint, stop: CancellationToken, shared: Arc<Shared>) {
     tokio::select! {
-        () = shared.tasks.stop_listening.cancelled() => {}
+        () = stop.cancelled() => {}
         () = accept(&endpoint, &shared) => {
             error!("the socket of quicBindPort failed, so that no client can come by QUIC until a restart");
         }
     }
     endpoint.stop_accepting();
-    shared.tasks.stop_connections.cancelled().await;
+    tokio::select! {
+        () = shared.tasks.stop_connections.cancelled() => {}
+        () = endpoint.unused() => {}
+    }
     // Each connection's task closes it when what was sent has had its time.
     endpoint.idle().await;
     endpoint.close();
@@ -86,11 +73,11 @@ async fn connection(incoming: Incoming, permit: Permit, shared: Arc<Shared>) {
     let from = incoming.remote_addr();
     let handshake = async {
         let quic = incoming.accept().await;
-        quic.map_err(|error| OpeningError::quic(error, &shared))
+        quic.map_err(|error| OpeningError::quic(error, &shared.policy.now()))
     };
     let quic = match in_time(&permit, Box::pin(handshake)).await {
         Ok(quic) => quic,
-        Err(error) => return log(from, &error),
+        Err(error) => return log_closed(from, &error),
     };
     let addrs = PeerAddrs::new(from, None);
     let connection = Arc::new(Connection::new(addrs, Transport::Quic, permit));

@@ -3,25 +3,25 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mgrok_net::{
-    conn::Conn,
-    message::MessageConn,
-    sniff::{self, Opening},
-};
-use mgrok_proto::{
-    RunId, WireVersion, auth,
-    hook::Op,
-    message::{Message, NewWorkConn},
-    v2::Content,
-};
-use tokio::{sync::mpsc, time::timeout};
+use mgrok_net::conn::Conn;
+use mgrok_net::message::MessageConn;
+use mgrok_net::sniff::{self, Opening};
+use mgrok_proto::hook::Op;
+use mgrok_proto::message::{Message, NewWorkConn};
+use mgrok_proto::v2::Content;
+use mgrok_proto::{RunId, WireVersion, auth};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::{OpeningError, log};
-use crate::{
-    connection::Connection, excerpt::Excerpt, hooks::HookError, login, per_source::OPENING_TIMEOUT,
-    private, session::refuse_work_conn, shared::Shared,
-};
+use super::opening::{OpeningError, log_closed};
+use crate::connection::Connection;
+use crate::excerpt::Excerpt;
+use crate::hooks::HookError;
+use crate::per_source::OPENING_TIMEOUT;
+use crate::session::refuse_work_conn;
+use crate::shared::Shared;
+use crate::{login, visitor};
 
 /// Why a work connection is not taken. Clients show the texts, which are frp's.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +89,7 @@ pub(super) async fn dispatch(
         message,
     } = match opened {
         Ok(stream) => stream,
-        Err(error) => return log(connection.addrs.from, &error),
+        Err(error) => return log_closed(connection.addrs.from, &error),
     };
     match message {
         Message::Login(login) => {
@@ -99,9 +99,9 @@ pub(super) async fn dispatch(
         }
         Message::NewWorkConn(new) => work_conn(conn, new, connection, shared).await,
         Message::NewVisitorConn(new) => {
-            private::serve(conn, new, connection, shared).await;
+            visitor::serve(conn, new, connection, shared).await;
         }
-        other => log(
+        other => log_closed(
             connection.addrs.from,
             &OpeningError::Unexpected(other.name()),
         ),
@@ -121,7 +121,9 @@ async fn work_conn(conn: MessageConn, new: NewWorkConn, connection: &Connection,
         }
         Err(error) => {
             warn!(source = %from, "work connection refused: {error}");
-            let text = shared.error_text(&error.to_string(), "invalid NewWorkConn");
+            let text = error.to_string();
+            let policy = shared.policy.now();
+            let text = policy.error_text(&text, "invalid NewWorkConn");
             refuse_work_conn(conn, version, text).await;
         }
     }
@@ -140,13 +142,15 @@ async fn admit_work_conn(
     if !connection.may_carry(&run_id) {
         return Err(WorkConnError::Elsewhere(head()));
     }
-    let new = match shared.registry.client(&run_id) {
-        Some(client) if shared.hooks.is_subscribed(Op::NewWorkConn) => {
-            shared.hooks.new_work_conn(&client, new).await?
-        }
-        Some(_) | None => new,
+    let Some((client, keys)) = shared.registry.client(&run_id) else {
+        return Err(WorkConnError::RunId(head()));
     };
-    let auth = &shared.config.auth;
+    let hooks = shared.policy.now().hooks.clone();
+    let new = match hooks.is_subscribed(Op::NewWorkConn) {
+        true => hooks.new_work_conn(&client, new).await?,
+        false => new,
+    };
+    let auth = &keys.auth;
     if auth.new_work_conns && !auth::verify(&auth.token, new.timestamp, new.privilege_key.expose())
     {
         return Err(WorkConnError::Token);

@@ -1,14 +1,16 @@
 //! The names that a proxy asks for, and what they make of it: routes, and an address to show.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use mgrok_proto::message::NewProxy;
 
-use crate::{
-    excerpt::Excerpt,
-    routes::RouteKey,
-    vhost::{Vhosts, http::HttpVhost, https::HttpsVhost, tcpmux::TcpMuxVhost},
-};
+use crate::excerpt::Excerpt;
+use crate::routes::RouteKey;
+use crate::vhost::Vhosts;
+use crate::vhost::http::HttpVhost;
+use crate::vhost::https::HttpsVhost;
+use crate::vhost::tcpmux::TcpMuxVhost;
 
 /// How many routes one proxy may ask for, which are its names times its locations. A certificate rarely has more than a
 /// hundred names.
@@ -56,24 +58,39 @@ pub(crate) enum NameError {
 pub(super) struct Names(Vec<String>);
 
 impl Vhosts {
-    pub(super) fn http(&self) -> Result<&HttpVhost, NameError> {
-        self.http.as_deref().ok_or(NameError::NoVhost("http"))
+    /// The HTTP port, and its number.
+    pub(super) fn http(&self) -> Result<(&HttpVhost, u16), NameError> {
+        let port = self.policy.now().config.vhost.http_port;
+        let port = port.ok_or(NameError::NoVhost("http"))?;
+        Ok((&self.http, port))
     }
 
-    pub(super) fn https(&self) -> Result<&HttpsVhost, NameError> {
-        self.https.as_deref().ok_or(NameError::NoVhost("https"))
+    /// The HTTPS port, and its number.
+    pub(super) fn https(&self) -> Result<(&HttpsVhost, u16), NameError> {
+        let port = self.policy.now().config.vhost.https_port;
+        let port = port.ok_or(NameError::NoVhost("https"))?;
+        Ok((&self.https, port))
     }
 
-    pub(super) fn tcpmux(&self, multiplexer: &str) -> Result<&TcpMuxVhost, NameError> {
+    /// The tcpmux port, and its number.
+    pub(super) fn tcpmux(&self, multiplexer: &str) -> Result<(&TcpMuxVhost, u16), NameError> {
         if multiplexer != "httpconnect" {
             return Err(NameError::Multiplexer(multiplexer.to_owned()));
         }
-        self.tcpmux.as_deref().ok_or(NameError::NoTcpMux)
+        let port = self.policy.now().config.vhost.tcpmux_port;
+        let port = port.ok_or(NameError::NoTcpMux)?;
+        Ok((&self.tcpmux, port))
     }
 
     /// Checks the names that `new` asks for.
     pub(super) fn names(&self, new: &NewProxy) -> Result<Names, NameError> {
-        let host = &self.sub_domain_host;
+        Names::of(new, &self.policy.now().config.vhost.sub_domain_host)
+    }
+}
+
+impl Names {
+    /// The names that `new` asks for. `host` is the domain below which subdomains are; empty is none.
+    fn of(new: &NewProxy, host: &str) -> Result<Self, NameError> {
         check_len("subdomain", &new.subdomain, MAX_HOST_LEN)?;
         for domain in &new.custom_domains {
             check_len("domain", domain, MAX_HOST_LEN)?;
@@ -82,10 +99,10 @@ impl Vhosts {
         for domain in new.custom_domains.iter().filter(|it| !it.is_empty()) {
             let is_below = |rest: &str| rest.ends_with('.');
             let lower = domain.to_ascii_lowercase();
-            if !host.is_empty() && lower.strip_suffix(host.as_str()).is_some_and(is_below) {
+            if !host.is_empty() && lower.strip_suffix(host).is_some_and(is_below) {
                 return Err(NameError::BelowSubdomainHost {
                     domain: domain.clone(),
-                    host: host.clone(),
+                    host: host.to_owned(),
                 });
             }
             names.push(domain.clone());
@@ -99,11 +116,9 @@ impl Vhosts {
             }
             names.push(format!("{}.{host}", new.subdomain));
         }
-        Ok(Names(names))
+        Ok(Self(names))
     }
-}
 
-impl Names {
     /// The routes of these names, each once; without a location, all paths lead there.
     pub(super) fn keys(
         &self,
@@ -176,12 +191,7 @@ fn check_len(what: &'static str, text: &str, limit: usize) -> Result<(), NameErr
 mod tests {
     use super::*;
 
-    fn vhosts() -> Vhosts {
-        Vhosts {
-            sub_domain_host: "example.com".to_owned(),
-            ..Vhosts::default()
-        }
-    }
+    const HOST: &str = "example.com";
 
     fn new(domains: &[&str], subdomain: &str) -> NewProxy {
         NewProxy {
@@ -193,7 +203,7 @@ mod tests {
 
     #[test]
     fn names_are_shown_as_spelled_and_routed_in_lower_case() {
-        let names = vhosts().names(&new(&["A.test", "b.test"], "c")).unwrap();
+        let names = Names::of(&new(&["A.test", "b.test"], "c"), HOST).unwrap();
         assert_eq!(
             names.remote_addr(1, 8080),
             "A.test:8080,b.test:8080,c.example.com:8080"
@@ -210,7 +220,7 @@ mod tests {
 
     #[test]
     fn without_a_name_there_is_no_route() {
-        let names = vhosts().names(&new(&[""], "")).unwrap();
+        let names = Names::of(&new(&[""], ""), HOST).unwrap();
         assert_eq!(names.remote_addr(1, 80), "");
         assert!(names.keys(&[], "").unwrap().is_empty());
     }
@@ -220,7 +230,7 @@ mod tests {
         let domains: Vec<_> = (0..3_000).map(|it| format!("d{it}.test")).collect();
         let domains: Vec<_> = domains.iter().map(String::as_str).collect();
         let locations: Vec<_> = (0..3_000).map(|it| format!("/{it}")).collect();
-        let names = vhosts().names(&new(&domains, "")).unwrap();
+        let names = Names::of(&new(&domains, ""), HOST).unwrap();
         let refused = names.keys(&locations, "").unwrap_err().to_string();
         assert!(refused.contains("9000000 routes"), "{refused}");
         let shown = names.remote_addr(locations.len(), 8080);
@@ -233,16 +243,16 @@ mod tests {
         let domains: Vec<_> = (0..100).map(|it| format!("d{it}.test")).collect();
         let domains: Vec<_> = domains.iter().map(String::as_str).collect();
         let locations: Vec<_> = (0..10).map(|it| format!("/{it}")).collect();
-        let names = vhosts().names(&new(&domains, "")).unwrap();
+        let names = Names::of(&new(&domains, ""), HOST).unwrap();
         assert_eq!(names.keys(&locations, "").unwrap().len(), 1_000);
     }
 
     #[test]
     fn names_that_are_too_long_are_refused() {
         let long = "a".repeat(MAX_HOST_LEN + 1);
-        assert!(vhosts().names(&new(&[&long], "")).is_err());
-        assert!(vhosts().names(&new(&[], &long)).is_err());
-        let names = vhosts().names(&new(&["a.test"], "")).unwrap();
+        assert!(Names::of(&new(&[&long], ""), HOST).is_err());
+        assert!(Names::of(&new(&[], &long), HOST).is_err());
+        let names = Names::of(&new(&["a.test"], ""), HOST).unwrap();
         let location = "/".repeat(MAX_LOCATION_LEN + 1);
         assert!(names.keys(&[location], "").is_err());
         let user = "u".repeat(MAX_LOCATION_LEN + 1);
@@ -252,19 +262,18 @@ mod tests {
     #[test]
     fn names_that_cannot_be_had() {
         #[track_caller]
-        fn check(vhosts: &Vhosts, new: &NewProxy, expect: &str) {
-            let refused = vhosts.names(new).err().map(|error| error.to_string());
+        fn check(host: &str, new: &NewProxy, expect: &str) {
+            let refused = Names::of(new, host).err().map(|error| error.to_string());
             assert_eq!(refused.unwrap_or_default(), expect);
         }
-        let on = vhosts();
         let below =
             "custom domain [A.Example.com] should not belong to subdomain host [example.com]";
-        check(&on, &new(&["A.Example.com"], ""), below);
-        check(&on, &new(&["example.com", "notexample.com"], ""), "");
+        check(HOST, &new(&["A.Example.com"], ""), below);
+        check(HOST, &new(&["example.com", "notexample.com"], ""), "");
         let dotted = "'.' and '*' are not supported in subdomain";
-        check(&on, &new(&[], "a.b"), dotted);
-        check(&on, &new(&[], "*"), dotted);
+        check(HOST, &new(&[], "a.b"), dotted);
+        check(HOST, &new(&[], "*"), dotted);
         let off = "subdomain is not supported because this feature is not enabled in server";
-        check(&Vhosts::default(), &new(&[], "a"), off);
+        check("", &new(&[], "a"), off);
     }
 }

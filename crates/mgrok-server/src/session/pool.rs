@@ -4,10 +4,8 @@
 //! for have come, everybody is served and enough idle ones are left: what the client
 //! wants kept, and while users come faster than that, one more for each who had to wait.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 /// Beyond the client's pool count, how many surplus connections are kept, as in frp (PROTOCOL 7.2).
 const SURPLUS: usize = 10;
@@ -142,7 +140,8 @@ impl<C, R: Waiter<C>> Pool<C, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{cell::RefCell, rc::Rc};
+    use std::cell::RefCell;
+    use std::rc::Rc;
 
     /// Notes what it was given; gives back when nobody waits.
     #[derive(Clone, Default)]

@@ -1,40 +1,36 @@
 //! HTTP: the service is named by host, path and user of each request.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::{
-    Request, Response, StatusCode,
-    header::{self, HeaderName, HeaderValue},
-};
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use mgrok_config::Vhost as VhostConfig;
 use mgrok_http::{
     AnswerLimits, Body, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler,
     RequestTarget, Rules, UNREACHABLE, Upstream, UpstreamOptions, User, ask_for_credentials,
     repetition,
 };
-use mgrok_net::{conn::Conn, error_chain::Chain};
-use mgrok_proto::{auth::Secret, message::NewProxy};
+use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
+use mgrok_proto::auth::Secret;
+use mgrok_proto::message::NewProxy;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Vhost, pages::Page};
-use crate::{
-    backend::{Backend, PeerAddrs},
-    backend_set::BackendSet,
-    routes::Routes,
-};
+use super::pages::Page;
+use crate::accept::UserService;
+use crate::backend::{Backend, PeerAddrs};
+use crate::backend_set::BackendSet;
+use crate::policy::CurrentPolicy;
+use crate::routes::Routes;
 
 /// The HTTP port.
 #[derive(Debug)]
 pub(crate) struct HttpVhost {
-    pub(crate) port: u16,
     pub(crate) routes: Routes<Arc<HttpRoute>>,
-    /// How long a service may take to begin its response.
-    pub(crate) timeout: Duration,
-    /// How long a service's response may be.
-    pub(crate) answer_limits: AnswerLimits,
-    pub(crate) not_found: Page,
-    pub(crate) unreachable: Page,
+    pub(crate) policy: CurrentPolicy,
     /// Cancelled when requests under way are to be the last.
     pub(crate) stop: CancellationToken,
 }
@@ -102,18 +98,21 @@ impl HttpMember {
     }
 }
 
-/// What `new` wants changed in requests and responses, and how long responses may be and take.
+/// What `new` wants changed in requests and responses, and how long responses may be and take by `vhost`.
 pub(crate) fn upstream_options(
     new: &NewProxy,
-    vhost: &HttpVhost,
+    vhost: &VhostConfig,
 ) -> Result<UpstreamOptions, RuleError> {
     let host = match new.host_header_rewrite.as_str() {
         "" => None,
         host => Some(value("Host", host)?),
     };
     Ok(UpstreamOptions {
-        answer_limits: vhost.answer_limits,
-        response_timeout: Some(vhost.timeout),
+        answer_limits: AnswerLimits {
+            head: vhost.max_response_head,
+            headers: vhost.max_response_headers,
+        },
+        response_timeout: Some(vhost.http_timeout),
         rules: Rules {
             // frp: always http (INTERFACES 12, row 23).
             forwarded: Forwarded::Append { proto: "http" },
@@ -150,8 +149,8 @@ impl Connect for ToBackend {
     }
 }
 
-impl Vhost for HttpVhost {
-    async fn serve(self: Arc<Self>, conn: Conn, addrs: PeerAddrs) {
+impl UserService for Arc<HttpVhost> {
+    async fn serve(self, conn: Conn, addrs: PeerAddrs) {
         let stop = self.stop.clone();
         let user = User::new(addrs.from).with_trust(addrs.is_trusted_proxy);
         mgrok_http::serve(conn, user, self, &stop).await;
@@ -232,11 +231,16 @@ impl HttpVhost {
     }
 
     async fn nothing_here(&self) -> Response<Body> {
-        page(StatusCode::NOT_FOUND, self.not_found.text().await)
+        let file = self.policy.now().config.vhost.not_found_page.clone();
+        page(StatusCode::NOT_FOUND, Page::not_found(file).text().await)
     }
 
     async fn unreachable(&self) -> Response<Body> {
-        page(StatusCode::BAD_GATEWAY, self.unreachable.text().await)
+        let file = self.policy.now().config.vhost.unreachable_page.clone();
+        page(
+            StatusCode::BAD_GATEWAY,
+            Page::unreachable(file).text().await,
+        )
     }
 }
 

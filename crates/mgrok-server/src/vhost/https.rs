@@ -1,22 +1,19 @@
 //! HTTPS: the service is named by SNI, and TLS is between it and the user.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use mgrok_net::{
-    client_hello::{self, UNRECOGNIZED_NAME},
-    conn::Conn,
-};
+use mgrok_net::client_hello::{self, UNRECOGNIZED_NAME};
+use mgrok_net::conn::Conn;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-use super::Vhost;
-use crate::{
-    backend::{self, Backend, PeerAddrs},
-    backend_set::BackendSet,
-    per_source::PerSource,
-    routes::Routes,
-};
+use crate::accept::UserService;
+use crate::backend::{self, Backend, PeerAddrs};
+use crate::backend_set::BackendSet;
+use crate::per_source::PerSource;
+use crate::routes::Routes;
 
 /// How long a user may take for the ClientHello.
 // frp: the same (pkg/util/vhost/https.go, server/service.go#vhostReadWriteTimeout)
@@ -28,14 +25,13 @@ const ALERT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The HTTPS port.
 #[derive(Debug)]
 pub(crate) struct HttpsVhost {
-    pub(crate) port: u16,
     /// For users who have not said whom they want.
     pub(crate) unnamed: PerSource,
     pub(crate) routes: Routes<Arc<BackendSet<Backend>>>,
 }
 
-impl Vhost for HttpsVhost {
-    async fn serve(self: Arc<Self>, mut user: Conn, addrs: PeerAddrs) {
+impl UserService for Arc<HttpsVhost> {
+    async fn serve(self, mut user: Conn, addrs: PeerAddrs) {
         let from = addrs.from;
         let hello = client_hello::read(&mut user);
         let hello = self.unnamed.work(from.ip(), HELLO_TIMEOUT, hello);

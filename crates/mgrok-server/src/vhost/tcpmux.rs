@@ -1,6 +1,8 @@
 //! tcpmux: the service is named by an HTTP `CONNECT` request, and what follows is between it and the user.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hyper::header::HeaderValue;
@@ -10,13 +12,13 @@ use mgrok_proto::auth::Secret;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-use super::{Vhost, pages::Page};
-use crate::{
-    backend::{self, Backend, PeerAddrs},
-    backend_set::BackendSet,
-    per_source::PerSource,
-    routes::Routes,
-};
+use super::pages::Page;
+use crate::accept::UserService;
+use crate::backend::{self, Backend, PeerAddrs};
+use crate::backend_set::BackendSet;
+use crate::per_source::PerSource;
+use crate::policy::CurrentPolicy;
+use crate::routes::Routes;
 
 /// How long a user may take for the request.
 // frp: the same (server/service.go#vhostReadWriteTimeout)
@@ -48,13 +50,10 @@ const UNAUTHORIZED_CLOSE: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r
 /// The tcpmux port.
 #[derive(Debug)]
 pub(crate) struct TcpMuxVhost {
-    pub(crate) port: u16,
     /// For users who have not said whom they want.
     pub(crate) unnamed: PerSource,
     pub(crate) routes: Routes<Arc<TcpMuxRoute>>,
-    /// The local service answers the request.
-    pub(crate) passthrough: bool,
-    pub(crate) not_found: Page,
+    pub(crate) policy: CurrentPolicy,
 }
 
 /// Where a request may lead.
@@ -92,8 +91,8 @@ enum RequestError {
     TooLong,
 }
 
-impl Vhost for TcpMuxVhost {
-    async fn serve(self: Arc<Self>, user: Conn, addrs: PeerAddrs) {
+impl UserService for Arc<TcpMuxVhost> {
+    async fn serve(self, user: Conn, addrs: PeerAddrs) {
         let from = addrs.from;
         // Boxed, because it is over when the bytes begin to move.
         let asked = Box::pin(self.ask(user, from)).await;
@@ -101,7 +100,8 @@ impl Vhost for TcpMuxVhost {
             return;
         };
         info!(source = %from, "get a user connection [{from}]");
-        if !self.passthrough {
+        // With passthrough, the local service answers the request.
+        if !self.policy.now().config.vhost.tcpmux_passthrough {
             // What came along with the request is the service's.
             bytes = bytes.split_off(len);
             answer(&mut user, Bytes::from_static(OK)).await;
@@ -138,7 +138,9 @@ impl TcpMuxVhost {
                     "tcpmux connection of {from}: no proxy for [{}]",
                     connect.host
                 );
-                refuse(user, not_found(&self.not_found.text().await)).await;
+                let page = self.policy.now().config.vhost.not_found_page.clone();
+                let page = Page::not_found(page).text().await;
+                refuse(user, not_found(&page)).await;
                 break;
             };
             if route.admits(&connect) {

@@ -1,32 +1,24 @@
 //! The server's certificate: which it is, on every transport, and when it changes.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
-use mgrok_net::{
-    conn::Conn,
-    tls::{ClientTls, ClientTlsOptions, Fingerprint},
-};
+use mgrok_net::conn::Conn;
+use mgrok_net::tls::{ClientTls, ClientTlsOptions, Fingerprint};
 use mgrok_server::{Server, StartError};
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 use tracing::Level;
 
-use crate::{
-    line::{self, Line, Transport},
-    log::Log,
-    script::{LIMIT, RunningServer},
-    tcp_proxy,
-    transports::config,
-};
+use crate::line::{self, Line, Transport};
+use crate::log::Log;
+use crate::script::{LIMIT, RunningServer};
+use crate::tcp_proxy;
+use crate::transports::config;
 
 /// Whom the start-up line, or the latest line about a change, tells clients to expect.
 fn announced(log: &Log) -> String {
@@ -35,7 +27,7 @@ fn announced(log: &Log) -> String {
     rest[..64].to_owned()
 }
 
-async fn shown(server: &RunningServer) -> Fingerprint {
+pub(crate) async fn shown(server: &RunningServer) -> Fingerprint {
     let socket = TcpStream::connect(server.addr).await.unwrap();
     let conn = line::tls(socket.into(), false).await;
     Fingerprint::of_other_end(&conn).unwrap()

@@ -1,28 +1,23 @@
 //! The end of one direction, which leaves the other be where both ends know how.
 
 use bytes::Bytes;
-use mgrok_net::{conn::Conn, layers::Layers, relay::LINGER};
-use mgrok_proto::{
-    auth::{self, Secret},
-    cipher::CipherKey,
-    hello::{Bootstrap, Extension, Offer},
-    message::{Message, NewProxy, NewVisitorConn},
-    record::Algorithm,
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use mgrok_net::conn::Conn;
+use mgrok_net::layers::Layers;
+use mgrok_net::relay::LINGER;
+use mgrok_proto::auth::{self, Secret};
+use mgrok_proto::cipher::CipherKey;
+use mgrok_proto::hello::{Bootstrap, Extension, Offer};
+use mgrok_proto::message::{Message, NewProxy, NewVisitorConn};
+use mgrok_proto::record::Algorithm;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
-use crate::{
-    line::{Line, Transport},
-    script::{Client, LIMIT, RunningServer},
-    tcp_proxy,
-    transports::config,
-    v2,
-};
+use crate::line::{Line, Transport};
+use crate::script::{Client, LIMIT, RunningServer};
+use crate::transports::config;
+use crate::{tcp_proxy, v2};
 
 /// Logs in as a client of v2 that knows these extensions.
 async fn log_in(line: &Line, extensions: &[Extension]) -> Client {

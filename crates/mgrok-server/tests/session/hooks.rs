@@ -7,24 +7,18 @@ use std::time::Duration;
 use hyper::StatusCode;
 use mgrok_config::{HttpPlugin, PluginScheme, ServerConfig};
 use mgrok_net::tls::ClientTls;
-use mgrok_proto::{
-    auth::{self, Secret},
-    hook::Op,
-    message::{CloseProxy, NewProxy, Ping},
-};
+use mgrok_proto::auth::{self, Secret};
+use mgrok_proto::hook::Op;
+use mgrok_proto::message::{CloseProxy, NewProxy, Ping};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::plugin::{Plugin, Reply, entry};
-use crate::{
-    script::{Client, LIMIT, RunningServer, plain_config},
-    tcp_proxy,
-};
+use crate::script::{Client, LIMIT, RunningServer, plain_config};
+use crate::tcp_proxy;
 
 fn config(http_plugins: Vec<HttpPlugin>) -> ServerConfig {
     ServerConfig {

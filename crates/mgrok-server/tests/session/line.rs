@@ -1,23 +1,21 @@
 //! Ways from a client to a server.
 
-use std::{future::Future, net::UdpSocket, pin::Pin};
+use std::future::Future;
+use std::net::UdpSocket;
+use std::pin::Pin;
 
 use mgrok_mux::Opener;
-use mgrok_net::{
-    conn::Conn,
-    kcp,
-    message::MessageConn,
-    quic::{Connection, Endpoint, QuicClient, QuicError, QuicOptions},
-    tls::{ClientTls, ClientTlsOptions},
-    websocket,
-};
+use mgrok_net::conn::Conn;
+use mgrok_net::message::MessageConn;
+use mgrok_net::quic::{Connection, Endpoint, QuicClient, QuicError, QuicOptions};
+use mgrok_net::tls::{ClientTls, ClientTlsOptions};
+use mgrok_net::{kcp, websocket};
 use mgrok_proto::WireVersion;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::{
-    script::{Client, LIMIT, RunningServer},
-    v2,
-};
+use crate::script::{Client, LIMIT, RunningServer};
+use crate::v2;
 
 /// What a client comes by.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

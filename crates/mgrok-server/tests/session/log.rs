@@ -1,16 +1,14 @@
 //! What servers log on this thread.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex},
-};
+use std::fmt;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
-use tracing::{Event, Level, field::Visit, subscriber::DefaultGuard};
-use tracing_subscriber::{
-    Layer, Registry,
-    layer::{Context, SubscriberExt as _},
-};
+use tracing::field::Visit;
+use tracing::subscriber::DefaultGuard;
+use tracing::{Event, Level};
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::{Layer, Registry};
 
 /// Lines since this was made, until it is dropped: level and message.
 pub(crate) struct Log {

@@ -13,6 +13,7 @@ mod line;
 mod log;
 mod migration;
 mod packets;
+mod reload;
 mod script;
 mod strangers;
 mod takeover;
@@ -23,15 +24,11 @@ mod v2;
 use std::time::Duration;
 
 use mgrok_config::ServerConfig;
-use mgrok_proto::{
-    auth::{self, Secret},
-    message::{CloseProxy, Message, NewProxy, NewVisitorConn, NewWorkConn, Ping},
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
+use mgrok_proto::auth::{self, Secret};
+use mgrok_proto::message::{CloseProxy, Message, NewProxy, NewVisitorConn, NewWorkConn, Ping};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use crate::script::{Client, LIMIT, RunningServer, connect, plain_config};
 

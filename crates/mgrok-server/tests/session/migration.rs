@@ -2,24 +2,17 @@
 
 use bytes::Bytes;
 use mgrok_net::conn::Conn;
-use mgrok_proto::{
-    hello::{Bootstrap, Extension, Offer},
-    message::Login,
-    record::Algorithm,
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
-};
+use mgrok_proto::hello::{Bootstrap, Extension, Offer};
+use mgrok_proto::message::Login;
+use mgrok_proto::record::Algorithm;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::{
-    line::{Line, Transport},
-    script::{Client, LIMIT, RunningServer},
-    tcp_proxy,
-    transports::config,
-    v2,
-};
+use crate::line::{Line, Transport};
+use crate::script::{Client, LIMIT, RunningServer};
+use crate::transports::config;
+use crate::{tcp_proxy, v2};
 
 const CAN_BE_MIGRATED: &[Extension] = &[Extension::CAN_MIGRATE];
 const MIGRATES: &[Extension] = &[Extension::MIGRATE, Extension::CAN_MIGRATE, Extension::PROOF];

@@ -1,22 +1,17 @@
 //! Clients with frp's binary codec of datagrams, alone and together with others.
 
 use bytes::{Bytes, BytesMut};
-use mgrok_net::{conn::Conn, message::MessageConn};
-use mgrok_proto::{
-    hello::{Bootstrap, Extension, Offer},
-    message::{Message, NewProxy},
-    record::Algorithm,
-    udp::{Carried, Decoder, Encoder, Framing},
-};
-use tokio::{
-    net::{TcpStream, UdpSocket},
-    time::timeout,
-};
+use mgrok_net::conn::Conn;
+use mgrok_net::message::MessageConn;
+use mgrok_proto::hello::{Bootstrap, Extension, Offer};
+use mgrok_proto::message::{Message, NewProxy};
+use mgrok_proto::record::Algorithm;
+use mgrok_proto::udp::{Carried, Decoder, Encoder, Framing};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::timeout;
 
-use crate::{
-    script::{Client, LIMIT, RunningServer, plain_config},
-    v2::{dns, log_in_on, login, recv, visit, work_conn},
-};
+use crate::script::{Client, LIMIT, RunningServer, plain_config};
+use crate::v2::{dns, log_in_on, login, recv, visit, work_conn};
 
 /// A client with these, in the version of frp that has the binary codec.
 async fn log_in(server: &RunningServer, extensions: &[Extension]) -> Client {

@@ -1,27 +1,25 @@
 //! A server in this process, and a client that says what a test tells it to.
 
-use std::{
-    future::Future,
-    net::SocketAddr,
-    sync::atomic::{AtomicI64, Ordering},
-    time::Duration,
-};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use mgrok_config::ServerConfig;
-use mgrok_net::{conn::Conn, layers, message::MessageConn};
-use mgrok_proto::{
-    WireVersion,
-    auth::{self, Secret},
-    cipher::CipherKey,
-    message::{Login, Message, NewProxy, NewProxyResp, NewWorkConn, Pong, StartWorkConn},
+use mgrok_net::conn::Conn;
+use mgrok_net::layers;
+use mgrok_net::message::MessageConn;
+use mgrok_proto::WireVersion;
+use mgrok_proto::auth::{self, Secret};
+use mgrok_proto::cipher::CipherKey;
+use mgrok_proto::message::{
+    Login, Message, NewProxy, NewProxyResp, NewWorkConn, Pong, StartWorkConn,
 };
-use mgrok_server::{Server, StopReport};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::oneshot,
-    task::JoinHandle,
-    time::timeout,
-};
+use mgrok_server::{Reloader, Server, StopReport};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// What may take long on a busy machine, and yet means failure beyond it.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -41,6 +39,7 @@ pub(crate) struct RunningServer {
     pub(crate) addr: SocketAddr,
     pub(crate) kcp_addr: Option<SocketAddr>,
     pub(crate) quic_addr: Option<SocketAddr>,
+    pub(crate) reloader: Reloader,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<StopReport>,
 }
@@ -55,6 +54,7 @@ impl RunningServer {
         let addr = listener.local_addr().unwrap();
         let server = Server::from_listener(config, listener).await.unwrap();
         let (kcp_addr, quic_addr) = (server.kcp_addr(), server.quic_addr());
+        let reloader = server.reloader();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async {
             let _ = stopped.await;
@@ -63,6 +63,7 @@ impl RunningServer {
             addr,
             kcp_addr,
             quic_addr,
+            reloader,
             stop: Some(stop),
             task,
         }

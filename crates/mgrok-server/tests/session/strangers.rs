@@ -5,19 +5,15 @@ use std::time::Duration;
 
 use mgrok_config::ServerConfig;
 use mgrok_mux::{Opener, SessionError};
-use mgrok_net::{
-    conn::Conn,
-    message::MessageConn,
-    quic::{Endpoint, QuicClient, QuicOptions},
-    tls::ClientTlsOptions,
-};
+use mgrok_net::conn::Conn;
+use mgrok_net::message::MessageConn;
+use mgrok_net::quic::{Endpoint, QuicClient, QuicOptions};
+use mgrok_net::tls::ClientTlsOptions;
 use mgrok_proto::WireVersion;
-use tokio::{
-    io::AsyncReadExt,
-    net::{TcpSocket, TcpStream, UdpSocket as AsyncUdpSocket},
-    task::{JoinHandle, JoinSet},
-    time::{Instant, timeout},
-};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpSocket, TcpStream, UdpSocket as AsyncUdpSocket};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout};
 
 use crate::line::{self, Line};
 use crate::script::{Client, LIMIT, RunningServer, plain_config};

@@ -2,21 +2,17 @@
 
 use bytes::Bytes;
 use mgrok_net::message::MessageConn;
-use mgrok_proto::{
-    hello::{Bootstrap, Extension, Offer},
-    message::{Login, Message, NewWorkConn, Ping, StartWorkConn},
-    record::Algorithm,
-};
-use tokio::{net::TcpStream, time::timeout};
+use mgrok_proto::hello::{Bootstrap, Extension, Offer};
+use mgrok_proto::message::{Login, Message, NewWorkConn, Ping, StartWorkConn};
+use mgrok_proto::record::Algorithm;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::{
-    line::{Line, Transport},
-    log::Log,
-    script::{Client, LIMIT, RunningServer, connect, login, plain_config},
-    tcp_proxy,
-    transports::config,
-    v2,
-};
+use crate::line::{Line, Transport};
+use crate::log::Log;
+use crate::script::{Client, LIMIT, RunningServer, connect, login, plain_config};
+use crate::transports::config;
+use crate::{tcp_proxy, v2};
 
 /// Answers what the server wants to know, as every client does, while `attempt` is made.
 async fn while_answering<T>(

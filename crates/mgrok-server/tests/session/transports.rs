@@ -4,24 +4,21 @@ use std::net::UdpSocket as StdUdpSocket;
 
 use bytes::Bytes;
 use mgrok_config::ServerConfig;
-use mgrok_net::{conn::Conn, kcp, quic::QuicError, tls::ClientTlsOptions, websocket};
-use mgrok_proto::{
-    hello::{Bootstrap, Extension, Offer},
-    message::CloseProxy,
-    record::Algorithm,
-};
+use mgrok_net::conn::Conn;
+use mgrok_net::quic::QuicError;
+use mgrok_net::tls::ClientTlsOptions;
+use mgrok_net::{kcp, websocket};
+use mgrok_proto::hello::{Bootstrap, Extension, Offer};
+use mgrok_proto::message::CloseProxy;
+use mgrok_proto::record::Algorithm;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UdpSocket},
-    time::timeout,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::time::timeout;
 
-use crate::{
-    line::{self, Line, Transport},
-    script::{Client, LIMIT, RunningServer, plain_config, until_refused},
-    tcp_proxy, v2,
-};
+use crate::line::{self, Line, Transport};
+use crate::script::{Client, LIMIT, RunningServer, plain_config, until_refused};
+use crate::{tcp_proxy, v2};
 
 /// On all transports, at addresses of this machine alone.
 pub(crate) fn config(mux: bool) -> ServerConfig {

@@ -1,15 +1,11 @@
 //! Messages that clients send to do harm, or by mistake: whose session they cost, and what they cost the server.
 
-use mgrok_proto::{
-    auth::{self, Secret},
-    message::{Message, NatHoleClient, NatHoleResp, NatHoleVisitor, NewProxy, Ping},
-};
+use mgrok_proto::auth::{self, Secret};
+use mgrok_proto::message::{Message, NatHoleClient, NatHoleResp, NatHoleVisitor, NewProxy, Ping};
 use tokio::time::timeout;
 
-use crate::{
-    script::{Client, LIMIT, RunningServer, plain_config},
-    tcp_proxy,
-};
+use crate::script::{Client, LIMIT, RunningServer, plain_config};
+use crate::tcp_proxy;
 
 fn xtcp_proxy(name: &str) -> NewProxy {
     NewProxy {

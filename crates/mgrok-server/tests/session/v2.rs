@@ -3,28 +3,24 @@
 use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
-use mgrok_net::{conn::Conn, layers, message::MessageConn};
-use mgrok_proto::{
-    WireVersion,
-    auth::{self, Secret},
-    hello::{AgreeError, Bootstrap, Extension, Offer},
-    message::{
-        Login, LoginResp, Message, NewProxy, NewVisitorConn, NewWorkConn, Ping, StartWorkConn,
-        UdpPacket,
-    },
-    record::Algorithm,
-    v2::{self, Content},
+use mgrok_net::conn::Conn;
+use mgrok_net::layers;
+use mgrok_net::message::MessageConn;
+use mgrok_proto::WireVersion;
+use mgrok_proto::auth::{self, Secret};
+use mgrok_proto::hello::{AgreeError, Bootstrap, Extension, Offer};
+use mgrok_proto::message::{
+    Login, LoginResp, Message, NewProxy, NewVisitorConn, NewWorkConn, Ping, StartWorkConn,
+    UdpPacket,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
-};
+use mgrok_proto::record::Algorithm;
+use mgrok_proto::v2::{self, Content};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::{
-    script::{Client, LIMIT, RunningServer, plain_config},
-    tcp_proxy,
-};
+use crate::script::{Client, LIMIT, RunningServer, plain_config};
+use crate::tcp_proxy;
 
 /// A connection on which nothing but the magic was said.
 async fn connect(server: &RunningServer) -> MessageConn {

@@ -1,18 +1,20 @@
 //! A plugin that answers as a test tells it to, and remembers what it was asked.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http_body_util::BodyExt;
 use hyper::{Request, Response, StatusCode};
 use mgrok_config::{HttpPlugin, PluginScheme};
 use mgrok_http::{Body, Handler, User};
-use mgrok_net::{
-    conn::Conn,
-    tls::{ServerTls, ServerTlsOptions},
-};
+use mgrok_net::conn::Conn;
+use mgrok_net::tls::{ServerTls, ServerTlsOptions};
 use mgrok_proto::hook::Op;
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::script::LIMIT;

@@ -1,19 +1,18 @@
-use std::{
-    future::poll_fn,
-    io,
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
-};
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use mgrok_net::udp::{Datagrams, Outbox};
-use mgrok_proto::{WireVersion, hello::Extension, udp::Framing};
-use tokio::{
-    net::{TcpListener, TcpStream, UdpSocket as Plain},
-    sync::{Semaphore, mpsc},
-    task::JoinHandle,
-    time::timeout,
-};
+use mgrok_proto::WireVersion;
+use mgrok_proto::hello::Extension;
+use mgrok_proto::udp::Framing;
+use tokio::net::{TcpListener, TcpStream, UdpSocket as Plain};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::*;
 

@@ -1,28 +1,27 @@
 //! A TCP port for users: accept, open a backend, relay.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use mgrok_net::{error_chain::Chain, tcp};
-use tokio::{net::TcpStream, task::JoinHandle};
+use mgrok_net::conn::Conn;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, info};
+use tracing::{Instrument, info};
 
-use crate::{
-    backend::{self, Backend},
-    backend_set::BackendSet,
-    client_addr::ClientAddrResolver,
-    ports::TcpLease,
-    tasks::Tasks,
-};
+use crate::accept::{self, AcceptContext, UserService};
+use crate::backend::{self, Backend, PeerAddrs};
+use crate::backend_set::BackendSet;
+use crate::ports::TcpLease;
 
-/// What a port needs to let users in.
+/// Serves users of a port by the backends that take turns there.
 #[derive(Clone, Debug)]
-pub(crate) struct AcceptContext {
-    pub(crate) client_addrs: ClientAddrResolver,
-    pub(crate) tasks: Tasks,
+struct PortService(Arc<BackendSet<Backend>>);
+
+impl UserService for PortService {
+    // Not an async function, whose future would hold the arguments beside what they are passed to.
+    fn serve(self, user: Conn, addrs: PeerAddrs) -> impl Future<Output = ()> + Send + 'static {
+        info!(source = %addrs.from, "get a user connection [{}]", addrs.from);
+        backend::serve(user, addrs, self.0.in_turn())
+    }
 }
 
 /// A leased port and those who serve its users. Users wait in its backlog until it is opened. `S` is what is given up when
@@ -74,9 +73,9 @@ impl<S: Send + Sync + 'static> Port<S> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state = match std::mem::replace(&mut *state, State::Closed) {
             State::Unopened(held) => {
-                let (backends, accept_context) =
-                    (self.backends.clone(), self.accept_context.clone());
-                let accepting = run(held, backends, accept_context, self.stop.clone());
+                let service = PortService(self.backends.clone());
+                let context = self.accept_context.clone();
+                let accepting = run(held, service, context, self.stop.clone());
                 State::Open(self.accept_context.tasks.spawn(accepting.in_current_span()))
             }
             state @ (State::Open(_) | State::Closed) => state,
@@ -101,49 +100,25 @@ impl<S> Drop for Port<S> {
     }
 }
 
+/// Accepts users at a port that is `held` until `stop` is cancelled.
 async fn run<S>(
     held: Held<S>,
-    backends: Arc<BackendSet<Backend>>,
-    accept_context: AcceptContext,
+    service: PortService,
+    context: AcceptContext,
     stop: CancellationToken,
 ) {
-    let AcceptContext {
-        client_addrs,
-        tasks,
-    } = accept_context;
-    loop {
-        let (stream, from) = tokio::select! {
-            () = stop.cancelled() => return,
-            () = tasks.stop_listening.cancelled() => return,
-            accepted = tcp::accept(&held.lease.listener) => accepted,
-        };
-        tasks.serve_user(serve(stream, from, client_addrs.clone(), backends.clone()));
-    }
-}
-
-/// Serves one user, from the accepted socket to its end.
-async fn serve(
-    stream: TcpStream,
-    from: SocketAddr,
-    client_addrs: ClientAddrResolver,
-    backends: Arc<BackendSet<Backend>>,
-) {
-    match client_addrs.resolve(stream, from).await {
-        Ok((user, addrs)) => {
-            info!(source = %addrs.from, "get a user connection [{}]", addrs.from);
-            backend::serve(user, addrs, backends.in_turn()).await;
-        }
-        Err(error) => {
-            debug!(source = %from, "connection of {from} closed: {}", Chain(&error));
-        }
-    }
+    accept::run(&held.lease.listener, service, context, stop).await;
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use mgrok_config::ServerConfig;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::client_addr::ClientAddrResolver;
+    use crate::policy::CurrentPolicy;
+    use crate::tasks::Tasks;
 
     /// A held user connection costs its task, so the task must be little more than its relay. It was 23 KiB when asking a
     /// plugin about a user was a part of it.
@@ -153,7 +128,8 @@ mod tests {
         let from = listener.local_addr().unwrap();
         let stream = TcpStream::connect(from).await.unwrap();
         let backends: Arc<BackendSet<Backend>> = Arc::default();
-        let user = serve(stream, from, ClientAddrResolver::new(&[], &[]), backends);
+        let client_addrs = ClientAddrResolver::new(CurrentPolicy::of(ServerConfig::default()));
+        let user = accept::user(stream, from, client_addrs, PortService(backends));
         let size = size_of_val(&Tasks::default().until_cut(user));
         assert!(size <= 1_280, "{size} bytes");
     }

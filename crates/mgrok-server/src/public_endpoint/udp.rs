@@ -5,14 +5,14 @@
 #[cfg(test)]
 mod tests;
 
-use std::{error::Error, future::Future, time::Duration};
+use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
 
-use mgrok_net::{
-    conn::Conn,
-    error_chain::Chain,
-    relay::Traffic,
-    udp::{DatagramConn, Drops, UdpSocket, Users},
-};
+use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
+use mgrok_net::relay::Traffic;
+use mgrok_net::udp::{DatagramConn, Drops, UdpSocket, Users};
 use mgrok_proto::Negotiated;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -41,7 +41,7 @@ impl Pace {
 
 /// Serves users until `stop`, and returns what was dropped. `open` gets a work connection of a session that speaks
 /// `negotiated`. Datagrams that are framed as frp does are carried whole up to `packet_size` bytes, longer ones are cut.
-pub(super) async fn run<E: Error, F: Future<Output = Result<Conn, E>>>(
+pub(crate) async fn run<E: Error, F: Future<Output = Result<Conn, E>>>(
     socket: &UdpSocket,
     open: impl Fn() -> F,
     negotiated: Negotiated,

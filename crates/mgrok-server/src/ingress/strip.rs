@@ -1,13 +1,14 @@
 //! What a connection to the server turns out to be, once all that lies around it is taken off.
 
-use mgrok_net::{
-    conn::Conn,
-    sniff::{self, Opening},
-    websocket,
-};
+use mgrok_config::ServerConfig;
+use mgrok_net::conn::Conn;
+use mgrok_net::sniff::{self, Opening};
+use mgrok_net::websocket;
 
-use super::OpeningError;
-use crate::{shared::Shared, vhost};
+use super::opening::OpeningError;
+use crate::policy::Policy;
+use crate::shared::Shared;
+use crate::sockets::shares_control_port;
 
 /// What a connection to the control port turned out to be.
 pub(super) enum Opened {
@@ -25,34 +26,38 @@ pub(super) enum SharedVhost {
 }
 
 /// Finds out whose connection to the control port it is, and takes off what lies around a client's.
-pub(super) async fn unwrap_shared(mut conn: Conn, shared: &Shared) -> Result<Opened, OpeningError> {
+pub(super) async fn strip_shared_transport(
+    mut conn: Conn,
+    shared: &Shared,
+) -> Result<Opened, OpeningError> {
     let opening = sniff::opening(&mut conn).await?;
-    match shared_vhost(opening, shared) {
+    let policy = shared.policy.now();
+    match shared_vhost(opening, &policy.config) {
         Some(vhost) => Ok(Opened::User(conn, vhost)),
-        None => Ok(Opened::Client(take_off(conn, opening, shared).await?)),
+        None => Ok(Opened::Client(peel_layers(conn, opening, &policy).await?)),
     }
 }
 
 /// Takes off what lies around a client's connection, and checks that what is inside can be ours.
-pub(super) async fn unwrap(mut conn: Conn, shared: &Shared) -> Result<Conn, OpeningError> {
+pub(super) async fn strip_transport(mut conn: Conn, shared: &Shared) -> Result<Conn, OpeningError> {
     let opening = sniff::opening(&mut conn).await?;
-    take_off(conn, opening, shared).await
+    peel_layers(conn, opening, &shared.policy.now()).await
 }
 
 /// Takes off TLS and WebSocket, whichever comes first, and each once at most.
 // frp: WebSocket first, and no TLS around it, so that wss needs somebody in front of the server (PROTOCOL 1.4)
-async fn take_off(
+async fn peel_layers(
     mut conn: Conn,
     mut opening: Opening,
-    shared: &Shared,
+    policy: &Policy,
 ) -> Result<Conn, OpeningError> {
     let (mut had_tls, mut had_web_socket) = (false, false);
     loop {
         conn = match opening {
             Opening::Tls { .. } if !had_tls => {
                 had_tls = true;
-                let accepted = shared.tls.accept(conn).await;
-                accepted.map_err(|error| OpeningError::tls(error, shared))?
+                let accepted = policy.tls.accept(conn).await;
+                accepted.map_err(|error| OpeningError::tls(error, policy))?
             }
             Opening::WebSocket if !had_web_socket => {
                 had_web_socket = true;
@@ -62,7 +67,7 @@ async fn take_off(
         };
         opening = sniff::opening(&mut conn).await?;
     }
-    let transport = &shared.config.transport;
+    let transport = &policy.config.transport;
     match opening {
         Opening::Mux | Opening::V1 | Opening::V2 if transport.tls.force && !had_tls => {
             Err(OpeningError::TlsRequired)
@@ -80,9 +85,8 @@ async fn take_off(
 
 /// Whose user it is that opens like this, if a vhost port is the control port.
 // frp: the same, so that clients need the first byte of frp's own to share the port with HTTPS (PROTOCOL 1.2)
-fn shared_vhost(opening: Opening, shared: &Shared) -> Option<SharedVhost> {
-    let config = &shared.config;
-    let shares = |port: Option<u16>| port.is_some_and(|it| vhost::shares_control_port(config, it));
+fn shared_vhost(opening: Opening, config: &ServerConfig) -> Option<SharedVhost> {
+    let shares = |port: Option<u16>| port.is_some_and(|it| shares_control_port(config, it));
     match opening {
         Opening::Http if shares(config.vhost.http_port) => Some(SharedVhost::Http),
         Opening::Tls {

@@ -1,0 +1,168 @@
+//! The connection of a client, whatever carries it: its streams, until it ends.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mgrok_mux::{Acceptor, UntrustedLimits};
+use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
+use mgrok_proto::hook::Op;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tracing::debug;
+
+use super::opening::{OpeningError, log_closed};
+use super::stream::{dispatch, first_message};
+use crate::backend::PeerAddrs;
+use crate::connection::{Carrier, Connection, Transport};
+use crate::per_source::{OPENING_TIMEOUT, Permit};
+use crate::shared::Shared;
+use crate::tasks::Tasks;
+
+/// How many streams of one connection may be at their first message at once.
+const MAX_OPENING_STREAMS: usize = 256;
+
+/// How many streams of one connection may wait to be accepted. They are acknowledged at once, so a
+/// client that is asked for thousands of work connections opens as many in one go; what is beyond
+/// the backlog is reset. A waiting stream costs less than 1 KiB.
+const ACCEPT_BACKLOG: usize = 4_096;
+
+/// What a multiplexed connection may do before it is logged in: a hello and a login of 64 KiB, and a stream for each thing that
+/// a client might try. A client opens one.
+const BEFORE_LOGIN: UntrustedLimits = UntrustedLimits {
+    input: 80 * 1024,
+    streams: 8,
+};
+
+/// How long clients that come by UDP get to hear of the server's end.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// Serves a connection of a client around which nothing lies any more, until it ends.
+pub(super) async fn client(
+    conn: Conn,
+    addrs: PeerAddrs,
+    transport: Transport,
+    permit: Permit,
+    shared: &Arc<Shared>,
+) {
+    let connection = Arc::new(Connection::new(addrs, transport, permit));
+    let transport = &shared.policy.now().config.transport;
+    if transport.tcp_mux {
+        let keepalive = transport.tcp_mux_keepalive_interval;
+        multiplexed(conn, keepalive, &connection, shared).await;
+    } else {
+        let opened = first_message(conn).await;
+        dispatch(opened, &connection, shared).await;
+    }
+}
+
+/// Serves the streams of a multiplexed connection until it ends.
+async fn multiplexed(
+    conn: Conn,
+    keepalive: Duration,
+    connection: &Arc<Connection>,
+    shared: &Arc<Shared>,
+) {
+    let from = connection.addrs.from;
+    let config = mgrok_mux::Config {
+        accept_backlog: ACCEPT_BACKLOG,
+        keepalive_interval: Some(keepalive),
+        untrusted: Some(BEFORE_LOGIN),
+        ..mgrok_mux::Config::server()
+    };
+    let (opener, acceptor, driver) = mgrok_mux::session(conn, config);
+    connection.carried_by(Carrier::Mux(opener.clone()));
+    shared.tasks.spawn(async move {
+        if let Err(error) = driver.await {
+            debug!(source = %from, "connection of {from} ended: {}", Chain(&error));
+        }
+    });
+    match serve_streams(acceptor, connection, shared).await {
+        CloseMode::Closed => {}
+        CloseMode::Left => left_to_client(opener.closed(), shared).await,
+    }
+    opener.close();
+}
+
+/// Where the streams of one connection come from.
+pub(super) trait Streams: Send {
+    /// The next one; `None` when the connection has ended.
+    fn next(&mut self) -> impl Future<Output = Option<Conn>> + Send;
+}
+
+impl Streams for Acceptor {
+    async fn next(&mut self) -> Option<Conn> {
+        self.accept().await.map(Conn::from)
+    }
+}
+
+/// What becomes of a connection of which no more streams are taken.
+pub(super) enum CloseMode {
+    /// It has ended or is to be closed.
+    Closed,
+    /// The client closes it when its users are done.
+    Left,
+}
+
+/// Serves the streams of a connection until it has ended, is to be closed, or its session has gone elsewhere.
+pub(super) async fn serve_streams(
+    streams: impl Streams,
+    connection: &Arc<Connection>,
+    shared: &Arc<Shared>,
+) -> CloseMode {
+    tokio::select! {
+        () = shared.tasks.stop_connections.cancelled() => {}
+        () = connection.session_over() => {}
+        () = connection.session_moved() => return CloseMode::Left,
+        () = accept_streams(streams, connection, shared) => {}
+        () = never_logs_in(connection, shared) => log_closed(connection.addrs.from, &OpeningError::Silent),
+    }
+    CloseMode::Closed
+}
+
+/// Waits until a connection that is the client's to close is `closed`, or found dead, or the server stops.
+pub(super) async fn left_to_client(closed: impl Future, shared: &Shared) {
+    tokio::select! {
+        _ = closed => {}
+        () = shared.tasks.stop_connections.cancelled() => {}
+    }
+}
+
+async fn accept_streams(
+    mut streams: impl Streams,
+    connection: &Arc<Connection>,
+    shared: &Arc<Shared>,
+) {
+    let opening = Arc::new(Semaphore::new(MAX_OPENING_STREAMS));
+    while let Some(conn) = streams.next().await {
+        let Ok(permit) = opening.clone().acquire_owned().await else {
+            return;
+        };
+        let (connection, shared) = (connection.clone(), shared.clone());
+        shared.clone().tasks.spawn(async move {
+            let opened = first_message(conn).await;
+            drop(permit);
+            dispatch(opened, &connection, &shared).await;
+        });
+    }
+}
+
+/// Ends when the connection should have been logged in and is not.
+async fn never_logs_in(connection: &Connection, shared: &Shared) {
+    connection.expired().await;
+    if connection.login_came() {
+        // Plugins may take as long over a login that has come in time.
+        let patience = shared.policy.now().hooks.patience(Op::Login);
+        sleep(OPENING_TIMEOUT + patience).await;
+    }
+    if connection.has_session() {
+        std::future::pending().await
+    }
+}
+
+/// Ends when clients that come by UDP have had the time to hear that the server closes their connections.
+pub(super) async fn goodbye_said(tasks: &Tasks) {
+    tasks.stop_connections.cancelled().await;
+    sleep(GOODBYE).await;
+}

@@ -1,0 +1,74 @@
+//! Clients that come by TCP, perhaps in TLS or a WebSocket, and users of a vhost port that is the control port.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
+use mgrok_net::tcp;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::opening::{in_time, log_closed};
+use super::streams::client;
+use super::strip::{Opened, SharedVhost, strip_shared_transport};
+use crate::accept::UserService as _;
+use crate::backend::PeerAddrs;
+use crate::connection::Transport;
+use crate::shared::Shared;
+
+/// Accepts clients by TCP until `stop` is cancelled.
+pub(crate) async fn run(listener: TcpListener, stop: CancellationToken, shared: Arc<Shared>) {
+    loop {
+        let (stream, from) = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = tcp::accept(&listener) => accepted,
+        };
+        let connection = connection(stream, from, shared.clone());
+        shared.tasks.spawn(connection);
+    }
+}
+
+async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>) {
+    let keepalive = shared.policy.now().config.transport.tcp_keepalive;
+    tcp::set_keepalive(&stream, keepalive);
+    let (conn, addrs) = match shared.client_addrs.resolve(stream, from).await {
+        Ok(arrived) => arrived,
+        Err(error) => {
+            return debug!(source = %from, "connection of {from} closed: {}", Chain(&error));
+        }
+    };
+    // Until it has its turn it holds nothing but its socket.
+    let permit = match shared.openings.acquire(addrs.from.ip()).await {
+        Ok(permit) => permit,
+        Err(error) => {
+            let from = addrs.from;
+            return debug!(source = %from, "connection of {from} closed: {error}");
+        }
+    };
+    match in_time(&permit, Box::pin(strip_shared_transport(conn, &shared))).await {
+        // Boxed: a session's future is large, and many connections never come that far.
+        Ok(Opened::Client(conn)) => {
+            Box::pin(client(conn, addrs, Transport::Tcp, permit, &shared)).await;
+        }
+        Ok(Opened::User(conn, vhost)) => serve_user(conn, addrs, vhost, &shared),
+        Err(error) => log_closed(addrs.from, &error),
+    }
+}
+
+fn serve_user(user: Conn, addrs: PeerAddrs, vhost: SharedVhost, shared: &Shared) {
+    let vhosts = &shared.vhosts;
+    match vhost {
+        SharedVhost::Http => {
+            shared
+                .tasks
+                .serve_user(vhosts.http.clone().serve(user, addrs));
+        }
+        SharedVhost::Https => {
+            shared
+                .tasks
+                .serve_user(vhosts.https.clone().serve(user, addrs));
+        }
+    }
+}

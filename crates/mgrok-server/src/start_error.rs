@@ -1,0 +1,39 @@
+//! Why a server cannot start, or go on as a new configuration wants it.
+
+use std::io;
+
+use mgrok_net::quic::QuicError;
+use mgrok_net::tls::TlsError;
+
+use crate::hooks::PluginError;
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port could not be bound.
+    #[error(
+        "cannot listen on {host}:{port}; choose another {address_key} or {port_key}, or stop what has it"
+    )]
+    Bind {
+        /// The address asked for.
+        host: String,
+        /// The port asked for.
+        port: u16,
+        /// The key of the address.
+        address_key: &'static str,
+        /// The key of the port.
+        port_key: &'static str,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A plugin of `httpPlugins` cannot be used.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    /// What `transport.quic` says cannot be done.
+    #[error("transport.quic")]
+    Quic(#[from] QuicError),
+    /// The certificate, key or CA file could not be used.
+    #[error("transport.tls")]
+    Tls(#[from] TlsError),
+}
