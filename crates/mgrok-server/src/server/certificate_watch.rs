@@ -41,7 +41,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 changed(&policy, &shared);
             }
             Err(error) => {
-                let text = Chain(&error);
+                let text = Chain(&error).to_string();
                 if failure.as_ref() != Some(&text) {
                     warn!(
                         "the files of transport.tls have changed but cannot be used, so that nothing changes here: {text}"
