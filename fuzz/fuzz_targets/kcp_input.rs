@@ -84,6 +84,7 @@ fuzz_target!(|steps: &[u8]| {
         let mut count = 0;
         while machine.poll_transmit(&mut datagram, now) {
             assert!(datagram.len() <= MAX_DATAGRAM);
+            datagram.clear();
             count += 1;
             assert!(count <= MAX_OUTPUT, "unbounded output");
         }

@@ -5,11 +5,12 @@ mod state;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use mgrok_config::{
-    LoadError, Loaded, ServerConfig, Strictness, load_server, load_server_from_str,
+    LoadError, Loaded, Log, ServerConfig, Strictness, load_server, load_server_from_str,
 };
 use mgrok_daemon::{Daemon, Program};
-use mgrok_server::Server;
+use mgrok_server::{ReloadReport, Reloader, Server};
 use tracing::{info, warn};
 
 const PROGRAM: Program = Program {
@@ -34,7 +35,7 @@ fn load(file: Option<&Path>, strictness: Strictness) -> Result<Loaded<ServerConf
 fn run(
     mut config: ServerConfig,
     file: Option<&Path>,
-    _strictness: Strictness,
+    strictness: Strictness,
 ) -> anyhow::Result<ExitCode> {
     let daemon = Daemon::start(PROGRAM.name, &config.log)?;
     // frp: scripts look for these words (cmd/frps/root.go#runServer)
@@ -50,9 +51,38 @@ fn run(
         );
     }
     state::keep(&mut config);
+    let log = config.log.clone();
     daemon.block_on(async |running| {
         let server = Server::bind(config).await?;
         running.ready();
-        Ok(server.run(running.stopped()).await.cut)
+        let (reloads, reloader) = (running.reloads(), server.reloader());
+        let reload = async || reload(&reloader, file, strictness, &log).await;
+        tokio::select! {
+            report = server.run(running.stopped()) => Ok(report.cut),
+            never = reloads.run(reload) => match never {},
+        }
+    })
+}
+
+/// Reads the configuration again and makes the server do what it says. `log` is where and what is logged, which only a restart changes.
+async fn reload(
+    reloader: &Reloader,
+    file: Option<&Path>,
+    strictness: Strictness,
+    log: &Log,
+) -> anyhow::Result<String> {
+    let mut config = load(file, strictness)?.config;
+    if config.log != *log {
+        bail!("log.* has changed, which takes a restart");
+    }
+    state::keep(&mut config);
+    let ReloadReport { opened, closed } = reloader.reload(config).await?;
+    let opened = opened.iter().map(|(key, addr)| format!("{key} at {addr}"));
+    let opened = opened.collect::<Vec<_>>().join(", ");
+    Ok(match (opened.as_str(), closed.join(", ").as_str()) {
+        ("", "") => "all ports are as they were".to_owned(),
+        (opened, "") => format!("opened {opened}"),
+        ("", closed) => format!("closed {closed}"),
+        (opened, closed) => format!("opened {opened}; closed {closed}"),
     })
 }

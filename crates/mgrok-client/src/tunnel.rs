@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mgrok_config::TunnelProtocol;
-use mgrok_kcp::TUNNEL_CONVERSATION;
 use mgrok_mux::{Acceptor, OpenError, Opener};
 use mgrok_nat::punch::Punched;
 use mgrok_net::conn::Conn;
@@ -80,7 +79,7 @@ impl Tunnel {
     ) -> Result<Self, TunnelError> {
         match protocol {
             TunnelProtocol::Kcp => {
-                let (opener, _, driver) = kcp(socket, peer, mgrok_mux::Config::client()).await?;
+                let (opener, _, driver) = kcp(socket, peer, mgrok_mux::Config::client())?;
                 Ok(Self::Kcp { opener, driver })
             }
             TunnelProtocol::Quic => {
@@ -129,7 +128,7 @@ impl TunnelAcceptor {
     ) -> Result<Self, TunnelError> {
         match protocol {
             TunnelProtocol::Kcp => {
-                let (_, acceptor, driver) = kcp(socket, peer, mgrok_mux::Config::server()).await?;
+                let (_, acceptor, driver) = kcp(socket, peer, mgrok_mux::Config::server())?;
                 Ok(Self::Kcp {
                     acceptor,
                     _driver: driver,
@@ -173,14 +172,12 @@ async fn arrival(endpoint: &Endpoint, peer: SocketAddr) -> Result<Connection, Tu
 }
 
 /// Streams over KCP over the hole.
-async fn kcp(
+fn kcp(
     socket: UdpSocket,
     peer: SocketAddr,
     mux: mgrok_mux::Config,
 ) -> Result<(Opener, Acceptor, AbortOnDropHandle<()>), TunnelError> {
-    socket.connect(peer).await?;
-    let config = mgrok_kcp::Config::frp_tunnel();
-    let (stream, driver) = mgrok_kcp::connect(socket, Some(TUNNEL_CONVERSATION), config)?;
+    let (stream, driver) = mgrok_net::kcp::tunnel(socket, peer)?;
     let mux = mgrok_mux::Config {
         keepalive_interval: Some(KCP_KEEPALIVE),
         ..mux

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::arq::UNPROVED_WINDOW;
-use crate::packet::{CHALLENGE_NUMBER, Command, SEGMENT_HEADER_SIZE, SegmentHeader};
+use crate::packet::{CHALLENGE_NUMBER, Command, SegmentHeader};
 
 /// A timestamp is good for so long at least, and twice as long at most.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -32,15 +32,14 @@ impl Admission {
         }
     }
 
-    /// Writes a challenge to `peer` over `datagram`. It is no longer than the shortest datagram that it answers.
+    /// Appends a challenge to `peer` to `out`. It is no longer than the shortest datagram that it answers.
     pub(crate) fn challenge(
         &self,
         peer: SocketAddr,
         conversation: u32,
         now: Instant,
-        datagram: &mut Vec<u8>,
+        out: &mut Vec<u8>,
     ) {
-        datagram.clear();
         let header = SegmentHeader {
             conversation,
             command: Command::Push,
@@ -50,8 +49,7 @@ impl Admission {
             next: 0,
             length: 0,
         };
-        header.write(datagram);
-        debug_assert_eq!(datagram.len(), SEGMENT_HEADER_SIZE);
+        header.write(out);
     }
 
     /// Whether `timestamp` is that of a challenge to `peer`.

@@ -4,10 +4,9 @@
 
 use std::collections::VecDeque;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
-/// Room for one datagram: more than any that we take, so that longer ones are seen to be cut.
-pub(crate) const BUFFER_SIZE: usize = 2048;
+use crate::socket::MAX_RECEIVED;
 
 /// Buffers kept while slices of them are in use (512 KiB).
 const MAX_KEPT: usize = 256;
@@ -23,26 +22,29 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
-    /// An empty buffer with room for [`BUFFER_SIZE`] bytes.
-    pub(crate) fn take(&mut self) -> BytesMut {
+    /// A copy of a datagram, of at most [`MAX_RECEIVED`] bytes.
+    pub(crate) fn copy(&mut self, datagram: &[u8]) -> Bytes {
+        let mut buffer = self.take();
+        buffer.extend_from_slice(datagram);
+        let copy = buffer.split().freeze();
+        if self.kept.len() < MAX_KEPT {
+            self.kept.push_back(buffer);
+        }
+        copy
+    }
+
+    /// An empty buffer.
+    fn take(&mut self) -> BytesMut {
         for _ in 0..self.kept.len().min(MAX_LOOKED_AT) {
             let Some(mut buffer) = self.kept.pop_front() else {
                 break;
             };
-            if buffer.try_reclaim(BUFFER_SIZE) {
+            if buffer.try_reclaim(MAX_RECEIVED) {
                 return buffer;
             }
             self.kept.push_back(buffer);
         }
-        BytesMut::with_capacity(BUFFER_SIZE)
-    }
-
-    /// Keeps a buffer, of which slices may be in use, for later.
-    pub(crate) fn give_back(&mut self, mut buffer: BytesMut) {
-        buffer.clear();
-        if self.kept.len() < MAX_KEPT {
-            self.kept.push_back(buffer);
-        }
+        BytesMut::with_capacity(MAX_RECEIVED)
     }
 
     /// Gives memory back.
@@ -58,20 +60,12 @@ mod tests {
     #[test]
     fn a_buffer_is_used_again_once_its_slices_are_gone() {
         let mut buffers = Buffers::default();
-        let fill = |buffers: &mut Buffers| {
-            let mut buffer = buffers.take();
-            assert!(buffer.is_empty() && buffer.capacity() >= BUFFER_SIZE);
-            buffer.extend_from_slice(&[7; 100]);
-            let slice = buffer.split().freeze();
-            buffers.give_back(buffer);
-            slice
-        };
-        let first = fill(&mut buffers);
-        let second = fill(&mut buffers);
+        let first = buffers.copy(&[7; 100]);
+        let second = buffers.copy(&[7; 100]);
         assert_ne!(first.as_ptr(), second.as_ptr());
         let freed = first.as_ptr();
         drop(first);
-        assert_eq!(fill(&mut buffers).as_ptr(), freed);
+        assert_eq!(buffers.copy(&[1; 1400]).as_ptr(), freed);
         assert_eq!(second, [7; 100][..]);
     }
 }

@@ -4,22 +4,20 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::net::UdpSocket;
 
-use crate::buffers::{BUFFER_SIZE, Buffers};
+use crate::buffers::Buffers;
 use crate::config::Config;
 use crate::error::SessionError;
 use crate::machine::Machine;
-use crate::packet::MAX_DATAGRAM;
 use crate::shared::{Shared, now};
-use crate::socket::{ListenerSocket, Path};
+use crate::socket::{Batch, MAX_RECEIVED, Path, Socket};
 use crate::stream::Stream;
 
-/// Datagrams that are moved before other tasks get their turn.
-pub(crate) const MAX_TURNS: usize = 64;
+/// How long buffers are kept for the next datagrams.
+const KEEP_BUFFERS: Duration = Duration::from_secs(1);
 
 /// Begins a session with the address that `socket` is connected to. Nothing is sent before
 /// something is written, and nothing happens at all unless the [`Driver`] is polled, usually by
@@ -33,26 +31,18 @@ pub(crate) const MAX_TURNS: usize = 64;
 ///
 /// The socket is not connected.
 pub fn connect(
-    socket: UdpSocket,
+    socket: impl Socket,
     conversation: Option<u32>,
     config: Config,
 ) -> io::Result<(Stream, Driver)> {
-    let (local, peer) = (socket.local_addr()?, socket.peer_addr()?);
+    let (local, peer) = (socket.io().local_addr()?, socket.io().peer_addr()?);
     let conversation = conversation.unwrap_or_else(|| fastrand::u32(..));
     let session = Session(Shared::new(Machine::new(conversation, config, now())));
     let stream = Stream::new(Arc::clone(&session.0), local, peer);
     let driver = Driver(Box::pin(async move {
-        let receiving = async {
-            let mut buffers = Buffers::default();
-            loop {
-                if let Err(error) = receive(&socket, &mut buffers, &session.0).await {
-                    return SessionError::Io(Arc::new(error));
-                }
-            }
-        };
         let reason = tokio::select! {
-            reason = session.send(Destination::Connected(&socket)) => reason,
-            reason = receiving => reason,
+            reason = session.send(&socket, None) => reason,
+            error = receive(&socket, &session.0) => SessionError::Io(Arc::new(error)),
         };
         session.end(reason)
     }));
@@ -91,21 +81,20 @@ enum Turn {
 pub(crate) struct Session(pub(crate) Arc<Shared>);
 
 impl Session {
-    /// Sends the session's datagrams `to` the other end until the session ends.
-    pub(crate) async fn send(&self, to: Destination<'_>) -> SessionError {
-        let mut datagram = Vec::with_capacity(MAX_DATAGRAM);
+    /// Sends the session's datagrams to the other end, by `path` unless the socket is connected, until the session ends.
+    pub(crate) async fn send(&self, socket: &dyn Socket, path: Option<Path>) -> SessionError {
+        let mut batch = Batch::default();
         let mut sleep = pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
-        let mut turns = 0;
         loop {
-            match self.turn(&mut datagram) {
+            match self.turn(&mut batch) {
                 Turn::Send => {
-                    send(to, &datagram).await;
-                    turns += 1;
-                    if turns % MAX_TURNS == 0 {
-                        tokio::task::yield_now().await;
-                    }
+                    send(socket, &mut batch, path).await;
+                    tokio::task::consume_budget().await;
                 }
                 Turn::Wait { until } => {
+                    if until.saturating_duration_since(now()) > KEEP_BUFFERS {
+                        batch.release();
+                    }
                     sleep.as_mut().reset(tokio::time::Instant::from_std(until));
                     tokio::select! {
                         () = &mut sleep => {}
@@ -117,12 +106,13 @@ impl Session {
         }
     }
 
-    /// Does what is due, and makes the next datagram if there is one.
-    fn turn(&self, datagram: &mut Vec<u8>) -> Turn {
+    /// Does what is due, and makes the next datagrams if there are any.
+    fn turn(&self, batch: &mut Batch) -> Turn {
         let mut guard = self.0.lock();
         let now = now();
         guard.machine.handle_timeout(now);
-        let (turn, driver_at) = if guard.machine.poll_transmit(datagram, now) {
+        batch.fill(|out| guard.machine.poll_transmit(out, now));
+        let (turn, driver_at) = if !batch.is_empty() {
             (Turn::Send, None)
         } else if let Some(reason) = guard.machine.ended().cloned() {
             (Turn::Ended(reason), None)
@@ -154,95 +144,78 @@ impl Drop for Session {
     }
 }
 
-/// Where datagrams go.
-#[derive(Clone, Copy)]
-pub(crate) enum Destination<'a> {
-    /// Where the socket is connected to.
-    Connected(&'a UdpSocket),
-    Of(&'a dyn ListenerSocket, Path),
-}
-
-impl<'a> Destination<'a> {
-    fn try_send(self, datagram: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Connected(socket) => socket.try_send(datagram).map(drop),
-            Self::Of(socket, path) => socket.try_send(datagram, path),
-        }
-    }
-
-    fn io(self) -> &'a UdpSocket {
-        match self {
-            Self::Connected(socket) => socket,
-            Self::Of(socket, _) => socket.io(),
-        }
-    }
-}
-
-/// Sends a datagram. One that cannot be sent is lost, as others are on their way: what made it
+/// Sends all datagrams of `batch`. One that cannot be sent is lost, as others are on their way: what made it
 /// so often passes, and if it does not the session ends for want of answers.
-async fn send(to: Destination<'_>, datagram: &[u8]) {
-    loop {
-        match to.try_send(datagram) {
-            Ok(()) => return,
+async fn send(socket: &dyn Socket, batch: &mut Batch, path: Option<Path>) {
+    while !batch.is_empty() {
+        match socket.try_send(batch, path) {
+            Ok(count) => batch.skip(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if to.io().writable().await.is_err() {
-                    return;
+                if socket.io().writable().await.is_err() {
+                    batch.skip(1);
                 }
             }
             Err(error) => {
                 tracing::debug!(%error, "a KCP datagram could not be sent");
-                return;
+                batch.skip(1);
             }
         }
     }
 }
 
-/// Waits for datagrams of a connected socket and hands them to its session.
-async fn receive(socket: &UdpSocket, buffers: &mut Buffers, shared: &Shared) -> io::Result<()> {
-    wait_readable(socket, buffers).await?;
-    for _ in 0..MAX_TURNS {
-        let mut buffer = buffers.take();
-        let result = socket.try_recv_buf(&mut buffer);
-        let datagram = complete(buffer.split().freeze());
-        buffers.give_back(buffer);
-        match result {
-            Ok(_) => {
-                if let Some(datagram) = datagram {
-                    let mut guard = shared.lock();
-                    guard.machine.handle_datagram(datagram, now());
-                    guard.finish();
+/// Hands the datagrams of a connected socket to its session until the socket fails.
+async fn receive(socket: &dyn Socket, shared: &Shared) -> io::Error {
+    let mut inbox = Inbox::default();
+    loop {
+        if let Err(error) = inbox.receive(socket).await {
+            return error;
+        }
+        shared.handle_datagrams(inbox.arrived.drain(..).map(|(datagram, _)| datagram));
+        tokio::task::consume_budget().await;
+    }
+}
+
+/// What a socket received, in buffers that are used again.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    buffers: Buffers,
+    pub(crate) arrived: Vec<(Bytes, Path)>,
+}
+
+impl Inbox {
+    /// Waits until something arrives, and takes it in. A socket on which nothing does for a while holds no buffers. Cancel-safe.
+    pub(crate) async fn receive(&mut self, socket: &dyn Socket) -> io::Result<()> {
+        loop {
+            match tokio::time::timeout(KEEP_BUFFERS, socket.io().readable()).await {
+                Ok(result) => result?,
+                Err(_elapsed) => {
+                    self.buffers.shrink();
+                    self.arrived = Vec::new();
+                    socket.io().readable().await?;
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if is_transient(&error) => {}
-            Err(error) => return Err(error),
+            let (buffers, arrived) = (&mut self.buffers, &mut self.arrived);
+            let mut each = |datagram: &[u8], path| {
+                // What fills its room may have been cut.
+                if datagram.len() < MAX_RECEIVED {
+                    arrived.push((buffers.copy(datagram), path));
+                }
+            };
+            match socket.try_recv(&mut each) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if is_transient(&error) => {
+                    tokio::task::consume_budget().await;
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
-    Ok(())
-}
-
-/// Waits until something arrives; a socket on which nothing does for a while holds no buffers.
-pub(crate) async fn wait_readable(socket: &UdpSocket, buffers: &mut Buffers) -> io::Result<()> {
-    /// How long buffers are kept for the next datagram.
-    const KEEP_BUFFERS: std::time::Duration = std::time::Duration::from_secs(1);
-
-    match tokio::time::timeout(KEEP_BUFFERS, socket.readable()).await {
-        Ok(result) => result,
-        Err(_elapsed) => {
-            buffers.shrink();
-            socket.readable().await
-        }
-    }
-}
-
-/// A datagram, unless it may have been cut.
-pub(crate) fn complete(datagram: Bytes) -> Option<Bytes> {
-    (datagram.len() < BUFFER_SIZE).then_some(datagram)
 }
 
 /// Whether an error of reading is about something that was sent, such as that nobody has the
 /// port open. That may change, and anybody can say it.
-pub(crate) fn is_transient(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{
         ConnectionRefused, ConnectionReset, HostUnreachable, Interrupted, NetworkUnreachable,
     };

@@ -105,13 +105,13 @@ impl Encoder {
         }
     }
 
-    /// Makes the next parity packet, if there is one.
-    pub(crate) fn take_parity(&mut self, datagram: &mut Vec<u8>) -> bool {
+    /// Appends the next parity packet to `out`, if there is one.
+    pub(crate) fn take_parity(&mut self, out: &mut Vec<u8>) -> bool {
         if self.ready == 0 {
             return false;
         }
         let code = &mut self.codes[PARITY_SHARDS - self.ready];
-        packet::write_parity(datagram, self.next, code);
+        packet::write_parity(out, self.next, code);
         code.clear();
         self.ready -= 1;
         self.advance(1);

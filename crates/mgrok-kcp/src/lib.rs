@@ -10,7 +10,11 @@
 //! allocates and copies for each segment, and walks its queues for each acknowledgement.
 //!
 //! Besides what waits in its windows, an active session keeps the last 32 packets that it received
-//! for error correction, 2 KiB each; one that was silent for a second keeps none.
+//! for error correction, 2 KiB each, and up to 64 KiB of datagrams on their way to the socket; one
+//! that was silent for a second keeps none of them.
+//!
+//! Datagrams come from and go to a [`Socket`] in batches, because a system call, a lock and a
+//! wake for each cost more than all that is done with it.
 //!
 //! ```
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -56,7 +60,7 @@ pub use config::{Config, ListenerConfig};
 pub use driver::{Driver, connect};
 pub use error::SessionError;
 pub use listener::{Listener, ListenerDriver};
-pub use socket::{ListenerSocket, Path};
+pub use socket::{Batch, MAX_RECEIVED, Path, Socket};
 pub use stream::Stream;
 
 /// The conversation's number in a tunnel through address translators, where nobody listens and

@@ -14,13 +14,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::admission::Admission;
-use crate::buffers::Buffers;
 use crate::config::{Config, ListenerConfig};
-use crate::driver::{Destination, MAX_TURNS, Session, complete, is_transient, wait_readable};
+use crate::driver::{Inbox, Session};
 use crate::error::SessionError;
 use crate::machine::{Machine, peek};
 use crate::shared::{Shared, now};
-use crate::socket::{ListenerSocket, Path};
+use crate::socket::{Batch, Path, Socket};
 use crate::stream::Stream;
 
 /// How long an ended session is remembered, so that late packets of it do not begin it anew.
@@ -47,7 +46,7 @@ impl Listener {
     ///
     /// The socket has no address.
     pub fn new(
-        socket: impl ListenerSocket,
+        socket: impl Socket,
         config: impl Into<ListenerConfig>,
     ) -> io::Result<(Self, ListenerDriver)> {
         let config = config.into();
@@ -67,7 +66,7 @@ impl Listener {
             unproved: VecDeque::new(),
             ended: VecDeque::new(),
             tasks: JoinSet::new(),
-            challenge: Vec::new(),
+            challenge: Batch::default(),
         };
         Ok((
             Self { accepted, local },
@@ -113,7 +112,7 @@ impl std::fmt::Debug for ListenerDriver {
 
 /// What the driver of a listener owns.
 struct Sessions {
-    socket: Arc<dyn ListenerSocket>,
+    socket: Arc<dyn Socket>,
     local: SocketAddr,
     config: Config,
     max_sessions: usize,
@@ -130,7 +129,7 @@ struct Sessions {
     /// One for each session, that sends.
     tasks: JoinSet<(SocketAddr, Arc<Shared>)>,
     /// Room for a challenge.
-    challenge: Vec<u8>,
+    challenge: Batch,
 }
 
 /// The last session from an address.
@@ -145,15 +144,15 @@ impl Sessions {
     async fn run(mut self) -> io::Result<()> {
         let socket = Arc::clone(&self.socket);
         let accepts = self.accepts.clone();
-        let mut buffers = Buffers::default();
+        let mut inbox = Inbox::default();
         loop {
             if self.accepts.is_closed() && self.count == 0 {
                 return Ok(());
             }
             tokio::select! {
-                readable = wait_readable(socket.io(), &mut buffers) => {
-                    readable?;
-                    self.receive(&mut buffers)?;
+                received = inbox.receive(&*socket) => {
+                    received?;
+                    self.route(&mut inbox.arrived);
                     tokio::task::consume_budget().await;
                 }
                 Some(ended) = self.tasks.join_next() => self.forget(ended.ok()),
@@ -163,45 +162,41 @@ impl Sessions {
     }
 
     /// Hands datagrams that have arrived to their sessions.
-    fn receive(&mut self, buffers: &mut Buffers) -> io::Result<()> {
-        for _ in 0..MAX_TURNS {
-            let mut buffer = buffers.take();
-            let result = self.socket.try_recv(&mut buffer);
-            let datagram = complete(buffer.split().freeze());
-            buffers.give_back(buffer);
-            match result {
-                Ok(path) => {
-                    if let Some(datagram) = datagram {
-                        self.route(datagram, path);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if is_transient(&error) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    fn route(&mut self, datagram: Bytes, path: Path) {
-        let peer = path.peer;
-        let peek = peek(&datagram);
-        let known = self.known.get(&peer);
-        if let Some(known) = known
-            && peek.is_none_or(|peek| peek.conversation == known.conversation)
-        {
+    fn route(&mut self, arrived: &mut Vec<(Bytes, Path)>) {
+        let mut arrived = arrived.drain(..).peekable();
+        while let Some((datagram, path)) = arrived.next() {
+            let peer = path.peer;
+            let known = self.known.get(&peer).filter(|it| it.takes(&datagram));
+            let Some(known) = known else {
+                self.meet(datagram, path);
+                continue;
+            };
             // Without a session it is a late packet of one that has ended.
-            if let Some(shared) = &known.shared
-                && input(shared, datagram)
-                && !known.is_proved
-            {
+            let Some(shared) = &known.shared else {
+                continue;
+            };
+            // Datagrams of one session come in a row, and cost one lock.
+            let mut next = Some(datagram);
+            let run = std::iter::from_fn(|| {
+                let goes_along =
+                    |(datagram, path): &(Bytes, Path)| path.peer == peer && known.takes(datagram);
+                next.take().or_else(|| Some(arrived.next_if(goes_along)?.0))
+            });
+            if shared.handle_datagrams(run) && !known.is_proved {
                 self.prove(peer);
             }
-            return;
         }
-        let Some(peek) = peek else { return };
+    }
+
+    /// Looks at a datagram that is of no session that is known.
+    fn meet(&mut self, datagram: Bytes, path: Path) {
+        let peer = path.peer;
+        let Some(peek) = peek(&datagram) else { return };
         let conversation = peek.conversation;
-        let is_alive = known.is_some_and(|known| known.shared.is_some());
+        let is_alive = self
+            .known
+            .get(&peer)
+            .is_some_and(|known| known.shared.is_some());
         let is_proof = |timestamp| {
             self.admission
                 .is_proof(peer, conversation, timestamp, now())
@@ -229,10 +224,12 @@ impl Sessions {
 
     /// Asks for a proof that datagrams to the peer arrive there.
     fn challenge(&mut self, conversation: u32, path: Path) {
-        self.admission
-            .challenge(path.peer, conversation, now(), &mut self.challenge);
+        let admission = &self.admission;
+        self.challenge.clear();
+        self.challenge
+            .push(|out| admission.challenge(path.peer, conversation, now(), out));
         // If there is no room now: it is asked again when the datagram comes again.
-        let _may_be_lost = self.socket.try_send(&self.challenge, path);
+        let _may_be_lost = self.socket.try_send(&self.challenge, Some(path));
     }
 
     /// Begins a session, in place of that from the same address if there is one.
@@ -267,11 +264,11 @@ impl Sessions {
             is_proved,
         };
         self.known.insert(peer, known);
-        input(&shared, datagram);
+        shared.handle_datagrams([datagram]);
         let socket = Arc::clone(&self.socket);
         self.tasks.spawn(async move {
             let session = Session(shared);
-            let reason = session.send(Destination::Of(&*socket, path)).await;
+            let reason = session.send(&*socket, Some(path)).await;
             tracing::debug!(%peer, %reason, "a KCP session ended");
             (peer, Arc::clone(&session.0))
         });
@@ -349,11 +346,9 @@ impl Sessions {
     }
 }
 
-/// Hands a datagram to its session. Returns whether the other end has proved its address.
-fn input(shared: &Shared, datagram: Bytes) -> bool {
-    let mut guard = shared.lock();
-    guard.machine.handle_datagram(datagram, now());
-    let is_proved = guard.machine.is_proved();
-    guard.finish();
-    is_proved
+impl Known {
+    /// Whether a datagram from its address is meant for it. What names no conversation is.
+    fn takes(&self, datagram: &[u8]) -> bool {
+        peek(datagram).is_none_or(|peek| peek.conversation == self.conversation)
+    }
 }

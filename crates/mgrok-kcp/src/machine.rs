@@ -241,22 +241,22 @@ impl Machine {
         }
     }
 
-    /// Writes the next datagram over `datagram` and returns whether there was one.
-    pub fn poll_transmit(&mut self, datagram: &mut Vec<u8>, now: Instant) -> bool {
-        datagram.clear();
+    /// Appends the next datagram to `out` and returns whether there was one.
+    pub fn poll_transmit(&mut self, out: &mut Vec<u8>, now: Instant) -> bool {
         if self.ended.is_some() {
             return false;
         }
-        if self.encoder.take_parity(datagram) {
+        if self.encoder.take_parity(out) {
             self.active_at = now;
             return true;
         }
-        datagram.resize(FEC_HEADER_SIZE, 0);
-        if !self.arq.poll_transmit(datagram, self.clock(now)) {
-            datagram.clear();
+        let start = out.len();
+        out.resize(start + FEC_HEADER_SIZE, 0);
+        if !self.arq.poll_transmit(out, self.clock(now)) {
+            out.truncate(start);
             return false;
         }
-        self.encoder.encode(datagram, now);
+        self.encoder.encode(&mut out[start..], now);
         self.active_at = now;
         true
     }

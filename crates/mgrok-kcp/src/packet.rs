@@ -98,12 +98,11 @@ pub(crate) fn write_data_header(datagram: &mut [u8], number: u32) {
     datagram[6..8].copy_from_slice(&(size as u16).to_le_bytes());
 }
 
-/// Makes a parity packet.
-pub(crate) fn write_parity(datagram: &mut Vec<u8>, number: u32, code: &[u8]) {
-    datagram.clear();
-    datagram.extend_from_slice(&number.to_le_bytes());
-    datagram.extend_from_slice(&PARITY.to_le_bytes());
-    datagram.extend_from_slice(code);
+/// Appends a parity packet.
+pub(crate) fn write_parity(out: &mut Vec<u8>, number: u32, code: &[u8]) {
+    out.extend_from_slice(&number.to_le_bytes());
+    out.extend_from_slice(&PARITY.to_le_bytes());
+    out.extend_from_slice(code);
 }
 
 /// What a segment is for.

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::machine::Machine;
@@ -38,6 +39,18 @@ impl Shared {
             }),
             driver: Notify::new(),
         })
+    }
+
+    /// Hands datagrams to the state machine, all under one lock. Returns whether the other end has proved its address.
+    pub(crate) fn handle_datagrams(&self, datagrams: impl IntoIterator<Item = Bytes>) -> bool {
+        let mut guard = self.lock();
+        let now = now();
+        for datagram in datagrams {
+            guard.machine.handle_datagram(datagram, now);
+        }
+        let is_proved = guard.machine.is_proved();
+        guard.finish();
+        is_proved
     }
 
     pub(crate) fn lock(&self) -> Guard<'_> {

@@ -12,10 +12,10 @@
 //! A socket that is bound to all addresses of a host learns which of them a datagram was sent to, so that the answer leaves from
 //! there ([`LocalAddr`]): a user whose system expects it from elsewhere, or whose NAT does, would never see it.
 
-mod asked_socket;
 mod datagram_conn;
 mod datagrams;
 mod drops;
+mod kcp_socket;
 #[cfg(target_os = "linux")]
 mod mmsg;
 #[cfg(not(target_os = "linux"))]
@@ -31,7 +31,6 @@ use mmsg as system;
 #[cfg(not(target_os = "linux"))]
 use one_by_one as system;
 
-pub use asked_socket::AskedSocket;
 pub use datagram_conn::{DatagramConn, Received, RecvError};
 pub use datagrams::Datagrams;
 pub use drops::Drops;

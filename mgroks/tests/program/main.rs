@@ -428,3 +428,36 @@ fn a_server_starts_where_no_certificate_can_be_kept() {
     );
     assert_ne!(first, second);
 }
+
+#[test]
+fn sighup_reloads_the_file_or_changes_nothing() {
+    let port = free_port();
+    let config = Config::of_server("");
+    let base = std::fs::read_to_string(&config.file).unwrap();
+    let mut server = Process::start(&mut config.command());
+    server.wait_for("frps started successfully");
+    let reload = |server: &mut Process, more: &str| {
+        std::fs::write(&config.file, format!("{base}{more}")).unwrap();
+        server.signal(Signal::HUP);
+        server.wait_for("reloaded")
+    };
+    let line = reload(&mut server, &format!("vhostHTTPPort = {port}\n"));
+    assert!(
+        line.contains(&format!("opened vhostHTTPPort at 127.0.0.1:{port}")),
+        "{line}"
+    );
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    for (mistake, says) in [
+        ("vhostHTTPort = 1\n", "vhostHTTPort"),
+        ("[log]\nlevel = \"debug\"\n", "log.* has changed"),
+    ] {
+        let line = reload(&mut server, mistake);
+        assert!(
+            line.contains("nothing has changed") && line.contains(says),
+            "{line}"
+        );
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    }
+    let line = reload(&mut server, "");
+    assert!(line.contains("closed vhostHTTPPort"), "{line}");
+}

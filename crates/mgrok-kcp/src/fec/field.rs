@@ -1,5 +1,8 @@
 //! Arithmetic in GF(2^8), as far as the erasure code needs it. Addition is `^`.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+
 use super::{DATA_SHARDS, PARITY_SHARDS};
 
 /// The field's polynomial, 0x11d, without its highest power.
@@ -67,46 +70,100 @@ const fn double(a: u8) -> u8 {
     (a << 1) ^ (carry & POLYNOMIAL)
 }
 
+/// The multiples of one factor: those of the numbers below 16, and those of 16 times these. The product with a byte is the sum of one
+/// of each.
+#[derive(Clone, Copy)]
+struct Multiples {
+    low: [u8; 16],
+    high: [u8; 16],
+}
+
+/// At each factor its multiples.
+static MULTIPLES: [Multiples; 256] = multiples();
+
+const fn multiples() -> [Multiples; 256] {
+    let mut all = [Multiples {
+        low: [0; 16],
+        high: [0; 16],
+    }; 256];
+    let mut factor = 0;
+    while factor < 256 {
+        let mut nibble = 0;
+        while nibble < 16 {
+            all[factor].low[nibble] = mul(factor as u8, nibble as u8);
+            all[factor].high[nibble] = mul(factor as u8, (nibble << 4) as u8);
+            nibble += 1;
+        }
+        factor += 1;
+    }
+    all
+}
+
+impl Multiples {
+    fn of(&self, byte: u8) -> u8 {
+        self.low[usize::from(byte & 0x0f)] ^ self.high[usize::from(byte >> 4)]
+    }
+}
+
 /// Adds `factor` times `source` to the front of `sum`, which is at least as long.
 pub(super) fn add_multiple(sum: &mut [u8], source: &[u8], factor: u8) {
     add_multiples([sum], source, [factor]);
 }
 
-/// Adds multiples of `source` to the fronts of `sums`, which are at least as long, one for each factor. What `source` is doubled to
-/// serves all of them.
+/// Adds multiples of `source` to the fronts of `sums`, which are at least as long, one for each factor.
 pub(super) fn add_multiples<const N: usize>(
     mut sums: [&mut [u8]; N],
     source: &[u8],
     factors: [u8; N],
 ) {
-    /// Bytes that are worked on together, for the sake of vector instructions.
-    const LANES: usize = 64;
+    let multiples = factors.map(|factor| &MULTIPLES[usize::from(factor)]);
+    #[cfg(target_arch = "x86_64")]
+    let done = avx2::add_multiples(&mut sums, source, multiples);
+    #[cfg(not(target_arch = "x86_64"))]
+    let done = 0;
+    let done = done + add_words(&mut sums, source, factors, done);
+    for (sum, multiples) in sums.iter_mut().zip(multiples) {
+        for (sum, &source) in sum[done..].iter_mut().zip(&source[done..]) {
+            *sum ^= multiples.of(source);
+        }
+    }
+}
+
+/// The same from the byte `from` on, as far as there are whole words, without special instructions. Returns how many bytes that were.
+fn add_words<const N: usize>(
+    sums: &mut [&mut [u8]; N],
+    source: &[u8],
+    factors: [u8; N],
+    from: usize,
+) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
 
     let all = factors.iter().fold(0, |all, factor| all | factor);
-    let mut sources = source.chunks_exact(LANES);
-    let mut at = 0;
-    for source in &mut sources {
-        let mut power = [0; LANES];
-        power.copy_from_slice(source);
+    let (words, _) = source[from..].as_chunks::<8>();
+    let mut sums = sums
+        .each_mut()
+        .map(|sum| sum[from..].as_chunks_mut::<8>().0);
+    for (at, word) in words.iter().enumerate() {
+        let mut power = u64::from_ne_bytes(*word);
+        let mut products = [0; N];
         for bit in 0..8 {
-            for (sum, factor) in sums.iter_mut().zip(factors) {
-                if factor >> bit & 1 == 1 {
-                    let sum = &mut sum[at..at + LANES];
-                    sum.iter_mut().zip(power).for_each(|(sum, p)| *sum ^= p);
-                }
+            for (product, factor) in products.iter_mut().zip(factors) {
+                // All bits if this one is set, none otherwise.
+                let wanted = 0u64.wrapping_sub(u64::from(factor >> bit & 1));
+                *product ^= power & wanted;
             }
             if all >> bit <= 1 {
                 break;
             }
-            power.iter_mut().for_each(|p| *p = double(*p));
+            let carries = (power >> 7 & ONES) * u64::from(POLYNOMIAL);
+            power = (power & (0x7f * ONES)) << 1 ^ carries;
         }
-        at += LANES;
-    }
-    for (sum, factor) in sums.iter_mut().zip(factors) {
-        for (sum, source) in sum[at..].iter_mut().zip(sources.remainder()) {
-            *sum ^= mul(*source, factor);
+        for (sum, product) in sums.iter_mut().zip(products) {
+            let sum = &mut sum[at];
+            *sum = (u64::from_ne_bytes(*sum) ^ product).to_ne_bytes();
         }
     }
+    words.len() * 8
 }
 
 #[cfg(test)]
@@ -132,13 +189,26 @@ mod tests {
     #[test]
     fn multiples_of_slices_are_those_of_their_bytes() {
         let source: Vec<u8> = (0..200).map(|i: u8| i.wrapping_mul(37)).collect();
-        for factor in [0, 1, 2, 0x80, 0xff] {
+        for factor in 0..=255 {
             let mut sum = vec![0xa5; 210];
             add_multiple(&mut sum, &source, factor);
             for (at, sum) in sum.iter().enumerate() {
                 let source = source.get(at).copied().unwrap_or(0);
                 assert_eq!(*sum, 0xa5 ^ mul(source, factor));
             }
+        }
+    }
+
+    #[test]
+    fn all_ways_to_multiply_slices_agree() {
+        let source: Vec<u8> = (0..=255).collect();
+        for factors in PARITY[0].map(|factor| [factor, factor.rotate_left(1), !factor]) {
+            let mut by_words = [[0; 256]; 3];
+            let sums = &mut by_words.each_mut().map(|sum| &mut sum[..]);
+            assert_eq!(add_words(sums, &source, factors, 0), 256);
+            let mut sums = [[0; 256]; 3];
+            add_multiples(sums.each_mut().map(|sum| &mut sum[..]), &source, factors);
+            assert_eq!(sums, by_words);
         }
     }
 }

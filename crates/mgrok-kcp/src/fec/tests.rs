@@ -30,6 +30,7 @@ fn encode(encoder: &mut Encoder, payloads: &[Vec<u8>]) -> Vec<Packet> {
         packets.extend(Packet::parse(datagram.into()));
         while encoder.take_parity(&mut parity) {
             packets.extend(Packet::parse(Bytes::copy_from_slice(&parity)));
+            parity.clear();
         }
     }
     packets

@@ -131,6 +131,7 @@ proptest! {
             let mut count = 0;
             while machine.poll_transmit(&mut datagram, now) {
                 prop_assert!(datagram.len() <= 1358);
+                datagram.clear();
                 count += 1;
                 prop_assert!(count <= 64 * 2, "output without bound");
             }

@@ -118,6 +118,7 @@ impl Pair {
                 .poll_transmit(&mut datagram, self.now)
             {
                 self.transmit(from, Bytes::copy_from_slice(&datagram));
+                datagram.clear();
             }
         }
     }

@@ -143,9 +143,9 @@ impl Datagrams {
         &self.bytes[entry.range()]
     }
 
-    /// The bytes between two places.
-    pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
-        &self.bytes[range]
+    /// The bytes in which the payloads lie.
+    pub(super) fn all_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     fn clear(&mut self) {

@@ -114,37 +114,6 @@ pub(super) fn recv(
     Ok(())
 }
 
-/// Receives one datagram into `buffer`, without waiting. A longer one is cut.
-pub(super) fn recv_one(
-    socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    told_local: bool,
-) -> io::Result<Arrived> {
-    let mut control = Control::new();
-    // SAFETY: zero is a value of these plain structures; a null pointer with length 0 is one that is not used.
-    let (mut name, mut header): (sockaddr_in6, libc::msghdr) = unsafe { mem::zeroed() };
-    let mut vector = iovec {
-        iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
-    };
-    header.msg_iov = &raw mut vector;
-    header.msg_iovlen = 1;
-    header.msg_name = (&raw mut name).cast();
-    header.msg_namelen = size_of::<sockaddr_in6>() as _;
-    if told_local {
-        header.msg_control = control.0.as_mut_ptr().cast();
-        header.msg_controllen = size_of::<Control>() as _;
-    }
-    // SAFETY: `header` and all that it points to live on.
-    let result = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_DONTWAIT) };
-    let len = usize::try_from(result).map_err(|_| io::Error::last_os_error())?;
-    Ok(Arrived {
-        len: len.min(buffer.len()),
-        from: from_name(&name),
-        local: control.local(header.msg_controllen as _),
-    })
-}
-
 /// Sends messages without waiting. Returns how many were sent; what is wrong with the first is an error.
 pub(super) fn send(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Result<usize> {
     // SAFETY: zero is a value of these plain structures.

@@ -43,17 +43,6 @@ pub(super) fn recv(
     Ok(())
 }
 
-/// Receives one datagram into `buffer`, without waiting. A longer one is cut.
-pub(super) fn recv_one(
-    socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    told_local: bool,
-) -> io::Result<Arrived> {
-    let (stride, mut arrived) = (buffer.len(), Vec::with_capacity(1));
-    recv(socket, buffer, stride, told_local, &mut arrived)?;
-    arrived.pop().ok_or(io::ErrorKind::WouldBlock.into())
-}
-
 /// Sends messages without waiting. Returns how many were sent; what is wrong with the first is an error.
 pub(super) fn send(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Result<usize> {
     for (sent, message) in messages.iter().enumerate() {

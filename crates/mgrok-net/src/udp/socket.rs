@@ -90,7 +90,7 @@ pub struct Sent {
 /// A UDP socket. One task uses it at a time.
 #[derive(Debug)]
 pub struct UdpSocket {
-    io: tokio::net::UdpSocket,
+    pub(super) io: tokio::net::UdpSocket,
     connected: bool,
     /// IPv4 addresses must be mapped.
     v6: bool,
@@ -125,7 +125,7 @@ impl UdpSocket {
     }
 
     /// `addr` is what `socket` is bound to, or connected to.
-    pub(super) fn new(socket: Socket, addr: SocketAddr, connected: bool) -> io::Result<Self> {
+    pub(crate) fn new(socket: Socket, addr: SocketAddr, connected: bool) -> io::Result<Self> {
         // With one address there is no question where answers leave from.
         let has_many = !connected && addr.ip().is_unspecified();
         let told_local = has_many && system::tell_local(socket.as_fd(), addr.is_ipv6());
@@ -158,30 +158,38 @@ impl UdpSocket {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.io.poll_recv_ready(cx))?;
-            let received = with_buffer(BATCH * max_len, |buffer, arrived| {
-                let result = self.io.try_io(Interest::READABLE, || {
-                    system::recv(self.io.as_fd(), buffer, max_len, self.told_local, arrived)?;
-                    if arrived.len() < BATCH {
-                        // There is no more, and tokio is to know that now and not by another
-                        // system call. What arrives from here on makes the socket ready again.
-                        return Err(io::ErrorKind::WouldBlock.into());
-                    }
-                    Ok(())
-                });
-                for (datagram, piece) in arrived.iter().zip(buffer.chunks_exact(max_len)) {
-                    let payload = &piece[..datagram.len];
-                    each(payload, tcp::canonical(datagram.from), datagram.local);
-                }
-                match result {
-                    Err(error) if arrived.is_empty() => Err(error),
-                    Ok(()) | Err(_) => Ok(()),
-                }
-            });
-            match received {
+            match self.try_recv(max_len, &mut each) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 received => return Poll::Ready(received),
             }
         }
+    }
+
+    /// As [`poll_recv`](Self::poll_recv), without waiting.
+    pub(super) fn try_recv(
+        &self,
+        max_len: usize,
+        mut each: impl FnMut(&[u8], SocketAddr, Option<LocalAddr>),
+    ) -> io::Result<()> {
+        with_buffer(BATCH * max_len, |buffer, arrived| {
+            let result = self.io.try_io(Interest::READABLE, || {
+                system::recv(self.io.as_fd(), buffer, max_len, self.told_local, arrived)?;
+                if arrived.len() < BATCH {
+                    // There is no more, and tokio is to know that now and not by another
+                    // system call. What arrives from here on makes the socket ready again.
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(())
+            });
+            for (datagram, piece) in arrived.iter().zip(buffer.chunks_exact(max_len)) {
+                let payload = &piece[..datagram.len];
+                each(payload, tcp::canonical(datagram.from), datagram.local);
+            }
+            match result {
+                Err(error) if arrived.is_empty() => Err(error),
+                Ok(()) | Err(_) => Ok(()),
+            }
+        })
     }
 
     /// Sends all `datagrams`, and waits for room where there is none. What the system refuses is passed over, and
@@ -196,7 +204,7 @@ impl UdpSocket {
             let result = match self.io.poll_send_ready(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => self.io.try_io(Interest::WRITABLE, || {
-                    self.send_some(datagrams, datagrams.left())
+                    self.send_some(datagrams.all_bytes(), datagrams.left())
                 }),
                 Poll::Ready(Err(error)) => Err(error),
             };
@@ -224,7 +232,7 @@ impl UdpSocket {
         let mut is_news = true;
         while left > 0 {
             // Past tokio, which knows only after a while that a new socket can be written to.
-            match self.send_some(datagrams, &datagrams.left()[..left]) {
+            match self.send_some(datagrams.all_bytes(), &datagrams.left()[..left]) {
                 Ok((done, bytes)) => {
                     sent.bytes += bytes;
                     datagrams.skip(done);
@@ -247,8 +255,9 @@ impl UdpSocket {
         }
     }
 
-    /// One system call. Returns how many datagrams and bytes were sent; an error is the first one's.
-    fn send_some(&self, datagrams: &Datagrams, entries: &[Entry]) -> io::Result<(usize, u64)> {
+    /// One system call, for `entries` whose payloads lie in `bytes`. Returns how many datagrams and bytes were sent; an error is the
+    /// first one's.
+    pub(super) fn send_some(&self, bytes: &[u8], entries: &[Entry]) -> io::Result<(usize, u64)> {
         // The size of datagrams that may have been too large to be cut. That is known when they go without.
         let mut uncut = None;
         loop {
@@ -262,7 +271,7 @@ impl UdpSocket {
                 };
                 let (first, last) = (&entries[taken], &entries[taken + run - 1]);
                 messages[used] = Outgoing {
-                    bytes: datagrams.bytes(first.start..last.start + last.len),
+                    bytes: &bytes[first.start..last.start + last.len],
                     to: (!self.connected).then(|| self.reachable(first.addr)),
                     local: first.local,
                     // Only what fits a datagram is ever cut.
