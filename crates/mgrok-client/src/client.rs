@@ -1,4 +1,4 @@
-//! The client as a whole: what it has, how it starts and how it stops.
+//! The client as a whole: its parts, its start and its stop.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub enum StartError {
     /// The admin port cannot be opened.
     #[error(transparent)]
     Admin(#[from] BindError),
-    /// What the way to the server needs is of no use.
+    /// The files of TLS or the outbound proxy cannot be used.
     #[error(transparent)]
     SetUp(#[from] SetUpError),
 }
@@ -59,13 +59,13 @@ pub struct StopReport {
 /// A client, not yet running.
 #[derive(Debug)]
 pub struct Client {
-    /// `None` if there is to be none, or if it is not open yet.
+    /// `None` if none is configured, or it is not open yet.
     admin: Option<AdminPort>,
     config: Arc<ClientConfig>,
     /// What each supervisor does.
     progress: Progress,
     /// Which servers each supervisor has: all of them, or one.
-    supervisors: Vec<Published>,
+    supervisors: Vec<SupervisorParts>,
     key: CipherKey,
     puncher: Puncher,
     reloader: Reloader,
@@ -79,7 +79,7 @@ pub struct Client {
 
 /// What a supervisor will be made of.
 #[derive(Debug)]
-struct Published {
+struct SupervisorParts {
     connectors: Vec<Arc<Connector>>,
     proxies: Proxies,
 }
@@ -95,7 +95,7 @@ impl Client {
         // A start is a reload from nothing.
         let proxies = std::mem::take(&mut config.proxies);
         wanted.replace(Some(proxies), Some(std::mem::take(&mut config.visitors)));
-        // One for each purpose, so that a name which cannot be looked up holds up its own kind at most.
+        // One resolver for each purpose, so that an unresolvable name delays only lookups of its kind.
         let to_servers = Resolver::new(config.dns_server);
         let to_services = Resolver::new(config.dns_server);
         let mut connectors = Vec::new();
@@ -108,7 +108,7 @@ impl Client {
         };
         let supervisors: Vec<_> = groups
             .into_iter()
-            .map(|connectors| Published {
+            .map(|connectors| SupervisorParts {
                 connectors,
                 proxies: Proxies::new(
                     config.user.clone(),
@@ -136,7 +136,7 @@ impl Client {
     }
 
     /// Opens the admin port, if one is configured and not open yet. [`run`](Self::run) does so too;
-    /// this is for whoever wants to know beforehand.
+    /// call this to learn of an error beforehand.
     ///
     /// # Errors
     /// If the port cannot be opened.
@@ -257,15 +257,15 @@ impl Client {
     }
 }
 
-/// Publishes until the client is stopped and the grace period is over; says how many user connections are left.
+/// Publishes until the client is stopped and the grace period is over; returns how many user connections are left.
 async fn publish(
-    supervisors: Vec<Published>,
+    supervisors: Vec<SupervisorParts>,
     context: &SupervisorContext,
     wanted: &Wanted,
 ) -> Result<usize, ClientError> {
     let mut running = JoinSet::new();
     for (number, published) in supervisors.into_iter().enumerate() {
-        let Published {
+        let SupervisorParts {
             connectors,
             proxies,
         } = published;
@@ -277,7 +277,7 @@ async fn publish(
     let mut cut = Ok(0);
     while let Some(ended) = running.join_next().await {
         match ended {
-            // All wait for the same users.
+            // All supervisors wait for the same users.
             Ok(Ok(left)) => cut = cut.map(|cut: usize| cut.max(left)),
             Ok(Err(error)) => {
                 context.stopping.cancel();
@@ -296,7 +296,7 @@ async fn publish(
 /// Answers on the admin port to the very end of the client.
 fn serve_admin_port(
     port: AdminPort,
-    supervisors: &[Published],
+    supervisors: &[SupervisorParts],
     progress: &Progress,
     tasks: &Tasks,
 ) {

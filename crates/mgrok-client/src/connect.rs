@@ -90,7 +90,7 @@ impl Connector {
         &self.context.server
     }
 
-    /// Takes `transport`, for a new session. Certificates and authorities are read again if they have changed. Whatever is configured,
+    /// Connects by `transport`, for a new session. Certificates and authorities are read again if they have changed. Whatever is configured,
     /// the server must be reached within `longest_dial`; handshakes that follow have their usual time.
     ///
     /// Dropping the future gives up.
@@ -116,8 +116,8 @@ impl Connector {
         })
     }
 
-    /// Whether the end of one direction of a stream over `transport` can be told. KCP alone tells no end at all: who waited for that of the
-    /// other direction would wait for ever.
+    /// Whether a stream over `transport` can signal the end of one direction. Plain KCP has no such signal, so half-close would leave the
+    /// other direction open for ever.
     pub(crate) fn tells_ends(&self, transport: Transport) -> bool {
         transport != Transport::Kcp
             || self.context.tls.is_on(transport)
@@ -135,7 +135,7 @@ impl Connector {
         }
     }
 
-    /// What a session over `transport` tells the server of how it came.
+    /// What the hello of a session over `transport` says about the connection.
     pub(crate) fn bootstrap(&self, transport: Transport) -> Bootstrap {
         Bootstrap {
             transport: transport.name().to_owned(),
@@ -144,7 +144,7 @@ impl Connector {
         }
     }
 
-    /// Says once that some of what is configured has no effect.
+    /// Warns once about configured keys that have no effect on `transport`.
     fn warn_of_ignored_keys(&self, transport: Transport) {
         let keys: Vec<_> = [
             ("transport.proxyURL", self.context.proxy.is_some()),

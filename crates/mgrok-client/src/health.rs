@@ -197,7 +197,7 @@ impl HealthState {
         }
     }
 
-    /// Takes the result of a try; tells how the service is if that has changed.
+    /// Takes the result of a try. Returns whether the service is healthy if that has changed.
     fn handle_result(&mut self, is_ok: bool) -> Option<bool> {
         self.failures = if is_ok {
             0

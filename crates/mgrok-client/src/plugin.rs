@@ -1,4 +1,4 @@
-//! Plugins: what serves the users of a proxy in place of its local service.
+//! Plugins, which serve the users of a proxy in place of its local service.
 
 mod error;
 mod handshake;
@@ -18,19 +18,19 @@ use self::bridge::{Bridge, BridgeOptions};
 pub(crate) use self::error::PluginError;
 use self::front::Front;
 
-/// What serves the users of a proxy in place of its local service. Shared by all of them.
+/// A plugin. All users of its proxy share it.
 #[derive(Debug)]
 pub(crate) enum Plugin {
     /// Hands requests on to a website.
     Bridge(Arc<Bridge>),
-    /// Takes TLS off, and connects users to a TCP service.
+    /// Terminates TLS, and connects users to a TCP service.
     Tls2Raw { tls: Front, local_addr: LocalAddr },
     /// Connects users to a service on a Unix socket.
     UnixDomainSocket(PathBuf),
 }
 
 impl Plugin {
-    /// Makes the plugin of `config`. Reads the files that it names. `resolver` looks up the names of what it leads to.
+    /// Makes the plugin of `config`. Reads the files that it names. `resolver` looks up the names of its targets.
     pub(crate) fn new(config: &Config, resolver: &Resolver) -> Result<Self, PluginError> {
         // frp: what becomes of X-Forwarded-For in each of them (pkg/plugin/client/http2http.go,
         // http2https.go, https2http.go, https2https.go)

@@ -149,7 +149,7 @@ pub struct VisitorSet {
 
 impl VisitorSet {
     /// Makes `visitors` the visitors of the client: the listeners of those that are not among them are closed, new ones
-    /// opened, and those that did not change left alone. Users who are in may stay. Of several with one name the last
+    /// opened, and those that did not change left alone. Their users may stay. Of several with one name the last
     /// counts.
     ///
     /// Takes effect soon after, once the client runs.
@@ -166,7 +166,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// The one place where they change, from the start on, when there are none. `None` leaves a list as it is.
+    /// The only place where they change, from the start on, when both lists are empty. `None` leaves a list as it is.
     pub(crate) fn replace(
         &self,
         proxies: Option<Vec<ProxyConfig>>,
@@ -253,7 +253,7 @@ impl Reloads {
                 }
             }
         }
-        // Whoever asks from here on learns at once that the client stops.
+        // Later requests get the error that the client stops at once.
         drop(self.requests);
         visitors.close_all().await;
     }

@@ -250,7 +250,7 @@ impl SessionSupervisor {
     }
 }
 
-/// Who the client is, for a line of the log; nothing if it did not say.
+/// The client's user and client id, for the log; empty if neither is configured.
 fn who(config: &ClientConfig) -> String {
     let mut who = String::new();
     for (what, name) in [("user", &config.user), ("client id", &config.client_id)] {

@@ -19,11 +19,11 @@ use crate::local::Local;
 use crate::plugin::Plugin;
 use crate::proxy::Proxy;
 
-/// How long a user may take to ask, and to be told, that there is no service.
+/// How long a user may take to send a request and to read that there is no service.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 
-/// Carries the user that `start` speaks of to what serves the users of `proxy`; ends when either of
-/// them does, or, if that can be told on `work`, when both are done. After `stop`, plugins that read requests take no more of them.
+/// Connects the user of `start` to the local service or plugin of `proxy`. Ends when either side closes, or with half-close on
+/// `work` when both have. After `stop`, plugins that read requests accept no more of them.
 pub(crate) async fn serve(
     proxy: &Proxy,
     start: &StartWorkConn,
@@ -100,7 +100,7 @@ async fn carry(
 // frp: closes the connection, which its server takes for a service that is not there.
 async fn answer_for_service(mut work: Conn) {
     let exchange = async {
-        // An answer before the question would be none.
+        // An answer before the request would be none.
         if work.recv().await?.is_empty() {
             return Ok(());
         }
@@ -120,7 +120,7 @@ async fn answer_for_service(mut work: Conn) {
     }
 }
 
-/// What tells the local service who the user is; `None` if it is not to be told, or not known.
+/// The PROXY protocol header for the local service; `None` if none is configured, or the user's address is not known.
 fn introduction(proxy: &Proxy, start: &StartWorkConn) -> Option<Bytes> {
     let version = proxy.proxy_protocol()?;
     let Some(source) = source(start) else {

@@ -32,7 +32,7 @@ use self::options::UdpOptions;
 use self::service::Service;
 use crate::proxy::Proxy;
 
-/// How often one turn goes round before other tasks get theirs.
+/// The most rounds of one poll before other tasks run.
 const MAX_ROUNDS: usize = 16;
 
 /// How a work connection came to its end.

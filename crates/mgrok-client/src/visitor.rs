@@ -1,7 +1,7 @@
 //! Visitors: listeners on this machine to private services of other clients.
 //!
-//! They belong to the client, not to a session: a listener stays open from one session to the next, and a user who comes in
-//! between waits a while for the next. Configuration is always applied as a difference to what
+//! They belong to the client, not to a session: a listener stays open from one session to the next, and a user who connects
+//! in between waits a while for the next session. Configuration is always applied as a difference to what
 //! there is, start-up being the difference to nothing.
 //!
 //! A user arrives at a visitor's own listener or is handed over by another visitor. [`AcceptUser::enter`] takes both.
@@ -177,7 +177,7 @@ impl Visitors {
             .collect()
     }
 
-    /// Closes the listeners of the visitors `names`, and forgets them. Users who are in may stay.
+    /// Closes the listeners of the visitors `names`, and forgets them. Their users may stay.
     async fn close(&mut self, names: Vec<Arc<str>>) {
         let mut closing = Vec::new();
         for name in &names {
@@ -243,7 +243,7 @@ impl Visitors {
                     };
                     let addr = socket.local_addr().ok();
                     table.send_modify(|table| table.set_listener(&name, addr));
-                    listener::tell_started(&describe::listener(&config, &context.user, addr));
+                    listener::log_started(&describe::listener(&config, &context.user, addr));
                     sudp::run(&socket, || target.open_datagrams(), context.udp_packet_size).await;
                 }))
             }
@@ -270,8 +270,8 @@ impl Visitors {
         let visitor = Arc::new(visitor);
         self.enlist(&visitor.name, Some(visitor.clone()));
         let Some(port) = config.bind_port else {
-            let place = describe::listener(config, &self.context.user, None);
-            span.in_scope(|| listener::tell_started(&place));
+            let listener = describe::listener(config, &self.context.user, None);
+            span.in_scope(|| listener::log_started(&listener));
             return None;
         };
         let (table, config) = (self.table.clone(), config.clone());
@@ -285,7 +285,7 @@ impl Visitors {
             };
             let addr = listener.local_addr().ok();
             table.send_modify(|table| table.set_listener(&visitor.name, addr));
-            listener::tell_started(&describe::listener(&config, &user, addr));
+            listener::log_started(&describe::listener(&config, &user, addr));
             visitor.let_in(&listener).await;
         }))
     }

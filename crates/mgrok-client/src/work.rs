@@ -27,11 +27,11 @@ const MAX_WAITING: usize = 1024;
 /// The most work connections that are owed to the server. A server that asks for more has users
 /// that will have given up by the time they are served.
 const MAX_OWED: usize = 65_536;
-/// How long a work connection may overtake the answer that its proxy has started: they come by
+/// How long a `StartWorkConn` may arrive before the answer that its proxy has started: they travel on
 /// different streams.
 const OVERTAKE: Duration = Duration::from_secs(2);
 
-/// Why a work connection came to nothing.
+/// Why a work connection served no user.
 #[derive(Debug, thiserror::Error)]
 enum WorkError {
     #[error("the server closed the work connection")]
@@ -53,7 +53,7 @@ struct Started {
     conn: MessageConn,
 }
 
-/// What the work connections of one session are offered under.
+/// What the work connections of one session share.
 #[derive(Debug)]
 pub(crate) struct WorkContext {
     pub(crate) auth: Auth,
@@ -84,7 +84,7 @@ impl WorkConns {
         }
     }
 
-    /// Takes note that the server wants one more.
+    /// Counts one more work connection that the server wants.
     pub(crate) fn request(&mut self) {
         self.owed = (self.owed + 1).min(MAX_OWED);
         while self.owed > 0
@@ -127,7 +127,7 @@ impl WorkContext {
         drop(place);
         let started = match started {
             Ok(started) => started,
-            // A session that is lost says so once, not once more for each connection that waits.
+            // The session logs its loss once; each waiting connection need not.
             Err(e @ (WorkError::Closed | WorkError::Receive(RecvError::Io(_)))) => {
                 return debug!(
                     per_session = true,

@@ -11,14 +11,14 @@ use mgrok_net::tcp::DialError;
 use mgrok_net::tls::{CertificateFault, TlsError};
 use mgrok_net::websocket::WebSocketError;
 
-/// How long the server may take for its part of one handshake: that of TLS, or that of WebSocket.
+/// How long the server may take for a TLS or WebSocket handshake.
 // frp: the server gives a connection 10 s to say what it is (server/service.go#connReadTimeout).
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a server may take to allow one more stream of QUIC.
 pub(super) const STREAM_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why no transport to a server can be taken, ever.
+/// Why the client cannot connect to a server with its configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum SetUpError {
     /// The outbound proxy cannot be used. The text does not show its password.
@@ -32,7 +32,7 @@ pub enum SetUpError {
 /// Why there is no connection to the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// What the server shows is not what it should.
+    /// The server's certificate is not accepted.
     #[error("the server's certificate is not accepted: {}", .fault.advice())]
     Certificate {
         /// What is wrong.
@@ -51,7 +51,7 @@ pub enum ConnectError {
         seconds = HANDSHAKE_TIMEOUT.as_secs()
     )]
     HandshakeTimeout {
-        /// What would have come of it.
+        /// `TLS` or `WebSocket`.
         layer: &'static str,
     },
     /// The socket of KCP cannot be used.

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::server_text::server_text;
 
-/// How often a try is led on. The same limit as that of Go's client.
+/// The most redirects of one try, as in Go's client.
 const MAX_REDIRECTS: usize = 10;
 /// The most bytes that are read of a response, none of which are its body.
 const MAX_HEAD_LEN: u64 = 1024 * 1024;
@@ -155,7 +155,7 @@ impl Response {
                 Ok(Status::Complete(len)) => len,
                 Ok(Status::Partial) => return Ok(None),
                 Err(httparse::Error::TooManyHeaders) => {
-                    // Their number has no limit but that of the header's length.
+                    // Only the length of the header limits their number.
                     headers = vec![httparse::EMPTY_HEADER; headers.len() * 2];
                     continue;
                 }
@@ -177,7 +177,7 @@ fn not_http(head: &[u8]) -> HttpError {
     HttpError::NotHttp(begins.escape_ascii().to_string())
 }
 
-/// The path that `location` leads to from `path`; `None` if it leads to another host or scheme, or
+/// The path of `location`, relative to `path`; `None` if it leads to another host or scheme, or
 /// could not stand in a request.
 fn follow(authority: &str, path: &str, location: &str) -> Option<String> {
     let location = location.split('#').next()?;

@@ -74,7 +74,7 @@ pub(super) struct ActiveSession {
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) connector: Arc<Connector>,
-    /// The last session's; asks the server to let the next one take its place.
+    /// The run id of the last session. With it the next login replaces that session.
     run_id: Option<RunId>,
     wire: WireChoice,
 }

@@ -9,9 +9,9 @@ use mgrok_net::proxy_protocol::Version;
 pub(super) struct UdpOptions {
     /// The longest datagram of the local service that is carried whole; longer ones are cut.
     pub(super) packet_size: usize,
-    /// How the service is told who a user is, by each first datagram from a user's socket; `None` if it is not told.
+    /// The version of the PROXY protocol header on the first datagram of each user's socket; `None`: no header.
     pub(super) proxy_protocol: Option<Version>,
-    /// How often the server is told that we are there.
+    /// How often a keepalive is sent to the server.
     pub(super) ping: Duration,
     /// How long a user's socket is kept without a datagram either way.
     pub(super) idle: Duration,

@@ -125,7 +125,7 @@ impl Xtcp {
                 }
                 Err(error) => {
                     warn!("no tunnel to the service: {}", Chain(&error));
-                    // Wakes the users who wait, so that who has not given up wants the next attempt.
+                    // Wakes the waiting users, so that those who have not given up ask for the next attempt.
                     self.tunnel.send_replace(None);
                 }
             }
@@ -150,7 +150,7 @@ impl Xtcp {
         let mut sessions = self.sessions.clone();
         match Sessions::wait_for_first(&mut sessions).await {
             Some(session) => self.puncher.visit(&session, &self.visit).await,
-            // The client has ended, and whoever waits for this soon does.
+            // The client has ended, and this task soon does.
             None => std::future::pending().await,
         }
     }
@@ -178,7 +178,7 @@ impl Xtcp {
         tunnel.filter(|it| !it.is_ended())
     }
 
-    /// Takes `lost` out of sight, unless there is another already.
+    /// Clears the tunnel if it is still `lost`.
     fn forget(&self, lost: &Arc<Tunnel>) {
         self.tunnel.send_if_modified(|tunnel| {
             let same = tunnel.as_ref().is_some_and(|it| Arc::ptr_eq(it, lost));
@@ -218,7 +218,7 @@ impl Xtcp {
 struct Attempts {
     keep_open: Option<Duration>,
     max_an_hour: usize,
-    /// When those of the last hour began that made no tunnel, whoever wanted one; looking again is held back by their number.
+    /// When the failed attempts of the last hour began. Their number limits the attempts to keep the tunnel open.
     failed: VecDeque<Instant>,
     last: Option<Instant>,
     look_at: Instant,
