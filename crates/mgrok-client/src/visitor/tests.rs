@@ -101,27 +101,27 @@ impl Lab {
         let addr = listener.local_addr().unwrap();
         let (ours, theirs) = tokio::join!(listener.accept(), TcpStream::connect(addr));
         let (stream, from) = ours.unwrap();
-        let places = Arc::new(Semaphore::new(1));
+        let permits = Arc::new(Semaphore::new(1));
         let user = User {
             conn: stream.into(),
             from,
             counted: self.owner.tasks().user(),
-            permit: places.acquire_owned().await.unwrap(),
+            permit: permits.acquire_owned().await.unwrap(),
         };
         (user, theirs.unwrap().into())
     }
 }
 
 #[tokio::test]
-async fn a_visitor_without_a_door_is_entered_through_another() {
+async fn a_visitor_without_a_listener_is_entered_through_another() {
     let lab = Lab::new();
     let server = lab.server().await;
     let (mut visitors, listeners) = lab.visitors();
-    let no_door = VisitorConfig {
+    let no_listener = VisitorConfig {
         bind_port: None,
         ..stcp("spare")
     };
-    visitors.apply(&[no_door]).await;
+    visitors.apply(&[no_listener]).await;
     assert_eq!(listeners.listener("spare"), None);
 
     let (user, mut outside) = lab.user().await;
@@ -138,7 +138,7 @@ async fn a_visitor_without_a_door_is_entered_through_another() {
 }
 
 #[tokio::test]
-async fn visitors_may_exchange_their_doors() {
+async fn visitors_may_exchange_their_listeners() {
     let lab = Lab::new();
     let (mut visitors, mut listeners) = lab.visitors();
     let mut dns = VisitorConfig {
@@ -192,7 +192,7 @@ async fn a_visitor_whose_port_is_taken_is_in_nobodys_way() {
 }
 
 #[tokio::test]
-async fn visitors_that_are_dropped_close_their_doors() {
+async fn visitors_that_are_dropped_close_their_listeners() {
     let lab = Lab::new();
     let (mut visitors, mut listeners) = lab.visitors();
     visitors.apply(&[stcp("a")]).await;
