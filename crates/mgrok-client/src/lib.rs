@@ -27,9 +27,12 @@
 
 mod backoff;
 mod clock;
+#[cfg(test)]
+mod future_size;
 mod heartbeat;
 mod local;
 mod server_text;
+mod shared_span;
 mod signature;
 
 mod plugin;

@@ -11,9 +11,11 @@ use mgrok_net::resolver::Resolver;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::NewProxy;
 use tokio_util::sync::CancellationToken;
+use tracing::{Span, error_span};
 
 use crate::local::Local;
 use crate::plugin::{Plugin, PluginError};
+use crate::shared_span::SharedSpan;
 
 /// The only multiplexer of `tcpmux`.
 const HTTP_CONNECT: &str = "httpconnect";
@@ -28,6 +30,7 @@ pub(crate) struct Proxy {
     /// Made before the server knows the proxy.
     plugin: OnceLock<Plugin>,
     resolver: Resolver,
+    span: SharedSpan,
     traffic: Traffic,
     retired: CancellationToken,
     udp_turn: Mutex<CancellationToken>,
@@ -61,6 +64,7 @@ impl Proxy {
             },
             plugin: OnceLock::new(),
             resolver: resolver.clone(),
+            span: SharedSpan::default(),
             traffic: Traffic::default(),
             udp_turn: Mutex::new(retired.child_token()),
             retired,
@@ -178,6 +182,15 @@ impl Proxy {
     /// Waits until the proxy is removed from the client.
     pub(crate) async fn is_retired(&self) {
         self.retired.cancelled().await;
+    }
+
+    /// What the log says of its work connections, within the current span.
+    pub(crate) fn span(&self) -> Span {
+        let name = &self.config.name;
+        self.span.within(
+            Span::current().id(),
+            |parent| error_span!(parent: parent, "proxy", %name),
+        )
     }
 
     /// What its user connections have moved so far.

@@ -82,7 +82,7 @@ impl SessionSupervisor {
             let span = self.span();
             self.context.progress.set(self.number, Stage::Connecting);
             let attempt = tokio::select! {
-                attempt = self.log_in().instrument(span.clone()) => attempt,
+                attempt = Box::pin(self.log_in().instrument(span.clone())) => attempt,
                 () = stopping.cancelled() => break,
             };
             let wait = match attempt {
@@ -259,4 +259,17 @@ fn who(config: &ClientConfig) -> String {
         }
     }
     who
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::future_size::future_size;
+
+    /// There is one for each client, for as long as it lives; programs may run many clients. What only a login needs is not a part of it.
+    #[test]
+    fn the_task_of_a_session_is_small() {
+        let size = future_size(SessionSupervisor::run);
+        assert!(size <= 11_264, "{size} bytes");
+    }
 }

@@ -9,7 +9,7 @@ use mgrok_http::{UNREACHABLE_ANSWER, User};
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::proxy_protocol::{Addresses, TransportProtocol, encode};
-use mgrok_net::relay::{HalfClose, relay};
+use mgrok_net::relay::{HalfClose, Relay, RelayEnd, relay};
 use mgrok_proto::message::StartWorkConn;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -24,19 +24,34 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// Connects the user of `start` to the local service or plugin of `proxy`. Ends when either side closes, or with half-close on
 /// `work` when both have. After `stop`, plugins that read requests accept no more of them.
+///
+/// `start` and `work` are boxed because a future keeps room for its arguments to the end, and these are gone when the bytes begin to move.
 pub(crate) async fn serve(
     proxy: &Proxy,
-    start: &StartWorkConn,
-    work: Conn,
+    start: Box<StartWorkConn>,
+    work: Box<Conn>,
     half_close: HalfClose,
     stop: &CancellationToken,
 ) {
-    let work = proxy.layers().wrap(work);
-    match proxy.plugin() {
-        None => carry(proxy, start, work, proxy.local(), half_close).await,
-        // Boxed: HTTP and TLS need far more room than most users do.
-        Some(plugin) => Box::pin(serve_by(plugin, proxy, start, work, half_close, stop)).await,
+    // Boxed: HTTP and TLS need far more room than most users do.
+    if let Some(plugin) = proxy.plugin() {
+        return Box::pin(serve_by(plugin, proxy, &start, *work, half_close, stop)).await;
     }
+    // Boxed, because it is over when the bytes begin to move.
+    let opening = Box::pin(open(proxy, start, *work, half_close));
+    let Some(relay) = opening.await else { return };
+    ended(&relay.await);
+}
+
+/// Connects the user to the local service of `proxy`.
+async fn open(
+    proxy: &Proxy,
+    start: Box<StartWorkConn>,
+    work: Conn,
+    half_close: HalfClose,
+) -> Option<Relay<'_>> {
+    let work = proxy.layers().wrap(work);
+    connect(proxy, &start, work, proxy.local(), half_close).await
 }
 
 async fn serve_by(
@@ -47,6 +62,7 @@ async fn serve_by(
     half_close: HalfClose,
     stop: &CancellationToken,
 ) {
+    let work = proxy.layers().wrap(work);
     match plugin {
         Plugin::Bridge(bridge) => {
             let user = source(start).map_or_else(User::unknown, User::new);
@@ -75,24 +91,40 @@ async fn carry(
     local: Local<'_>,
     half_close: HalfClose,
 ) {
-    // Boxed, because it is over when the bytes begin to move.
-    let mut service = match Box::pin(local.connect(proxy.resolver())).await {
+    if let Some(relay) = connect(proxy, start, work, local, half_close).await {
+        ended(&relay.await);
+    }
+}
+
+/// Connects a user to a local service.
+async fn connect<'a>(
+    proxy: &'a Proxy,
+    start: &StartWorkConn,
+    work: Conn,
+    local: Local<'_>,
+    half_close: HalfClose,
+) -> Option<Relay<'a>> {
+    let mut service = match local.connect(proxy.resolver()).await {
         Ok(conn) => conn,
         Err(e) => {
             error!(source = %local, "connect to local service [{local}] error: {}", Chain(&e));
             if matches!(proxy.config().kind, ProxyKind::Http(_)) {
-                Box::pin(answer_for_service(work)).await;
+                answer_for_service(work).await;
             }
-            return;
+            return None;
         }
     };
     // Before the user has said anything: the service may be the one that speaks first.
     if let Some(introduction) = introduction(proxy, start)
         && let Err(e) = service.send(introduction).await
     {
-        return error!(source = %local, "write proxy protocol header to local conn error: {e}");
+        error!(source = %local, "write proxy protocol header to local conn error: {e}");
+        return None;
     }
-    let end = relay(service, work, half_close, proxy.traffic()).await;
+    Some(relay(service, work, half_close, proxy.traffic()))
+}
+
+fn ended(end: &RelayEnd) {
     debug!(per_session = true, ?end, "user connection ended");
 }
 

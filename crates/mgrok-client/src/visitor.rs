@@ -40,6 +40,7 @@ use self::target::Target;
 use self::user::{AcceptUser, User};
 use self::xtcp::Xtcp;
 use crate::describe;
+use crate::shared_span::SharedSpan;
 
 /// The most users of a listener that wait for a connection to the service. Others stay in the listener's backlog until a permit is free.
 /// A user holds one for 20 s at worst, and usually for a moment.
@@ -326,6 +327,8 @@ fn by_name(configs: &[VisitorConfig]) -> BTreeMap<&str, &VisitorConfig> {
 struct Visitor {
     name: Arc<str>,
     service: Service,
+    /// The span of its users in the log.
+    span: SharedSpan,
     context: Arc<VisitorContext>,
 }
 
@@ -341,6 +344,7 @@ impl Visitor {
         Self {
             name: name.clone(),
             service,
+            span: SharedSpan::default(),
             context: context.clone(),
         }
     }
@@ -380,7 +384,11 @@ impl AcceptUser for Visitor {
         let span = {
             let sessions = self.context.sessions.borrow();
             let session = sessions.first().and_then(|it| it.span().id());
-            error_span!(parent: session, "visitor", name = %self.name)
+            let name = &self.name;
+            self.span.within(
+                session,
+                |parent| error_span!(parent: parent, "visitor", %name),
+            )
         };
         let context = self.context.clone();
         context.tasks.spawn(self.serve(user).instrument(span));

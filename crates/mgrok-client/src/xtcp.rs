@@ -67,20 +67,20 @@ pub(crate) async fn serve(
         }
     };
     while let Some(user) = tunnel.next().await {
-        let user = carry(proxy.clone(), user, tasks.clone());
+        let user = carry(proxy.clone(), Box::new(user), tasks.clone());
         tasks.spawn(user.instrument(Span::current()));
     }
     debug!(per_session = true, "the tunnel of a visitor has ended");
 }
 
 /// One user of a tunnel. Nobody says where it comes from, nor whether the other client can carry a half-close.
-async fn carry(proxy: Arc<Proxy>, user: Conn, tasks: Tasks) {
+async fn carry(proxy: Arc<Proxy>, user: Box<Conn>, tasks: Tasks) {
     let _counted = tasks.user();
-    let nobody = StartWorkConn::default();
+    let nobody = Box::default();
     // The tunnel and its plugins outlive the session.
     let stop = tasks.part();
     tokio::select! {
-        () = tcp::serve(&proxy, &nobody, user, HalfClose::EndsBoth, &stop) => {}
+        () = tcp::serve(&proxy, nobody, user, HalfClose::EndsBoth, &stop) => {}
         () = tasks.is_cut() => {}
     }
 }

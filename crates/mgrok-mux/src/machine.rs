@@ -50,6 +50,9 @@ pub const MAX_FRAMES_AT_ONCE: usize = 256;
 /// Bytes by which what goes first may exceed [`Config::send_queue`].
 pub const EXPRESS_ROOM: usize = 64 * 1024;
 
+/// A table with room for as many streams stays as it is when they are gone.
+const KEPT_STREAMS: usize = 1_024;
+
 /// How much of a new stream goes ahead of the data of older ones, in bytes: what says what the stream is for, and a small
 /// request.
 pub const FIRST_BYTES: u16 = 4 * 1024;
@@ -350,6 +353,7 @@ impl Machine {
         let Some(mut state) = self.streams.remove(&id) else {
             return false;
         };
+        self.shrink();
         self.queued -= state.send.discard();
         if state.unacknowledged {
             self.note_acknowledged();
@@ -366,6 +370,14 @@ impl Machine {
             budget.give_back(grown);
         }
         true
+    }
+
+    /// Gives back what many streams needed and few do not.
+    fn shrink(&mut self) {
+        let few = self.streams.len() * 8;
+        if self.streams.capacity() > KEPT_STREAMS && self.streams.capacity() > few {
+            self.streams.shrink_to(few / 4);
+        }
     }
 
     fn note_acknowledged(&mut self) {

@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
@@ -22,6 +23,10 @@ const MAX_LOOKED_AT: usize = 4;
 /// After so many turns in which the first slab sufficed, one kept slab is let go.
 const TURNS_TO_SHRINK: u32 = 256;
 
+/// When the first slab has sufficed for this long, all kept slabs are let go: what a rush needed is not kept for the few turns that
+/// come after it.
+const CALM: Duration = Duration::from_secs(1);
+
 /// A few buffers that are used again and again.
 #[derive(Debug)]
 pub struct Slabs {
@@ -32,6 +37,8 @@ pub struct Slabs {
     /// Used-up slabs, oldest first, that wait for their slices to go.
     kept: VecDeque<BytesMut>,
     turns: u32,
+    /// When a slab was used up last, as long as any is kept.
+    used_up_at: Option<Instant>,
 }
 
 impl Slabs {
@@ -44,6 +51,7 @@ impl Slabs {
             current: None,
             kept: VecDeque::new(),
             turns: 0,
+            used_up_at: None,
         }
     }
 
@@ -81,6 +89,10 @@ impl Slabs {
                 self.turns = 0;
                 self.kept.pop_front();
             }
+            if self.used_up_at.is_some_and(|at| at.elapsed() >= CALM) {
+                self.used_up_at = None;
+                self.kept = VecDeque::new();
+            }
             return current;
         }
         if current.capacity() >= min_spare {
@@ -92,6 +104,7 @@ impl Slabs {
             self.kept.pop_front();
         }
         self.kept.push_back(current);
+        self.used_up_at = Some(Instant::now());
         next.unwrap_or_else(|| BytesMut::with_capacity(self.slab_size))
     }
 
@@ -171,6 +184,17 @@ mod tests {
         for _ in 0..3 * TURNS_TO_SHRINK {
             fill(&mut slabs, 10);
         }
+        assert!(slabs.kept.is_empty());
+    }
+
+    #[test]
+    fn slabs_of_a_rush_are_let_go_once_it_is_calm() {
+        let mut slabs = Slabs::new(1000, 4);
+        drop((0..3).map(|_| fill(&mut slabs, 1000)).collect::<Vec<_>>());
+        fill(&mut slabs, 10);
+        assert_eq!(slabs.kept.len(), 2);
+        slabs.used_up_at = Instant::now().checked_sub(CALM);
+        fill(&mut slabs, 10);
         assert!(slabs.kept.is_empty());
     }
 

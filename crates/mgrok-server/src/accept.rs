@@ -51,14 +51,20 @@ pub(crate) async fn run(
 }
 
 /// One user, from the accepted socket to its end.
-pub(crate) async fn user(
+pub(crate) fn user(
     stream: TcpStream,
     from: SocketAddr,
     client_addrs: ClientAddrResolver,
     service: impl UserService,
-) {
-    match client_addrs.resolve(stream, from).await {
-        Ok((user, addrs)) => service.serve(user, addrs).await,
-        Err(error) => debug!(source = %from, "connection of {from} closed: {}", Chain(&error)),
+) -> impl Future<Output = ()> + Send + 'static {
+    // Boxed, so that a user who is served holds no more than its service needs.
+    let resolving = Box::pin(async move { client_addrs.resolve(stream, from).await });
+    async move {
+        match resolving.await {
+            Ok((user, addrs)) => service.serve(user, addrs).await,
+            Err(error) => {
+                debug!(source = %from, "connection of {from} closed: {}", Chain(&error));
+            }
+        }
     }
 }

@@ -225,35 +225,73 @@ impl Backend {
     }
 }
 
+/// A user and the stream to its service.
+pub(crate) struct Opened {
+    backend: Arc<Backend>,
+    user: Conn,
+    work: Conn,
+    half_close: HalfClose,
+    from: SocketAddr,
+}
+
+impl Opened {
+    /// The box is given back here: in an async block it would live on to the end.
+    fn unbox(self: Box<Self>) -> Self {
+        *self
+    }
+}
+
 /// Carries one user, from its first byte to its last, to the first of `backends` that opens.
 pub(crate) fn serve(
     user: Conn,
     addrs: PeerAddrs,
     backends: impl Iterator<Item = Arc<Backend>> + Send,
 ) -> impl Future<Output = ()> + Send {
-    carry(user, addrs, HalfClose::Carried, backends)
+    carry(open(user, addrs, HalfClose::Carried, backends))
 }
 
-/// As [`serve`], for a user that comes by a way on which this is what the end of one direction means for the other.
-pub(crate) async fn carry(
+/// Carries the user that `opening` comes to, if it comes to one.
+pub(crate) fn carry(
+    opening: impl Future<Output = Option<Box<Opened>>> + Send,
+) -> impl Future<Output = ()> + Send {
+    // Boxed, and so is what it comes to, so that a user who is served holds no more than the relay needs.
+    let opening = Box::pin(opening);
+    async move {
+        let Some(opened) = opening.await else { return };
+        let Opened {
+            backend,
+            user,
+            work,
+            half_close,
+            from,
+        } = opened.unbox();
+        let end = relay::relay(user, work, half_close, backend.traffic())
+            .with_idle_timeout(backend.user_idle_timeout())
+            .await;
+        debug!(source = %from, "user connection [{from}] ended: {end:?}");
+    }
+}
+
+/// The first of `backends` that opens for a user who comes by a way on which `user_half_close` is what the end of one direction
+/// means for the other; `None` if the user is refused, which the log says.
+pub(crate) async fn open(
     user: Conn,
     addrs: PeerAddrs,
     user_half_close: HalfClose,
-    backends: impl Iterator<Item = Arc<Backend>> + Send,
-) {
-    // Boxed, so that a user who is served holds no more than the relay needs.
-    let Some((backend, work)) = Box::pin(open_first(addrs, backends)).await else {
-        return;
-    };
+    backends: impl Iterator<Item = Arc<Backend>>,
+) -> Option<Box<Opened>> {
+    let (backend, work) = open_first(addrs, backends).await?;
     let half_close = match user_half_close {
         HalfClose::Carried => backend.half_close(),
         HalfClose::EndsBoth => HalfClose::EndsBoth,
     };
-    let end = relay::relay(user, work, half_close, backend.traffic())
-        .with_idle_timeout(backend.user_idle_timeout())
-        .await;
-    let from = addrs.from;
-    debug!(source = %from, "user connection [{from}] ended: {end:?}");
+    Some(Box::new(Opened {
+        backend,
+        user,
+        work,
+        half_close,
+        from: addrs.from,
+    }))
 }
 
 /// The first of `backends` that opens for a user, and the stream to its service; `None` if the user is refused, which the log says.

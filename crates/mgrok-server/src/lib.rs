@@ -9,6 +9,8 @@
 // Lowest layer first.
 mod backend_set;
 mod excerpt;
+#[cfg(test)]
+mod future_size;
 mod heartbeat;
 mod per_source;
 mod routes;

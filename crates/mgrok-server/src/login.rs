@@ -137,7 +137,7 @@ async fn identify(
     }
     // frp: plugins come first, and what they leave is what the client said (server/service.go#handleConnection)
     let hooks = policy.hooks.clone();
-    let mut login = match hooks.login(login, from).await {
+    let mut login = match Box::pin(hooks.login(login, from)).await {
         Ok(login) => login,
         Err(error) => return refuse(&mut control, &error.into(), &who, shared).await,
     };
@@ -498,6 +498,28 @@ async fn answer(control: &mut MessageConn, run_id: String, error: String) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::future_size::future_size;
+
+    /// Thousands of clients may be logged in. What only the way there needs is not a part of it.
+    #[test]
+    fn the_task_of_a_session_is_small() {
+        let size = future_size(|(control, hello, login, connection, shared)| {
+            serve(control, hello, login, connection, shared)
+        });
+        assert!(size <= 9_216, "{size} bytes");
+    }
+
+    /// It is there while a client logs in, and thousands may come back at the same time. It was 15 KiB when asking plugins was a part of
+    /// it.
+    #[test]
+    fn a_login_is_small() {
+        let identify = future_size(|(control, hello, login, connection, shared)| {
+            identify(control, hello, login, connection, shared)
+        });
+        let begin = future_size(|(known, connection, shared)| begin(known, connection, shared));
+        let size = identify.max(begin);
+        assert!(size <= 3_584, "{size} bytes");
+    }
 
     #[test]
     fn a_pool_count_below_zero_is_none() {

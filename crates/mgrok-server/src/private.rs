@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mgrok_proto::cipher::CipherKey;
+use tracing::{Span, info_span};
 
 use crate::access::Access;
 use crate::backend::Backend;
@@ -23,6 +24,8 @@ pub(crate) struct PrivateService {
     /// Visitors may encrypt their part of the way with it.
     pub(crate) key: CipherKey,
     pub(crate) backend: Arc<Backend>,
+    /// What the log says of its users. One for all: the log's registry keeps the room of every span that it ever had at once.
+    pub(crate) span: Span,
 }
 
 /// A service in the table, which is taken out when this is dropped.
@@ -34,8 +37,11 @@ pub(crate) struct PrivateLease {
 
 impl PrivateService {
     pub(crate) fn new(access: Access, datagrams: bool, backend: Backend) -> Self {
+        let name = backend.proxy_name();
         Self {
             key: CipherKey::derive(&access.secret),
+            // Its users come on other sessions than its own.
+            span: info_span!(parent: None, "proxy", %name),
             access,
             datagrams,
             backend: Arc::new(backend),

@@ -423,7 +423,8 @@ impl Session {
             used: &self.used,
         };
         let prepared = match new {
-            Ok(new) => proxy::prepare(*new, &owner).await,
+            // Boxed: it is over in a moment, and the session stays.
+            Ok(new) => Box::pin(proxy::prepare(*new, &owner)).await,
             Err(error) => Err(error.into()),
         };
         let reply = match prepared {

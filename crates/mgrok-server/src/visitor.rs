@@ -10,7 +10,7 @@ use mgrok_net::relay::HalfClose;
 use mgrok_proto::RunId;
 use mgrok_proto::message::{NewVisitorConn, NewVisitorConnResp};
 use tokio::time::timeout;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, debug, info, warn};
 
 use crate::backend;
 use crate::connection::Connection;
@@ -110,12 +110,12 @@ pub(crate) async fn serve(
             service.backend.negotiated().datagram_framing(),
         );
     }
-    let span = info_span!("proxy", name = %name);
-    let served = async move {
+    let span = service.span.clone();
+    let served = backend::carry(async move {
         info!(source = %addrs.from, "get a user connection [{}]", addrs.from);
         let backend = service.backend.clone();
-        backend::carry(user, addrs, half_close, std::iter::once(backend)).await;
-    };
+        backend::open(user, addrs, half_close, std::iter::once(backend)).await
+    });
     shared.tasks.serve_user(served.instrument(span));
 }
 

@@ -58,15 +58,18 @@ impl Streams {
     /// Opens one more stream.
     pub(crate) async fn open(&self) -> Result<Conn, ConnectError> {
         match self {
-            Self::Connections(dialler) => dialler.connect().await,
+            // Boxed: it takes far more room than a stream of the multiplexer.
+            Self::Connections(dialler) => Box::pin(dialler.connect()).await,
             Self::Muxed(opener) => match opener.open().await {
                 Ok(stream) => Ok(Conn::from(stream)),
                 Err(error) => Err(ConnectError::Stream(error)),
             },
-            Self::Quic(connection) => match timeout(STREAM_TIMEOUT, connection.open()).await {
-                Ok(opened) => Ok(opened?),
-                Err(_) => Err(ConnectError::StreamTimeout),
-            },
+            Self::Quic(connection) => {
+                match Box::pin(timeout(STREAM_TIMEOUT, connection.open())).await {
+                    Ok(opened) => Ok(opened?),
+                    Err(_) => Err(ConnectError::StreamTimeout),
+                }
+            }
         }
     }
 }

@@ -55,7 +55,8 @@ pub(super) async fn serve_or_migrate(
                 );
                 continue;
             }
-            let mut logging_in = pin!(server.log_in(context, link, true, table.clone()));
+            // Boxed: only a migration needs this room.
+            let mut logging_in = Box::pin(server.log_in(context, link, true, table.clone()));
             // The server ends this session when the new one begins.
             let mut ended = None;
             let logged_in = loop {

@@ -303,3 +303,16 @@ fn is_passing(error: &io::Error) -> bool {
             | io::ErrorKind::NetworkUnreachable
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A proxy has up to 4,096 users with a socket each. Beside this a user costs a slot of the table and the socket's registration with
+    /// tokio, and no task.
+    #[test]
+    fn a_user_is_small() {
+        let size = size_of::<User>() + size_of::<SlotWaker>();
+        assert!(size <= 176, "{size} bytes");
+    }
+}

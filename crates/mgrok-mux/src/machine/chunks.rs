@@ -15,46 +15,66 @@ const MAX_TAIL: usize = 16 * 1024;
 /// A queue that had room for more slices than this gives the room back when it is empty.
 const MAX_IDLE_ROOM: usize = 16;
 
-/// Bytes in order, in slices.
+/// Bytes in order, in slices. A queue of one slice, as most that are not empty are, takes no memory for it, so an idle stream that has
+/// carried small messages keeps none.
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
+    /// Empty only if nothing is queued.
+    first: Bytes,
+    rest: Option<Box<Rest>>,
+    len: usize,
+}
+
+/// What follows the first slice.
+#[derive(Debug, Default)]
+struct Rest {
     slices: VecDeque<Bytes>,
     /// Follows `slices`.
     tail: BytesMut,
-    len: usize,
 }
 
 impl Chunks {
     /// Adds `slice` as it is.
     pub(super) fn push(&mut self, slice: Bytes) {
-        self.close_tail();
         self.len += slice.len();
-        self.slices.push_back(slice);
+        if self.first.is_empty() {
+            self.first = slice;
+            return;
+        }
+        let rest = self.rest.get_or_insert_default();
+        rest.close_tail();
+        rest.slices.push_back(slice);
     }
 
     /// Adds a copy of `slice`.
     pub(super) fn push_copy(&mut self, slice: &[u8]) {
         self.len += slice.len();
-        self.tail.extend_from_slice(slice);
-        if self.tail.len() >= MAX_TAIL {
-            self.close_tail();
+        if self.first.is_empty() {
+            self.first = Bytes::copy_from_slice(slice);
+            return;
+        }
+        let rest = self.rest.get_or_insert_default();
+        rest.tail.extend_from_slice(slice);
+        if rest.tail.len() >= MAX_TAIL {
+            rest.close_tail();
         }
     }
 
     /// Takes the first slice, but at most `max` bytes of it.
     pub(super) fn pop(&mut self, max: usize) -> Option<Bytes> {
-        if self.slices.is_empty() {
-            self.close_tail();
+        if self.is_empty() {
+            return None;
         }
-        let first = self.slices.front_mut()?;
-        let slice = if first.len() > max {
-            first.split_to(max)
+        let slice = if self.first.len() > max {
+            self.first.split_to(max)
         } else {
-            self.slices.pop_front()?
+            let next = self.rest.as_mut().and_then(|rest| rest.pop());
+            std::mem::replace(&mut self.first, next.unwrap_or_default())
         };
         self.len -= slice.len();
-        if self.len == 0 && self.slices.capacity() > MAX_IDLE_ROOM {
-            self.slices = VecDeque::new();
+        let room = self.rest.as_ref().map_or(0, |rest| rest.slices.capacity());
+        if self.is_empty() && room > MAX_IDLE_ROOM {
+            self.rest = None;
         }
         Some(slice)
     }
@@ -70,6 +90,15 @@ impl Chunks {
 
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
+    }
+}
+
+impl Rest {
+    fn pop(&mut self) -> Option<Bytes> {
+        if self.slices.is_empty() {
+            self.close_tail();
+        }
+        self.slices.pop_front()
     }
 
     fn close_tail(&mut self) {
@@ -109,8 +138,29 @@ mod tests {
             chunks.push_copy(&slab[at..at + 100]);
         }
         assert!(slab.is_unique());
-        assert!(chunks.slices.len() <= 100_000 / MAX_TAIL + 1);
+        let rest = chunks.rest.as_ref().unwrap();
+        assert!(rest.slices.len() <= 100_000 / MAX_TAIL + 1);
         assert_eq!(chunks.clear(), 100_000);
         assert!(chunks.is_empty());
+    }
+    #[test]
+    fn one_slice_at_a_time_takes_no_memory() {
+        let mut chunks = Chunks::default();
+        for _ in 0..3 {
+            chunks.push(Bytes::from_static(b"small"));
+            assert_eq!(chunks.pop(usize::MAX).unwrap(), "small");
+            assert!(chunks.pop(usize::MAX).is_none());
+        }
+        assert!(chunks.rest.is_none());
+    }
+
+    #[test]
+    fn the_room_of_a_long_queue_is_given_back() {
+        let mut chunks = Chunks::default();
+        for _ in 0..=2 * MAX_IDLE_ROOM {
+            chunks.push(Bytes::from_static(b"x"));
+        }
+        while chunks.pop(usize::MAX).is_some() {}
+        assert!(chunks.rest.is_none());
     }
 }

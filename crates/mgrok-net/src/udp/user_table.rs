@@ -262,7 +262,16 @@ impl<T> UserTable<T> {
 mod tests {
     use std::collections::HashSet;
 
+    use super::super::LocalAddr;
     use super::*;
+
+    /// A server keeps 16,384 users for each of its UDP ports and has no task for any of them, so this is all of what each costs: a slot,
+    /// and a place in the hash table.
+    #[test]
+    fn a_user_is_small() {
+        let size = size_of::<Slot<Option<LocalAddr>>>() + size_of::<(SocketAddr, u32)>();
+        assert!(size <= 160, "{size} bytes");
+    }
 
     fn addr(number: u32) -> SocketAddr {
         (number.to_be_bytes(), 7).into()

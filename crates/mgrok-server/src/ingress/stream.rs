@@ -99,7 +99,8 @@ pub(super) async fn dispatch(
         }
         Message::NewWorkConn(new) => work_conn(conn, new, connection, shared).await,
         Message::NewVisitorConn(new) => {
-            visitor::serve(conn, new, connection, shared).await;
+            // Boxed, as is all that few streams need: there may be thousands of them at once.
+            Box::pin(visitor::serve(conn, new, connection, shared)).await;
         }
         other => log_closed(
             connection.addrs.from,
@@ -124,7 +125,7 @@ async fn work_conn(conn: MessageConn, new: NewWorkConn, connection: &Connection,
             let text = error.to_string();
             let policy = shared.policy.now();
             let text = policy.error_text(&text, "invalid NewWorkConn");
-            refuse_work_conn(conn, version, text).await;
+            Box::pin(refuse_work_conn(conn, version, text)).await;
         }
     }
 }
@@ -147,7 +148,7 @@ async fn admit_work_conn(
     };
     let hooks = shared.policy.now().hooks.clone();
     let new = match hooks.is_subscribed(Op::NewWorkConn) {
-        true => hooks.new_work_conn(&client, new).await?,
+        true => Box::pin(hooks.new_work_conn(&client, new)).await?,
         false => new,
     };
     let auth = &keys.auth;

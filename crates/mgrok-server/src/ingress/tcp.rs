@@ -72,3 +72,16 @@ fn serve_user(user: Conn, addrs: PeerAddrs, vhost: SharedVhost, shared: &Shared)
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::future_size::future_size;
+
+    /// Of connections that have not said what they are there may be tens of thousands, of which most wait for their turn.
+    #[test]
+    fn the_task_of_a_connection_is_small() {
+        let size = future_size(|(stream, from, shared)| connection(stream, from, shared));
+        assert!(size <= 1_024, "{size} bytes");
+    }
+}

@@ -131,6 +131,6 @@ mod tests {
         let client_addrs = ClientAddrResolver::new(CurrentPolicy::of(ServerConfig::default()));
         let user = accept::user(stream, from, client_addrs, PortService(backends));
         let size = size_of_val(&Tasks::default().until_cut(user));
-        assert!(size <= 1_280, "{size} bytes");
+        assert!(size <= 768, "{size} bytes");
     }
 }
