@@ -9,6 +9,7 @@ mod login_round;
 mod migration;
 
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -181,12 +182,12 @@ impl SessionSupervisor {
             .sessions
             .send_modify(|sessions| sessions.begin(self.number, handle.clone()));
         let table = self.proxies.watch();
-        let serving = active.session.run(
+        let serving = pin!(active.session.run(
             &mut self.proxies,
             &mut self.wanted,
             checks,
             &self.context.stopping,
-        );
+        ));
         let (servers, context) = (&mut self.servers, &self.context);
         serve_or_migrate(serving, &handle, candidate, servers, context, &table).await
     }

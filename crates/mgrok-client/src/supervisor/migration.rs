@@ -1,7 +1,7 @@
 //! Migration: while a session uses a worse transport than there are, the better ones are probed from time to time, and the session
 //! migrates to the first that works.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::time::Duration;
 
 use mgrok_net::error_chain::Chain;
@@ -32,7 +32,7 @@ pub(super) enum ServeEnd {
 
 /// Drives `serving`, which serves the session of `handle` by `candidate`, until it ends or the session has migrated.
 pub(super) async fn serve_or_migrate(
-    serving: impl Future<Output = Result<(), SessionEnd>>,
+    mut serving: Pin<&mut impl Future<Output = Result<(), SessionEnd>>>,
     handle: &SessionHandle,
     candidate: DialCandidate,
     servers: &mut Servers,
@@ -42,7 +42,6 @@ pub(super) async fn serve_or_migrate(
     let migrated = {
         let (server, candidates) = servers.migration(candidate);
         let connector = server.connector.clone();
-        let mut serving = pin!(serving);
         let mut probe = UpgradeProbe::default();
         loop {
             let (transport, link) = tokio::select! {
