@@ -1,7 +1,7 @@
 //! The admin port of either end: HTTP for the operator and the operator's programs.
 //!
-//! An [`AdminPort`] has what is the same on both ends: who is let in, what is logged, how answers
-//! and refusals look, and every limit. What an end has to tell is in the [`Routes`] that it brings.
+//! An [`AdminPort`] has what is the same on both ends: access control, logging, the form of answers and refusals,
+//! and every limit. The resources of an end are in the [`Routes`] that it brings.
 //!
 //! ```
 //! use mgrok_admin::{AdminPort, Answer, Method, Routes};

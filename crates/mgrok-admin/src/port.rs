@@ -38,7 +38,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// The longest head of a request, in bytes, and what is read ahead. Users get a 431 beyond it, or
 /// beyond 100 headers. Browsers send the cookies of every other service on the same host along.
 const MAX_HEAD: usize = 16 * 1024;
-/// What wrong credentials cost whoever tries many.
+/// How long the answer to wrong credentials is delayed, against guessing.
 // frp: the same
 const WRONG_CREDENTIALS_DELAY: Duration = Duration::from_millis(200);
 /// How long requests may take that are under way when the port is closed.

@@ -29,7 +29,7 @@ pub enum StartError {
     /// The admin port cannot be opened.
     #[error(transparent)]
     Admin(#[from] BindError),
-    /// The files of TLS or the outbound proxy cannot be used.
+    /// The files of TLS cannot be used.
     #[error(transparent)]
     SetUp(#[from] SetUpError),
 }

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mgrok_config::{ClientConfig, LivenessKeys, ServerAddr};
-use mgrok_net::outbound::OutboundProxy;
+use mgrok_config::{ClientConfig, LivenessKeys, ProxyScheme, ProxyUrl, ServerAddr};
+use mgrok_net::outbound::{OutboundCredentials, OutboundProxy, OutboundScheme};
 use mgrok_net::quic::QuicOptions;
 use mgrok_net::resolver::Resolver;
 use mgrok_net::tcp::DialOptions;
@@ -52,7 +52,6 @@ impl Connector {
         resolver: &Resolver,
     ) -> Result<Arc<Self>, SetUpError> {
         let transport = &config.transport;
-        let proxy = transport.proxy_url.as_ref();
         let context = DialContext {
             server: server.clone(),
             dial: DialOptions {
@@ -61,10 +60,7 @@ impl Connector {
                 local_ip: transport.connect_server_local_ip,
                 resolver: resolver.clone(),
             },
-            proxy: proxy
-                .map(|url| OutboundProxy::parse(url.expose()))
-                .transpose()
-                .map_err(SetUpError::Proxy)?,
+            proxy: transport.proxy_url.as_ref().map(outbound_proxy),
             quic: QuicOptions {
                 keepalive: transport.quic.keepalive_period,
                 idle_timeout: transport.quic.max_idle_timeout,
@@ -160,6 +156,22 @@ impl Connector {
             warn!("{} has no effect on {transport}", keys.join(" and "));
         }
     }
+}
+
+/// The outbound proxy of the configuration, as mgrok-net dials it.
+fn outbound_proxy(url: &ProxyUrl) -> OutboundProxy {
+    let scheme = match url.scheme {
+        ProxyScheme::Http => OutboundScheme::Http,
+        ProxyScheme::Https => OutboundScheme::Https,
+        ProxyScheme::Ntlm => OutboundScheme::Ntlm,
+        ProxyScheme::Socks5 => OutboundScheme::Socks5,
+    };
+    let credentials = url.credentials.as_ref();
+    let credentials = credentials.map(|credentials| OutboundCredentials {
+        user: credentials.user.clone(),
+        password: credentials.password.clone(),
+    });
+    OutboundProxy::new(scheme, url.host.clone(), url.port, credentials)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! How fast a proxy may be, in frp's notation: `512KB`, `1.5MB`.
 
-use std::{fmt, num::NonZeroU64, str::FromStr};
+use std::fmt;
+use std::num::NonZeroU64;
+use std::str::FromStr;
 
 const KIB: f64 = 1024.0;
 const MIB: f64 = 1024.0 * 1024.0;

@@ -3,30 +3,31 @@
 mod client;
 mod client_plugin;
 mod client_transport;
+mod conflicts;
 mod entries;
 mod health;
 mod kinds;
-mod places;
-mod plugins;
 mod proxies;
 mod server;
 mod server_addrs;
+mod server_hooks;
 mod visitors;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use mgrok_proto::auth::Secret;
 
-use crate::{
-    auth::Auth,
-    liveness::LivenessKeys,
-    log::{Log, LogLevel, LogTarget},
-    quic::Quic,
-    section::{Content, Section},
-    web_server::WebServer,
-};
+use crate::auth::Auth;
+use crate::liveness::LivenessKeys;
+use crate::log::{Log, LogLevel, LogTarget};
+use crate::quic::Quic;
+use crate::section::{Content, Section};
+use crate::web_server::WebServer;
 
-pub(crate) use self::{client::client, server::server};
+pub(crate) use self::client::client;
+pub(crate) use self::server::server;
 
 /// The longest datagram that a message of frp's first wire format can carry, between IPv4 addresses: its base64 text
 /// and the JSON around it must not have more than 10,240 bytes.

@@ -1,21 +1,22 @@
 //! The client's configuration, as the client uses it.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use mgrok_proto::auth::Secret;
+use crate::auth::Auth;
+use crate::liveness::LivenessKeys;
+use crate::log::Log;
+use crate::proxy::ProxyConfig;
+use crate::proxy_url::ProxyUrl;
+use crate::quic::Quic;
+use crate::server::DEFAULT_GRACE_PERIOD;
+use crate::visitor::VisitorConfig;
+use crate::web_server::WebServer;
 
-use crate::{
-    auth::Auth, liveness::LivenessKeys, log::Log, proxy::ProxyConfig, quic::Quic,
-    server::DEFAULT_GRACE_PERIOD, visitor::VisitorConfig, web_server::WebServer,
-};
-
-/// Everything that the client can be told. [`Default`] is what an empty file means.
+/// All settings of the client. [`Default`] is what an empty file means.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientConfig {
     /// Who this is: a prefix, with a dot, of the proxies' names on the wire; empty is none.
@@ -46,7 +47,7 @@ pub struct ClientConfig {
     pub proxies: Vec<ProxyConfig>,
     /// The visitors, chosen likewise.
     pub visitors: Vec<VisitorConfig>,
-    /// The STUN server, `host:port`, that tells `xtcp` how this client is seen from outside.
+    /// The STUN server, `host:port`, that `xtcp` asks for this client's public address.
     pub nat_hole_stun_server: String,
     /// The admin port; `None` is off.
     pub web_server: Option<WebServer>,
@@ -145,8 +146,8 @@ pub struct ClientTransport {
     pub protocol: Protocol,
     /// How messages are written.
     pub wire_protocol: WireProtocol,
-    /// The URL of an outbound proxy, which may hold a password; `None`: none. QUIC and KCP go past it.
-    pub proxy_url: Option<Secret>,
+    /// The outbound proxy that connections to the server pass; QUIC and KCP do not.
+    pub proxy_url: Option<ProxyUrl>,
     /// How long connecting to the server may take.
     pub dial_server_timeout: Duration,
     /// The keepalive time of sockets to the server; `None` is off.

@@ -1,6 +1,7 @@
 //! What can serve a proxy's users in place of its local service.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::local_addr::LocalAddr;
 

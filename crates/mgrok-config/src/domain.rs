@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-/// Why a text is no such name. The text comes first when this is told.
+/// Why a text is no such name. Messages quote the text ahead of the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DomainError {
     /// There are several.

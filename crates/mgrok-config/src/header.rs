@@ -1,5 +1,7 @@
 //! What may stand in a header of HTTP.
 
+use http::{HeaderName, HeaderValue};
+
 /// Why a header cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HeaderError {
@@ -15,22 +17,16 @@ pub(crate) enum HeaderError {
 
 /// Checks one header.
 pub(crate) fn check_header(name: &str, value: &str) -> Result<(), HeaderError> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(is_token) {
-        return Err(HeaderError::Name);
-    }
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeaderError::Name)?;
     check_value(value)
 }
 
 /// Checks the value of a header whose name is known.
 pub(crate) fn check_value(value: &str) -> Result<(), HeaderError> {
-    if value
-        .bytes()
-        .any(|byte| byte.is_ascii_control() && byte != b'\t')
-    {
-        return Err(HeaderError::Value);
+    match HeaderValue::from_bytes(value.as_bytes()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(HeaderError::Value),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! From a configuration file, in frp's keys, to values that cannot be wrong.
 //!
-//! A text goes through three forms. `source` makes it a tree of values that know their place, whatever its format.
+//! A text goes through three forms. `source` makes it a tree of values with their positions, whatever its format.
 //! `section` reads that tree table by table and notes every mistake instead of stopping at the first. `check` asks
 //! the sections for keys and builds the types that the server and the client work with. Keys of frp's that mgrok does
-//! not have yet stand in `later`, so that they are refused by name and never ignored.
+//! not support yet stand in `unsupported_keys`, so that they are refused by name and never ignored.
 //!
 //! ```
 //! use mgrok_config::{Strictness, load_server_from_str};
@@ -28,9 +28,9 @@ mod domain;
 mod header;
 mod local_addr;
 mod network;
-mod plugin;
 mod port_set;
 mod proxy_url;
+mod server_hook;
 
 mod auth;
 mod client_plugin;
@@ -55,7 +55,7 @@ mod report;
 
 mod source;
 
-mod later;
+mod unsupported_keys;
 
 mod section;
 
@@ -79,14 +79,15 @@ pub use local_addr::LocalAddr;
 pub use log::{Log, LogLevel, LogTarget};
 pub use mistake::{Mistake, Mistakes, Position, Problem};
 pub use network::{Network, NetworkError};
-pub use plugin::{HttpPlugin, PluginScheme};
 pub use port_set::PortSet;
 pub use proxy::{
     Domains, Group, HealthCheck, HealthCheckKind, HttpProxy, Private, ProxyConfig, ProxyKind,
     ProxyProtocol, TcpMuxProxy,
 };
+pub use proxy_url::{ProxyCredentials, ProxyScheme, ProxyUrl, ProxyUrlError};
 pub use quic::Quic;
 pub use report::Strictness;
 pub use server::{ServerConfig, ServerTls, ServerTransport, Vhost};
+pub use server_hook::{HttpPlugin, PluginScheme};
 pub use visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor};
 pub use web_server::WebServer;

@@ -1,23 +1,19 @@
 //! From a file to a checked configuration: the only ways in.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
-};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 
-use crate::{
-    check,
-    client::ClientConfig,
-    environment::Environment,
-    io_reason::io_reason,
-    later::{self, Later},
-    mistake::Mistakes,
-    report::{Report, Strictness},
-    section::Section,
-    server::ServerConfig,
-    source,
-};
+use crate::check;
+use crate::client::ClientConfig;
+use crate::environment::Environment;
+use crate::io_reason::io_reason;
+use crate::mistake::Mistakes;
+use crate::report::{Report, Strictness};
+use crate::section::Section;
+use crate::server::ServerConfig;
+use crate::source;
+use crate::unsupported_keys::{self, UnsupportedKey};
 
 /// The longest text that is read: more than 100,000 proxies need, and little enough to keep a wrong path harmless.
 const MAX_LEN: u64 = 16 * 1024 * 1024;
@@ -27,7 +23,7 @@ const MAX_LEN: u64 = 16 * 1024 * 1024;
 pub struct Loaded<T> {
     /// The configuration.
     pub config: T,
-    /// One sentence each, in the order of the text, with their place in it.
+    /// One sentence each, in the order of the text, with their position in it.
     pub warnings: Vec<String>,
 }
 
@@ -68,7 +64,7 @@ pub enum LoadError {
 pub fn load_server(path: &Path, strictness: Strictness) -> Result<Loaded<ServerConfig>, LoadError> {
     let (text, origin) = (read(path)?, path.to_string_lossy());
     let report = Report::new(&text, &origin, strictness).reading_files();
-    load(report, later::SERVER, check::server)
+    load(report, unsupported_keys::SERVER, check::server)
 }
 
 /// Reads the client's configuration from a file, and from the process's environment what it may say, and looks whether the files that it
@@ -77,7 +73,7 @@ pub fn load_client(path: &Path, strictness: Strictness) -> Result<Loaded<ClientC
     let environment = Environment::of_process();
     let (text, origin) = (read(path)?, path.to_string_lossy());
     let report = Report::new(&text, &origin, strictness).reading_files();
-    load(report, later::CLIENT, |root| {
+    load(report, unsupported_keys::CLIENT, |root| {
         check::client(root, &environment)
     })
 }
@@ -90,7 +86,7 @@ pub fn load_server_from_str(
 ) -> Result<Loaded<ServerConfig>, LoadError> {
     load(
         Report::new(text, origin, strictness),
-        later::SERVER,
+        unsupported_keys::SERVER,
         check::server,
     )
 }
@@ -113,18 +109,18 @@ pub fn load_client_in(
 ) -> Result<Loaded<ClientConfig>, LoadError> {
     load(
         Report::new(text, origin, strictness),
-        later::CLIENT,
+        unsupported_keys::CLIENT,
         |root| check::client(root, environment),
     )
 }
 
 fn load<T>(
     report: Report<'_>,
-    later: &'static [&'static [Later]],
+    unsupported_keys: &'static [&'static [UnsupportedKey]],
     check: impl FnOnce(Section<'_>) -> T,
 ) -> Result<Loaded<T>, LoadError> {
     let entries = source::read(&report);
-    let config = check(Section::root(&entries, &report, later));
+    let config = check(Section::root(&entries, &report, unsupported_keys));
     let warnings = report.finish()?;
     Ok(Loaded { config, warnings })
 }

@@ -1,6 +1,7 @@
 //! What is logged, and where to.
 
-use std::{fmt, path::PathBuf};
+use std::fmt;
+use std::path::PathBuf;
 
 /// The `log` section, the same on both ends.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -106,35 +106,35 @@ pub enum Problem {
 /// Of a text with thousands of mistakes only the number is known beyond the first thousand.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Mistakes {
-    told: Vec<Mistake>,
-    untold: usize,
+    listed: Vec<Mistake>,
+    omitted: usize,
 }
 
 impl Mistakes {
     /// `Err` if there is any mistake.
-    pub(crate) fn none_of(told: Vec<Mistake>, untold: usize) -> Result<(), Self> {
-        if told.is_empty() {
+    pub(crate) fn none_of(listed: Vec<Mistake>, omitted: usize) -> Result<(), Self> {
+        if listed.is_empty() {
             return Ok(());
         }
-        Err(Self { told, untold })
+        Err(Self { listed, omitted })
     }
 
     /// The mistakes, in the order of the text.
     pub fn iter(&self) -> std::slice::Iter<'_, Mistake> {
-        self.told.iter()
+        self.listed.iter()
     }
 }
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, mistake) in self.told.iter().enumerate() {
+        for (index, mistake) in self.listed.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
             mistake.fmt(f)?;
         }
-        if self.untold > 0 {
-            write!(f, "\nand {} more", self.untold)?;
+        if self.omitted > 0 {
+            write!(f, "\nand {} more", self.omitted)?;
         }
         Ok(())
     }

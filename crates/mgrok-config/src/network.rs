@@ -1,52 +1,33 @@
 //! A range of IP addresses in the usual notation: `10.0.0.0/8`, `::1`.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
 
-/// All addresses that share the first bits of one.
+use ipnet::IpNet;
+
+/// All addresses that share a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// The first of them.
-    addr: IpAddr,
-    /// How many bits they share.
-    prefix: u8,
-}
+pub struct Network(IpNet);
 
 /// Why a text is no network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {
-    /// What stands before the `/`, or the whole of it, is no address.
+    /// The part before the `/`, or the whole text, is no IP address.
     #[error("must be an IP address, or one with the length of a prefix such as 10.0.0.0/8")]
     Address,
-    /// There are bits after the prefix: what is meant is not clear.
+    /// The address has bits set after the prefix, so it is not clear which network is meant.
     #[error("has bits set beyond its prefix; did you mean {0}?")]
     HostBits(Network),
-    /// What stands after the `/` is no length of this kind of address.
+    /// The part after the `/` is no prefix length for this address family.
     #[error("must have a prefix of a length between 0 and {0}")]
     Prefix(u8),
 }
 
 impl Network {
-    /// Whether `addr` is one of them. An IPv4 address in IPv6 clothes counts as what it is.
+    /// Whether `addr` is in the network. An IPv4-mapped IPv6 address counts as the IPv4 address.
     pub fn contains(&self, addr: IpAddr) -> bool {
-        match (self.addr, addr.to_canonical()) {
-            (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => {
-                let (ours, width) = bits(self.addr);
-                let (theirs, _) = bits(addr.to_canonical());
-                (ours ^ theirs)
-                    .checked_shr(u32::from(width - self.prefix))
-                    .unwrap_or(0)
-                    == 0
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
-    }
-}
-
-/// An address as a number, and how many bits it has.
-fn bits(addr: IpAddr) -> (u128, u8) {
-    match addr {
-        IpAddr::V4(addr) => (u128::from(addr.to_bits()), 32),
-        IpAddr::V6(addr) => (addr.to_bits(), 128),
+        self.0.contains(&addr.to_canonical())
     }
 }
 
@@ -58,36 +39,27 @@ impl FromStr for Network {
             Some((addr, prefix)) => (addr, Some(prefix)),
             None => (text, None),
         };
+        // `IpNet` reads the notation too, but does not say which of the two parts is wrong.
         let addr: IpAddr = addr.parse().map_err(|_| NetworkError::Address)?;
-        let (number, width) = bits(addr);
-        let prefix = match prefix {
-            None => width,
+        let single = IpNet::from(addr);
+        let network = match prefix {
+            None => single,
             Some(prefix) => prefix
                 .parse()
                 .ok()
-                .filter(|prefix| *prefix <= width)
-                .ok_or(NetworkError::Prefix(width))?,
+                .and_then(|prefix| IpNet::new(addr, prefix).ok())
+                .ok_or(NetworkError::Prefix(single.max_prefix_len()))?,
         };
-        let below = width - prefix;
-        let first = number
-            .checked_shr(u32::from(below))
-            .and_then(|shared| shared.checked_shl(u32::from(below)))
-            .unwrap_or(0);
-        if first != number {
-            let addr = match addr {
-                // Shifting bits out and zeros in keeps it in range.
-                IpAddr::V4(_) => IpAddr::V4((first as u32).into()),
-                IpAddr::V6(_) => IpAddr::V6(first.into()),
-            };
-            return Err(NetworkError::HostBits(Self { addr, prefix }));
+        if network.trunc() != network {
+            return Err(NetworkError::HostBits(Self(network.trunc())));
         }
-        Ok(Self { addr, prefix })
+        Ok(Self(network))
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.addr, self.prefix)
+        self.0.fmt(f)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which ports proxies may take.
 
-use std::{fmt, ops::RangeInclusive};
+use std::fmt;
+use std::ops::RangeInclusive;
 
 /// A set of ports between 1 and 65535, which need not hold any.
 ///

@@ -1,10 +1,13 @@
 //! One published service.
 
-use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use mgrok_proto::auth::Secret;
 
-use crate::{bandwidth::Bandwidth, client_plugin::Plugin};
+use crate::bandwidth::Bandwidth;
+use crate::client_plugin::Plugin;
 
 /// A proxy of the client's file. Equality is what a reload goes by: a proxy that differs is started anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +32,9 @@ pub struct ProxyConfig {
     pub use_compression: bool,
     /// How fast the proxy may be; `None` is as fast as it can.
     pub bandwidth: Option<Bandwidth>,
-    /// Tells the local service who the user is, ahead of the user's bytes; `None` tells nothing, and plugins that read HTTP never do.
+    /// The version of the PROXY protocol header that the local service gets ahead of the user's bytes. `None` sends none. Plugins that read HTTP never get one.
     pub proxy_protocol: Option<ProxyProtocol>,
-    /// The group whose members share the users of one public place; `None` serves them alone.
+    /// The group whose members share the users of one public endpoint; `None` is in no group.
     pub group: Option<Group>,
     /// How the local service is watched; `None` takes it for healthy.
     pub health_check: Option<HealthCheck>,
@@ -74,7 +77,7 @@ pub enum ProxyKind {
     },
     /// Names of the server's HTTP port.
     Http(HttpProxy),
-    /// Names of the server's HTTPS port, told by SNI; TLS is the local service's business.
+    /// Names on the server's HTTPS port, matched against SNI. The local service ends TLS.
     Https(Domains),
     /// Names that `CONNECT` requests to the server's tcpmux port may ask for.
     TcpMux(TcpMuxProxy),

@@ -1,11 +1,10 @@
-//! Collects what is wrong with one text, so that all of it can be told at once.
+//! Collects what is wrong with one text, so that all of it can be reported at once.
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
-use crate::{
-    mistake::{Mistake, Mistakes, Position, Problem},
-    nearest::nearest,
-};
+use crate::mistake::{Mistake, Mistakes, Position, Problem};
+use crate::nearest::nearest;
 
 /// What becomes of keys that nothing knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,9 +16,9 @@ pub enum Strictness {
     Lenient,
 }
 
-/// The most mistakes, and the most warnings, that are told of one text. Nobody reads more, and a text that has more is
+/// The most mistakes, and the most warnings, that are reported for one text. Nobody reads more, and a text that has more is
 /// not a configuration.
-const MAX_TOLD: usize = 1000;
+const MAX_LISTED: usize = 1000;
 
 /// What was found so far. Shared by all sections that are being read.
 pub(crate) struct Report<'a> {
@@ -37,8 +36,8 @@ pub(crate) struct Report<'a> {
 
 #[derive(Default)]
 struct Found {
-    told: Vec<Mistake>,
-    untold: usize,
+    listed: Vec<Mistake>,
+    omitted: usize,
 }
 
 impl<'a> Report<'a> {
@@ -56,7 +55,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// From here on, files that the text names must be there.
+    /// From here on, files that the text names must exist.
     pub(crate) fn reading_files(self) -> Self {
         Self {
             reads_files: true,
@@ -72,7 +71,7 @@ impl<'a> Report<'a> {
         self.reads_files
     }
 
-    /// Learns of a dotted key that the text may have, outside lists.
+    /// Adds a dotted key that the text may have outside lists.
     pub(crate) fn know(&self, key: &str) {
         self.known.borrow_mut().insert(key.to_ascii_lowercase());
     }
@@ -120,17 +119,17 @@ impl<'a> Report<'a> {
         let mut mistakes = self.mistakes.into_inner();
         let mut warnings = self.warnings.into_inner();
         let known = self.known.into_inner();
-        for mistake in mistakes.told.iter_mut().chain(&mut warnings.told) {
+        for mistake in mistakes.listed.iter_mut().chain(&mut warnings.listed) {
             if let Problem::Unknown { belongs, .. } = &mut mistake.problem {
                 *belongs = outer_key(&mistake.key, &known);
             }
         }
-        Mistakes::none_of(in_order(mistakes.told), mistakes.untold)?;
+        Mistakes::none_of(in_order(mistakes.listed), mistakes.omitted)?;
 
-        let told = in_order(warnings.told);
-        let mut lines: Vec<String> = told.iter().map(ToString::to_string).collect();
-        if warnings.untold > 0 {
-            lines.push(format!("{}: and {} more", self.origin, warnings.untold));
+        let listed = in_order(warnings.listed);
+        let mut lines: Vec<String> = listed.iter().map(ToString::to_string).collect();
+        if warnings.omitted > 0 {
+            lines.push(format!("{}: and {} more", self.origin, warnings.omitted));
         }
         Ok(lines)
     }
@@ -143,11 +142,11 @@ impl<'a> Report<'a> {
         problem: impl FnOnce() -> Problem,
     ) {
         let mut found = found.borrow_mut();
-        if found.told.len() == MAX_TOLD {
-            found.untold += 1;
+        if found.listed.len() == MAX_LISTED {
+            found.omitted += 1;
             return;
         }
-        found.told.push(Mistake {
+        found.listed.push(Mistake {
             origin: self.origin.to_owned(),
             position: self.position(at),
             // A quoted key of TOML may hold line breaks.

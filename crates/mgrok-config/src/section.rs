@@ -4,6 +4,10 @@
 //! covers what frp takes for "not set": the zero of the kind. A mistake counts as nothing too: it is in the report by
 //! then, so the caller goes on with a default that nobody will see. What nobody has asked for by the time the section
 //! is dropped is refused: by name if frp has it, otherwise as unknown.
+//!
+//! Not by serde, with `serde_ignored` and `serde_path_to_error`: it stops at the first mistake where a file's author wants to
+//! see all of them, matches keys case-sensitively where frp does not, and knows neither the place of a key in the file nor
+//! the keys that it was asked for, from which suggestions come.
 
 mod files;
 mod numbers;
@@ -11,27 +15,25 @@ mod rest;
 
 use std::collections::BTreeMap;
 
-use crate::{
-    later::Later,
-    mistake::Problem,
-    report::Report,
-    source::{Entry, Node, Value},
-};
+use crate::mistake::Problem;
+use crate::report::Report;
+use crate::source::{Entry, Node, Value};
+use crate::unsupported_keys::UnsupportedKey;
 
 pub(crate) use self::files::Content;
 
 /// A table that is being read, possibly one that the file does not have.
 pub(crate) struct Section<'a> {
     report: &'a Report<'a>,
-    later: &'static [&'static [Later]],
+    unsupported_keys: &'static [&'static [UnsupportedKey]],
     entries: &'a [Entry],
     /// Where the table stands, for what is wrong with keys that it lacks.
     at: usize,
     /// The table's dotted key, as messages show it; empty for the whole text.
     path: String,
-    /// The same in proper spelling and without places in lists, to find keys that are refused.
+    /// The same in the documented spelling and without list indices, to look up unsupported keys.
     schema: String,
-    /// The proper names of all keys that were asked for.
+    /// The documented names of all keys that were asked for.
     asked: Vec<&'static str>,
     judged: bool,
     flawed: bool,
@@ -44,15 +46,15 @@ pub(crate) struct Item {
 }
 
 impl<'a> Section<'a> {
-    /// The whole text. Of the keys that are not asked for, those of `later` are refused by name.
+    /// The whole text. Of the keys that are not asked for, those in `unsupported_keys` are refused by name.
     pub(crate) fn root(
         entries: &'a [Entry],
         report: &'a Report<'a>,
-        later: &'static [&'static [Later]],
+        unsupported_keys: &'static [&'static [UnsupportedKey]],
     ) -> Self {
         Self {
             report,
-            later,
+            unsupported_keys,
             entries,
             at: 0,
             path: String::new(),
@@ -196,20 +198,20 @@ impl<'a> Section<'a> {
         self.flawed = true;
         let problem = Problem::Invalid(why.into());
         self.report
-            .mistake(self.place(key), join(&self.path, key), problem);
+            .mistake(self.position_of(key), join(&self.path, key), problem);
     }
 
     /// Notes that frp knows the value of `key`, but mgrok does not yet.
     pub(crate) fn unsupported(&mut self, key: &str, what: impl Into<String>) {
         if self.judged {
             self.flawed = true;
-            self.report.unsupported(self.place(key), what);
+            self.report.unsupported(self.position_of(key), what);
         }
     }
 
     /// Notes that `key` will not do what its author may expect.
     pub(crate) fn warn(&self, key: &str, what: impl Into<String>) {
-        self.warn_at(self.place(key), key, what);
+        self.warn_at(self.position_of(key), key, what);
     }
 
     /// As [`warn`](Self::warn), about a value within that of `key`.
@@ -238,7 +240,7 @@ impl<'a> Section<'a> {
     fn below(&self, key: &str, name: String, at: usize, entries: &'a [Entry]) -> Section<'a> {
         Section {
             report: self.report,
-            later: self.later,
+            unsupported_keys: self.unsupported_keys,
             entries,
             at,
             path: join(&self.path, &name),
@@ -292,7 +294,7 @@ impl<'a> Section<'a> {
             .find(|entry| entry.key.eq_ignore_ascii_case(key))
     }
 
-    fn place(&self, key: &str) -> usize {
+    fn position_of(&self, key: &str) -> usize {
         self.find(key).map_or(self.at, |entry| entry.node.at)
     }
 }

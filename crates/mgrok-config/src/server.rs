@@ -1,17 +1,23 @@
 //! The server's configuration, as the server uses it.
 
-use std::{num::NonZeroU32, path::PathBuf, time::Duration};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::{
-    auth::Auth, liveness::LivenessKeys, log::Log, network::Network, plugin::HttpPlugin,
-    port_set::PortSet, quic::Quic, web_server::WebServer,
-};
+use crate::auth::Auth;
+use crate::liveness::LivenessKeys;
+use crate::log::Log;
+use crate::network::Network;
+use crate::port_set::PortSet;
+use crate::quic::Quic;
+use crate::server_hook::HttpPlugin;
+use crate::web_server::WebServer;
 
 /// How long user connections may finish after a request to stop, unless `gracePeriod` says otherwise: long enough for
 /// an ordinary request, short enough for a service manager, which waits 10 s (Docker) or more.
 pub(crate) const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(5);
 
-/// Everything that the server can be told. [`Default`] is what an empty file means.
+/// All settings of the server. [`Default`] is what an empty file means.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerConfig {
     /// The address of the control port, without brackets.
@@ -24,7 +30,7 @@ pub struct ServerConfig {
     pub quic_bind_port: Option<u16>,
     /// The address of the proxies' ports.
     pub proxy_bind_addr: String,
-    /// Whether clients are told why something failed; otherwise only that it did.
+    /// Whether errors that clients receive say why something failed; otherwise they only say that it did.
     pub detailed_errors_to_client: bool,
     /// How many ports the proxies of one session may take; `None` is as many as they like.
     pub max_ports_per_client: Option<NonZeroU32>,
@@ -42,7 +48,7 @@ pub struct ServerConfig {
     pub grace_period: Duration,
     /// How clients are connected.
     pub transport: ServerTransport,
-    /// The ports that many services share, told apart by name.
+    /// The ports that many services share by name.
     pub vhost: Vhost,
     /// Balancers in front of this server. Connections from there must begin with a PROXY protocol header, which says who
     /// the user is; on connections from anywhere else it is not believed.
@@ -55,7 +61,7 @@ pub struct ServerConfig {
     pub http_plugins: Vec<HttpPlugin>,
 }
 
-/// The ports that many services share, told apart by name. They are on `proxy_bind_addr`.
+/// The ports that many services share by name. They are on `proxy_bind_addr`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vhost {
     /// The port for HTTP; `None` is off. May be the control port.

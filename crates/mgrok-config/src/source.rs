@@ -1,4 +1,4 @@
-//! The raw form of a configuration: a tree of values that know their place in the text.
+//! The raw form of a configuration: a tree of values with their positions in the text.
 //!
 //! Every file format becomes this tree, and all that follows reads nothing else, so a new format is a new module here.
 
@@ -13,7 +13,7 @@ const TEMPLATE: &str = "a template (`{{ … }}`)";
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) key: String,
-    /// Where the key stands: an offset into the text, as are all places.
+    /// The offset of the key in the text. All positions here are such offsets.
     pub(crate) at: usize,
     pub(crate) node: Node,
 }

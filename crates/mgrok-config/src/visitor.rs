@@ -1,4 +1,4 @@
-//! One door to a private service of another client.
+//! A visitor: a local listener for a private proxy of another client.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ pub struct VisitorConfig {
     pub server_name: String,
     /// What the proxy's client knows too.
     pub secret_key: Secret,
-    /// The address of the door.
+    /// The address that it listens on.
     pub bind_addr: String,
-    /// The port of the door; `None` has none, and is only entered through another visitor's `fallbackTo`.
+    /// The port that it listens on; `None` does not listen, and serves only as the `fallbackTo` of another visitor.
     pub bind_port: Option<u16>,
     /// Encrypts what users send and receive, up to the server, with a key made from `secret_key`.
     pub use_encryption: bool,

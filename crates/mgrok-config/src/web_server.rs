@@ -2,7 +2,7 @@
 
 use mgrok_proto::auth::Secret;
 
-/// Where the admin port is and who may use it.
+/// The admin port: its address and credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebServer {
     /// The address to listen on, or a name of it, without brackets.

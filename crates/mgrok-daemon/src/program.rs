@@ -59,7 +59,7 @@ impl Program {
         let request = match request {
             Ok(request) => request,
             Err(answer) if answer.is_error => {
-                // There is nobody left to tell if this fails.
+                // If this fails too, no output is left to report it on.
                 let _ = write!(io::stderr(), "{}", answer.text);
                 return ExitCode::FAILURE;
             }

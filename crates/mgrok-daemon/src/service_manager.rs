@@ -1,4 +1,7 @@
 //! Tells the service manager how the program is doing, as `sd_notify(3)` describes it.
+//!
+//! Not by `sd-notify` (0.5), which does not know sockets with abstract names, as containers pass them on, and whose socket
+//! blocks: a manager that does not read would stop the program.
 
 use std::env;
 use std::io;

@@ -4,6 +4,11 @@
 //! closes is forgotten at once. Whoever sends a request holds a [`Lease`]: to release it keeps the
 //! connection, to drop it cuts the connection. One that stays idle comes to rest: HTTP is taken off it, and with that all
 //! that is needed to speak it, until it is wanted again.
+//!
+//! Not by the pool of `hyper-util`'s client: it asks its connector for a connection to an authority and does not say for which
+//! request, while here the user's address travels with the work connection. It also keeps idle connections for
+//! one time alone where [`MAX_IDLE`] and [`MAX_IDLE_IN_RUSH`] have two, keeps all of HTTP's state with each, and does not
+//! know connections that belong to one user, as NTLM makes them.
 
 mod resting;
 

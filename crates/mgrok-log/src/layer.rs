@@ -1,8 +1,13 @@
 //! What `tracing` calls: decides which events are written, and makes lines of them.
+//!
+//! `tracing_subscriber::fmt` calls [`LineFormat`] for each event and hands the line to [`QueueWriter`]. Its field formatter
+//! keeps with each span the prefix that the span gives to its lines.
 
 use std::cell::Cell;
 use std::error::Error;
 use std::fmt::{self, Write as _};
+use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,11 +15,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::span::{Attributes, Id, Record};
-use tracing::subscriber::Interest;
+use tracing::span::Record;
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::Layer;
-use tracing_subscriber::layer::Context;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter};
+use tracing_subscriber::layer::{Filter, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::limiter::{Allowance, Last, Limiter, Source, Verdict};
@@ -49,7 +56,7 @@ thread_local! {
     static LINE: Cell<String> = const { Cell::new(String::new()) };
 }
 
-/// Turns events into lines of the log.
+/// What the layer that makes lines is made of.
 pub(crate) struct LineLayer {
     pub(crate) color: bool,
     pub(crate) level: Level,
@@ -58,6 +65,87 @@ pub(crate) struct LineLayer {
     pub(crate) now: fn() -> Timestamp,
     pub(crate) queue: Arc<Queue>,
     pub(crate) zone: TimeZone,
+}
+
+impl LineLayer {
+    pub(crate) fn build<S>(self) -> impl Layer<S>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let format = LineFormat {
+            color: self.color,
+            limiter: self.limiter,
+            now: self.now,
+            zone: self.zone,
+        };
+        tracing_subscriber::fmt::layer()
+            .fmt_fields(PrefixFields)
+            .event_format(format)
+            .with_writer(QueueWriter(self.queue))
+            // A line that is left out is no error.
+            .log_internal_errors(false)
+            .with_filter(filter(self.level))
+    }
+}
+
+/// Lets events of `level` pass, other crates' from [`OTHERS_LEVEL`] on, and of spans those that give prefixes. The answer is
+/// the same for each event of a call site, so that `tracing` asks once.
+fn filter<S>(level: Level) -> impl Filter<S> {
+    let targets = Targets::new()
+        .with_target(OWN_TARGETS, level)
+        .with_default(level.min(OTHERS_LEVEL));
+    let events = filter_fn(|metadata| metadata.is_event()).with_max_level_hint(LevelFilter::TRACE);
+    let prefixing = filter_fn(|metadata| {
+        metadata.is_span()
+            && metadata.target().starts_with(OWN_TARGETS)
+            && PrefixKind::of(metadata).is_some()
+    });
+    targets
+        .and(events)
+        .or(prefixing.with_max_level_hint(SPAN_LEVEL))
+}
+
+/// Hands lines to the queue.
+struct QueueWriter(Arc<Queue>);
+
+/// The part of the queue that the lines of one event may take.
+struct RoomWriter<'a> {
+    queue: &'a Queue,
+    room: Room,
+}
+
+impl<'a> MakeWriter<'a> for QueueWriter {
+    type Writer = RoomWriter<'a>;
+
+    fn make_writer(&'a self) -> RoomWriter<'a> {
+        RoomWriter {
+            queue: &self.0,
+            room: Room::All,
+        }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> RoomWriter<'a> {
+        RoomWriter {
+            queue: &self.0,
+            room: match allowance(metadata) {
+                Some(_) => Room::ForSources,
+                None => Room::All,
+            },
+        }
+    }
+}
+
+impl io::Write for RoomWriter<'_> {
+    /// Takes a whole line, as formatters write them.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = str::from_utf8(line).map_err(io::Error::other)?;
+        self.queue.push(text, self.room);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Which prefix the lines inside a span get.
@@ -69,6 +157,9 @@ enum PrefixKind {
 }
 
 impl PrefixKind {
+    /// In the order in which a line has them.
+    const ALL: [Self; 3] = [Self::Session, Self::Proxy, Self::Hook];
+
     fn of(span: &Metadata<'_>) -> Option<Self> {
         match span.name() {
             "hook" => Some(Self::Hook),
@@ -98,34 +189,97 @@ impl PrefixKind {
     }
 }
 
-/// The prefix that a span stands for, stored with it. Empty until the field has a value: a
-/// client learns its run id after its session began.
-struct Prefix {
-    kind: PrefixKind,
-    text: String,
-}
+/// Keeps of a span's fields the prefix alone, escaped and cut. It is empty until the field has a value: a client learns its
+/// run id after its session began.
+struct PrefixFields;
 
-impl LineLayer {
-    /// Decided once per call site and remembered by `tracing`.
-    fn wants(&self, metadata: &Metadata<'_>) -> bool {
-        let own = metadata.target().starts_with(OWN_TARGETS);
-        if metadata.is_span() {
-            return own && PrefixKind::of(metadata).is_some();
-        }
-        let level = if own {
-            self.level
-        } else {
-            self.level.min(OTHERS_LEVEL)
-        };
-        *metadata.level() <= level
+impl<'writer> FormatFields<'writer> for PrefixFields {
+    fn format_fields<R: RecordFields>(
+        &self,
+        mut writer: Writer<'writer>,
+        fields: R,
+    ) -> fmt::Result {
+        let mut prefix = Prefix::default();
+        fields.record(&mut prefix);
+        writer.write_str(&prefix.0)
     }
 
+    fn add_fields(
+        &self,
+        current: &'writer mut FormattedFields<Self>,
+        fields: &Record<'_>,
+    ) -> fmt::Result {
+        let mut prefix = Prefix(mem::take(&mut current.fields));
+        fields.record(&mut prefix);
+        current.fields = prefix.0;
+        Ok(())
+    }
+}
+
+/// The text between the brackets.
+#[derive(Default)]
+struct Prefix(String);
+
+impl Visit for Prefix {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // A span that gives prefixes has one of these fields.
+        if PrefixKind::ALL
+            .iter()
+            .any(|kind| kind.field() == field.name())
+        {
+            self.0.clear();
+            let mut text = Text::new(&mut self.0, PREFIX_LEN);
+            // Writing to a string does not fail.
+            let _ = write!(text, "{value:?}");
+            text.end();
+        }
+    }
+}
+
+/// Makes the line of an event.
+struct LineFormat {
+    color: bool,
+    limiter: Arc<Limiter>,
+    now: fn() -> Timestamp,
+    zone: TimeZone,
+}
+
+impl<S> FormatEvent<S, PrefixFields> for LineFormat
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, PrefixFields>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = LINE.take();
+        line.clear();
+        match allowance(event.metadata()) {
+            Some(allowance) => self.write_sourced(&mut line, event, context, allowance),
+            None => {
+                self.write_line(&mut line, event, context, MESSAGE_LEN, "");
+            }
+        }
+        let written = writer.write_str(&line);
+        line.shrink_to(KEPT_BUFFER);
+        LINE.set(line);
+        written
+    }
+}
+
+impl LineFormat {
     /// Makes the line of an event, with `remark` at the end of its message. Returns where the message begins.
     fn write_line<S>(
         &self,
         line: &mut String,
         event: &Event<'_>,
-        context: &Context<'_, S>,
+        context: &FmtContext<'_, S, PrefixFields>,
         room: usize,
         remark: &str,
     ) -> usize
@@ -138,7 +292,7 @@ impl LineLayer {
         line::push_head(line, self.zone.to_datetime((self.now)()), metadata);
 
         let message_start = line.len();
-        push_prefixes(line, event, context);
+        push_prefixes(line, context);
         let mut fields = String::new();
         let mut message = Message {
             empty: true,
@@ -165,11 +319,12 @@ impl LineLayer {
         message_start
     }
 
+    /// The same for an event that somebody else can cause as often as they like. Leaves `line` empty if the event is left out.
     fn write_sourced<S>(
         &self,
         line: &mut String,
         event: &Event<'_>,
-        context: &Context<'_, S>,
+        context: &FmtContext<'_, S, PrefixFields>,
         allowance: Allowance,
     ) where
         S: Subscriber + for<'a> LookupSpan<'a>,
@@ -177,7 +332,7 @@ impl LineLayer {
         let metadata = event.metadata();
         let mut named = SourceField(None);
         event.record(&mut named);
-        let source = named.0.unwrap_or_else(|| session_around(event, context));
+        let source = named.0.unwrap_or_else(|| session_around(context));
         let now = Instant::now();
         let last = match self.limiter.judge(metadata, source, allowance, now) {
             Verdict::LeaveOut => return,
@@ -198,83 +353,32 @@ impl LineLayer {
             let message = message.strip_suffix(remark).unwrap_or(message);
             self.limiter.keep_example(metadata, source, message);
         }
-        self.queue.push(line, Room::ForSources);
     }
 }
 
-impl<S> Layer<S> for LineLayer
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
-    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if self.wants(metadata) {
-            Interest::always()
-        } else {
-            Interest::never()
-        }
-    }
-
-    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        self.wants(metadata)
-    }
-
-    /// What is above this costs one load and a comparison where it would be logged.
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(SPAN_LEVEL.max(LevelFilter::from_level(self.level)))
-    }
-
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let (Some(kind), Some(span)) = (PrefixKind::of(attributes.metadata()), context.span(id))
-        else {
-            return;
-        };
-        let mut prefix = Prefix {
-            kind,
-            text: String::new(),
-        };
-        attributes.record(&mut prefix);
-        span.extensions_mut().insert(prefix);
-    }
-
-    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        let Some(span) = context.span(id) else {
-            return;
-        };
-        if let Some(prefix) = span.extensions_mut().get_mut::<Prefix>() {
-            values.record(prefix);
-        }
-    }
-
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut line = LINE.take();
-        line.clear();
-        let mut names = event.metadata().fields().iter();
-        match names.find_map(|it| Allowance::of_field(it.name())) {
-            Some(allowance) => self.write_sourced(&mut line, event, &context, allowance),
-            None => {
-                self.write_line(&mut line, event, &context, MESSAGE_LEN, "");
-                self.queue.push(&line, Room::All);
-            }
-        }
-        line.shrink_to(KEPT_BUFFER);
-        LINE.set(line);
-    }
+/// Whose allowance the event takes, if somebody else can cause it as often as they like.
+fn allowance(metadata: &Metadata<'_>) -> Option<Allowance> {
+    let mut names = metadata.fields().iter();
+    names.find_map(|field| Allowance::of_field(field.name()))
 }
 
 /// Appends the prefixes of the innermost spans around the event: the session first, however the
 /// spans are nested.
-fn push_prefixes<S>(line: &mut String, event: &Event<'_>, context: &Context<'_, S>)
+fn push_prefixes<S>(line: &mut String, context: &FmtContext<'_, S, PrefixFields>)
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    for wanted in [PrefixKind::Session, PrefixKind::Proxy, PrefixKind::Hook] {
-        for span in context.event_scope(event).into_iter().flatten() {
+    for wanted in PrefixKind::ALL {
+        for span in context.event_scope().into_iter().flatten() {
+            if PrefixKind::of(span.metadata()) != Some(wanted) {
+                continue;
+            }
             let extensions = span.extensions();
-            let prefix = extensions.get::<Prefix>();
-            if let Some(prefix) = prefix.filter(|it| it.kind == wanted && !it.text.is_empty()) {
+            let prefix = extensions.get::<FormattedFields<PrefixFields>>();
+            if let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) {
                 line.push('[');
                 line.push_str(wanted.label());
-                line.push_str(&prefix.text);
+                line.push_str(prefix);
                 line.push_str("] ");
                 break;
             }
@@ -282,32 +386,16 @@ where
     }
 }
 
-impl Visit for Prefix {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.record_debug(field, &format_args!("{value}"));
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == self.kind.field() {
-            self.text.clear();
-            let mut text = Text::new(&mut self.text, PREFIX_LEN);
-            // Writing to a string does not fail.
-            let _ = write!(text, "{value:?}");
-            text.end();
-        }
-    }
-}
-
 /// Who has caused an event that names nobody: the session around it.
-fn session_around<S>(event: &Event<'_>, context: &Context<'_, S>) -> Source
+fn session_around<S>(context: &FmtContext<'_, S, PrefixFields>) -> Source
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    for span in context.event_scope(event).into_iter().flatten() {
-        if let Some(prefix) = span.extensions().get::<Prefix>()
-            && prefix.kind == PrefixKind::Session
+    for span in context.event_scope().into_iter().flatten() {
+        if PrefixKind::of(span.metadata()) == Some(PrefixKind::Session)
+            && let Some(prefix) = span.extensions().get::<FormattedFields<PrefixFields>>()
         {
-            return Source::new(format_args!("{}", prefix.text));
+            return Source::new(format_args!("{}", prefix.fields));
         }
     }
     Source::new(format_args!(""))

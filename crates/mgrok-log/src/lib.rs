@@ -127,7 +127,7 @@ pub fn start(options: Options) -> Result<Log, StartError> {
         queue: Arc::clone(&queue),
         zone: zone.clone(),
     };
-    let subscriber = tracing_subscriber::registry().with(layer);
+    let subscriber = tracing_subscriber::registry().with(layer.build());
     tracing::subscriber::set_global_default(subscriber).map_err(|_| StartError::AlreadyStarted)?;
     let log = Log {
         queue: Arc::clone(&queue),

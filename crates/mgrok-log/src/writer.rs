@@ -41,9 +41,9 @@ pub(crate) enum Sink {
 /// Writes batches of lines and keeps account of those that could not be written.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    /// The last attempt failed, and standard error was told.
+    /// The last attempt failed, and standard error has the reason.
     failing: bool,
-    /// Lines missing in the log that the log does not tell of yet.
+    /// Lines missing in the log for which the log has no notice yet.
     lost: u64,
     sink: Sink,
     /// The log ends within a line, because the disk filled up there.
@@ -64,7 +64,7 @@ impl Writer {
     }
 
     /// Writes what comes through `queue` until that is closed, in a thread of its own. The thread
-    /// is not joined: whoever closes the queue waits for it as long as it likes.
+    /// is not joined: [`Queue::close`] waits for it, for a limited time.
     pub(crate) fn spawn(mut self, queue: Arc<Queue>, limiter: Arc<Limiter>) -> io::Result<()> {
         let run = move || {
             let mut text = String::new();
@@ -80,7 +80,7 @@ impl Writer {
                     self.push_report(&mut text, &left_out, Timestamp::now());
                 }
                 if let Some(complaint) = self.deliver(&text, Timestamp::now()) {
-                    // There is nobody left to tell if this fails too.
+                    // If this fails too, no output is left to report it on.
                     let _ = writeln!(io::stderr(), "{complaint}");
                 }
                 if taken.closed {
@@ -162,7 +162,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The line that tells of missing lines.
+    /// The notice of missing lines.
     fn notice(&self, now: Timestamp) -> String {
         let mut out = String::new();
         line::push_time(&mut out, self.zone.to_datetime(now));
@@ -175,7 +175,7 @@ impl Writer {
         out
     }
 
-    /// Appends the line that tells of lines that were counted only.
+    /// Appends the line that sums up lines that were counted only.
     fn push_report(&self, text: &mut String, left_out: &LeftOut, now: Timestamp) {
         let LeftOut {
             count,

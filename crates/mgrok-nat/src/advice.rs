@@ -6,11 +6,9 @@
 mod scores;
 mod way;
 
-use std::{
-    collections::HashMap,
-    net::SocketAddrV4,
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
 
 use mgrok_proto::message::{
     DetectBehavior, NatHoleClient, NatHoleResp, NatHoleVisitor, PortsRange,
@@ -19,10 +17,8 @@ use mgrok_proto::message::{
 use self::scores::{Key, Record};
 pub use self::way::Way;
 use self::way::{Part, Role};
-use crate::{
-    addrs,
-    nat::{ClassifyError, Nat},
-};
+use crate::addrs;
+use crate::nat::{ClassifyError, Nat};
 
 /// How many pairs of sides are remembered, at some hundred bytes each; beyond, the one unused for longest is forgotten.
 const MAX_RECORDS: usize = 10_000;

@@ -1,22 +1,16 @@
 //! Asks a STUN server how this host looks from outside: once where the server was named, and once at the other address that
 //! the server tells of, so that [`nat`](crate::nat) has two views to compare.
 
-use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    time::Duration,
-};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
 
 use mgrok_net::resolver::Resolver;
-use tokio::{
-    net::UdpSocket,
-    time::{sleep, timeout},
-};
+use tokio::net::UdpSocket;
+use tokio::time::{sleep, timeout};
 
-use crate::{
-    addrs,
-    stun::{self, Response, ResponseError, TransactionId},
-};
+use crate::addrs;
+use crate::stun::{self, Response, ResponseError, TransactionId};
 
 /// How long an answer may take.
 ///

@@ -1,9 +1,7 @@
 //! This host's own addresses, for the case that both sides are on one network.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::addrs::distinct;
 

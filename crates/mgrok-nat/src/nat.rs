@@ -1,9 +1,7 @@
 //! What kind of NAT a side is behind, judged by how two addresses of a STUN server see one and the same socket.
 
-use std::{
-    fmt,
-    net::{Ipv4Addr, SocketAddrV4},
-};
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// The most by which the ports of a NAT may differ for the next one to be worth a guess.
 ///

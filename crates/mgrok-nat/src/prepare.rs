@@ -5,12 +5,10 @@ use std::net::SocketAddrV4;
 use mgrok_net::resolver::Resolver;
 use tokio::net::UdpSocket;
 
-use crate::{
-    addrs,
-    discovery::{self, DiscoverError, Discovery},
-    interfaces,
-    nat::{ClassifyError, Nat},
-};
+use crate::addrs;
+use crate::discovery::{self, DiscoverError, Discovery};
+use crate::interfaces;
+use crate::nat::{ClassifyError, Nat};
 
 /// One side, ready to ask for a hole.
 #[derive(Debug)]

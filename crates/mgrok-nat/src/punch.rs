@@ -8,27 +8,21 @@
 pub mod datagram;
 mod plan;
 
-use std::{
-    fmt,
-    future::poll_fn,
-    io,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    pin::pin,
-    sync::atomic::{AtomicU32, Ordering},
-    task::Poll,
-    time::Duration,
-};
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
+use std::time::Duration;
 
-use mgrok_proto::{
-    EncodeError,
-    cipher::{self, CipherKey},
-    message::{NatHoleResp, NatHoleSid},
-};
-use tokio::{
-    io::{Interest, ReadBuf},
-    net::UdpSocket,
-    time::{Instant, sleep, sleep_until},
-};
+use mgrok_proto::EncodeError;
+use mgrok_proto::cipher::{self, CipherKey};
+use mgrok_proto::message::{NatHoleResp, NatHoleSid};
+use tokio::io::{Interest, ReadBuf};
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use self::plan::{Plan, Role};
 use crate::new_id;

@@ -18,7 +18,7 @@ use tokio::task::coop;
 use crate::conn::{ByteStream, Conn};
 
 /// Encoded messages that may wait for the other side to read. Some 25 of the longest (3 in v2), or
-/// thousands of the ordinary: who lets that many pile up is not reading.
+/// thousands of the ordinary: a peer that lets that many pile up is not reading.
 pub const MAX_QUEUED: usize = 256 * 1024;
 
 /// A connection that carries messages.

@@ -1,12 +1,11 @@
 //! Dialling through an outbound proxy, for clients that may not connect to the server themselves.
 //!
-//! [`OutboundProxy`] is what `transport.proxyURL` says; [`dial_through`] has it open a tunnel to the
-//! server. What goes through the tunnel, TLS included, is the caller's.
+//! [`dial_through`] has an [`OutboundProxy`] open a tunnel to the server. The caller reads
+//! `transport.proxyURL`, and sends through the tunnel what it likes, TLS included.
 
 mod connect;
 mod ntlm;
 mod socks5;
-mod url;
 
 use std::fmt;
 use std::io;
@@ -23,26 +22,25 @@ use crate::tcp::{self, DialError, DialOptions};
 use crate::tls::{ClientTls, TlsError};
 
 pub use socks5::Socks5Error;
-pub use url::OutboundProxyUrlError;
 
-/// A proxy that connects to others for us. Its credentials are not shown.
+/// A proxy that connects to the server for the client. `Debug` and `Display` do not show its password.
 #[derive(Clone)]
 pub struct OutboundProxy {
-    scheme: Scheme,
+    scheme: OutboundScheme,
     /// A name or an address, without brackets.
     host: String,
     port: u16,
-    credentials: Option<Credentials>,
+    credentials: Option<OutboundCredentials>,
     /// For `https`, once it was needed.
     tls: OnceLock<ClientTls>,
 }
 
-/// How to speak with it.
+/// How to speak to an outbound proxy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Scheme {
+pub enum OutboundScheme {
     /// `CONNECT`, with Basic credentials.
     Http,
-    /// The same within TLS.
+    /// `CONNECT` within TLS.
     Https,
     /// `CONNECT`, with an NTLM handshake.
     Ntlm,
@@ -50,10 +48,13 @@ enum Scheme {
     Socks5,
 }
 
+/// What an outbound proxy wants to know of the client.
 #[derive(Clone, Debug)]
-struct Credentials {
-    user: String,
-    password: Secret,
+pub struct OutboundCredentials {
+    /// The user. With NTLM it may begin with a domain, as in `DOMAIN\user`.
+    pub user: String,
+    /// The password.
+    pub password: Secret,
 }
 
 /// Why there is no connection through an outbound proxy.
@@ -92,7 +93,7 @@ pub enum OutboundError {
         #[source]
         source: HeadError,
     },
-    /// The host cannot be told to a proxy.
+    /// The host has characters that a request to a proxy cannot carry.
     #[error("`{host}` is no host that an outbound proxy can connect to")]
     Host {
         /// The host.
@@ -220,13 +221,40 @@ impl<'a> Target<'a> {
     }
 }
 
+impl OutboundScheme {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Ntlm => "ntlm",
+            Self::Socks5 => "socks5",
+        }
+    }
+}
+
 impl OutboundProxy {
+    /// A proxy at `host`, a name or an address without brackets.
+    pub fn new(
+        scheme: OutboundScheme,
+        host: String,
+        port: u16,
+        credentials: Option<OutboundCredentials>,
+    ) -> Self {
+        Self {
+            scheme,
+            host,
+            port,
+            credentials,
+            tls: OnceLock::new(),
+        }
+    }
+
     async fn open_tunnel(&self, conn: Conn, target: &Target<'_>) -> Result<Conn, OutboundError> {
         match self.scheme {
-            Scheme::Http => connect::basic(self, conn, target).await,
-            Scheme::Https => connect::basic(self, self.secure(conn).await?, target).await,
-            Scheme::Ntlm => connect::ntlm(self, conn, target).await,
-            Scheme::Socks5 => {
+            OutboundScheme::Http => connect::basic(self, conn, target).await,
+            OutboundScheme::Https => connect::basic(self, self.secure(conn).await?, target).await,
+            OutboundScheme::Ntlm => connect::ntlm(self, conn, target).await,
+            OutboundScheme::Socks5 => {
                 let credentials = self.credentials.as_ref();
                 let opened = socks5::open(conn, target, credentials).await;
                 opened.map_err(|source| OutboundError::Socks {

@@ -3,6 +3,12 @@
 //! Both versions, both ways. Writing and reading are pure ([`encode`], [`parse`]); [`read`] takes a
 //! header off a connection. The specification is HAProxy's (`doc/proxy-protocol.txt`); numbers here
 //! that have no other source are its.
+//!
+//! Not by `proxy-header` (0.1.3). Speed does not decide: a line takes it 0.7 to 1.2 µs and us 1.6, a binary header 64 ns
+//! and us 18, and neither allocates. But it waits for 64 KiB of a header where the limit here is
+//! [`MAX_V2_LEN`], and for 15 bytes before it calls something else no header; its errors do not say what is wrong; it reads
+//! `PROXYxTCP4` and ports such as `+1` and `02`; and it writes no header for two families or, in version 1, for
+//! datagrams. Tests compare this module with `ppp`, in both directions.
 
 mod v1;
 mod v2;
@@ -20,8 +26,8 @@ pub const MAX_V1_LEN: usize = 107;
 /// extensions, which are skipped. The same limit as nginx's.
 pub const MAX_V2_LEN: usize = 4096;
 
-/// How many bytes of what came instead of a header are told.
-const MAX_TOLD: usize = 16;
+/// How many bytes an error shows of what came instead of a header.
+const MAX_SHOWN: usize = 16;
 
 /// How a header is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,8 +47,8 @@ pub enum TransportProtocol {
     Udp,
 }
 
-/// The two ends of a user's connection. IPv4 addresses that are mapped into IPv6 are as good as
-/// plain ones.
+/// The two ends of a user's connection. IPv4-mapped IPv6 addresses count as the
+/// IPv4 address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Addresses {
     /// The user.
@@ -54,8 +60,8 @@ pub struct Addresses {
 /// A header that was read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header {
-    /// `None` if the sender speaks for itself or cannot tell: health checks do, and proxies of what
-    /// has no IP address. What counts then are the addresses of the connection.
+    /// `None` if the header names no user: a health check of the balancer, or a user without an IP address. Then the addresses
+    /// of the connection count.
     pub addresses: Option<Addresses>,
     /// How many bytes it takes; the user's begin after them.
     pub len: usize,
@@ -168,7 +174,7 @@ pub fn encode(
     }
 }
 
-/// The header that `bytes` begin with; `None` if more bytes are needed to tell. Never looks at more
+/// The header that `bytes` begin with; `None` if more bytes are needed. Never looks at more
 /// than [`MAX_V2_LEN`] of them, nor asks for more.
 pub fn parse(bytes: &[u8]) -> Result<Option<Header>, ParseError> {
     match bytes.first() {
@@ -222,7 +228,7 @@ fn begins_with(bytes: &[u8], signature: &[u8]) -> Result<Option<()>, ParseError>
 }
 
 fn missing(bytes: &[u8]) -> ParseError {
-    let begins = &bytes[..bytes.len().min(MAX_TOLD)];
+    let begins = &bytes[..bytes.len().min(MAX_SHOWN)];
     ParseError::Missing {
         begins: begins.escape_ascii().to_string(),
     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use quinn::{ConnectionError, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
 
-use crate::conn::{Conn, Flows, NO_ERROR, Place, QuicStream, connection_lost, settle};
+use crate::conn::{Conn, Flows, NO_ERROR, QuicStream, StreamPermit, connection_lost, settle};
 use crate::printable::printable;
 use crate::tcp;
 use crate::tls::{CertificateFault, Fingerprint, TlsError};
@@ -125,12 +125,12 @@ fn streams(number: u64) -> VarInt {
 pub struct Connection {
     inner: quinn::Connection,
     flows: Arc<Flows>,
-    places: Arc<Places>,
+    permits: Arc<StreamPermits>,
 }
 
 /// How many streams the peer has and may have.
 #[derive(Debug)]
-struct Places {
+struct StreamPermits {
     trusted: AtomicBool,
     taken: Arc<AtomicU64>,
     granted: AtomicU64,
@@ -146,7 +146,7 @@ impl Connection {
         Self {
             flows,
             inner,
-            places: Arc::new(Places {
+            permits: Arc::new(StreamPermits {
                 trusted: AtomicBool::new(options.trusts_at_once),
                 taken: Arc::default(),
                 granted: AtomicU64::new(options.streams_at_first()),
@@ -167,33 +167,33 @@ impl Connection {
     pub async fn accept(&self) -> Result<Conn, QuicError> {
         let stream = self.inner.accept_bi().await;
         let stream = stream.map_err(|error| QuicError::lost(self.remote_addr(), error))?;
-        let (place, taken) = Place::take(&self.places.taken);
+        let (permit, taken) = StreamPermit::take(&self.permits.taken);
         self.grant(taken);
-        Ok(QuicStream::new(stream, self.flows.clone(), Some(place)).into())
+        Ok(QuicStream::new(stream, self.flows.clone(), Some(permit)).into())
     }
 
     /// The peer has shown who it is: it may do all that the options allow from now on.
     pub fn trust(&self) {
-        if self.places.trusted.swap(true, Ordering::Relaxed) {
+        if self.permits.trusted.swap(true, Ordering::Relaxed) {
             return;
         }
         self.inner
             .set_receive_window(VarInt::from_u32(CONNECTION_WINDOW));
-        let more = STREAMS_AT_FIRST.min(self.places.max);
-        self.places.granted.store(more, Ordering::Relaxed);
+        let more = STREAMS_AT_FIRST.min(self.permits.max);
+        self.permits.granted.store(more, Ordering::Relaxed);
         self.inner.set_max_concurrent_bi_streams(streams(more));
     }
 
     /// Lets the peer open twice as many streams once it has half of those that it may have.
     fn grant(&self, taken: u64) {
-        if !self.places.trusted.load(Ordering::Relaxed) {
+        if !self.permits.trusted.load(Ordering::Relaxed) {
             return;
         }
-        let granted = self.places.granted.load(Ordering::Relaxed);
-        if taken * 2 > granted && granted < self.places.max {
-            let more = (granted * 2).min(self.places.max);
+        let granted = self.permits.granted.load(Ordering::Relaxed);
+        if taken * 2 > granted && granted < self.permits.max {
+            let more = (granted * 2).min(self.permits.max);
             // Two tasks that accept at once might both come here, and grant the same.
-            self.places.granted.store(more, Ordering::Relaxed);
+            self.permits.granted.store(more, Ordering::Relaxed);
             self.inner.set_max_concurrent_bi_streams(streams(more));
         }
     }

@@ -88,7 +88,7 @@ pub struct RelayEnd {
 pub enum EndReason {
     /// Both directions came to their end.
     Closed,
-    /// This leg ended, and what came from the other was not over when [`LINGER`] was.
+    /// This leg ended, and the other was still sending [`LINGER`] later.
     Cut(Leg),
     /// Nothing moved for as long as [`Relay::with_idle_timeout`] allows.
     Idle,

@@ -5,6 +5,7 @@
 //! answered at once, whatever else is under way. For the rest there is one lookup per name at a time, shared by all who ask
 //! for that name, and a bounded number of lookups in all.
 
+#[cfg(feature = "dns-server")]
 mod dns;
 mod hosts;
 mod lookups;
@@ -23,7 +24,7 @@ use self::lookups::Lookups;
 /// The addresses of a name, or why there are none. The port of each is 0.
 type Found = Result<Vec<SocketAddr>, Failure>;
 
-/// An error that can be told to all who asked for the name.
+/// An error that can be cloned for every caller that asked for the name.
 #[derive(Clone, Debug)]
 struct Failure {
     kind: io::ErrorKind,
@@ -32,14 +33,14 @@ struct Failure {
 
 /// Finds the addresses of names. Cheap to clone; clones share lookups and their limit.
 ///
-/// Nothing is kept from one lookup to the next: who asks later gets what is true later.
+/// Nothing is cached: a later lookup gets the addresses of that time.
 #[derive(Clone, Debug)]
 pub struct Resolver {
     hosts: Arc<Hosts>,
     lookups: Arc<Lookups>,
 }
 
-/// Who is asked for a name that the hosts file does not have.
+/// Where names are looked up that the hosts file does not have.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Source {
     /// The DNS server at this address.
@@ -57,6 +58,8 @@ impl Default for Resolver {
 
 impl Resolver {
     /// One that asks the DNS server at this address, or the system.
+    ///
+    /// Without the feature `dns-server`, a resolver with a server finds no name, and says why.
     ///
     /// Names of the hosts file come first either way.
     // frp: dnsServer becomes that of Go's resolver, which reads the hosts file first
@@ -148,13 +151,23 @@ impl Source {
     async fn ask(self, name: &str, permit: OwnedSemaphorePermit) -> Found {
         match self {
             Self::Server(server) => {
-                let found = dns::ask(server, name).await;
+                let found = ask_server(server, name).await;
                 drop(permit);
                 Ok(found?.into_iter().map(|ip| (ip, 0).into()).collect())
             }
             Self::System => ask_system(name.to_owned(), permit).await,
         }
     }
+}
+
+#[cfg(feature = "dns-server")]
+use dns::ask as ask_server;
+
+#[cfg(not(feature = "dns-server"))]
+#[expect(clippy::unused_async, reason = "stands in for one that waits")]
+async fn ask_server(server: SocketAddr, _: &str) -> io::Result<Vec<IpAddr>> {
+    let why = format!("cannot ask {server}: built without the feature `dns-server`");
+    Err(io::Error::new(io::ErrorKind::Unsupported, why))
 }
 
 /// Asks the system in a thread of its own. It blocks for half a minute if no DNS server answers, and cannot be interrupted; tokio's threads for what
@@ -192,4 +205,5 @@ impl From<Failure> for io::Error {
 }
 
 #[cfg(test)]
+#[cfg(feature = "dns-server")]
 mod tests;

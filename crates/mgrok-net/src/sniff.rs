@@ -39,7 +39,7 @@ const MUX_VERSION: u8 = 0;
 /// What begins.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Opening {
-    /// Nothing: the stream ended before it could be told.
+    /// Nothing: the stream ended before the protocol was clear.
     Closed,
     /// An HTTP request, or the preface of HTTP/2.
     Http,
@@ -61,7 +61,7 @@ pub enum Opening {
     WebSocket,
 }
 
-/// Reads as little as possible to tell what begins. The bytes stay in front of `conn`.
+/// Reads as few bytes as the decision needs. They stay in front of `conn`.
 ///
 /// Waits for as long as the peer is silent: the caller sets the deadline. Not cancel-safe: bytes
 /// may be lost.

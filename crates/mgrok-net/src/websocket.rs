@@ -52,7 +52,7 @@ pub enum WebSocketError {
         /// The first line of what it answered.
         status_line: String,
     },
-    /// A client's request was refused; it has been told.
+    /// A client's request was refused, with an answer that says so.
     #[error("a WebSocket request was refused with status {status}: {reason}")]
     Request {
         /// The status of the answer.

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use mgrok_mux::OpenError;
-use mgrok_net::outbound::{OutboundError, OutboundProxyUrlError};
+use mgrok_net::outbound::OutboundError;
 use mgrok_net::quic::QuicError;
 use mgrok_net::tcp::DialError;
 use mgrok_net::tls::{CertificateFault, TlsError};
@@ -21,9 +21,6 @@ pub(super) const STREAM_TIMEOUT: Duration = Duration::from_secs(10);
 /// Why the client cannot connect to a server with its configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum SetUpError {
-    /// The outbound proxy cannot be used. The text does not show its password.
-    #[error("transport.proxyURL is not the URL of a proxy")]
-    Proxy(#[source] OutboundProxyUrlError),
     /// The files of `transport.tls` are of no use.
     #[error(transparent)]
     Tls(#[from] TlsError),

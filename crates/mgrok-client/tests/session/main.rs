@@ -14,6 +14,7 @@ mod health;
 mod heartbeats;
 mod life;
 mod muxed;
+#[cfg(feature = "dns-server")]
 mod names;
 mod packets;
 mod plugins;

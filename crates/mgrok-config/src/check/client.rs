@@ -1,15 +1,17 @@
 //! The client's file.
 
-use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    num::NonZeroU16,
-};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
 
-use super::{
-    auth, client_transport::transport, entries::Start, grace_period, log, proxies::proxies,
-    server_addrs::servers, udp_packet_size, visitors::visitors, web_server,
-};
-use crate::{client::ClientConfig, environment::Environment, section::Section};
+use super::client_transport::transport;
+use super::entries::Start;
+use super::proxies::proxies;
+use super::server_addrs::servers;
+use super::visitors::visitors;
+use super::{auth, grace_period, log, udp_packet_size, web_server};
+use crate::client::ClientConfig;
+use crate::environment::Environment;
+use crate::section::Section;
 
 /// Where DNS servers listen.
 const DNS_PORT: u16 = 53;
@@ -59,6 +61,13 @@ pub(crate) fn client(mut root: Section<'_>, environment: &Environment) -> Client
 fn dns_server(root: &mut Section<'_>) -> Option<SocketAddr> {
     let key = "dnsServer";
     let text = root.text(key)?;
+    if !cfg!(feature = "dns-server") {
+        root.unsupported(
+            key,
+            "`dnsServer`, for which this build lacks the feature `dns-server`,",
+        );
+        return None;
+    }
     let bare = text
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'));

@@ -2,17 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{
-    certificate,
-    kinds::{headers, host_header_rewrite},
-    shown,
-};
-use crate::{
-    client_plugin::{HttpsFront, Plugin, Website},
-    local_addr::LocalAddr,
-    proxy::ProxyKind,
-    section::Section,
-};
+use super::kinds::{headers, host_header_rewrite};
+use super::{certificate, shown};
+use crate::client_plugin::{HttpsFront, Plugin, Website};
+use crate::local_addr::LocalAddr;
+use crate::proxy::ProxyKind;
+use crate::section::Section;
 
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;

@@ -1,16 +1,13 @@
 //! The client's `transport` section: the transport to the server.
 
-use std::{net::IpAddr, time::Duration};
-
-use mgrok_proto::auth::Secret;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use super::{certificate, liveness_keys, quic};
-use crate::{
-    client::{ClientTls, ClientTransport, Protocol, WireProtocol},
-    environment::Environment,
-    proxy_url::check_proxy_url,
-    section::{Content, Section},
-};
+use crate::client::{ClientTls, ClientTransport, Protocol, WireProtocol};
+use crate::environment::Environment;
+use crate::proxy_url::{ProxyUrl, ProxyUrlError};
+use crate::section::{Content, Section};
 
 /// How often the server is pinged when streams are not multiplexed, so that nothing else notices that it is gone.
 // frp: the same
@@ -93,26 +90,26 @@ fn proxy_url(
     section: &mut Section<'_>,
     protocol: Protocol,
     environment: &Environment,
-) -> Option<Secret> {
+) -> Option<ProxyUrl> {
     let key = "proxyURL";
     if let Some(url) = section.text(key) {
-        if let Err(error) = check_proxy_url(&url) {
-            section.invalid(key, error.to_string());
-        }
-        return Some(Secret::new(url));
+        let parsed = url.parse();
+        return parsed
+            .map_err(|error: ProxyUrlError| section.invalid(key, error.to_string()))
+            .ok();
     }
-    let url = environment.http_proxy.clone()?;
+    let url = environment.http_proxy.as_ref()?.expose();
     // frp: with KCP it is dialled all the same, in vain
     if url.is_empty() || goes_past_proxies(protocol) {
         return None;
     }
-    if let Err(error) = check_proxy_url(url.expose()) {
+    let parsed = url.parse().map_err(|error: ProxyUrlError| {
         section.invalid(
             key,
             format!("is not set, so the environment variable `http_proxy` counts, which {error}"),
         );
-    }
-    Some(url)
+    });
+    parsed.ok()
 }
 
 fn goes_past_proxies(protocol: Protocol) -> bool {

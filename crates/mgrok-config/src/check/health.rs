@@ -1,12 +1,11 @@
 //! A proxy's `healthCheck`.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::num::NonZeroU32;
+use std::time::Duration;
 
-use crate::{
-    header::check_header,
-    proxy::{HealthCheck, HealthCheckKind},
-    section::Section,
-};
+use crate::header::check_header;
+use crate::proxy::{HealthCheck, HealthCheckKind};
+use crate::section::Section;
 
 // frp: the same
 const TIMEOUT: Duration = Duration::from_secs(3);

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use mgrok_proto::auth::Secret;
 
-use crate::{
-    domain::{check_domain, check_subdomain, is_too_wide},
-    header::{check_header, check_value},
-    proxy::{Domains, HttpProxy, Private, ProxyKind, TcpMuxProxy},
-    section::Section,
-};
+use crate::domain::{check_domain, check_subdomain, is_too_wide};
+use crate::header::{check_header, check_value};
+use crate::proxy::{Domains, HttpProxy, Private, ProxyKind, TcpMuxProxy};
+use crate::section::Section;
 
 /// Reads the type and its keys; `None` if there is no such type, so that the other keys mean nothing.
 pub(super) fn kind(entry: &mut Section<'_>) -> Option<ProxyKind> {

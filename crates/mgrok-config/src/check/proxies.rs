@@ -2,21 +2,17 @@
 
 use mgrok_proto::auth::Secret;
 
-use super::{
-    client_plugin::plugin,
-    entries::{Entry, Start},
-    health::health_check,
-    kinds::kind,
-    places,
-};
-use crate::{
-    annotations::check_annotations,
-    auth::Auth,
-    bandwidth::{Bandwidth, BandwidthMode},
-    client_plugin::Plugin,
-    proxy::{Group, ProxyConfig, ProxyKind, ProxyProtocol},
-    section::Section,
-};
+use super::client_plugin::plugin;
+use super::conflicts;
+use super::entries::{Entry, Start};
+use super::health::health_check;
+use super::kinds::kind;
+use crate::annotations::check_annotations;
+use crate::auth::Auth;
+use crate::bandwidth::{Bandwidth, BandwidthMode};
+use crate::client_plugin::Plugin;
+use crate::proxy::{Group, ProxyConfig, ProxyKind, ProxyProtocol};
+use crate::section::Section;
 
 /// Reads the proxies that will be used.
 pub(super) fn proxies(root: &mut Section<'_>, start: &mut Start, auth: &Auth) -> Vec<ProxyConfig> {
@@ -33,7 +29,7 @@ pub(super) fn proxies(root: &mut Section<'_>, start: &mut Start, auth: &Auth) ->
             None => section.abandon(),
         }
     }
-    places::check_proxies(&mut read);
+    conflicts::check_proxies(&mut read);
     read.into_iter().map(|(_, proxy)| proxy).collect()
 }
 

@@ -1,19 +1,20 @@
 //! The server's file.
 
-use std::{num::NonZeroU32, ops::RangeInclusive, time::Duration};
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
+use super::conflicts::overlap;
+use super::server_hooks::http_plugins;
 use super::{
-    auth, certificate, grace_period, liveness_keys, log, places::overlap, plugins::http_plugins,
-    quic, udp_packet_size, web_server,
+    auth, certificate, grace_period, liveness_keys, log, quic, udp_packet_size, web_server,
 };
-use crate::{
-    domain::check_host,
-    network::Network,
-    port_set::PortSet,
-    section::{Content, Section},
-    server::{ServerConfig, ServerTls, ServerTransport, Vhost},
-    web_server::WebServer,
-};
+use crate::domain::check_host;
+use crate::network::Network;
+use crate::port_set::PortSet;
+use crate::section::{Content, Section};
+use crate::server::{ServerConfig, ServerTls, ServerTransport, Vhost};
+use crate::web_server::WebServer;
 
 /// How long a session without a valid ping lives when streams are not multiplexed, so that nothing else notices.
 // frp: the same

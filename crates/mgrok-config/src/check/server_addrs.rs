@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::shown;
-use crate::{client::ServerAddr, section::Section};
+use crate::client::ServerAddr;
+use crate::section::Section;
 
 /// The control port of a server that is named without one.
 // frp: the same

@@ -4,19 +4,15 @@ use std::collections::{HashMap, HashSet};
 
 use mgrok_proto::auth::Secret;
 
-use super::{
-    entries::{Entry, Start},
-    kinds::disable_assisted_addrs,
-    places,
-    proxies::warn_of_empty_key,
-};
-use crate::{
-    section::Section,
-    visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor},
-    web_server::WebServer,
-};
+use super::conflicts;
+use super::entries::{Entry, Start};
+use super::kinds::disable_assisted_addrs;
+use super::proxies::warn_of_empty_key;
+use crate::section::Section;
+use crate::visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor};
+use crate::web_server::WebServer;
 
-/// Where the doors of visitors are that do not say it.
+/// The default listen address of visitors.
 // frp: the same
 const BIND_ADDR: &str = "127.0.0.1";
 
@@ -40,7 +36,7 @@ pub(super) fn visitors(
         }
     }
     check_fallbacks(&mut read);
-    places::check_visitors(&mut read, web_server);
+    conflicts::check_visitors(&mut read, web_server);
     read.into_iter().map(|(_, visitor)| visitor).collect()
 }
 
@@ -149,14 +145,14 @@ fn xtcp(section: &mut Section<'_>) -> XtcpVisitor {
 
 /// Checks that every `fallbackTo` leads to a visitor that can take users over, and that every visitor can be reached.
 fn check_fallbacks(visitors: &mut [(Section<'_>, VisitorConfig)]) {
-    let places: HashMap<String, usize> = visitors
+    let indices: HashMap<String, usize> = visitors
         .iter()
         .enumerate()
-        .map(|(place, (_, visitor))| (visitor.name.clone(), place))
+        .map(|(index, (_, visitor))| (visitor.name.clone(), index))
         .collect();
     let next: Vec<Option<usize>> = visitors
         .iter()
-        .map(|(_, visitor)| places.get(fallback_to(visitor)?).copied())
+        .map(|(_, visitor)| indices.get(fallback_to(visitor)?).copied())
         .collect();
     let misled: Vec<bool> = next
         .iter()
@@ -165,8 +161,8 @@ fn check_fallbacks(visitors: &mut [(Section<'_>, VisitorConfig)]) {
     let entered: HashSet<usize> = next.iter().copied().flatten().collect();
     let rings = rings(&next);
 
-    for (place, (section, visitor)) in visitors.iter_mut().enumerate() {
-        if visitor.bind_port.is_none() && !entered.contains(&place) {
+    for (index, (section, visitor)) in visitors.iter_mut().enumerate() {
+        if visitor.bind_port.is_none() && !entered.contains(&index) {
             section.warn(
                 "bindPort",
                 "is negative, and no `fallbackTo` names this visitor, so that nobody can reach it",
@@ -176,19 +172,19 @@ fn check_fallbacks(visitors: &mut [(Section<'_>, VisitorConfig)]) {
             continue;
         };
         let key = "fallbackTo";
-        if next[place].is_none() {
+        if next[index].is_none() {
             section.warn(
                 key,
                 format!("there is no visitor {name:?} in use, so that nothing takes users over"),
             );
         }
-        if misled[place] {
+        if misled[index] {
             section.invalid(
                 key,
                 format!("{name:?} is a visitor of type `sudp`, which cannot take users over"),
             );
         }
-        if rings.contains(&place) {
+        if rings.contains(&index) {
             section.invalid(
                 key,
                 format!("{name:?} leads back to this visitor, so that users might wait for ever"),
@@ -197,20 +193,20 @@ fn check_fallbacks(visitors: &mut [(Section<'_>, VisitorConfig)]) {
     }
 }
 
-/// One place of each ring that the steps from place to place run into.
+/// One member of each cycle of fallbacks.
 fn rings(next: &[Option<usize>]) -> HashSet<usize> {
     let mut rings = HashSet::new();
-    // Each place is stepped on once, by the first walk that gets there.
+    // Each visitor is visited once, by the first walk that gets there.
     let mut walks: Vec<Option<usize>> = vec![None; next.len()];
     for walk in 0..next.len() {
         let mut at = Some(walk);
-        while let Some(place) = at
-            && walks[place].is_none()
+        while let Some(index) = at
+            && walks[index].is_none()
         {
-            walks[place] = Some(walk);
-            at = next[place];
+            walks[index] = Some(walk);
+            at = next[index];
         }
-        rings.extend(at.filter(|place| walks[*place] == Some(walk)));
+        rings.extend(at.filter(|index| walks[*index] == Some(walk)));
     }
     rings
 }

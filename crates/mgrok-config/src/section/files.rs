@@ -1,10 +1,8 @@
 //! Files that a configuration names, and what must be in them.
 
-use std::{
-    fs::{self, File},
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use super::Section;
 use crate::io_reason::io_reason;

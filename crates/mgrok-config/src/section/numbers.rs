@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Section;
 use crate::source::Value;
 
-/// The longest time that is told apart from "for ever", in seconds: a hundred years. It keeps sums of times in range.
+/// The longest time, in seconds: a hundred years. Longer ones count as this one, which keeps sums of times in range.
 const LONGEST: u64 = 100 * 366 * 24 * 60 * 60;
 
 impl Section<'_> {

@@ -1,10 +1,8 @@
 //! What a section says beyond what it was asked for.
 
 use super::{Section, join};
-use crate::{
-    later::{Later, Place},
-    source::{Entry, Value},
-};
+use crate::source::{Entry, Value};
+use crate::unsupported_keys::{Lookup, UnsupportedKey};
 
 impl Drop for Section<'_> {
     fn drop(&mut self) {
@@ -33,13 +31,13 @@ impl Section<'_> {
     fn refuse(&self, entry: &Entry, path: &str, schema: &str) {
         let shown = join(path, &entry.key);
         let key = join(schema, &entry.key);
-        match Later::find(self.later, &key) {
-            Place::Key(later) => {
-                if self.judged && !later.says_nothing(&entry.node.value) {
+        match UnsupportedKey::find(self.unsupported_keys, &key) {
+            Lookup::Key(unsupported) => {
+                if self.judged && !unsupported.is_default(&entry.node.value) {
                     self.report.unsupported(entry.at, format!("`{shown}`"));
                 }
             }
-            Place::Above => match &entry.node.value {
+            Lookup::Prefix => match &entry.node.value {
                 Value::Table(entries) => {
                     for entry in entries {
                         self.refuse(entry, &shown, &key);
@@ -51,9 +49,9 @@ impl Section<'_> {
                     }
                 }
             },
-            Place::Nowhere => {
+            Lookup::NotListed => {
                 let asked = self.asked.iter().copied().filter(|_| path == self.path);
-                let known = asked.chain(Later::below(self.later, schema));
+                let known = asked.chain(UnsupportedKey::below(self.unsupported_keys, schema));
                 self.report.unknown(entry.at, shown, &entry.key, known);
             }
         }

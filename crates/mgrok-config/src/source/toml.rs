@@ -1,9 +1,7 @@
 //! TOML as a tree of values.
 
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::{Entry, Node, Value};
 

@@ -1,9 +1,11 @@
 //! The client's keys, but for its proxies and visitors.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use mgrok_config::{
-    ClientConfig, ClientTls, LivenessKeys, LogLevel, Protocol, Quic, ServerAddr, WireProtocol,
+    ClientConfig, ClientTls, LivenessKeys, LogLevel, Protocol, ProxyScheme, Quic, ServerAddr,
+    WireProtocol,
 };
 use mgrok_proto::auth::Secret;
 
@@ -103,6 +105,7 @@ fn zero_means_the_default() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "dns-server"), ignore = "a key is refused")]
 fn every_key_arrives() {
     let config = client(
         r#"
@@ -162,10 +165,12 @@ fn every_key_arrives() {
     assert_eq!(transport.protocol, Protocol::WebSocket);
     assert_eq!(transport.wire_protocol, WireProtocol::V2);
     let proxy_url = transport.proxy_url.unwrap();
-    assert_eq!(
-        proxy_url.expose(),
-        "http://user:password@proxy.example.com:3128"
-    );
+    assert_eq!(proxy_url.scheme, ProxyScheme::Http);
+    assert_eq!(proxy_url.host, "proxy.example.com");
+    assert_eq!(proxy_url.port, 3128);
+    let credentials = proxy_url.credentials.unwrap();
+    assert_eq!(credentials.user, "user");
+    assert_eq!(credentials.password.expose(), "password");
     assert_eq!(transport.dial_server_timeout, seconds(3));
     assert_eq!(transport.dial_server_keepalive, None);
     assert_eq!(

@@ -1,9 +1,7 @@
 //! The annotated files in `examples/` are what they say.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use mgrok_config::{
     ClientConfig, LivenessKeys, ServerConfig, Strictness, load_client_from_str,

@@ -1,6 +1,7 @@
 //! What happens before there is a text.
 
-use std::{fs, path::Path};
+use std::fs;
+use std::path::Path;
 
 use mgrok_config::{LoadError, Strictness, load_client, load_server};
 

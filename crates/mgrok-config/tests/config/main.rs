@@ -5,14 +5,14 @@ mod client_plugins;
 mod examples;
 mod files;
 mod kinds;
-mod later;
 mod messages;
-mod plugins;
 mod proxies;
 mod robust;
 mod server;
+mod server_hooks;
 mod starts;
 mod transports;
+mod unsupported_keys;
 mod visitors;
 mod web_server;
 

@@ -1,6 +1,7 @@
 //! The server's keys.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use mgrok_config::{
     LivenessKeys, LogLevel, LogTarget, PortSet, Quic, ServerConfig, Strictness, Vhost,

@@ -4,11 +4,16 @@
     reason = "a panic is how a test fails, in its helpers too"
 )]
 
-use std::{fs, path::PathBuf};
+use std::fs;
+use std::path::PathBuf;
 
 use mgrok_config::{LoadError, Strictness, load_client, load_server};
 
-use crate::{client, client_mistakes, lines, server, server_mistakes};
+use crate::client;
+use crate::client_mistakes;
+use crate::lines;
+use crate::server;
+use crate::server_mistakes;
 
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n";

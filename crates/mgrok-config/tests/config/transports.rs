@@ -5,9 +5,10 @@ use mgrok_config::{
 };
 use mgrok_proto::auth::Secret;
 
+use super::client::FINGERPRINT;
 use super::{
-    clean, client, client::FINGERPRINT, client_mistakes, client_warnings, mistakes, server,
-    server_mistakes, server_warnings,
+    clean, client, client_mistakes, client_warnings, mistakes, server, server_mistakes,
+    server_warnings,
 };
 
 #[test]
@@ -113,14 +114,14 @@ fn behind(
 fn the_environment_stands_in_for_the_proxy() {
     let from_environment = "http://from-environment";
     let proxy_url = |text| clean(behind(from_environment, text)).transport.proxy_url;
-    assert_eq!(proxy_url(""), Some(Secret::new(from_environment)));
+    assert_eq!(proxy_url(""), Some(from_environment.parse().unwrap()));
     assert_eq!(
         proxy_url("transport.protocol = \"wss\""),
-        Some(Secret::new(from_environment))
+        Some(from_environment.parse().unwrap())
     );
     assert_eq!(
         proxy_url("transport.proxyURL = \"socks5://from-file\""),
-        Some(Secret::new("socks5://from-file"))
+        Some("socks5://from-file".parse().unwrap())
     );
     // They go past it, so it does not matter what it says.
     for protocol in ["kcp", "quic"] {
@@ -259,7 +260,19 @@ fn not_a_server(place: &str, text: &str) -> String {
     )
 }
 
+#[cfg(not(feature = "dns-server"))]
 #[test]
+fn a_dns_server_is_refused_without_its_feature() {
+    client_mistakes(
+        "dnsServer = \"192.0.2.53\"",
+        &[
+            "1:13: `dnsServer`, for which this build lacks the feature `dns-server`, is not supported by this version of mgrok",
+        ],
+    );
+}
+
+#[test]
+#[cfg_attr(not(feature = "dns-server"), ignore = "the key is refused")]
 fn dns_servers() {
     for (text, expect) in [
         ("192.0.2.53", "192.0.2.53:53"),

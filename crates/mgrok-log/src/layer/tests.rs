@@ -30,7 +30,7 @@ fn logged(level: Level, color: bool, now: fn() -> Timestamp, code: impl FnOnce()
         queue: Arc::clone(&queue),
         zone: berlin(),
     };
-    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), code);
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer.build()), code);
     let mut text = String::new();
     queue.close(std::time::Duration::ZERO);
     queue.take(&mut text, None);

@@ -127,7 +127,7 @@ fn what_strangers_were_not_allowed_to_write_is_told() {
         zone: TimeZone::UTC,
     };
     writer.spawn(Arc::clone(&queue), limiter).unwrap();
-    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer.build()), || {
         for _ in 0..1_000 {
             warn!(source = "192.0.2.7:4000", "login refused: wrong token");
         }

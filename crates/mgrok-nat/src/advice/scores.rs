@@ -1,9 +1,7 @@
 //! What worked between two sides, and what to try next.
 
-use std::{
-    net::{Ipv4Addr, SocketAddrV4},
-    time::Instant,
-};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Instant;
 
 use super::way::{Role, Way};
 use crate::nat::{Behavior, Kind, Nat};

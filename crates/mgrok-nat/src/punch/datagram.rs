@@ -2,11 +2,9 @@
 //! whatever the control connections speak.
 
 use bytes::BytesMut;
-use mgrok_proto::{
-    DecodeError, EncodeError, WireVersion,
-    cipher::{CipherKey, Decryptor, Encryptor, IV_LEN},
-    message::{Message, NatHoleSid},
-};
+use mgrok_proto::cipher::{CipherKey, Decryptor, Encryptor, IV_LEN};
+use mgrok_proto::message::{Message, NatHoleSid};
+use mgrok_proto::{DecodeError, EncodeError, WireVersion};
 
 /// Why a datagram says nothing.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +54,8 @@ pub fn decode(datagram: &mut [u8], key: &CipherKey) -> Result<NatHoleSid, Datagr
 
 #[cfg(test)]
 mod tests {
-    use mgrok_proto::{auth::Secret, message::Ping};
+    use mgrok_proto::auth::Secret;
+    use mgrok_proto::message::Ping;
     use proptest::prelude::*;
 
     use super::*;

@@ -1,10 +1,8 @@
 //! The server's instructions, cut to size: it could be hostile, or repeat what a hostile visitor told it, and what we do with
 //! its numbers is to send datagrams to strangers.
 
-use std::{
-    net::{Ipv4Addr, SocketAddrV4},
-    time::Duration,
-};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use mgrok_proto::message::{DetectBehavior, NatHoleResp, PortsRange};
 

@@ -2,11 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 
-use mgrok_nat::{
-    discovery::{DiscoverError, discover, discover_at},
-    nat::{Behavior, Kind},
-    prepare::{PrepareError, Prepared, prepare},
-};
+use mgrok_nat::discovery::{DiscoverError, discover, discover_at};
+use mgrok_nat::nat::{Behavior, Kind};
+use mgrok_nat::prepare::{PrepareError, Prepared, prepare};
 
 use mgrok_net::resolver::Resolver;
 

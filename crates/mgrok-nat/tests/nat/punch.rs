@@ -1,17 +1,16 @@
 //! Two sides, or one and a script, on loopback: everything but the NATs.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use mgrok_nat::{
-    new_id,
-    punch::{PunchError, Punched, Skipped, datagram, punch},
-};
-use mgrok_proto::{
-    auth::Secret,
-    cipher::{self, CipherKey},
-    message::{DetectBehavior, NatHoleResp, NatHoleSid, PortsRange},
-};
-use tokio::{net::UdpSocket, time::timeout};
+use mgrok_nat::new_id;
+use mgrok_nat::punch::{PunchError, Punched, Skipped, datagram, punch};
+use mgrok_proto::auth::Secret;
+use mgrok_proto::cipher::{self, CipherKey};
+use mgrok_proto::message::{DetectBehavior, NatHoleResp, NatHoleSid, PortsRange};
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
 
 /// How long a script waits for what must come; far longer than it takes.
 const PATIENCE: Duration = Duration::from_secs(30);

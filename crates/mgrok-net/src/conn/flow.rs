@@ -106,7 +106,7 @@ impl Drop for Flows {
     }
 }
 
-/// Waits until what was sent has most probably arrived, for half a second at most: there is no telling for streams that are gone.
+/// Waits until what was sent has most probably arrived, for half a second at most, because nothing reports it for a stream that has ended.
 pub(crate) async fn settle(connection: &quinn::Connection) {
     // Time for a packet to be lost and sent once more.
     let once = connection.rtt() * 3 + ACKNOWLEDGEMENT_DELAY;

@@ -33,21 +33,21 @@ pub(crate) struct QuicStream {
     closed: bool,
     flows: Arc<Flows>,
     /// Given back when the stream is dropped.
-    _place: Option<Place>,
+    _permit: Option<StreamPermit>,
 }
 
-/// One of the streams that a peer has open.
-pub(crate) struct Place(Arc<AtomicU64>);
+/// A permit for one stream that a peer has open.
+pub(crate) struct StreamPermit(Arc<AtomicU64>);
 
-impl Place {
-    /// Takes one more, and says how many are then taken.
+impl StreamPermit {
+    /// Takes one more, and returns how many are then taken.
     pub(crate) fn take(taken: &Arc<AtomicU64>) -> (Self, u64) {
         let now = taken.fetch_add(1, Ordering::Relaxed) + 1;
         (Self(taken.clone()), now)
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -57,14 +57,14 @@ impl QuicStream {
     pub(crate) fn new(
         (send, recv): (SendStream, RecvStream),
         flows: Arc<Flows>,
-        place: Option<Place>,
+        permit: Option<StreamPermit>,
     ) -> Self {
         Self {
             send,
             recv,
             closed: false,
             flows,
-            _place: place,
+            _permit: permit,
         }
     }
 

@@ -1,4 +1,9 @@
 //! A tunnel by SOCKS version 5, RFC 1928, with user and password, RFC 1929.
+//!
+//! Not by `tokio-socks` (0.5.3), although it would run over a [`Conn`]: of a proxy that speaks something else it does not
+//! say which byte came, of an unknown reply it does not give the code but reports an unknown way to log in, and it refuses a
+//! reply whose reserved byte is not zero. An operator who has a wrong port in `transport.proxyURL` learns from those
+//! bytes what is there.
 
 use std::io;
 use std::net::IpAddr;
@@ -6,11 +11,11 @@ use std::net::IpAddr;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 
-use super::{Credentials, Target};
+use super::{OutboundCredentials, Target};
 use crate::conn::Conn;
 
 /// The most bytes of a user, a password and a name.
-pub(super) const MAX_CREDENTIAL: usize = 255;
+const MAX_CREDENTIAL: usize = 255;
 
 const VERSION: u8 = 5;
 const NO_CREDENTIALS: u8 = 0;
@@ -78,7 +83,7 @@ fn reply_text(code: u8) -> String {
 pub(super) async fn open(
     mut conn: Conn,
     target: &Target<'_>,
-    credentials: Option<&Credentials>,
+    credentials: Option<&OutboundCredentials>,
 ) -> Result<Conn, Socks5Error> {
     let methods: &'static [u8] = match credentials {
         Some(_) => &[VERSION, 2, NO_CREDENTIALS, PASSWORD],
@@ -121,7 +126,7 @@ pub(super) async fn open(
     Ok(conn)
 }
 
-async fn identify(conn: &mut Conn, credentials: &Credentials) -> Result<(), Socks5Error> {
+async fn identify(conn: &mut Conn, credentials: &OutboundCredentials) -> Result<(), Socks5Error> {
     let mut message = BytesMut::new();
     message.put_u8(PASSWORD_VERSION);
     for text in [&*credentials.user, credentials.password.expose()] {

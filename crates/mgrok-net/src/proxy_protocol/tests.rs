@@ -311,3 +311,80 @@ proptest! {
         }
     }
 }
+
+/// As `ppp` has them.
+fn theirs(addresses: &Addresses) -> (SocketAddr, SocketAddr) {
+    (addresses.source, addresses.destination)
+}
+
+/// Both addresses in the family that a header has for the two.
+fn of_one_family(addresses: &Addresses) -> Addresses {
+    let Addresses {
+        source,
+        destination,
+    } = addresses.canonical();
+    if source.is_ipv4() == destination.is_ipv4() {
+        return addresses.canonical();
+    }
+    let mapped = |addr: SocketAddr| SocketAddr::new(mapped(addr.ip()).into(), addr.port());
+    Addresses {
+        source: mapped(source),
+        destination: mapped(destination),
+    }
+}
+
+// `ppp` shares no code with ours, so that a misreading of the specification is not on both sides of the comparison.
+proptest! {
+    #[test]
+    fn what_is_written_another_implementation_reads(addresses in any_addresses(), udp: bool) {
+        let protocol = if udp { TransportProtocol::Udp } else { TransportProtocol::Tcp };
+        let expect = of_one_family(&addresses);
+
+        let bytes = encoded(Version::V1, protocol, &addresses);
+        let header = ppp::v1::Header::try_from(&bytes[..]).unwrap();
+        let expect_v1 = match udp {
+            true => ppp::v1::Addresses::Unknown,
+            false => theirs(&expect).into(),
+        };
+        prop_assert_eq!(header.addresses, expect_v1);
+
+        let bytes = encoded(Version::V2, protocol, &addresses);
+        let header = ppp::v2::Header::try_from(&bytes[..]).unwrap();
+        prop_assert_eq!(header.len(), bytes.len());
+        prop_assert_eq!(header.command, ppp::v2::Command::Proxy);
+        let expect_protocol = match udp {
+            true => ppp::v2::Protocol::Datagram,
+            false => ppp::v2::Protocol::Stream,
+        };
+        prop_assert_eq!(header.protocol, expect_protocol);
+        prop_assert_eq!(header.addresses, ppp::v2::Addresses::from(theirs(&expect)));
+    }
+
+    #[test]
+    fn what_another_implementation_writes_is_read(
+        addresses in any_addresses(),
+        udp: bool,
+        local: bool,
+        tlv in proptest::collection::vec(any::<u8>(), 0..100),
+    ) {
+        use ppp::v2::{Builder, Command, Protocol, Type};
+
+        let one_family = of_one_family(&addresses);
+        let line = ppp::v1::Addresses::from(theirs(&one_family)).to_string();
+        let expect = Header { addresses: Some(addresses.canonical()), len: line.len() };
+        prop_assert_eq!(parse(line.as_bytes()), Ok(Some(expect)));
+
+        let command = if local { Command::Local } else { Command::Proxy };
+        let protocol = if udp { Protocol::Datagram } else { Protocol::Stream };
+        let version = ppp::v2::Version::Two | command;
+        let bytes = Builder::with_addresses(version, protocol, theirs(&one_family))
+            .write_tlv(Type::NoOp, &tlv)
+            .and_then(Builder::build)
+            .unwrap();
+        let expect = Header {
+            addresses: (!local).then(|| addresses.canonical()),
+            len: bytes.len(),
+        };
+        prop_assert_eq!(parse(&bytes), Ok(Some(expect)));
+    }
+}

@@ -202,13 +202,13 @@ impl Endpoint {
         })
     }
 
-    /// Serves connections that come from now on as `server` says; those that are there go on. The options for the number of
+    /// Serves connections that come from now on as `server` says; open ones go on. The options for the number of
     /// streams stay as they were.
     pub fn set_server(&self, server: QuicServer) {
         self.inner.set_server_config(Some(server.config));
     }
 
-    /// Takes no more connections; those that are there go on. Whoever knocks hears nothing.
+    /// Takes no more connections; open ones go on. New clients get no answer.
     pub fn stop_accepting(&self) {
         self.inner.set_server_config(None);
     }

@@ -210,7 +210,7 @@ async fn a_peer_may_open_as_many_streams_as_it_was_told_and_no_more() {
     let one_more = timeout(Duration::from_millis(100), near.open()).await;
     assert!(one_more.is_err(), "more streams than allowed");
     drop((opened, accepted));
-    assert_eq!(far.places.taken.load(Ordering::Relaxed), 0);
+    assert_eq!(far.permits.taken.load(Ordering::Relaxed), 0);
     in_time(near.open()).await.unwrap();
 }
 

@@ -19,7 +19,7 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often it is asked again.
 const RETRIES: usize = 1;
 
-/// How long a lookup may take in all, whatever it has to ask: who waits for it waits no longer.
+/// How long a lookup may take in all, whatever it has to ask. Its callers wait no longer.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where the system says how names are completed.
 const RESOLV_CONF: &str = "/etc/resolv.conf";

@@ -18,17 +18,17 @@ const MAX_NAMES: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Hosts {
     path: PathBuf,
-    said: Mutex<Said>,
+    cached: Mutex<Cached>,
 }
 
-/// What the file has said of names that were asked for: the whole file may be large, and few names are asked for.
+/// What the file says of the names that were looked up. The whole file may be large, and few names are looked up.
 #[derive(Debug, Default)]
-struct Said {
+struct Cached {
     version: Option<Version>,
     by_name: HashMap<String, Vec<SocketAddr>>,
 }
 
-/// What tells that a file was not changed.
+/// If this is the same, the file has not changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Version {
     modified: SystemTime,
@@ -49,7 +49,7 @@ impl Hosts {
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
             path,
-            said: Mutex::default(),
+            cached: Mutex::default(),
         }
     }
 
@@ -58,18 +58,18 @@ impl Hosts {
         let Some(version) = self.version() else {
             return Vec::new();
         };
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.version != Some(version) {
-            said.version = Some(version);
-            said.by_name.clear();
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.version != Some(version) {
+            cached.version = Some(version);
+            cached.by_name.clear();
         }
-        if let Some(addrs) = said.by_name.get(name) {
+        if let Some(addrs) = cached.by_name.get(name) {
             return addrs.clone();
         }
         let text = fs::read(&self.path).unwrap_or_default();
         let addrs = addrs(&String::from_utf8_lossy(&text), name);
-        if said.by_name.len() < MAX_NAMES {
-            said.by_name.insert(name.to_owned(), addrs.clone());
+        if cached.by_name.len() < MAX_NAMES {
+            cached.by_name.insert(name.to_owned(), addrs.clone());
         }
         addrs
     }
@@ -166,6 +166,6 @@ no-address shop
         for number in 0..2 * MAX_NAMES {
             hosts.find(&number.to_string());
         }
-        assert_eq!(hosts.said.lock().unwrap().by_name.len(), MAX_NAMES);
+        assert_eq!(hosts.cached.lock().unwrap().by_name.len(), MAX_NAMES);
     }
 }

@@ -47,7 +47,7 @@ impl Lookups {
         }
     }
 
-    /// Looks `name` up, or waits for those who do so already. Cancel-safe.
+    /// Looks `name` up, or joins the lookup that is under way. Cancel-safe.
     pub(super) async fn find(self: &Arc<Self>, name: &str) -> io::Result<Vec<SocketAddr>> {
         let mut outcome = self.join(name);
         let found = outcome.wait_for(Option::is_some).await;
@@ -104,11 +104,13 @@ impl Lookups {
     }
 
     #[cfg(test)]
+    #[cfg(feature = "dns-server")]
     pub(super) fn len(&self) -> usize {
         self.lock().len()
     }
 
     #[cfg(test)]
+    #[cfg(feature = "dns-server")]
     pub(super) fn running(&self, name: &str) -> usize {
         self.lock().get(name).map_or(0, |lookup| lookup.running)
     }
@@ -127,7 +129,7 @@ struct Running {
 }
 
 impl Running {
-    /// Tells all who wait, unless another lookup for the name may still find something.
+    /// Sends the outcome to all waiting callers, unless another lookup for the name may still succeed.
     fn end(&mut self, found: Found) {
         self.has_ended = true;
         let mut by_name = self.lookups.lock();

@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 
 use crate::conn::Conn;
 
-/// The SHA-256 of a certificate in DER form, as `openssl x509 -noout -fingerprint -sha256` tells it.
+/// The SHA-256 of a certificate in DER form, as `openssl x509 -noout -fingerprint -sha256` prints it.
 /// Prints as 64 lower-case hex digits, compares in constant time.
 #[derive(Clone, Copy, Eq)]
 pub struct Fingerprint(pub [u8; SHA256_OUTPUT_LEN]);

@@ -14,7 +14,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, Signatu
 
 use super::fingerprint::Fingerprint;
 
-/// Accepts one certificate, whatever it says, and only from who holds its key. So the signature of the handshake must
+/// Accepts one certificate, whatever it says, and only from the holder of its key. So the signature of the handshake must
 /// be checked: certificates that are too odd for that (X.509 v1) cannot be pinned.
 #[derive(Debug)]
 pub(super) struct PinnedCertificate {

@@ -1,6 +1,5 @@
 //! The certificate of a server that was given none.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -12,6 +11,7 @@ use rcgen::{
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::sign::CertifiedKey;
+use tempfile::NamedTempFile;
 
 use super::TlsError;
 
@@ -44,34 +44,19 @@ pub fn kept_certificate(path: &Path) -> Result<(PathBuf, PathBuf), TlsError> {
     Ok((path.to_owned(), path.to_owned()))
 }
 
-/// Writes a file that is there whole or not at all.
+/// Writes a file that exists whole or not at all, and that nobody else can read.
 fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut unfinished = std::ffi::OsString::from(".");
-    unfinished.push(name);
-    // Two programs may do this at a time.
-    unfinished.push(format!(".{}", std::process::id()));
-    let unfinished = path.with_file_name(unfinished);
-    let written = create(&unfinished).and_then(|mut file| {
-        file.write_all(content)?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, path)
-    });
-    if written.is_err() {
-        // There may be none.
-        let _ = std::fs::remove_file(&unfinished);
-    }
-    written
-}
-
-/// Creates a file that nobody else can read, in place of one that a program left that had the same number.
-fn create(path: &Path) -> io::Result<File> {
-    let _ = std::fs::remove_file(path);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    // In the same directory, because a file cannot be renamed from one file system to another.
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    // A temporary file has the mode 0600, and is removed if it is not persisted.
+    let mut file = NamedTempFile::new_in(directory)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
 }
 
 /// Makes a key and a certificate without a name.

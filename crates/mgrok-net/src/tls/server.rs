@@ -87,8 +87,8 @@ impl ServerTls {
             Some(_) => certificate(options, &provider())?,
         };
         let loaded = Loaded::new(options, certificate, files)?;
-        let place = self.shared.loaded.write();
-        *place.unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+        let current = self.shared.loaded.write();
+        *current.unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
         Ok(true)
     }
 

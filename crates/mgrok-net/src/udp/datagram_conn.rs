@@ -51,7 +51,7 @@ pub struct DatagramConn {
     /// The beginning of something whose rest has yet to come.
     partial: BytesMut,
     flow: Option<Flow>,
-    /// Whether the other end has been told of the flow.
+    /// Whether the flow has been announced to the other end.
     announced: bool,
     /// Datagrams of QUIC that have arrived; empty between calls.
     arrived: VecDeque<Bytes>,
@@ -134,7 +134,7 @@ impl DatagramConn {
         Poll::Ready(Ok(received))
     }
 
-    /// Whether the other end is now to be told that datagrams of QUIC are taken. It is said once.
+    /// Whether it is time to announce to the other end that QUIC datagrams are accepted. This happens once.
     pub(super) fn announce(&mut self) -> bool {
         self.flow.is_some() && !std::mem::replace(&mut self.announced, true)
     }

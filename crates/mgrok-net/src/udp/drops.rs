@@ -19,7 +19,7 @@ pub struct Drops {
     pub refused: u64,
     /// To users: without an address.
     pub unaddressed: u64,
-    /// To addresses that are no users: nothing has come from there lately.
+    /// To addresses that are not in the user table, because nothing has come from there lately.
     pub unsolicited: u64,
     reported: u64,
 }

@@ -1,4 +1,4 @@
-//! The Linux calls that move many datagrams, which no safe library offers.
+//! The Linux calls that move many datagrams at once, `recvmmsg(2)` and `sendmmsg(2)`.
 #![expect(
     unsafe_code,
     reason = "recvmmsg and sendmmsg take arrays of structures that point to each other"
@@ -9,6 +9,10 @@
 //! before their fields are set, because some platforms pad them; all of them are plain old data, for which zero is a value. Lengths
 //! that come back from the kernel are trusted no further than slices allow. Control messages are read and written as bytes of
 //! slices, and only their header is copied from and to its structure.
+//!
+//! Not by `nix`, whose safe wrappers share one set of control messages among all datagrams of a call and allocate for them. Here
+//! each datagram says from which of the host's addresses it leaves and how it is segmented. `rustix` has
+//! `sendmmsg` without these control messages, and no `recvmmsg`; `socket2` has neither.
 
 use std::io;
 use std::mem::{self, size_of};
@@ -24,7 +28,7 @@ use super::socket::{Arrived, LocalAddr, Outgoing};
 /// Whether [`Outgoing::segment`] is understood.
 pub(super) const SEGMENTS: bool = true;
 
-/// Has `socket` told what datagrams were sent to, and says whether that will be.
+/// Asks the system for the destination address of each datagram on `socket`. Returns whether it will give it.
 pub(super) fn tell_local(socket: BorrowedFd<'_>, v6: bool) -> bool {
     // A dual-stack socket is told of IPv4 in both ways. That of IPv4 also knows what to answer a broadcast from.
     let v4 = set(socket, libc::SOL_IP, libc::IP_PKTINFO);
@@ -165,7 +169,7 @@ pub(super) fn send(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Res
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
-/// Reads an address. IPv4 is told by the family, and lies where IPv6 has its flow information.
+/// Reads an address. The family tells IPv4 from IPv6; an IPv4 address lies where IPv6 has its flow information.
 fn from_name(name: &sockaddr_in6) -> SocketAddr {
     let port = u16::from_be(name.sin6_port);
     if i32::from(name.sin6_family) == libc::AF_INET {

@@ -10,7 +10,7 @@ use super::socket::{Arrived, Outgoing};
 /// Whether [`Outgoing::segment`] is understood.
 pub(super) const SEGMENTS: bool = false;
 
-/// Has the socket told what datagrams were sent to, which is not known here: answers leave from where the system chooses.
+/// Asks for the destination address of each datagram, which this platform does not give: the system chooses the source of answers.
 pub(super) fn tell_local(_socket: BorrowedFd<'_>, _v6: bool) -> bool {
     false
 }

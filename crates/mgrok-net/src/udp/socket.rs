@@ -29,7 +29,7 @@ const MAX_SEGMENTED: usize = 65_000;
 pub(super) struct Arrived {
     pub(super) len: usize,
     pub(super) from: SocketAddr,
-    /// What it was sent to, where the socket is told.
+    /// The address that it was sent to, if the system gives it.
     pub(super) local: Option<LocalAddr>,
 }
 
@@ -94,7 +94,7 @@ pub struct UdpSocket {
     connected: bool,
     /// IPv4 addresses must be mapped.
     v6: bool,
-    /// Whether it is told what datagrams were sent to.
+    /// Whether the system gives the destination address of datagrams.
     told_local: bool,
     /// The largest datagrams that the way out is known not to refuse to cut.
     max_segment: AtomicUsize,

@@ -1,9 +1,10 @@
-//! The users of a UDP port by address: who is there, what is kept of each, and who gives way to a newcomer.
+//! The users of a UDP port by address: what is kept of each, and which user is dropped for a new one.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use slab::Slab;
 use tokio::time::Instant;
 
 /// No slot.
@@ -12,16 +13,13 @@ const NONE: u32 = u32::MAX;
 /// A bounded table of users, each with a `T`. Every operation takes constant time, apart from
 /// [`drop_idle`](Self::drop_idle), whose time grows with what it drops.
 ///
-/// A user who was answered and then writes again is a *regular*; everybody else is a *newcomer*. When the table is full, the
-/// newcomer who was silent for longest gives way. Regulars take up three quarters at most; beyond, the regular
-/// who was silent for longest does. The sources of datagrams can be forged, and a flood of
-/// forged ones pushes out newcomers alone: whoever forges a source does not see the answer, and most services do not answer what
-/// they do not understand.
+/// A user who was answered and then writes again is a *regular*; everybody else is a *newcomer*. When the table is full, it drops the newcomer that
+/// was silent for longest. Regulars take up three quarters at most; beyond that the table drops the regular that was silent for
+/// longest. Sources of datagrams can be forged. A flood of forged ones displaces newcomers alone: a forger does not see the
+/// answer, and most services do not answer what they do not understand.
 #[derive(Debug)]
 pub struct UserTable<T> {
-    slots: Vec<Slot<T>>,
-    /// The first of the slots that are free, which are linked by `newer`.
-    free: u32,
+    users: Slab<User<T>>,
     by_addr: HashMap<SocketAddr, u32>,
     newcomers: Queue,
     regulars: Queue,
@@ -29,10 +27,9 @@ pub struct UserTable<T> {
 }
 
 #[derive(Debug)]
-struct Slot<T> {
+struct User<T> {
     addr: SocketAddr,
-    /// `None` in a free slot.
-    value: Option<T>,
+    value: T,
     active_at: Instant,
     answered: bool,
     regular: bool,
@@ -61,8 +58,7 @@ impl<T> UserTable<T> {
     /// is left.
     pub fn new(max_users: usize) -> Self {
         Self {
-            slots: Vec::new(),
-            free: NONE,
+            users: Slab::new(),
             by_addr: HashMap::new(),
             newcomers: Queue::EMPTY,
             regulars: Queue::EMPTY,
@@ -88,18 +84,17 @@ impl<T> UserTable<T> {
 
     /// What is kept of the user in `slot`.
     pub fn get(&self, slot: usize) -> Option<&T> {
-        self.slots.get(slot)?.value.as_ref()
+        self.users.get(slot).map(|user| &user.value)
     }
 
     /// As [`get`](Self::get).
     pub fn get_mut(&mut self, slot: usize) -> Option<&mut T> {
-        self.slots.get_mut(slot)?.value.as_mut()
+        self.users.get_mut(slot).map(|user| &mut user.value)
     }
 
     /// When the user in `slot` was last active.
     pub fn active_at(&self, slot: usize) -> Option<Instant> {
-        let slot = self.slots.get(slot)?;
-        slot.value.is_some().then_some(slot.active_at)
+        self.users.get(slot).map(|user| user.active_at)
     }
 
     /// Makes room for one more user, by dropping one if need be.
@@ -124,26 +119,17 @@ impl<T> UserTable<T> {
             self.remove(slot);
         }
         self.make_room();
-        let slot = match self.free {
-            NONE => self.slots.len(),
-            free => free as usize,
-        };
-        let user = Slot {
+        let entry = self.users.vacant_entry();
+        let slot = entry.key();
+        entry.insert(User {
             addr,
-            value: Some(value(slot)),
+            value: value(slot),
             active_at: now,
             answered: false,
             regular: false,
             older: NONE,
             newer: NONE,
-        };
-        match self.slots.get_mut(slot) {
-            Some(place) => {
-                self.free = place.newer;
-                *place = user;
-            }
-            None => self.slots.push(user),
-        }
+        });
         // There are fewer of them than numbers of 32 bits.
         self.by_addr.insert(addr, slot as u32);
         self.link(slot as u32);
@@ -152,11 +138,13 @@ impl<T> UserTable<T> {
 
     /// Takes note that the user in `slot` has written.
     pub fn wrote(&mut self, slot: usize, now: Instant) {
-        let Some(user) = self.taken(slot) else { return };
+        let Some(user) = self.users.get_mut(slot) else {
+            return;
+        };
         let becomes_regular = user.answered && !user.regular;
         if becomes_regular {
             self.unlink(slot as u32);
-            self.slots[slot].regular = true;
+            self.users[slot].regular = true;
             self.link(slot as u32);
             if self.regulars.len > self.max_users - self.max_users / 4 {
                 self.remove(self.regulars.oldest as usize);
@@ -167,14 +155,16 @@ impl<T> UserTable<T> {
 
     /// Takes note that the user in `slot` is being answered. That alone does not count as activity.
     pub fn answered(&mut self, slot: usize) {
-        if let Some(user) = self.taken(slot) {
+        if let Some(user) = self.users.get_mut(slot) {
             user.answered = true;
         }
     }
 
     /// Takes note of other activity of the user in `slot`.
     pub fn renew(&mut self, slot: usize, now: Instant) {
-        let Some(user) = self.taken(slot) else { return };
+        let Some(user) = self.users.get_mut(slot) else {
+            return;
+        };
         user.active_at = now;
         if user.newer != NONE {
             self.unlink(slot as u32);
@@ -184,17 +174,16 @@ impl<T> UserTable<T> {
 
     /// Drops the user in `slot`, and returns what was kept.
     pub fn remove(&mut self, slot: usize) -> Option<T> {
-        self.taken(slot)?;
+        if !self.users.contains(slot) {
+            return None;
+        }
         self.unlink(slot as u32);
-        let place = &mut self.slots[slot];
-        let value = place.value.take();
-        place.newer = self.free;
-        self.free = slot as u32;
-        self.by_addr.remove(&self.slots[slot].addr);
+        let user = self.users.remove(slot);
+        self.by_addr.remove(&user.addr);
         if self.is_empty() {
             *self = Self::new(self.max_users);
         }
-        value
+        Some(user.value)
     }
 
     /// Drops all who were not active for the time of `idle`.
@@ -212,11 +201,6 @@ impl<T> UserTable<T> {
         }
     }
 
-    fn taken(&mut self, slot: usize) -> Option<&mut Slot<T>> {
-        let slot = self.slots.get_mut(slot)?;
-        slot.value.is_some().then_some(slot)
-    }
-
     fn queue(&mut self, regular: bool) -> &mut Queue {
         if regular {
             &mut self.regulars
@@ -227,32 +211,32 @@ impl<T> UserTable<T> {
 
     /// Puts `slot` at the newest end of its queue.
     fn link(&mut self, slot: u32) {
-        let queue = self.queue(self.slots[slot as usize].regular);
+        let queue = self.queue(self.users[slot as usize].regular);
         let older = std::mem::replace(&mut queue.newest, slot);
         queue.len += 1;
         match older {
             NONE => queue.oldest = slot,
-            older => self.slots[older as usize].newer = slot,
+            older => self.users[older as usize].newer = slot,
         }
-        let user = &mut self.slots[slot as usize];
+        let user = &mut self.users[slot as usize];
         (user.older, user.newer) = (older, NONE);
     }
 
     /// Takes `slot` out of its queue.
     fn unlink(&mut self, slot: u32) {
-        let Slot {
+        let User {
             older,
             newer,
             regular,
             ..
-        } = self.slots[slot as usize];
+        } = self.users[slot as usize];
         match older {
             NONE => self.queue(regular).oldest = newer,
-            older => self.slots[older as usize].newer = newer,
+            older => self.users[older as usize].newer = newer,
         }
         match newer {
             NONE => self.queue(regular).newest = older,
-            newer => self.slots[newer as usize].older = older,
+            newer => self.users[newer as usize].older = older,
         }
         self.queue(regular).len -= 1;
     }
@@ -265,11 +249,12 @@ mod tests {
     use super::super::LocalAddr;
     use super::*;
 
-    /// A server keeps 16,384 users for each of its UDP ports and has no task for any of them, so this is all of what each costs: a slot,
-    /// and a place in the hash table.
+    /// A server keeps 16,384 users for each of its UDP ports and has no task for any of them, so this is all of what each costs: an
+    /// entry of the slab, which is a user and at most one word more, and one of the hash table.
     #[test]
     fn a_user_is_small() {
-        let size = size_of::<Slot<Option<LocalAddr>>>() + size_of::<(SocketAddr, u32)>();
+        let entry = size_of::<User<Option<LocalAddr>>>() + size_of::<usize>();
+        let size = entry + size_of::<(SocketAddr, u32)>();
         assert!(size <= 160, "{size} bytes");
     }
 
@@ -375,7 +360,7 @@ mod tests {
         assert_eq!(table.active_at(slot), Some(start + second * 2));
         table.drop_idle(second * 3, start + second * 5);
         assert!(table.is_empty());
-        assert_eq!((table.slots.capacity(), table.by_addr.capacity()), (0, 0));
+        assert_eq!((table.users.capacity(), table.by_addr.capacity()), (0, 0));
         assert_eq!(table.active_at(slot), None);
     }
 

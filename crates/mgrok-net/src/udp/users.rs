@@ -49,7 +49,7 @@ pub enum ExchangeEnd {
     Write(#[source] io::Error),
 }
 
-/// All users of one socket. Only who has written is a user, and is answered: the other end of the connection can send
+/// All users of one socket. An address becomes a user by writing, and only users are answered: the other end of the connection can send
 /// datagrams nowhere else. Answers leave from the address that the user has written to.
 ///
 /// Users outlive the connections that carry their datagrams, of which there is one at a time.
@@ -62,7 +62,7 @@ pub struct Users<'a> {
     packet_size: usize,
     traffic: &'a Traffic,
     outbox: Outbox,
-    /// Those who can be answered, and what each has written to.
+    /// The users that can be answered, each with the address that it wrote to.
     table: UserTable<Option<LocalAddr>>,
     drops: Drops,
     recv_pause: Option<Pin<Box<Sleep>>>,
@@ -220,7 +220,7 @@ impl<'a> Users<'a> {
         })
     }
 
-    /// Drops those `replies` that are for nobody who has written lately, and finds out where the others leave from.
+    /// Drops those `replies` whose user is not in the table, and finds the source address of the others.
     fn route(&mut self, replies: &mut Datagrams) {
         let now = Instant::now();
         let table = &mut self.table;

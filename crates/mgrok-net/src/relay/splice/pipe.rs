@@ -35,12 +35,12 @@ pub(super) struct Pipe {
     entry: OwnedFd,
     exit: OwnedFd,
     held: usize,
-    _place: Place,
+    _permit: PipePermit,
 }
 
-/// One of the [`MAX_PIPES`] that there may be.
+/// A permit for one of [`MAX_PIPES`].
 #[derive(Debug)]
-struct Place;
+struct PipePermit;
 
 impl Pipe {
     /// An empty pipe, unless there are too many already or the system has no more.
@@ -50,7 +50,7 @@ impl Pipe {
     }
 
     fn new() -> Option<Self> {
-        let place = Place::take()?;
+        let permit = PipePermit::take()?;
         let (exit, entry) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
         // What matters is the size that it has afterwards.
         let _best_effort = fcntl_setpipe_size(&entry, WANTED);
@@ -59,7 +59,7 @@ impl Pipe {
             entry,
             exit,
             held: 0,
-            _place: place,
+            _permit: permit,
         })
     }
 
@@ -103,15 +103,15 @@ impl Pipe {
     }
 }
 
-impl Place {
+impl PipePermit {
     fn take() -> Option<Self> {
-        let place = Self;
+        let permit = Self;
         // Counted before the check, so that two threads cannot take the last one.
-        (PIPES.fetch_add(1, Ordering::Relaxed) < MAX_PIPES).then_some(place)
+        (PIPES.fetch_add(1, Ordering::Relaxed) < MAX_PIPES).then_some(permit)
     }
 }
 
-impl Drop for Place {
+impl Drop for PipePermit {
     fn drop(&mut self) {
         PIPES.fetch_sub(1, Ordering::Relaxed);
     }

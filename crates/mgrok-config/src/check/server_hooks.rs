@@ -3,10 +3,8 @@
 use mgrok_proto::hook::Op;
 
 use super::shown;
-use crate::{
-    plugin::{HttpPlugin, PluginScheme},
-    section::Section,
-};
+use crate::section::Section;
+use crate::server_hook::{HttpPlugin, PluginScheme};
 
 /// Reads the list, in whose order plugins are asked.
 pub(super) fn http_plugins(root: &mut Section<'_>) -> Vec<HttpPlugin> {
@@ -39,8 +37,8 @@ fn http_plugin(mut entry: Section<'_>) -> Option<HttpPlugin> {
     } else {
         PluginScheme::Http
     };
-    let place = host_and_port(authority, scheme);
-    if place.is_none() {
+    let host_and_port = host_and_port(authority, scheme);
+    if host_and_port.is_none() {
         entry.invalid(
             "addr",
             format!(
@@ -67,7 +65,7 @@ fn http_plugin(mut entry: Section<'_>) -> Option<HttpPlugin> {
     if entry.is_flawed() {
         return None;
     }
-    let (host, port) = place?;
+    let (host, port) = host_and_port?;
     Some(HttpPlugin {
         name,
         ops,

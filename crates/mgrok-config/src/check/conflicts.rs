@@ -1,26 +1,22 @@
-//! Places that only one can have: ports and routes of proxies, ports of visitors.
+//! Conflicts in one file: ports and routes that two proxies claim, ports that two visitors claim.
 //!
-//! Whoever came second could not start, and would say so when its turn came. The file says it at once. Members of a group share a place.
-//! A proxy with a health check may be meant to take over when another is withdrawn, so that is left to happen.
+//! The server would refuse the second proxy when it starts; the loader reports the conflict at once. Members of a group share a
+//! claim. A proxy with a health check may be meant to take over when another is withdrawn, so it conflicts with none.
 
-use std::{
-    collections::{HashMap, hash_map},
-    net::IpAddr,
-};
+use std::collections::{HashMap, hash_map};
+use std::net::IpAddr;
 
-use crate::{
-    proxy::{Domains, Group, ProxyConfig, ProxyKind},
-    section::Section,
-    visitor::{VisitorConfig, VisitorKind},
-    web_server::WebServer,
-};
+use crate::proxy::{Domains, Group, ProxyConfig, ProxyKind};
+use crate::section::Section;
+use crate::visitor::{VisitorConfig, VisitorKind};
+use crate::web_server::WebServer;
 
 /// How many names times paths of one proxy are compared with others'. A server takes fewer.
 const MAX_ROUTES: usize = 10_000;
 
-/// A place at the server.
+/// A port or a route of the server.
 #[derive(PartialEq, Eq, Hash)]
-enum Place {
+enum Claim {
     Tcp(u16),
     Udp(u16),
     Route {
@@ -31,13 +27,13 @@ enum Place {
     },
 }
 
-/// Checks that no two proxies want the same place at the server, unless they share it.
+/// Checks that no two proxies claim the same port or route, unless they share it.
 pub(super) fn check_proxies(proxies: &mut [(Section<'_>, ProxyConfig)]) {
-    let mut owners: HashMap<Place, usize> = HashMap::new();
+    let mut owners: HashMap<Claim, usize> = HashMap::new();
     let mut conflicts = Vec::new();
     for (index, (_, proxy)) in proxies.iter().enumerate() {
-        for (key, place) in places(&proxy.kind) {
-            let owner = match owners.entry(place) {
+        for (key, claim) in claims(&proxy.kind) {
+            let owner = match owners.entry(claim) {
                 hash_map::Entry::Vacant(entry) => {
                     entry.insert(index);
                     continue;
@@ -50,7 +46,7 @@ pub(super) fn check_proxies(proxies: &mut [(Section<'_>, ProxyConfig)]) {
                 continue;
             }
             conflicts.push((index, key, why(owner.key(), &other.name)));
-            // Once is enough to be told of a proxy.
+            // One conflict per proxy is enough.
             break;
         }
     }
@@ -64,16 +60,16 @@ fn share(one: &ProxyConfig, other: &ProxyConfig) -> bool {
     name(one).is_some() && name(one) == name(other)
 }
 
-/// The places that a proxy asks for, each with the key that says so.
-fn places(kind: &ProxyKind) -> Vec<(&'static str, Place)> {
-    let port = |place: fn(u16) -> Place, port: u16| {
+/// The claims that a proxy asks for, each with the key that says so.
+fn claims(kind: &ProxyKind) -> Vec<(&'static str, Claim)> {
+    let port = |claim: fn(u16) -> Claim, port: u16| {
         // With 0, the server chooses.
-        let asked = (port != 0).then(|| ("remotePort", place(port)));
+        let asked = (port != 0).then(|| ("remotePort", claim(port)));
         asked.into_iter().collect()
     };
     match kind {
-        ProxyKind::Tcp { remote_port } => port(Place::Tcp, *remote_port),
-        ProxyKind::Udp { remote_port } => port(Place::Udp, *remote_port),
+        ProxyKind::Tcp { remote_port } => port(Claim::Tcp, *remote_port),
+        ProxyKind::Udp { remote_port } => port(Claim::Udp, *remote_port),
         ProxyKind::Http(http) => {
             routes("http", &http.domains, &http.locations, &http.route_by_user)
         }
@@ -88,7 +84,7 @@ fn routes(
     domains: &Domains,
     locations: &[String],
     user: &str,
-) -> Vec<(&'static str, Place)> {
+) -> Vec<(&'static str, Claim)> {
     let everywhere = [String::new()];
     let locations = if locations.is_empty() {
         &everywhere
@@ -110,28 +106,28 @@ fn routes(
         .chain(subdomain)
         .flat_map(|(key, domain)| {
             locations.iter().map(move |location| {
-                let place = Place::Route {
+                let claim = Claim::Route {
                     kind,
                     domain: domain.clone(),
                     location: location.clone(),
                     user: user.to_owned(),
                 };
-                (key, place)
+                (key, claim)
             })
         })
         .take(MAX_ROUTES)
         .collect()
 }
 
-fn why(place: &Place, other: &str) -> String {
-    match place {
-        Place::Tcp(port) => format!(
+fn why(claim: &Claim, other: &str) -> String {
+    match claim {
+        Claim::Tcp(port) => format!(
             "{port} is the port of the proxy {other:?} already: choose another, or give both the same `loadBalancer.group` to share it"
         ),
-        Place::Udp(port) => {
+        Claim::Udp(port) => {
             format!("{port} is the port of the proxy {other:?} already: choose another")
         }
-        Place::Route {
+        Claim::Route {
             domain,
             location,
             user,

@@ -1,4 +1,4 @@
-//! The server's plugins: who is asked before something happens on it.
+//! Server hooks, `httpPlugins` in frp's configuration: HTTP services that are asked before something happens on the server.
 
 use mgrok_proto::hook::Op;
 
@@ -7,7 +7,7 @@ use mgrok_proto::hook::Op;
 pub struct HttpPlugin {
     /// Names it in the log; may be empty.
     pub name: String,
-    /// What it is asked about or told of; each once.
+    /// The operations that it is asked about or notified of; each once.
     pub ops: Vec<Op>,
     /// How it is spoken to.
     pub scheme: PluginScheme,

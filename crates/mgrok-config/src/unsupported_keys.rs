@@ -1,0 +1,138 @@
+//! The keys of frp that mgrok does not support yet. The loader refuses them by name.
+//!
+//! A change that adds support for a key removes it from this list and reads it in `check`.
+
+use crate::source::Value;
+
+/// An unsupported key, and the value that is accepted all the same because mgrok already behaves that way.
+#[derive(Clone, Copy)]
+pub(crate) struct UnsupportedKey {
+    /// The dotted key in its documented spelling, without list indices.
+    key: &'static str,
+    default: DefaultValue,
+}
+
+#[derive(Clone, Copy)]
+enum DefaultValue {
+    /// Only the zero value of the key's type, which frp takes for "not set".
+    Zero,
+    /// That zero value, or this text.
+    Text(&'static str),
+}
+
+/// What the lists of unsupported keys say of a dotted key.
+pub(crate) enum Lookup {
+    /// The key is a table that holds unsupported keys.
+    Prefix,
+    /// The key is unsupported.
+    Key(&'static UnsupportedKey),
+    /// No list has the key.
+    NotListed,
+}
+
+impl UnsupportedKey {
+    /// Looks `key` up in `lists`, ignoring case.
+    pub(crate) fn find(lists: &[&'static [Self]], key: &str) -> Lookup {
+        let mut lookup = Lookup::NotListed;
+        for unsupported in lists.iter().copied().flatten() {
+            match strip_prefix(unsupported.key, key) {
+                Some("") => return Lookup::Key(unsupported),
+                Some(rest) if rest.starts_with('.') => lookup = Lookup::Prefix,
+                Some(_) | None => {}
+            }
+        }
+        lookup
+    }
+
+    /// The next parts of the unsupported keys below the table `path`. A part may come several times.
+    pub(crate) fn below<'a>(
+        lists: &'a [&'static [Self]],
+        path: &'a str,
+    ) -> impl Iterator<Item = &'static str> + 'a {
+        lists
+            .iter()
+            .copied()
+            .flatten()
+            .filter_map(move |unsupported| {
+                let rest = match path {
+                    "" => unsupported.key,
+                    _ => strip_prefix(unsupported.key, path)?.strip_prefix('.')?,
+                };
+                rest.split('.').next()
+            })
+    }
+
+    /// Whether `value` is the default, so that it asks for nothing that mgrok lacks.
+    pub(crate) fn is_default(&self, value: &Value) -> bool {
+        value.is_zero()
+            || match (self.default, value) {
+                (DefaultValue::Text(default), Value::Text(value)) => default == value,
+                (DefaultValue::Zero | DefaultValue::Text(_), _) => false,
+            }
+    }
+}
+
+fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (head, rest) = text.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+const fn key(key: &'static str) -> UnsupportedKey {
+    let default = DefaultValue::Zero;
+    UnsupportedKey { key, default }
+}
+
+const fn with_default(key: &'static str, default: &'static str) -> UnsupportedKey {
+    let default = DefaultValue::Text(default);
+    UnsupportedKey { key, default }
+}
+
+/// Keys that the server does not support yet.
+pub(crate) const SERVER: &[&[UnsupportedKey]] = &[
+    BOTH,
+    &[
+        key("auth.oidc.issuer"),
+        key("auth.oidc.skipExpiryCheck"),
+        key("auth.oidc.skipIssuerCheck"),
+        key("enablePrometheus"),
+        with_default(
+            "sshTunnelGateway.autoGenPrivateKeyPath",
+            "./.autogen_ssh_key",
+        ),
+        key("sshTunnelGateway.authorizedKeysFile"),
+        key("sshTunnelGateway.bindPort"),
+        key("sshTunnelGateway.privateKeyFile"),
+    ],
+];
+
+/// Keys that the client does not support yet.
+pub(crate) const CLIENT: &[&[UnsupportedKey]] = &[
+    BOTH,
+    &[
+        key("auth.oidc.additionalEndpointParams"),
+        key("auth.oidc.clientID"),
+        key("auth.oidc.clientSecret"),
+        key("auth.oidc.insecureSkipVerify"),
+        key("auth.oidc.proxyURL"),
+        key("auth.oidc.scope"),
+        key("auth.oidc.tokenEndpointURL"),
+        key("auth.oidc.tokenSource"),
+        key("auth.oidc.trustedCaFile"),
+        key("featureGates"),
+        key("includes"),
+        key("store.path"),
+        key("virtualNet.address"),
+        key("visitors.plugin"),
+    ],
+];
+
+const BOTH: &[UnsupportedKey] = &[
+    key("auth.oidc.audience"),
+    key("auth.tokenSource"),
+    key("webServer.assetsDir"),
+    key("webServer.pprofEnable"),
+    key("webServer.tls.certFile"),
+    key("webServer.tls.keyFile"),
+    key("webServer.tls.serverName"),
+    key("webServer.tls.trustedCaFile"),
+];
