@@ -9,11 +9,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Subcommand;
-use mgrok_client::{Client, ProgressWatch};
+use mgrok_client::{Client, ProgressWatch, Reloader};
 use mgrok_config::{ClientConfig, LoadError, Loaded, Strictness, load_client};
 use mgrok_daemon::{Daemon, Program, ServiceManager};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
-use tracing::info;
+use tracing::{info, warn};
 
 const PROGRAM: Program = Program {
     about: "The end of a reverse tunnel behind the NAT",
@@ -45,10 +46,11 @@ fn load(file: Option<&Path>, strictness: Strictness) -> Result<Loaded<ClientConf
 fn run(
     config: ClientConfig,
     file: Option<&Path>,
-    _strictness: Strictness,
+    strictness: Strictness,
 ) -> anyhow::Result<ExitCode> {
     let daemon = Daemon::start(PROGRAM.name, &config.log)?;
-    let file = file.unwrap_or(Path::new("")).display();
+    let path = file.unwrap_or(Path::new(""));
+    let file = path.display();
     // frp: scripts look for these words (client/service.go, cmd/frpc/sub/root.go)
     info!("start frpc service for config file [{file}] with aggregated configuration");
     info!("{}", PROGRAM.describe());
@@ -56,13 +58,32 @@ fn run(
         let mut client = Client::new(config)?;
         client.open_admin_port().await?;
         let reports = report(client.progress(), running.manager());
+        let reloader = client.reloader();
+        let reloads = running
+            .reloads()
+            .run(async || reload(&reloader, path, strictness).await);
         let ended = tokio::select! {
             ended = client.run(running.stopped()) => ended,
             never = reports => match never {},
+            never = reloads => match never {},
         };
         info!("frpc service for config file [{file}] stopped");
         Ok(ended?.cut)
     })
+}
+
+/// Reads the file again and gives the client what it says; returns what has changed.
+async fn reload(
+    reloader: &Reloader,
+    path: &Path,
+    strictness: Strictness,
+) -> anyhow::Result<String> {
+    let path = path.to_owned();
+    let loaded = spawn_blocking(move || load_client(&path, strictness)).await??;
+    for warning in loaded.warnings {
+        warn!("{warning}");
+    }
+    Ok(reloader.reload(loaded.config).await?.to_string())
 }
 
 /// Tells the service manager how the client is with its servers. It is ready when it is logged in for the first time.

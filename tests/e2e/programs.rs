@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use mgrok_lab::{PATIENCE, Proxy, certs::Authority, eventually, ports, skipped, within};
+use mgrok_lab::{Need, PATIENCE, Proxy, certs::Authority, eventually, ports, skipped, within};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -34,7 +34,7 @@ fn installed(programs: &[&'static str]) -> bool {
     programs.iter().all(|program| {
         let here = std::env::split_paths(&paths).any(|path| path.join(program).exists());
         if !here {
-            skipped(program, "it is not installed");
+            skipped(Need::Programs, program, "it is not installed");
         }
         here
     })
@@ -320,7 +320,7 @@ async fn ssh_logs_in_through_tcpmux() {
         .unwrap()
         .success()
     {
-        return skipped("sshd", "it does not run under this user");
+        return skipped(Need::Programs, "sshd", "it does not run under this user");
     }
     let _sshd = Running::start(Command::new(&sshd).args(["-D", "-f", &path("config")]));
     listens(local).await;

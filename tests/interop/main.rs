@@ -1,8 +1,8 @@
 //! mgrok with frp, and mgrok with itself, through the same scenarios.
 //!
 //! The pairs with an frp need `FRPS_BIN` and `FRPC_BIN`, the paths of frp's two programs, and those with
-//! an frp before 0.69 `FRPS_OLD_BIN` and `FRPC_OLD_BIN`; without them those tests say that they were
-//! skipped.
+//! an frp before 0.69 `FRPS_OLD_BIN` and `FRPC_OLD_BIN`; without them those tests are
+//! ignored.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,16 +23,17 @@ macro_rules! for_each_pair {
         $($attributes)*
         #[tokio::test]
         async fn $scenario() {
-            let pair = crate::Pair::$pair;
-            if pair.is_here() {
-                super::$scenario(pair).await;
-            }
+            super::$scenario(crate::Pair::$pair).await;
         }
     };
     ($($scenario:ident),+ $(,)?) => {
         for_each_pair!(@pair mgrok_serves_mgrok MGROK [] $($scenario),+);
-        for_each_pair!(@pair mgrok_serves_frp MGROK_SERVES_FRP [] $($scenario),+);
-        for_each_pair!(@pair frp_serves_mgrok FRP_SERVES_MGROK [] $($scenario),+);
+        for_each_pair!(@pair mgrok_serves_frp MGROK_SERVES_FRP [
+            #[cfg_attr(not(frp), ignore = "FRPS_BIN and FRPC_BIN do not name an frps and an frpc")]
+        ] $($scenario),+);
+        for_each_pair!(@pair frp_serves_mgrok FRP_SERVES_MGROK [
+            #[cfg_attr(not(frp), ignore = "FRPS_BIN and FRPC_BIN do not name an frps and an frpc")]
+        ] $($scenario),+);
         for_each_pair!(@pair frp_serves_frp FRP [
             #[ignore = "checks the scenarios, not mgrok"]
         ] $($scenario),+);
@@ -57,19 +58,29 @@ macro_rules! for_each_trio {
                 client: $client,
                 other: $other,
             };
-            if trio.is_here() {
-                super::$scenario(trio).await;
-            }
+            super::$scenario(trio).await;
         }
     };
     ($($scenario:ident),+ $(,)?) => {
         for_each_trio!(@trio mgrok_serves_mgrok_and_mgrok Mgrok Mgrok Mgrok [] $($scenario),+);
-        for_each_trio!(@trio mgrok_serves_mgrok_and_frp MgrokProgram MgrokProgram Frp [] $($scenario),+);
-        for_each_trio!(@trio mgrok_serves_frp_and_mgrok MgrokProgram Frp MgrokProgram [] $($scenario),+);
-        for_each_trio!(@trio mgrok_serves_frp_and_frp MgrokProgram Frp Frp [] $($scenario),+);
-        for_each_trio!(@trio frp_serves_mgrok_and_mgrok Frp MgrokProgram MgrokProgram [] $($scenario),+);
-        for_each_trio!(@trio frp_serves_mgrok_and_frp Frp MgrokProgram Frp [] $($scenario),+);
-        for_each_trio!(@trio frp_serves_frp_and_mgrok Frp Frp MgrokProgram [] $($scenario),+);
+        for_each_trio!(@trio mgrok_serves_mgrok_and_frp MgrokProgram MgrokProgram Frp [
+            #[cfg_attr(not(frp), ignore = "FRPS_BIN and FRPC_BIN do not name an frps and an frpc")]
+        ] $($scenario),+);
+        for_each_trio!(@trio mgrok_serves_frp_and_mgrok MgrokProgram Frp MgrokProgram [
+            #[cfg_attr(not(frp), ignore = "FRPS_BIN and FRPC_BIN do not name an frps and an frpc")]
+        ] $($scenario),+);
+        for_each_trio!(@trio mgrok_serves_frp_and_frp MgrokProgram Frp Frp [
+            #[cfg_attr(not(frp), ignore = "FRPS_BIN and FRPC_BIN do not name an frps and an frpc")]
+        ] $($scenario),+);
+        for_each_trio!(@trio frp_serves_mgrok_and_mgrok Frp MgrokProgram MgrokProgram [
+            #[cfg_attr(not(frp), ignore = "FRPS_BIN and FRPC_BIN do not name an frps and an frpc")]
+        ] $($scenario),+);
+        for_each_trio!(@trio frp_serves_mgrok_and_frp Frp MgrokProgram Frp [
+            #[cfg_attr(not(frp), ignore = "FRPS_BIN and FRPC_BIN do not name an frps and an frpc")]
+        ] $($scenario),+);
+        for_each_trio!(@trio frp_serves_frp_and_mgrok Frp Frp MgrokProgram [
+            #[cfg_attr(not(frp), ignore = "FRPS_BIN and FRPC_BIN do not name an frps and an frpc")]
+        ] $($scenario),+);
         for_each_trio!(@trio frp_serves_frp_and_frp Frp Frp Frp [
             #[ignore = "checks the scenarios, not mgrok"]
         ] $($scenario),+);
@@ -116,10 +127,6 @@ impl Pair {
         server: Peer::Frp,
         client: Peer::Frp,
     };
-
-    fn is_here(self) -> bool {
-        are_here(&[self.server, self.client])
-    }
 }
 
 /// A server and two clients of it: the owner of a private service and its visitor, or two members of a group.
@@ -128,12 +135,6 @@ struct Trio {
     server: Peer,
     client: Peer,
     other: Peer,
-}
-
-impl Trio {
-    fn is_here(self) -> bool {
-        are_here(&[self.server, self.client, self.other])
-    }
 }
 
 /// How much of a datagram of [`LONG`] bytes gets through: all of it between ends of mgrok, and by frp's no more than
@@ -147,12 +148,6 @@ fn arriving(peers: &[Peer]) -> usize {
 
 /// Longer than `udpPacketSize`.
 const LONG: usize = 4_000;
-
-/// Says why not, if not.
-fn are_here(peers: &[Peer]) -> bool {
-    (!peers.contains(&Peer::Frp) || mgrok_lab::frp_is_here())
-        && (!peers.contains(&Peer::OldFrp) || mgrok_lab::old_frp_is_here())
-}
 
 /// The transformations of the bytes on one leg.
 const LAYERS: [(&str, &str); 4] = [

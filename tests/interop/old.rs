@@ -14,12 +14,14 @@ macro_rules! for_each_transport {
     ($($transport:ident = $Transport:ident),+ $(,)?) => {
         mod mgrok_serves_old_frp {
             $(#[tokio::test]
+            #[cfg_attr(not(old_frp), ignore = "FRPS_OLD_BIN and FRPC_OLD_BIN do not name an frps and an frpc before 0.69")]
             async fn $transport() {
                 super::travel(super::MGROK_SERVES_OLD_FRP, super::Transport::$Transport).await;
             })+
         }
         mod old_frp_serves_mgrok {
             $(#[tokio::test]
+            #[cfg_attr(not(old_frp), ignore = "FRPS_OLD_BIN and FRPC_OLD_BIN do not name an frps and an frpc before 0.69")]
             async fn $transport() {
                 super::travel(super::OLD_FRP_SERVES_MGROK, super::Transport::$Transport).await;
             })+
@@ -45,15 +47,13 @@ const OLD_FRP_SERVES_MGROK: Pair = Pair {
 };
 
 async fn travel(pair: Pair, transport: Transport) {
-    if pair.is_here() {
-        // Nobody need be told which wire protocol to speak.
-        let wire = match (pair.server, transport) {
-            // It takes long to find out.
-            (Peer::OldFrp, Transport::Kcp) => V1,
-            _ => "",
-        };
-        transports::travel(pair, transport, wire).await;
-    }
+    // Nobody need be told which wire protocol to speak.
+    let wire = match (pair.server, transport) {
+        // It takes long to find out.
+        (Peer::OldFrp, Transport::Kcp) => V1,
+        _ => "",
+    };
+    transports::travel(pair, transport, wire).await;
 }
 
 /// Every stream is a connection of its own, and can be read.
@@ -66,10 +66,11 @@ fn in_v2(tap: &Tap) -> usize {
 }
 
 #[tokio::test]
+#[cfg_attr(
+    not(old_frp),
+    ignore = "FRPS_OLD_BIN and FRPC_OLD_BIN do not name an frps and an frpc before 0.69"
+)]
 async fn auto_falls_back_to_v1_at_each_login() {
-    if !OLD_FRP_SERVES_MGROK.is_here() {
-        return;
-    }
     let echo = service::tcp_echo().await;
     let proxies = [Proxy::tcp("tcp", echo.addr())];
     let server = Server::start(Peer::OldFrp, "transport.tcpMux = false").await;
@@ -91,10 +92,11 @@ async fn auto_falls_back_to_v1_at_each_login() {
 }
 
 #[tokio::test]
+#[cfg_attr(
+    not(old_frp),
+    ignore = "FRPS_OLD_BIN and FRPC_OLD_BIN do not name an frps and an frpc before 0.69"
+)]
 async fn auto_falls_back_where_the_end_of_a_connection_is_silence() {
-    if !OLD_FRP_SERVES_MGROK.is_here() {
-        return;
-    }
     let echo = service::tcp_echo().await;
     let proxies = [Proxy::tcp("tcp", echo.addr())];
     let port = ports::free();
@@ -108,10 +110,11 @@ async fn auto_falls_back_where_the_end_of_a_connection_is_silence() {
 }
 
 #[tokio::test]
+#[cfg_attr(
+    not(old_frp),
+    ignore = "FRPS_OLD_BIN and FRPC_OLD_BIN do not name an frps and an frpc before 0.69"
+)]
 async fn v2_does_not_fall_back() {
-    if !OLD_FRP_SERVES_MGROK.is_here() {
-        return;
-    }
     let server = Server::start(Peer::OldFrp, "transport.tcpMux = false").await;
     let tap = Tap::on(server.addr()).await;
     let settings = format!("{BARE}\ntransport.wireProtocol = \"v2\"");

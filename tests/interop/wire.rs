@@ -25,9 +25,7 @@ macro_rules! for_each_server {
             $(#[tokio::test]
             #[ignore = "checks the scenarios, not mgrok"]
             async fn $scenario() {
-                if mgrok_lab::frp_is_here() {
-                    super::$scenario(mgrok_lab::Peer::Frp).await;
-                }
+                super::$scenario(mgrok_lab::Peer::Frp).await;
             })+
         }
     };

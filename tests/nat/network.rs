@@ -8,7 +8,7 @@
 
 use std::{fmt::Write as _, net::Ipv4Addr, sync::OnceLock};
 
-use mgrok_lab::{Role, namespace::Namespace, skipped};
+use mgrok_lab::{Need, Role, namespace::Namespace, skipped};
 
 /// Where the STUN server is; the first is the server's too.
 pub(crate) const PUBLIC: [Ipv4Addr; 2] = [
@@ -61,7 +61,7 @@ impl Network {
             why_not
         });
         if let Some(why) = why_not {
-            skipped("NATs", why);
+            skipped(Need::Namespaces, "NATs", why);
         }
         why_not.is_none()
     }

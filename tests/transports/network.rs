@@ -9,7 +9,7 @@ use std::{
     sync::OnceLock,
 };
 
-use mgrok_lab::{Role, namespace::Namespace, skipped};
+use mgrok_lab::{Need, Role, namespace::Namespace, skipped};
 
 /// Where the server is.
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
@@ -53,7 +53,7 @@ impl Network {
         match why_not {
             None => Some(Self::build().unwrap()),
             Some(why) => {
-                skipped("transports", why);
+                skipped(Need::Namespaces, "transports", why);
                 None
             }
         }

@@ -1,4 +1,4 @@
-//! What the client tells on its admin port.
+//! The routes of the client's admin port.
 
 use std::collections::BTreeMap;
 use std::future::ready;

@@ -1,7 +1,7 @@
 //! When to try the server again.
 //!
 //! One rule: a wait is a share of the trouble so far. So a short outage is followed closely, a long one is hardly lengthened, and
-//! the number of attempts grows with the logarithm of its length. The pure part of reconnecting: the time and the dice are passed in.
+//! the number of attempts grows with the logarithm of its length. No I/O: the time and a random number are passed in.
 
 use std::time::{Duration, Instant};
 
@@ -25,19 +25,19 @@ const FORGIVENESS: u32 = 4;
 /// The shortest time that a dial gets after a session was lost: the round trip of nearly every path. Longer outages allow more.
 const SHORTEST_DIAL: Duration = Duration::from_millis(500);
 
-/// What became of an attempt to log in.
+/// Why an attempt to log in failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Failure {
-    /// The server said no, or showed what is not acceptable: waiting shortly changes nothing.
+    /// The server refused, or is not acceptable: a short wait changes nothing.
     Refused,
     /// The server is not there, or not ready.
     Unreachable,
 }
 
-/// Knows how long there has been trouble, and how long to wait before the next attempt.
+/// Measures the trouble so far, and computes the wait before the next attempt.
 ///
 /// Every wait is spread between a half and three halves of what the rule gives, so that the clients of a server that restarted do not come back in step.
-/// `dice` is in `0.0..1.0`.
+/// `random` is in `0.0..1.0`.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     has_worked: bool,
@@ -48,30 +48,30 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Takes note of a login that failed; gives the wait before the next.
-    pub(crate) fn login_failed(&mut self, failure: Failure, now: Instant, dice: f64) -> Duration {
+    /// A login failed. Returns the wait before the next.
+    pub(crate) fn login_failed(&mut self, failure: Failure, now: Instant, random: f64) -> Duration {
         self.count(now);
         let shortest = match (self.has_worked, failure) {
             (true, Failure::Unreachable) => SHORTEST,
             (true, Failure::Refused) | (false, _) => SHORTEST_UNLESS_LOST,
         };
-        self.wait(shortest, dice)
+        self.wait(shortest, random)
     }
 
-    /// Takes note of a login that worked.
+    /// A login worked.
     pub(crate) fn logged_in(&mut self, now: Instant) {
         self.count(now);
         self.has_worked = true;
     }
 
-    /// Takes note of the end of a session; gives the wait before the next login.
-    pub(crate) fn session_ended(&mut self, now: Instant, dice: f64) -> Duration {
+    /// A session ended. Returns the wait before the next login.
+    pub(crate) fn session_ended(&mut self, now: Instant, random: f64) -> Duration {
         let lived = self.elapsed(now);
         self.since = Some(now);
         self.trouble = (self.trouble + COST_OF_LOSS)
             .min(MOST_TROUBLE)
             .saturating_sub(lived.saturating_mul(FORGIVENESS));
-        self.wait(SHORTEST, dice)
+        self.wait(SHORTEST, random)
     }
 
     /// How long an attempt to reach the server may take, apart from its handshakes; `None` is as long as is configured. An
@@ -92,14 +92,14 @@ impl Backoff {
             .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
-    fn wait(&self, shortest: Duration, dice: f64) -> Duration {
+    fn wait(&self, shortest: Duration, random: f64) -> Duration {
         let longest = match self.has_worked {
             true => LONGEST,
             false => LONGEST_FIRST_LOGIN,
         };
         (self.trouble / SHARE)
             .clamp(shortest, longest)
-            .mul_f64(0.5 + dice.clamp(0.0, 1.0))
+            .mul_f64(0.5 + random.clamp(0.0, 1.0))
     }
 }
 

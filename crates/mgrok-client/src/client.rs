@@ -1,10 +1,10 @@
-//! The client as a whole: what it has, how it starts and how it stops.
+//! The client as a whole: its parts, its start and its stop.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use mgrok_admin::{AdminPort, BindError};
-use mgrok_config::{ClientConfig, ProxyConfig, VisitorConfig};
+use mgrok_config::ClientConfig;
 use mgrok_net::resolver::Resolver;
 use mgrok_proto::cipher::CipherKey;
 use tokio::sync::watch;
@@ -17,9 +17,9 @@ use crate::connect::{Connector, SetUpError};
 use crate::handle::Sessions;
 use crate::hole::Puncher;
 use crate::progress::{Progress, ProgressWatch};
-use crate::proxies::Proxies;
-use crate::status::StatusWatch;
-use crate::supervisor::{Common, FirstLogins, LoginFailure, SessionSupervisor};
+use crate::proxies::{Proxies, StatusWatch};
+use crate::reload::{ProxySet, Reloader, Reloads, VisitorSet, Wanted};
+use crate::supervisor::{FirstLogins, LoginFailure, SessionSupervisor, SupervisorContext};
 use crate::tasks::{TaskOwner, Tasks};
 use crate::visitor::{self, ListenerWatch, Visitors};
 
@@ -29,7 +29,7 @@ pub enum StartError {
     /// The admin port cannot be opened.
     #[error(transparent)]
     Admin(#[from] BindError),
-    /// What the way to the server needs is of no use.
+    /// The files of TLS cannot be used.
     #[error(transparent)]
     SetUp(#[from] SetUpError),
 }
@@ -56,56 +56,21 @@ pub struct StopReport {
     pub cut: usize,
 }
 
-/// Changes which proxies a [`Client`] has, also while it runs. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct ProxySet {
-    wanted: watch::Sender<Vec<ProxyConfig>>,
-}
-
-impl ProxySet {
-    /// Makes `proxies` the proxies of the client: those that are not among them are closed, new
-    /// ones started, changed ones started anew, and the others left alone. Of several with one
-    /// name the last counts.
-    ///
-    /// Takes effect soon after, or with the next login if there is no session.
-    pub fn apply(&self, proxies: Vec<ProxyConfig>) {
-        self.wanted.send_replace(proxies);
-    }
-}
-
-/// Changes which visitors a [`Client`] has, also while it runs. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct VisitorSet {
-    wanted: watch::Sender<Vec<VisitorConfig>>,
-}
-
-impl VisitorSet {
-    /// Makes `visitors` the visitors of the client: the listeners of those that are not among them are closed, new ones
-    /// opened, and those that did not change left alone. Users who are in may stay. Of several with one name the last
-    /// counts.
-    ///
-    /// Takes effect soon after, once the client runs.
-    pub fn apply(&self, visitors: Vec<VisitorConfig>) {
-        self.wanted.send_replace(visitors);
-    }
-}
-
 /// A client, not yet running.
 #[derive(Debug)]
 pub struct Client {
-    /// `None` if there is to be none, or if it is not open yet.
+    /// `None` if none is configured, or it is not open yet.
     admin: Option<AdminPort>,
     config: Arc<ClientConfig>,
     /// What each supervisor does.
     progress: Progress,
     /// Which servers each supervisor has: all of them, or one.
-    supervisors: Vec<Published>,
+    supervisors: Vec<SupervisorParts>,
     key: CipherKey,
     puncher: Puncher,
-    /// The proxies that are to be, here being applied in a session at a time.
-    wanted: watch::Sender<Vec<ProxyConfig>>,
-    /// The visitors that are to be, likewise.
-    wanted_visitors: watch::Sender<Vec<VisitorConfig>>,
+    reloader: Reloader,
+    reloads: Reloads,
+    wanted: Wanted,
     /// The visitors there are.
     visitors: watch::Sender<visitor::Table>,
     /// The sessions there are, for the visitors.
@@ -114,7 +79,7 @@ pub struct Client {
 
 /// What a supervisor will be made of.
 #[derive(Debug)]
-struct Published {
+struct SupervisorParts {
     connectors: Vec<Arc<Connector>>,
     proxies: Proxies,
 }
@@ -126,9 +91,11 @@ impl Client {
     /// If those files cannot be used.
     pub fn new(mut config: ClientConfig) -> Result<Self, StartError> {
         let key = CipherKey::derive(&config.auth.token);
-        let wanted = std::mem::take(&mut config.proxies);
-        let wanted_visitors = std::mem::take(&mut config.visitors);
-        // One for each purpose, so that a name which cannot be looked up holds up its own kind at most.
+        let wanted = Wanted::default();
+        // A start is a reload from nothing.
+        let proxies = std::mem::take(&mut config.proxies);
+        wanted.replace(Some(proxies), Some(std::mem::take(&mut config.visitors)));
+        // One resolver for each purpose, so that an unresolvable name delays only lookups of its kind.
         let to_servers = Resolver::new(config.dns_server);
         let to_services = Resolver::new(config.dns_server);
         let mut connectors = Vec::new();
@@ -141,7 +108,7 @@ impl Client {
         };
         let supervisors: Vec<_> = groups
             .into_iter()
-            .map(|connectors| Published {
+            .map(|connectors| SupervisorParts {
                 connectors,
                 proxies: Proxies::new(
                     config.user.clone(),
@@ -151,22 +118,25 @@ impl Client {
                 ),
             })
             .collect();
+        let config = Arc::new(config);
+        let (reloader, reloads) = Reloads::new(config.clone(), wanted.clone());
         Ok(Self {
             admin: None,
             progress: Progress::new(supervisors.len()),
             supervisors,
-            wanted: watch::Sender::new(wanted),
-            wanted_visitors: watch::Sender::new(wanted_visitors),
+            reloader,
+            reloads,
+            wanted,
             visitors: watch::Sender::default(),
             puncher: Puncher::new(&config),
             sessions: watch::Sender::default(),
             key,
-            config: Arc::new(config),
+            config,
         })
     }
 
     /// Opens the admin port, if one is configured and not open yet. [`run`](Self::run) does so too;
-    /// this is for whoever wants to know beforehand.
+    /// call this to learn of an error beforehand.
     ///
     /// # Errors
     /// If the port cannot be opened.
@@ -199,11 +169,14 @@ impl Client {
         self.progress.watch(tables.collect())
     }
 
-    /// The way to change the client's proxies; at first they are those of its configuration.
+    /// Gives the client another configuration while it runs.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
+    /// Changes the client's proxies; at first they are those of its configuration.
     pub fn proxy_set(&self) -> ProxySet {
-        ProxySet {
-            wanted: self.wanted.clone(),
-        }
+        self.wanted.proxy_set()
     }
 
     /// Follows the listeners of the client's visitors. They open when the client runs, and stay open from one session to
@@ -212,11 +185,9 @@ impl Client {
         ListenerWatch::new(self.visitors.subscribe())
     }
 
-    /// The way to change the client's visitors; at first they are those of its configuration.
+    /// Changes the client's visitors; at first they are those of its configuration.
     pub fn visitor_set(&self) -> VisitorSet {
-        VisitorSet {
-            wanted: self.wanted_visitors.clone(),
-        }
+        self.wanted.visitor_set()
     }
 
     /// Logs in and serves, again after every loss of the server, until `stop` is ready.
@@ -239,87 +210,103 @@ impl Client {
         work.await
     }
 
-    async fn work(mut self, stopping: CancellationToken) -> Result<StopReport, ClientError> {
+    async fn work(self, stopping: CancellationToken) -> Result<StopReport, ClientError> {
         let owner = TaskOwner::new();
-        self.serve_admin_port(owner.tasks());
+        let Self {
+            admin,
+            config,
+            progress,
+            supervisors,
+            key,
+            puncher,
+            reloader: _,
+            reloads,
+            wanted,
+            visitors,
+            sessions,
+        } = self;
+        if let Some(port) = admin {
+            serve_admin_port(port, &supervisors, &progress, owner.tasks());
+        }
         let visitors = Visitors::new(
             visitor::VisitorContext {
-                puncher: self.puncher.clone(),
-                sessions: self.sessions.subscribe(),
+                puncher: puncher.clone(),
+                sessions: sessions.subscribe(),
                 stopping: stopping.clone(),
                 tasks: owner.tasks().clone(),
-                udp_packet_size: self.config.udp_packet_size,
-                user: self.config.user.clone(),
+                udp_packet_size: config.udp_packet_size,
+                user: config.user.clone(),
             },
-            self.visitors.clone(),
+            visitors,
         );
-        let wanted = self.wanted_visitors.subscribe();
-        owner.tasks().spawn(visitors.run(wanted));
-        let cut = self.publish(owner.tasks(), &stopping).await;
+        let tasks = owner.tasks();
+        tasks.spawn(reloads.run(visitors, stopping.clone(), tasks.clone()));
+        let context = SupervisorContext {
+            first_logins: Arc::new(FirstLogins::new(supervisors.len(), config.login_fail_exit)),
+            config,
+            key,
+            progress,
+            puncher,
+            sessions,
+            stopping,
+            tasks: tasks.clone(),
+        };
+        let cut = publish(supervisors, &context, &wanted).await;
         owner.finish().await;
         Ok(StopReport { cut: cut? })
     }
+}
 
-    /// Publishes until the client is stopped and the grace period is over; says how many user connections are left.
-    async fn publish(
-        &mut self,
-        tasks: &Tasks,
-        stopping: &CancellationToken,
-    ) -> Result<usize, ClientError> {
-        let number = self.supervisors.len();
-        let common = Common {
-            config: self.config.clone(),
-            first_logins: Arc::new(FirstLogins::new(number, self.config.login_fail_exit)),
-            key: self.key.clone(),
-            progress: self.progress.clone(),
-            puncher: self.puncher.clone(),
-            sessions: self.sessions.clone(),
-            stopping: stopping.clone(),
-            tasks: tasks.clone(),
-        };
-        let mut running = JoinSet::new();
-        for (number, published) in self.supervisors.drain(..).enumerate() {
-            let Published {
-                connectors,
-                proxies,
-            } = published;
-            let wanted = self.wanted.subscribe();
-            let supervisor =
-                SessionSupervisor::new(number, common.clone(), connectors, proxies, wanted);
-            running.spawn(supervisor.run().in_current_span());
-        }
-        let mut cut = Ok(0);
-        while let Some(ended) = running.join_next().await {
-            match ended {
-                // All wait for the same users.
-                Ok(Ok(left)) => cut = cut.map(|cut: usize| cut.max(left)),
-                Ok(Err(error)) => {
-                    stopping.cancel();
-                    cut = Err(ClientError::Login(error));
-                }
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => resume_unwind(panic),
-                    // Nobody cancels them.
-                    Err(_) => stopping.cancel(),
-                },
+/// Publishes until the client is stopped and the grace period is over; returns how many user connections are left.
+async fn publish(
+    supervisors: Vec<SupervisorParts>,
+    context: &SupervisorContext,
+    wanted: &Wanted,
+) -> Result<usize, ClientError> {
+    let mut running = JoinSet::new();
+    for (number, published) in supervisors.into_iter().enumerate() {
+        let SupervisorParts {
+            connectors,
+            proxies,
+        } = published;
+        let wanted = wanted.proxies();
+        let supervisor =
+            SessionSupervisor::new(number, context.clone(), connectors, proxies, wanted);
+        running.spawn(supervisor.run().in_current_span());
+    }
+    let mut cut = Ok(0);
+    while let Some(ended) = running.join_next().await {
+        match ended {
+            // All supervisors wait for the same users.
+            Ok(Ok(left)) => cut = cut.map(|cut: usize| cut.max(left)),
+            Ok(Err(error)) => {
+                context.stopping.cancel();
+                cut = Err(ClientError::Login(error));
             }
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // Nobody cancels them.
+                Err(_) => context.stopping.cancel(),
+            },
         }
-        cut
     }
+    cut
+}
 
-    /// Tells whoever asks how the client is, to its very end.
-    fn serve_admin_port(&mut self, tasks: &Tasks) {
-        let Some(port) = self.admin.take() else {
-            return;
-        };
-        if let Ok(addr) = port.local_addr() {
-            // frp: these words, which scripts look for (client/service.go)
-            info!("admin server listen on {addr}");
-        }
-        let tables = self.supervisors.iter().map(|it| it.proxies.watch());
-        let routes = admin::routes(tables.collect(), self.progress());
-        tasks.spawn(port.run(routes, tasks.part()));
+/// Answers on the admin port to the very end of the client.
+fn serve_admin_port(
+    port: AdminPort,
+    supervisors: &[SupervisorParts],
+    progress: &Progress,
+    tasks: &Tasks,
+) {
+    if let Ok(addr) = port.local_addr() {
+        // frp: these words, which scripts look for (client/service.go)
+        info!("admin server listen on {addr}");
     }
+    let tables = || supervisors.iter().map(|it| it.proxies.watch()).collect();
+    let routes = admin::routes(tables(), progress.watch(tables()));
+    tasks.spawn(port.run(routes, tasks.part()));
 }
 
 #[cfg(test)]

@@ -1,175 +1,47 @@
 //! From here to one server: the transports there, and the link that a session runs over.
 //!
-//! A [`Transport`] is a way to bring bytes to the server: `connect/transport.rs` has one function for each. A [`Link`] is what a session
-//! has once a transport was taken, and opens its streams: over the one connection of the link, with a multiplexer or as QUIC does, or
-//! as connections of their own. Nobody above this file sees the difference.
+//! A [`Transport`] carries bytes to the server; `connect/dial.rs` has one function for each. A [`Link`] is what one session runs over. It
+//! opens the session's streams: on one connection with a multiplexer, on one QUIC connection, or as a connection each. Nobody above this
+//! file sees the difference.
 
-mod link;
-mod tls;
+mod error;
 mod transport;
 
-use std::error::Error;
-use std::fmt;
-use std::io;
+mod tls;
+
+mod dial;
+
+mod link;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mgrok_config::{ClientConfig, LivenessKeys, ProxyScheme, ProxyUrl, ServerAddr};
-use mgrok_mux::OpenError;
-use mgrok_net::outbound::{OutboundCredentials, OutboundError, OutboundProxy, OutboundScheme};
-use mgrok_net::quic::{QuicError, QuicOptions};
+use mgrok_net::outbound::{OutboundCredentials, OutboundProxy, OutboundScheme};
+use mgrok_net::quic::QuicOptions;
 use mgrok_net::resolver::Resolver;
-use mgrok_net::tcp::{DialError, DialOptions};
-use mgrok_net::tls::{CertificateFault, TlsError};
-use mgrok_net::websocket::WebSocketError;
+use mgrok_net::tcp::DialOptions;
 use mgrok_proto::hello::Bootstrap;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use self::dial::{DialContext, Dialler};
+pub use self::error::{ConnectError, SetUpError};
 pub(crate) use self::link::{Link, LinkEnd, Streams};
 use self::tls::ServerTls;
-use self::transport::Dialler;
-
-/// How long the server may take for its part of one handshake: that of TLS, or that of WebSocket.
-// frp: the server gives a connection 10 s to say what it is (server/service.go#connReadTimeout).
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A way to bring bytes to a server.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(crate) enum Transport {
-    /// KCP over UDP, within it TLS if it is on.
-    Kcp,
-    /// QUIC over UDP.
-    Quic,
-    /// TCP, within it TLS if it is on.
-    Tcp,
-    /// WebSocket over TCP, within it TLS if it is on.
-    WebSocket,
-    /// WebSocket within TLS over TCP.
-    Wss,
-}
-
-impl Transport {
-    /// What `transport.protocol` and hellos call it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Kcp => "kcp",
-            Self::Quic => "quic",
-            Self::Tcp => "tcp",
-            Self::WebSocket => "websocket",
-            Self::Wss => "wss",
-        }
-    }
-
-    /// Whether it is of UDP, which outbound proxies do not carry.
-    fn is_udp(self) -> bool {
-        match self {
-            Self::Kcp | Self::Quic => true,
-            Self::Tcp | Self::WebSocket | Self::Wss => false,
-        }
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// Why no transport to a server can be taken, ever.
-#[derive(Debug, thiserror::Error)]
-pub enum SetUpError {
-    /// The files of `transport.tls` are of no use.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-}
-
-/// Why there is no connection to the server.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// What the server shows is not what it should.
-    #[error("the server's certificate is not accepted: {}", .fault.advice())]
-    Certificate {
-        /// What is wrong.
-        fault: CertificateFault,
-        /// The same, by whom found it out.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// The server cannot be reached.
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    /// The server did not complete a handshake, if only because there is something else at that port.
-    #[error(
-        "the server did not answer the {layer} handshake within {seconds} s; check that the port \
-         is the server's",
-        seconds = HANDSHAKE_TIMEOUT.as_secs()
-    )]
-    HandshakeTimeout {
-        /// What would have come of it.
-        layer: &'static str,
-    },
-    /// The socket of KCP cannot be used.
-    #[error("cannot use UDP for KCP")]
-    Kcp(#[source] io::Error),
-    /// The outbound proxy does not bring us there.
-    #[error(transparent)]
-    Outbound(#[from] OutboundError),
-    /// QUIC does not bring us there, or carries no further stream.
-    #[error(transparent)]
-    Quic(#[from] QuicError),
-    /// Nothing at all came back over UDP.
-    #[error(
-        "{server} did not answer over {transport} within {timeout:?}; check that the port is the \
-         server's {transport}BindPort and that UDP is let through"
-    )]
-    Silent {
-        /// The server.
-        server: String,
-        /// `kcp` or `quic`.
-        transport: &'static str,
-        /// The time it had.
-        timeout: Duration,
-    },
-    /// The connection is there, but carries no further stream.
-    #[error("cannot open a stream to the server")]
-    Stream(#[source] OpenError),
-    /// The server allows no further stream on a QUIC connection.
-    #[error(
-        "the server allowed no further stream within {} s; transport.quic.maxIncomingStreams of \
-         the server may be too low",
-        link::STREAM_TIMEOUT.as_secs()
-    )]
-    StreamTimeout,
-    /// The server did not complete the TLS handshake.
-    #[error(
-        "TLS with the server failed; check that the port and transport.tls agree with the server"
-    )]
-    Tls(#[source] io::Error),
-    /// There is no WebSocket at the other end.
-    #[error(transparent)]
-    WebSocket(#[from] WebSocketError),
-}
+pub(crate) use self::transport::Transport;
 
 /// Makes connections to one server. Its name is resolved anew each time.
 #[derive(Debug)]
 pub(crate) struct Connector {
-    server: ServerAddr,
-    /// For transports of TCP.
-    dial: DialOptions,
-    /// `None`: transports of TCP lead to the server themselves.
-    proxy: Option<OutboundProxy>,
-    quic: QuicOptions,
-    tls: ServerTls,
+    context: Arc<DialContext>,
     /// `Some` if streams share a connection: how often it is probed.
     mux_keepalive: Option<Duration>,
     liveness_keys: LivenessKeys,
     quic_times_are_set: bool,
-    /// Whether it was said that transports of UDP take no notice of some keys.
+    /// Whether it was logged that UDP transports ignore some keys.
     warned: AtomicBool,
-    /// What moves the packets of connections over KCP, for a moment beyond their ends.
-    drivers: TaskTracker,
 }
 
 impl Connector {
@@ -180,7 +52,7 @@ impl Connector {
         resolver: &Resolver,
     ) -> Result<Arc<Self>, SetUpError> {
         let transport = &config.transport;
-        Ok(Arc::new(Self {
+        let context = DialContext {
             server: server.clone(),
             dial: DialOptions {
                 timeout: transport.dial_server_timeout,
@@ -196,51 +68,56 @@ impl Connector {
                 trusts_at_once: true,
             },
             tls: ServerTls::new(transport.tls.as_ref(), server)?,
+            drivers: TaskTracker::new(),
+        };
+        Ok(Arc::new(Self {
+            context: Arc::new(context),
             mux_keepalive: transport
                 .tcp_mux
                 .then_some(transport.tcp_mux_keepalive_interval),
             liveness_keys: transport.liveness_keys,
             quic_times_are_set: transport.quic.times_are_set,
             warned: AtomicBool::new(false),
-            drivers: TaskTracker::new(),
         }))
     }
 
     /// The server.
     pub(crate) fn server(&self) -> &ServerAddr {
-        &self.server
+        &self.context.server
     }
 
-    /// Takes `transport`, for a new session. Certificates and authorities are read again if they have changed. Whatever is configured,
+    /// Connects by `transport`, for a new session. Certificates and authorities are read again if they have changed. Whatever is configured,
     /// the server must be reached within `longest_dial`; handshakes that follow have their usual time.
     ///
     /// Dropping the future gives up.
     pub(crate) async fn link(
-        self: &Arc<Self>,
+        &self,
         transport: Transport,
         longest_dial: Option<Duration>,
     ) -> Result<Link, ConnectError> {
         if transport.is_udp() {
             self.warn_of_ignored_keys(transport);
         }
-        let dialler = Dialler::new(self.clone(), transport, self.tls.current());
+        let dialler = Dialler::new(self.context.clone(), transport);
         let hurried = dialler.within(longest_dial);
         if transport == Transport::Quic {
             let (connection, endpoint) = hurried.quic().await?;
             return Ok(Link::quic(connection, endpoint));
         }
         let first = hurried.connect_first().await?;
-        let drivers = self.drivers.clone();
+        let drivers = self.context.drivers.clone();
         Ok(match self.mux_keepalive {
             Some(keepalive) => Link::muxed(transport, first, keepalive, drivers),
             None => Link::connections(first, dialler, drivers),
         })
     }
 
-    /// Whether the end of one direction of a stream over `transport` can be told. KCP alone tells no end at all: who waited for that of the
-    /// other direction would wait for ever.
+    /// Whether a stream over `transport` can signal the end of one direction. Plain KCP has no such signal, so half-close would leave the
+    /// other direction open for ever.
     pub(crate) fn tells_ends(&self, transport: Transport) -> bool {
-        transport != Transport::Kcp || self.tls.is_on(transport) || self.mux_keepalive.is_some()
+        transport != Transport::Kcp
+            || self.context.tls.is_on(transport)
+            || self.mux_keepalive.is_some()
     }
 
     /// Whether two ends of mgrok may agree on when a session over `transport` is dead; keys that the operator has set for that count
@@ -254,22 +131,22 @@ impl Connector {
         }
     }
 
-    /// What a session over `transport` tells the server of how it came.
+    /// What the hello of a session over `transport` says about the connection.
     pub(crate) fn bootstrap(&self, transport: Transport) -> Bootstrap {
         Bootstrap {
             transport: transport.name().to_owned(),
-            tls: self.tls.is_on(transport),
+            tls: self.context.tls.is_on(transport),
             tcp_mux: self.mux_keepalive.is_some(),
         }
     }
 
-    /// Says once that some of what is configured has no effect.
+    /// Warns once about configured keys that have no effect on `transport`.
     fn warn_of_ignored_keys(&self, transport: Transport) {
         let keys: Vec<_> = [
-            ("transport.proxyURL", self.proxy.is_some()),
+            ("transport.proxyURL", self.context.proxy.is_some()),
             (
                 "transport.connectServerLocalIP",
-                self.dial.local_ip.is_some(),
+                self.context.dial.local_ip.is_some(),
             ),
         ]
         .into_iter()
@@ -295,4 +172,14 @@ fn outbound_proxy(url: &ProxyUrl) -> OutboundProxy {
         password: credentials.password.clone(),
     });
     OutboundProxy::new(scheme, url.host.clone(), url.port, credentials)
+}
+
+#[cfg(test)]
+impl Streams {
+    /// Streams to the server of `config` over TCP, each a connection of its own.
+    pub(crate) fn over_tcp(config: &ClientConfig) -> Self {
+        let connector = Connector::new(config, &config.servers[0], &Resolver::default());
+        let context = connector.unwrap().context.clone();
+        Self::Connections(Dialler::new(context, Transport::Tcp))
+    }
 }

@@ -76,7 +76,7 @@ fn visit(config: &ProxyConfig, private: &Private, user: &str) -> String {
     format!("{kind} for visitors{for_whom} with serverName {name:?}{whose}")
 }
 
-/// What serves the users.
+/// The plugin or local service that serves the users.
 fn service(config: &ProxyConfig) -> String {
     match &config.plugin {
         Some(plugin) => format!("plugin {}", plugin.as_str()),
@@ -84,7 +84,7 @@ fn service(config: &ProxyConfig) -> String {
     }
 }
 
-/// What the server was asked for, in the words of the configuration: for whoever reads why it did not give it.
+/// What the client asked the server for, in the words of the configuration, to be logged with a refusal.
 pub(crate) fn asked_for(config: &ProxyConfig) -> String {
     let kind = config.kind.as_str();
     match &config.kind {

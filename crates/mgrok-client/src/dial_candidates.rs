@@ -22,7 +22,7 @@ const STEADY: Duration = Duration::from_secs(20);
 /// How long a transport comes last whose session did not.
 const DISTRUST: Duration = Duration::from_secs(300);
 
-/// A server, by its place in the list, and the transport to it.
+/// A server, by its index in the list, and the transport to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DialCandidate {
     pub(crate) server: usize,
@@ -63,7 +63,7 @@ impl DialCandidates {
         }
     }
 
-    /// Whether there is but one candidate.
+    /// Whether there is only one candidate.
     pub(crate) fn is_single(&self) -> bool {
         self.servers.len() * self.transports.len() == 1
     }
@@ -101,7 +101,7 @@ impl DialCandidates {
             .collect()
     }
 
-    /// The transports to try while a session goes `candidate`, the best first.
+    /// The transports to try while a session uses `candidate`, the best first.
     pub(crate) fn better_than(&self, candidate: DialCandidate, now: Instant) -> Vec<Transport> {
         let known = &self.servers[candidate.server];
         self.transports

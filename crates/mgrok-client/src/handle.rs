@@ -1,11 +1,12 @@
-//! What a session offers to those beside it: streams, and questions on its control connection.
+//! What a session offers to work connections and visitors: streams, and requests on its control connection.
 //!
-//! Work connections and visitors hold a [`SessionHandle`]. What they want to say on the control connection goes down a
+//! Work connections and visitors hold a [`SessionHandle`]. Their messages for the control connection go down a
 //! bounded channel to the session's task, which owns that connection; its end of the channel is [`Requests`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, SendError};
 use mgrok_proto::message::{Message, NatHoleResp};
 use mgrok_proto::{Negotiated, RunId, WireVersion, liveness, v2};
@@ -13,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Span, debug};
 
 use crate::connect::{ConnectError, Streams};
-use crate::printable::{Chain, server_text};
+use crate::server_text::server_text;
 
 /// Messages that may wait for the session's task, which is busy for moments only.
 const MAX_QUEUED: usize = 64;
@@ -34,7 +35,7 @@ pub(crate) enum RequestError {
     Timeout(Duration),
 }
 
-/// A session as others see it; good for nothing, but harmless, once the session has ended. Cheap to clone.
+/// A session as work connections and visitors see it. Once the session has ended, every use is an error. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionHandle {
     outgoing: mpsc::Sender<Outgoing>,
@@ -44,22 +45,22 @@ pub(crate) struct SessionHandle {
     negotiated: Negotiated,
 }
 
-/// A message for the server, and who waits for the answer.
+/// A message for the server, and where its answer goes.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     message: Message,
-    asker: Option<Asker>,
+    reply_to: Option<ReplyTo>,
 }
 
 #[derive(Debug)]
-struct Asker {
+struct ReplyTo {
     transaction_id: String,
     answer: Answer,
 }
 
 type Answer = oneshot::Sender<Result<NatHoleResp, RequestError>>;
 
-/// The session's end: what others have to say, and who waits for an answer.
+/// The session's end of the channel, and the requests that wait for an answer.
 #[derive(Debug)]
 pub(crate) struct Requests {
     outgoing: mpsc::Receiver<Outgoing>,
@@ -123,7 +124,7 @@ impl SessionHandle {
     /// Sends `message` on the control connection, and waits for the answer with this `transaction_id`, at most for the
     /// time of `limit`.
     ///
-    /// Cancel-safe in that nobody waits any more; the message may have been sent.
+    /// Dropping the future ends the wait; the message may have been sent.
     pub(crate) async fn request(
         &self,
         message: impl Into<Message>,
@@ -131,12 +132,12 @@ impl SessionHandle {
         limit: Duration,
     ) -> Result<NatHoleResp, RequestError> {
         let (answer, answered) = oneshot::channel();
-        let asker = Asker {
+        let reply_to = ReplyTo {
             transaction_id: transaction_id.to_owned(),
             answer,
         };
         let exchange = async {
-            self.send(message.into(), Some(asker)).await?;
+            self.send(message.into(), Some(reply_to)).await?;
             answered.await.unwrap_or(Err(RequestError::Ended))
         };
         tokio::time::timeout(limit, exchange)
@@ -149,8 +150,8 @@ impl SessionHandle {
         self.send(message.into(), None).await
     }
 
-    async fn send(&self, message: Message, asker: Option<Asker>) -> Result<(), RequestError> {
-        let outgoing = Outgoing { message, asker };
+    async fn send(&self, message: Message, reply_to: Option<ReplyTo>) -> Result<(), RequestError> {
+        let outgoing = Outgoing { message, reply_to };
         let sent = self.outgoing.send(outgoing).await;
         sent.map_err(|_| RequestError::Ended)
     }
@@ -159,13 +160,13 @@ impl SessionHandle {
 /// The sessions that a client has, by the numbers of their supervisors.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    by_publisher: BTreeMap<usize, SessionHandle>,
+    by_supervisor: BTreeMap<usize, SessionHandle>,
 }
 
 impl Sessions {
     /// The one for visitors.
     pub(crate) fn first(&self) -> Option<&SessionHandle> {
-        self.by_publisher.values().next()
+        self.by_supervisor.values().next()
     }
 
     /// As [`first`](Self::first), once there is one; `None` if the client ends before. Cancel-safe.
@@ -176,14 +177,14 @@ impl Sessions {
         sessions.ok()?.first().cloned()
     }
 
-    /// The supervisor's session, in place of the one before.
+    /// Sets the supervisor's session.
     pub(crate) fn begin(&mut self, supervisor: usize, session: SessionHandle) {
-        self.by_publisher.insert(supervisor, session);
+        self.by_supervisor.insert(supervisor, session);
     }
 
     /// The supervisor has none any more.
     pub(crate) fn end(&mut self, supervisor: usize) {
-        self.by_publisher.remove(&supervisor);
+        self.by_supervisor.remove(&supervisor);
     }
 }
 
@@ -198,31 +199,32 @@ impl Requests {
         }
     }
 
-    /// Queues a message on the control connection, and remembers who waits for the answer.
+    /// Queues a message on the control connection, and remembers where its answer goes.
     pub(crate) fn send(&mut self, outgoing: Outgoing, control: &mut MessageConn) {
-        let Outgoing { message, asker } = outgoing;
+        let Outgoing { message, reply_to } = outgoing;
         self.waiting.retain(|_, answer| !answer.is_closed());
-        let queued = if asker.is_some() && self.waiting.len() >= MAX_WAITING {
+        let queued = if reply_to.is_some() && self.waiting.len() >= MAX_WAITING {
             Err(RequestError::Busy)
         } else {
             control.queue(&message).map_err(RequestError::Send)
         };
-        match (queued, asker) {
+        match (queued, reply_to) {
             (Ok(()), None) => {}
-            (Ok(()), Some(asker)) => {
-                // Whoever used the id before learns that the wait is over.
-                self.waiting.insert(asker.transaction_id, asker.answer);
+            (Ok(()), Some(reply_to)) => {
+                // An earlier request with this id gets an error.
+                self.waiting
+                    .insert(reply_to.transaction_id, reply_to.answer);
             }
             (Err(error), None) => debug!("{} not sent: {}", message.name(), Chain(&error)),
-            // Who does not wait any more need not know.
-            (Err(error), Some(asker)) => drop(asker.answer.send(Err(error))),
+            // A request that was given up needs no answer.
+            (Err(error), Some(reply_to)) => drop(reply_to.answer.send(Err(error))),
         }
     }
 
-    /// Takes an answer of the server to whoever waits for it.
+    /// Gives an answer of the server to its request.
     pub(crate) fn handle_answer(&mut self, answer: &NatHoleResp) {
         match self.waiting.remove(&answer.transaction_id) {
-            Some(asker) => drop(asker.send(Ok(answer.clone()))),
+            Some(reply_to) => drop(reply_to.send(Ok(answer.clone()))),
             None => debug!(
                 per_session = true,
                 "answer to the request [{}], for which nobody waits",
@@ -231,7 +233,7 @@ impl Requests {
         }
     }
 
-    /// Takes no more messages; who waits learns that the session has ended.
+    /// Takes no more messages. Waiting requests get the error that the session has ended.
     pub(crate) fn close(&mut self) {
         self.outgoing.close();
         while self.outgoing.try_recv().is_ok() {}

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mgrok_config::{HealthCheck, HealthCheckKind};
+use mgrok_net::error_chain::Chain;
 use mgrok_net::resolver::Resolver;
 use mgrok_net::tcp::{DialError, DialOptions, dial};
 use tokio::sync::Notify;
@@ -21,7 +22,6 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, error_span, warn};
 
-use crate::printable::Chain;
 use crate::proxy::Proxy;
 use crate::tasks::Tasks;
 
@@ -197,7 +197,7 @@ impl HealthState {
         }
     }
 
-    /// Takes the result of a try; tells how the service is if that has changed.
+    /// Takes the result of a try. Returns whether the service is healthy if that has changed.
     fn handle_result(&mut self, is_ok: bool) -> Option<bool> {
         self.failures = if is_ok {
             0

@@ -1,8 +1,8 @@
-//! When to ask the server for a sign of life, and when to give it up.
+//! When to ping the server, and when to give up on it.
 
 use std::time::{Duration, Instant};
 
-/// Knows when the next `Ping` is due and when the last `Pong` came. Asks nobody for the time.
+/// When the next `Ping` is due and when the last `Pong` came. The time is passed in.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     interval: Option<Duration>,
@@ -36,7 +36,7 @@ impl Heartbeat {
         true
     }
 
-    /// Takes note of a pong.
+    /// A pong arrived.
     pub(crate) fn handle_pong(&mut self, now: Instant) {
         self.heard_at = now;
     }

@@ -1,8 +1,7 @@
-//! Holes: how this client and another find a way to each other, with the server's help.
+//! Hole punching: a path between this client and another, with the server's help.
 //!
-//! Either side asks a STUN server how it looks from outside and tells the server, which advises both;
-//! then both send until something comes through (PROTOCOL 9.4). What is sent through the hole is the
-//! business of [`crate::tunnel`].
+//! Each client asks a STUN server for its public addresses and reports them to the server, which tells both how to proceed;
+//! then both send until a packet arrives (PROTOCOL 9.4). [`crate::tunnel`] carries streams through the hole.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +17,9 @@ use mgrok_proto::message::{NatHoleClient, NatHoleReport, NatHoleResp, NatHoleVis
 use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
-use crate::clock::signed_now;
 use crate::handle::{RequestError, SessionHandle};
-use crate::printable::server_text;
+use crate::server_text::server_text;
+use crate::signature::signed_now;
 use crate::tunnel::{Tunnel, TunnelAcceptor, TunnelError};
 
 /// How long the server may take to say whether a service may be visited.
@@ -41,7 +40,7 @@ pub(crate) struct Puncher {
     permits: Arc<Semaphore>,
 }
 
-/// Why there is no way to the other side.
+/// Why there is no hole to the other client.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HoleError {
     #[error("the server does not help")]
@@ -70,7 +69,7 @@ pub(crate) struct Visit {
     pub(crate) secret: Secret,
     /// Made of the secret.
     pub(crate) key: CipherKey,
-    /// Keeps our addresses in our own network to ourselves.
+    /// Keeps the addresses of this host's own network private.
     pub(crate) disable_assisted_addrs: bool,
 }
 
@@ -83,7 +82,7 @@ pub(crate) struct HostRequest<'a> {
     pub(crate) sid: &'a str,
     /// Made of the proxy's secret.
     pub(crate) key: &'a CipherKey,
-    /// Keeps our addresses in our own network to ourselves.
+    /// Keeps the addresses of this host's own network private.
     pub(crate) disable_assisted_addrs: bool,
 }
 
@@ -92,7 +91,7 @@ impl Puncher {
         let quic = &config.transport.quic;
         Self {
             stun_server: config.nat_hole_stun_server.as_str().into(),
-            // Its own: a name of a STUN server that cannot be looked up holds up nobody else.
+            // A resolver of its own, so that an unresolvable name of a STUN server delays no other lookup.
             resolver: Resolver::new(config.dns_server),
             quic: QuicOptions {
                 keepalive: quic.keepalive_period,
@@ -145,7 +144,7 @@ impl Puncher {
         Ok(tunnel)
     }
 
-    /// Lets a visitor in, whom the server has announced.
+    /// Accepts a visitor that the server has announced.
     pub(crate) async fn host(
         &self,
         session: &SessionHandle,

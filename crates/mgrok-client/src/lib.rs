@@ -31,16 +31,16 @@ mod clock;
 mod future_size;
 mod heartbeat;
 mod local;
-mod printable;
+mod server_text;
 mod shared_span;
+mod signature;
 
 mod plugin;
 
 mod proxy;
-
-// These two tell one story: the table of proxies, and what others may see of it.
-mod proxies;
 mod status;
+
+mod proxies;
 
 mod progress;
 
@@ -61,6 +61,8 @@ mod hole;
 
 mod visitor;
 
+mod reload;
+
 mod health;
 mod tcp;
 mod udp;
@@ -77,10 +79,12 @@ mod supervisor;
 
 mod client;
 
-pub use client::{Client, ClientError, ProxySet, StartError, StopReport, VisitorSet};
+pub use client::{Client, ClientError, StartError, StopReport};
 pub use connect::{ConnectError, SetUpError};
 pub use login::LoginError;
 pub use progress::ProgressWatch;
-pub use status::{ProxyPhase, ProxyStatus, StatusWatch};
+pub use proxies::StatusWatch;
+pub use reload::{Changes, ProxySet, ReloadError, ReloadReport, Reloader, VisitorSet};
+pub use status::{ProxyPhase, ProxyStatus};
 pub use supervisor::LoginFailure;
-pub use visitor::ListenerWatch;
+pub use visitor::{ListenError, ListenerWatch};

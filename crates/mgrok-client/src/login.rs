@@ -1,7 +1,6 @@
 //! How a session begins: `Login` and its answer, and the cipher that comes after them.
 //!
-//! In v2 a hello goes ahead of each, and records come after them. [`log_in`] is the way in: it also finds out which version the server
-//! speaks.
+//! In v2 a hello precedes each, and records follow them. [`log_in`] also finds out which version the server speaks.
 
 use std::error::Error as _;
 use std::io;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use mgrok_config::ClientConfig;
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::layers;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
 use mgrok_proto::cipher::CipherKey;
@@ -23,9 +23,10 @@ use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::backoff::Failure;
-use crate::clock::{now, signed_now};
+use crate::clock::now;
 use crate::connect::{ConnectError, Connector, Link, Transport};
-use crate::printable::{Chain, server_text};
+use crate::server_text::server_text;
+use crate::signature::signed_now;
 use crate::wire::WireChoice;
 
 /// How long the server may take to answer a login.
@@ -38,7 +39,7 @@ const MAX_RUN_ID: usize = 128;
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
-    /// Client and server find no common ground in v2.
+    /// Client and server have no common algorithm or extension in v2.
     #[error(
         "the server does not agree on how to speak: {0}; transport.wireProtocol = \"v1\" does \
          without an agreement"
@@ -84,13 +85,13 @@ pub enum LoginError {
     Unexpected(&'static str),
 }
 
-/// Who logs in.
+/// A login to be made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) config: &'a ClientConfig,
     /// The control connection's, in v1.
     pub(crate) key: &'a CipherKey,
-    /// Whether that session lives, and its users are to stay where they are.
+    /// Whether the earlier session is alive and keeps its users.
     pub(crate) migrating: bool,
     /// Asks for an earlier session back.
     pub(crate) run_id: Option<&'a RunId>,
@@ -133,7 +134,7 @@ pub(crate) async fn log_in(
             Some(error) => debug!("no answer in wire protocol v2, trying v1: {error}"),
         }
         let transport = link.transport();
-        // It may be of no more use, and the server would have two at a time.
+        // The old link may be dead, and the server would hold two at a time.
         link.close().await;
         link = connector.link(transport, None).await?;
         let deadline = Instant::now() + ANSWER_TIMEOUT;
@@ -157,13 +158,13 @@ pub(crate) async fn log_in(
     })
 }
 
-/// Whether `error` is what becomes of a login in v2 if the server ends the connection instead of saying hello.
+/// Whether `error` means that the server ended the connection instead of sending its hello in v2.
 fn is_the_end(error: &LoginError, version: WireVersion, tells_ends: bool) -> bool {
     let is_silence = matches!(error, LoginError::Timeout) && version == WireVersion::V2;
     matches!(error, LoginError::NoHello(_)) || (is_silence && !tells_ends)
 }
 
-/// What this end can do if the server can, and how it came.
+/// The extensions of this end, and its transport.
 fn offer(connector: &Connector, transport: Transport, request: &Request<'_>) -> Offer {
     let mut extensions = vec![
         Extension::BINARY_PACKETS,
@@ -189,12 +190,12 @@ fn offer(connector: &Connector, transport: Transport, request: &Request<'_>) -> 
     Offer::new(bootstrap, &Algorithm::by_speed(), &extensions)
 }
 
-/// What came of a login.
+/// The server's answer to a login.
 #[derive(Debug)]
 struct Answer {
     control: MessageConn,
     run_id: RunId,
-    /// What the server says that it is.
+    /// The server's version, as it says.
     version: String,
     /// What both ends can do beyond frp's protocol.
     extensions: Vec<Extension>,
@@ -243,7 +244,7 @@ async fn login_v2(
         };
         let proves = agreement.extensions.contains(&Extension::PROOF);
         if proves {
-            // The session's place is given only to whoever can make a record that is opened.
+            // Only a client that can seal a record may replace the session.
             conn = seal(conn, &agreement, request);
             conn.send(&Ping::default().into()).await?;
         }
@@ -306,7 +307,7 @@ fn accepted(answer: Message) -> Result<(RunId, String), LoginError> {
     }
 }
 
-/// Whether a run id from the server can be sent back and stand in every line of the log.
+/// Whether a run id from the server can be sent back and logged.
 fn is_usable(run_id: &str) -> bool {
     !run_id.is_empty() && run_id.len() <= MAX_RUN_ID && !run_id.contains(char::is_control)
 }

@@ -1,4 +1,4 @@
-//! How a client is with its servers, for whoever watches over it: the service manager, and `/readyz`.
+//! Whether a client is connected to its servers, for the service manager and `/readyz`.
 
 use std::fmt::{self, Display, Formatter};
 use std::future::{pending, poll_fn};

@@ -1,8 +1,9 @@
-//! The proxies of a client: which there are, and where each is in its life.
+//! The schedule of a client's proxies: which there are, and what to announce and withdraw when.
 //!
-//! All proxies are in one table that others may watch but only [`Proxies`] changes. It decides
-//! what to announce and when; it does no I/O and takes the time as an argument. Configuration is
-//! always applied as a difference to what there is, start-up being the difference to nothing.
+//! All proxies are in one table (`proxies/table.rs`) that others may watch but only [`Proxies`] changes. It does no I/O and takes the
+//! time as an argument. Configuration is always applied as a difference to what there is, start-up being the difference to nothing.
+
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -13,10 +14,13 @@ use mgrok_net::resolver::Resolver;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::{CloseProxy, NewProxy, NewProxyResp};
 use tokio::sync::watch;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
-use crate::printable::server_text;
+use self::table::Entry;
+pub use self::table::StatusWatch;
+pub(crate) use self::table::Table;
 use crate::proxy::{Proxy, local_name, wire_name};
+use crate::server_text::server_text;
 use crate::status::{ProxyPhase, ProxyStatus};
 
 /// How long an announcement may stay unanswered before it is repeated.
@@ -28,72 +32,6 @@ const RETRY_WHEN_FULL: Duration = Duration::from_secs(1);
 /// The most announcements without an answer at a time. Keeps the queue of the control connection
 /// short however many proxies there are, and is many enough to hide a long round trip.
 const MAX_UNANSWERED: usize = 256;
-
-/// All proxies by their configured names, in the order of the names.
-#[derive(Debug, Default)]
-pub(crate) struct Table {
-    entries: BTreeMap<Arc<str>, Entry>,
-    /// Whether there is a session, without which nothing is due.
-    in_session: bool,
-}
-
-#[derive(Debug)]
-struct Entry {
-    proxy: Arc<Proxy>,
-    status: ProxyStatus,
-    /// Whether its local service is well enough for it to be announced.
-    healthy: bool,
-    /// When it is to be announced; the same instant is in [`Proxies::due`].
-    due_at: Option<Instant>,
-    /// Ends the proxy's UDP connection and health check when the entry goes.
-    _retire: DropGuard,
-}
-
-impl Entry {
-    /// Where a proxy is in its life that the server does not know of.
-    fn resting(&self) -> ProxyPhase {
-        if self.healthy {
-            ProxyPhase::New
-        } else {
-            ProxyPhase::CheckFailed
-        }
-    }
-}
-
-impl Table {
-    /// The proxy `name` if the server serves it.
-    pub(crate) fn running(&self, name: &str) -> Option<&Arc<Proxy>> {
-        let entry = self.entries.get(name)?;
-        (entry.status.phase == ProxyPhase::Running).then_some(&entry.proxy)
-    }
-
-    /// Whether the server may just have started the proxy `name` without our knowing yet.
-    pub(crate) fn is_waiting(&self, name: &str) -> bool {
-        self.status(name)
-            .is_some_and(|status| status.phase == ProxyPhase::WaitStart)
-    }
-
-    pub(crate) fn status(&self, name: &str) -> Option<&ProxyStatus> {
-        self.entries.get(name).map(|entry| &entry.status)
-    }
-
-    pub(crate) fn statuses(&self) -> impl Iterator<Item = (&str, &ProxyStatus)> {
-        self.proxies()
-            .map(|(config, status)| (config.name.as_str(), status))
-    }
-
-    /// Every proxy, in the order of the names.
-    pub(crate) fn proxies(&self) -> impl Iterator<Item = (&ProxyConfig, &ProxyStatus)> {
-        self.entries
-            .values()
-            .map(|entry| (entry.proxy.config(), &entry.status))
-    }
-
-    /// Whether there is a session.
-    pub(crate) fn in_session(&self) -> bool {
-        self.in_session
-    }
-}
 
 /// What is to be announced when. Ordered, so that thousands of proxies cost no search.
 #[derive(Debug, Default)]
@@ -130,13 +68,13 @@ pub(crate) struct Changes {
     pub(crate) removed: Vec<Arc<str>>,
 }
 
-/// What the server was told of a name in this session, and what it has yet to say. An answer has no number, only the name; but a
-/// server handles one message after the other, so the answers to a name come in the order of its announcements.
+/// The announcements of one name in this session. An answer carries only the name, no number; but a server handles messages in order,
+/// so the answers to a name arrive in the order of its announcements.
 #[derive(Debug, Default)]
-struct Told {
-    /// Whether it may serve the proxy: it was announced, not refused, and not withdrawn since.
+struct Announcements {
+    /// Whether the server may serve the proxy: it was announced, not refused, and not withdrawn since.
     announced: bool,
-    /// Announcements that it has not answered.
+    /// Announcements that the server has not answered.
     unanswered: usize,
 }
 
@@ -178,8 +116,8 @@ pub(crate) struct Proxies {
     resolver: Resolver,
     table: watch::Sender<Table>,
     due: Due,
-    /// By names in the configuration; holds only those of which there is something to say.
-    told: HashMap<Arc<str>, Told>,
+    /// By configured name; only names with an announcement in force or unanswered.
+    announcements: HashMap<Arc<str>, Announcements>,
     /// What is to be withdrawn before anything else is announced. A name is here once at most, and then not `announced`.
     withdrawals: VecDeque<Arc<str>>,
     /// Announcements without an answer, over all names.
@@ -204,7 +142,7 @@ impl Proxies {
             resolver,
             table: watch::Sender::new(Table::default()),
             due: Due::default(),
-            told: HashMap::new(),
+            announcements: HashMap::new(),
             withdrawals: VecDeque::new(),
             unanswered: 0,
             room_at: None,
@@ -272,12 +210,11 @@ impl Proxies {
         self.set_all(Entry::resting, None);
     }
 
-    /// What to tell the server if all proxies are to close; it counts as told. Who may serve users goes on until
-    /// [`close`](Self::close).
+    /// The messages that close all proxies; they count as sent. Proxies go on serving users until [`close`](Self::close).
     pub(crate) fn withdraw_all(&mut self) -> Vec<CloseProxy> {
         let mut names: Vec<_> = self.withdrawals.drain(..).collect();
-        for (name, told) in &mut self.told {
-            if std::mem::take(&mut told.announced) {
+        for (name, of_name) in &mut self.announcements {
+            if std::mem::take(&mut of_name.announced) {
                 names.push(name.clone());
             }
         }
@@ -311,9 +248,9 @@ impl Proxies {
             let entry = table.entries.get(&name)?;
             entry.proxy.announcement(&self.user)
         };
-        let told = self.told.entry(name.clone()).or_default();
-        told.announced = true;
-        told.unanswered += 1;
+        let of_name = self.announcements.entry(name.clone()).or_default();
+        of_name.announced = true;
+        of_name.unanswered += 1;
         self.unanswered += 1;
         let status = ProxyStatus {
             phase: ProxyPhase::WaitStart,
@@ -334,7 +271,7 @@ impl Proxies {
         }
     }
 
-    /// Takes note that `outgoing` was not sent after all, since too much waits to be sent.
+    /// `outgoing` was not sent after all, because the send queue is full.
     pub(crate) fn handle_full(&mut self, outgoing: Outgoing, now: Instant) {
         self.room_at = Some(now + RETRY_WHEN_FULL);
         match outgoing {
@@ -352,7 +289,7 @@ impl Proxies {
         self.set(name, failed(reason.to_owned()), None);
     }
 
-    /// The proxy `name` was not announced after all, for want of something that may be there later; gives when it is tried again.
+    /// The proxy `name` was not announced after all, because something was missing that may be there later. Returns when it is tried again.
     pub(crate) fn handle_unready(&mut self, name: &str, reason: &str, now: Instant) -> Duration {
         self.forget_announcement(name);
         let status = failed(reason.to_owned());
@@ -362,10 +299,10 @@ impl Proxies {
 
     /// Takes the server's answer to an announcement. Only that to the last one counts, and only if the proxy was not withdrawn since.
     pub(crate) fn handle_answer(&mut self, answer: &NewProxyResp, now: Instant) -> Answer {
-        let told = local_name(&self.user, &answer.proxy_name)
-            .and_then(|name| self.told.get_key_value(name))
-            .filter(|(_, told)| told.unanswered > 0);
-        let Some((name, _)) = told else {
+        let of_name = local_name(&self.user, &answer.proxy_name)
+            .and_then(|name| self.announcements.get_key_value(name))
+            .filter(|(_, of_name)| of_name.unanswered > 0);
+        let Some((name, _)) = of_name else {
             return Answer::Ignored;
         };
         let name = name.clone();
@@ -383,7 +320,7 @@ impl Proxies {
             Answer::Started(name, remote_addr)
         } else {
             let reason = server_text(&answer.error);
-            self.told.remove(&name);
+            self.announcements.remove(&name);
             let status = failed(reason.clone());
             self.set(&name, status, Some(now + RETRY_AFTER_ERROR));
             Answer::Refused(name, reason, RETRY_AFTER_ERROR)
@@ -421,7 +358,7 @@ impl Proxies {
         }
     }
 
-    /// The proxy `name`, wherever in its life it is.
+    /// The proxy `name`, whatever its phase.
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Proxy>> {
         let table = self.table.borrow();
         table.entries.get(name).map(|entry| entry.proxy.clone())
@@ -440,7 +377,7 @@ impl Proxies {
         due.map(|at| self.room_at.map_or(at, |room_at| at.max(room_at)))
     }
 
-    /// The table, for those who look.
+    /// The table, for observers.
     pub(crate) fn watch(&self) -> watch::Receiver<Table> {
         self.table.subscribe()
     }
@@ -452,41 +389,41 @@ impl Proxies {
     }
 
     fn withdraw_announced(&mut self, name: &Arc<str>) {
-        let Some(told) = self.told.get_mut(name) else {
+        let Some(of_name) = self.announcements.get_mut(name) else {
             return;
         };
-        if std::mem::take(&mut told.announced) {
+        if std::mem::take(&mut of_name.announced) {
             self.withdrawals.push_back(name.clone());
         }
         self.tidy(name);
     }
 
-    /// Takes note that an announcement of `name` has its answer, or was not sent; whether it was the last one, and is in force.
+    /// An announcement of `name` was answered, or was not sent. Returns whether it was the last one and is still in force.
     fn answered(&mut self, name: &str) -> bool {
-        let Some(told) = self.told.get_mut(name) else {
+        let Some(of_name) = self.announcements.get_mut(name) else {
             return false;
         };
-        told.unanswered = told.unanswered.saturating_sub(1);
+        of_name.unanswered = of_name.unanswered.saturating_sub(1);
         self.unanswered = self.unanswered.saturating_sub(1);
-        let counts = told.unanswered == 0 && told.announced;
+        let counts = of_name.unanswered == 0 && of_name.announced;
         self.tidy(name);
         counts
     }
 
     fn forget_announcement(&mut self, name: &str) {
-        if let Some(told) = self.told.get_mut(name) {
-            told.announced = false;
+        if let Some(of_name) = self.announcements.get_mut(name) {
+            of_name.announced = false;
         }
         self.answered(name);
     }
 
     fn tidy(&mut self, name: &str) {
         if self
-            .told
+            .announcements
             .get(name)
-            .is_some_and(|told| !told.announced && told.unanswered == 0)
+            .is_some_and(|of_name| !of_name.announced && of_name.unanswered == 0)
         {
-            self.told.remove(name);
+            self.announcements.remove(name);
         }
     }
 
@@ -509,7 +446,7 @@ impl Proxies {
         self.set(name, status, due_at.filter(|_| phase == ProxyPhase::New));
     }
 
-    /// The one place where an entry's phase changes, so that [`Self::due`] and the table agree.
+    /// The only place where an entry's phase changes, so that [`Self::due`] and the table agree.
     fn set(&mut self, name: &str, status: ProxyStatus, due_at: Option<Instant>) {
         let due = &mut self.due;
         self.table.send_if_modified(|table| {
@@ -534,7 +471,7 @@ impl Proxies {
     /// Puts every proxy into its phase; the new ones are announced at `due_at`, without which there is no session.
     fn set_all(&mut self, phase_of: impl Fn(&Entry) -> ProxyPhase, due_at: Option<Instant>) {
         self.due = Due::default();
-        self.told.clear();
+        self.announcements.clear();
         self.withdrawals.clear();
         self.unanswered = 0;
         self.room_at = None;

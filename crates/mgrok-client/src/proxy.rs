@@ -17,7 +17,7 @@ use crate::local::Local;
 use crate::plugin::{Plugin, PluginError};
 use crate::shared_span::SharedSpan;
 
-/// The one way in which `tcpmux` tells services apart.
+/// The only multiplexer of `tcpmux`.
 const HTTP_CONNECT: &str = "httpconnect";
 
 /// One published service. Shared by the connections that serve it, and unchanged for its life:
@@ -38,7 +38,7 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// Makes the proxy of `config`, with one bandwidth limiter for all its connections.
-    /// `resolver` looks up the name of its local service. `retired` ends what cannot end by itself: the UDP connection and the health check.
+    /// `resolver` looks up the name of its local service. `retired` ends the UDP work connection and the health check.
     pub(crate) fn new(
         config: ProxyConfig,
         key: &CipherKey,
@@ -50,7 +50,7 @@ impl Proxy {
             .as_ref()
             .filter(|bandwidth| bandwidth.mode == BandwidthMode::Client)
             .map(|bandwidth| Limiter::new(bandwidth.bytes_per_second));
-        // Nobody on the way of an xtcp proxy knows the token.
+        // The other client of an xtcp proxy does not know the token.
         let hole_key = match &config.kind {
             ProxyKind::Xtcp { private, .. } => Some(CipherKey::derive(&private.secret_key)),
             _ => None,
@@ -87,13 +87,13 @@ impl Proxy {
         if let Some(config) = &self.config.plugin
             && self.plugin.get().is_none()
         {
-            // Whoever comes second has made the same.
+            // A second caller has made the same.
             let _ = self.plugin.set(Plugin::new(config, &self.resolver)?);
         }
         Ok(())
     }
 
-    /// What serves its users in place of the local service; `None` if that serves them itself, or
+    /// The plugin that serves its users; `None` if the local service does, or
     /// before [`make_plugin`](Self::make_plugin).
     pub(crate) fn plugin(&self) -> Option<&Plugin> {
         self.plugin.get()
@@ -112,7 +112,7 @@ impl Proxy {
         }
     }
 
-    /// What tells the server of this proxy.
+    /// The message that announces this proxy to the server.
     pub(crate) fn announcement(&self, user: &str) -> Box<NewProxy> {
         let config = &self.config;
         let (bandwidth_limit, bandwidth_limit_mode) = match &config.bandwidth {
@@ -154,7 +154,7 @@ impl Proxy {
         &self.layers
     }
 
-    /// How its local service is told who a user is; `None` if it is not told.
+    /// The version of the PROXY protocol header for its local service; `None`: no header.
     pub(crate) fn proxy_protocol(&self) -> Option<Version> {
         self.config.proxy_protocol.map(|version| match version {
             ProxyProtocol::V1 => Version::V1,
@@ -162,14 +162,13 @@ impl Proxy {
         })
     }
 
-    /// How its local service is watched; `None` if it is not, for instance for want of a port.
+    /// The health check of its local service; `None` if there is none, or the service has no port.
     pub(crate) fn health_check(&self) -> Option<&HealthCheck> {
         let check = self.config.health_check.as_ref();
         check.filter(|_| self.config.local_port != 0)
     }
 
-    /// What holes to an xtcp proxy are punched with, and whether our own addresses are kept back; `None` for other
-    /// kinds.
+    /// The key for hole punching, and whether this host's own addresses are kept private; `None` unless the proxy is xtcp.
     pub(crate) fn hole(&self) -> Option<(&CipherKey, bool)> {
         match &self.config.kind {
             ProxyKind::Xtcp {
@@ -180,7 +179,7 @@ impl Proxy {
         }
     }
 
-    /// Waits until the proxy is none of the client's any more.
+    /// Waits until the proxy is removed from the client.
     pub(crate) async fn is_retired(&self) {
         self.retired.cancelled().await;
     }

@@ -45,7 +45,7 @@ where
                         next_at = Instant::now();
                     }
                 }
-                // It panicked, which was told; there is no error of it to pass on.
+                // The attempt panicked, which is logged; there is no error to return.
                 Err(_) => {}
             },
             () = sleep_until(next_at), if runners.peek().is_some() => {

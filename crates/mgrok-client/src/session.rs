@@ -7,20 +7,22 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use mgrok_config::{Auth, ProxyConfig};
+use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
 use mgrok_proto::message::{CloseProxy, Message, Ping};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error_span, info, warn};
 
-use crate::clock::{now, signed_now};
+use crate::clock::now;
 use crate::connect::{Link, LinkEnd};
 use crate::describe;
 use crate::handle::{Requests, SessionHandle};
 use crate::health::{Checks, Report};
 use crate::heartbeat::Heartbeat;
-use crate::printable::{Chain, server_text};
 use crate::proxies::{Answer, HealthChange, Outgoing, Proxies};
+use crate::server_text::server_text;
+use crate::signature::signed_now;
 use crate::tasks::Tasks;
 use crate::work::WorkConns;
 
@@ -28,7 +30,7 @@ use crate::work::WorkConns;
 /// server closes them anyway when the connection ends.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long after the server has closed its proxies a stopping client waits for the users who were let in just before and
+/// How long a stopping client waits, after the server has closed its proxies, for users who were accepted just before and
 /// have no work connection yet.
 const LAST_USERS: Duration = Duration::from_millis(100);
 
@@ -60,7 +62,7 @@ pub(crate) struct Session {
     pub(crate) heartbeat: Heartbeat,
     pub(crate) link: Link,
     pub(crate) requests: Requests,
-    /// Whose names go before those of proxies.
+    /// The prefix of the proxies' names on the wire.
     pub(crate) user: String,
     pub(crate) work: WorkConns,
     /// Cancelled to take no more users.
@@ -137,13 +139,13 @@ impl Session {
         users_gone.await
     }
 
-    /// Takes no more users, and leaves what the session runs over to those there are: it ends with the last of them.
+    /// Takes no more users, and leaves the link to those there are: it ends with the last of them.
     pub(crate) fn leave_to_users(self, tasks: &Tasks) {
         self.ended.cancel();
         self.link.leave_to_streams(tasks);
     }
 
-    /// Ends what the session runs over, after what is queued has been written.
+    /// Closes the link, after what is queued has been written.
     pub(crate) async fn close(self) {
         self.ended.cancel();
         self.link.close().await;
@@ -152,7 +154,7 @@ impl Session {
     /// As [`close`](Self::close), for the end of the program: what is under way may arrive.
     pub(crate) async fn finish(mut self) {
         self.ended.cancel();
-        // In TLS an end that is not announced looks like a client that was killed.
+        // Without close_notify a TLS connection ends as if the client had been killed.
         let farewell = async {
             if self.control.flush().await.is_ok() {
                 let _ = self.control.into_conn().close().await;
@@ -178,7 +180,7 @@ impl Session {
     /// Withdraws the proxies whose local service has become unhealthy; those that recovered are
     /// announced when it is due, which is now.
     fn handle_reports(&mut self, proxies: &mut Proxies, checks: &Checks) -> Result<(), SessionEnd> {
-        // All of them, before anything that may end the session: they are not told again.
+        // All of them, before anything that may end the session: each report is made once.
         let changes: Vec<_> = checks
             .take()
             .into_iter()
@@ -187,7 +189,7 @@ impl Session {
                 (proxy, change)
             })
             .collect();
-        // Before it is logged: who reads that may rely on it.
+        // Before the log line, so that its readers may rely on it.
         self.queue_proxies(proxies, now())?;
         for (proxy, change) in changes {
             let _proxy = error_span!("proxy", name = %proxy.config().name).entered();
@@ -314,8 +316,8 @@ impl Session {
         Ok(())
     }
 
-    /// Tells the server that its proxies close, and takes the users whom it lets in until it hears of it: others may serve
-    /// at the same place, and nobody shall notice that this client leaves.
+    /// Tells the server that its proxies close, and serves the users whom it accepts until then. Other clients may
+    /// serve the same group, and no user should notice that this client leaves.
     async fn leave(&mut self, proxies: &mut Proxies) -> Result<(), SessionEnd> {
         let announced = proxies.withdraw_all();
         if announced.is_empty() {
@@ -355,7 +357,7 @@ impl Session {
         self.control.flush().await
     }
 
-    /// Why the control stream ended: the shared connection knows better, if it ended too.
+    /// Why the control stream ended; if the shared connection ended too, its reason is the better one.
     async fn lost(&mut self, seen: SessionEnd) -> SessionEnd {
         match self.link.failure().await {
             Some(ended) => SessionEnd::from(ended),
@@ -384,7 +386,7 @@ impl From<RecvError> for SessionEnd {
     }
 }
 
-/// Whether the server closed its connection without TLS's farewell, as any server does that dies.
+/// Whether the server closed its connection without close_notify, as a killed server does.
 fn is_eof(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof
 }

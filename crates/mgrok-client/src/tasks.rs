@@ -1,4 +1,4 @@
-//! Who owns the tasks of a client.
+//! The owner of a client's tasks.
 //!
 //! Most tasks beside the session's own are work connections. One waits for a user under its
 //! session, and lives on as a user connection under the client: without multiplexing a user
@@ -83,7 +83,7 @@ impl Tasks {
     /// left.
     pub(crate) async fn users_gone(&self, deadline: Instant) -> usize {
         self.users.close();
-        // Either way what counts is who is left.
+        // After a timeout as after the last user, what counts is the number left.
         let _ = tokio::time::timeout_at(deadline.into(), self.users.wait()).await;
         self.users.len()
     }

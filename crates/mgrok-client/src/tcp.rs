@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use mgrok_config::ProxyKind;
 use mgrok_http::{UNREACHABLE_ANSWER, User};
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::proxy_protocol::{Addresses, TransportProtocol, encode};
 use mgrok_net::relay::{HalfClose, Relay, RelayEnd, relay};
 use mgrok_proto::message::StartWorkConn;
@@ -16,16 +17,15 @@ use tracing::{debug, error};
 
 use crate::local::Local;
 use crate::plugin::Plugin;
-use crate::printable::Chain;
 use crate::proxy::Proxy;
 
-/// How long a user may take to ask, and to be told, that there is no service.
+/// How long a user may take to send a request and to read that there is no service.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 
-/// Carries the user that `start` speaks of to what serves the users of `proxy`; ends when either of
-/// them does, or, if that can be told on `work`, when both are done. After `stop`, plugins that read requests take no more of them.
+/// Connects the user of `start` to the local service or plugin of `proxy`. Ends when either side closes, or with half-close on
+/// `work` when both have. After `stop`, plugins that read requests accept no more of them.
 ///
-/// The two are boxed because a future has room for its arguments to the end, and these are gone when the bytes begin to move.
+/// `start` and `work` are boxed because a future keeps room for its arguments to the end, and these are gone when the bytes begin to move.
 pub(crate) async fn serve(
     proxy: &Proxy,
     start: Box<StartWorkConn>,
@@ -132,7 +132,7 @@ fn ended(end: &RelayEnd) {
 // frp: closes the connection, which its server takes for a service that is not there.
 async fn answer_for_service(mut work: Conn) {
     let exchange = async {
-        // An answer before the question would be none.
+        // An answer before the request would be none.
         if work.recv().await?.is_empty() {
             return Ok(());
         }
@@ -152,7 +152,7 @@ async fn answer_for_service(mut work: Conn) {
     }
 }
 
-/// What tells the local service who the user is; `None` if it is not to be told, or not known.
+/// The PROXY protocol header for the local service; `None` if none is configured, or the user's address is not known.
 fn introduction(proxy: &Proxy, start: &StartWorkConn) -> Option<Bytes> {
     let version = proxy.proxy_protocol()?;
     let Some(source) = source(start) else {

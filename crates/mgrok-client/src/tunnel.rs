@@ -1,7 +1,7 @@
 //! A tunnel to another client, past the server: one stream for each user.
 //!
-//! It runs over the socket that a hole was punched with. Who visits dials; who publishes lets in, and only
-//! whom the hole leads to.
+//! It runs over the socket that a hole was punched with. The visiting client dials. The publishing client accepts, and only
+//! from the other end of the hole.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ const STREAM_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a silent tunnel of KCP is probed: KCP itself notices no end.
 // frp: the same (client/visitor/xtcp.go#Init, client/proxy/xtcp.go#listenByKCP)
 const KCP_KEEPALIVE: Duration = Duration::from_secs(10);
-/// What the dialling side calls the other, which nobody checks: the hole says who it is.
+/// The server name in the TLS handshake. Nobody checks it: the hole identifies the other end.
 const SERVER_NAME: &str = "mgrok";
 
 /// Why there is no tunnel, or no further stream in it.
@@ -47,7 +47,7 @@ pub(crate) enum TunnelError {
 pub(crate) enum Tunnel {
     Kcp {
         opener: Opener,
-        /// Also ends when the tunnel does.
+        /// Also ends with the tunnel.
         driver: AbortOnDropHandle<()>,
     },
     Quic {
@@ -57,7 +57,7 @@ pub(crate) enum Tunnel {
     },
 }
 
-/// The end that lets in.
+/// The accepting end.
 #[derive(Debug)]
 pub(crate) enum TunnelAcceptor {
     Kcp {
@@ -120,7 +120,7 @@ impl Tunnel {
 }
 
 impl TunnelAcceptor {
-    /// Lets in who the hole leads to.
+    /// Accepts the connection of the hole's other end.
     pub(crate) async fn accept(
         protocol: TunnelProtocol,
         Punched { socket, peer }: Punched,
@@ -160,7 +160,7 @@ impl TunnelAcceptor {
     }
 }
 
-/// The connection of `peer`. The socket is open to others as well, whom nobody has invited.
+/// The connection of `peer`. Others can reach the socket too; their connections are refused.
 async fn arrival(endpoint: &Endpoint, peer: SocketAddr) -> Result<Connection, TunnelError> {
     loop {
         let incoming = endpoint.accept().await.ok_or(TunnelError::Nobody)?;
@@ -184,7 +184,7 @@ fn kcp(
     };
     let (opener, acceptor, streams) = mgrok_mux::session(stream, mux);
     let both = async {
-        // What ends them is seen by those who use them.
+        // The users of the streams see why they end.
         let _ = tokio::join!(driver, streams);
     };
     let both = AbortOnDropHandle::new(tokio::spawn(both));

@@ -5,9 +5,12 @@
 //! some, and writes them in one piece. No datagram waits for a task of its own to be woken.
 
 mod drops;
-mod local_sockets;
+mod options;
 mod ready;
 mod service;
+
+mod local_sockets;
+
 #[cfg(test)]
 mod tests;
 
@@ -15,55 +18,22 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use mgrok_config::ProxyKind;
 use mgrok_net::conn::Conn;
-use mgrok_net::proxy_protocol::Version;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::udp::{DatagramConn, Datagrams, Outbox, RecvError};
 use mgrok_proto::Negotiated;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tracing::debug;
 
 use self::local_sockets::LocalSockets;
+use self::options::UdpOptions;
 use self::service::Service;
-use crate::printable::Chain;
 use crate::proxy::Proxy;
 
-/// How often one turn goes round before other tasks get theirs.
+/// The most rounds of one poll before other tasks run.
 const MAX_ROUNDS: usize = 16;
-
-/// What a work connection is served with.
-#[derive(Clone, Copy, Debug)]
-struct UdpOptions {
-    /// The longest datagram of the local service that is carried whole; longer ones are cut.
-    packet_size: usize,
-    /// How the service is told who a user is, by each first datagram from a user's socket; `None` if it is not told.
-    proxy_protocol: Option<Version>,
-    /// How often the server is told that we are there.
-    ping: Duration,
-    /// How long a user's socket is kept without a datagram either way.
-    idle: Duration,
-    /// How many users have a socket at a time. The one that was silent for longest gives way to a newcomer.
-    max_users: usize,
-}
-
-impl UdpOptions {
-    fn new(packet_size: usize) -> Self {
-        Self {
-            packet_size,
-            proxy_protocol: None,
-            // frp: the same; its server gives a connection up after 60 s of silence
-            // (client/proxy/udp.go#InWorkConn).
-            ping: Duration::from_secs(30),
-            // frp: the same (pkg/proto/udp/udp.go#Forwarder).
-            idle: Duration::from_secs(30),
-            // frp sets no limit. Each is a file descriptor, of which a process rarely has more
-            // than some ten thousand, and TCP users need theirs.
-            max_users: 4096,
-        }
-    }
-}
 
 /// How a work connection came to its end.
 #[derive(Debug, thiserror::Error)]

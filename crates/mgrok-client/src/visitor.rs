@@ -1,112 +1,69 @@
 //! Visitors: listeners on this machine to private services of other clients.
 //!
-//! They belong to the client, not to a session: a listener stays open from one session to the next, and a user who comes in
-//! between waits a while for the next. Configuration is always applied as a difference to what
+//! They belong to the client, not to a session: a listener stays open from one session to the next, and a user who connects
+//! in between waits a while for the next session. Configuration is always applied as a difference to what
 //! there is, start-up being the difference to nothing.
 //!
-//! A user may come in by a visitor's own listener, or be handed over by another visitor; either way by
-//! [`Visitor::enter`].
+//! A user arrives at a visitor's own listener or is handed over by another visitor. [`AcceptUser::enter`] takes both.
 
+mod context;
 mod listener;
+mod target;
+mod user;
+
+mod table;
+
 mod stcp;
 mod sudp;
-mod target;
 #[cfg(test)]
 pub(crate) mod tests;
 mod xtcp;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 
 use mgrok_config::{VisitorConfig, VisitorKind};
-use mgrok_net::conn::Conn;
 use mgrok_net::tcp;
 use mgrok_net::udp::UdpSocket;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Instrument, Span, debug, error_span, info, warn};
 
+pub(crate) use self::context::VisitorContext;
 use self::stcp::Stcp;
+pub use self::table::ListenerWatch;
+pub(crate) use self::table::Table;
 use self::target::Target;
+use self::user::{AcceptUser, User};
 use self::xtcp::Xtcp;
 use crate::describe;
-use crate::handle::Sessions;
-use crate::hole::Puncher;
 use crate::shared_span::SharedSpan;
-use crate::tasks::Tasks;
 
-/// The most users of a listener that wait for a connection to the service. Others wait in the system's queue of the listener until
-/// there is a place: each is held for some 20 s at worst, and for a moment as a rule.
+/// The most users of a listener that wait for a connection to the service. Others stay in the listener's backlog until a permit is free.
+/// A user holds one for 20 s at worst, and usually for a moment.
 const MAX_WAITING: usize = 1024;
 
-/// What all visitors of a client work with.
+/// Listeners that are open before their visitors start, by the visitors' names.
+pub(crate) type Listeners = BTreeMap<String, Listener>;
+
+/// The open listener of a visitor.
 #[derive(Debug)]
-pub(crate) struct VisitorContext {
-    pub(crate) puncher: Puncher,
-    /// The sessions there are.
-    pub(crate) sessions: watch::Receiver<Sessions>,
-    /// Cancelled when the client takes no more users.
-    pub(crate) stopping: CancellationToken,
-    pub(crate) tasks: Tasks,
-    pub(crate) udp_packet_size: usize,
-    pub(crate) user: String,
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
 }
 
-/// All visitors by their names.
-#[derive(Debug, Default)]
-pub(crate) struct Table {
-    entries: BTreeMap<Arc<str>, Entry>,
-}
-
-#[derive(Debug, Default)]
-struct Entry {
-    /// Where the listener is; `None` while it is not open.
-    listener: Option<SocketAddr>,
-    /// `None` if its users are not connections.
-    visitor: Option<Arc<Visitor>>,
-}
-
-impl Table {
-    /// The visitor `name`, if it is one that users can be handed over to.
-    pub(crate) fn visitor(&self, name: &str) -> Option<&Arc<Visitor>> {
-        self.entries.get(name)?.visitor.as_ref()
-    }
-
-    fn listener(&self, name: &str) -> Option<SocketAddr> {
-        self.entries.get(name)?.listener
-    }
-}
-
-/// Follows the listeners of a [`Client`](crate::Client)'s visitors, by the visitors' names.
-///
-/// Knows of none any more once the client has ended.
-#[derive(Clone, Debug)]
-pub struct ListenerWatch {
-    table: watch::Receiver<Table>,
-}
-
-impl ListenerWatch {
-    pub(crate) fn new(table: watch::Receiver<Table>) -> Self {
-        Self { table }
-    }
-
-    /// Waits until the listener of the visitor `name` is open, and gives its address, which has the port that the system chose
-    /// if `bind_port` is 0; `None` if the client ended before. A visitor that is not configured is waited for.
-    ///
-    /// Cancel-safe.
-    pub async fn wait_for(&mut self, name: &str) -> Option<SocketAddr> {
-        let open = self.table.wait_for(|table| table.listener(name).is_some());
-        open.await.ok()?.listener(name)
-    }
-
-    /// The address of the listener of the visitor `name`; `None` if it is not open now.
-    pub fn listener(&self, name: &str) -> Option<SocketAddr> {
-        self.table.borrow().listener(name)
-    }
+/// Why a visitor cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[error("the visitor [{name}] cannot listen on {host}, port {port}")]
+pub struct ListenError {
+    name: String,
+    host: String,
+    port: u16,
+    source: io::Error,
 }
 
 /// The one owner of a client's visitors. Dropping it closes their listeners.
@@ -137,36 +94,55 @@ impl Visitors {
         }
     }
 
-    /// Keeps the visitors as `wanted` says until the client stops.
-    pub(crate) async fn run(mut self, mut wanted: watch::Receiver<Vec<VisitorConfig>>) {
-        let VisitorContext {
-            stopping, tasks, ..
-        } = &*self.context.clone();
-        loop {
-            let configs = wanted.borrow_and_update().clone();
-            self.apply(&configs).await;
-            tokio::select! {
-                biased;
-                () = stopping.cancelled() => break,
-                () = tasks.is_cut() => break,
-                Ok(()) = wanted.changed() => {}
-            }
+    /// Opens the listeners of those `configs` that are new or have changed, ahead of [`apply_bound`](Self::apply_bound). A port that a
+    /// visitor holds which is closed then is left to that.
+    pub(crate) async fn bind(&self, configs: &[VisitorConfig]) -> Result<Listeners, ListenError> {
+        let wanted = by_name(configs);
+        let mut freed = BTreeSet::new();
+        for name in self.obsolete(&wanted) {
+            freed.extend(self.running.get(&name).and_then(|it| it.config.bind_port));
         }
-        let all = self.running.keys().cloned().collect();
-        self.close(all).await;
+        let mut listeners = Listeners::default();
+        for (name, config) in wanted {
+            let Some(port) = config.bind_port else {
+                continue;
+            };
+            let is_same = |running: &Running| running.config == *config;
+            if freed.contains(&port) || self.running.get(name).is_some_and(is_same) {
+                continue;
+            }
+            let host = &config.bind_addr;
+            let bound = match config.kind {
+                VisitorKind::Sudp => UdpSocket::bind(host, port).await.map(Listener::Udp),
+                VisitorKind::Stcp | VisitorKind::Xtcp(_) => {
+                    tcp::bind(host, port).await.map(Listener::Tcp)
+                }
+            };
+            let listener = bound.map_err(|source| ListenError {
+                name: name.to_owned(),
+                host: host.clone(),
+                port,
+                source,
+            })?;
+            listeners.insert(name.to_owned(), listener);
+        }
+        Ok(listeners)
     }
 
-    /// Makes `configs` the visitors there are. Those that did not change are left alone. The listeners of the others are closed when
-    /// this is done; new ones may still be about to open.
-    async fn apply(&mut self, configs: &[VisitorConfig]) {
-        let wanted: BTreeMap<&str, &VisitorConfig> =
-            configs.iter().map(|it| (it.name.as_str(), it)).collect();
-        let obsolete: Vec<Arc<str>> = self
-            .running
-            .iter()
-            .filter(|(name, running)| wanted.get(&***name) != Some(&&running.config))
-            .map(|(name, _)| name.clone())
-            .collect();
+    /// As [`apply_bound`](Self::apply_bound), without listeners that are open already.
+    pub(crate) async fn apply(&mut self, configs: &[VisitorConfig]) {
+        self.apply_bound(configs, Listeners::default()).await;
+    }
+
+    /// Makes `configs` the visitors there are, with these `listeners`. Those that did not change are left alone. The listeners of the
+    /// others are closed when this is done; new ones that are not among `listeners` may still be about to open.
+    pub(crate) async fn apply_bound(
+        &mut self,
+        configs: &[VisitorConfig],
+        mut listeners: Listeners,
+    ) {
+        let wanted = by_name(configs);
+        let obsolete = self.obsolete(&wanted);
         if !obsolete.is_empty() {
             info!("visitor removed: [{}]", obsolete.join(" "));
         }
@@ -182,11 +158,27 @@ impl Visitors {
             info!("visitor added: [{}]", names.join(" "));
         }
         for (name, config) in fresh {
-            self.start(name.into(), config);
+            let listener = listeners.remove(name);
+            self.start(name.into(), config, listener);
         }
     }
 
-    /// Closes the listeners of the visitors `names`, and forgets them. Users who are in may stay.
+    /// Closes all visitors.
+    pub(crate) async fn close_all(&mut self) {
+        let all = self.running.keys().cloned().collect();
+        self.close(all).await;
+    }
+
+    /// Those that are not among `wanted`, or differ there.
+    fn obsolete(&self, wanted: &BTreeMap<&str, &VisitorConfig>) -> Vec<Arc<str>> {
+        self.running
+            .iter()
+            .filter(|(name, running)| wanted.get(&***name) != Some(&&running.config))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// Closes the listeners of the visitors `names`, and forgets them. Their users may stay.
     async fn close(&mut self, names: Vec<Arc<str>>) {
         let mut closing = Vec::new();
         for name in &names {
@@ -200,18 +192,16 @@ impl Visitors {
             let _ = listener.await;
         }
         self.table.send_if_modified(|table| {
-            for name in &names {
-                table.entries.remove(name);
-            }
+            table.remove(&names);
             !names.is_empty()
         });
     }
 
     /// Starts the visitor of `config`, which must not be there.
-    fn start(&mut self, name: Arc<str>, config: &VisitorConfig) {
+    fn start(&mut self, name: Arc<str>, config: &VisitorConfig, listener: Option<Listener>) {
         let stop = self.context.stopping.child_token();
         let span = error_span!(parent: None, "visitor", %name);
-        let listener = self.open(&name, config, &stop, &span);
+        let listener = self.open(&name, config, listener, &stop, &span);
         let running = Running {
             config: config.clone(),
             stop: stop.drop_guard(),
@@ -224,6 +214,7 @@ impl Visitors {
         &self,
         name: &Arc<str>,
         config: &VisitorConfig,
+        listener: Option<Listener>,
         stop: &CancellationToken,
         span: &Span,
     ) -> Option<JoinHandle<()>> {
@@ -233,7 +224,8 @@ impl Visitors {
         match &config.kind {
             VisitorKind::Stcp => {
                 let service = Service::Stcp(Box::new(Stcp::new(target)));
-                self.open_tcp(Visitor::new(name, context, service), config, stop, span)
+                let visitor = Visitor::new(name, context, service);
+                self.open_tcp(visitor, config, listener, stop, span)
             }
             VisitorKind::Sudp => {
                 self.enlist(name, None);
@@ -244,10 +236,15 @@ impl Visitors {
                 let (table, context) = (self.table.clone(), context.clone());
                 let (name, config) = (name.clone(), config.clone());
                 Some(self.spawn(stop, span, async move {
-                    let socket = listener::open(&host, port, UdpSocket::bind).await;
+                    let socket = match listener {
+                        Some(Listener::Udp(socket)) => socket,
+                        Some(Listener::Tcp(_)) | None => {
+                            listener::open(&host, port, UdpSocket::bind).await
+                        }
+                    };
                     let addr = socket.local_addr().ok();
-                    show(&table, &name, addr);
-                    listener::tell_started(&describe::listener(&config, &context.user, addr));
+                    table.send_modify(|table| table.set_listener(&name, addr));
+                    listener::log_started(&describe::listener(&config, &context.user, addr));
                     sudp::run(&socket, || target.open_datagrams(), context.udp_packet_size).await;
                 }))
             }
@@ -256,7 +253,8 @@ impl Visitors {
                 let keeper = xtcp.clone();
                 self.spawn(stop, span, async move { keeper.keep_tunnel().await });
                 let service = Service::Xtcp(xtcp);
-                self.open_tcp(Visitor::new(name, context, service), config, stop, span)
+                let visitor = Visitor::new(name, context, service);
+                self.open_tcp(visitor, config, listener, stop, span)
             }
         }
     }
@@ -266,35 +264,37 @@ impl Visitors {
         &self,
         visitor: Visitor,
         config: &VisitorConfig,
+        listener: Option<Listener>,
         stop: &CancellationToken,
         span: &Span,
     ) -> Option<JoinHandle<()>> {
         let visitor = Arc::new(visitor);
         self.enlist(&visitor.name, Some(visitor.clone()));
         let Some(port) = config.bind_port else {
-            let place = describe::listener(config, &self.context.user, None);
-            span.in_scope(|| listener::tell_started(&place));
+            let listener = describe::listener(config, &self.context.user, None);
+            span.in_scope(|| listener::log_started(&listener));
             return None;
         };
         let (table, config) = (self.table.clone(), config.clone());
         let user = self.context.user.clone();
         Some(self.spawn(stop, span, async move {
-            let listener = listener::open(&config.bind_addr, port, tcp::bind).await;
+            let listener = match listener {
+                Some(Listener::Tcp(listener)) => listener,
+                Some(Listener::Udp(_)) | None => {
+                    listener::open(&config.bind_addr, port, tcp::bind).await
+                }
+            };
             let addr = listener.local_addr().ok();
-            show(&table, &visitor.name, addr);
-            listener::tell_started(&describe::listener(&config, &user, addr));
+            table.send_modify(|table| table.set_listener(&visitor.name, addr));
+            listener::log_started(&describe::listener(&config, &user, addr));
             visitor.let_in(&listener).await;
         }))
     }
 
     fn enlist(&self, name: &Arc<str>, visitor: Option<Arc<Visitor>>) {
-        let entry = Entry {
-            listener: None,
-            visitor,
-        };
-        self.table.send_modify(|table| {
-            table.entries.insert(name.clone(), entry);
-        });
+        let visitor = visitor.map(|it| it as Arc<dyn AcceptUser>);
+        self.table
+            .send_modify(|table| table.insert(name.clone(), visitor));
     }
 
     /// Starts the task of a listener, which ends when `stop` is cancelled.
@@ -316,42 +316,27 @@ impl Visitors {
     }
 }
 
-/// Shows in the table that the listener of the visitor `name` is open.
-fn show(table: &watch::Sender<Table>, name: &str, listener: Option<SocketAddr>) {
-    table.send_modify(|table| {
-        if let Some(entry) = table.entries.get_mut(name) {
-            entry.listener = listener;
-        }
-    });
+/// Of several with one name the last counts.
+fn by_name(configs: &[VisitorConfig]) -> BTreeMap<&str, &VisitorConfig> {
+    configs.iter().map(|it| (it.name.as_str(), it)).collect()
 }
 
 /// A visitor whose users are connections. Shared by them, and unchanged for its life: another configuration is another
 /// visitor.
 #[derive(Debug)]
-pub(crate) struct Visitor {
+struct Visitor {
     name: Arc<str>,
     service: Service,
-    /// That of its users.
+    /// The span of its users in the log.
     span: SharedSpan,
     context: Arc<VisitorContext>,
 }
 
-/// The way to the service.
+/// How the service is reached.
 #[derive(Debug)]
 enum Service {
     Stcp(Box<Stcp>),
     Xtcp(Arc<Xtcp>),
-}
-
-/// A user of a visitor, still waiting for a connection to the service.
-#[derive(Debug)]
-pub(crate) struct User {
-    conn: Conn,
-    from: SocketAddr,
-    /// Counts the user among those who may finish when the client stops.
-    counted: TaskTrackerToken,
-    /// To be given to another user once this one waits no more.
-    place: OwnedSemaphorePermit,
 }
 
 impl Visitor {
@@ -362,21 +347,6 @@ impl Visitor {
             span: SharedSpan::default(),
             context: context.clone(),
         }
-    }
-
-    /// Takes a user, who is served by a task of its own from here on.
-    pub(crate) fn enter(self: &Arc<Self>, user: User) {
-        let span = {
-            let sessions = self.context.sessions.borrow();
-            let session = sessions.first().and_then(|it| it.span().id());
-            let name = &self.name;
-            self.span.within(
-                session,
-                |parent| error_span!(parent: parent, "visitor", %name),
-            )
-        };
-        let task = self.clone().serve(user);
-        self.context.tasks.spawn(task.instrument(span));
     }
 
     async fn serve(self: Arc<Self>, user: User) {
@@ -392,19 +362,35 @@ impl Visitor {
         }
     }
 
-    /// Takes the users who come to the listener, for ever.
+    /// Accepts the users of the listener, for ever.
     async fn let_in(self: &Arc<Self>, listener: &TcpListener) {
-        let places = Arc::new(Semaphore::new(MAX_WAITING));
+        let permits = Arc::new(Semaphore::new(MAX_WAITING));
         // The semaphore is never closed.
-        while let Ok(place) = places.clone().acquire_owned().await {
+        while let Ok(permit) = permits.clone().acquire_owned().await {
             let (stream, from) = tcp::accept(listener).await;
             debug!(source = %from, "get a user connection [{from}]");
-            self.enter(User {
+            self.clone().enter(User {
                 conn: stream.into(),
                 from,
                 counted: self.context.tasks.user(),
-                place,
+                permit,
             });
         }
+    }
+}
+
+impl AcceptUser for Visitor {
+    fn enter(self: Arc<Self>, user: User) {
+        let span = {
+            let sessions = self.context.sessions.borrow();
+            let session = sessions.first().and_then(|it| it.span().id());
+            let name = &self.name;
+            self.span.within(
+                session,
+                |parent| error_span!(parent: parent, "visitor", %name),
+            )
+        };
+        let context = self.context.clone();
+        context.tasks.spawn(self.serve(user).instrument(span));
     }
 }

@@ -1,4 +1,4 @@
-//! Which version of the wire protocol a server is spoken to in.
+//! The version of the wire protocol that a login uses.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tracing::{info, warn};
 const HANG_UPS_OF_A_V2_SERVER: u32 = 5;
 const HANG_UP_TIME: Duration = Duration::from_secs(10);
 
-/// What is configured, and what was learnt of one server. Does no I/O.
+/// The configured version, and what was learnt about one server. Does no I/O.
 ///
 /// A server that does not speak v2 closes a connection that begins with it. That may have other reasons, so v1 shows what it was.
 /// Nothing in v1 proves who answers, so that no login in v1 decides how the next one begins: every login is tried in v2 first.
@@ -24,7 +24,7 @@ pub(crate) struct WireChoice {
     /// Connections in a row that it closed instead of answering in v2, and when the first of them was.
     hang_ups: u32,
     hung_up_at: Option<Instant>,
-    /// Whether it was said that this server is spoken to in v1.
+    /// Whether the use of v1 with this server was logged.
     told: bool,
 }
 
@@ -47,7 +47,7 @@ impl WireChoice {
         }
     }
 
-    /// Takes note that the server closed a connection instead of saying hello; whether it is to be tried in v1.
+    /// The server closed a connection instead of sending its hello. Returns whether to try v1.
     pub(crate) fn handle_hang_up(&mut self, now: Instant) -> bool {
         if self.configured != WireProtocol::Auto {
             return false;
@@ -72,7 +72,7 @@ impl WireChoice {
         true
     }
 
-    /// Takes note of a login that worked in v2.
+    /// A login in v2 worked.
     pub(crate) fn handle_v2_login(&mut self) {
         self.spoke_v2 = true;
         self.hang_ups = 0;
@@ -80,7 +80,7 @@ impl WireChoice {
         self.told = false;
     }
 
-    /// Takes note of a login in v1, at a server that says that it is of `version` of frp. It may say anything.
+    /// A login in v1 worked, at a server that claims to be frp's `version`.
     pub(crate) fn handle_v1_login(&mut self, version: &str) {
         if self.configured != WireProtocol::Auto || std::mem::replace(&mut self.told, true) {
             return;

@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use mgrok_config::{Auth, ProxyKind};
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
 use mgrok_proto::message::{Message, NewWorkConn, StartWorkConn};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, error, warn};
 
-use crate::clock::signed_now;
 use crate::connect::ConnectError;
 use crate::handle::SessionHandle;
 use crate::hole::Puncher;
-use crate::printable::{Chain, server_text};
 use crate::proxies::Table;
 use crate::proxy::{Proxy, local_name};
+use crate::server_text::server_text;
+use crate::signature::signed_now;
 use crate::tasks::Tasks;
 use crate::{tcp, udp, xtcp};
 
@@ -27,11 +28,11 @@ const MAX_WAITING: usize = 1024;
 /// The most work connections that are owed to the server. A server that asks for more has users
 /// that will have given up by the time they are served.
 const MAX_OWED: usize = 65_536;
-/// How long a work connection may overtake the answer that its proxy has started: they come by
+/// How long a `StartWorkConn` may arrive before the answer that its proxy has started: they travel on
 /// different streams.
 const OVERTAKE: Duration = Duration::from_secs(2);
 
-/// Why a work connection came to nothing.
+/// Why a work connection served no user.
 #[derive(Debug, thiserror::Error)]
 enum WorkError {
     #[error("the server closed the work connection")]
@@ -61,7 +62,7 @@ impl Started {
     }
 }
 
-/// What the work connections of one session are offered under.
+/// What the work connections of one session share.
 #[derive(Debug)]
 pub(crate) struct WorkContext {
     pub(crate) auth: Auth,
@@ -92,7 +93,7 @@ impl WorkConns {
         }
     }
 
-    /// Takes note that the server wants one more.
+    /// Counts one more work connection that the server wants.
     pub(crate) fn request(&mut self) {
         self.owed = (self.owed + 1).min(MAX_OWED);
         while self.owed > 0
@@ -135,7 +136,7 @@ impl WorkContext {
         drop(place);
         let started = match started {
             Ok(started) => started,
-            // A session that is lost says so once, not once more for each connection that waits.
+            // The session logs its loss once; each waiting connection need not.
             Err(e @ (WorkError::Closed | WorkError::Receive(RecvError::Io(_)))) => {
                 return debug!(
                     per_session = true,

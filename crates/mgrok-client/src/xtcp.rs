@@ -1,9 +1,10 @@
-//! An xtcp proxy: a visitor is announced on a work connection, and comes by a tunnel past the server.
+//! An xtcp proxy: the server announces a visitor on a work connection, and the visitor connects through a tunnel past the server.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, RecvError};
 use mgrok_net::relay::HalfClose;
 use mgrok_proto::message::{Message, StartWorkConn};
@@ -11,15 +12,14 @@ use tracing::{Instrument, Span, debug, warn};
 
 use crate::handle::SessionHandle;
 use crate::hole::{HostRequest, Puncher};
-use crate::printable::Chain;
 use crate::proxy::Proxy;
 use crate::tasks::Tasks;
 use crate::tcp;
 
-/// How long the server may take to say which attempt it is.
+/// How long the server may take to name the attempt.
 const ANNOUNCEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why nobody comes.
+/// Why the visitor does not connect.
 #[derive(Debug, thiserror::Error)]
 enum AnnouncementError {
     #[error("the server said nothing of a visitor")]
@@ -32,7 +32,7 @@ enum AnnouncementError {
     Unexpected(&'static str),
 }
 
-/// Serves the visitor that is announced on `work`, until its tunnel ends or the proxy goes.
+/// Serves the visitor that is announced on `work`, until its tunnel ends or the proxy is removed.
 pub(crate) async fn serve(
     proxy: &Arc<Proxy>,
     start: &StartWorkConn,
@@ -41,7 +41,7 @@ pub(crate) async fn serve(
     puncher: &Puncher,
     tasks: &Tasks,
 ) {
-    // Flushed long ago: what is read next may be framed in another way than what was.
+    // Its buffers are empty: what is read next may be framed in another way.
     let work = MessageConn::new(work.into_conn(), session.negotiated().payload);
     let sid = match announced_sid(work).await {
         Ok(sid) => sid,
@@ -77,7 +77,7 @@ pub(crate) async fn serve(
 async fn carry(proxy: Arc<Proxy>, user: Box<Conn>, tasks: Tasks) {
     let _counted = tasks.user();
     let nobody = Box::default();
-    // The tunnel goes on when the session ends, and so do they who read requests on it.
+    // The tunnel and its plugins outlive the session.
     let stop = tasks.part();
     tokio::select! {
         () = tcp::serve(&proxy, nobody, user, HalfClose::EndsBoth, &stop) => {}

@@ -23,7 +23,8 @@ use crate::auth::Auth;
 use crate::liveness::LivenessKeys;
 use crate::log::{Log, LogLevel, LogTarget};
 use crate::quic::Quic;
-use crate::section::{Content, Section};
+use crate::section::Section;
+use crate::section::files::Content;
 use crate::web_server::WebServer;
 
 pub(crate) use self::client::client;

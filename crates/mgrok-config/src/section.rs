@@ -9,7 +9,7 @@
 //! see all of them, matches keys case-sensitively where frp does not, and knows neither the place of a key in the file nor
 //! the keys that it was asked for, from which suggestions come.
 
-mod files;
+pub(crate) mod files;
 mod numbers;
 mod rest;
 
@@ -19,8 +19,6 @@ use crate::mistake::Problem;
 use crate::report::Report;
 use crate::source::{Entry, Node, Value};
 use crate::unsupported_keys::UnsupportedKey;
-
-pub(crate) use self::files::Content;
 
 /// A table that is being read, possibly one that the file does not have.
 pub(crate) struct Section<'a> {

@@ -55,7 +55,12 @@ impl ReloadRequests {
             self.manager.reloading();
             match reload().await {
                 Ok(changes) => info!("reloaded: {changes}"),
-                Err(error) => error!("not reloaded, nothing has changed: {error:#}"),
+                Err(error) => {
+                    // A file may have many mistakes, each of which is a line.
+                    for line in format!("{error:#}").lines() {
+                        error!("not reloaded, nothing has changed: {line}");
+                    }
+                }
             }
             self.manager.reloaded();
         }

@@ -91,18 +91,3 @@ const MAX_HEAD: usize = 64 * 1024;
 /// What is read ahead or waits to be written on one HTTP/1 connection of a user, in bytes each. A head has to
 /// fit.
 const MAX_BUFFER: usize = MAX_HEAD;
-
-/// Prints an error and what caused it.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
-    }
-}

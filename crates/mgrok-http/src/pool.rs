@@ -23,6 +23,7 @@ use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -436,7 +437,7 @@ async fn speak(
         pool.forget(id);
     }
     if let Err(error) = ended {
-        debug!("a backend connection failed: {}", crate::Chain(&error));
+        debug!("a backend connection failed: {}", Chain(&error));
         return None;
     }
     let parts = connection.into_parts();

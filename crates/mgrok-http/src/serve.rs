@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -26,7 +27,7 @@ use crate::refusal::{self, Refusal};
 use crate::switch::Switch;
 use crate::user::User;
 use crate::user_io::UserIo;
-use crate::{Chain, MAX_BUFFER, MAX_HEAD};
+use crate::{MAX_BUFFER, MAX_HEAD};
 
 /// How long the head of a request may take to arrive, and so how long a connection may be idle.
 // frp: 60 s (server/service.go, ReadHeaderTimeout).

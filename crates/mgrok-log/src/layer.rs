@@ -426,7 +426,8 @@ struct Message<'fields, 'line> {
     line: Text<'line>,
 }
 
-/// An error with everything that caused it.
+/// An error with everything that caused it. Of its own, because this crate imports none of the others, which print errors by
+/// `mgrok_net::error_chain`.
 struct Chain<'a>(&'a dyn Error);
 
 impl fmt::Debug for Chain<'_> {

@@ -6,6 +6,7 @@
 //!
 //! Modules are in order, lowest first, and use only what stands above them here.
 
+pub mod error_chain;
 mod printable;
 
 pub mod conn;

@@ -6,6 +6,7 @@
 //! else.
 
 mod copy;
+mod failure;
 #[cfg_attr(not(target_os = "linux"), path = "relay/no_splice.rs")]
 mod splice;
 
@@ -22,7 +23,8 @@ use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::conn::Conn;
-use copy::{Direction, Failure};
+use copy::Direction;
+use failure::Failure;
 
 /// How long one direction may still take when the other has failed, or has ended and
 /// [`HalfClose::EndsBoth`] holds. A reply that is on its way arrives within this time; without it,

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::tcp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,6 @@ use tracing::debug;
 
 use crate::backend::PeerAddrs;
 use crate::client_addr::ClientAddrResolver;
-use crate::error::chain;
 use crate::tasks::Tasks;
 
 /// Serves the users of one socket. Clones are the same.
@@ -63,7 +63,7 @@ pub(crate) fn user(
         match resolving.await {
             Ok((user, addrs)) => service.serve(user, addrs).await,
             Err(error) => {
-                debug!(source = %from, "connection of {from} closed: {}", chain(&error));
+                debug!(source = %from, "connection of {from} closed: {}", Chain(&error));
             }
         }
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::layers::Layers;
 use mgrok_net::relay::{self, HalfClose, Traffic};
 use mgrok_proto::Negotiated;
@@ -19,7 +20,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::error::chain;
 use crate::hooks::{HookError, UserHook};
 
 /// How many requests may wait for the session to look at them. Beyond it users
@@ -316,7 +316,7 @@ async fn open_first(
         }
     }
     match refusal {
-        Some(error) => warn!(source = %from, "user connection [{from}] refused: {}", chain(&error)),
+        Some(error) => warn!(source = %from, "user connection [{from}] refused: {}", Chain(&error)),
         None => {
             warn!(source = %from, "user connection [{from}] refused: nobody serves it any more")
         }

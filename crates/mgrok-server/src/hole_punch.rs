@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mgrok_nat::advice::{Advice, Analysis, Answer, Attempt};
+use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, SendError};
 use mgrok_proto::message::{
     Message, NatHoleClient, NatHoleReport, NatHoleResp, NatHoleSid, NatHoleVisitor,
@@ -19,7 +20,6 @@ use tracing::{debug, info, warn};
 
 use crate::access::Access;
 use crate::backend::{Backend, OpenError};
-use crate::error::chain;
 use crate::excerpt::Excerpt;
 use crate::tasks::Tasks;
 
@@ -201,7 +201,7 @@ impl HolePunchBroker {
                         warn!(
                             source = name,
                             "[{name}] no hole for a visitor: {}",
-                            chain(&error)
+                            Chain(&error)
                         );
                     }
                 });

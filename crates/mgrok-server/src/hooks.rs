@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mgrok_config::HttpPlugin;
+use mgrok_net::error_chain::Chain;
 use mgrok_proto::RunId;
 use mgrok_proto::hook::{Client, ClientContent, Content, LoginContent, NewUserConn, Op};
 use mgrok_proto::message::{CloseProxy, Login, NewProxy, NewWorkConn, Ping};
@@ -24,7 +25,6 @@ use tokio::time::timeout;
 use tracing::{Instrument, Span, info, info_span, warn};
 
 use self::plugin::{CALL_TIMEOUT, Plugin};
-use crate::error::chain;
 use crate::tasks::Tasks;
 
 /// How many questions about the users of one client may be with plugins at once, and about its work connections. Those of
@@ -297,7 +297,7 @@ impl Event {
     // frp: these words and levels (pkg/plugin/server/manager.go)
     fn failed(&self, op: Op, plugin: &Plugin, error: &plugin::CallError) {
         let text = || {
-            let (op, name, error) = (op.name(), plugin.name(), chain(error));
+            let (op, name, error) = (op.name(), plugin.name(), Chain(error));
             format!("send {op} request to plugin [{name}] error: {error}")
         };
         self.span.in_scope(|| match op {

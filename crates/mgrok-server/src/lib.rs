@@ -8,7 +8,6 @@
 
 // Lowest layer first.
 mod backend_set;
-mod error;
 mod excerpt;
 #[cfg(test)]
 mod future_size;

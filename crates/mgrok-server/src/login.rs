@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use mgrok_config::ServerTransport;
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::layers;
 use mgrok_net::message::MessageConn;
 use mgrok_proto::hello::{self, Agreement, Extension, Refusal};
@@ -19,7 +20,6 @@ use tracing::{Instrument, Span, debug, info, info_span, warn};
 
 use crate::clients::Presence;
 use crate::connection::{Connection, SessionGuard, Transport};
-use crate::error::chain;
 use crate::excerpt::Excerpt;
 use crate::hooks::HookError;
 use crate::policy::{Keys, Policy};
@@ -435,14 +435,14 @@ async fn negotiate(
     let answer = match hello::answer(client_hello, &extensions) {
         Ok(answer) => answer,
         Err(error) => {
-            warn!(source = %from, "login of {from} refused: {}", chain(&error));
+            warn!(source = %from, "login of {from} refused: {}", Chain(&error));
             return None;
         }
     };
     let mut frame = BytesMut::new();
     answer.encode(&mut frame);
     if let Err(error) = control.queue_encoded(&frame) {
-        warn!(source = %from, "cannot answer the hello of {from}: {}", chain(&error));
+        warn!(source = %from, "cannot answer the hello of {from}: {}", Chain(&error));
         return None;
     }
     match answer.outcome {

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use mgrok_net::conn::{ByteStream, Conn};
+use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
 use mgrok_proto::hook::Op;
 use mgrok_proto::message::{
@@ -27,7 +28,6 @@ use tracing::{debug, info, warn};
 
 use self::pool::{Pool, Waiter};
 use crate::backend::{REQUEST_QUEUE, WorkRequest};
-use crate::error::chain;
 use crate::excerpt::Excerpt;
 use crate::heartbeat::Heartbeat;
 use crate::hole_punch;
@@ -178,7 +178,7 @@ impl Session {
             EndReason::Closed | EndReason::Stopped | EndReason::Recv(RecvError::Io(_)) => {}
             // frp: these words
             EndReason::HeartbeatTimeout => warn!("heartbeat timeout"),
-            EndReason::Recv(_) | EndReason::Send(_) => warn!("{}", Excerpt(chain(&reason))),
+            EndReason::Recv(_) | EndReason::Send(_) => warn!("{}", Excerpt(Chain(&reason))),
         }
         let mut stopping: JoinSet<String> = self
             .proxies
@@ -207,14 +207,14 @@ impl Session {
             }
             // frp: its clients drop the connection when they are stopped, so one that is killed looks the same.
             EndReason::Recv(RecvError::Io(_)) if !self.client.negotiated.can_migrate => {
-                let reason = chain(&reason);
+                let reason = Chain(&reason);
                 info!(
                     "client exit success: {who}, gone without a word: {}",
                     Excerpt(reason)
                 );
             }
             EndReason::HeartbeatTimeout | EndReason::Recv(_) | EndReason::Send(_) => {
-                info!("client lost: {who}, {}", Excerpt(chain(&reason)));
+                info!("client lost: {who}, {}", Excerpt(Chain(&reason)));
             }
         }
         if moved { Ended::Moved } else { Ended::Gone }
@@ -289,7 +289,7 @@ impl Session {
     fn queue(&mut self, message: &Message) -> Result<(), SendError> {
         match self.control.queue(message) {
             Err(error @ SendError::Encode { .. }) => {
-                let error = Excerpt(chain(&error));
+                let error = Excerpt(Chain(&error));
                 warn!(per_session = true, "a message is left out: {error}");
                 Ok(())
             }
@@ -452,7 +452,7 @@ impl Session {
                     "new proxy [{}] type [{}] error: {}",
                     Excerpt(&name),
                     Excerpt(&kind),
-                    Excerpt(chain(&error))
+                    Excerpt(Chain(&error))
                 );
                 let summary = format!("new proxy [{name}] error");
                 NewProxyResp {

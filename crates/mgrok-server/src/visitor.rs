@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mgrok_net::error_chain::Chain;
 use mgrok_net::layers::{self, Layers};
 use mgrok_net::message::{MessageConn, SendError};
 use mgrok_net::relay::HalfClose;
@@ -13,7 +14,6 @@ use tracing::{Instrument, debug, info, warn};
 
 use crate::backend;
 use crate::connection::Connection;
-use crate::error::chain;
 use crate::excerpt::Excerpt;
 use crate::private::PrivateService;
 use crate::shared::Shared;
@@ -75,10 +75,10 @@ pub(crate) async fn serve(
     match sent {
         Ok(Ok(())) => {}
         Ok(Err(error @ SendError::Io(_))) => {
-            return debug!(source = %addrs.from, "visitor of {} left: {}", addrs.from, chain(&error));
+            return debug!(source = %addrs.from, "visitor of {} left: {}", addrs.from, Chain(&error));
         }
         Ok(Err(error)) => {
-            return warn!(source = %addrs.from, "cannot answer a visitor: {}", chain(&error));
+            return warn!(source = %addrs.from, "cannot answer a visitor: {}", Chain(&error));
         }
         Err(_) => return debug!(source = %addrs.from, "visitor of {} takes no answer", addrs.from),
     }

@@ -5,6 +5,7 @@
 )]
 
 mod nathole;
+mod reload;
 // One package's tests cannot use another's without a crate for it, which this is not worth.
 #[path = "../../../mgroks/tests/program/process.rs"]
 mod process;

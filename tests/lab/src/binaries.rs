@@ -6,7 +6,7 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, OnceLock},
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 /// Which end of the tunnel.
@@ -78,26 +78,37 @@ pub(crate) fn old_frp(role: Role) -> Option<PathBuf> {
     env::var_os(variable).map(PathBuf::from)
 }
 
+/// What a test needs and may not find. Each is a word that `MGROK_REQUIRE` may list, separated by commas: tests that do not find it fail
+/// then, instead of being left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// `frp`: the programs that `FRPS_BIN` and `FRPC_BIN` name.
+    Frp,
+    /// `netns`: network namespaces, which take root, `ip` and `nft`.
+    Namespaces,
+    /// `programs`: servers and clients of others, such as sshd and nginx.
+    Programs,
+}
+
+impl Need {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Frp => "frp",
+            Self::Namespaces => "netns",
+            Self::Programs => "programs",
+        }
+    }
+}
+
 /// Whether there is an frp to test against; says so, once, when there is none.
+///
+/// # Panics
+/// When there is none and `MGROK_REQUIRE` lists it.
 pub fn frp_is_here() -> bool {
     let here = frp(Role::Server).is_some() && frp(Role::Client).is_some();
     if !here {
-        skipped(
-            "frp",
-            "FRPS_BIN and FRPC_BIN do not name an frps and an frpc",
-        );
-    }
-    here
-}
-
-/// As [`frp_is_here`], for an frp before 0.69.
-pub fn old_frp_is_here() -> bool {
-    let here = old_frp(Role::Server).is_some() && old_frp(Role::Client).is_some();
-    if !here {
-        skipped(
-            "an old frp",
-            "FRPS_OLD_BIN and FRPC_OLD_BIN do not name an frps and an frpc before 0.69",
-        );
+        let why = "FRPS_BIN and FRPC_BIN do not name an frps and an frpc";
+        skipped(Need::Frp, "frp", why);
     }
     here
 }
@@ -105,10 +116,18 @@ pub fn old_frp_is_here() -> bool {
 /// Says, once for each `what`, that tests with it are skipped, and why.
 ///
 /// # Panics
-/// Never in practice: only when another test panicked in here.
-pub fn skipped(what: &'static str, why: &str) {
+/// When `MGROK_REQUIRE` lists the `need`.
+pub fn skipped(need: Need, what: &'static str, why: &str) {
     static SAID: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
-    if SAID.lock().unwrap().insert(what) {
+    let required = env::var("MGROK_REQUIRE").unwrap_or_default();
+    let is_required = required.split(',').any(|it| it.trim() == need.word());
+    assert!(
+        !is_required,
+        "MGROK_REQUIRE lists {}, but there is no {what}: {why}",
+        need.word()
+    );
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if said.insert(what) {
         // Not `eprintln!`: its output is captured, and shown only when a test fails.
         let _ = writeln!(io::stderr(), "skipped: tests with {what}: {why}");
     }

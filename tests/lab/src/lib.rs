@@ -32,7 +32,7 @@ pub mod traffic;
 mod wait;
 pub mod web;
 
-pub use binaries::{Role, binary, frp_is_here, old_frp_is_here, skipped};
+pub use binaries::{Need, Role, binary, frp_is_here, skipped};
 pub use config::{Proxy, Visitor, client_toml, server_toml};
 pub use log::Log;
 pub use peer::{Client, Ended, Peer, Server};

@@ -63,10 +63,13 @@ impl Running {
         let log = Log::new(&format!("{role:?} ({peer:?})").to_lowercase());
         let program = |path: PathBuf| How::Process(Process::start(&path, &file, open_files, &log));
         let how = match peer {
-            Peer::Frp => program(binaries::frp(role).expect("frp_is_here() was asked first")),
-            Peer::OldFrp => {
-                program(binaries::old_frp(role).expect("old_frp_is_here() was asked first"))
+            Peer::Frp => {
+                program(binaries::frp(role).expect("FRPS_BIN and FRPC_BIN name frp's programs"))
             }
+            Peer::OldFrp => program(
+                binaries::old_frp(role)
+                    .expect("FRPS_OLD_BIN and FRPC_OLD_BIN name programs of an frp before 0.69"),
+            ),
             Peer::MgrokProgram => program(binaries::binary(role)),
             Peer::Mgrok => How::Inside(Inside::start(role, toml, &log)),
         };

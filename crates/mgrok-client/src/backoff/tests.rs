@@ -13,12 +13,12 @@ fn secs(secs: f64) -> Duration {
 }
 
 /// The times of the attempts after a session was lost, in an outage of that length.
-fn attempts(backoff: &mut Backoff, lost: Instant, outage: Duration, dice: f64) -> Vec<Duration> {
+fn attempts(backoff: &mut Backoff, lost: Instant, outage: Duration, random: f64) -> Vec<Duration> {
     let mut attempts = Vec::new();
-    let mut at = lost + backoff.session_ended(lost, dice);
+    let mut at = lost + backoff.session_ended(lost, random);
     while at - lost < outage {
         attempts.push(at - lost);
-        at += backoff.login_failed(Failure::Unreachable, at, dice);
+        at += backoff.login_failed(Failure::Unreachable, at, random);
     }
     attempts.push(at - lost);
     attempts
@@ -33,10 +33,10 @@ fn steady(start: Instant) -> (Backoff, Instant) {
 
 #[test]
 fn a_server_that_is_back_within_two_seconds_is_found_within_one_more() {
-    for dice in [0.0, MIDDLE, 1.0] {
+    for random in [0.0, MIDDLE, 1.0] {
         for back_after in [0.02, 0.1, 0.3, 0.5, 1.0, 1.5, 2.0] {
             let (mut backoff, lost) = steady(Instant::now());
-            let found = attempts(&mut backoff, lost, secs(back_after), dice);
+            let found = attempts(&mut backoff, lost, secs(back_after), random);
             let found = *found.last().unwrap();
             let late = found.as_secs_f64() - back_after;
             assert!(
@@ -50,9 +50,9 @@ fn a_server_that_is_back_within_two_seconds_is_found_within_one_more() {
 #[test]
 fn an_outage_is_hardly_lengthened_and_costs_few_attempts() {
     for (outage, most) in [(1.0, 30), (10.0, 50), (60.0, 65), (3600.0, 430)] {
-        for dice in [0.0, MIDDLE, 1.0] {
+        for random in [0.0, MIDDLE, 1.0] {
             let (mut backoff, lost) = steady(Instant::now());
-            let attempts = attempts(&mut backoff, lost, secs(outage), dice);
+            let attempts = attempts(&mut backoff, lost, secs(outage), random);
             assert!(attempts.len() < most, "{outage} s: {}", attempts.len());
             let found = attempts.last().unwrap().as_secs_f64();
             let longest_wait = LONGEST.as_secs_f64() * 1.5;
@@ -125,11 +125,11 @@ fn sessions_that_die_at_once_are_soon_followed_slowly() {
 
 #[test]
 fn waits_are_spread_around_what_the_rule_gives() {
-    for (dice, expect) in [(0.0, 1.0), (0.5, 2.0), (1.0, 3.0), (7.0, 3.0)] {
-        let wait = Backoff::default().login_failed(Failure::Unreachable, Instant::now(), dice);
+    for (random, expect) in [(0.0, 1.0), (0.5, 2.0), (1.0, 3.0), (7.0, 3.0)] {
+        let wait = Backoff::default().login_failed(Failure::Unreachable, Instant::now(), random);
         assert!(
             (wait.as_secs_f64() - expect).abs() < 1e-9,
-            "dice {dice}: {wait:?}"
+            "random {random}: {wait:?}"
         );
     }
 }
@@ -152,7 +152,7 @@ fn flap(
 ) -> (Vec<Second>, Vec<Duration>) {
     let start = Instant::now();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut dice = move || {
+    let mut random = move || {
         // xorshift64: the same at each run.
         random ^= random << 13;
         random ^= random >> 7;
@@ -172,14 +172,16 @@ fn flap(
         let mut due: BinaryHeap<_> = backoffs
             .iter_mut()
             .enumerate()
-            .map(|(client, backoff)| Reverse((lost + backoff.session_ended(lost, dice()), client)))
+            .map(|(client, backoff)| {
+                Reverse((lost + backoff.session_ended(lost, random()), client))
+            })
             .collect();
         let mut last_back = up;
         while let Some(Reverse((at, client))) = due.pop() {
             let second = &mut seconds[(at - begin).as_secs() as usize];
             if at < up {
                 second.refused += 1;
-                let wait = backoffs[client].login_failed(Failure::Unreachable, at, dice());
+                let wait = backoffs[client].login_failed(Failure::Unreachable, at, random());
                 due.push(Reverse((at + wait, client)));
             } else {
                 second.logins += 1;

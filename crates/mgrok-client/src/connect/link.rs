@@ -11,12 +11,11 @@ use mgrok_proto::liveness;
 use tokio::time::timeout;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::transport::Dialler;
-use super::{ConnectError, Transport};
+use super::dial::Dialler;
+use super::error::{ConnectError, STREAM_TIMEOUT};
+use super::transport::Transport;
 use crate::tasks::Tasks;
 
-/// How long a server may take to allow one more stream of QUIC.
-pub(super) const STREAM_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a closed link may take to write what is queued.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// When a link that was closed is given up: its own flush timeout, and a moment to notice.
@@ -25,7 +24,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 // frp: waits so long when it is stopped (cmd/frpc/sub/root.go)
 const LAST_PACKETS: Duration = Duration::from_millis(500);
 
-/// How a link ended that was shared by all streams.
+/// How the connection that all streams share ended.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum LinkEnd {
     #[error(transparent)]
@@ -72,19 +71,6 @@ impl Streams {
                 }
             }
         }
-    }
-}
-
-#[cfg(test)]
-impl Streams {
-    /// Streams to the server of `config` over TCP, each a connection of its own.
-    pub(crate) fn over_tcp(config: &mgrok_config::ClientConfig) -> Self {
-        use mgrok_net::resolver::Resolver;
-
-        let connector = super::Connector::new(config, &config.servers[0], &Resolver::default());
-        let connector = connector.unwrap();
-        let tls = connector.tls.current();
-        Self::Connections(Dialler::new(connector, Transport::Tcp, tls))
     }
 }
 
@@ -187,7 +173,7 @@ impl Link {
         self.streams.open().await
     }
 
-    /// Waits until what all streams share ends, and tells how, `Ok` if either side closed it in order; for ever if they share nothing.
+    /// Waits until the connection that all streams share ends: `Ok` if either side closed it in order. Waits for ever if each stream has its own.
     ///
     /// Cancel-safe.
     pub(crate) async fn ended(&mut self) -> Result<(), LinkEnd> {
@@ -220,7 +206,7 @@ impl Link {
         }
     }
 
-    /// How what all streams share ended, if it has.
+    /// How the connection that all streams share ended, if it has.
     pub(crate) async fn failure(&mut self) -> Option<Result<(), LinkEnd>> {
         let has_ended = match (&self.carrier, &self.streams) {
             (Carrier::Mux { driver, .. }, Streams::Muxed(opener)) => {
@@ -235,17 +221,17 @@ impl Link {
         }
     }
 
-    /// Ends what all streams share, after what is queued for the multiplexer has been written.
+    /// Closes the connection that all streams share, after the multiplexer has written what is queued.
     pub(crate) async fn close(mut self) {
         self.close_carrier().await;
     }
 
-    /// Leaves what all streams share to those there are: it ends with the last of them, or the client.
+    /// Leaves the shared connection to the streams there are: it ends with the last of them, or with the client.
     pub(crate) fn leave_to_streams(self, tasks: &Tasks) {
         let Self {
             streams, carrier, ..
         } = self;
-        // Whoever uses a stream has these as well.
+        // Whatever uses a stream keeps these alive too.
         drop(streams);
         match carrier {
             Carrier::Each { .. } | Carrier::Mux { driver: None, .. } => {}
@@ -304,8 +290,7 @@ impl Link {
         }
     }
 
-    /// Probes the server as two ends of mgrok do that have agreed on it; whether the link can. If not, pings on the control connection
-    /// have to do it.
+    /// Probes the server as often as two mgrok ends agree to. Returns whether the link can; if not, pings on the control connection have to.
     pub(crate) fn watch_closely(&self) -> bool {
         match &self.streams {
             Streams::Muxed(opener) => {
@@ -316,7 +301,7 @@ impl Link {
         }
     }
 
-    /// By which way the server was reached.
+    /// The transport.
     pub(crate) fn transport(&self) -> Transport {
         self.transport
     }

@@ -1,15 +1,15 @@
-//! TLS to one server: what is read for it, what is read again, and what is said of a server that nobody checked.
+//! TLS to one server: the files that it needs, read again when they change, and the fingerprint of a server that is not verified.
 
 use std::sync::{Mutex, PoisonError};
 
 use mgrok_config::{self as config, ServerAddr};
+use mgrok_net::error_chain::Chain;
 use mgrok_net::tls::{ClientTls, ClientTlsOptions, Fingerprint, TlsError};
 use tracing::{info, warn};
 
-use super::Transport;
-use crate::printable::Chain;
+use super::transport::Transport;
 
-/// Of so many certificates of one server it is remembered that they were told of. More are several servers behind one name.
+/// The most certificates of one server that were logged and are remembered. More mean several servers behind one name.
 const MAX_TOLD: usize = 16;
 
 /// TLS to one server.

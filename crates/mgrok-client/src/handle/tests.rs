@@ -71,10 +71,10 @@ async fn each_request_gets_the_answer_that_is_its_own() {
     let (handle, requests) = handle();
     let (ours, mut server) = control().await;
     tokio::spawn(serve(requests, ours));
-    let mut askers = JoinSet::new();
+    let mut requests = JoinSet::new();
     for id in ["a", "b"] {
         let handle = handle.clone();
-        askers.spawn(async move { handle.request(question(id), id, LIMIT).await });
+        requests.spawn(async move { handle.request(question(id), id, LIMIT).await });
     }
     for _ in 0..2 {
         let asked = server.recv().await.unwrap().unwrap();
@@ -83,7 +83,7 @@ async fn each_request_gets_the_answer_that_is_its_own() {
     for id in ["unknown", "b", "a", "a"] {
         server.send(&answer(id, id).into()).await.unwrap();
     }
-    while let Some(answered) = askers.join_next().await {
+    while let Some(answered) = requests.join_next().await {
         let answered = answered.unwrap().unwrap();
         assert_eq!(answered.transaction_id, answered.error);
     }
@@ -157,11 +157,11 @@ async fn ask(
     question: NatHoleVisitor,
 ) -> oneshot::Receiver<Result<NatHoleResp, RequestError>> {
     let (answer, answered) = oneshot::channel();
-    let asker = Asker {
+    let reply_to = ReplyTo {
         transaction_id: question.transaction_id.clone(),
         answer,
     };
-    handle.send(question.into(), Some(asker)).await.unwrap();
+    handle.send(question.into(), Some(reply_to)).await.unwrap();
     let outgoing = requests.next().await;
     requests.send(outgoing, control);
     // The queue of the connection is not what is tested.

@@ -1,25 +1,27 @@
 //! The one HTTP request of a health check: as much of HTTP/1.1 as it takes to learn a status.
+//!
+//! The response is parsed by `httparse`, hyper's parser. It is not hyper's client that asks, because that writes the configured headers
+//! in another order and case, and its errors do not show what the service sent instead of HTTP.
 
 use std::fmt::Write;
 use std::io;
 
 use bytes::{Buf, BytesMut};
+use httparse::{ParserConfig, Status};
 use mgrok_net::tcp::{DialError, DialOptions, dial};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::printable::server_text;
+use crate::server_text::server_text;
 
-/// How often a try is led on. The same limit as that of Go's client.
+/// The most redirects of one try, as in Go's client.
 const MAX_REDIRECTS: usize = 10;
 /// The most bytes that are read of a response, none of which are its body.
 const MAX_HEAD_LEN: u64 = 1024 * 1024;
-/// What every response begins with.
-const PROTOCOL: &[u8] = b"HTTP/1.";
-/// Where the status stands in the first line, behind the minor version and a space.
-const STATUS_AT: usize = PROTOCOL.len() + 2;
-/// Of one response that is none, so many bytes are told.
-const MAX_TOLD: usize = 16;
+/// The headers that a first attempt to parse a response has room for.
+const USUAL_HEADERS: usize = 128;
+/// The most bytes that an error shows of what is not HTTP.
+const MAX_SHOWN: usize = 16;
 
 /// Why a request has not led to a 2xx response.
 #[derive(Debug, thiserror::Error)]
@@ -116,28 +118,19 @@ struct Response {
     location: Option<String>,
 }
 
-/// Reads up to the end of the header of the response, passing over those that announce another.
+/// Reads up to the end of the header of the response, and skips interim responses.
 async fn response(stream: TcpStream) -> Result<Response, HttpError> {
     let mut stream = stream.take(MAX_HEAD_LEN);
     let mut head = BytesMut::new();
-    let mut searched = 0;
     loop {
-        let begun = head.len().min(PROTOCOL.len());
-        if head[..begun] != PROTOCOL[..begun] {
-            return Err(not_http(&head));
-        }
-        if let Some(end) = head_end(&head, searched) {
-            let response = Response::parse(&head[..end])?;
-            // A change of protocols is an end, if not a good one.
+        if let Some((response, len)) = Response::parse(&head)? {
+            // A change of protocols is final, if not a success.
             if response.status >= 200 || response.status == 101 {
                 return Ok(response);
             }
-            head.advance(end);
-            searched = 0;
+            head.advance(len);
             continue;
         }
-        // The end may have begun to arrive.
-        searched = head.len().saturating_sub(2);
         if stream.read_buf(&mut head).await.map_err(HttpError::Io)? == 0 {
             return Err(match stream.limit() {
                 0 => HttpError::TooLong,
@@ -147,48 +140,44 @@ async fn response(stream: TcpStream) -> Result<Response, HttpError> {
     }
 }
 
-/// Where the header ends, if that is at a line end not before `from`. Bare line feeds will do.
-fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
-    let line_ends = (from..bytes.len()).filter(|at| bytes[*at] == b'\n');
-    line_ends
-        .map(|at| at + 1)
-        .find_map(|next| match &bytes[next..] {
-            [b'\n', ..] => Some(next + 1),
-            [b'\r', b'\n', ..] => Some(next + 2),
-            _ => None,
-        })
-}
-
 impl Response {
-    fn parse(head: &[u8]) -> Result<Self, HttpError> {
-        let mut lines = head.split(|it| *it == b'\n').map(<[u8]>::trim_ascii_end);
-        let first = lines.next().unwrap_or_default();
-        let status = first
-            .get(STATUS_AT..)
-            .filter(|_| first[STATUS_AT - 1] == b' ')
-            .and_then(|rest| rest.split(|it| *it == b' ').next())
-            .filter(|word| word.len() == 3 && word.iter().all(u8::is_ascii_digit))
-            .and_then(|word| std::str::from_utf8(word).ok()?.parse().ok())
-            .ok_or_else(|| not_http(head))?;
-        let location = lines.find_map(|line| {
-            let colon = line.iter().position(|it| *it == b':')?;
-            let value = line[colon + 1..].trim_ascii();
-            // Some write a space before the colon.
-            let is_location = line[..colon]
-                .trim_ascii_end()
-                .eq_ignore_ascii_case(b"location");
-            (is_location && !value.is_empty()).then(|| String::from_utf8_lossy(value).into_owned())
-        });
-        Ok(Self { status, location })
+    /// The response at the beginning of `head` and its length; `None` if it is not complete.
+    fn parse(head: &[u8]) -> Result<Option<(Self, usize)>, HttpError> {
+        let mut parser = ParserConfig::default();
+        parser
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .allow_spaces_after_header_name_in_responses(true)
+            .ignore_invalid_headers_in_responses(true);
+        let mut headers = vec![httparse::EMPTY_HEADER; USUAL_HEADERS];
+        loop {
+            let mut response = httparse::Response::new(&mut headers);
+            let len = match parser.parse_response(&mut response, head) {
+                Ok(Status::Complete(len)) => len,
+                Ok(Status::Partial) => return Ok(None),
+                Err(httparse::Error::TooManyHeaders) => {
+                    // Only the length of the header limits their number.
+                    headers = vec![httparse::EMPTY_HEADER; headers.len() * 2];
+                    continue;
+                }
+                Err(_) => return Err(not_http(head)),
+            };
+            let status = response.code.ok_or_else(|| not_http(head))?;
+            let location = response.headers.iter().find(|it| {
+                it.name.eq_ignore_ascii_case("location") && !it.value.trim_ascii().is_empty()
+            });
+            let location =
+                location.map(|it| String::from_utf8_lossy(it.value.trim_ascii()).into_owned());
+            return Ok(Some((Self { status, location }, len)));
+        }
     }
 }
 
 fn not_http(head: &[u8]) -> HttpError {
-    let begins = &head[..head.len().min(MAX_TOLD)];
+    let begins = &head[..head.len().min(MAX_SHOWN)];
     HttpError::NotHttp(begins.escape_ascii().to_string())
 }
 
-/// The path that `location` leads to from `path`; `None` if it leads to another host or scheme, or
+/// The path of `location`, relative to `path`; `None` if it leads to another host or scheme, or
 /// could not stand in a request.
 fn follow(authority: &str, path: &str, location: &str) -> Option<String> {
     let location = location.split('#').next()?;

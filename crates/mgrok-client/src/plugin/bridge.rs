@@ -10,15 +10,16 @@ use mgrok_http::{
     UpstreamOptions, User, host_name,
 };
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::resolver::Resolver;
 use mgrok_net::tls::{ClientTls, ClientTlsOptions};
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, warn};
 
+use super::error::PluginError;
 use super::front::Front;
-use super::{PluginError, in_time};
+use super::handshake::in_time;
 use crate::local::Local;
-use crate::printable::Chain;
 
 /// What users may choose to speak over TLS.
 const HTTP2_OR_1: [&[u8]; 2] = [b"h2", b"http/1.1"];

@@ -1,7 +1,7 @@
-//! What takes TLS off users' connections in front of a plugin.
+//! TLS termination in front of a plugin.
 //!
-//! Certificates are renewed while the client runs. So their files are looked at when a user comes, though not for each of many: who
-//! comes after a renewal gets the new certificate, and nobody has to wait for files that no user asks for.
+//! Certificates are renewed while the client runs. So their files are checked when a user connects, at most once in
+//! [`CHECK_INTERVAL`]: a user after a renewal gets the new certificate.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,29 +9,29 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::tls::{ServerTls, ServerTlsOptions, TlsError};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::in_time;
-use crate::printable::Chain;
+use super::handshake::in_time;
 
-/// How often files are looked at, at most.
+/// The shortest time between two checks of the files.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Takes TLS off.
+/// Terminates TLS.
 #[derive(Debug)]
 pub(crate) struct Front {
     tls: ServerTls,
-    /// When the files of the certificate were looked at; `None`: there are none.
-    looked: Option<Mutex<Looked>>,
+    /// When the certificate's files were checked; `None`: there are no files.
+    checked: Option<Mutex<Checked>>,
 }
 
 #[derive(Debug)]
-struct Looked {
+struct Checked {
     at: Instant,
-    /// The latest failure, which is told once.
+    /// The latest failure, which is logged once.
     failure: Option<String>,
 }
 
@@ -47,32 +47,32 @@ impl Front {
             trusted_ca: None,
             alpn: protocols.iter().map(|name| name.to_vec()).collect(),
         })?;
-        let looked = Looked {
+        let checked = Checked {
             at: Instant::now(),
             failure: None,
         };
         Ok(Self {
             tls,
-            looked: certificate.is_some().then(|| Mutex::new(looked)),
+            checked: certificate.is_some().then(|| Mutex::new(checked)),
         })
     }
 
-    /// Shakes hands with a user, who does not have all the time in the world.
+    /// Does the TLS handshake with a user, within a time limit.
     pub(crate) async fn accept(&self, conn: Conn) -> io::Result<Conn> {
-        self.look().await;
+        self.check().await;
         in_time(self.tls.accept(conn)).await
     }
 
-    /// Reads the files again if it is time.
-    async fn look(&self) {
-        let Some(looked) = &self.looked else { return };
+    /// Reads the files again if [`CHECK_INTERVAL`] has passed.
+    async fn check(&self) {
+        let Some(checked) = &self.checked else { return };
         {
-            let mut looked = looked.lock().unwrap_or_else(PoisonError::into_inner);
-            if looked.at.elapsed() < CHECK_INTERVAL {
+            let mut checked = checked.lock().unwrap_or_else(PoisonError::into_inner);
+            if checked.at.elapsed() < CHECK_INTERVAL {
                 return;
             }
-            // Others who come meanwhile get what there is.
-            looked.at = Instant::now();
+            // Users who connect meanwhile get the certificate there is.
+            checked.at = Instant::now();
         }
         let tls = self.tls.clone();
         let Ok(reloaded) = spawn_blocking(move || tls.reload()).await else {
@@ -87,14 +87,14 @@ impl Front {
             }
             Err(error) => Some(Chain(&error).to_string()),
         };
-        let mut looked = looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut checked = checked.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(text) = &failure
-            && looked.failure != failure
+            && checked.failure != failure
         {
             warn!(
                 "the plugin's certificate has changed but cannot be used, so the one before stays: {text}"
             );
         }
-        looked.failure = failure;
+        checked.failure = failure;
     }
 }

@@ -324,7 +324,7 @@ fn an_unhealthy_proxy_is_withdrawn_if_the_server_may_know_it() {
         assert_eq!(sent(&mut proxies, now + RETRY_AFTER_ERROR), [""; 0]);
         assert_eq!(phase(&proxies, "web"), Some(ProxyPhase::CheckFailed));
         assert_eq!(proxies.unanswered, 0);
-        assert!(proxies.told.is_empty());
+        assert!(proxies.announcements.is_empty());
     }
 }
 
@@ -392,7 +392,7 @@ fn thousands_of_withdrawals_wait_for_room_instead_of_ending_the_session() {
         }
         now += RETRY_WHEN_FULL;
     }
-    assert!(proxies.told.is_empty() && proxies.withdrawals.is_empty());
+    assert!(proxies.announcements.is_empty() && proxies.withdrawals.is_empty());
 }
 
 #[test]

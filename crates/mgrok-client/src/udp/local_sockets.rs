@@ -14,12 +14,12 @@ use mgrok_net::udp::{Datagrams, Outbox, Sent, UdpSocket, UserTable};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::UdpOptions;
 use super::drops::Drops;
+use super::options::UdpOptions;
 use super::ready::{Ready, SlotWaker};
-use super::service::{Place, Service};
+use super::service::{Service, ServiceAddr};
 
-/// The longest time between two looks for idle users.
+/// The shortest time between two sweeps for idle users.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many datagrams of new users, and how many bytes of them, wait while the service's name is looked up.
@@ -35,7 +35,7 @@ struct User {
     note: Arc<SlotWaker>,
     /// `note`, as tokio wants it.
     waker: Waker,
-    /// Whether the service has been told who this is.
+    /// Whether the PROXY protocol header was sent.
     introduced: bool,
 }
 
@@ -213,10 +213,10 @@ impl<'a> LocalSockets<'a> {
             }
             self.table.remove(slot);
         }
-        let service = match self.service.place(now) {
-            Place::At(service) => service,
-            Place::Nowhere => return Slot::NoService,
-            Place::Unknown => return Slot::Unknown,
+        let service = match self.service.addr(now) {
+            ServiceAddr::At(service) => service,
+            ServiceAddr::Unresolvable => return Slot::NoService,
+            ServiceAddr::Pending => return Slot::Unknown,
         };
         // Before the socket is made, as there may be no descriptor for it otherwise.
         self.table.make_room();
@@ -233,7 +233,7 @@ impl<'a> LocalSockets<'a> {
         let slot = self.table.insert(addr, now, |slot| {
             let note = ready.waker(slot);
             let waker = Waker::from(note.clone());
-            // The first poll tells tokio whom to wake.
+            // The first poll registers the waker.
             waker.wake_by_ref();
             User {
                 addr,

@@ -21,7 +21,7 @@ const REFRESH: Duration = Duration::from_secs(15);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long after a failure the next lookup begins.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often a name that cannot be looked up is told of.
+/// How often a name that cannot be resolved is logged.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 type Lookup = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
@@ -37,21 +37,21 @@ pub(super) struct Service {
     found_at: Option<Instant>,
     /// When the last lookup failed, if none has succeeded since.
     failed_at: Option<Instant>,
-    /// When that was told of.
-    told_at: Option<Instant>,
+    /// When that was logged.
+    logged_at: Option<Instant>,
     wanted: bool,
     lookup: Option<Lookup>,
 }
 
-/// Where a new user's datagrams are to go.
+/// Where a new user's datagrams go.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ServiceAddr {
     /// To this address.
     At(SocketAddr),
-    /// Nowhere: the name cannot be looked up.
-    Nowhere,
-    /// That is being found out: [`Service::poll`] is ready when it is known.
-    Unknown,
+    /// Not known yet: [`Service::poll`] is ready when it is.
+    Pending,
+    /// Nowhere: the name cannot be resolved.
+    Unresolvable,
 }
 
 impl Service {
@@ -64,14 +64,14 @@ impl Service {
             addrs: Vec::new(),
             found_at: None,
             failed_at: None,
-            told_at: None,
+            logged_at: None,
             wanted: false,
             lookup: None,
         }
     }
 
     /// Where the datagrams of a new user go now.
-    pub(super) fn place(&mut self, now: Instant) -> Place {
+    pub(super) fn addr(&mut self, now: Instant) -> ServiceAddr {
         if self.look_up_at_once(now) {
             return self.known();
         }
@@ -80,7 +80,7 @@ impl Service {
             return self.known();
         }
         self.wanted = true;
-        Place::Unknown
+        ServiceAddr::Pending
     }
 
     /// Whether a user whose socket is connected to `addr` can stay there.
@@ -96,7 +96,7 @@ impl Service {
         }
     }
 
-    /// Goes on with a lookup that is wanted. Ready when one has ended: then [`Service::place`] knows.
+    /// Goes on with a lookup that is wanted. Ready when one has ended: then [`Service::addr`] knows.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.lookup.is_none() && std::mem::take(&mut self.wanted) {
             let (host, port, resolver) = (self.host.clone(), self.port, self.resolver.clone());
@@ -139,14 +139,14 @@ impl Service {
                 self.addrs = addrs;
                 self.found_at = Some(now);
                 self.failed_at = None;
-                if self.told_at.take().is_some() {
+                if self.logged_at.take().is_some() {
                     info!("local service [{}:{}] resolved", self.host, self.port);
                 }
             }
             Err(error) => {
                 self.failed_at = Some(now);
-                if self.told_at.is_none_or(|at| at + TOLD_EVERY <= now) {
-                    self.told_at = Some(now);
+                if self.logged_at.is_none_or(|at| at + TOLD_EVERY <= now) {
+                    self.logged_at = Some(now);
                     // frp: the first words (client/proxy/udp.go)
                     error!(
                         per_session = true,
@@ -160,10 +160,10 @@ impl Service {
     }
 
     /// Where datagrams go by the last answer, be it an old one: a service seldom moves while the DNS is down.
-    fn known(&self) -> Place {
+    fn known(&self) -> ServiceAddr {
         self.addrs
             .first()
-            .map_or(Place::Nowhere, |addr| Place::At(*addr))
+            .map_or(ServiceAddr::Unresolvable, |addr| ServiceAddr::At(*addr))
     }
 }
 
@@ -189,7 +189,11 @@ mod tests {
         ] {
             let addr = expect.parse().unwrap();
             let mut service = service(host, None);
-            assert_eq!(service.place(Instant::now()), Place::At(addr), "{host}");
+            assert_eq!(
+                service.addr(Instant::now()),
+                ServiceAddr::At(addr),
+                "{host}"
+            );
             assert!(service.is_at(addr));
             assert!(!service.is_at("192.0.2.1:7".parse().unwrap()));
         }
@@ -200,13 +204,13 @@ mod tests {
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let mut service = service("svc.test", Some(silent.local_addr().unwrap()));
         for _ in 0..3 {
-            assert_eq!(service.place(Instant::now()), Place::Unknown);
+            assert_eq!(service.addr(Instant::now()), ServiceAddr::Pending);
             poll_fn(|cx| service.poll(cx)).await;
-            assert_eq!(service.place(Instant::now()), Place::Nowhere);
+            assert_eq!(service.addr(Instant::now()), ServiceAddr::Unresolvable);
             tokio::time::advance(RETRY).await;
         }
-        let told_at = service.told_at.unwrap();
-        assert!(told_at.elapsed() > RETRY * 2, "told once");
+        let logged_at = service.logged_at.unwrap();
+        assert!(logged_at.elapsed() > RETRY * 2, "told once");
     }
 
     #[tokio::test(start_paused = true)]
@@ -219,13 +223,13 @@ mod tests {
             Instant::now(),
         );
         assert_eq!(
-            service.place(Instant::now()),
-            Place::At(addr),
+            service.addr(Instant::now()),
+            ServiceAddr::At(addr),
             "still fresh"
         );
         tokio::time::advance(REUSE).await;
-        assert_eq!(service.place(Instant::now()), Place::Unknown);
+        assert_eq!(service.addr(Instant::now()), ServiceAddr::Pending);
         poll_fn(|cx| service.poll(cx)).await;
-        assert_eq!(service.place(Instant::now()), Place::At(addr));
+        assert_eq!(service.addr(Instant::now()), ServiceAddr::At(addr));
     }
 }

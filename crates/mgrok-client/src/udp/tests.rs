@@ -1,9 +1,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use mgrok_net::proxy_protocol::{Addresses, TransportProtocol, encode};
+use mgrok_net::proxy_protocol::{Addresses, TransportProtocol, Version, encode};
 use mgrok_net::relay::Traffic;
 use mgrok_net::resolver::Resolver;
 use mgrok_proto::udp::Framing;

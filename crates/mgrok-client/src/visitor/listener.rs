@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-/// How long after a failure it is tried again: whoever has the port may be about to leave.
+/// The pause after a failure. The process that holds the port may be about to exit.
 // frp: the same (client/visitor/visitor_manager.go#keepVisitorsRunning)
 pub(super) const RETRY: Duration = Duration::from_secs(10);
 
@@ -14,10 +14,10 @@ pub(super) const RETRY: Duration = Duration::from_secs(10);
 // frp: scripts look for these words (client/visitor/visitor_manager.go)
 const STARTED: &str = "start visitor success";
 
-/// Says that a visitor has started, and `place`, where it listens.
-pub(super) fn tell_started(place: &str) {
+/// Logs that a visitor has started, and where it listens.
+pub(super) fn log_started(listener: &str) {
     info!("{STARTED}");
-    info!("{place}");
+    info!("{listener}");
 }
 
 /// Binds to `host` and `port`, again until it works. Says why it does not whenever the reason is another one.
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_door_whose_port_is_taken_opens_when_it_is_free() {
+    async fn a_listener_whose_port_is_taken_opens_when_it_is_free() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = taken.local_addr().unwrap().port();
         let began = Instant::now();

@@ -1,11 +1,11 @@
 //! A user of an `stcp` visitor: from its listener through the server to the service.
 
+use mgrok_net::error_chain::Chain;
 use mgrok_net::relay::{Traffic, relay};
 use tracing::{debug, warn};
 
-use super::User;
 use super::target::Target;
-use crate::printable::Chain;
+use super::user::User;
 
 /// A TCP service, as its visitor reaches it.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl Stcp {
             conn,
             from,
             counted: _counted,
-            place,
+            permit,
         } = user;
         let (visit, negotiated) = match Box::pin(self.target.open()).await {
             Ok(opened) => opened,
@@ -37,7 +37,7 @@ impl Stcp {
                 return warn!(source = %from, "user connection [{from}] refused: {}", Chain(&e));
             }
         };
-        drop(place);
+        drop(permit);
         let end = relay(conn, visit, negotiated.into(), &self.traffic).await;
         debug!(source = %from, "user connection [{from}] ended: {end:?}");
     }

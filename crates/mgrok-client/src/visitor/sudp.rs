@@ -9,12 +9,11 @@ use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
+use mgrok_net::error_chain::Chain;
 use mgrok_net::relay::Traffic;
 use mgrok_net::udp::{DatagramConn, UdpSocket, Users};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
-
-use crate::printable::Chain;
 
 /// The pace of a visitor's connections.
 #[derive(Clone, Copy, Debug)]

@@ -14,12 +14,12 @@ use mgrok_proto::{Negotiated, RunId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::VisitorContext;
-use crate::clock::signed_now;
+use super::context::VisitorContext;
 use crate::connect::ConnectError;
 use crate::handle::{SessionHandle, Sessions};
-use crate::printable::server_text;
 use crate::proxy::wire_name;
+use crate::server_text::server_text;
+use crate::signature::signed_now;
 
 /// How long the server may take to answer.
 // frp: the same (client/visitor/visitor.go#dialRawVisitorConn)

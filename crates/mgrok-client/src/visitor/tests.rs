@@ -1,6 +1,8 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mgrok_config::{ClientConfig, ClientTransport, ServerAddr};
+use mgrok_net::conn::Conn;
 use mgrok_net::message::MessageConn;
 use mgrok_proto::auth::Secret;
 use mgrok_proto::message::{Message, NewVisitorConnResp};
@@ -10,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::connect::Streams;
-use crate::handle::SessionHandle;
+use crate::handle::{SessionHandle, Sessions};
 use crate::hole::Puncher;
 use crate::tasks::TaskOwner;
 
@@ -99,31 +101,31 @@ impl Lab {
         let addr = listener.local_addr().unwrap();
         let (ours, theirs) = tokio::join!(listener.accept(), TcpStream::connect(addr));
         let (stream, from) = ours.unwrap();
-        let places = Arc::new(Semaphore::new(1));
+        let permits = Arc::new(Semaphore::new(1));
         let user = User {
             conn: stream.into(),
             from,
             counted: self.owner.tasks().user(),
-            place: places.acquire_owned().await.unwrap(),
+            permit: permits.acquire_owned().await.unwrap(),
         };
         (user, theirs.unwrap().into())
     }
 }
 
 #[tokio::test]
-async fn a_visitor_without_a_door_is_entered_through_another() {
+async fn a_visitor_without_a_listener_is_entered_through_another() {
     let lab = Lab::new();
     let server = lab.server().await;
     let (mut visitors, listeners) = lab.visitors();
-    let no_door = VisitorConfig {
+    let no_listener = VisitorConfig {
         bind_port: None,
         ..stcp("spare")
     };
-    visitors.apply(&[no_door]).await;
+    visitors.apply(&[no_listener]).await;
     assert_eq!(listeners.listener("spare"), None);
 
     let (user, mut outside) = lab.user().await;
-    let spare = listeners.table.borrow().visitor("spare").cloned();
+    let spare = visitors.table.borrow().visitor("spare").cloned();
     spare.unwrap().enter(user);
     let (stream, _) = in_time(server.accept()).await.unwrap();
     let mut visit = MessageConn::new(stream.into(), WireVersion::V1);
@@ -136,7 +138,7 @@ async fn a_visitor_without_a_door_is_entered_through_another() {
 }
 
 #[tokio::test]
-async fn visitors_may_exchange_their_doors() {
+async fn visitors_may_exchange_their_listeners() {
     let lab = Lab::new();
     let (mut visitors, mut listeners) = lab.visitors();
     let mut dns = VisitorConfig {
@@ -190,7 +192,7 @@ async fn a_visitor_whose_port_is_taken_is_in_nobodys_way() {
 }
 
 #[tokio::test]
-async fn visitors_that_are_dropped_close_their_doors() {
+async fn visitors_that_are_dropped_close_their_listeners() {
     let lab = Lab::new();
     let (mut visitors, mut listeners) = lab.visitors();
     visitors.apply(&[stcp("a")]).await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mgrok_config::{VisitorConfig, XtcpVisitor};
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::layers::Layers;
 use mgrok_net::relay::{HalfClose, Traffic, relay};
 use mgrok_proto::cipher::CipherKey;
@@ -16,10 +17,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::{Table, User, VisitorContext};
+use super::context::VisitorContext;
+use super::table::Table;
+use super::user::User;
 use crate::handle::Sessions;
 use crate::hole::{HoleError, Puncher, Visit};
-use crate::printable::Chain;
 use crate::proxy::wire_name;
 use crate::tunnel::Tunnel;
 
@@ -95,9 +97,9 @@ impl Xtcp {
             conn,
             from,
             counted: _counted,
-            place,
+            permit,
         } = user;
-        drop(place);
+        drop(permit);
         let stream = self.layers.wrap(stream);
         // frp's clients end both directions with the first, and nobody says what the other side is.
         let end = relay(conn, stream, HalfClose::EndsBoth, &self.traffic).await;
@@ -123,7 +125,7 @@ impl Xtcp {
                 }
                 Err(error) => {
                     warn!("no tunnel to the service: {}", Chain(&error));
-                    // Wakes the users who wait, so that who has not given up wants the next attempt.
+                    // Wakes the waiting users, so that those who have not given up ask for the next attempt.
                     self.tunnel.send_replace(None);
                 }
             }
@@ -148,7 +150,7 @@ impl Xtcp {
         let mut sessions = self.sessions.clone();
         match Sessions::wait_for_first(&mut sessions).await {
             Some(session) => self.puncher.visit(&session, &self.visit).await,
-            // The client has ended, and whoever waits for this soon does.
+            // The client has ended, and this task soon does.
             None => std::future::pending().await,
         }
     }
@@ -176,7 +178,7 @@ impl Xtcp {
         tunnel.filter(|it| !it.is_ended())
     }
 
-    /// Takes `lost` out of sight, unless there is another already.
+    /// Clears the tunnel if it is still `lost`.
     fn forget(&self, lost: &Arc<Tunnel>) {
         self.tunnel.send_if_modified(|tunnel| {
             let same = tunnel.as_ref().is_some_and(|it| Arc::ptr_eq(it, lost));
@@ -216,7 +218,7 @@ impl Xtcp {
 struct Attempts {
     keep_open: Option<Duration>,
     max_an_hour: usize,
-    /// When those of the last hour began that made no tunnel, whoever wanted one; looking again is held back by their number.
+    /// When the failed attempts of the last hour began. Their number limits the attempts to keep the tunnel open.
     failed: VecDeque<Instant>,
     last: Option<Instant>,
     look_at: Instant,

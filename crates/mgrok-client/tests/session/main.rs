@@ -18,6 +18,7 @@ mod muxed;
 mod names;
 mod packets;
 mod plugins;
+mod reload;
 mod stopping;
 mod transports;
 mod users;

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mgrok_client::{
-    Client, ClientError, ListenerWatch, ProxyPhase, ProxySet, StatusWatch, StopReport, VisitorSet,
+    Client, ClientError, ListenerWatch, ProxyPhase, ProxySet, Reloader, StatusWatch, StopReport,
+    VisitorSet,
 };
 use mgrok_config::{
     Auth, ClientConfig, ClientTransport, ProxyConfig, ProxyKind, ServerAddr, VisitorConfig,
@@ -270,6 +271,7 @@ pub(crate) struct Running {
     pub(crate) proxies: ProxySet,
     pub(crate) listeners: ListenerWatch,
     pub(crate) visitors: VisitorSet,
+    pub(crate) reloader: Reloader,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<Result<StopReport, ClientError>>,
 }
@@ -283,6 +285,7 @@ impl Running {
             proxies: client.proxy_set(),
             listeners: client.listeners(),
             visitors: client.visitor_set(),
+            reloader: client.reloader(),
             stop,
             ended: tokio::spawn(client.run(async move {
                 if stopped.await.is_err() {

@@ -150,7 +150,7 @@ async fn only_visitors_that_changed_are_started_anew() {
 }
 
 #[tokio::test]
-async fn a_stop_closes_doors_and_lets_users_finish() {
+async fn a_stop_closes_listeners_and_lets_users_finish() {
     let server = Server::bind().await;
     let mut config = server.config();
     config.grace_period = Duration::from_secs(3600);
@@ -158,7 +158,7 @@ async fn a_stop_closes_doors_and_lets_users_finish() {
     let mut client = Running::start(config);
     let (_control, _) = server.control().await;
     let listener = client.listener("to-db").await;
-    let udp_door = client.listener("to-dns").await;
+    let udp_listener = client.listener("to-dns").await;
     let mut first = client.enter("to-db").await;
     serve_echo(server.accept_visit().await);
     echo(&mut first, "before").await;
@@ -176,7 +176,7 @@ async fn a_stop_closes_doors_and_lets_users_finish() {
     };
     within(closed).await;
     TcpListener::bind(listener).await.unwrap();
-    UdpSocket::bind(udp_door).await.unwrap();
+    UdpSocket::bind(udp_listener).await.unwrap();
     echo(&mut first, "after").await;
     assert!(!stopped.is_finished());
     drop(first);
@@ -203,7 +203,7 @@ async fn users_that_do_not_finish_are_cut_and_counted() {
 }
 
 #[tokio::test]
-async fn a_client_that_cannot_log_in_leaves_no_door_open() {
+async fn a_client_that_cannot_log_in_leaves_no_listener_open() {
     let server = Server::bind().await;
     let mut config = server.config();
     config.visitors = vec![stcp_visitor("to-db")];

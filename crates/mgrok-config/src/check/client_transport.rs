@@ -7,7 +7,8 @@ use super::{certificate, liveness_keys, quic};
 use crate::client::{ClientTls, ClientTransport, Protocol, WireProtocol};
 use crate::environment::Environment;
 use crate::proxy_url::{ProxyUrl, ProxyUrlError};
-use crate::section::{Content, Section};
+use crate::section::Section;
+use crate::section::files::Content;
 
 /// How often the server is pinged when streams are not multiplexed, so that nothing else notices that it is gone.
 // frp: the same

@@ -12,7 +12,8 @@ use super::{
 use crate::domain::check_host;
 use crate::network::Network;
 use crate::port_set::PortSet;
-use crate::section::{Content, Section};
+use crate::section::Section;
+use crate::section::files::Content;
 use crate::server::{ServerConfig, ServerTls, ServerTransport, Vhost};
 use crate::web_server::WebServer;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mgrok_proto::message::{DetectBehavior, NatHoleResp, PortsRange};
 
-use super::PunchError;
+use super::error::PunchError;
 use crate::addrs::{self, distinct};
 
 /// The longest wait ahead of sending; frp's longest is 10 s.

@@ -1,11 +1,11 @@
 //! One direction of a relay: moves chunks from a source to a target, then the end of the source.
 
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
+use super::failure::Failure;
 use super::splice::{Moved, Splice};
 use crate::conn::{ByteStream, Conn};
 
@@ -41,15 +41,6 @@ enum State {
     Draining,
     /// Nothing is left to do.
     Over,
-}
-
-/// Which end of a direction failed.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The source.
-    Read(io::Error),
-    /// The target.
-    Write(io::Error),
 }
 
 impl Direction {

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
-use super::copy::Failure;
+use super::failure::Failure;
 
 #[derive(Debug, Default)]
 pub(super) struct Splice;

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::copy::Failure;
+use super::failure::Failure;
 use pipe::Pipe;
 
 /// Less than this at once is cheaper to copy, and needs no pipe.

@@ -4,13 +4,13 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 
+use mgrok_net::error_chain::Chain;
 use mgrok_net::message::RecvError;
 use mgrok_net::quic::QuicError;
 use mgrok_net::tls;
 use mgrok_net::websocket::WebSocketError;
 use tracing::{debug, warn};
 
-use crate::error::chain;
 use crate::per_source::{OPENING_TIMEOUT, Permit};
 use crate::policy::Policy;
 
@@ -97,7 +97,7 @@ pub(super) fn log_closed(from: SocketAddr, error: &OpeningError) {
         | OpeningError::TlsRequired
         // Who asks for this path is a client, and what is wrong with its request a proxy's doing.
         | OpeningError::WebSocket(WebSocketError::Request { .. }) => {
-            warn!(source = %from, "connection of {from} closed: {}", chain(error));
+            warn!(source = %from, "connection of {from} closed: {}", Chain(error));
         }
         OpeningError::Closed
         | OpeningError::Io(_)
@@ -107,6 +107,6 @@ pub(super) fn log_closed(from: SocketAddr, error: &OpeningError) {
         | OpeningError::Silent
         | OpeningError::Tls(_)
         | OpeningError::Unexpected(_)
-        | OpeningError::WebSocket(_) => debug!(source = %from, "connection of {from} closed: {}", chain(error)),
+        | OpeningError::WebSocket(_) => debug!(source = %from, "connection of {from} closed: {}", Chain(error)),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::quic::{Connection as QuicConnection, Endpoint, Incoming};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
@@ -11,7 +12,6 @@ use super::opening::{OpeningError, in_time, log_closed};
 use super::streams::{CloseMode, Streams, left_to_client, serve_streams};
 use crate::backend::PeerAddrs;
 use crate::connection::{Carrier, Connection, Transport};
-use crate::error::chain;
 use crate::per_source::{Limits, PerSource, Permit};
 use crate::shared::Shared;
 
@@ -98,7 +98,7 @@ impl Streams for QuicConnection {
                 debug!(source = %self.remote_addr(),
                     "connection of {} ended: {}",
                     self.remote_addr(),
-                    chain(&error)
+                    Chain(&error)
                 );
                 None
             }

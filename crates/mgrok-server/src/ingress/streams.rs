@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mgrok_mux::{Acceptor, UntrustedLimits};
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_proto::hook::Op;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
@@ -15,7 +16,6 @@ use super::opening::{OpeningError, log_closed};
 use super::stream::{dispatch, first_message};
 use crate::backend::PeerAddrs;
 use crate::connection::{Carrier, Connection, Transport};
-use crate::error::chain;
 use crate::per_source::{OPENING_TIMEOUT, Permit};
 use crate::shared::Shared;
 use crate::tasks::Tasks;
@@ -75,7 +75,7 @@ async fn multiplexed(
     connection.carried_by(Carrier::Mux(opener.clone()));
     shared.tasks.spawn(async move {
         if let Err(error) = driver.await {
-            debug!(source = %from, "connection of {from} ended: {}", chain(&error));
+            debug!(source = %from, "connection of {from} ended: {}", Chain(&error));
         }
     });
     match serve_streams(acceptor, connection, shared).await {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::tcp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,6 @@ use super::strip::{Opened, SharedVhost, strip_shared_transport};
 use crate::accept::UserService as _;
 use crate::backend::PeerAddrs;
 use crate::connection::Transport;
-use crate::error::chain;
 use crate::shared::Shared;
 
 /// Accepts clients by TCP until `stop` is cancelled.
@@ -36,7 +36,7 @@ async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>) {
     let (conn, addrs) = match shared.client_addrs.resolve(stream, from).await {
         Ok(arrived) => arrived,
         Err(error) => {
-            return debug!(source = %from, "connection of {from} closed: {}", chain(&error));
+            return debug!(source = %from, "connection of {from} closed: {}", Chain(&error));
         }
     };
     // Until it has its turn it holds nothing but its socket.

@@ -10,14 +10,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_net::relay::Traffic;
 use mgrok_net::udp::{DatagramConn, Drops, UdpSocket, Users};
 use mgrok_proto::Negotiated;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
-
-use crate::error::chain;
 
 /// The pace of a proxy's work connections.
 #[derive(Clone, Copy, Debug)]
@@ -95,14 +94,14 @@ async fn serve<E: Error, F: Future<Output = Result<Conn, E>>>(
                 failed_before = false;
                 let conn = DatagramConn::direct(conn, &negotiated);
                 let end = users.exchange(conn, pace.silence).await;
-                debug!("work connection ended: {}", chain(&end));
+                debug!("work connection ended: {}", Chain(&end));
             }
             Err(error) if failed_before => {
-                debug!("still no work connection: {}", chain(&error));
+                debug!("still no work connection: {}", Chain(&error));
             }
             Err(error) => {
                 failed_before = true;
-                warn!("failed to get work connection: {}", chain(&error));
+                warn!("failed to get work connection: {}", Chain(&error));
             }
         }
         users.wait_for(sleep_until(next)).await;

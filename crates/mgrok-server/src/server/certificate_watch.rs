@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mgrok_net::error_chain::Chain;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::certificates::pin;
-use crate::error::chain;
 use crate::policy::Policy;
 use crate::shared::Shared;
 
@@ -41,7 +41,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 changed(&policy, &shared);
             }
             Err(error) => {
-                let text = chain(&error);
+                let text = Chain(&error).to_string();
                 if failure.as_ref() != Some(&text) {
                     warn!(
                         "the files of transport.tls have changed but cannot be used, so that nothing changes here: {text}"
@@ -59,7 +59,7 @@ fn changed(policy: &Policy, shared: &Shared) {
             Ok(server) => endpoint.set_server(server),
             Err(error) => warn!(
                 "the files of transport.tls have changed, but not for QUIC: {}",
-                chain(&error)
+                Chain(&error)
             ),
         }
     }

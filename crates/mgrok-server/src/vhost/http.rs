@@ -13,6 +13,7 @@ use mgrok_http::{
     repetition,
 };
 use mgrok_net::conn::Conn;
+use mgrok_net::error_chain::Chain;
 use mgrok_proto::auth::Secret;
 use mgrok_proto::message::NewProxy;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,6 @@ use super::pages::Page;
 use crate::accept::UserService;
 use crate::backend::{Backend, PeerAddrs};
 use crate::backend_set::BackendSet;
-use crate::error::chain;
 use crate::policy::CurrentPolicy;
 use crate::routes::Routes;
 
@@ -269,7 +269,7 @@ fn page(code: StatusCode, text: Bytes) -> Response<Body> {
 
 fn warn_of(member: &HttpMember, error: &ForwardError) {
     let name = member.backend.proxy_name();
-    let error_chain = chain(error);
+    let error_chain = Chain(error);
     match error {
         // The user's doing.
         ForwardError::RequestBody(_) => {

@@ -7,6 +7,7 @@ mod capture;
 
 use mgrok_client::Client;
 use mgrok_config::{Strictness, load_client_from_str, load_server_from_str};
+use mgrok_net::error_chain::Chain;
 use mgrok_server::Server;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -51,7 +52,7 @@ impl Inside {
                 Role::Client => client(&toml, stopped).await,
             };
             if let Err(error) = &ran {
-                log.push(chain(error.as_ref()));
+                log.push(Chain(error.as_ref()).to_string());
             }
             report.send_replace(Some(if ran.is_ok() {
                 Ended::Well
@@ -103,16 +104,6 @@ async fn client(toml: &str, stopped: impl Future<Output = ()>) -> Result<(), Err
     let config = load_client_from_str(toml, "the test's settings", Strictness::Strict)?.config;
     Client::new(config)?.run(stopped).await?;
     Ok(())
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
 }
 
 fn lasts_as_long_as_the_thread(capture: &Dispatch) {

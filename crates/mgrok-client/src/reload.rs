@@ -1,0 +1,384 @@
+//! Reload: a client gets another configuration while it runs.
+//!
+//! One task owns what the client is to have, so that reloads happen one after the other. A reload is first checked as a whole, with
+//! the ports of new visitors open, and only then applied: one that fails changes nothing. A start is a reload from nothing.
+//!
+//! Without a session, changes of proxies take effect with the next login; changes of visitors take effect at once in any case.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
+use std::sync::Arc;
+
+use mgrok_config::{ClientConfig, ClientTransport, ProxyConfig, VisitorConfig};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::tasks::Tasks;
+use crate::visitor::{ListenError, Visitors};
+
+/// Reloads that may wait for their turn.
+const MAX_QUEUED: usize = 8;
+
+/// Why a reload was refused. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// What cannot change while the client runs differs.
+    #[error("{} cannot change while the client runs; restart it for that", .0.join(", "))]
+    FixedKeys(Vec<&'static str>),
+    /// A new visitor cannot have its port.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The client stops, or has stopped.
+    #[error("the client stops")]
+    Stopping,
+}
+
+/// The names of what a reload has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The new ones.
+    pub added: Vec<String>,
+    /// Those that were replaced because their configuration differs.
+    pub changed: Vec<String>,
+    /// Those that are no more.
+    pub removed: Vec<String>,
+}
+
+/// What a reload has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReloadReport {
+    /// Changes of proxies.
+    pub proxies: Changes,
+    /// Changes of visitors.
+    pub visitors: Changes,
+}
+
+impl Display for ReloadReport {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { proxies, visitors } = self;
+        write!(
+            f,
+            "{} proxies added, {} changed, {} removed; {} visitors added, {} changed, {} removed",
+            proxies.added.len(),
+            proxies.changed.len(),
+            proxies.removed.len(),
+            visitors.added.len(),
+            visitors.changed.len(),
+            visitors.removed.len(),
+        )
+    }
+}
+
+impl Changes {
+    /// What is different in `next`. Of several with one name the last counts.
+    fn between<T: PartialEq>(before: &[T], next: &[T], name: impl Fn(&T) -> &str) -> Self {
+        let by_name = |all| -> BTreeMap<String, &T> {
+            let all: &[T] = all;
+            all.iter().map(|it| (name(it).to_owned(), it)).collect()
+        };
+        let (before, next) = (by_name(before), by_name(next));
+        let mut changes = Self::default();
+        for (name, config) in &next {
+            match before.get(name) {
+                None => changes.added.push(name.clone()),
+                Some(old) if old != config => changes.changed.push(name.clone()),
+                Some(_) => {}
+            }
+        }
+        let gone = before.into_keys().filter(|name| !next.contains_key(name));
+        changes.removed.extend(gone);
+        changes
+    }
+}
+
+/// Gives a [`Client`](crate::Client) another configuration, also while it runs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reloader {
+    requests: mpsc::Sender<Request>,
+}
+
+#[derive(Debug)]
+struct Request {
+    config: Box<ClientConfig>,
+    answer: oneshot::Sender<Result<ReloadReport, ReloadError>>,
+}
+
+impl Reloader {
+    /// Makes the proxies and visitors of `config` those of the client. Those that did not change are left alone with their
+    /// connections, new ones are started, the others are closed or replaced. Users of what is closed may stay.
+    ///
+    /// Waits until the client runs, and for reloads that were asked for earlier. Dropping the future does not undo a reload.
+    ///
+    /// # Errors
+    /// If `config` differs in anything else, if the port of a new visitor is taken, or if the client stops. Nothing has changed then.
+    pub async fn reload(&self, config: ClientConfig) -> Result<ReloadReport, ReloadError> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request {
+            config: Box::new(config),
+            answer,
+        };
+        // Either end is gone only with the client.
+        let sent = self.requests.send(request).await;
+        sent.map_err(|_| ReloadError::Stopping)?;
+        answered.await.unwrap_or(Err(ReloadError::Stopping))
+    }
+}
+
+/// Changes which proxies a [`Client`](crate::Client) has, also while it runs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ProxySet {
+    wanted: Wanted,
+}
+
+impl ProxySet {
+    /// Makes `proxies` the proxies of the client: those that are not among them are closed, new
+    /// ones started, changed ones started anew, and the others left alone. Of several with one
+    /// name the last counts.
+    ///
+    /// Takes effect soon after, or with the next login if there is no session.
+    pub fn apply(&self, proxies: Vec<ProxyConfig>) {
+        self.wanted.replace(Some(proxies), None);
+    }
+}
+
+/// Changes which visitors a [`Client`](crate::Client) has, also while it runs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct VisitorSet {
+    wanted: Wanted,
+}
+
+impl VisitorSet {
+    /// Makes `visitors` the visitors of the client: the listeners of those that are not among them are closed, new ones
+    /// opened, and those that did not change left alone. Their users may stay. Of several with one name the last
+    /// counts.
+    ///
+    /// Takes effect soon after, once the client runs.
+    pub fn apply(&self, visitors: Vec<VisitorConfig>) {
+        self.wanted.replace(None, Some(visitors));
+    }
+}
+
+/// The proxies and visitors that the client is to have. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    proxies: watch::Sender<Vec<ProxyConfig>>,
+    visitors: watch::Sender<Vec<VisitorConfig>>,
+}
+
+impl Wanted {
+    /// The only place where they change, from the start on, when both lists are empty. `None` leaves a list as it is.
+    pub(crate) fn replace(
+        &self,
+        proxies: Option<Vec<ProxyConfig>>,
+        visitors: Option<Vec<VisitorConfig>>,
+    ) -> ReloadReport {
+        let mut report = ReloadReport::default();
+        if let Some(next) = proxies {
+            self.proxies.send_if_modified(|wanted| {
+                report.proxies = Changes::between(wanted, &next, |it| &it.name);
+                *wanted = next;
+                true
+            });
+        }
+        if let Some(next) = visitors {
+            self.visitors.send_if_modified(|wanted| {
+                report.visitors = Changes::between(wanted, &next, |it| &it.name);
+                *wanted = next;
+                true
+            });
+        }
+        report
+    }
+
+    /// The proxies, for a supervisor.
+    pub(crate) fn proxies(&self) -> watch::Receiver<Vec<ProxyConfig>> {
+        self.proxies.subscribe()
+    }
+
+    pub(crate) fn proxy_set(&self) -> ProxySet {
+        ProxySet {
+            wanted: self.clone(),
+        }
+    }
+
+    pub(crate) fn visitor_set(&self) -> VisitorSet {
+        VisitorSet {
+            wanted: self.clone(),
+        }
+    }
+}
+
+/// The reloads that are asked for, and what they change.
+#[derive(Debug)]
+pub(crate) struct Reloads {
+    requests: mpsc::Receiver<Request>,
+    /// What cannot change; its proxies and visitors do not count.
+    settings: Arc<ClientConfig>,
+    wanted: Wanted,
+}
+
+impl Reloads {
+    pub(crate) fn new(settings: Arc<ClientConfig>, wanted: Wanted) -> (Reloader, Self) {
+        let (sender, requests) = mpsc::channel(MAX_QUEUED);
+        let reloads = Self {
+            requests,
+            settings,
+            wanted,
+        };
+        (Reloader { requests: sender }, reloads)
+    }
+
+    /// Keeps `visitors` as they are wanted and does the reloads that are asked for, until the client stops. Then it closes them.
+    pub(crate) async fn run(
+        mut self,
+        mut visitors: Visitors,
+        stopping: CancellationToken,
+        tasks: Tasks,
+    ) {
+        let mut wanted = self.wanted.visitors.subscribe();
+        wanted.mark_changed();
+        loop {
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => break,
+                () = tasks.is_cut() => break,
+                Ok(()) = wanted.changed() => {
+                    let configs = wanted.borrow_and_update().clone();
+                    visitors.apply(&configs).await;
+                }
+                Some(Request { config, answer }) = self.requests.recv() => {
+                    let outcome = self.reload(*config, &mut visitors, &stopping).await;
+                    // The reload stands, whether anybody waits for the answer or not.
+                    let _ = answer.send(outcome);
+                }
+            }
+        }
+        // Later requests get the error that the client stops at once.
+        drop(self.requests);
+        visitors.close_all().await;
+    }
+
+    async fn reload(
+        &self,
+        next: ClientConfig,
+        visitors: &mut Visitors,
+        stopping: &CancellationToken,
+    ) -> Result<ReloadReport, ReloadError> {
+        let keys = fixed_keys(&self.settings, &next);
+        if !keys.is_empty() {
+            return Err(ReloadError::FixedKeys(keys));
+        }
+        let listeners = tokio::select! {
+            biased;
+            () = stopping.cancelled() => return Err(ReloadError::Stopping),
+            bound = visitors.bind(&next.visitors) => bound?,
+        };
+        let report = self
+            .wanted
+            .replace(Some(next.proxies), Some(next.visitors.clone()));
+        visitors.apply_bound(&next.visitors, listeners).await;
+        Ok(report)
+    }
+}
+
+/// The keys of what differs between `before` and `next` and cannot change while the client runs.
+fn fixed_keys(before: &ClientConfig, next: &ClientConfig) -> Vec<&'static str> {
+    // By name, so that a new field has to be considered here.
+    let ClientConfig {
+        user,
+        client_id,
+        servers,
+        connect_all,
+        dns_server,
+        login_fail_exit,
+        udp_packet_size,
+        metadatas,
+        auth,
+        log,
+        grace_period,
+        transport,
+        proxies: _,
+        visitors: _,
+        nat_hole_stun_server,
+        web_server,
+    } = before;
+    let ClientTransport {
+        protocol,
+        wire_protocol,
+        proxy_url,
+        dial_server_timeout,
+        dial_server_keepalive,
+        connect_server_local_ip,
+        pool_count,
+        tcp_mux,
+        tcp_mux_keepalive_interval,
+        heartbeat_interval,
+        heartbeat_timeout,
+        quic,
+        liveness_keys,
+        tls,
+    } = transport;
+    let it = &next.transport;
+    [
+        ("user", *user == next.user),
+        ("clientID", *client_id == next.client_id),
+        (
+            "serverAddr, serverPort or serverAddrs",
+            *servers == next.servers,
+        ),
+        ("connectAll", *connect_all == next.connect_all),
+        ("dnsServer", *dns_server == next.dns_server),
+        ("loginFailExit", *login_fail_exit == next.login_fail_exit),
+        ("udpPacketSize", *udp_packet_size == next.udp_packet_size),
+        ("metadatas", *metadatas == next.metadatas),
+        ("auth", *auth == next.auth),
+        ("log", *log == next.log),
+        ("gracePeriod", *grace_period == next.grace_period),
+        ("transport.protocol", *protocol == it.protocol),
+        ("transport.wireProtocol", *wire_protocol == it.wire_protocol),
+        ("transport.proxyURL", *proxy_url == it.proxy_url),
+        (
+            "transport.dialServerTimeout",
+            *dial_server_timeout == it.dial_server_timeout,
+        ),
+        (
+            "transport.dialServerKeepalive",
+            *dial_server_keepalive == it.dial_server_keepalive,
+        ),
+        (
+            "transport.connectServerLocalIP",
+            *connect_server_local_ip == it.connect_server_local_ip,
+        ),
+        ("transport.poolCount", *pool_count == it.pool_count),
+        ("transport.tcpMux", *tcp_mux == it.tcp_mux),
+        (
+            "transport.tcpMuxKeepaliveInterval",
+            *tcp_mux_keepalive_interval == it.tcp_mux_keepalive_interval,
+        ),
+        (
+            "transport.heartbeatInterval",
+            *heartbeat_interval == it.heartbeat_interval,
+        ),
+        (
+            "transport.heartbeatTimeout",
+            *heartbeat_timeout == it.heartbeat_timeout,
+        ),
+        ("transport.quic", *quic == it.quic),
+        (
+            "which heartbeat keys of transport are set",
+            *liveness_keys == it.liveness_keys,
+        ),
+        ("transport.tls", *tls == it.tls),
+        (
+            "natHoleStunServer",
+            *nat_hole_stun_server == next.nat_hole_stun_server,
+        ),
+        ("webServer", *web_server == next.web_server),
+    ]
+    .into_iter()
+    .filter_map(|(key, is_same)| (!is_same).then_some(key))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests;

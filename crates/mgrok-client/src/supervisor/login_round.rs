@@ -1,0 +1,271 @@
+//! One round of logins: a race of the dial candidates, and a login over the link that won.
+
+use std::fmt::{self, Display, Formatter};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mgrok_config::{ClientConfig, ServerAddr};
+use mgrok_net::error_chain::Chain;
+use mgrok_proto::{RunId, liveness};
+use tokio::sync::watch;
+use tracing::{Instrument, debug, error_span};
+
+use super::context::SupervisorContext;
+use crate::backoff::Failure;
+use crate::clock::now;
+use crate::connect::{Connector, Link};
+use crate::describe::Head;
+use crate::dial_candidates::{DialCandidate, DialCandidates};
+use crate::handle::SessionHandle;
+use crate::heartbeat::Heartbeat;
+use crate::login::{LoggedIn, LoginError, Request, log_in};
+use crate::proxies::Table;
+use crate::race::race;
+use crate::session::Session;
+use crate::wire::WireChoice;
+use crate::work::{WorkConns, WorkContext};
+
+/// Why a round of logins failed: what each candidate said.
+#[derive(Debug)]
+pub struct LoginFailure {
+    /// Each candidate, as the log calls it, and its error.
+    tries: Vec<(String, LoginError)>,
+}
+
+/// In one line, with all causes.
+impl Display for LoginFailure {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if let [(_, error)] = self.tries.as_slice() {
+            return Chain(error).fmt(f);
+        }
+        for (position, (candidate, error)) in self.tries.iter().enumerate() {
+            let separator = if position == 0 { "" } else { "; " };
+            write!(f, "{separator}{candidate}: {}", Chain(error))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for LoginFailure {}
+
+impl LoginFailure {
+    /// What it means for the next attempt. One server that refuses counts more than others that cannot be reached, so that it is not asked often.
+    pub(super) fn failure(&self) -> Failure {
+        let refused = self
+            .tries
+            .iter()
+            .any(|(_, error)| error.failure() == Failure::Refused);
+        match refused {
+            true => Failure::Refused,
+            false => Failure::Unreachable,
+        }
+    }
+}
+
+/// A session, and the server and transport that it uses.
+#[derive(Debug)]
+pub(super) struct ActiveSession {
+    pub(super) session: Session,
+    pub(super) candidate: DialCandidate,
+    pub(super) since: Instant,
+}
+
+/// One server, and what is remembered of its last session.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) connector: Arc<Connector>,
+    /// The run id of the last session. With it the next login replaces that session.
+    run_id: Option<RunId>,
+    wire: WireChoice,
+}
+
+/// The servers of a supervisor, and the order in which they are tried.
+#[derive(Debug)]
+pub(super) struct Servers {
+    servers: Vec<Server>,
+    candidates: DialCandidates,
+}
+
+impl Servers {
+    pub(super) fn new(connectors: Vec<Arc<Connector>>, config: &ClientConfig) -> Self {
+        Self {
+            candidates: DialCandidates::new(connectors.len(), config.transport.protocol),
+            servers: connectors
+                .into_iter()
+                .map(|connector| Server {
+                    connector,
+                    run_id: None,
+                    wire: WireChoice::new(config.transport.wire_protocol),
+                })
+                .collect(),
+        }
+    }
+
+    /// The address of a candidate's server.
+    pub(super) fn server(&self, candidate: DialCandidate) -> &ServerAddr {
+        self.servers[candidate.server].connector.server()
+    }
+
+    /// A candidate's server to log in to, and the candidates to choose a better transport from.
+    pub(super) fn migration(&mut self, candidate: DialCandidate) -> (&mut Server, &DialCandidates) {
+        (&mut self.servers[candidate.server], &self.candidates)
+    }
+
+    /// Takes note that the session of `candidate` was lost after `lived`.
+    pub(super) fn lost(&mut self, candidate: DialCandidate, lived: Duration) {
+        self.candidates.lost(candidate, lived, now());
+    }
+
+    /// The run id of the last session, if there is one server and has been a session.
+    pub(super) fn last_run_id(&self) -> Option<&RunId> {
+        match self.servers.as_slice() {
+            [server] => server.run_id.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// One round: tries all candidates until one leads to a session. Each dial takes at most `longest_dial`.
+    pub(super) async fn log_in(
+        &mut self,
+        context: &SupervisorContext,
+        table: &watch::Receiver<Table>,
+        longest_dial: Option<Duration>,
+    ) -> Result<ActiveSession, LoginFailure> {
+        let mut order = self.candidates.order(now());
+        let mut tries = Vec::new();
+        while !order.is_empty() {
+            let connectors: Vec<_> = self.servers.iter().map(|it| it.connector.clone()).collect();
+            let outcome = race(order.iter().copied(), |candidate: DialCandidate| {
+                let connector = connectors[candidate.server].clone();
+                async move { connector.link(candidate.transport, longest_dial).await }
+                    .in_current_span()
+            });
+            let outcome = outcome.await;
+            for (candidate, error) in outcome.failed {
+                order.retain(|(it, _)| *it != candidate);
+                self.note_failure(&mut tries, candidate, error.into());
+            }
+            let Some((candidate, link)) = outcome.first else {
+                break;
+            };
+            match self.log_in_over(context, link, candidate, table).await {
+                Ok(active) => return Ok(active),
+                Err(error) => {
+                    // A server that refuses by one transport refuses by every other.
+                    let is_refusal = matches!(error, LoginError::Refused(_));
+                    order.retain(|(it, _)| match is_refusal {
+                        true => it.server != candidate.server,
+                        false => *it != candidate,
+                    });
+                    self.note_failure(&mut tries, candidate, error);
+                }
+            }
+        }
+        Err(LoginFailure { tries })
+    }
+
+    fn note_failure(
+        &self,
+        tries: &mut Vec<(String, LoginError)>,
+        candidate: DialCandidate,
+        error: LoginError,
+    ) {
+        let label = self.label(candidate);
+        if !self.candidates.is_single() {
+            debug!("{label}: {}", Chain(&error));
+        }
+        tries.push((label, error));
+    }
+
+    /// What the log calls a candidate.
+    fn label(&self, candidate: DialCandidate) -> String {
+        let server = self.server(candidate);
+        format!("{server} by {}", candidate.transport)
+    }
+
+    async fn log_in_over(
+        &mut self,
+        context: &SupervisorContext,
+        link: Link,
+        candidate: DialCandidate,
+        table: &watch::Receiver<Table>,
+    ) -> Result<ActiveSession, LoginError> {
+        let server = &mut self.servers[candidate.server];
+        let session = server.log_in(context, link, false, table.clone()).await?;
+        Ok(self.logged_in(session, candidate))
+    }
+
+    /// Remembers that `candidate` works.
+    pub(super) fn logged_in(
+        &mut self,
+        session: Session,
+        candidate: DialCandidate,
+    ) -> ActiveSession {
+        self.candidates.logged_in(candidate);
+        ActiveSession {
+            session,
+            candidate,
+            since: now(),
+        }
+    }
+}
+
+impl Server {
+    /// Logs in over `link`, in place of the last session with this server. With `migrating` that session is alive and keeps its users.
+    ///
+    /// Not cancel-safe: a login that was given up may have worked.
+    pub(super) async fn log_in(
+        &mut self,
+        context: &SupervisorContext,
+        link: Link,
+        migrating: bool,
+        table: watch::Receiver<Table>,
+    ) -> Result<Session, LoginError> {
+        let SupervisorContext {
+            config, key, tasks, ..
+        } = context;
+        let request = Request {
+            config,
+            key,
+            migrating,
+            run_id: self.run_id.as_ref(),
+        };
+        let LoggedIn {
+            control,
+            negotiated,
+            link,
+            run_id,
+        } = log_in(&self.connector, link, &mut self.wire, &request).await?;
+        self.run_id = Some(run_id.clone());
+        let ended = tasks.part();
+        let span = error_span!("session", run_id = %Head(&run_id));
+        let (handle, requests) =
+            SessionHandle::new(run_id, link.streams().clone(), negotiated, span);
+        let work = WorkContext {
+            auth: config.auth.clone(),
+            ended: ended.clone(),
+            puncher: context.puncher.clone(),
+            session: handle.clone(),
+            table,
+            tasks: tasks.clone(),
+            udp_packet_size: config.udp_packet_size,
+            user: config.user.clone(),
+        };
+        let transport = &config.transport;
+        let (interval, timeout) = match negotiated.liveness && !link.watch_closely() {
+            true => (Some(liveness::INTERVAL), Some(liveness::TIMEOUT)),
+            false => (transport.heartbeat_interval, transport.heartbeat_timeout),
+        };
+        Ok(Session {
+            auth: config.auth.clone(),
+            control,
+            ended,
+            handle,
+            heartbeat: Heartbeat::new(interval, timeout, now()),
+            link,
+            requests,
+            user: config.user.clone(),
+            work: WorkConns::new(work),
+        })
+    }
+}

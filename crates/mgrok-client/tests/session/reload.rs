@@ -1,0 +1,224 @@
+//! Reload: another configuration for a client that runs.
+
+use mgrok_client::{ProxyPhase, ReloadError};
+use mgrok_config::{ClientConfig, VisitorConfig, VisitorKind};
+use mgrok_net::message::MessageConn;
+use mgrok_proto::message::Message;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::server::{
+    Running, Server, accept_login, accept_proxy, echo, echo_service, new_proxy, recv, serve_echo,
+    stcp_visitor, tcp_proxy, visitor, within,
+};
+
+async fn closed(control: &mut MessageConn) -> String {
+    match recv(control).await {
+        Message::CloseProxy(closed) => closed.proxy_name,
+        other => panic!("{} instead of CloseProxy", other.name()),
+    }
+}
+
+#[tokio::test]
+async fn what_did_not_change_keeps_its_connections() {
+    let server = Server::bind().await;
+    let local = echo_service().await;
+    let mut config = server.config();
+    let same = tcp_proxy("same", local);
+    config.proxies = vec![
+        same.clone(),
+        tcp_proxy("removed", local),
+        tcp_proxy("x", local),
+    ];
+    config.visitors = vec![stcp_visitor("to-db"), stcp_visitor("removed")];
+    let mut client = Running::start(config.clone());
+    let (mut control, _) = server.control().await;
+    for name in ["removed", "same", "x"] {
+        assert_eq!(new_proxy(&mut control).await.proxy_name, name);
+        accept_proxy(&mut control, name).await;
+        client.wait_for(name, ProxyPhase::Running).await;
+    }
+    let mut user = server.user(&mut control, "same").await;
+    echo(&mut user, "before").await;
+    let mut guest = client.enter("to-db").await;
+    serve_echo(server.accept_visit().await);
+    echo(&mut guest, "before").await;
+    let listener = client.listener("to-db").await;
+    let removed = client.listener("removed").await;
+
+    let mut changed = tcp_proxy("x", local);
+    changed.use_compression = true;
+    config.proxies = vec![same, changed, tcp_proxy("added", local)];
+    config.visitors = vec![stcp_visitor("to-db"), stcp_visitor("added")];
+    let report = within(client.reloader.reload(config)).await.unwrap();
+    assert_eq!(
+        report.to_string(),
+        "1 proxies added, 1 changed, 1 removed; 1 visitors added, 0 changed, 1 removed"
+    );
+    for name in ["removed", "x"] {
+        assert_eq!(closed(&mut control).await, name);
+    }
+    for name in ["added", "x"] {
+        assert_eq!(new_proxy(&mut control).await.proxy_name, name);
+    }
+    echo(&mut user, "after").await;
+    echo(&mut guest, "after").await;
+    assert_eq!(client.listener("to-db").await, listener);
+    TcpStream::connect(removed).await.unwrap_err();
+    TcpStream::connect(client.listener("added").await)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_change_refuses_the_whole_reload() {
+    let server = Server::bind().await;
+    let mut config = server.config();
+    config.proxies = vec![tcp_proxy("old", "127.0.0.1:22".parse().unwrap())];
+    let mut client = Running::start(config.clone());
+    let (mut control, _) = server.control().await;
+    assert_eq!(new_proxy(&mut control).await.proxy_name, "old");
+    accept_proxy(&mut control, "old").await;
+    client.wait_for("old", ProxyPhase::Running).await;
+
+    let next = ClientConfig {
+        user: "ada".to_owned(),
+        proxies: Vec::new(),
+        visitors: vec![stcp_visitor("to-db")],
+        ..config.clone()
+    };
+    let error = within(client.reloader.reload(next)).await.unwrap_err();
+    assert!(matches!(error, ReloadError::FixedKeys(keys) if keys == ["user"]));
+    assert_eq!(client.listeners.listener("to-db"), None);
+
+    // The next message of the client comes from the next reload: the refused one has sent nothing.
+    config.proxies = vec![tcp_proxy("new", "127.0.0.1:22".parse().unwrap())];
+    within(client.reloader.reload(config)).await.unwrap();
+    assert_eq!(closed(&mut control).await, "old");
+    assert_eq!(new_proxy(&mut control).await.proxy_name, "new");
+}
+
+#[tokio::test]
+async fn a_taken_port_refuses_the_whole_reload() {
+    let server = Server::bind().await;
+    let mut config = server.config();
+    config.visitors = vec![stcp_visitor("same")];
+    let mut client = Running::start(config.clone());
+    let (_control, _) = server.control().await;
+    let listener = client.listener("same").await;
+
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let at_taken_port = VisitorConfig {
+        bind_port: Some(port),
+        ..stcp_visitor("taken")
+    };
+    let mut next = config.clone();
+    next.proxies = vec![tcp_proxy("new", "127.0.0.1:22".parse().unwrap())];
+    next.visitors = vec![stcp_visitor("free"), at_taken_port];
+    let error = within(client.reloader.reload(next.clone()))
+        .await
+        .unwrap_err();
+    let text = format!("the visitor [taken] cannot listen on 127.0.0.1, port {port}");
+    assert_eq!(error.to_string(), text);
+    assert_eq!(client.listener("same").await, listener);
+    assert_eq!(client.listeners.listener("free"), None);
+    assert_eq!(client.status.proxy("new"), None);
+
+    drop(taken);
+    within(client.reloader.reload(next)).await.unwrap();
+    assert_eq!(client.listener("taken").await.port(), port);
+    assert_eq!(client.listeners.listener("same"), None);
+}
+
+#[tokio::test]
+async fn a_changed_visitor_keeps_its_port() {
+    let server = Server::bind().await;
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let bind_port = Some(free.local_addr().unwrap().port());
+    drop(free);
+    for kind in [VisitorKind::Stcp, VisitorKind::Sudp] {
+        let mut config = server.config();
+        config.visitors = vec![VisitorConfig {
+            bind_port,
+            ..visitor("to-db", kind)
+        }];
+        let mut client = Running::start(config.clone());
+        let listener = client.listener("to-db").await;
+        config.visitors[0].server_name = "another".to_owned();
+        let report = within(client.reloader.reload(config)).await.unwrap();
+        assert_eq!(report.visitors.changed, ["to-db"]);
+        assert_eq!(client.listener("to-db").await, listener);
+        within(client.stop()).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_reload_without_a_session_takes_effect_with_the_next() {
+    let server = Server::bind().await;
+    let local = "127.0.0.1:22".parse().unwrap();
+    let mut config = server.config();
+    config.proxies = vec![tcp_proxy("old", local)];
+    let client = Running::start(config.clone());
+    let (mut control, _) = server.control().await;
+    assert_eq!(new_proxy(&mut control).await.proxy_name, "old");
+    drop(control);
+
+    let (login, _) = server.login().await;
+    config.proxies = vec![tcp_proxy("new", local)];
+    within(client.reloader.reload(config)).await.unwrap();
+    let mut control = accept_login(login).await;
+    assert_eq!(new_proxy(&mut control).await.proxy_name, "new");
+}
+
+#[tokio::test]
+async fn reloads_at_the_same_time_happen_one_after_the_other() {
+    let server = Server::bind().await;
+    let local = "127.0.0.1:22".parse().unwrap();
+    let config = server.config();
+    let client = Running::start(config.clone());
+    let (_control, _) = server.control().await;
+
+    let with = |name: &str| ClientConfig {
+        proxies: vec![tcp_proxy(name, local)],
+        visitors: vec![stcp_visitor(name)],
+        ..config.clone()
+    };
+    let (first, second) = tokio::join!(
+        client.reloader.reload(with("first")),
+        client.reloader.reload(with("second"))
+    );
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert_eq!(first.proxies.added, ["first"]);
+    assert_eq!(
+        (second.proxies.added, second.proxies.removed),
+        (vec!["second".into()], vec!["first".into()])
+    );
+    assert_eq!(second.visitors.removed, ["first"]);
+}
+
+#[tokio::test]
+async fn a_client_that_stops_refuses_reloads() {
+    let server = Server::bind().await;
+    let local = echo_service().await;
+    let mut config = server.config();
+    config.proxies = vec![tcp_proxy("echo", local)];
+    let mut client = Running::start(config.clone());
+    let (mut control, _) = server.control().await;
+    assert_eq!(new_proxy(&mut control).await.proxy_name, "echo");
+    accept_proxy(&mut control, "echo").await;
+    client.wait_for("echo", ProxyPhase::Running).await;
+    // The client waits for this user before it ends.
+    let mut user = server.user(&mut control, "echo").await;
+    echo(&mut user, "before").await;
+
+    let reloader = client.reloader.clone();
+    let ended = client.stop();
+    assert_eq!(closed(&mut control).await, "echo");
+    let error = within(reloader.reload(config.clone())).await.unwrap_err();
+    assert!(matches!(error, ReloadError::Stopping));
+    assert!(!ended.is_finished());
+    drop((user, control));
+    within(ended).await.unwrap().unwrap();
+    let error = within(reloader.reload(config)).await.unwrap_err();
+    assert!(matches!(error, ReloadError::Stopping));
+}
