@@ -16,6 +16,7 @@
 
 pub mod auth;
 pub mod cipher;
+mod decimal;
 mod frame;
 mod go_base64;
 mod go_json;
@@ -30,6 +31,7 @@ pub mod udp;
 pub mod v1;
 pub mod v2;
 mod wire;
+mod zones;
 
 pub use frame::{DecodeError, EncodeError};
 pub use negotiated::Negotiated;

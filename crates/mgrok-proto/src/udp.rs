@@ -12,7 +12,6 @@ pub mod binary;
 mod binary_v1;
 mod body;
 pub mod quarter_id;
-mod zones;
 
 use std::net::SocketAddr;
 
@@ -25,7 +24,7 @@ use crate::{
     wire::WireVersion,
 };
 
-pub use zones::Zones;
+pub use crate::zones::Zones;
 
 /// The longest datagram there is, in bytes: a UDP packet of IPv4 without its headers.
 pub const MAX_DATAGRAM: usize = 65_507;
@@ -273,18 +272,4 @@ fn decode_message(
         other => return Err(DecodeError::Unexpected { kind: other.kind() }),
     };
     Ok(Some((carried, frame.len)))
-}
-
-/// Writes a number without zeros in front of it.
-fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        // A remainder of ten always fits.
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return &digits[start..];
-        }
-    }
 }

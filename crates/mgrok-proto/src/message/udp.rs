@@ -10,7 +10,7 @@ use serde::{
 
 use crate::{
     go_json::{self, Go, Object, object},
-    udp::Zones,
+    zones::Zones,
 };
 
 object! {

@@ -19,7 +19,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use bytes::{BufMut, BytesMut};
 
-use super::{Carried, MAX_DATAGRAM, decimal, zones::Zones};
+use super::{Carried, MAX_DATAGRAM};
+use crate::decimal::decimal;
+use crate::zones::Zones;
 use crate::{
     frame::{DecodeError, EncodeError},
     message::{Kind, Message},

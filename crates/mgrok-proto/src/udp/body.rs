@@ -7,7 +7,8 @@ use std::{
 
 use bytes::BytesMut;
 
-use super::{decimal, zones::Zones};
+use crate::decimal::decimal;
+use crate::zones::Zones;
 use crate::{go_base64, go_json};
 
 const BEFORE_CONTENT: &[u8] = b"{\"c\":\"";

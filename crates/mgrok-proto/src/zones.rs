@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::decimal;
+use crate::decimal::decimal;
 
 /// How many names are remembered. A host has so many interfaces at most; datagrams of more zones are not for anybody.
 const MAX_NAMES: usize = 64;
