@@ -233,6 +233,10 @@ impl State {
         for key in closed {
             info!("{key}: the server does not listen there any more");
             self.served.remove(&key);
+            if key == SocketKey::Quic {
+                // A certificate that changes must not open it again.
+                shared.quic.send_replace(None);
+            }
         }
         if let (Some(endpoint), Some(server)) = (shared.quic.borrow().as_ref(), quic) {
             endpoint.set_server(server);
