@@ -68,7 +68,7 @@ pub(crate) struct Requests {
 }
 
 impl SessionHandle {
-    /// A handle for the session `run_id`, which speaks `negotiated` on its `streams`. `span` is what the log says of it.
+    /// A handle for the session `run_id` over `streams`, with what it has `negotiated`. `span` is what the log says of it.
     pub(crate) fn new(
         run_id: RunId,
         streams: Streams,

@@ -46,7 +46,7 @@ enum WorkEnd {
     Write(#[source] io::Error),
 }
 
-/// Carries datagrams between `work`, which belongs to a session that speaks `negotiated`, and the local service of `proxy` until
+/// Carries datagrams between `work`, which belongs to a session with what it has `negotiated`, and the local service of `proxy` until
 /// `work` ends. `packet_size` is `udpPacketSize`.
 ///
 /// Dropping the future ends it just as well.

@@ -58,7 +58,7 @@ pub(crate) struct Inner {
     pub(crate) user_idle_timeout: Option<Duration>,
     /// What users have moved so far.
     pub(crate) traffic: Traffic,
-    /// HookOutcome about each user, if anybody wants to know.
+    /// Asked about each user, if anybody wants to know.
     pub(crate) user_hook: Option<UserHook>,
 }
 

@@ -1,6 +1,6 @@
 //! Who serves the users of one public place: one backend, or several that take turns.
 //!
-//! Balancing is here and nowhere else. A proxy without a group is a backends of one.
+//! Balancing is here and nowhere else. A proxy without a group has a set of one.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -100,7 +100,7 @@ impl<P> Groups<P> {
         let slot = loop {
             match self.find_or_claim(&name, key, &params)? {
                 Found::Open(endpoint) => return Ok(endpoint),
-                // Opening and closing are bounded: a endpoint is a socket or some routes.
+                // Opening and closing are bounded: an endpoint is a socket or some routes.
                 Found::Busy(closed) => closed.cancelled().await,
                 Found::Claimed(slot) => break slot,
             }
@@ -198,7 +198,7 @@ mod tests {
         }
     }
 
-    /// Groups of a endpoint that is nothing but its slot.
+    /// Groups of an endpoint that is nothing but its slot.
     #[derive(Debug)]
     struct Room(#[expect(dead_code, reason = "held until the room is closed")] Slot<Room>);
 

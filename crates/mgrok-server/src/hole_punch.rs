@@ -1,4 +1,4 @@
-//! HolePunchBroker: services that visitors reach past the server, which only brings the two sides together.
+//! Hole punching: services that visitors reach past the server, which only brings the two sides together.
 //!
 //! A visitor asks; the proxy's client is told of it on a work connection, and says how it is seen from outside; both
 //! get advice how to try, and the client reports whether it worked (PROTOCOL 9.4).

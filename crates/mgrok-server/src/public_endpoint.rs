@@ -52,7 +52,7 @@ pub(crate) struct PublicEndpoint {
 /// The endpoint of a group has a slot there, which is given up when the rest of the endpoint is closed.
 type GroupSlot = Option<Slot<PublicEndpoint>>;
 
-/// The routes of a endpoint, in the order in which they are given back.
+/// The routes of an endpoint, in the order in which they are given back.
 #[derive(Debug)]
 struct HeldRoutes<R> {
     leases: Vec<RouteLease<R>>,
@@ -78,14 +78,14 @@ enum Listener {
     },
 }
 
-/// Serving at a endpoint, until this is dropped.
+/// Serving at an endpoint, until this is dropped.
 #[derive(Debug)]
 pub(crate) enum Serving {
     Http(#[expect(dead_code, reason = "held for its drop")] Membership<HttpMember>),
     Streams(#[expect(dead_code, reason = "held for its drop")] Membership<Backend>),
 }
 
-/// The kinds of proxy that have a endpoint of this sort.
+/// The kinds of proxy that have an endpoint of this sort.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum EndpointKind {
     Tcp,

@@ -81,7 +81,7 @@ impl TransportServer {
         }
     }
 
-    /// A configuration of a client that comes this setup.
+    /// A configuration of a client with this setup.
     pub(crate) fn config(&self, wire_protocol: WireProtocol) -> ClientConfig {
         let addr = match &self.listener {
             Listening::Kcp(listener) => listener.local_addr(),

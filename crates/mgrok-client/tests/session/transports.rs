@@ -393,7 +393,7 @@ async fn half_closes_are_carried_where_both_ends_can() {
 
 /// Whoever asks says that there is no more to come, and gets an answer that takes its time.
 async fn check_half_close(mut asks: Conn, mut answers: Conn, is_carried: bool) {
-    // Longer than what is under setup has once both directions end.
+    // Longer than what is under way has once both directions end.
     const LONG: Duration = Duration::from_millis(1500);
     within(asks.close()).await.unwrap();
     assert!(within(answers.recv()).await.unwrap().is_empty());

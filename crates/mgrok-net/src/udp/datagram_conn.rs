@@ -41,7 +41,7 @@ pub struct Received {
 
 /// A work or visitor connection whose payload is datagrams.
 ///
-/// If it is a stream of QUIC and the negotiated has it, datagrams also travel as datagrams of QUIC, so that one which is lost delays no
+/// If it is a stream of QUIC and the session has agreed on it, datagrams also travel as datagrams of QUIC, so that one which is lost delays no
 /// other. Those that are too long for that, and signs of life, stay on the stream.
 #[derive(Debug)]
 pub struct DatagramConn {
@@ -83,7 +83,7 @@ impl DatagramConn {
         }
     }
 
-    /// Takes `stream`, which goes straight to an end that takes the datagrams apart, and speaks `negotiated`.
+    /// Takes `stream`, which goes straight to an end that takes the datagrams apart, by what was `negotiated` with it.
     pub fn direct(stream: Conn, negotiated: &Negotiated) -> Self {
         let flow = if negotiated.datagrams && negotiated.quic_datagrams {
             stream.flow()
