@@ -81,15 +81,23 @@ impl Rules {
         has_body: bool,
         user: &User,
     ) -> Option<HeaderValue> {
-        let upgrade = upgrade(request);
+        let present = Present::of(&request.headers);
+        let upgrade = present
+            .has_any(Present::UPGRADE)
+            .then(|| upgrade(request))
+            .flatten();
         let headers = &mut request.headers;
+        // Before `Connection` may remove it.
         let forwarded_for = match self.forwarded {
-            Forwarded::Append { .. } => Some(append(headers, user.ip())),
-            Forwarded::Keep | Forwarded::Remove => None,
+            Forwarded::Append { .. } if present.has_any(Present::FORWARDED) => {
+                append(headers, user.ip())
+            }
+            Forwarded::Append { .. } | Forwarded::Keep | Forwarded::Remove => user.ip().clone(),
         };
-        let accepts_trailers = lists(headers, &header::TE, "trailers");
-        let trailer = announce(headers, has_body);
-        remove_hop_by_hop(headers);
+        let accepts_trailers =
+            present.has_any(Present::TE) && lists(headers, &header::TE, "trailers");
+        let trailer = announce(headers, present, has_body);
+        remove_hop_by_hop(headers, present);
         if has_body && !headers.contains_key(header::CONTENT_LENGTH) {
             headers.insert(header::TRANSFER_ENCODING, CHUNKED);
             restore(headers, header::TRAILER, trailer);
@@ -102,11 +110,27 @@ impl Rules {
             headers.insert(header::UPGRADE, protocol.clone());
         }
         set_missing_host(headers, &request.uri);
+        self.set_forwarded(headers, present, forwarded_for, user.is_trusted_proxy());
+        if let Some(host) = &self.host {
+            rewrite_host(request, host);
+        }
+        set(&mut request.headers, &self.request_headers);
+        request.version = Version::HTTP_11;
+        upgrade
+    }
+
+    /// Says for whom a request is forwarded, if that is to be said. `present` is what the request came with.
+    fn set_forwarded(
+        &self,
+        headers: &mut HeaderMap,
+        present: Present,
+        forwarded_for: HeaderValue,
+        believes: bool,
+    ) {
         match self.forwarded {
             Forwarded::Append { proto } => {
-                let believes = user.is_trusted_proxy();
-                restore(headers, FORWARDED_FOR, forwarded_for);
-                if !believes {
+                headers.insert(FORWARDED_FOR, forwarded_for);
+                if !believes && present.has_any(Present::FORWARDED) {
                     headers.remove(header::FORWARDED);
                 }
                 if !believes || !headers.contains_key(FORWARDED_HOST) {
@@ -118,7 +142,7 @@ impl Rules {
                 }
             }
             Forwarded::Keep => {}
-            Forwarded::Remove => {
+            Forwarded::Remove if present.has_any(Present::FORWARDED) => {
                 for name in [
                     header::FORWARDED,
                     FORWARDED_FOR,
@@ -128,13 +152,8 @@ impl Rules {
                     headers.remove(name);
                 }
             }
+            Forwarded::Remove => {}
         }
-        if let Some(host) = &self.host {
-            rewrite_host(request, host);
-        }
-        set(&mut request.headers, &self.request_headers);
-        request.version = Version::HTTP_11;
-        upgrade
     }
 
     /// Changes an answer that is to be sent to a user. `has_body`: whether bytes follow it.
@@ -145,9 +164,10 @@ impl Rules {
         has_body: bool,
         upgrade: Option<HeaderValue>,
     ) {
-        let trailer = announce(headers, has_body);
-        remove_hop_by_hop(headers);
-        if !headers.contains_key(header::CONTENT_LENGTH) {
+        let present = Present::of(headers);
+        let trailer = announce(headers, present, has_body);
+        remove_hop_by_hop(headers, present);
+        if trailer.is_some() && !headers.contains_key(header::CONTENT_LENGTH) {
             restore(headers, header::TRAILER, trailer);
         }
         if let Some(protocol) = upgrade {
@@ -155,6 +175,51 @@ impl Rules {
             headers.insert(header::UPGRADE, protocol);
         }
         set(headers, &self.response_headers);
+    }
+}
+
+/// Which headers that rules are about a message has, found by one look at all of its names. Most messages have few of them, and to
+/// look each of them up costs as much as all else that is done here.
+#[derive(Clone, Copy)]
+struct Present(u8);
+
+impl Present {
+    const CONNECTION: u8 = 1;
+    /// One of [`HOP_BY_HOP`] that has no bit of its own.
+    const OTHER_HOP: u8 = 1 << 1;
+    const TE: u8 = 1 << 2;
+    const TRAILER: u8 = 1 << 3;
+    const UPGRADE: u8 = 1 << 4;
+    /// Any that says for whom a request is forwarded.
+    const FORWARDED: u8 = 1 << 5;
+    const HOP_BY_HOP: u8 =
+        Self::CONNECTION | Self::OTHER_HOP | Self::TE | Self::TRAILER | Self::UPGRADE;
+
+    fn of(headers: &HeaderMap) -> Self {
+        Self(headers.keys().map(Self::bit).fold(0, |all, bit| all | bit))
+    }
+
+    fn bit(name: &HeaderName) -> u8 {
+        match name.as_str() {
+            "connection" => Self::CONNECTION,
+            "te" => Self::TE,
+            "trailer" => Self::TRAILER,
+            "upgrade" => Self::UPGRADE,
+            "proxy-connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "transfer-encoding" => Self::OTHER_HOP,
+            "forwarded" | "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" => {
+                Self::FORWARDED
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether the message has a header of one of these bits.
+    fn has_any(self, bits: u8) -> bool {
+        self.0 & bits != 0
     }
 }
 
@@ -177,9 +242,9 @@ fn is_http2(protocol: &[u8]) -> bool {
 }
 
 /// The trailers that are announced, if there can be any.
-fn announce(headers: &HeaderMap, has_body: bool) -> Option<HeaderValue> {
-    let announced = headers.get(header::TRAILER)?;
-    has_body.then(|| announced.clone())
+fn announce(headers: &HeaderMap, present: Present, has_body: bool) -> Option<HeaderValue> {
+    let is_announced = has_body && present.has_any(Present::TRAILER);
+    is_announced.then(|| headers.get(header::TRAILER).cloned())?
 }
 
 fn restore(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
@@ -204,7 +269,10 @@ fn append(headers: &HeaderMap, ip: &HeaderValue) -> HeaderValue {
     HeaderValue::from_maybe_shared(bytes::Bytes::from(list)).unwrap_or_else(|_| ip.clone())
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
+fn remove_hop_by_hop(headers: &mut HeaderMap, present: Present) {
+    if !present.has_any(Present::HOP_BY_HOP) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
