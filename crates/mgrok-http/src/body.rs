@@ -8,6 +8,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::sync::oneshot;
 
 use crate::activity::InFlight;
+use crate::meter::Metered;
 use crate::pool::Lease;
 
 /// The body of a request or a response: nothing, bytes that are at hand, or what arrives on another
@@ -19,6 +20,8 @@ pub struct Body {
     source: Source,
     /// Counts the body as under way.
     in_flight: Option<InFlight>,
+    /// Counts its bytes.
+    metered: Option<Metered>,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +81,12 @@ impl Body {
         self.in_flight = Some(in_flight);
         self
     }
+
+    /// The same, whose bytes are counted as they are passed on.
+    pub(crate) fn metered(mut self, metered: Option<Metered>) -> Self {
+        self.metered = metered;
+        self
+    }
 }
 
 impl Arriving {
@@ -126,6 +135,11 @@ impl HttpBody for Body {
                     in_flight.note_waiting(cx);
                 }
                 let frame = ready!(polled);
+                if let (Some(metered), Some(Ok(frame))) = (&body.metered, &frame)
+                    && let Some(data) = frame.data_ref()
+                {
+                    metered.count(data.len());
+                }
                 if frame.is_none()
                     && let Some(lease) = arriving.lease.take()
                 {
@@ -182,6 +196,7 @@ impl From<Source> for Body {
         Self {
             source,
             in_flight: None,
+            metered: None,
         }
     }
 }

@@ -51,6 +51,7 @@
 //! Modules are in order, lowest first.
 
 mod basic;
+mod meter;
 mod raw_target;
 mod unreachable;
 
@@ -75,6 +76,7 @@ mod serve;
 
 pub use basic::{Credentials, ask_for_credentials};
 pub use body::Body;
+pub use meter::Meter;
 pub use pool::AnswerLimits;
 pub use request_target::{RequestTarget, host_name};
 pub use rules::{Forwarded, Rules, is_fixed};

@@ -9,6 +9,7 @@ use mgrok_net::conn::Conn;
 use mgrok_net::relay::{HalfClose, RelayEnd, Traffic, relay};
 use tokio::sync::oneshot;
 
+use crate::meter::Meter;
 use crate::user_io::UserIo;
 
 /// Two connections that stop speaking HTTP. It travels in the extensions of an answer.
@@ -19,6 +20,8 @@ pub(crate) struct Switch {
     backend: Arc<Mutex<Option<oneshot::Receiver<Conn>>>>,
     half_close: HalfClose,
     idle_timeout: Option<Duration>,
+    /// Counts what passes, if anybody wants to know.
+    meter: Option<Arc<dyn Meter>>,
 }
 
 /// Why two connections cannot be joined.
@@ -39,12 +42,14 @@ impl Switch {
         backend: oneshot::Receiver<Conn>,
         half_close: HalfClose,
         idle_timeout: Option<Duration>,
+        meter: Option<Arc<dyn Meter>>,
     ) -> Self {
         Self {
             user,
             backend: Arc::new(Mutex::new(Some(backend))),
             half_close,
             idle_timeout,
+            meter,
         }
     }
 
@@ -57,8 +62,9 @@ impl Switch {
         };
         let backend = backend.ok_or(SwitchError::Backend)?;
         let backend = backend.await.map_err(|_| SwitchError::Backend)?;
-        let traffic = Traffic::default();
-        let relay = relay(user, backend, self.half_close, &traffic);
+        let unmetered = Traffic::default();
+        let traffic = self.meter.as_ref().map_or(&unmetered, |it| it.traffic());
+        let relay = relay(user, backend, self.half_close, traffic);
         Ok(relay.with_idle_timeout(self.idle_timeout).await)
     }
 }

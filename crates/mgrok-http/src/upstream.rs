@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::body::Body;
 use crate::connection_auth;
+use crate::meter::{Meter, Metered};
 use crate::pool::{AnswerLimits, Lease, Pool};
 use crate::raw_target::RawTarget;
 use crate::rules::{KEEP_ALIVE, Rules, tokens};
@@ -157,7 +158,7 @@ impl Upstream {
         user: &User,
     ) -> Result<Response<Body>, ForwardError> {
         let place = self.reserve(request.method(), user).await?;
-        self.forward_on(place, request, user).await
+        self.forward_on(place, request, user, None).await
     }
 
     /// Finds a connection for a request of this method before the request is given away, so that it can go to another
@@ -183,15 +184,18 @@ impl Upstream {
         user.has_own(&self.pool)
     }
 
-    /// As [`forward`](Self::forward), on a connection that was [reserved](Self::reserve) for a request of this method.
+    /// As [`forward`](Self::forward), on a connection that was [reserved](Self::reserve) for a request of this method. Bodies, and raw
+    /// bytes if they follow, are counted in `meter`.
     pub async fn forward_on(
         &self,
         Place(mut lease): Place,
         mut request: Request<Body>,
         user: &User,
+        meter: Option<Arc<dyn Meter>>,
     ) -> Result<Response<Body>, ForwardError> {
         let on_upgrade = upgrade::on(&mut request);
-        let (mut head, mut body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let mut body = body.metered(meter.clone().map(Metered::Received));
         let kind = if head.method == Method::CONNECT {
             Kind::Connect(on_upgrade)
         } else {
@@ -220,7 +224,7 @@ impl Upstream {
         } else if let Some(time) = idle_time(response.headers()) {
             lease.note_idle_time(time);
         }
-        self.pass_on(response, lease, kind)
+        self.pass_on(response, lease, kind, meter)
     }
 
     async fn connect(&self, user: &User) -> Result<Lease, ForwardError> {
@@ -304,6 +308,7 @@ impl Upstream {
         mut response: Response<Incoming>,
         lease: Lease,
         kind: Kind,
+        meter: Option<Arc<dyn Meter>>,
     ) -> Result<Response<Body>, ForwardError> {
         *response.version_mut() = Version::HTTP_11;
         let is_switch = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -320,10 +325,10 @@ impl Upstream {
                 let headers = response.headers_mut();
                 headers.remove(header::CONTENT_LENGTH);
                 headers.remove(header::TRANSFER_ENCODING);
-                return Ok(self.switch(response, lease, user));
+                return Ok(self.switch(response, lease, user, meter));
             }
             Kind::Connect(_) if !is_switch => {
-                return Ok(response.map(|body| Body::leased(body, lease)));
+                return Ok(answer(response, lease, meter));
             }
             Kind::Upgrade(wanted, user) if is_switch => {
                 // Some leave out which it is.
@@ -336,7 +341,7 @@ impl Upstream {
                 self.options
                     .rules
                     .apply_to_response(headers, false, Some(got));
-                return Ok(self.switch(response, lease, user));
+                return Ok(self.switch(response, lease, user, meter));
             }
             Kind::Connect(_) | Kind::Ordinary if is_switch => {
                 return Err(ForwardError::Response("it changes the protocol unasked"));
@@ -348,7 +353,7 @@ impl Upstream {
         self.options
             .rules
             .apply_to_response(headers, has_body, None);
-        Ok(response.map(|body| Body::leased(body, lease)))
+        Ok(answer(response, lease, meter))
     }
 
     /// Ends HTTP on both connections: [`serve`](crate::serve) finds the switch in the answer.
@@ -357,8 +362,15 @@ impl Upstream {
         response: Response<Incoming>,
         lease: Lease,
         user: OnUpgrade,
+        meter: Option<Arc<dyn Meter>>,
     ) -> Response<Body> {
-        let switch = Switch::new(user, lease.hand_over(), self.half_close, self.idle_timeout);
+        let switch = Switch::new(
+            user,
+            lease.hand_over(),
+            self.half_close,
+            self.idle_timeout,
+            meter,
+        );
         let mut response = response.map(|_nothing| Body::empty());
         response.extensions_mut().insert(switch);
         response
@@ -372,6 +384,16 @@ impl std::fmt::Debug for Upstream {
             .field("pool", &self.pool)
             .finish_non_exhaustive()
     }
+}
+
+/// The answer as the user gets it.
+fn answer(
+    response: Response<Incoming>,
+    lease: Lease,
+    meter: Option<Arc<dyn Meter>>,
+) -> Response<Body> {
+    let metered = meter.map(Metered::Sent);
+    response.map(|body| Body::leased(body, lease).metered(metered))
 }
 
 fn is_same(got: &HeaderValue, wanted: &HeaderValue) -> bool {

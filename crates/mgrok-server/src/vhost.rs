@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod https;
 pub(crate) mod pages;
 pub(crate) mod tcpmux;
+mod user_rows;
 
 use std::sync::Arc;
 

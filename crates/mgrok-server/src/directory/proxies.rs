@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::SystemTime;
 
+use mgrok_http::Meter;
 use mgrok_net::relay::Traffic;
 use mgrok_proto::RunId;
 
@@ -351,6 +352,11 @@ impl ConnectionRow {
         &self.connection.traffic
     }
 
+    /// Whether `proxy` is the one whose connection this is.
+    pub(crate) fn is_of(&self, proxy: &Arc<ProxyEntry>) -> bool {
+        Arc::ptr_eq(&self.proxy, proxy)
+    }
+
     /// What `serving` comes to; `None` if the connection is to be closed before. It has to be awaited in the task in which the row was
     /// opened.
     // Not an async function, which would hold `serving` twice.
@@ -364,6 +370,12 @@ impl ConnectionRow {
             }
             Pin::new(&mut serving).poll(cx).map(Some)
         })
+    }
+}
+
+impl Meter for ConnectionRow {
+    fn traffic(&self) -> &Traffic {
+        self.traffic()
     }
 }
 

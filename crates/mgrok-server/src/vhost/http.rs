@@ -1,6 +1,7 @@
 //! HTTP: the service is named by host, path and user of each request.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::pages::Page;
+use super::user_rows::UserRows;
 use crate::accept::UserService;
 use crate::backend::{Backend, PeerAddrs};
 use crate::backend_set::BackendSet;
@@ -33,6 +35,12 @@ pub(crate) struct HttpVhost {
     pub(crate) policy: CurrentPolicy,
     /// Cancelled when requests under way are to be the last.
     pub(crate) stop: CancellationToken,
+}
+
+/// The requests on one connection of a user.
+struct Requests {
+    vhost: Arc<HttpVhost>,
+    rows: UserRows,
 }
 
 /// Where a request may lead.
@@ -153,12 +161,22 @@ impl UserService for Arc<HttpVhost> {
     async fn serve(self, conn: Conn, addrs: PeerAddrs) {
         let stop = self.stop.clone();
         let user = User::new(addrs.from).with_trust(addrs.is_trusted_proxy);
-        mgrok_http::serve(conn, user, self, &stop).await;
+        let rows = UserRows::new(addrs.from);
+        let closing = rows.closing();
+        let requests = Arc::new(Requests { vhost: self, rows });
+        let serving = pin!(mgrok_http::serve(conn, user, requests, &stop));
+        closing.until_closed(serving).await;
     }
 }
 
-impl Handler for HttpVhost {
+impl Handler for Requests {
     async fn handle(&self, request: Request<Body>, user: &User) -> Response<Body> {
+        self.vhost.answer(request, user, &self.rows).await
+    }
+}
+
+impl HttpVhost {
+    async fn answer(&self, request: Request<Body>, user: &User, rows: &UserRows) -> Response<Body> {
         let address = RequestTarget::of(&request);
         let route = self
             .routes
@@ -178,6 +196,10 @@ impl Handler for HttpVhost {
         let mut is_down = false;
         let mut members = route.members(user).peekable();
         while let Some(member) = members.next() {
+            if member.backend.is_disabled() {
+                is_down = true;
+                continue;
+            }
             let place = match member.upstream.reserve(request.method(), user).await {
                 Ok(place) => place,
                 Err(error) => {
@@ -188,7 +210,11 @@ impl Handler for HttpVhost {
                 }
             };
             let again = members.peek().and_then(|_| repetition(&request));
-            let forwarded = member.upstream.forward_on(place, request, user).await;
+            let row = rows.of(member.backend.proxy());
+            let forwarded = member
+                .upstream
+                .forward_on(place, request, user, Some(row))
+                .await;
             if let Some(again) = again
                 && is_without_service(&forwarded)
             {
@@ -213,9 +239,7 @@ impl Handler for HttpVhost {
             self.nothing_here().await
         }
     }
-}
 
-impl HttpVhost {
     /// The answer to a request that got none from its backend.
     async fn failed(&self, member: &HttpMember, error: &ForwardError) -> Response<Body> {
         warn_of(member, error);

@@ -10,3 +10,4 @@ mod client;
 
 mod commands;
 mod counters;
+mod http;
