@@ -26,7 +26,8 @@ pub struct Body {
 
 #[derive(Debug, Default)]
 enum Source {
-    Arriving(Arriving),
+    /// Boxed, because every request and answer is moved a dozen times with its body.
+    Arriving(Box<Arriving>),
     AtHand(Bytes),
     #[default]
     Empty,
@@ -58,11 +59,11 @@ impl Body {
             lease.release();
             return Self::empty();
         }
-        Source::Arriving(Arriving {
+        Source::Arriving(Box::new(Arriving {
             incoming,
             lease: Some(lease),
             _passed_on: None,
-        })
+        }))
         .into()
     }
 
@@ -182,11 +183,11 @@ impl From<Incoming> for Body {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        Source::Arriving(Arriving {
+        Source::Arriving(Box::new(Arriving {
             incoming,
             lease: None,
             _passed_on: None,
-        })
+        }))
         .into()
     }
 }
@@ -198,5 +199,15 @@ impl From<Source> for Body {
             in_flight: None,
             metered: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_small() {
+        assert!(size_of::<Body>() <= 48, "{} bytes", size_of::<Body>());
     }
 }

@@ -19,7 +19,7 @@ const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
 
 /// Headers that are for one connection only, besides those that `Connection` names.
 // frp: this list (Go's net/http/httputil/reverseproxy.go).
-const HOP_BY_HOP: [HeaderName; 9] = [
+static HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     PROXY_CONNECTION,
     KEEP_ALIVE,
@@ -181,35 +181,32 @@ impl Rules {
 /// Which headers that rules are about a message has, found by one look at all of its names. Most messages have few of them, and to
 /// look each of them up costs as much as all else that is done here.
 #[derive(Clone, Copy)]
-struct Present(u8);
+struct Present(u16);
 
 impl Present {
-    const CONNECTION: u8 = 1;
-    /// One of [`HOP_BY_HOP`] that has no bit of its own.
-    const OTHER_HOP: u8 = 1 << 1;
-    const TE: u8 = 1 << 2;
-    const TRAILER: u8 = 1 << 3;
-    const UPGRADE: u8 = 1 << 4;
+    // Bit n is for `HOP_BY_HOP[n]`.
+    const CONNECTION: u16 = 1;
+    const TE: u16 = 1 << 5;
+    const TRAILER: u16 = 1 << 6;
+    const UPGRADE: u16 = 1 << 8;
     /// Any that says for whom a request is forwarded.
-    const FORWARDED: u8 = 1 << 5;
-    const HOP_BY_HOP: u8 =
-        Self::CONNECTION | Self::OTHER_HOP | Self::TE | Self::TRAILER | Self::UPGRADE;
+    const FORWARDED: u16 = 1 << 9;
 
     fn of(headers: &HeaderMap) -> Self {
         Self(headers.keys().map(Self::bit).fold(0, |all, bit| all | bit))
     }
 
-    fn bit(name: &HeaderName) -> u8 {
+    fn bit(name: &HeaderName) -> u16 {
         match name.as_str() {
             "connection" => Self::CONNECTION,
+            "proxy-connection" => 1 << 1,
+            "keep-alive" => 1 << 2,
+            "proxy-authenticate" => 1 << 3,
+            "proxy-authorization" => 1 << 4,
             "te" => Self::TE,
             "trailer" => Self::TRAILER,
+            "transfer-encoding" => 1 << 7,
             "upgrade" => Self::UPGRADE,
-            "proxy-connection"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "transfer-encoding" => Self::OTHER_HOP,
             "forwarded" | "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" => {
                 Self::FORWARDED
             }
@@ -218,8 +215,15 @@ impl Present {
     }
 
     /// Whether the message has a header of one of these bits.
-    fn has_any(self, bits: u8) -> bool {
+    fn has_any(self, bits: u16) -> bool {
         self.0 & bits != 0
+    }
+
+    /// Those of [`HOP_BY_HOP`] that the message has.
+    fn hop_by_hop(self) -> impl Iterator<Item = &'static HeaderName> {
+        let all = HOP_BY_HOP.iter().enumerate();
+        all.filter(move |(n, _)| self.has_any(1 << n))
+            .map(|(_, name)| name)
     }
 }
 
@@ -270,19 +274,22 @@ fn append(headers: &HeaderMap, ip: &HeaderValue) -> HeaderValue {
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap, present: Present) {
-    if !present.has_any(Present::HOP_BY_HOP) {
-        return;
+    let named: Vec<HeaderName> = match present.has_any(Present::CONNECTION) {
+        true => headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(tokens)
+            .filter(|token| !is_plain_option(token))
+            .filter_map(|token| HeaderName::from_bytes(token).ok())
+            // Not for `Connection` to name (RFC 9110, 7.6.1): without them the message is another one.
+            .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
+            .collect(),
+        false => Vec::new(),
+    };
+    for name in &named {
+        headers.remove(name);
     }
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(tokens)
-        .filter(|token| !is_plain_option(token))
-        .filter_map(|token| HeaderName::from_bytes(token).ok())
-        // Not for `Connection` to name (RFC 9110, 7.6.1): without them the message is another one.
-        .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    for name in present.hop_by_hop() {
         headers.remove(name);
     }
 }
