@@ -20,8 +20,6 @@ pub struct Body {
     source: Source,
     /// Counts the body as under way.
     in_flight: Option<InFlight>,
-    /// Counts its bytes.
-    metered: Option<Metered>,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +38,8 @@ struct Arriving {
     lease: Option<Lease>,
     /// Dropped when all of it is passed on, and only for that.
     _passed_on: Option<oneshot::Sender<()>>,
+    /// Counts its bytes.
+    metered: Option<Metered>,
 }
 
 impl Body {
@@ -63,6 +63,7 @@ impl Body {
             incoming,
             lease: Some(lease),
             _passed_on: None,
+            metered: None,
         }))
         .into()
     }
@@ -83,9 +84,11 @@ impl Body {
         self
     }
 
-    /// The same, whose bytes are counted as they are passed on.
+    /// The same, of which the bytes that arrive are counted as they are passed on.
     pub(crate) fn metered(mut self, metered: Option<Metered>) -> Self {
-        self.metered = metered;
+        if let Source::Arriving(arriving) = &mut self.source {
+            arriving.metered = metered;
+        }
         self
     }
 }
@@ -136,7 +139,7 @@ impl HttpBody for Body {
                     in_flight.note_waiting(cx);
                 }
                 let frame = ready!(polled);
-                if let (Some(metered), Some(Ok(frame))) = (&body.metered, &frame)
+                if let (Some(metered), Some(Ok(frame))) = (&arriving.metered, &frame)
                     && let Some(data) = frame.data_ref()
                 {
                     metered.count(data.len());
@@ -187,6 +190,7 @@ impl From<Incoming> for Body {
             incoming,
             lease: None,
             _passed_on: None,
+            metered: None,
         }))
         .into()
     }
@@ -197,7 +201,6 @@ impl From<Source> for Body {
         Self {
             source,
             in_flight: None,
-            metered: None,
         }
     }
 }
