@@ -18,9 +18,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::access::Access;
 use crate::backend::{Backend, OpenError};
 use crate::excerpt::Excerpt;
+use crate::private::{PrivateService, PrivateServices, Reach};
 use crate::tasks::Tasks;
 
 /// How long the proxy's client may take to say how it is seen from outside.
@@ -40,10 +40,7 @@ const MAX_ATTEMPTS: usize = 4_096;
 /// [`MAX_ATTEMPTS`]. It makes a tunnel when it is wanted and keeps it, so that many visitors make few attempts.
 pub(crate) const MAX_ATTEMPTS_PER_CLIENT: usize = 64;
 
-/// How many may be under way at once to one proxy, whoever asks.
-const MAX_ATTEMPTS_PER_PROXY: usize = 512;
-
-/// The services that are reached past one server. Clones share them.
+/// Brings visitors and the clients of proxies together, on one server. Clones are the same.
 #[derive(Clone, Debug)]
 pub(crate) struct HolePunchBroker {
     inner: Arc<Inner>,
@@ -51,17 +48,10 @@ pub(crate) struct HolePunchBroker {
 
 #[derive(Debug)]
 struct Inner {
-    services: Mutex<HashMap<String, Arc<Service>>>,
+    services: PrivateServices,
     /// By `sid`.
     attempts: Mutex<HashMap<String, Stage>>,
     analysis: Mutex<Analysis>,
-    permits: Arc<Semaphore>,
-}
-
-#[derive(Debug)]
-struct Service {
-    access: Access,
-    backend: Backend,
     permits: Arc<Semaphore>,
 }
 
@@ -91,13 +81,6 @@ enum Stage {
 struct OwnerReply {
     client: NatHoleClient,
     answers: mpsc::Sender<Message>,
-}
-
-/// A service in the table, which is taken out when this is dropped.
-#[derive(Debug)]
-pub(crate) struct HoleLease {
-    holes: HolePunchBroker,
-    name: String,
 }
 
 /// An attempt in the table, which is taken out when this is dropped.
@@ -143,31 +126,15 @@ enum AttemptError {
 }
 
 impl HolePunchBroker {
-    /// No services yet. What is learnt of a pair of networks is kept for `retention`.
-    pub(crate) fn new(retention: Duration) -> Self {
+    /// For those of `services` that are reached past the server. What is learnt of a pair of networks is kept for `retention`.
+    pub(crate) fn new(services: PrivateServices, retention: Duration) -> Self {
         Self {
             inner: Arc::new(Inner {
-                services: Mutex::default(),
+                services,
                 attempts: Mutex::default(),
                 analysis: Mutex::new(Analysis::new(retention)),
                 permits: Arc::new(Semaphore::new(MAX_ATTEMPTS)),
             }),
-        }
-    }
-
-    /// Lets visitors ask for the proxy of `backend`.
-    pub(crate) fn add(&self, access: Access, backend: Backend) -> HoleLease {
-        let name = backend.proxy_name().to_owned();
-        let service = Arc::new(Service {
-            access,
-            backend,
-            permits: Arc::new(Semaphore::new(MAX_ATTEMPTS_PER_PROXY)),
-        });
-        let before = lock(&self.inner.services).insert(name.clone(), service);
-        drop(before);
-        HoleLease {
-            holes: self.clone(),
-            name,
         }
     }
 
@@ -275,15 +242,19 @@ impl HolePunchBroker {
         &self,
         visitor: &NatHoleVisitor,
         visitor_request: &VisitorRequest<'_>,
-    ) -> Result<(Arc<Service>, Permits), HolePunchError> {
+    ) -> Result<(Arc<PrivateService>, Permits), HolePunchError> {
         let user = visitor_request.user;
         let name = || Excerpt(&visitor.proxy_name).to_string();
         // It is passed on to the proxy's client, so it must be something that can be. frp's visitors leave it out when they only ask.
         if !PROTOCOLS.contains(&visitor.protocol.as_str()) {
             return Err(HolePunchError::Protocol(visitor.protocol.clone()));
         }
-        let service = lock(&self.inner.services).get(&visitor.proxy_name).cloned();
-        let service = service.ok_or_else(|| HolePunchError::Unknown(name()))?;
+        let Some(service) = self.inner.services.find(&visitor.proxy_name) else {
+            return Err(HolePunchError::Unknown(name()));
+        };
+        let Reach::HolePunch { attempts } = &service.reach else {
+            return Err(HolePunchError::Unknown(name()));
+        };
         let access = &service.access;
         // frp: a question in advance is not signed.
         if !visitor.pre_check && !access.knows_secret(visitor.timestamp, visitor.sign_key.expose())
@@ -300,7 +271,7 @@ impl HolePunchBroker {
         };
         let permits = [
             take(visitor_request.permits)?,
-            take(&service.permits)?,
+            take(attempts)?,
             take(&self.inner.permits)?,
         ];
         Ok((service, permits))
@@ -309,7 +280,7 @@ impl HolePunchBroker {
     /// Brings the two sides together, and stays until the report should have come.
     async fn attempt(
         &self,
-        service: &Service,
+        service: &PrivateService,
         visitor: NatHoleVisitor,
         answers: mpsc::Sender<Message>,
         permits: Permits,
@@ -397,14 +368,6 @@ fn answer(answers: &mpsc::Sender<Message>, resp: NatHoleResp) {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Drop for HoleLease {
-    fn drop(&mut self) {
-        let service = lock(&self.holes.inner.services).remove(&self.name);
-        // Not before the table is free again.
-        drop(service);
-    }
 }
 
 impl Drop for AttemptGuard {

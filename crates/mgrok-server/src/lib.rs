@@ -39,8 +39,9 @@ mod ports;
 
 // Where users come in, and whom they reach.
 mod accept;
-mod hole_punch;
 mod private;
+
+mod hole_punch;
 mod vhost;
 
 mod public_endpoint;

@@ -1,29 +1,56 @@
-//! Private services: those that have no public endpoint and are reached by visitors.
+//! Private services: those that have no public endpoint, and that visitors ask for by name.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mgrok_proto::cipher::CipherKey;
+use tokio::sync::Semaphore;
 use tracing::{Span, info_span};
 
 use crate::access::Access;
 use crate::backend::Backend;
 
+/// How many attempts to reach one service past the server may be under way at once, whoever asks.
+const MAX_ATTEMPTS: usize = 512;
+
 /// The private services of one server, by the names of their proxies. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PrivateServices {
-    by_name: Arc<Mutex<HashMap<String, Arc<PrivateService>>>>,
+    by_name: Arc<Mutex<HashMap<Arc<str>, Arc<PrivateService>>>>,
+}
+
+/// The kinds of proxy whose services are private.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum PrivateKind {
+    Stcp,
+    Sudp,
+    Xtcp,
 }
 
 /// One private service.
 #[derive(Debug)]
 pub(crate) struct PrivateService {
     pub(crate) access: Access,
-    /// Whether it carries datagrams, whose framing the two clients may differ in.
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) reach: Reach,
+}
+
+/// How visitors reach a service.
+#[derive(Debug)]
+pub(crate) enum Reach {
+    /// Through the server.
+    Relay(RelayOptions),
+    /// Past the server, which only brings the two sides together. Each attempt takes a permit.
+    HolePunch { attempts: Arc<Semaphore> },
+}
+
+/// What it takes to carry the bytes of visitors.
+#[derive(Debug)]
+pub(crate) struct RelayOptions {
+    /// Whether they are datagrams, whose framing the two clients may differ in.
     pub(crate) datagrams: bool,
     /// Visitors may encrypt their part of the way with it.
     pub(crate) key: CipherKey,
-    pub(crate) backend: Arc<Backend>,
     /// What the log says of its users. One for all: the log's registry keeps the room of every span that it ever had at once.
     pub(crate) span: Span,
 }
@@ -32,31 +59,50 @@ pub(crate) struct PrivateService {
 #[derive(Debug)]
 pub(crate) struct PrivateLease {
     services: PrivateServices,
-    name: String,
+    name: Arc<str>,
+}
+
+impl PrivateKind {
+    /// The kind as frp's configuration has it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Stcp => "stcp",
+            Self::Sudp => "sudp",
+            Self::Xtcp => "xtcp",
+        }
+    }
 }
 
 impl PrivateService {
-    pub(crate) fn new(access: Access, datagrams: bool, backend: Backend) -> Self {
-        let name = backend.proxy_name();
+    pub(crate) fn new(kind: PrivateKind, access: Access, backend: Backend) -> Self {
+        let reach = match kind {
+            PrivateKind::Stcp | PrivateKind::Sudp => Reach::Relay(RelayOptions {
+                datagrams: kind == PrivateKind::Sudp,
+                key: CipherKey::derive(&access.secret),
+                // Its users come on other sessions than its own.
+                span: info_span!(parent: None, "proxy", name = %backend.proxy_name()),
+            }),
+            PrivateKind::Xtcp => Reach::HolePunch {
+                attempts: Arc::new(Semaphore::new(MAX_ATTEMPTS)),
+            },
+        };
         Self {
-            key: CipherKey::derive(&access.secret),
-            // Its users come on other sessions than its own.
-            span: info_span!(parent: None, "proxy", %name),
             access,
-            datagrams,
             backend: Arc::new(backend),
+            reach,
         }
     }
 }
 
 impl PrivateServices {
-    /// Lets visitors in to `service`. Proxy names are unique, so nobody else has this one.
-    pub(crate) fn add(&self, name: &str, service: PrivateService) -> PrivateLease {
-        let before = self.services().insert(name.to_owned(), Arc::new(service));
+    /// Lets visitors ask for `service`. Proxy names are unique, so nobody else has this one.
+    pub(crate) fn add(&self, service: PrivateService) -> PrivateLease {
+        let name = service.backend.proxy().name().clone();
+        let before = self.services().insert(name.clone(), Arc::new(service));
         drop(before);
         PrivateLease {
             services: self.clone(),
-            name: name.to_owned(),
+            name,
         }
     }
 
@@ -65,7 +111,7 @@ impl PrivateServices {
         self.services().get(name).cloned()
     }
 
-    fn services(&self) -> MutexGuard<'_, HashMap<String, Arc<PrivateService>>> {
+    fn services(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<PrivateService>>> {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -23,10 +23,9 @@ use crate::backend::{self, Backend, WorkRequest};
 use crate::directory::{ProxyRow, ProxySpec, SessionRow};
 use crate::excerpt::Excerpt;
 use crate::holder::{Holder, Rival};
-use crate::hole_punch::HoleLease;
 use crate::hooks::{HookError, UserHook};
 use crate::ports::{LeaseError, UdpLease};
-use crate::private::{PrivateLease, PrivateService};
+use crate::private::{PrivateKind, PrivateLease, PrivateService};
 use crate::public_endpoint::{self, EndpointError, EndpointKind, PublicEndpoint, Serving};
 use crate::shared::Shared;
 
@@ -88,14 +87,8 @@ pub(crate) struct Prepared {
 /// How users come in.
 enum Frontend {
     Endpoint(Arc<PublicEndpoint>),
-    Private {
-        access: Access,
-        /// Whether it carries datagrams.
-        datagrams: bool,
-    },
+    Private(PrivateKind, Access),
     Udp(UdpLease),
-    /// Past the server, which only helps to find the way.
-    Hole(Access),
 }
 
 /// A running proxy. Dropping it stops it soon; [`Proxy::stop`] waits for that.
@@ -117,7 +110,6 @@ enum Running {
         stop: DropGuard,
         task: JoinHandle<()>,
     },
-    Hole(HoleLease),
 }
 
 /// Checks `new` and takes what it needs.
@@ -136,7 +128,7 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
     };
     let spec = ProxySpec {
         holder: holder.clone(),
-        kind: kind.name(&new),
+        kind: kind.as_str(),
         run_id: owner.session.run_id.clone(),
         client_id: owner.session.about.client_id.as_str().into(),
     };
@@ -198,13 +190,6 @@ async fn frontend(
     } else {
         0
     };
-    let access = || {
-        Access::new(
-            new.sk.clone(),
-            owner.session.about.user.clone(),
-            new.allow_users.clone(),
-        )
-    };
     match kind {
         Kind::Endpoint(kind) => Ok(Frontend::Endpoint(
             endpoints.take(kind, new, port, holder).await?,
@@ -222,17 +207,18 @@ async fn frontend(
             );
             Ok(Frontend::Udp(lease))
         }
-        Kind::Private => {
-            info!(
-                per_session = true,
-                "{} proxy custom listen success", new.proxy_type
-            );
-            Ok(Frontend::Private {
-                access: access(),
-                datagrams: new.proxy_type == "sudp",
-            })
+        Kind::Private(kind) => {
+            if kind != PrivateKind::Xtcp {
+                info!(
+                    per_session = true,
+                    "{} proxy custom listen success",
+                    kind.as_str()
+                );
+            }
+            let user = owner.session.about.user.clone();
+            let access = Access::new(new.sk.clone(), user, new.allow_users.clone());
+            Ok(Frontend::Private(kind, access))
         }
-        Kind::Hole => Ok(Frontend::Hole(access())),
     }
 }
 
@@ -241,8 +227,7 @@ async fn frontend(
 enum Kind {
     Endpoint(EndpointKind),
     Udp,
-    Private,
-    Hole,
+    Private(PrivateKind),
 }
 
 impl Kind {
@@ -253,20 +238,19 @@ impl Kind {
             "http" => Ok(Self::Endpoint(EndpointKind::Http)),
             "https" => Ok(Self::Endpoint(EndpointKind::Https)),
             "tcpmux" => Ok(Self::Endpoint(EndpointKind::TcpMux)),
-            "stcp" | "sudp" => Ok(Self::Private),
-            "xtcp" => Ok(Self::Hole),
+            "stcp" => Ok(Self::Private(PrivateKind::Stcp)),
+            "sudp" => Ok(Self::Private(PrivateKind::Sudp)),
+            "xtcp" => Ok(Self::Private(PrivateKind::Xtcp)),
             kind => Err(ProxyError::UnknownType(kind.to_owned())),
         }
     }
 
     /// The kind as frp's configuration has it.
-    fn name(self, new: &NewProxy) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::Endpoint(kind) => kind.as_str(),
             Self::Udp => "udp",
-            Self::Private if new.proxy_type == "sudp" => "sudp",
-            Self::Private => "stcp",
-            Self::Hole => "xtcp",
+            Self::Private(kind) => kind.as_str(),
         }
     }
 
@@ -277,15 +261,15 @@ impl Kind {
 
 // frp: not for kinds where a user is no connection, or is past the server (INTERFACES 8.2)
 fn user_hook(kind: Kind, new: &NewProxy, owner: &Owner<'_>) -> Option<UserHook> {
-    let proxy_type = match kind {
-        Kind::Endpoint(EndpointKind::Tcp) => "tcp",
-        Kind::Endpoint(EndpointKind::Https | EndpointKind::TcpMux) | Kind::Private => {
-            &new.proxy_type
+    match kind {
+        Kind::Endpoint(EndpointKind::Tcp | EndpointKind::Https | EndpointKind::TcpMux)
+        | Kind::Private(PrivateKind::Stcp | PrivateKind::Sudp) => {}
+        Kind::Endpoint(EndpointKind::Http) | Kind::Udp | Kind::Private(PrivateKind::Xtcp) => {
+            return None;
         }
-        Kind::Endpoint(EndpointKind::Http) | Kind::Udp | Kind::Hole => return None,
-    };
+    }
     let hooks = &owner.shared.policy.now().hooks;
-    hooks.user_hook(&owner.session.client, &new.proxy_name, proxy_type)
+    hooks.user_hook(&owner.session.client, &new.proxy_name, kind.as_str())
 }
 
 /// The limiter that this end applies, if it is the one to do it.
@@ -307,7 +291,7 @@ impl Prepared {
         match &self.frontend {
             Frontend::Endpoint(endpoint) => endpoint.remote_addr().to_owned(),
             Frontend::Udp(lease) => format!(":{}", lease.port()),
-            Frontend::Private { .. } | Frontend::Hole(_) => String::new(),
+            Frontend::Private(..) => String::new(),
         }
     }
 
@@ -327,13 +311,11 @@ impl Prepared {
                 serving: endpoint.serve(backend),
                 endpoint,
             },
-            Frontend::Private { access, datagrams } => {
-                let name = backend.proxy_name().to_owned();
-                let service = PrivateService::new(access, datagrams, backend);
-                Running::Private(shared.private.add(&name, service))
+            Frontend::Private(kind, access) => {
+                let service = PrivateService::new(kind, access, backend);
+                Running::Private(shared.private.add(service))
             }
             Frontend::Udp(lease) => run_udp(lease, backend, &shared),
-            Frontend::Hole(access) => Running::Hole(shared.holes.add(access, backend)),
         });
         row.start(&remote_addr);
         Proxy {
@@ -392,7 +374,6 @@ impl Proxy {
                 // An error says that the task panicked; what it held is free then too.
                 let _ = task.await;
             }
-            Running::Hole(lease) => drop(lease),
         }
         drop(row);
         span.in_scope(|| info!(per_session = true, "proxy closing"));

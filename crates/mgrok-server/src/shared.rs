@@ -56,6 +56,7 @@ impl Shared {
         let web_server = config.web_server.clone().unwrap_or_default();
         let policy = CurrentPolicy::new(policy);
         let client_addrs = ClientAddrResolver::new(policy.clone());
+        let private = PrivateServices::default();
         let vhosts = Arc::new(Vhosts::new(&policy, &tasks));
         let accept_context = AcceptContext {
             client_addrs: client_addrs.clone(),
@@ -75,8 +76,8 @@ impl Shared {
             quic: watch::Sender::new(None),
             admin_login: AdminLogin::new(&web_server),
             vhosts,
-            private: PrivateServices::default(),
-            holes: HolePunchBroker::new(retention),
+            holes: HolePunchBroker::new(private.clone(), retention),
+            private,
             directory: Directory::default(),
             tasks,
         }

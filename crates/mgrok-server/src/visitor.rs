@@ -15,7 +15,7 @@ use tracing::{Instrument, debug, info, warn};
 use crate::backend;
 use crate::connection::Connection;
 use crate::excerpt::Excerpt;
-use crate::private::PrivateService;
+use crate::private::{PrivateService, Reach};
 use crate::shared::Shared;
 
 /// How long a visitor may take to accept our answer.
@@ -83,8 +83,12 @@ pub(crate) async fn serve(
         Err(_) => return debug!(source = %addrs.from, "visitor of {} takes no answer", addrs.from),
     }
     let Ok(service) = admitted else { return };
+    // Whoever asks for another was turned away.
+    let Reach::Relay(relay) = &service.reach else {
+        return;
+    };
     let layers = Layers {
-        encryption: new.use_encryption.then(|| service.key.clone()),
+        encryption: new.use_encryption.then(|| relay.key.clone()),
         compression: new.use_compression,
         // The work connection is slowed down, and one limit is enough.
         limit: None,
@@ -94,7 +98,7 @@ pub(crate) async fn serve(
     let framing = negotiated.map_or(visitor.version().into(), |it| it.datagram_framing());
     let half_close = match negotiated {
         // Whoever frames datagrams is done when one direction is.
-        Some(negotiated) if !service.datagrams => negotiated.into(),
+        Some(negotiated) if !relay.datagrams => negotiated.into(),
         Some(_) | None => HalfClose::EndsBoth,
     };
     let mut conn = visitor.into_conn();
@@ -102,14 +106,14 @@ pub(crate) async fn serve(
         conn.refuse_after_drop();
     }
     let mut user = layers.wrap(conn);
-    if service.datagrams {
+    if relay.datagrams {
         user = layers::reframe(
             user,
             framing,
             service.backend.negotiated().datagram_framing(),
         );
     }
-    let span = service.span.clone();
+    let span = relay.span.clone();
     let served = backend::carry(async move {
         info!(source = %addrs.from, "get a user connection [{}]", addrs.from);
         let backend = service.backend.clone();
@@ -139,6 +143,7 @@ fn admit(
     let service = shared
         .private
         .find(&new.proxy_name)
+        .filter(|it| matches!(it.reach, Reach::Relay(_)))
         .ok_or_else(|| VisitError::Unknown(name()))?;
     let access = &service.access;
     if !access.knows_secret(new.timestamp, new.sign_key.expose()) {
