@@ -5,6 +5,7 @@
 //! one stream or multiplexed, perhaps in TLS or a WebSocket; by QUIC come streams right away.
 
 // Lowest layer first.
+mod context;
 mod opening;
 mod stream;
 mod streams;
@@ -13,3 +14,6 @@ mod strip;
 pub(crate) mod kcp;
 pub(crate) mod quic;
 pub(crate) mod tcp;
+
+pub(crate) use self::context::{ClientContext, ControlContext};
+pub(crate) use self::tcp::OPENINGS;

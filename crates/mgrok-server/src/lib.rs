@@ -16,6 +16,7 @@ mod holder;
 mod per_source;
 mod routes;
 mod tasks;
+mod who;
 
 mod hooks;
 mod start_error;
@@ -45,8 +46,6 @@ mod hole_punch;
 mod vhost;
 
 mod public_endpoint;
-
-mod shared;
 
 mod proxy;
 mod session;

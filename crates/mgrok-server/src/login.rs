@@ -1,7 +1,8 @@
-//! From a `Login` to a running session, or to a refusal that says why.
+//! From a `Login` to a session that is started, or to a refusal that says why: hello, proof, plugins, signature, and the answer.
 
-use std::fmt;
+use std::future::ready;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,17 +15,17 @@ use mgrok_net::message::MessageConn;
 use mgrok_proto::hello::{self, Agreement, Extension, Refusal};
 use mgrok_proto::message::{Login, LoginResp};
 use mgrok_proto::{FRP_VERSION, Negotiated, RunId, WireVersion, auth, liveness};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tracing::{Instrument, Span, debug, info, info_span, warn};
+use tracing::{debug, info, warn};
 
 use crate::connection::{Connection, SessionGuard, Transport};
 use crate::directory::{ClaimError, ClientInfo, Identity};
 use crate::excerpt::Excerpt;
 use crate::hooks::HookError;
-use crate::policy::{Keys, Policy};
-use crate::session::{ClientSpec, Ended, Session, WORK_CONN_QUEUE};
-use crate::shared::Shared;
+use crate::policy::{CurrentPolicy, Keys, Policy};
+use crate::session::start::{Control, Started, start};
+use crate::session::{Ended, SessionContext};
+use crate::who::Who;
 
 /// How long a client may take to accept the answer to its login, as in frp (PROTOCOL 7.1).
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,8 +66,7 @@ enum LoginError {
 
 /// A session that is about to run, and what is to be given back when it ends.
 struct Begun<'a> {
-    session: Session,
-    span: Span,
+    session: Box<Started>,
     guard: SessionGuard<'a>,
 }
 
@@ -75,9 +75,9 @@ struct Known {
     control: MessageConn,
     /// What the two ends of v2 have agreed on.
     agreement: Option<Agreement>,
-    login: Login,
+    /// How many idle work connections it wants kept.
+    pool_count: i64,
     identity: Identity,
-    who: Who,
 }
 
 /// Serves a client from its login until its session ends. `hello` is what came ahead of the login.
@@ -86,19 +86,20 @@ pub(crate) async fn serve(
     hello: Option<Bytes>,
     login: Login,
     connection: &Connection,
-    shared: &Arc<Shared>,
+    context: &Arc<SessionContext>,
 ) {
-    // Boxed, so that a session does not keep what the way to it needed.
+    // Boxed, so that a session does not keep what the way to it needed, nor one step of that what another does.
     let begin = Box::pin(async {
-        let known = identify(control, hello, login, connection, shared).await?;
-        begin(known, connection, shared).await
+        let identify = identify(control, hello, login, connection, &context.policy);
+        let known = Box::pin(identify).await?;
+        Box::pin(begin(known, connection, context)).await
     });
     let begun = tokio::select! {
         begun = begin => begun,
-        () = shared.tasks.stop_sessions.cancelled() => None,
+        () = context.tasks.stop_sessions.cancelled() => None,
     };
     let Some(mut begun) = begun else { return };
-    if begun.session.run().instrument(begun.span).await == Ended::Moved {
+    if begun.session.run().await == Ended::Moved {
         begun.guard.moved();
     }
 }
@@ -109,18 +110,18 @@ async fn identify(
     hello: Option<Bytes>,
     login: Login,
     connection: &Connection,
-    shared: &Shared,
+    current: &CurrentPolicy,
 ) -> Option<Known> {
     let from = connection.addrs.from;
     // The whole login is decided by one policy.
-    let policy = shared.policy.now();
+    let policy = current.now();
     let keys = &policy.keys;
-    let mut who = Who::of(&login, from);
+    let mut who = who_is(&login, from);
     let mut agreement = None;
     let mut proved = false;
     if control.version() == WireVersion::V2 {
         let Some(hello) = hello else {
-            return refuse(&mut control, &LoginError::NoHello, &who, shared).await;
+            return refuse(&mut control, &LoginError::NoHello, &who, current).await;
         };
         let agreed = negotiate(&mut control, hello, &login, connection, &policy).await?;
         if agreed.extensions.contains(&Extension::PROOF) {
@@ -137,17 +138,17 @@ async fn identify(
     let hooks = policy.hooks.clone();
     let mut login = match Box::pin(hooks.login(login, from)).await {
         Ok(login) => login,
-        Err(error) => return refuse(&mut control, &error.into(), &who, shared).await,
+        Err(error) => return refuse(&mut control, &error.into(), &who, current).await,
     };
     shorten(&mut login);
-    who = Who::of(&login, from);
+    who = who_is(&login, from);
     // frp: these words, what follows [arch] is ours
     info!(source = %from,
         "client login info: ip [{from}] version [{}] hostname [{}] os [{}] arch [{}] {who}",
         login.version, login.hostname, login.os, login.arch,
     );
     if let Err(error) = check(&login, connection, keys) {
-        return refuse(&mut control, &error, &who, shared).await;
+        return refuse(&mut control, &error, &who, current).await;
     }
     let run_id = match login.run_id.as_str() {
         "" => RunId::random(),
@@ -179,9 +180,8 @@ async fn identify(
     Some(Known {
         control,
         agreement,
-        login,
+        pool_count: login.pool_count,
         identity,
-        who: who.with_run_id(&run_id),
     })
 }
 
@@ -189,137 +189,135 @@ async fn identify(
 async fn begin<'a>(
     known: Known,
     connection: &'a Connection,
-    shared: &Arc<Shared>,
+    context: &'a Arc<SessionContext>,
 ) -> Option<Begun<'a>> {
     let Known {
-        mut control,
+        control,
         agreement,
-        login,
+        pool_count,
         mut identity,
-        who,
     } = known;
-    let from = who.from;
-    let (run_id, negotiated) = (identity.run_id.clone(), identity.negotiated);
-    let span = info_span!("session", run_id = run_id.head());
-    let (work_conn_sender, work_conns) = mpsc::channel(WORK_CONN_QUEUE);
+    let who = identity.who();
+    let mut welcome = Welcome {
+        connection,
+        policy: &context.policy,
+        agreement,
+        run_id: identity.run_id.clone(),
+        negotiated: identity.negotiated,
+        keys: identity.keys.clone(),
+        is_sealed: identity.proved,
+        control: Some(control),
+        guard: None,
+    };
     // A client of v2 proves itself by its first record, which it sends when it has the answer. What it asks for in it has to
     // wait until all is free that the session before it holds, just as the answer has to in every other case.
-    let proof_follows = agreement.is_some()
+    let proof_follows = welcome.agreement.is_some()
         && !identity.proved
         && !identity.migrates
-        && shared.directory.is_online(&run_id);
-    let claim = async |identity| {
-        let claim = shared.directory.claim(identity, work_conn_sender.clone());
-        claim.instrument(span.clone()).await
-    };
-    let admitted = if proof_follows {
-        shared.directory.check(&identity).map(|()| None)
+        && context.directory.is_online(&identity.run_id);
+    // Boxed, as is the start: they are over one after the other.
+    let control: Opening<'_> = if proof_follows {
+        if let Err(error) = context.directory.check(&identity) {
+            return welcome.refuse(&error.into(), &who).await;
+        }
+        let control = Box::pin(welcome.open_to_prove(&who)).await?;
+        identity.proved = control.first.is_some();
+        Box::pin(ready(Some(control)))
     } else {
-        claim(identity.clone()).await.map(Some)
+        Box::pin(welcome.open(&who))
     };
-    let admitted = match admitted {
-        Ok(admitted) => admitted,
-        Err(error) => return refuse(&mut control, &error.into(), &who, shared).await,
-    };
-    // Before the answer: the client may act on it at once. The guard ends the connection if no session comes of it.
-    let Some(guard) = connection.begin_session(run_id.clone()) else {
-        return refuse(&mut control, &LoginError::SecondSession, &who, shared).await;
-    };
-    if !answer(&mut control, run_id.as_str().to_owned(), String::new()).await {
-        return None;
-    }
-    let mut control = match agreement {
-        None => {
-            let conn = layers::encrypt(urgent(control), &identity.keys.cipher);
-            MessageConn::new(conn, negotiated.streams)
+    let started = Box::pin(start(identity, pool_count, control, context)).await;
+    match started {
+        Ok(Some(session)) => Some(Begun {
+            session,
+            guard: welcome.guard?,
+        }),
+        Ok(None) => None,
+        Err(error) if welcome.control.is_some() => welcome.refuse(&error.into(), &who).await,
+        // It has its answer.
+        Err(error) => {
+            warn!(source = %who.from, "register control error: {error}; {who}");
+            None
         }
-        Some(_) if identity.proved => control,
-        Some(agreement) => seal(control, &agreement, &identity.keys),
-    };
-    let mut first = None;
-    let claim = match admitted {
-        Some(claim) => claim,
-        None => {
-            match timeout(PROOF_TIMEOUT, control.recv()).await {
-                Ok(Ok(Some(message))) => {
-                    identity.proved = true;
-                    first = Some(message);
-                }
-                Ok(Ok(None) | Err(_)) => {
-                    warn!(source = %from, "{NO_PROOF}; {who}");
-                    return None;
-                }
-                // It has nothing to say, as clients that only visit.
-                Err(_) => {}
+    }
+}
+
+/// Comes to the control stream of a client that has its answer.
+type Opening<'a> = Pin<Box<dyn Future<Output = Option<Control>> + Send + 'a>>;
+
+/// What is left to do for a client that is to have a session.
+struct Welcome<'a> {
+    connection: &'a Connection,
+    policy: &'a CurrentPolicy,
+    agreement: Option<Agreement>,
+    run_id: RunId,
+    negotiated: Negotiated,
+    keys: Arc<Keys>,
+    /// All that is said on the control stream is sealed already.
+    is_sealed: bool,
+    /// Until the login is answered.
+    control: Option<MessageConn>,
+    /// From then on. It ends the connection if no session comes of it.
+    guard: Option<SessionGuard<'a>>,
+}
+
+impl Welcome<'_> {
+    /// Answers the login and seals the control stream; `None` if the client may have no session on this connection, or is gone.
+    async fn open(&mut self, who: &Who) -> Option<Control> {
+        // Before the answer: the client may act on it at once.
+        let Some(guard) = self.connection.begin_session(self.run_id.clone()) else {
+            return self.refuse(&LoginError::SecondSession, who).await;
+        };
+        self.guard = Some(guard);
+        let mut control = self.control.take()?;
+        if !answer(&mut control, self.run_id.as_str().to_owned(), String::new()).await {
+            return None;
+        }
+        let conn = match &self.agreement {
+            None => {
+                let conn = layers::encrypt(urgent(control), &self.keys.cipher);
+                MessageConn::new(conn, self.negotiated.streams)
             }
-            match claim(identity).await {
-                Ok(claim) => claim,
-                Err(error) => {
-                    warn!(source = %from, "register control error: {error}; {who}");
-                    return None;
-                }
+            Some(_) if self.is_sealed => control,
+            Some(agreement) => seal(control, agreement, &self.keys),
+        };
+        let is_watched = self.negotiated.liveness && !self.connection.watch_closely();
+        Some(Control {
+            conn,
+            first: None,
+            heartbeat_timeout: match is_watched {
+                true => Some(liveness::TIMEOUT),
+                false => self.policy.now().config.transport.heartbeat_timeout,
+            },
+        })
+    }
+
+    /// As [`open`](Self::open), with the client's first record, which proves that it knows the token. `None` also if that cannot be
+    /// opened.
+    async fn open_to_prove(&mut self, who: &Who) -> Option<Control> {
+        let mut control = self.open(who).await?;
+        match timeout(PROOF_TIMEOUT, control.conn.recv()).await {
+            Ok(Ok(Some(message))) => control.first = Some(message),
+            Ok(Ok(None) | Err(_)) => {
+                warn!(source = %who.from, "{NO_PROOF}; {who}");
+                return None;
             }
+            // It has nothing to say, as clients that only visit.
+            Err(_) => {}
         }
-    };
-    span.in_scope(|| info!(source = %from, "client login success: {who}"));
-    let policy = shared.policy.now();
-    let transport = &policy.config.transport;
-    let client = ClientSpec {
-        negotiated,
-        heartbeat_timeout: match negotiated.liveness && !connection.watch_closely() {
-            true => Some(liveness::TIMEOUT),
-            false => transport.heartbeat_timeout,
-        },
-        pool_count: pool_count(login.pool_count, transport.max_pool_count as usize),
-        who: who.to_string(),
-        first,
-    };
-    Some(Begun {
-        session: Session::new(shared.clone(), client, control, claim, work_conns),
-        span,
-        guard,
-    })
-}
-
-/// Who logs in, as lines of the log say it.
-#[derive(Clone, Debug)]
-struct Who {
-    user: String,
-    client_id: String,
-    /// Its beginning.
-    run_id: String,
-    from: SocketAddr,
-}
-
-impl Who {
-    fn of(login: &Login, from: SocketAddr) -> Self {
-        Self {
-            user: Excerpt(&login.user).to_string(),
-            client_id: Excerpt(&login.client_id).to_string(),
-            run_id: RunId::from(login.run_id.as_str()).head().to_owned(),
-            from,
-        }
+        Some(control)
     }
 
-    fn with_run_id(self, run_id: &RunId) -> Self {
-        let run_id = run_id.head().to_owned();
-        Self { run_id, ..self }
+    async fn refuse<T>(&mut self, error: &LoginError, who: &Who) -> Option<T> {
+        let control = self.control.as_mut()?;
+        // Boxed, because few are refused.
+        Box::pin(refuse(control, error, who, self.policy)).await
     }
 }
 
-impl fmt::Display for Who {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            user,
-            client_id,
-            run_id,
-            from,
-        } = self;
-        write!(
-            f,
-            "user [{user}] client id [{client_id}] run id [{run_id}] address [{from}]"
-        )
-    }
+fn who_is(login: &Login, from: SocketAddr) -> Who {
+    let run_id = RunId::from(login.run_id.as_str());
+    Who::new(&login.user, &login.client_id, &run_id, from)
 }
 
 /// What a client says of its host is only shown; a server keeps it for long.
@@ -334,11 +332,6 @@ fn shorten(login: &mut Login) {
     for text in [version, hostname, os, arch] {
         text.truncate(text.floor_char_boundary(MAX_SHOWN_LEN));
     }
-}
-
-/// How many idle work connections are kept for a client that asks for so many, which may be a number below zero.
-fn pool_count(asked: i64, max: usize) -> usize {
-    usize::try_from(asked).unwrap_or(0).min(max)
 }
 
 fn is_signed(login: &Login, keys: &Keys) -> bool {
@@ -473,14 +466,11 @@ async fn refuse<T>(
     control: &mut MessageConn,
     error: &LoginError,
     who: &Who,
-    shared: &Shared,
+    policy: &CurrentPolicy,
 ) -> Option<T> {
     warn!(source = %who.from, "register control error: {}; {who}", Excerpt(error));
     let text = error.to_string();
-    let text = shared
-        .policy
-        .now()
-        .error_text(&text, "register control error");
+    let text = policy.now().error_text(&text, "register control error");
     answer(control, String::new(), text).await;
     None
 }
@@ -508,8 +498,8 @@ mod tests {
     /// Thousands of clients may be logged in. What only the way there needs is not a part of it.
     #[test]
     fn the_task_of_a_session_is_small() {
-        let size = future_size(|(control, hello, login, connection, shared)| {
-            serve(control, hello, login, connection, shared)
+        let size = future_size(|(control, hello, login, connection, context)| {
+            serve(control, hello, login, connection, context)
         });
         assert!(size <= 9_216, "{size} bytes");
     }
@@ -518,20 +508,20 @@ mod tests {
     /// it.
     #[test]
     fn a_login_is_small() {
-        let identify = future_size(|(control, hello, login, connection, shared)| {
-            identify(control, hello, login, connection, shared)
+        let identify = future_size(|(control, hello, login, connection, policy)| {
+            identify(control, hello, login, connection, policy)
         });
-        let begin = future_size(|(known, connection, shared)| begin(known, connection, shared));
-        let size = identify.max(begin);
+        let begin = future_size(|(known, connection, context)| begin(known, connection, context));
+        let start = future_size(|(identity, control, context)| {
+            let control: Opening<'static> = control;
+            start(identity, 0, control, context)
+        });
+        let open = future_size(
+            |(welcome, who): (&'static mut Welcome<'static>, &'static Who)| welcome.open(who),
+        );
+        // Whoever begins waits for its start, and that for the answer.
+        let size = identify.max(begin + start + open);
         assert!(size <= 3_584, "{size} bytes");
-    }
-
-    #[test]
-    fn a_pool_count_below_zero_is_none() {
-        assert_eq!(pool_count(-1, 5), 0);
-        assert_eq!(pool_count(i64::MIN, 5), 0);
-        assert_eq!(pool_count(3, 5), 3);
-        assert_eq!(pool_count(i64::MAX, 5), 5);
     }
 
     #[test]
@@ -544,20 +534,5 @@ mod tests {
         shorten(&mut login);
         assert_eq!(login.hostname.len(), MAX_SHOWN_LEN);
         assert_eq!(login.os, "linux");
-    }
-
-    #[test]
-    fn the_log_says_who_it_is_and_only_the_head_of_the_run_id() {
-        let login = Login {
-            user: "ann".to_owned(),
-            client_id: "laptop".to_owned(),
-            run_id: "0123456789abcdef".to_owned(),
-            ..Login::default()
-        };
-        let who = Who::of(&login, "192.0.2.1:7".parse().unwrap());
-        assert_eq!(
-            who.to_string(),
-            "user [ann] client id [laptop] run id [01234567] address [192.0.2.1:7]"
-        );
     }
 }

@@ -20,14 +20,17 @@ use tracing::{Instrument, info, info_span};
 
 use crate::access::Access;
 use crate::backend::{self, Backend, WorkRequest};
-use crate::directory::{ProxyRow, ProxySpec, SessionRow};
+use crate::directory::{Directory, ProxyRow, ProxySpec, SessionRow};
 use crate::excerpt::Excerpt;
 use crate::holder::{Holder, Rival};
 use crate::hooks::{HookError, UserHook};
+use crate::policy::{CurrentPolicy, Policy};
 use crate::ports::{LeaseError, UdpLease};
-use crate::private::{PrivateKind, PrivateLease, PrivateService};
-use crate::public_endpoint::{self, EndpointError, EndpointKind, PublicEndpoint, Serving};
-use crate::shared::Shared;
+use crate::private::{PrivateKind, PrivateLease, PrivateService, PrivateServices};
+use crate::public_endpoint::{
+    self, EndpointError, EndpointKind, PublicEndpoint, PublicEndpoints, Serving,
+};
+use crate::tasks::Tasks;
 
 pub(crate) use self::quota::{Cost, QuotaError};
 
@@ -62,9 +65,18 @@ pub(crate) enum ProxyError {
     UnknownType(String),
 }
 
+/// What publishing a proxy takes of the server.
+#[derive(Clone, Debug)]
+pub(crate) struct PublishContext {
+    pub(crate) policy: CurrentPolicy,
+    pub(crate) directory: Directory,
+    pub(crate) endpoints: PublicEndpoints,
+    pub(crate) private: PrivateServices,
+    pub(crate) tasks: Tasks,
+}
+
 /// Whose proxy it is going to be.
 pub(crate) struct Owner<'a> {
-    pub(crate) shared: &'a Arc<Shared>,
     /// Where its work connections are asked for.
     pub(crate) requests: &'a mpsc::Sender<WorkRequest>,
     pub(crate) session: &'a SessionRow,
@@ -76,7 +88,6 @@ pub(crate) struct Owner<'a> {
 
 /// A proxy that has all it needs and serves nobody yet.
 pub(crate) struct Prepared {
-    shared: Arc<Shared>,
     row: ProxyRow,
     backend: Backend,
     frontend: Frontend,
@@ -113,8 +124,11 @@ enum Running {
 }
 
 /// Checks `new` and takes what it needs.
-pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared, ProxyError> {
-    let shared = owner.shared;
+pub(crate) async fn prepare(
+    new: NewProxy,
+    owner: &Owner<'_>,
+    context: &PublishContext,
+) -> Result<Prepared, ProxyError> {
     let kind = Kind::of(&new)?;
     if new.proxy_name.is_empty() {
         return Err(ProxyError::NameEmpty);
@@ -132,26 +146,26 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
         run_id: owner.session.run_id.clone(),
         client_id: owner.session.about.client_id.as_str().into(),
     };
-    let row = shared
+    let row = context
         .directory
         .take_name(spec)
         .map_err(|by| ProxyError::Exists {
             name: holder.proxy.clone(),
             by,
         })?;
-    let policy = shared.policy.now();
+    let policy = context.policy.now();
     let max_ports = policy.config.max_ports_per_client;
     let mut cost = Cost::of(&new, kind.has_port());
     cost.check(owner.used, max_ports)?;
     let span = info_span!("proxy", name = %new.proxy_name);
-    let frontend = frontend(kind, &new, &holder, owner)
+    let frontend = frontend(kind, &new, &holder, owner, &context.endpoints)
         .instrument(span.clone())
         .await?;
     if let Frontend::Endpoint(endpoint) = &frontend {
         cost.routes = endpoint.routes();
         cost.check(owner.used, max_ports)?;
     }
-    let user_hook = user_hook(kind, &new, owner);
+    let user_hook = user_hook(kind, &new, owner, &policy);
     let backend = Backend::new(backend::Inner {
         proxy: row.entry().clone(),
         requests: owner.requests.clone(),
@@ -169,7 +183,6 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
         user_hook,
     });
     Ok(Prepared {
-        shared: shared.clone(),
         row,
         backend,
         frontend,
@@ -183,8 +196,8 @@ async fn frontend(
     new: &NewProxy,
     holder: &Holder,
     owner: &Owner<'_>,
+    endpoints: &PublicEndpoints,
 ) -> Result<Frontend, ProxyError> {
-    let endpoints = &owner.shared.endpoints;
     let port = if kind.has_port() {
         u16::try_from(new.remote_port).map_err(|_| ProxyError::Port(new.remote_port))?
     } else {
@@ -260,7 +273,7 @@ impl Kind {
 }
 
 // frp: not for kinds where a user is no connection, or is past the server (INTERFACES 8.2)
-fn user_hook(kind: Kind, new: &NewProxy, owner: &Owner<'_>) -> Option<UserHook> {
+fn user_hook(kind: Kind, new: &NewProxy, owner: &Owner<'_>, policy: &Policy) -> Option<UserHook> {
     match kind {
         Kind::Endpoint(EndpointKind::Tcp | EndpointKind::Https | EndpointKind::TcpMux)
         | Kind::Private(PrivateKind::Stcp | PrivateKind::Sudp) => {}
@@ -268,8 +281,9 @@ fn user_hook(kind: Kind, new: &NewProxy, owner: &Owner<'_>) -> Option<UserHook> 
             return None;
         }
     }
-    let hooks = &owner.shared.policy.now().hooks;
-    hooks.user_hook(&owner.session.client, &new.proxy_name, kind.as_str())
+    policy
+        .hooks
+        .user_hook(&owner.session.client, &new.proxy_name, kind.as_str())
 }
 
 /// The limiter that this end applies, if it is the one to do it.
@@ -296,10 +310,9 @@ impl Prepared {
     }
 
     /// Lets users in.
-    pub(crate) fn run(self) -> Proxy {
+    pub(crate) fn run(self, context: &PublishContext) -> Proxy {
         let remote_addr = self.remote_addr();
         let Self {
-            shared,
             row,
             backend,
             frontend,
@@ -313,9 +326,9 @@ impl Prepared {
             },
             Frontend::Private(kind, access) => {
                 let service = PrivateService::new(kind, access, backend);
-                Running::Private(shared.private.add(service))
+                Running::Private(context.private.add(service))
             }
-            Frontend::Udp(lease) => run_udp(lease, backend, &shared),
+            Frontend::Udp(lease) => run_udp(lease, backend, context),
         });
         row.start(&remote_addr);
         Proxy {
@@ -327,10 +340,10 @@ impl Prepared {
     }
 }
 
-fn run_udp(lease: UdpLease, backend: Backend, shared: &Arc<Shared>) -> Running {
+fn run_udp(lease: UdpLease, backend: Backend, context: &PublishContext) -> Running {
     let stop = CancellationToken::new();
     let stopped = stop.clone();
-    let packet_size = shared.policy.now().config.udp_packet_size;
+    let packet_size = context.policy.now().config.udp_packet_size;
     let serving = async move {
         public_endpoint::udp::run(
             &lease.socket,
@@ -344,7 +357,7 @@ fn run_udp(lease: UdpLease, backend: Backend, shared: &Arc<Shared>) -> Running {
     };
     Running::Udp {
         stop: stop.drop_guard(),
-        task: shared.tasks.spawn(serving.in_current_span()),
+        task: context.tasks.spawn(serving.in_current_span()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod certificate_watch;
 mod listeners;
+mod parts;
 mod reload;
 
 use std::io;
@@ -13,10 +14,10 @@ use tokio::net::TcpListener;
 use tokio::sync::OwnedMutexGuard;
 use tracing::{info, warn};
 
+use self::parts::Parts;
 use self::reload::{Next, State};
 pub use self::reload::{ReloadError, ReloadReport, Reloader};
 use crate::directory::Directory;
-use crate::shared::Shared;
 use crate::sockets::{Inherited, SocketKey};
 use crate::start_error::StartError;
 use crate::tasks::Tasks;
@@ -32,7 +33,7 @@ pub struct StopReport {
 #[derive(Debug)]
 pub struct Server {
     reloader: Reloader,
-    shared: Arc<Shared>,
+    parts: Arc<Parts>,
     /// What the first configuration opened. Reloads wait until it is served.
     first: Next,
     state: OwnedMutexGuard<State>,
@@ -62,10 +63,10 @@ impl Server {
     }
 
     async fn start(config: ServerConfig, inherited: Inherited) -> Result<Self, StartError> {
-        let (reloader, shared, state, first) = Reloader::start(config, inherited).await?;
+        let (reloader, parts, state, first) = Reloader::start(config, inherited).await?;
         Ok(Self {
             reloader,
-            shared,
+            parts,
             first,
             state,
         })
@@ -78,7 +79,7 @@ impl Server {
 
     /// Who is here: sessions, proxies and connections of users, and how to act on them.
     pub fn directory(&self) -> Directory {
-        self.shared.directory.clone()
+        self.parts.directory.clone()
     }
 
     /// Where clients connect to.
@@ -107,16 +108,18 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) -> StopReport {
         let Self {
             reloader,
-            shared,
+            parts,
             first,
             mut state,
         } = self;
-        let tasks = &shared.tasks;
+        let tasks = &parts.tasks;
         // Whatever way this future ends, nothing that it started outlives it for long.
         let _cut = StopAll(tasks.clone());
-        state.serve(first, &shared);
+        state.serve(first, &parts);
         drop(state);
-        tasks.spawn(certificate_watch::run(shared.clone()));
+        let stopping = tasks.stop_listening.clone();
+        let watch = certificate_watch::run(parts.policy.clone(), parts.quic.subscribe(), stopping);
+        tasks.spawn(watch);
         // frp: scripts look for these words (server/service.go#Run)
         info!("frps started successfully");
         stop.await;
@@ -127,7 +130,7 @@ impl Server {
         {
             warn!("the accept loop of the control port had failed");
         }
-        let grace = shared.policy.now().config.grace_period;
+        let grace = parts.policy.now().config.grace_period;
         let cut = tasks.wind_up(grace).await;
         StopReport { cut }
     }

@@ -4,11 +4,12 @@
 //! and hands out its work connections. Nothing of it is shared, so nothing of it
 //! needs a lock; others reach it through two bounded channels.
 
+mod hooks;
 mod pool;
+pub(crate) mod start;
 
 use std::collections::HashMap;
 use std::future::pending;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -26,15 +27,17 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, info, warn};
 
+use self::hooks::{HookOutcome, PendingHook, ProxyRequest};
 use self::pool::{Pool, Waiter};
 use crate::backend::{REQUEST_QUEUE, WorkRequest};
-use crate::directory::{SessionRow, StopCause};
+use crate::directory::{Directory, SessionRow, StopCause};
 use crate::excerpt::Excerpt;
 use crate::heartbeat::Heartbeat;
-use crate::hole_punch;
+use crate::hole_punch::{self, HolePunchBroker};
 use crate::hooks::HookError;
-use crate::proxy::{self, Cost, Proxy};
-use crate::shared::Shared;
+use crate::policy::CurrentPolicy;
+use crate::proxy::{self, Cost, Proxy, PublishContext};
+use crate::tasks::Tasks;
 
 /// How long a client may take to accept what we write to its control connection.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,9 +66,19 @@ pub(crate) struct ClientSpec {
     pub(crate) first: Option<Message>,
 }
 
+/// What a session takes of the server.
+#[derive(Debug)]
+pub(crate) struct SessionContext {
+    pub(crate) policy: CurrentPolicy,
+    pub(crate) directory: Directory,
+    pub(crate) tasks: Tasks,
+    pub(crate) publish: PublishContext,
+    pub(crate) holes: HolePunchBroker,
+}
+
 /// A session that is ready to run.
 pub(crate) struct Session {
-    shared: Arc<Shared>,
+    context: Arc<SessionContext>,
     client: ClientSpec,
     control: MessageConn,
     row: SessionRow,
@@ -85,25 +98,7 @@ pub(crate) struct Session {
     first: Option<Message>,
     heartbeat: Heartbeat,
     /// While plugins are asked about a message the next one has to wait, and nothing else.
-    asking: Option<PendingHook>,
-}
-
-/// A message that plugins are asked about.
-struct PendingHook {
-    since: Instant,
-    answer: Pin<Box<dyn Future<Output = HookOutcome> + Send>>,
-}
-
-/// A message that plugins were asked about.
-enum HookOutcome {
-    NewProxy(Request, Result<Box<NewProxy>, HookError>),
-    Ping(Result<Ping, HookError>),
-}
-
-/// What a client asked for, as it is told about it.
-struct Request {
-    name: String,
-    kind: String,
+    hook: PendingHook,
 }
 
 /// What a session that has ended leaves behind.
@@ -142,7 +137,7 @@ enum PingError {
 impl Session {
     /// A session over `control`, which is already switched to its cipher.
     pub(crate) fn new(
-        shared: Arc<Shared>,
+        context: Arc<SessionContext>,
         mut client: ClientSpec,
         control: MessageConn,
         row: SessionRow,
@@ -154,7 +149,7 @@ impl Session {
         let heartbeat = Heartbeat::new(Instant::now(), client.heartbeat_timeout);
         Self {
             pool: Pool::new(client.pool_count),
-            shared,
+            context,
             client,
             control,
             row,
@@ -168,7 +163,7 @@ impl Session {
             hole_permits: Arc::new(Semaphore::new(hole_punch::MAX_ATTEMPTS_PER_CLIENT)),
             first,
             heartbeat,
-            asking: None,
+            hook: PendingHook::default(),
         }
     }
 
@@ -238,14 +233,13 @@ impl Session {
                 return error.into();
             }
             // A client cannot be heard while it has to wait for plugins.
-            let is_asking = self.asking.is_some();
+            let is_asking = self.hook.is_asked();
             let gone_at = self.heartbeat.gone_at().filter(|_| !is_asking);
             tokio::select! {
                 () = self.row.stop().cancelled() => return EndReason::Stopped,
-                () = self.shared.tasks.stop_sessions.cancelled() => return EndReason::Stopped,
-                asked = answered(&mut self.asking) => {
-                    self.asking = None;
-                    if let Err(reason) = self.on_hook_done(asked).await {
+                () = self.context.tasks.stop_sessions.cancelled() => return EndReason::Stopped,
+                answered = self.hook.answered() => {
+                    if let Err(reason) = self.on_hook_done(answered).await {
                         return reason;
                     }
                 }
@@ -316,10 +310,12 @@ impl Session {
             "work connection pool is full, discarding"
         );
         let text = "work connection pool is full, discarding";
-        let policy = self.shared.policy.now();
+        let policy = self.context.policy.now();
         let error = policy.error_text(text, "invalid NewWorkConn");
         let wire = self.client.negotiated.streams;
-        self.shared.tasks.spawn(refuse_work_conn(conn, wire, error));
+        self.context
+            .tasks
+            .spawn(refuse_work_conn(conn, wire, error));
     }
 
     async fn handle(&mut self, message: Message) -> Result<(), EndReason> {
@@ -328,16 +324,13 @@ impl Session {
             .heard(self.client.negotiated.streams == WireVersion::V2);
         match message {
             Message::NewProxy(new) => {
-                let request = Request::of(&new);
-                let hooks = self.shared.policy.now().hooks.clone();
+                let request = ProxyRequest::of(&new);
+                let hooks = self.context.policy.now().hooks.clone();
                 if !hooks.is_subscribed(Op::NewProxy) {
                     return self.new_proxy(request, Ok(new)).await;
                 }
                 let client = self.row.client.clone();
-                self.ask(async move {
-                    let new = hooks.new_proxy(&client, *new).await;
-                    HookOutcome::NewProxy(request, new.map(Box::new))
-                });
+                self.hook.new_proxy(hooks, client, request, new);
                 Ok(())
             }
             Message::CloseProxy(close) => {
@@ -353,12 +346,11 @@ impl Session {
                 Ok(())
             }
             Message::Ping(ping) => {
-                let hooks = self.shared.policy.now().hooks.clone();
+                let hooks = self.context.policy.now().hooks.clone();
                 if !hooks.is_subscribed(Op::Ping) {
                     return Ok(self.ping(Ok(ping))?);
                 }
-                let client = self.row.client.clone();
-                self.ask(async move { HookOutcome::Ping(hooks.ping(&client, ping).await) });
+                self.hook.ping(hooks, self.row.client.clone(), ping);
                 Ok(())
             }
             Message::NatHoleVisitor(visitor) => {
@@ -367,16 +359,18 @@ impl Session {
                     permits: &self.hole_permits,
                     answers: &self.answer_sender,
                 };
-                let Shared { holes, tasks, .. } = &*self.shared;
+                let SessionContext { holes, tasks, .. } = &*self.context;
                 holes.visit(visitor, &request, tasks);
                 Ok(())
             }
             Message::NatHoleClient(client) => {
-                self.shared.holes.owner_replied(client, &self.answer_sender);
+                self.context
+                    .holes
+                    .owner_replied(client, &self.answer_sender);
                 Ok(())
             }
             Message::NatHoleReport(report) => {
-                self.shared.holes.report(&report);
+                self.context.holes.report(&report);
                 Ok(())
             }
             // frp: a known message that this role does not expect is ignored.
@@ -387,27 +381,20 @@ impl Session {
         }
     }
 
-    /// Asks plugins about a message; [`Self::on_hook_done`] follows when they have answered.
-    fn ask(&mut self, answer: impl Future<Output = HookOutcome> + Send + 'static) {
-        self.asking = Some(PendingHook {
-            since: Instant::now(),
-            answer: Box::pin(answer),
-        });
-    }
-
+    /// Goes on with a message that plugins were asked about.
     async fn on_hook_done(
         &mut self,
-        (asked, took): (HookOutcome, Duration),
+        (outcome, took): (HookOutcome, Duration),
     ) -> Result<(), EndReason> {
         self.heartbeat.excuse(took);
-        match asked {
+        match outcome {
             HookOutcome::NewProxy(request, new) => self.new_proxy(request, new).await,
             HookOutcome::Ping(ping) => Ok(self.ping(ping)?),
         }
     }
 
     fn proxy_closed(&self, name: String) {
-        let Shared { policy, tasks, .. } = &*self.shared;
+        let SessionContext { policy, tasks, .. } = &*self.context;
         policy
             .now()
             .hooks
@@ -416,12 +403,11 @@ impl Session {
 
     async fn new_proxy(
         &mut self,
-        request: Request,
+        request: ProxyRequest,
         new: Result<Box<NewProxy>, HookError>,
     ) -> Result<(), EndReason> {
-        let Request { name, kind } = request;
+        let ProxyRequest { name, kind } = request;
         let owner = proxy::Owner {
-            shared: &self.shared,
             requests: &self.request_sender,
             negotiated: self.client.negotiated,
             attempts: self.client.pool_count + 1,
@@ -430,7 +416,7 @@ impl Session {
         };
         let prepared = match new {
             // Boxed: it is over in a moment, and the session stays.
-            Ok(new) => Box::pin(proxy::prepare(*new, &owner)).await,
+            Ok(new) => Box::pin(proxy::prepare(*new, &owner, &self.context.publish)).await,
             Err(error) => Err(error.into()),
         };
         let reply = match prepared {
@@ -439,7 +425,7 @@ impl Session {
                 // Whoever hears from the client that the proxy has started must find it, so users are let in first.
                 // Their work connections are given out by this task, and so not before the reply: a client closes
                 // those for a proxy that it does not know to be running.
-                let proxy = prepared.run();
+                let proxy = prepared.run(&self.context.publish);
                 self.used = self.used.plus(proxy.cost());
                 self.proxies.insert(name.clone(), proxy);
                 info!(
@@ -464,7 +450,7 @@ impl Session {
                 NewProxyResp {
                     proxy_name: name,
                     error: self
-                        .shared
+                        .context
                         .policy
                         .now()
                         .error_text(&error.to_string(), &summary),
@@ -497,7 +483,7 @@ impl Session {
                 warn!(per_session = true, "received invalid ping: {error}");
                 Pong {
                     error: self
-                        .shared
+                        .context
                         .policy
                         .now()
                         .error_text(&error.to_string(), "invalid ping"),
@@ -505,27 +491,6 @@ impl Session {
             }
         };
         self.queue(&pong.into())
-    }
-}
-
-impl Request {
-    fn of(new: &NewProxy) -> Self {
-        let kind = match new.proxy_type.as_str() {
-            "" => "tcp",
-            kind => kind,
-        };
-        Self {
-            name: new.proxy_name.clone(),
-            kind: kind.to_owned(),
-        }
-    }
-}
-
-/// What plugins have answered, and how long that took. Cancel-safe.
-async fn answered(asking: &mut Option<PendingHook>) -> (HookOutcome, Duration) {
-    match asking {
-        Some(PendingHook { since, answer }) => (answer.await, since.elapsed()),
-        None => pending().await,
     }
 }
 

@@ -14,9 +14,11 @@ use tracing::{Instrument, debug, info, warn};
 
 use crate::backend;
 use crate::connection::Connection;
+use crate::directory::Directory;
 use crate::excerpt::Excerpt;
-use crate::private::{PrivateService, Reach};
-use crate::shared::Shared;
+use crate::policy::CurrentPolicy;
+use crate::private::{PrivateService, PrivateServices, Reach};
+use crate::tasks::Tasks;
 
 /// How long a visitor may take to accept our answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,16 +45,25 @@ enum VisitError {
     User { name: String, user: String },
 }
 
+/// What serving visitors takes of the server.
+#[derive(Debug)]
+pub(crate) struct VisitorContext {
+    pub(crate) policy: CurrentPolicy,
+    pub(crate) directory: Directory,
+    pub(crate) private: PrivateServices,
+    pub(crate) tasks: Tasks,
+}
+
 /// Serves a visitor's connection, on which `new` came first.
 pub(crate) async fn serve(
     mut visitor: MessageConn,
     new: NewVisitorConn,
     connection: &Connection,
-    shared: &Shared,
+    context: &VisitorContext,
 ) {
     let addrs = connection.addrs;
     let name = &new.proxy_name;
-    let admitted = admit(&new, connection, shared);
+    let admitted = admit(&new, connection, context);
     let error = match &admitted {
         Ok(_) => String::new(),
         Err(error) => {
@@ -62,7 +73,7 @@ pub(crate) async fn serve(
                 addrs.from,
                 Excerpt(error)
             );
-            let policy = shared.policy.now();
+            let policy = context.policy.now();
             policy.error_text(&error.to_string(), "register visitor conn error")
         }
     };
@@ -93,7 +104,7 @@ pub(crate) async fn serve(
         // The work connection is slowed down, and one limit is enough.
         limit: None,
     };
-    let session = shared.directory.session(&RunId::from(new.run_id.as_str()));
+    let session = context.directory.session(&RunId::from(new.run_id.as_str()));
     let negotiated = session.map(|it| it.negotiated);
     let framing = negotiated.map_or(visitor.version().into(), |it| it.datagram_framing());
     let half_close = match negotiated {
@@ -119,13 +130,13 @@ pub(crate) async fn serve(
         let backend = service.backend.clone();
         backend::open(user, addrs, half_close, std::iter::once(backend)).await
     });
-    shared.tasks.serve_user(served.instrument(span));
+    context.tasks.serve_user(served.instrument(span));
 }
 
 fn admit(
     new: &NewVisitorConn,
     connection: &Connection,
-    shared: &Shared,
+    context: &VisitorContext,
 ) -> Result<Arc<PrivateService>, VisitError> {
     let name = || new.proxy_name.clone();
     let user = if new.run_id.is_empty() {
@@ -133,14 +144,14 @@ fn admit(
         String::new()
     } else {
         let run_id = RunId::from(new.run_id.as_str());
-        let session = shared.directory.session(&run_id);
+        let session = context.directory.session(&run_id);
         let session = session.ok_or_else(|| VisitError::RunId(run_id.head().to_owned()))?;
         if !connection.may_carry(&run_id) {
             return Err(VisitError::Elsewhere(run_id.head().to_owned()));
         }
         session.client.user.clone()
     };
-    let service = shared
+    let service = context
         .private
         .find(&new.proxy_name)
         .filter(|it| matches!(it.reach, Reach::Relay(_)))

@@ -20,6 +20,7 @@ use super::changes::{Change, Changes};
 use super::takeover::{Credit, Life};
 use crate::hooks::HookClient;
 use crate::policy::Keys;
+use crate::who::Who;
 
 /// How many clients are remembered that are not here. The one that left first is forgotten first.
 const MAX_OFFLINE: usize = 10_000;
@@ -379,6 +380,17 @@ impl ClientInfo {
 }
 
 impl Identity {
+    /// The client as lines of the log have it.
+    pub(crate) fn who(&self) -> Who {
+        let ClientInfo {
+            user,
+            client_id,
+            addr,
+            ..
+        } = &*self.client;
+        Who::new(user, client_id, &self.run_id, *addr)
+    }
+
     fn credit(&self) -> Credit {
         Credit {
             proved: self.proved,

@@ -10,13 +10,13 @@ use mgrok_net::kcp::{Listener, ListenerDriver};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
+use super::context::ClientContext;
 use super::opening::{in_time, log_closed};
 use super::streams::{client, goodbye_said};
 use super::strip::strip_transport;
 use crate::backend::PeerAddrs;
 use crate::connection::Transport;
 use crate::per_source::{Limits, PerSource, Permit};
-use crate::shared::Shared;
 
 /// Sessions of which nobody knows yet whose they are. Their addresses may be forged.
 const OPENINGS: Limits = Limits {
@@ -32,9 +32,9 @@ pub(crate) async fn run(
     mut listener: Listener,
     driver: ListenerDriver,
     stop: CancellationToken,
-    shared: Arc<Shared>,
+    context: Arc<ClientContext>,
 ) {
-    shared.tasks.spawn(drive(driver, shared.clone()));
+    context.tasks.spawn(drive(driver, context.clone()));
     let openings = PerSource::new(OPENINGS);
     loop {
         let accepted = tokio::select! {
@@ -46,8 +46,8 @@ pub(crate) async fn run(
         let addrs = PeerAddrs::new(from, None);
         match openings.try_acquire(from.ip()) {
             Ok(permit) => {
-                let connection = connection(conn, addrs, permit, shared.clone());
-                shared.tasks.spawn(connection);
+                let connection = connection(conn, addrs, permit, context.clone());
+                context.tasks.spawn(connection);
             }
             Err(error) => debug!(source = %from, "connection of {from} closed: {error}"),
         }
@@ -55,18 +55,18 @@ pub(crate) async fn run(
 }
 
 /// Moves the datagrams of all sessions, until a moment after they were closed.
-async fn drive(driver: ListenerDriver, shared: Arc<Shared>) {
+async fn drive(driver: ListenerDriver, context: Arc<ClientContext>) {
     tokio::select! {
         ended = driver => if let Err(error) = ended {
             error!("the socket of kcpBindPort failed, so that no client can come by KCP until a restart: {error}");
         },
-        () = goodbye_said(&shared.tasks) => {}
+        () = goodbye_said(&context.tasks) => {}
     }
 }
 
-async fn connection(conn: Conn, addrs: PeerAddrs, permit: Permit, shared: Arc<Shared>) {
-    match in_time(&permit, Box::pin(strip_transport(conn, &shared))).await {
-        Ok(conn) => Box::pin(client(conn, addrs, Transport::Kcp, permit, &shared)).await,
+async fn connection(conn: Conn, addrs: PeerAddrs, permit: Permit, context: Arc<ClientContext>) {
+    match in_time(&permit, Box::pin(strip_transport(conn, &context.policy))).await {
+        Ok(conn) => Box::pin(client(conn, addrs, Transport::Kcp, permit, &context)).await,
         Err(error) => log_closed(addrs.from, &error),
     }
 }

@@ -8,12 +8,12 @@ use mgrok_net::quic::{Connection as QuicConnection, Endpoint, Incoming};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
+use super::context::ClientContext;
 use super::opening::{OpeningError, in_time, log_closed};
 use super::streams::{CloseMode, Streams, left_to_client, serve_streams};
 use crate::backend::PeerAddrs;
 use crate::connection::{Carrier, Connection, Transport};
 use crate::per_source::{Limits, PerSource, Permit};
-use crate::shared::Shared;
 
 /// Connections that shake hands or are not logged in yet. Nobody waits: whoever hears nothing sends its packet again, after a
 /// second for the first time.
@@ -26,16 +26,16 @@ const OPENINGS: Limits = Limits {
 };
 
 /// Accepts clients by QUIC until `stop` is cancelled; then sees their connections end.
-pub(crate) async fn run(endpoint: Endpoint, stop: CancellationToken, shared: Arc<Shared>) {
+pub(crate) async fn run(endpoint: Endpoint, stop: CancellationToken, context: Arc<ClientContext>) {
     tokio::select! {
         () = stop.cancelled() => {}
-        () = accept(&endpoint, &shared) => {
+        () = accept(&endpoint, &context) => {
             error!("the socket of quicBindPort failed, so that no client can come by QUIC until a restart");
         }
     }
     endpoint.stop_accepting();
     tokio::select! {
-        () = shared.tasks.stop_connections.cancelled() => {}
+        () = context.tasks.stop_connections.cancelled() => {}
         () = endpoint.unused() => {}
     }
     // Each connection's task closes it when what was sent has had its time.
@@ -45,7 +45,7 @@ pub(crate) async fn run(endpoint: Endpoint, stop: CancellationToken, shared: Arc
 }
 
 /// Ends only if the endpoint does.
-async fn accept(endpoint: &Endpoint, shared: &Arc<Shared>) {
+async fn accept(endpoint: &Endpoint, context: &Arc<ClientContext>) {
     let openings = PerSource::new(OPENINGS);
     while let Some(incoming) = endpoint.accept().await {
         let from = incoming.remote_addr();
@@ -58,8 +58,8 @@ async fn accept(endpoint: &Endpoint, shared: &Arc<Shared>) {
         let Some(incoming) = incoming else { continue };
         match openings.try_acquire(from.ip()) {
             Ok(permit) => {
-                let connection = connection(incoming, permit, shared.clone());
-                shared.tasks.spawn(connection);
+                let connection = connection(incoming, permit, context.clone());
+                context.tasks.spawn(connection);
             }
             Err(error) => {
                 debug!(source = %from, "connection of {from} passed over: {error}");
@@ -69,11 +69,11 @@ async fn accept(endpoint: &Endpoint, shared: &Arc<Shared>) {
     }
 }
 
-async fn connection(incoming: Incoming, permit: Permit, shared: Arc<Shared>) {
+async fn connection(incoming: Incoming, permit: Permit, context: Arc<ClientContext>) {
     let from = incoming.remote_addr();
     let handshake = async {
         let quic = incoming.accept().await;
-        quic.map_err(|error| OpeningError::quic(error, &shared.policy.now()))
+        quic.map_err(|error| OpeningError::quic(error, &context.policy.now()))
     };
     let quic = match in_time(&permit, Box::pin(handshake)).await {
         Ok(quic) => quic,
@@ -82,10 +82,10 @@ async fn connection(incoming: Incoming, permit: Permit, shared: Arc<Shared>) {
     let addrs = PeerAddrs::new(from, None);
     let connection = Arc::new(Connection::new(addrs, Transport::Quic, permit));
     connection.carried_by(Carrier::Quic(quic.clone()));
-    match serve_streams(quic.clone(), &connection, &shared).await {
+    match serve_streams(quic.clone(), &connection, &context).await {
         // What users had sent is on its way. With other transports it is written before the end.
         CloseMode::Closed => quic.settle().await,
-        CloseMode::Left => left_to_client(quic.closed(), &shared).await,
+        CloseMode::Left => left_to_client(quic.closed(), &context.tasks).await,
     }
     quic.close();
 }

@@ -1,7 +1,5 @@
 //! One stream of a client: its first message says what it is.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use mgrok_net::conn::Conn;
 use mgrok_net::message::MessageConn;
@@ -14,13 +12,13 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use super::context::ClientContext;
 use super::opening::{OpeningError, log_closed};
 use crate::connection::Connection;
 use crate::excerpt::Excerpt;
 use crate::hooks::HookError;
 use crate::per_source::OPENING_TIMEOUT;
 use crate::session::refuse_work_conn;
-use crate::shared::Shared;
 use crate::{login, visitor};
 
 /// Why a work connection is not taken. Clients show the texts, which are frp's.
@@ -81,7 +79,7 @@ pub(super) async fn first_message(mut conn: Conn) -> Result<Stream, OpeningError
 pub(super) async fn dispatch(
     opened: Result<Stream, OpeningError>,
     connection: &Connection,
-    shared: &Arc<Shared>,
+    context: &ClientContext,
 ) {
     let Stream {
         conn,
@@ -95,12 +93,19 @@ pub(super) async fn dispatch(
         Message::Login(login) => {
             connection.login_comes();
             // Boxed: a session is larger than all other streams.
-            Box::pin(login::serve(conn, hello, login, connection, shared)).await;
+            Box::pin(login::serve(
+                conn,
+                hello,
+                login,
+                connection,
+                &context.sessions,
+            ))
+            .await;
         }
-        Message::NewWorkConn(new) => work_conn(conn, new, connection, shared).await,
+        Message::NewWorkConn(new) => work_conn(conn, new, connection, context).await,
         Message::NewVisitorConn(new) => {
             // Boxed, as is all that few streams need: there may be thousands of them at once.
-            Box::pin(visitor::serve(conn, new, connection, shared)).await;
+            Box::pin(visitor::serve(conn, new, connection, &context.visitors)).await;
         }
         other => log_closed(
             connection.addrs.from,
@@ -110,10 +115,15 @@ pub(super) async fn dispatch(
 }
 
 /// Takes a work connection to its session.
-async fn work_conn(conn: MessageConn, new: NewWorkConn, connection: &Connection, shared: &Shared) {
+async fn work_conn(
+    conn: MessageConn,
+    new: NewWorkConn,
+    connection: &Connection,
+    context: &ClientContext,
+) {
     let from = connection.addrs.from;
     let (version, conn) = (conn.version(), conn.into_conn());
-    match admit_work_conn(new, connection, shared).await {
+    match admit_work_conn(new, connection, context).await {
         Ok(work_conns) => {
             connection.is_proved();
             if work_conns.send(conn).await.is_err() {
@@ -123,7 +133,7 @@ async fn work_conn(conn: MessageConn, new: NewWorkConn, connection: &Connection,
         Err(error) => {
             warn!(source = %from, "work connection refused: {error}");
             let text = error.to_string();
-            let policy = shared.policy.now();
+            let policy = context.policy.now();
             let text = policy.error_text(&text, "invalid NewWorkConn");
             Box::pin(refuse_work_conn(conn, version, text)).await;
         }
@@ -134,16 +144,16 @@ async fn work_conn(conn: MessageConn, new: NewWorkConn, connection: &Connection,
 async fn admit_work_conn(
     new: NewWorkConn,
     connection: &Connection,
-    shared: &Shared,
+    context: &ClientContext,
 ) -> Result<mpsc::Sender<Conn>, WorkConnError> {
     let run_id = RunId::from(new.run_id.as_str());
     let head = || Excerpt(run_id.head()).to_string();
-    let session = shared.directory.session(&run_id);
+    let session = context.directory.session(&run_id);
     let session = session.ok_or_else(|| WorkConnError::RunId(head()))?;
     if !connection.may_carry(&run_id) {
         return Err(WorkConnError::Elsewhere(head()));
     }
-    let hooks = shared.policy.now().hooks.clone();
+    let hooks = context.policy.now().hooks.clone();
     let new = match hooks.is_subscribed(Op::NewWorkConn) {
         true => Box::pin(hooks.new_work_conn(&session.client, new)).await?,
         false => new,

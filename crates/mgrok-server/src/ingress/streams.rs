@@ -12,12 +12,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tracing::debug;
 
+use super::context::ClientContext;
 use super::opening::{OpeningError, log_closed};
 use super::stream::{dispatch, first_message};
 use crate::backend::PeerAddrs;
 use crate::connection::{Carrier, Connection, Transport};
 use crate::per_source::{OPENING_TIMEOUT, Permit};
-use crate::shared::Shared;
 use crate::tasks::Tasks;
 
 /// How many streams of one connection may be at their first message at once.
@@ -44,16 +44,16 @@ pub(super) async fn client(
     addrs: PeerAddrs,
     transport: Transport,
     permit: Permit,
-    shared: &Arc<Shared>,
+    context: &Arc<ClientContext>,
 ) {
     let connection = Arc::new(Connection::new(addrs, transport, permit));
-    let transport = &shared.policy.now().config.transport;
+    let transport = &context.policy.now().config.transport;
     if transport.tcp_mux {
         let keepalive = transport.tcp_mux_keepalive_interval;
-        multiplexed(conn, keepalive, &connection, shared).await;
+        multiplexed(conn, keepalive, &connection, context).await;
     } else {
         let opened = first_message(conn).await;
-        dispatch(opened, &connection, shared).await;
+        dispatch(opened, &connection, context).await;
     }
 }
 
@@ -62,7 +62,7 @@ async fn multiplexed(
     conn: Conn,
     keepalive: Duration,
     connection: &Arc<Connection>,
-    shared: &Arc<Shared>,
+    context: &Arc<ClientContext>,
 ) {
     let from = connection.addrs.from;
     let config = mgrok_mux::Config {
@@ -73,14 +73,14 @@ async fn multiplexed(
     };
     let (opener, acceptor, driver) = mgrok_mux::session(conn, config);
     connection.carried_by(Carrier::Mux(opener.clone()));
-    shared.tasks.spawn(async move {
+    context.tasks.spawn(async move {
         if let Err(error) = driver.await {
             debug!(source = %from, "connection of {from} ended: {}", Chain(&error));
         }
     });
-    match serve_streams(acceptor, connection, shared).await {
+    match serve_streams(acceptor, connection, context).await {
         CloseMode::Closed => {}
-        CloseMode::Left => left_to_client(opener.closed(), shared).await,
+        CloseMode::Left => left_to_client(opener.closed(), &context.tasks).await,
     }
     opener.close();
 }
@@ -109,39 +109,39 @@ pub(super) enum CloseMode {
 pub(super) async fn serve_streams(
     streams: impl Streams,
     connection: &Arc<Connection>,
-    shared: &Arc<Shared>,
+    context: &Arc<ClientContext>,
 ) -> CloseMode {
     tokio::select! {
-        () = shared.tasks.stop_connections.cancelled() => {}
+        () = context.tasks.stop_connections.cancelled() => {}
         () = connection.session_over() => {}
         () = connection.session_moved() => return CloseMode::Left,
-        () = accept_streams(streams, connection, shared) => {}
-        () = never_logs_in(connection, shared) => log_closed(connection.addrs.from, &OpeningError::Silent),
+        () = accept_streams(streams, connection, context) => {}
+        () = never_logs_in(connection, context) => log_closed(connection.addrs.from, &OpeningError::Silent),
     }
     CloseMode::Closed
 }
 
 /// Waits until a connection that is the client's to close is `closed`, or found dead, or the server stops.
-pub(super) async fn left_to_client(closed: impl Future, shared: &Shared) {
+pub(super) async fn left_to_client(closed: impl Future, tasks: &Tasks) {
     tokio::select! {
         _ = closed => {}
-        () = shared.tasks.stop_connections.cancelled() => {}
+        () = tasks.stop_connections.cancelled() => {}
     }
 }
 
 async fn accept_streams(
     mut streams: impl Streams,
     connection: &Arc<Connection>,
-    shared: &Arc<Shared>,
+    context: &Arc<ClientContext>,
 ) {
     let opening = Arc::new(Semaphore::new(MAX_OPENING_STREAMS));
     while let Some(conn) = streams.next().await {
         let Ok(permit) = opening.clone().acquire_owned().await else {
             return;
         };
-        let (connection, shared) = (connection.clone(), shared.clone());
-        let serve = serve_stream(conn, permit, connection, shared.clone());
-        shared.tasks.spawn(serve);
+        let (connection, context) = (connection.clone(), context.clone());
+        let serve = serve_stream(conn, permit, connection, context.clone());
+        context.tasks.spawn(serve);
     }
 }
 
@@ -150,19 +150,19 @@ async fn serve_stream(
     conn: Conn,
     permit: OwnedSemaphorePermit,
     connection: Arc<Connection>,
-    shared: Arc<Shared>,
+    context: Arc<ClientContext>,
 ) {
     let opened = first_message(conn).await;
     drop(permit);
-    dispatch(opened, &connection, &shared).await;
+    dispatch(opened, &connection, &context).await;
 }
 
 /// Ends when the connection should have been logged in and is not.
-async fn never_logs_in(connection: &Connection, shared: &Shared) {
+async fn never_logs_in(connection: &Connection, context: &ClientContext) {
     connection.expired().await;
     if connection.login_came() {
         // Plugins may take as long over a login that has come in time.
-        let patience = shared.policy.now().hooks.patience(Op::Login);
+        let patience = context.policy.now().hooks.patience(Op::Login);
         sleep(OPENING_TIMEOUT + patience).await;
     }
     if connection.has_session() {
@@ -185,8 +185,8 @@ mod tests {
     /// it is. It was 15 KiB when plugins, refusals and visitors were a part of it; what is left is its first message.
     #[test]
     fn the_task_of_a_stream_is_small() {
-        let size = future_size(|(conn, permit, connection, shared)| {
-            serve_stream(conn, permit, connection, shared)
+        let size = future_size(|(conn, permit, connection, context)| {
+            serve_stream(conn, permit, connection, context)
         });
         assert!(size <= 2_688, "{size} bytes");
     }
@@ -194,8 +194,8 @@ mod tests {
     /// The largest part is that of a client without a multiplexer, whose one stream is a part of it.
     #[test]
     fn what_a_client_costs_beside_its_session_is_small() {
-        let size = future_size(|(conn, addrs, transport, permit, shared)| {
-            client(conn, addrs, transport, permit, shared)
+        let size = future_size(|(conn, addrs, transport, permit, context)| {
+            client(conn, addrs, transport, permit, context)
         });
         assert!(size <= 2_816, "{size} bytes");
     }

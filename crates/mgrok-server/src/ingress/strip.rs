@@ -6,8 +6,7 @@ use mgrok_net::sniff::{self, Opening};
 use mgrok_net::websocket;
 
 use super::opening::OpeningError;
-use crate::policy::Policy;
-use crate::shared::Shared;
+use crate::policy::{CurrentPolicy, Policy};
 use crate::sockets::shares_control_port;
 
 /// What a connection to the control port turned out to be.
@@ -28,10 +27,10 @@ pub(super) enum SharedVhost {
 /// Finds out whose connection to the control port it is, and takes off what lies around a client's.
 pub(super) async fn strip_shared_transport(
     mut conn: Conn,
-    shared: &Shared,
+    policy: &CurrentPolicy,
 ) -> Result<Opened, OpeningError> {
     let opening = sniff::opening(&mut conn).await?;
-    let policy = shared.policy.now();
+    let policy = policy.now();
     match shared_vhost(opening, &policy.config) {
         Some(vhost) => Ok(Opened::User(conn, vhost)),
         None => Ok(Opened::Client(peel_layers(conn, opening, &policy).await?)),
@@ -39,9 +38,12 @@ pub(super) async fn strip_shared_transport(
 }
 
 /// Takes off what lies around a client's connection, and checks that what is inside can be ours.
-pub(super) async fn strip_transport(mut conn: Conn, shared: &Shared) -> Result<Conn, OpeningError> {
+pub(super) async fn strip_transport(
+    mut conn: Conn,
+    policy: &CurrentPolicy,
+) -> Result<Conn, OpeningError> {
     let opening = sniff::opening(&mut conn).await?;
-    peel_layers(conn, opening, &shared.policy.now()).await
+    peel_layers(conn, opening, &policy.now()).await
 }
 
 /// Takes off TLS and WebSocket, whichever comes first, and each once at most.

@@ -10,66 +10,85 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::context::ControlContext;
 use super::opening::{in_time, log_closed};
 use super::streams::client;
 use super::strip::{Opened, SharedVhost, strip_shared_transport};
 use crate::accept::UserService as _;
 use crate::backend::PeerAddrs;
 use crate::connection::Transport;
-use crate::shared::Shared;
+use crate::per_source::Limits;
+
+/// Connections by TCP of which nobody knows yet whose they are. One that stops within its TLS handshake holds up to 16 KiB, so all
+/// of them 128 MiB; one that waits for its turn holds a socket and its task.
+pub(crate) const OPENINGS: Limits = Limits {
+    what: "connections to the control port",
+    total: 8_192,
+    per_source: 1_024,
+    waiting: 32_768,
+    waiting_per_source: 16_384,
+};
 
 /// Accepts clients by TCP until `stop` is cancelled.
-pub(crate) async fn run(listener: TcpListener, stop: CancellationToken, shared: Arc<Shared>) {
+pub(crate) async fn run(
+    listener: TcpListener,
+    stop: CancellationToken,
+    context: Arc<ControlContext>,
+) {
     loop {
         let (stream, from) = tokio::select! {
             () = stop.cancelled() => return,
             accepted = tcp::accept(&listener) => accepted,
         };
-        let connection = connection(stream, from, shared.clone());
-        shared.tasks.spawn(connection);
+        let connection = connection(stream, from, context.clone());
+        context.clients.tasks.spawn(connection);
     }
 }
 
-async fn connection(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>) {
-    let keepalive = shared.policy.now().config.transport.tcp_keepalive;
+async fn connection(stream: TcpStream, from: SocketAddr, context: Arc<ControlContext>) {
+    let keepalive = context.clients.policy.now().config.transport.tcp_keepalive;
     tcp::set_keepalive(&stream, keepalive);
-    let (conn, addrs) = match shared.client_addrs.resolve(stream, from).await {
+    let (conn, addrs) = match context.client_addrs.resolve(stream, from).await {
         Ok(arrived) => arrived,
         Err(error) => {
             return debug!(source = %from, "connection of {from} closed: {}", Chain(&error));
         }
     };
     // Until it has its turn it holds nothing but its socket.
-    let permit = match shared.openings.acquire(addrs.from.ip()).await {
+    let permit = match context.openings.acquire(addrs.from.ip()).await {
         Ok(permit) => permit,
         Err(error) => {
             let from = addrs.from;
             return debug!(source = %from, "connection of {from} closed: {error}");
         }
     };
-    match in_time(&permit, Box::pin(strip_shared_transport(conn, &shared))).await {
+    match in_time(
+        &permit,
+        Box::pin(strip_shared_transport(conn, &context.clients.policy)),
+    )
+    .await
+    {
         // Boxed: a session's future is large, and many connections never come that far.
         Ok(Opened::Client(conn)) => {
-            Box::pin(client(conn, addrs, Transport::Tcp, permit, &shared)).await;
+            Box::pin(client(
+                conn,
+                addrs,
+                Transport::Tcp,
+                permit,
+                &context.clients,
+            ))
+            .await;
         }
-        Ok(Opened::User(conn, vhost)) => serve_user(conn, addrs, vhost, &shared),
+        Ok(Opened::User(conn, vhost)) => serve_user(conn, addrs, vhost, &context),
         Err(error) => log_closed(addrs.from, &error),
     }
 }
 
-fn serve_user(user: Conn, addrs: PeerAddrs, vhost: SharedVhost, shared: &Shared) {
-    let vhosts = &shared.vhosts;
+fn serve_user(user: Conn, addrs: PeerAddrs, vhost: SharedVhost, context: &ControlContext) {
+    let (vhosts, tasks) = (&context.vhosts, &context.clients.tasks);
     match vhost {
-        SharedVhost::Http => {
-            shared
-                .tasks
-                .serve_user(vhosts.http.clone().serve(user, addrs));
-        }
-        SharedVhost::Https => {
-            shared
-                .tasks
-                .serve_user(vhosts.https.clone().serve(user, addrs));
-        }
+        SharedVhost::Http => tasks.serve_user(vhosts.http.clone().serve(user, addrs)),
+        SharedVhost::Https => tasks.serve_user(vhosts.https.clone().serve(user, addrs)),
     }
 }
 
@@ -81,7 +100,7 @@ mod tests {
     /// Of connections that have not said what they are there may be tens of thousands, of which most wait for their turn.
     #[test]
     fn the_task_of_a_connection_is_small() {
-        let size = future_size(|(stream, from, shared)| connection(stream, from, shared));
+        let size = future_size(|(stream, from, context)| connection(stream, from, context));
         assert!(size <= 1_024, "{size} bytes");
     }
 }

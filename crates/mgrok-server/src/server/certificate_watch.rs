@@ -1,28 +1,32 @@
 //! Reads the files of TLS again when they change. Whoever comes from then on gets what they hold; who is there stays.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use mgrok_net::error_chain::Chain;
+use mgrok_net::quic::Endpoint;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::certificates::pin;
-use crate::policy::Policy;
-use crate::shared::Shared;
+use crate::policy::{CurrentPolicy, Policy};
 
 /// How often files are looked at: soon enough for whoever waits for it, and a few small files to read.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Looks at the files of the current policy until the server stops listening.
-pub(super) async fn run(shared: Arc<Shared>) {
-    let stop = &shared.tasks.stop_listening;
-    let mut changes = shared.policy.changes();
+pub(super) async fn run(
+    current: CurrentPolicy,
+    quic: watch::Receiver<Option<Endpoint>>,
+    stop: CancellationToken,
+) {
+    let mut changes = current.changes();
     // The latest failure, which is logged once.
     let mut failure = None;
     loop {
-        let policy = shared.policy.now();
+        let policy = current.now();
         let has_files = policy.config.transport.tls.has_files();
         tokio::select! {
             () = stop.cancelled() => return,
@@ -38,7 +42,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             Ok(true) if stop.is_cancelled() => return,
             Ok(true) => {
                 failure = None;
-                changed(&policy, &shared);
+                changed(&policy, quic.borrow().as_ref());
             }
             Err(error) => {
                 let text = Chain(&error).to_string();
@@ -53,8 +57,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
     }
 }
 
-fn changed(policy: &Policy, shared: &Shared) {
-    if let Some(endpoint) = &*shared.quic.borrow() {
+fn changed(policy: &Policy, quic: Option<&Endpoint>) {
+    if let Some(endpoint) = quic {
         match policy.quic() {
             Ok(server) => endpoint.set_server(server),
             Err(error) => warn!(

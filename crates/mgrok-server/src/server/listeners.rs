@@ -1,17 +1,15 @@
 //! From an open socket to what takes connections from it.
 
-use std::sync::Arc;
-
 use mgrok_admin::AdminPort;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::accept::{self, UserService};
+use super::parts::Parts;
+use crate::accept::{self, AcceptContext, UserService};
 use crate::admin;
 use crate::ingress;
-use crate::shared::Shared;
 use crate::sockets::{Socket, SocketKey};
 
 /// Serves whoever comes by `socket` until `stop` is cancelled.
@@ -19,43 +17,44 @@ pub(super) fn serve(
     key: SocketKey,
     socket: Socket,
     stop: CancellationToken,
-    shared: &Arc<Shared>,
+    parts: &Parts,
 ) -> JoinHandle<()> {
-    let (tasks, vhosts) = (&shared.tasks, &shared.vhosts);
+    let Parts { tasks, vhosts, .. } = parts;
+    let clients = || parts.control.clients.clone();
     // frp: these words, which scripts look for (server/service.go#NewService)
     match socket {
         Socket::Kcp(listener, driver) => {
             info!("frps kcp listen on udp {}", listener.local_addr());
-            tasks.spawn(ingress::kcp::run(listener, driver, stop, shared.clone()))
+            tasks.spawn(ingress::kcp::run(listener, driver, stop, clients()))
         }
         Socket::Quic(endpoint) => {
             if let Ok(addr) = endpoint.local_addr() {
                 info!("frps quic listen on {addr}");
             }
-            shared.quic.send_replace(Some(endpoint.clone()));
-            tasks.spawn(ingress::quic::run(endpoint, stop, shared.clone()))
+            parts.quic.send_replace(Some(endpoint.clone()));
+            tasks.spawn(ingress::quic::run(endpoint, stop, clients()))
         }
         Socket::Tcp(listener) => match key {
             SocketKey::VhostHttp => {
                 log_listening(&listener, "http service listen on", "");
-                accept(listener, &vhosts.http, stop, shared)
+                accept(listener, &vhosts.http, stop, &parts.accept)
             }
             SocketKey::VhostHttps => {
                 log_listening(&listener, "https service listen on", "");
-                accept(listener, &vhosts.https, stop, shared)
+                accept(listener, &vhosts.https, stop, &parts.accept)
             }
             SocketKey::TcpMux => {
-                let passthrough = shared.policy.now().config.vhost.tcpmux_passthrough;
+                let passthrough = parts.policy.now().config.vhost.tcpmux_passthrough;
                 let how = format!(", passthrough: {passthrough}");
                 let what = "tcpmux httpconnect multiplexer listen on";
                 log_listening(&listener, what, &how);
-                accept(listener, &vhosts.tcpmux, stop, shared)
+                accept(listener, &vhosts.tcpmux, stop, &parts.accept)
             }
             SocketKey::Admin => {
                 log_listening(&listener, "dashboard listen on", "");
-                let admin = AdminPort::new(listener, shared.admin_login.clone());
+                let admin = AdminPort::new(listener, parts.admin_login.clone());
                 let stopping = tasks.stop_listening.clone();
-                let routes = admin::routes(shared.directory.clone()).ready_when(move || {
+                let routes = admin::routes(parts.directory.clone()).ready_when(move || {
                     match stopping.is_cancelled() {
                         false => Ok(()),
                         true => Err("stopping".to_owned()),
@@ -65,7 +64,7 @@ pub(super) fn serve(
             }
             SocketKey::Control | SocketKey::Kcp | SocketKey::Quic => {
                 log_listening(&listener, "frps tcp listen on", "");
-                tasks.spawn(ingress::tcp::run(listener, stop, shared.clone()))
+                tasks.spawn(ingress::tcp::run(listener, stop, parts.control.clone()))
             }
         },
     }
@@ -81,10 +80,11 @@ fn accept(
     listener: TcpListener,
     service: &(impl UserService + Sync),
     stop: CancellationToken,
-    shared: &Shared,
+    context: &AcceptContext,
 ) -> JoinHandle<()> {
-    let (service, context) = (service.clone(), shared.accept_context.clone());
-    shared.tasks.spawn(async move {
+    let (service, context) = (service.clone(), context.clone());
+    let tasks = context.tasks.clone();
+    tasks.spawn(async move {
         accept::run(&listener, service, context, stop).await;
     })
 }

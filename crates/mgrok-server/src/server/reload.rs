@@ -13,16 +13,16 @@ use tokio_util::sync::DropGuard;
 use tracing::info;
 
 use super::listeners;
+use super::parts::Parts;
 use crate::certificates;
 use crate::policy::Policy;
-use crate::shared::Shared;
 use crate::sockets::{self, Inherited, Socket, SocketAddress, SocketKey};
 use crate::start_error::StartError;
 
 /// Changes the configuration of a running server. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Reloader {
-    shared: Arc<Shared>,
+    parts: Arc<Parts>,
     /// Held by whoever changes something, so that changes come one after the other.
     state: Arc<Mutex<State>>,
 }
@@ -98,7 +98,7 @@ impl Reloader {
     pub(super) async fn start(
         config: ServerConfig,
         mut inherited: Inherited,
-    ) -> Result<(Self, Arc<Shared>, OwnedMutexGuard<State>, Next), StartError> {
+    ) -> Result<(Self, Arc<Parts>, OwnedMutexGuard<State>, Next), StartError> {
         let state = Arc::new(Mutex::new(State::default())).lock_owned().await;
         let policy = Arc::new(Policy::new(config, None)?);
         let mut opened = Vec::new();
@@ -112,12 +112,12 @@ impl Reloader {
             opened,
             closed: Vec::new(),
         };
-        let shared = Arc::new(Shared::new(policy));
+        let parts = Arc::new(Parts::new(policy));
         let reloader = Self {
-            shared: shared.clone(),
+            parts: parts.clone(),
             state: OwnedMutexGuard::mutex(&state).clone(),
         };
-        Ok((reloader, shared, state, next))
+        Ok((reloader, parts, state, next))
     }
 
     /// Makes the server do what `config` says: closes the ports that are not wanted any more, opens those that are new, and decides
@@ -129,16 +129,16 @@ impl Reloader {
     pub async fn reload(&self, config: ServerConfig) -> Result<ReloadReport, ReloadError> {
         let mut state = self.state.lock().await;
         let next = self.prepare(config, &state).await?;
-        if self.shared.tasks.stop_listening.is_cancelled() {
+        if self.parts.tasks.stop_listening.is_cancelled() {
             return Err(ReloadError::Stopping);
         }
         let report = next.report();
-        state.serve(next, &self.shared);
+        state.serve(next, &self.parts);
         Ok(report)
     }
 
     async fn prepare(&self, config: ServerConfig, state: &State) -> Result<Next, ReloadError> {
-        let before = self.shared.policy.now();
+        let before = self.parts.policy.now();
         let policy = spawn_blocking(move || Policy::new(config, Some(&before))).await;
         let policy = Arc::new(policy.map_err(|_| ReloadError::Failed)??);
         let wanted = sockets::wanted(&policy.config);
@@ -211,21 +211,21 @@ impl Next {
 
 impl State {
     /// Decides by what `next` says from now on, and serves its sockets in place of those that it does without.
-    pub(super) fn serve(&mut self, next: Next, shared: &Arc<Shared>) {
+    pub(super) fn serve(&mut self, next: Next, parts: &Parts) {
         let Next {
             policy,
             opened,
             closed,
             quic,
         } = next;
-        let before = shared.policy.replace(policy.clone());
+        let before = parts.policy.replace(policy.clone());
         let is_start = self.served.is_empty();
         let config = &policy.config;
-        shared
+        parts
             .holes
             .set_retention(config.nathole_analysis_data_reserve);
         if let Some(web_server) = &config.web_server {
-            shared.admin_login.replace(web_server);
+            parts.admin_login.replace(web_server);
         }
         if is_start || before.config.http_plugins != config.http_plugins {
             policy.hooks.announce();
@@ -235,10 +235,10 @@ impl State {
             self.served.remove(&key);
             if key == SocketKey::Quic {
                 // A certificate that changes must not open it again.
-                shared.quic.send_replace(None);
+                parts.quic.send_replace(None);
             }
         }
-        if let (Some(endpoint), Some(server)) = (shared.quic.borrow().as_ref(), quic) {
+        if let (Some(endpoint), Some(server)) = (parts.quic.borrow().as_ref(), quic) {
             endpoint.set_server(server);
         }
         let announces_certificate =
@@ -252,11 +252,11 @@ impl State {
             }
             let stop = match key {
                 // It has something to tell until the very end.
-                SocketKey::Admin => shared.tasks.stop_connections.child_token(),
-                _ => shared.tasks.stop_listening.child_token(),
+                SocketKey::Admin => parts.tasks.stop_connections.child_token(),
+                _ => parts.tasks.stop_listening.child_token(),
             };
             let _stop = stop.clone().drop_guard();
-            let task = listeners::serve(key, socket, stop, shared);
+            let task = listeners::serve(key, socket, stop, parts);
             self.served.insert(key, Served { at, task, _stop });
         }
         if !announced {

@@ -1,0 +1,107 @@
+//! What a server is made of, put together. Each part is handed on to those alone that use it.
+
+use std::sync::Arc;
+
+use mgrok_admin::AdminLogin;
+use mgrok_net::quic::Endpoint;
+use tokio::sync::watch;
+
+use crate::accept::AcceptContext;
+use crate::client_addr::ClientAddrResolver;
+use crate::directory::Directory;
+use crate::hole_punch::HolePunchBroker;
+use crate::ingress::{self, ClientContext, ControlContext};
+use crate::per_source::PerSource;
+use crate::policy::{CurrentPolicy, Policy};
+use crate::ports::Ports;
+use crate::private::PrivateServices;
+use crate::proxy::PublishContext;
+use crate::public_endpoint::PublicEndpoints;
+use crate::session::SessionContext;
+use crate::tasks::Tasks;
+use crate::vhost::Vhosts;
+use crate::visitor::VisitorContext;
+
+/// The parts of one server. Nothing of them is process-wide, so several servers can live in one process.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) policy: CurrentPolicy,
+    pub(super) directory: Directory,
+    pub(super) tasks: Tasks,
+    /// How users are accepted.
+    pub(super) accept: AcceptContext,
+    pub(super) vhosts: Arc<Vhosts>,
+    pub(super) holes: HolePunchBroker,
+    pub(super) admin_login: AdminLogin,
+    /// Where clients come by QUIC, if they do.
+    pub(super) quic: watch::Sender<Option<Endpoint>>,
+    /// What the control port needs, and in it what the other ports of clients do.
+    pub(super) control: Arc<ControlContext>,
+}
+
+impl Parts {
+    /// The parts of a server that has yet to start.
+    pub(super) fn new(policy: Arc<Policy>) -> Self {
+        let config = &policy.config;
+        let retention = config.nathole_analysis_data_reserve;
+        let admin_login = AdminLogin::new(&config.web_server.clone().unwrap_or_default());
+        let policy = CurrentPolicy::new(policy);
+        let (directory, tasks) = (Directory::default(), Tasks::default());
+        let private = PrivateServices::default();
+        let holes = HolePunchBroker::new(private.clone(), retention);
+        let vhosts = Arc::new(Vhosts::new(&policy, &tasks));
+        let accept = AcceptContext {
+            client_addrs: ClientAddrResolver::new(policy.clone()),
+            tasks: tasks.clone(),
+        };
+        let publish = PublishContext {
+            policy: policy.clone(),
+            directory: directory.clone(),
+            endpoints: PublicEndpoints {
+                groups: Default::default(),
+                ports: Ports::new(policy.clone()),
+                vhosts: vhosts.clone(),
+                accept_context: accept.clone(),
+            },
+            private: private.clone(),
+            tasks: tasks.clone(),
+        };
+        let sessions = SessionContext {
+            policy: policy.clone(),
+            directory: directory.clone(),
+            tasks: tasks.clone(),
+            publish,
+            holes: holes.clone(),
+        };
+        let visitors = VisitorContext {
+            policy: policy.clone(),
+            directory: directory.clone(),
+            private,
+            tasks: tasks.clone(),
+        };
+        let clients = ClientContext {
+            policy: policy.clone(),
+            directory: directory.clone(),
+            tasks: tasks.clone(),
+            sessions: Arc::new(sessions),
+            visitors,
+        };
+        let control = ControlContext {
+            clients: Arc::new(clients),
+            client_addrs: accept.client_addrs.clone(),
+            openings: PerSource::new(ingress::OPENINGS),
+            vhosts: vhosts.clone(),
+        };
+        Self {
+            policy,
+            directory,
+            tasks,
+            accept,
+            vhosts,
+            holes,
+            admin_login,
+            quic: watch::Sender::new(None),
+            control: Arc::new(control),
+        }
+    }
+}
