@@ -155,27 +155,28 @@ async fn identify(
         run_id => RunId::from(run_id),
     };
     let extensions = agreement.as_ref().map_or(&[][..], |it| &it.extensions);
+    let negotiated = Negotiated::new(control.version(), &login.version, extensions);
     let identity = Identity {
         client: Arc::new(ClientInfo {
-            user: login.user.clone(),
-            client_id: login.client_id.clone(),
-            version: login.version.clone(),
+            user: login.user,
+            client_id: login.client_id,
+            version: login.version,
             wire_protocol: match control.version() {
                 WireVersion::V1 => "v1",
                 WireVersion::V2 => "v2",
             },
-            hostname: login.hostname.clone(),
-            os: login.os.clone(),
-            arch: login.arch.clone(),
+            hostname: login.hostname,
+            os: login.os,
+            arch: login.arch,
             addr: from,
         }),
-        metas: login.metas.clone(),
+        metas: login.metas,
         keys: keys.clone(),
-        negotiated: Negotiated::new(control.version(), &login.version, extensions),
+        negotiated,
         migrates: extensions.contains(&Extension::MIGRATE),
         proved,
         signed_at: login.timestamp,
-        run_id: run_id.clone(),
+        run_id,
     };
     Some(Known {
         control,

@@ -39,7 +39,7 @@ pub(crate) struct PrivateService {
 #[derive(Debug)]
 pub(crate) enum Reach {
     /// Through the server.
-    Relay(RelayOptions),
+    Relay(Box<RelayOptions>),
     /// Past the server, which only brings the two sides together. Each attempt takes a permit.
     HolePunch { attempts: Arc<Semaphore> },
 }
@@ -76,12 +76,12 @@ impl PrivateKind {
 impl PrivateService {
     pub(crate) fn new(kind: PrivateKind, access: Access, backend: Backend) -> Self {
         let reach = match kind {
-            PrivateKind::Stcp | PrivateKind::Sudp => Reach::Relay(RelayOptions {
+            PrivateKind::Stcp | PrivateKind::Sudp => Reach::Relay(Box::new(RelayOptions {
                 datagrams: kind == PrivateKind::Sudp,
                 key: CipherKey::derive(&access.secret),
                 // Its users come on other sessions than its own.
                 span: info_span!(parent: None, "proxy", name = %backend.proxy_name()),
-            }),
+            })),
             PrivateKind::Xtcp => Reach::HolePunch {
                 attempts: Arc::new(Semaphore::new(MAX_ATTEMPTS)),
             },
