@@ -106,9 +106,10 @@ impl PrivateServices {
         }
     }
 
-    /// The service of the proxy `name`.
+    /// The service of the proxy `name`, unless it is disabled.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<PrivateService>> {
-        self.services().get(name).cloned()
+        let found = self.services().get(name).cloned();
+        found.filter(|it| !it.backend.is_disabled())
     }
 
     fn services(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<PrivateService>>> {

@@ -116,6 +116,11 @@ impl Lab {
 
     /// A user of the private proxy `name`, whose secret is `sk`.
     pub(crate) async fn visit(&self, client: &Client, name: &str) -> Conn {
+        self.try_visit(client, name).await.unwrap()
+    }
+
+    /// As [`visit`](Self::visit), or why not.
+    pub(crate) async fn try_visit(&self, client: &Client, name: &str) -> Result<Conn, String> {
         let secret = Secret::new("sk");
         let new = NewVisitorConn {
             run_id: client.run_id.as_str().to_owned(),
@@ -129,8 +134,10 @@ impl Lab {
         let Some(Message::NewVisitorConnResp(resp)) = conn.recv().await.unwrap() else {
             panic!("no answer to the visitor");
         };
-        assert_eq!(resp.error, "");
-        conn.into_conn()
+        match resp.error.as_str() {
+            "" => Ok(conn.into_conn()),
+            error => Err(error.to_owned()),
+        }
     }
 
     pub(crate) fn proxy(&self, name: &str) -> ProxyInfo {

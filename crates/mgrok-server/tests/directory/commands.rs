@@ -64,7 +64,7 @@ async fn one_connection_is_closed_and_its_neighbour_goes_on() {
 }
 
 #[tokio::test]
-async fn a_visitor_is_closed() {
+async fn a_visitor_is_closed_and_the_next_is_turned_away() {
     let lab = Lab::start().await;
     let mut client = lab.login("").await;
     let new = NewProxy {
@@ -78,6 +78,12 @@ async fn a_visitor_is_closed() {
     let row = lab.moved(0, 0).await;
     assert!(lab.directory.close_connection(row.id, "test", "test"));
     assert_eq!(in_time(user.read(&mut [0])).await.unwrap_or(0), 0);
+    let name = "private";
+    assert_eq!(lab.directory.disable_proxy(name, "test", "test"), Ok(true));
+    let refused = lab.try_visit(&client, name).await.unwrap_err();
+    assert!(refused.contains("doesn't exist"), "{refused}");
+    assert!(lab.directory.enable_proxy(name, "test", "test"));
+    lab.visit(&client, name).await;
 }
 
 #[tokio::test]
