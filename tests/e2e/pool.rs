@@ -47,13 +47,19 @@ async fn a_client_may_ask_for_more_than_the_server_keeps() {
 async fn pooled_connections_outlive_many_keepalives() {
     let echo = service::tcp_echo().await;
     let settings = "transport.tcpMuxKeepaliveInterval = 1";
-    let for_client = format!("{settings}\ntransport.poolCount = 3");
+    let for_client = format!("{settings}\ntransport.poolCount = 3\nlog.level = \"debug\"");
     let proxy = Proxy::tcp("tcp", echo.addr());
     let tunnel = Tunnel::with(settings, &for_client, proxy).await;
+    let lost = "waiting work connection lost";
     // What is tested is time passing, so there is no condition to wait for.
     tokio::time::sleep(Duration::from_millis(3_500)).await;
+    assert_eq!(tunnel.client.log().count(lost), 0);
     for _ in 0..5 {
         traffic::tcp_echo(tunnel.public, 1_000).await;
     }
     assert_eq!(tunnel.client.log().count("login to server success"), 1);
+    // And those that do die are seen.
+    tunnel.server.stop().await;
+    let log = tunnel.client.log();
+    log.wait_for_times(0, lost, 3).await;
 }
