@@ -1,13 +1,14 @@
 //! The connection to a backend, as hyper sees it.
 //!
-//! Two things happen to a backend's connection that hyper does not know how to take. A backend that refuses an upload answers and
-//! closes while the request is still being sent: sending then fails, and hyper would give up with the answer unread. And a target
-//! may have to leave as it came although hyper was shown another (see `raw_target`).
+//! Three things happen to a backend's connection that hyper does not know how to take. A backend that refuses an upload answers and
+//! closes while the request is still being sent: sending then fails, and hyper would give up with the answer unread. A target may
+//! have to leave as it came although hyper was shown another (see `raw_target`). And a request may have to be sent again that hyper
+//! has used up: its head is kept here as it was written, which costs a tenth of a copy of all its headers.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -24,9 +25,21 @@ pub(crate) struct BackendState {
     is_deaf: AtomicBool,
     /// The backend has said something.
     has_spoken: AtomicBool,
-    has_target: AtomicBool,
-    /// The target of the request that is sent next.
-    target: Mutex<Option<RawTarget>>,
+    /// Whether `next` says anything.
+    has_next: AtomicBool,
+    /// What is special about the head that is sent next.
+    next: Mutex<NextHead>,
+}
+
+#[derive(Debug, Default)]
+struct NextHead {
+    /// Sent in place of hyper's.
+    head: Option<Bytes>,
+    /// Goes into the first line in place of the target that hyper knows.
+    target: Option<RawTarget>,
+    /// Whether the head is to be kept as it is sent.
+    is_kept: bool,
+    kept: Vec<u8>,
 }
 
 /// A connection to a backend.
@@ -34,8 +47,8 @@ pub(crate) struct BackendState {
 pub(crate) struct BackendIo {
     conn: Conn,
     state: Arc<BackendState>,
-    /// The rest of a line that is sent in place of hyper's, and how long hyper's is.
-    line: Option<(Bytes, usize)>,
+    /// What is left to send in place of what hyper has, and how long that is.
+    instead: Option<(Bytes, usize)>,
 }
 
 impl BackendState {
@@ -51,20 +64,57 @@ impl BackendState {
 
     /// Has the next request leave with this target.
     pub(crate) fn set_target(&self, target: RawTarget) {
-        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = Some(target);
-        self.has_target.store(true, Ordering::Release);
+        self.set_next(|next| next.target = Some(target));
     }
 
-    /// The line to send in place of the one at the front of `head`, once.
-    fn line_for(&self, head: &[u8]) -> Option<(Bytes, usize)> {
-        if !self.has_target.load(Ordering::Acquire) {
+    /// Keeps the head of the next request, which has no body, for [`take_head`](Self::take_head).
+    pub(crate) fn keep_head(&self) {
+        self.set_next(|next| next.is_kept = true);
+    }
+
+    /// The head that was kept; `None` if nothing of the request has been written.
+    pub(crate) fn take_head(&self) -> Option<Bytes> {
+        let kept = std::mem::take(&mut self.next().kept);
+        (!kept.is_empty()).then(|| kept.into())
+    }
+
+    /// Has the next request, which has no body, leave with this head in place of its own.
+    pub(crate) fn set_head(&self, head: Bytes) {
+        self.set_next(|next| next.head = Some(head));
+    }
+
+    fn set_next(&self, set: impl FnOnce(&mut NextHead)) {
+        let mut next = self.next();
+        next.kept.clear();
+        set(&mut next);
+        self.has_next.store(true, Ordering::Release);
+    }
+
+    /// What to send in place of the beginning of `head`, and how much of it that is. Once for each request.
+    fn instead_of(&self, head: &[u8]) -> Option<(Bytes, usize)> {
+        if !self.has_next.load(Ordering::Acquire) {
             return None;
         }
-        let mut target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = target.as_ref()?.put_back(head)?;
-        *target = None;
-        self.has_target.store(false, Ordering::Relaxed);
-        Some(line)
+        self.has_next.store(false, Ordering::Relaxed);
+        let mut next = self.next();
+        let instead = match (next.head.take(), next.target.take()) {
+            (Some(whole), _) => Some((whole, head.len())),
+            (None, Some(target)) => target.put_back(head),
+            (None, None) => None,
+        };
+        if std::mem::take(&mut next.is_kept) {
+            let (front, rest) = match &instead {
+                Some((front, stands_for)) => (&front[..], &head[*stands_for..]),
+                None => (&[][..], head),
+            };
+            next.kept.extend_from_slice(front);
+            next.kept.extend_from_slice(rest);
+        }
+        instead
+    }
+
+    fn next(&self) -> MutexGuard<'_, NextHead> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,7 +123,7 @@ impl BackendIo {
         Self {
             conn,
             state,
-            line: None,
+            instead: None,
         }
     }
 
@@ -88,14 +138,14 @@ impl BackendIo {
         if self.state.is_deaf() {
             return Poll::Ready(Ok(len));
         }
-        if self.line.is_none() {
-            self.line = self.state.line_for(front);
+        if self.instead.is_none() {
+            self.instead = self.state.instead_of(front);
         }
-        let written = match &mut self.line {
-            Some((line, stands_for)) => {
+        let written = match &mut self.instead {
+            Some((bytes, stands_for)) => {
                 let stands_for = *stands_for;
-                let sent = ready!(self.conn.poll_send(cx, line));
-                self.line = None;
+                let sent = ready!(self.conn.poll_send(cx, bytes));
+                self.instead = None;
                 sent.map(|()| stands_for)
             }
             None => ready!(write(Pin::new(&mut self.conn), cx)),

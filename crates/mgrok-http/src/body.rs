@@ -23,7 +23,8 @@ pub struct Body {
 
 #[derive(Debug, Default)]
 enum Source {
-    Arriving(Arriving),
+    /// Boxed, because every request and answer is moved a dozen times with its body.
+    Arriving(Box<Arriving>),
     AtHand(Bytes),
     #[default]
     Empty,
@@ -55,11 +56,11 @@ impl Body {
             lease.release();
             return Self::empty();
         }
-        Source::Arriving(Arriving {
+        Source::Arriving(Box::new(Arriving {
             incoming,
             lease: Some(lease),
             _passed_on: None,
-        })
+        }))
         .into()
     }
 
@@ -168,11 +169,11 @@ impl From<Incoming> for Body {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        Source::Arriving(Arriving {
+        Source::Arriving(Box::new(Arriving {
             incoming,
             lease: None,
             _passed_on: None,
-        })
+        }))
         .into()
     }
 }
@@ -183,5 +184,15 @@ impl From<Source> for Body {
             source,
             in_flight: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_small() {
+        assert!(size_of::<Body>() <= 48, "{} bytes", size_of::<Body>());
     }
 }

@@ -17,10 +17,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
@@ -293,6 +294,29 @@ impl Lease {
     /// Has the next request leave with this target.
     pub(crate) fn set_target(&self, target: RawTarget) {
         self.backend.state.set_target(target);
+    }
+
+    /// Keeps the head of the next request, which has no body, so that it can be sent again.
+    pub(crate) fn keep_head(&self) {
+        self.backend.state.keep_head();
+    }
+
+    /// The head that was kept; `None` if nothing of the request has been written.
+    pub(crate) fn take_head(&self) -> Option<Bytes> {
+        self.backend.state.take_head()
+    }
+
+    /// Sends a request of which there is only its head, and that has no body.
+    pub(crate) async fn send_again(
+        &mut self,
+        method: Method,
+        head: Bytes,
+    ) -> Result<Response<Incoming>, hyper::Error> {
+        self.backend.state.set_head(head);
+        // The answer is read by the method; nothing else of this request is sent.
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = method;
+        self.send(request).await.map_err(|(error, _unsent)| error)
     }
 
     /// Whether the backend has ever said anything on this connection.

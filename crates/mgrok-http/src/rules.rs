@@ -19,7 +19,7 @@ const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
 
 /// Headers that are for one connection only, besides those that `Connection` names.
 // frp: this list (Go's net/http/httputil/reverseproxy.go).
-const HOP_BY_HOP: [HeaderName; 9] = [
+static HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     PROXY_CONNECTION,
     KEEP_ALIVE,
@@ -81,15 +81,23 @@ impl Rules {
         has_body: bool,
         user: &User,
     ) -> Option<HeaderValue> {
-        let upgrade = upgrade(request);
+        let present = Present::of(&request.headers);
+        let upgrade = present
+            .has_any(Present::UPGRADE)
+            .then(|| upgrade(request))
+            .flatten();
         let headers = &mut request.headers;
+        // Before `Connection` may remove it.
         let forwarded_for = match self.forwarded {
-            Forwarded::Append { .. } => Some(append(headers, user.ip())),
-            Forwarded::Keep | Forwarded::Remove => None,
+            Forwarded::Append { .. } if present.has_any(Present::FORWARDED) => {
+                append(headers, user.ip())
+            }
+            Forwarded::Append { .. } | Forwarded::Keep | Forwarded::Remove => user.ip().clone(),
         };
-        let accepts_trailers = lists(headers, &header::TE, "trailers");
-        let trailer = announce(headers, has_body);
-        remove_hop_by_hop(headers);
+        let accepts_trailers =
+            present.has_any(Present::TE) && lists(headers, &header::TE, "trailers");
+        let trailer = announce(headers, present, has_body);
+        remove_hop_by_hop(headers, present);
         if has_body && !headers.contains_key(header::CONTENT_LENGTH) {
             headers.insert(header::TRANSFER_ENCODING, CHUNKED);
             restore(headers, header::TRAILER, trailer);
@@ -102,11 +110,27 @@ impl Rules {
             headers.insert(header::UPGRADE, protocol.clone());
         }
         set_missing_host(headers, &request.uri);
+        self.set_forwarded(headers, present, forwarded_for, user.is_trusted_proxy());
+        if let Some(host) = &self.host {
+            rewrite_host(request, host);
+        }
+        set(&mut request.headers, &self.request_headers);
+        request.version = Version::HTTP_11;
+        upgrade
+    }
+
+    /// Says for whom a request is forwarded, if that is to be said. `present` is what the request came with.
+    fn set_forwarded(
+        &self,
+        headers: &mut HeaderMap,
+        present: Present,
+        forwarded_for: HeaderValue,
+        believes: bool,
+    ) {
         match self.forwarded {
             Forwarded::Append { proto } => {
-                let believes = user.is_trusted_proxy();
-                restore(headers, FORWARDED_FOR, forwarded_for);
-                if !believes {
+                headers.insert(FORWARDED_FOR, forwarded_for);
+                if !believes && present.has_any(Present::FORWARDED) {
                     headers.remove(header::FORWARDED);
                 }
                 if !believes || !headers.contains_key(FORWARDED_HOST) {
@@ -118,7 +142,7 @@ impl Rules {
                 }
             }
             Forwarded::Keep => {}
-            Forwarded::Remove => {
+            Forwarded::Remove if present.has_any(Present::FORWARDED) => {
                 for name in [
                     header::FORWARDED,
                     FORWARDED_FOR,
@@ -128,13 +152,8 @@ impl Rules {
                     headers.remove(name);
                 }
             }
+            Forwarded::Remove => {}
         }
-        if let Some(host) = &self.host {
-            rewrite_host(request, host);
-        }
-        set(&mut request.headers, &self.request_headers);
-        request.version = Version::HTTP_11;
-        upgrade
     }
 
     /// Changes an answer that is to be sent to a user. `has_body`: whether bytes follow it.
@@ -145,9 +164,10 @@ impl Rules {
         has_body: bool,
         upgrade: Option<HeaderValue>,
     ) {
-        let trailer = announce(headers, has_body);
-        remove_hop_by_hop(headers);
-        if !headers.contains_key(header::CONTENT_LENGTH) {
+        let present = Present::of(headers);
+        let trailer = announce(headers, present, has_body);
+        remove_hop_by_hop(headers, present);
+        if trailer.is_some() && !headers.contains_key(header::CONTENT_LENGTH) {
             restore(headers, header::TRAILER, trailer);
         }
         if let Some(protocol) = upgrade {
@@ -155,6 +175,55 @@ impl Rules {
             headers.insert(header::UPGRADE, protocol);
         }
         set(headers, &self.response_headers);
+    }
+}
+
+/// Which headers that rules are about a message has, found by one look at all of its names. Most messages have few of them, and to
+/// look each of them up costs as much as all else that is done here.
+#[derive(Clone, Copy)]
+struct Present(u16);
+
+impl Present {
+    // Bit n is for `HOP_BY_HOP[n]`.
+    const CONNECTION: u16 = 1;
+    const TE: u16 = 1 << 5;
+    const TRAILER: u16 = 1 << 6;
+    const UPGRADE: u16 = 1 << 8;
+    /// Any that says for whom a request is forwarded.
+    const FORWARDED: u16 = 1 << 9;
+
+    fn of(headers: &HeaderMap) -> Self {
+        Self(headers.keys().map(Self::bit).fold(0, |all, bit| all | bit))
+    }
+
+    fn bit(name: &HeaderName) -> u16 {
+        match name.as_str() {
+            "connection" => Self::CONNECTION,
+            "proxy-connection" => 1 << 1,
+            "keep-alive" => 1 << 2,
+            "proxy-authenticate" => 1 << 3,
+            "proxy-authorization" => 1 << 4,
+            "te" => Self::TE,
+            "trailer" => Self::TRAILER,
+            "transfer-encoding" => 1 << 7,
+            "upgrade" => Self::UPGRADE,
+            "forwarded" | "x-forwarded-for" | "x-forwarded-host" | "x-forwarded-proto" => {
+                Self::FORWARDED
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether the message has a header of one of these bits.
+    fn has_any(self, bits: u16) -> bool {
+        self.0 & bits != 0
+    }
+
+    /// Those of [`HOP_BY_HOP`] that the message has.
+    fn hop_by_hop(self) -> impl Iterator<Item = &'static HeaderName> {
+        let all = HOP_BY_HOP.iter().enumerate();
+        all.filter(move |(n, _)| self.has_any(1 << n))
+            .map(|(_, name)| name)
     }
 }
 
@@ -177,9 +246,9 @@ fn is_http2(protocol: &[u8]) -> bool {
 }
 
 /// The trailers that are announced, if there can be any.
-fn announce(headers: &HeaderMap, has_body: bool) -> Option<HeaderValue> {
-    let announced = headers.get(header::TRAILER)?;
-    has_body.then(|| announced.clone())
+fn announce(headers: &HeaderMap, present: Present, has_body: bool) -> Option<HeaderValue> {
+    let is_announced = has_body && present.has_any(Present::TRAILER);
+    is_announced.then(|| headers.get(header::TRAILER).cloned())?
 }
 
 fn restore(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
@@ -204,17 +273,23 @@ fn append(headers: &HeaderMap, ip: &HeaderValue) -> HeaderValue {
     HeaderValue::from_maybe_shared(bytes::Bytes::from(list)).unwrap_or_else(|_| ip.clone())
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(tokens)
-        .filter(|token| !is_plain_option(token))
-        .filter_map(|token| HeaderName::from_bytes(token).ok())
-        // Not for `Connection` to name (RFC 9110, 7.6.1): without them the message is another one.
-        .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+fn remove_hop_by_hop(headers: &mut HeaderMap, present: Present) {
+    let named: Vec<HeaderName> = match present.has_any(Present::CONNECTION) {
+        true => headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(tokens)
+            .filter(|token| !is_plain_option(token))
+            .filter_map(|token| HeaderName::from_bytes(token).ok())
+            // Not for `Connection` to name (RFC 9110, 7.6.1): without them the message is another one.
+            .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
+            .collect(),
+        false => Vec::new(),
+    };
+    for name in &named {
+        headers.remove(name);
+    }
+    for name in present.hop_by_hop() {
         headers.remove(name);
     }
 }

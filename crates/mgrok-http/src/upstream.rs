@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::upgrade::{self, OnUpgrade};
@@ -102,6 +103,14 @@ enum Kind {
     Upgrade(HeaderValue, OnUpgrade),
 }
 
+/// What is sent a second time.
+enum Again {
+    /// Nothing was sent the first time.
+    Whole(Box<Request<Body>>),
+    /// It has no body, and this is its head as it was sent.
+    Head(Bytes),
+}
+
 impl Upstream {
     /// A backend that `connect` reaches.
     pub fn new(connect: Arc<dyn Connect>, options: UpstreamOptions) -> Self {
@@ -196,9 +205,6 @@ impl Upstream {
                 None => Kind::Ordinary,
             }
         };
-        if connection_auth::is_in_request(&head.headers) {
-            user.own(&mut lease);
-        }
         let target = head.extensions.remove::<RawTarget>();
         let passed_on = self.options.response_timeout.and_then(|_| body.watch());
         let request = Request::from_parts(head, body);
@@ -231,7 +237,15 @@ impl Upstream {
         target: Option<RawTarget>,
         user: &User,
     ) -> Result<Response<Incoming>, ForwardError> {
-        let copy = lease.is_reused.then(|| repetition(&request)).flatten();
+        let method = request.method().clone();
+        let logs_in = connection_auth::is_in_request(request.headers());
+        if logs_in {
+            user.own(lease);
+        }
+        let is_kept = lease.is_reused && is_repeatable(&request);
+        if is_kept {
+            lease.keep_head();
+        }
         if let Some(target) = &target {
             lease.set_target(target.clone());
         }
@@ -240,22 +254,27 @@ impl Upstream {
             Err(failed) => failed,
         };
         let again = match unsent {
-            Some(request) if lease.is_reused => Some(request),
-            Some(_) => None,
-            None => copy.filter(|_| is_about_connection(&error)),
+            Some(request) if lease.is_reused => Some(Again::Whole(Box::new(request))),
+            None if is_kept && is_about_connection(&error) => lease.take_head().map(Again::Head),
+            Some(_) | None => None,
         };
         let Some(again) = again else {
             return Err(failure(lease, error));
         };
         *lease = self.connect(user).await?;
-        if connection_auth::is_in_request(again.headers()) {
+        if logs_in {
             user.own(lease);
         }
-        if let Some(target) = target {
-            lease.set_target(target);
-        }
-        let sent = lease.send(again).await;
-        sent.map_err(|(error, _)| failure(lease, error))
+        let sent = match again {
+            Again::Whole(request) => {
+                if let Some(target) = target {
+                    lease.set_target(target);
+                }
+                lease.send(*request).await.map_err(|(error, _unsent)| error)
+            }
+            Again::Head(head) => lease.send_again(method, head).await,
+        };
+        sent.map_err(|error| failure(lease, error))
     }
 
     /// Waits for an answer, for as long as the backend may take.

@@ -18,13 +18,16 @@ mod output;
 mod state;
 mod streams;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 pub use batch::Batch;
+
+use foldhash::HashMap;
+use foldhash::HashMapExt as _;
 
 use crate::config::{Config, Role, UntrustedLimits};
 use crate::error::{OpenError, SessionError};
@@ -64,6 +67,8 @@ pub struct Machine {
     /// What is left to an other end that is not trusted.
     untrusted: Option<UntrustedLimits>,
     parser: Parser,
+    /// Looked into about ten times for a request and its answer, so the hash is a quick one. Its seed is random, and an id costs the
+    /// other end a frame, so nobody makes many ids collide.
     streams: HashMap<u32, Box<State>>,
     /// The id of the next stream that we open; `None` if all are used.
     next_id: Option<u32>,

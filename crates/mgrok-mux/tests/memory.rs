@@ -3,43 +3,18 @@
 //! Alone in its program, since every allocation counts, and in one test, since tests run beside each other. No sockets and no tasks, so
 //! the numbers are the same each time.
 
-#![expect(
-    clippy::unwrap_used,
-    unsafe_code,
-    reason = "a test fails by panicking, and an allocator is unsafe"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicIsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
+use mgrok_allocations::Counting;
 use mgrok_mux::Config;
 use mgrok_mux::machine::{Batch, Machine};
 
-/// Counts the bytes that are allocated.
-struct Counting;
-
-static ALLOCATED: AtomicIsize = AtomicIsize::new(0);
-
-// SAFETY: everything is passed on to the allocator of the system.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.fetch_add(layout.size().cast_signed(), Ordering::Relaxed);
-        // SAFETY: as the caller promised.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        ALLOCATED.fetch_sub(layout.size().cast_signed(), Ordering::Relaxed);
-        // SAFETY: as the caller promised.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static ALLOCATOR: Counting = Counting::new();
 
 /// Just as many as a hash table of 8,192 places takes before it doubles, so that the table costs what it costs at best.
 const STREAMS: usize = 7_168;
@@ -55,7 +30,7 @@ const IDLE: isize = 240;
 const KEPT: isize = 16 * 1024;
 
 fn allocated() -> isize {
-    ALLOCATED.load(Ordering::Relaxed)
+    ALLOCATOR.bytes()
 }
 
 /// Brings what `from` has to say to `to`; whether it had something.

@@ -13,13 +13,14 @@ use bytes::BytesMut;
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::layers::Layers;
-use mgrok_net::relay::{self, HalfClose, Traffic};
+use mgrok_net::relay::{self, HalfClose};
 use mgrok_proto::Negotiated;
 use mgrok_proto::message::StartWorkConn;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use crate::directory::{ConnectionRow, ProxyEntry};
 use crate::hooks::{HookError, UserHook};
 
 /// How many requests may wait for the session to look at them. Beyond it users
@@ -42,8 +43,8 @@ pub(crate) struct Backend {
 /// What a [`Backend`] is made of.
 #[derive(Debug)]
 pub(crate) struct Inner {
-    /// The proxy's name as registered, which `StartWorkConn` repeats.
-    pub(crate) proxy_name: String,
+    /// Its row, which the connections of its users belong to. `StartWorkConn` repeats its name.
+    pub(crate) proxy: Arc<ProxyEntry>,
     /// The session's end of this channel hands out work connections.
     pub(crate) requests: mpsc::Sender<WorkRequest>,
     /// Around every work connection of this proxy.
@@ -56,8 +57,6 @@ pub(crate) struct Inner {
     pub(crate) attempts: usize,
     /// How long nothing may move between a user and the service; `None` is for ever.
     pub(crate) user_idle_timeout: Option<Duration>,
-    /// What users have moved so far.
-    pub(crate) traffic: Traffic,
     /// Asked about each user, if anybody wants to know.
     pub(crate) user_hook: Option<UserHook>,
 }
@@ -113,7 +112,17 @@ impl Backend {
 
     /// The proxy's name as registered.
     pub(crate) fn proxy_name(&self) -> &str {
-        &self.inner.proxy_name
+        self.inner.proxy.name()
+    }
+
+    /// The proxy's row.
+    pub(crate) fn proxy(&self) -> &Arc<ProxyEntry> {
+        &self.inner.proxy
+    }
+
+    /// Whether an operator has users turned away.
+    pub(crate) fn is_disabled(&self) -> bool {
+        self.inner.proxy.gate().is_closed()
     }
 
     /// How its client speaks.
@@ -134,11 +143,6 @@ impl Backend {
     /// How long nothing may move between a user and the service; `None` is for ever.
     pub(crate) fn user_idle_timeout(&self) -> Option<Duration> {
         self.inner.user_idle_timeout
-    }
-
-    /// What users have moved so far.
-    pub(crate) fn traffic(&self) -> &Traffic {
-        &self.inner.traffic
     }
 
     /// Asks whether a user may come who comes from `from`.
@@ -200,7 +204,7 @@ impl Backend {
     /// Tells the client which proxy the work connection is for.
     async fn start(&self, mut conn: Conn, user: Option<PeerAddrs>) -> io::Result<Conn> {
         let mut start = StartWorkConn {
-            proxy_name: self.inner.proxy_name.clone(),
+            proxy_name: self.proxy_name().to_owned(),
             ..StartWorkConn::default()
         };
         if let Some(PeerAddrs { from, to, .. }) = user {
@@ -227,11 +231,11 @@ impl Backend {
 
 /// A user and the stream to its service.
 pub(crate) struct Opened {
-    backend: Arc<Backend>,
+    connection: ConnectionRow,
     user: Conn,
     work: Conn,
     half_close: HalfClose,
-    from: SocketAddr,
+    idle_timeout: Option<Duration>,
 }
 
 impl Opened {
@@ -259,16 +263,20 @@ pub(crate) fn carry(
     async move {
         let Some(opened) = opening.await else { return };
         let Opened {
-            backend,
+            connection,
             user,
             work,
             half_close,
-            from,
+            idle_timeout,
         } = opened.unbox();
-        let end = relay::relay(user, work, half_close, backend.traffic())
-            .with_idle_timeout(backend.user_idle_timeout())
-            .await;
-        debug!(source = %from, "user connection [{from}] ended: {end:?}");
+        let relay = relay::relay(user, work, half_close, connection.traffic());
+        let served = connection.until_closed(relay.with_idle_timeout(idle_timeout));
+        let end = served.await;
+        let from = connection.from();
+        match end {
+            Some(end) => debug!(source = %from, "user connection [{from}] ended: {end:?}"),
+            None => debug!(source = %from, "user connection [{from}] was closed by command"),
+        }
     }
 }
 
@@ -286,11 +294,11 @@ pub(crate) async fn open(
         HalfClose::EndsBoth => HalfClose::EndsBoth,
     };
     Some(Box::new(Opened {
-        backend,
+        connection: backend.proxy().open_connection(addrs.from).await,
         user,
         work,
         half_close,
-        from: addrs.from,
+        idle_timeout: backend.user_idle_timeout(),
     }))
 }
 
@@ -302,6 +310,10 @@ async fn open_first(
     let from = addrs.from;
     let mut refusal = None;
     for backend in backends {
+        if backend.is_disabled() {
+            debug!(source = %from, "[{}] is disabled", backend.proxy_name());
+            continue;
+        }
         if let Err(error) = backend.admit(from).await {
             // frp: these words (server/proxy/proxy.go#handleUserTCPConnection)
             warn!(source = %from, "the user conn [{from}] was rejected, err:{error}");

@@ -1,7 +1,7 @@
 //! The public end of the tunnel: clients log in, users come, bytes pass.
 //!
 //! A connection's way through this crate, top to bottom: `ingress` finds out what
-//! it is, `login` admits it, `registry` gives it its place, `session` owns what
+//! it is, `login` admits it, `directory` gives it its row, `session` owns what
 //! the client has here, `proxy` lets users in at a `public_endpoint`, whose `backend_set` says
 //! which `backend` gets them a work connection. `policy` says what is allowed now, and `sockets` where the
 //! server listens. Imports point to modules of a lower layer only.
@@ -12,6 +12,7 @@ mod excerpt;
 #[cfg(test)]
 mod future_size;
 mod heartbeat;
+mod holder;
 mod per_source;
 mod routes;
 mod tasks;
@@ -24,15 +25,17 @@ mod certificates;
 mod policy;
 mod sockets;
 
+// Who is here.
+mod directory;
+
+mod admin;
 mod backend;
 
 mod access;
 mod client_addr;
-mod clients;
 mod connection;
 mod groups;
 mod ports;
-mod registry;
 
 // Where users come in, and whom they reach.
 mod accept;
@@ -55,6 +58,11 @@ mod ingress;
 mod server;
 
 pub use certificates::keep_certificate;
+pub use directory::{
+    Change, ChangeFeed, ClientInfo, ConnectionInfo, Directory, Lagged, ProxyInfo, SessionInfo,
+    TooManyDisabled,
+};
 pub use hooks::PluginError;
+pub use mgrok_proto::RunId;
 pub use server::{ReloadError, ReloadReport, Reloader, Server, StopReport};
 pub use start_error::StartError;

@@ -18,13 +18,12 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{Instrument, Span, debug, info, info_span, warn};
 
-use crate::clients::Presence;
 use crate::connection::{Connection, SessionGuard, Transport};
+use crate::directory::{ClaimError, ClientInfo, Identity};
 use crate::excerpt::Excerpt;
 use crate::hooks::HookError;
 use crate::policy::{Keys, Policy};
-use crate::registry::{ClaimError, Identity, WORK_CONN_QUEUE};
-use crate::session::{ClientSpec, Ended, Session};
+use crate::session::{ClientSpec, Ended, Session, WORK_CONN_QUEUE};
 use crate::shared::Shared;
 
 /// How long a client may take to accept the answer to its login, as in frp (PROTOCOL 7.1).
@@ -68,7 +67,6 @@ enum LoginError {
 struct Begun<'a> {
     session: Session,
     span: Span,
-    _present: Presence,
     guard: SessionGuard<'a>,
 }
 
@@ -157,12 +155,23 @@ async fn identify(
     };
     let extensions = agreement.as_ref().map_or(&[][..], |it| &it.extensions);
     let identity = Identity {
-        user: login.user.clone(),
-        client_id: login.client_id.clone(),
+        client: Arc::new(ClientInfo {
+            user: login.user.clone(),
+            client_id: login.client_id.clone(),
+            version: login.version.clone(),
+            wire_protocol: match control.version() {
+                WireVersion::V1 => "v1",
+                WireVersion::V2 => "v2",
+            },
+            hostname: login.hostname.clone(),
+            os: login.os.clone(),
+            arch: login.arch.clone(),
+            addr: from,
+        }),
         metas: login.metas.clone(),
         keys: keys.clone(),
         negotiated: Negotiated::new(control.version(), &login.version, extensions),
-        moves: extensions.contains(&Extension::MIGRATE),
+        migrates: extensions.contains(&Extension::MIGRATE),
         proved,
         signed_at: login.timestamp,
         run_id: run_id.clone(),
@@ -197,14 +206,14 @@ async fn begin<'a>(
     // wait until all is free that the session before it holds, just as the answer has to in every other case.
     let proof_follows = agreement.is_some()
         && !identity.proved
-        && !identity.moves
-        && shared.registry.is_online(&run_id);
+        && !identity.migrates
+        && shared.directory.is_online(&run_id);
     let claim = async |identity| {
-        let claim = shared.registry.claim(identity, work_conn_sender.clone());
+        let claim = shared.directory.claim(identity, work_conn_sender.clone());
         claim.instrument(span.clone()).await
     };
     let admitted = if proof_follows {
-        shared.registry.check(&identity).map(|()| None)
+        shared.directory.check(&identity).map(|()| None)
     } else {
         claim(identity.clone()).await.map(Some)
     };
@@ -212,10 +221,7 @@ async fn begin<'a>(
         Ok(admitted) => admitted,
         Err(error) => return refuse(&mut control, &error.into(), &who, shared).await,
     };
-    let wire = control.version();
-    let arrive = || shared.clients.arrive(&login, &run_id, wire, from.ip());
-    // Both before the answer: the client may act on it at once. The guard ends the connection if no session comes of it.
-    let present = admitted.is_some().then(arrive);
+    // Before the answer: the client may act on it at once. The guard ends the connection if no session comes of it.
     let Some(guard) = connection.begin_session(run_id.clone()) else {
         return refuse(&mut control, &LoginError::SecondSession, &who, shared).await;
     };
@@ -271,7 +277,6 @@ async fn begin<'a>(
     Some(Begun {
         session: Session::new(shared.clone(), client, control, claim, work_conns),
         span,
-        _present: present.unwrap_or_else(arrive),
         guard,
     })
 }

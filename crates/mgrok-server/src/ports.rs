@@ -5,16 +5,17 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use std::{fmt, io};
 
 use mgrok_config::{PortSet, ServerConfig};
 use mgrok_net::tcp;
 use mgrok_net::udp::UdpSocket;
 use tokio::net::TcpListener;
 
+use crate::holder::{Holder, Rival};
 use crate::policy::CurrentPolicy;
 
 /// How many random ports are tried before giving up, as in frp (INTERFACES 1.6).
@@ -51,32 +52,6 @@ pub(crate) enum LeaseError {
     /// Another proxy holds it.
     #[error("port already used: port {port} is taken by {by}; choose another or stop that one")]
     Taken { port: u16, by: Rival },
-}
-
-/// Who has what a proxy wants, as its client may know: only clients of one user hear of each other's names.
-#[derive(Debug)]
-pub(crate) enum Rival {
-    /// A proxy of the same user.
-    Own(Arc<str>),
-    /// Somebody else's.
-    Other,
-}
-
-impl fmt::Display for Rival {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Own(proxy) => write!(f, "your proxy [{proxy}]"),
-            Self::Other => f.write_str("another client's proxy"),
-        }
-    }
-}
-
-/// The proxy that asks for a port, or has it.
-#[derive(Clone, Debug)]
-pub(crate) struct Holder {
-    pub(crate) proxy: Arc<str>,
-    /// Whose client it is of.
-    pub(crate) user: Arc<str>,
 }
 
 /// The ports of one server. Clones share them.
@@ -259,17 +234,6 @@ impl Ports {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Holder {
-    /// What `newcomer` may know of this one.
-    fn as_rival_of(&self, newcomer: &Self) -> Rival {
-        if self.user == newcomer.user {
-            Rival::Own(self.proxy.clone())
-        } else {
-            Rival::Other
-        }
     }
 }
 

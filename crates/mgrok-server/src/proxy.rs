@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use mgrok_config::{AnnotationError, Bandwidth, BandwidthError, BandwidthMode};
 use mgrok_net::layers::{Layers, Limiter};
-use mgrok_net::relay::Traffic;
 use mgrok_proto::Negotiated;
 use mgrok_proto::message::NewProxy;
 use tokio::sync::mpsc;
@@ -21,14 +20,14 @@ use tracing::{Instrument, info, info_span};
 
 use crate::access::Access;
 use crate::backend::{self, Backend, WorkRequest};
+use crate::directory::{ProxyRow, ProxySpec, SessionRow};
 use crate::excerpt::Excerpt;
+use crate::holder::{Holder, Rival};
 use crate::hole_punch::HoleLease;
-use crate::hooks::{HookClient, HookError, UserHook};
-use crate::policy::Keys;
-use crate::ports::{Holder, LeaseError, Rival, UdpLease};
+use crate::hooks::{HookError, UserHook};
+use crate::ports::{LeaseError, UdpLease};
 use crate::private::{PrivateLease, PrivateService};
 use crate::public_endpoint::{self, EndpointError, EndpointKind, PublicEndpoint, Serving};
-use crate::registry::NameLease;
 use crate::shared::Shared;
 
 pub(crate) use self::quota::{Cost, QuotaError};
@@ -69,8 +68,7 @@ pub(crate) struct Owner<'a> {
     pub(crate) shared: &'a Arc<Shared>,
     /// Where its work connections are asked for.
     pub(crate) requests: &'a mpsc::Sender<WorkRequest>,
-    pub(crate) client: &'a Arc<HookClient>,
-    pub(crate) keys: &'a Keys,
+    pub(crate) session: &'a SessionRow,
     pub(crate) negotiated: Negotiated,
     pub(crate) attempts: usize,
     /// What the session's proxies cost already.
@@ -80,7 +78,7 @@ pub(crate) struct Owner<'a> {
 /// A proxy that has all it needs and serves nobody yet.
 pub(crate) struct Prepared {
     shared: Arc<Shared>,
-    name: NameLease,
+    row: ProxyRow,
     backend: Backend,
     frontend: Frontend,
     cost: Cost,
@@ -105,7 +103,7 @@ pub(crate) struct Proxy {
     // Declared first: nobody is let in to a proxy that is being dropped.
     running: Running,
     cost: Cost,
-    _name: NameLease,
+    row: ProxyRow,
     span: tracing::Span,
 }
 
@@ -134,11 +132,17 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
     let limit = limiter(&new)?;
     let holder = Holder {
         proxy: new.proxy_name.as_str().into(),
-        user: owner.client.user.as_str().into(),
+        user: owner.session.about.user.as_str().into(),
     };
-    let name = shared
-        .registry
-        .take_name(&holder.proxy, &holder.user)
+    let spec = ProxySpec {
+        holder: holder.clone(),
+        kind: kind.name(&new),
+        run_id: owner.session.run_id.clone(),
+        client_id: owner.session.about.client_id.as_str().into(),
+    };
+    let row = shared
+        .directory
+        .take_name(spec)
         .map_err(|by| ProxyError::Exists {
             name: holder.proxy.clone(),
             by,
@@ -157,10 +161,12 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
     }
     let user_hook = user_hook(kind, &new, owner);
     let backend = Backend::new(backend::Inner {
-        proxy_name: new.proxy_name,
+        proxy: row.entry().clone(),
         requests: owner.requests.clone(),
         layers: Layers {
-            encryption: new.use_encryption.then(|| owner.keys.cipher.clone()),
+            encryption: new
+                .use_encryption
+                .then(|| owner.session.keys.cipher.clone()),
             compression: new.use_compression,
             limit,
         },
@@ -168,12 +174,11 @@ pub(crate) async fn prepare(new: NewProxy, owner: &Owner<'_>) -> Result<Prepared
         timeout: policy.config.user_conn_timeout,
         attempts: owner.attempts,
         user_idle_timeout: policy.config.transport.user_idle_timeout,
-        traffic: Traffic::default(),
         user_hook,
     });
     Ok(Prepared {
         shared: shared.clone(),
-        name,
+        row,
         backend,
         frontend,
         cost,
@@ -196,7 +201,7 @@ async fn frontend(
     let access = || {
         Access::new(
             new.sk.clone(),
-            owner.client.user.clone(),
+            owner.session.about.user.clone(),
             new.allow_users.clone(),
         )
     };
@@ -254,6 +259,17 @@ impl Kind {
         }
     }
 
+    /// The kind as frp's configuration has it.
+    fn name(self, new: &NewProxy) -> &'static str {
+        match self {
+            Self::Endpoint(kind) => kind.as_str(),
+            Self::Udp => "udp",
+            Self::Private if new.proxy_type == "sudp" => "sudp",
+            Self::Private => "stcp",
+            Self::Hole => "xtcp",
+        }
+    }
+
     fn has_port(self) -> bool {
         matches!(self, Self::Endpoint(EndpointKind::Tcp) | Self::Udp)
     }
@@ -269,7 +285,7 @@ fn user_hook(kind: Kind, new: &NewProxy, owner: &Owner<'_>) -> Option<UserHook> 
         Kind::Endpoint(EndpointKind::Http) | Kind::Udp | Kind::Hole => return None,
     };
     let hooks = &owner.shared.policy.now().hooks;
-    hooks.user_hook(owner.client, &new.proxy_name, proxy_type)
+    hooks.user_hook(&owner.session.client, &new.proxy_name, proxy_type)
 }
 
 /// The limiter that this end applies, if it is the one to do it.
@@ -297,9 +313,10 @@ impl Prepared {
 
     /// Lets users in.
     pub(crate) fn run(self) -> Proxy {
+        let remote_addr = self.remote_addr();
         let Self {
             shared,
-            name,
+            row,
             backend,
             frontend,
             cost,
@@ -318,10 +335,11 @@ impl Prepared {
             Frontend::Udp(lease) => run_udp(lease, backend, &shared),
             Frontend::Hole(access) => Running::Hole(shared.holes.add(access, backend)),
         });
+        row.start(&remote_addr);
         Proxy {
             running,
             cost,
-            _name: name,
+            row,
             span,
         }
     }
@@ -337,7 +355,7 @@ fn run_udp(lease: UdpLease, backend: Backend, shared: &Arc<Shared>) -> Running {
             || backend.open(None),
             backend.negotiated(),
             packet_size,
-            backend.traffic(),
+            backend.proxy(),
             stopped,
         )
         .await;
@@ -358,10 +376,7 @@ impl Proxy {
     /// were let in go on until they end or their session's streams do.
     pub(crate) async fn stop(self) {
         let Self {
-            running,
-            _name: name,
-            span,
-            ..
+            running, row, span, ..
         } = self;
         match running {
             Running::Endpoint { serving, endpoint } => {
@@ -379,7 +394,7 @@ impl Proxy {
             }
             Running::Hole(lease) => drop(lease),
         }
-        drop(name);
+        drop(row);
         span.in_scope(|| info!(per_session = true, "proxy closing"));
     }
 }

@@ -19,7 +19,8 @@ use crate::accept::AcceptContext;
 use crate::backend::Backend;
 use crate::backend_set::{BackendSet, Membership};
 use crate::groups::{GroupName, GroupParams, Groups, JoinError, Slot};
-use crate::ports::{Holder, LeaseError, Ports};
+use crate::holder::Holder;
+use crate::ports::{LeaseError, Ports};
 use crate::routes::{Conflict, RouteKey, RouteLease, Routes};
 use crate::vhost::Vhosts;
 use crate::vhost::http::{self, HttpMember, HttpRoute, RuleError};
@@ -332,7 +333,8 @@ impl<R: Clone> HeldRoutes<R> {
 }
 
 impl EndpointKind {
-    fn as_str(self) -> &'static str {
+    /// The kind as frp's configuration has it.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
             Self::Http => "http",

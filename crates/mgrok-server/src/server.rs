@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use self::reload::{Next, State};
 pub use self::reload::{ReloadError, ReloadReport, Reloader};
+use crate::directory::Directory;
 use crate::shared::Shared;
 use crate::sockets::{Inherited, SocketKey};
 use crate::start_error::StartError;
@@ -73,6 +74,11 @@ impl Server {
     /// What changes the server's configuration while it runs.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
+    }
+
+    /// Who is here: sessions, proxies and connections of users, and how to act on them.
+    pub fn directory(&self) -> Directory {
+        self.shared.directory.clone()
     }
 
     /// Where clients connect to.

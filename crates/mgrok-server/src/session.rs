@@ -28,12 +28,12 @@ use tracing::{debug, info, warn};
 
 use self::pool::{Pool, Waiter};
 use crate::backend::{REQUEST_QUEUE, WorkRequest};
+use crate::directory::{SessionRow, StopCause};
 use crate::excerpt::Excerpt;
 use crate::heartbeat::Heartbeat;
 use crate::hole_punch;
 use crate::hooks::HookError;
 use crate::proxy::{self, Cost, Proxy};
-use crate::registry::Claim;
 use crate::shared::Shared;
 
 /// How long a client may take to accept what we write to its control connection.
@@ -41,6 +41,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a surplus work connection gets to hear that it is not needed.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many fresh work connections may wait for their session to look at them.
+pub(crate) const WORK_CONN_QUEUE: usize = 256;
 
 /// How many answers that are made elsewhere may wait to be queued. Beyond it their makers wait.
 const ANSWER_QUEUE: usize = 64;
@@ -65,7 +68,7 @@ pub(crate) struct Session {
     shared: Arc<Shared>,
     client: ClientSpec,
     control: MessageConn,
-    claim: Claim,
+    row: SessionRow,
     work_conns: mpsc::Receiver<Conn>,
     requests: mpsc::Receiver<WorkRequest>,
     request_sender: mpsc::Sender<WorkRequest>,
@@ -142,7 +145,7 @@ impl Session {
         shared: Arc<Shared>,
         mut client: ClientSpec,
         control: MessageConn,
-        claim: Claim,
+        row: SessionRow,
         work_conns: mpsc::Receiver<Conn>,
     ) -> Self {
         let (request_sender, requests) = mpsc::channel(REQUEST_QUEUE);
@@ -154,7 +157,7 @@ impl Session {
             shared,
             client,
             control,
-            claim,
+            row,
             work_conns,
             requests,
             request_sender,
@@ -193,13 +196,17 @@ impl Session {
                 self.proxy_closed(name);
             }
         }
-        let (who, moved) = (&self.client.who, self.claim.has_moved());
+        let (who, cause) = (&self.client.who, self.row.stop_cause());
+        let moved = cause == Some(StopCause::Moved);
         match &reason {
             EndReason::Stopped if moved => {
                 info!("client exit success: {who} goes on over another connection");
             }
-            EndReason::Stopped if self.claim.stop.is_cancelled() => {
+            EndReason::Stopped if cause == Some(StopCause::Replaced) => {
                 info!("client exit success: {who} was replaced by its next login");
+            }
+            EndReason::Stopped if cause == Some(StopCause::Operator) => {
+                info!("client exit success: {who} was ended by command");
             }
             // frp: the first words, however a client ends (server/control.go#worker)
             EndReason::Closed | EndReason::Stopped => {
@@ -234,7 +241,7 @@ impl Session {
             let is_asking = self.asking.is_some();
             let gone_at = self.heartbeat.gone_at().filter(|_| !is_asking);
             tokio::select! {
-                () = self.claim.stop.cancelled() => return EndReason::Stopped,
+                () = self.row.stop().cancelled() => return EndReason::Stopped,
                 () = self.shared.tasks.stop_sessions.cancelled() => return EndReason::Stopped,
                 asked = answered(&mut self.asking) => {
                     self.asking = None;
@@ -252,10 +259,10 @@ impl Session {
                     Err(reason) => return reason,
                 },
                 Some(conn) = self.work_conns.recv() => {
-                    self.claim.heard(false);
+                    self.row.heard(false);
                     self.take(conn);
                 }
-                () = self.claim.asked_for_life() => {
+                () = self.row.asked_for_life() => {
                     // Every client answers with a work connection, whatever else it does.
                     self.pool.asked(Instant::now());
                     if let Err(error) = self.queue(&Message::ReqWorkConn(ReqWorkConn {})) {
@@ -317,7 +324,7 @@ impl Session {
 
     async fn handle(&mut self, message: Message) -> Result<(), EndReason> {
         // Records of v2 are authenticated, and their keys are fresh.
-        self.claim
+        self.row
             .heard(self.client.negotiated.streams == WireVersion::V2);
         match message {
             Message::NewProxy(new) => {
@@ -326,7 +333,7 @@ impl Session {
                 if !hooks.is_subscribed(Op::NewProxy) {
                     return self.new_proxy(request, Ok(new)).await;
                 }
-                let client = self.claim.client.clone();
+                let client = self.row.client.clone();
                 self.ask(async move {
                     let new = hooks.new_proxy(&client, *new).await;
                     HookOutcome::NewProxy(request, new.map(Box::new))
@@ -350,13 +357,13 @@ impl Session {
                 if !hooks.is_subscribed(Op::Ping) {
                     return Ok(self.ping(Ok(ping))?);
                 }
-                let client = self.claim.client.clone();
+                let client = self.row.client.clone();
                 self.ask(async move { HookOutcome::Ping(hooks.ping(&client, ping).await) });
                 Ok(())
             }
             Message::NatHoleVisitor(visitor) => {
                 let request = hole_punch::VisitorRequest {
-                    user: &self.claim.client.user,
+                    user: &self.row.client.user,
                     permits: &self.hole_permits,
                     answers: &self.answer_sender,
                 };
@@ -404,7 +411,7 @@ impl Session {
         policy
             .now()
             .hooks
-            .proxy_closed(&self.claim.client, name, tasks);
+            .proxy_closed(&self.row.client, name, tasks);
     }
 
     async fn new_proxy(
@@ -418,8 +425,7 @@ impl Session {
             requests: &self.request_sender,
             negotiated: self.client.negotiated,
             attempts: self.client.pool_count + 1,
-            client: &self.claim.client,
-            keys: &self.claim.keys,
+            session: &self.row,
             used: &self.used,
         };
         let prepared = match new {
@@ -475,7 +481,7 @@ impl Session {
     }
 
     fn ping(&mut self, ping: Result<Ping, HookError>) -> Result<(), SendError> {
-        let auth = &self.claim.keys.auth;
+        let auth = &self.row.keys.auth;
         let verified = ping.map_err(PingError::from).and_then(|ping| {
             let valid = !auth.heartbeats
                 || auth::verify(&auth.token, ping.timestamp, ping.privilege_key.expose());

@@ -8,14 +8,13 @@ use tokio::sync::watch;
 
 use crate::accept::AcceptContext;
 use crate::client_addr::ClientAddrResolver;
-use crate::clients::Clients;
+use crate::directory::Directory;
 use crate::hole_punch::HolePunchBroker;
 use crate::per_source::{Limits, PerSource};
 use crate::policy::{CurrentPolicy, Policy};
 use crate::ports::Ports;
 use crate::private::PrivateServices;
 use crate::public_endpoint::PublicEndpoints;
-use crate::registry::Registry;
 use crate::tasks::Tasks;
 use crate::vhost::Vhosts;
 
@@ -44,8 +43,7 @@ pub(crate) struct Shared {
     pub(crate) endpoints: PublicEndpoints,
     pub(crate) private: PrivateServices,
     pub(crate) holes: HolePunchBroker,
-    pub(crate) registry: Registry,
-    pub(crate) clients: Clients,
+    pub(crate) directory: Directory,
     pub(crate) tasks: Tasks,
 }
 
@@ -79,8 +77,7 @@ impl Shared {
             vhosts,
             private: PrivateServices::default(),
             holes: HolePunchBroker::new(retention),
-            registry: Registry::default(),
-            clients: Clients::default(),
+            directory: Directory::default(),
             tasks,
         }
     }

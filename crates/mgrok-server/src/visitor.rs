@@ -89,9 +89,8 @@ pub(crate) async fn serve(
         // The work connection is slowed down, and one limit is enough.
         limit: None,
     };
-    let negotiated = shared
-        .registry
-        .negotiated(&RunId::from(new.run_id.as_str()));
+    let session = shared.directory.session(&RunId::from(new.run_id.as_str()));
+    let negotiated = session.map(|it| it.negotiated);
     let framing = negotiated.map_or(visitor.version().into(), |it| it.datagram_framing());
     let half_close = match negotiated {
         // Whoever frames datagrams is done when one direction is.
@@ -130,12 +129,12 @@ fn admit(
         String::new()
     } else {
         let run_id = RunId::from(new.run_id.as_str());
-        let client = shared.registry.client(&run_id);
-        let (client, _) = client.ok_or_else(|| VisitError::RunId(run_id.head().to_owned()))?;
+        let session = shared.directory.session(&run_id);
+        let session = session.ok_or_else(|| VisitError::RunId(run_id.head().to_owned()))?;
         if !connection.may_carry(&run_id) {
             return Err(VisitError::Elsewhere(run_id.head().to_owned()));
         }
-        client.user.clone()
+        session.client.user.clone()
     };
     let service = shared
         .private

@@ -106,6 +106,10 @@ impl Product {
     }
 }
 
+/// What one client publishes at most; mgrok's server takes 65,536 routes of one. All comparisons but that of many domains need one
+/// client alone.
+const PROXIES_PER_CLIENT: usize = 600;
+
 /// A running pair that publishes all services.
 pub(crate) struct Tunnel {
     /// Where users find what is published, and what the sink received.
@@ -153,19 +157,26 @@ impl Tunnel {
             sunk: services.sunk.clone(),
             web: web.map(|web| web.at(([127, 0, 0, 1], http_port).into())),
         };
-        let (for_server, for_client) = match product {
-            Product::Rathole => rathole(bind, &proxies),
-            _ => (
-                server_toml(bind, &server_settings),
-                client_toml(bind, mode.settings(Role::Client), &proxies, &[]),
-            ),
+        let (for_server, for_clients) = match product {
+            Product::Rathole => {
+                let (server, client) = rathole(bind, &proxies);
+                (server, vec![client])
+            }
+            _ => {
+                let settings = mode.settings(Role::Client);
+                let clients = proxies.chunks(PROXIES_PER_CLIENT);
+                let clients = clients.map(|it| client_toml(bind, settings, it, &[]));
+                (server_toml(bind, &server_settings), clients.collect())
+            }
         };
         tunnel.launch(product, Role::Server, &for_server);
         // A client that comes before the server gives up, or waits longer than needed.
         tunnel.wait("the server listens", || {
             std::net::TcpStream::connect(bind).is_ok()
         });
-        tunnel.launch(product, Role::Client, &for_client);
+        for client in for_clients {
+            tunnel.launch(product, Role::Client, &client);
+        }
         tunnel.wait("the tunnel works", || connects::once(echo).is_ok());
         if let Some(web) = tunnel.public.web {
             tunnel.wait("all domains are there", || web.is_up());
@@ -174,9 +185,13 @@ impl Tunnel {
     }
 
     fn launch(&mut self, product: Product, role: Role, toml: &str) {
-        let file = self.directory.path().join(format!("{role:?}.toml"));
+        let path = |ending| {
+            let name = format!("{}-{role:?}.{ending}", self.processes.len());
+            self.directory.path().join(name)
+        };
+        let file = path("toml");
         fs::write(&file, toml).unwrap();
-        let output = File::create(self.directory.path().join(format!("{role:?}.log"))).unwrap();
+        let output = File::create(path("log")).unwrap();
         let mut command = Command::new(product.program(role));
         command.env("STATE_DIRECTORY", env::temp_dir().join("mgrok-sidebyside"));
         match (product, role) {
@@ -207,7 +222,7 @@ impl Tunnel {
 
     /// What the programs have printed.
     fn output(&self) -> String {
-        ["Server.log", "Client.log"]
+        ["0-Server.log", "1-Client.log"]
             .map(|name| fs::read_to_string(self.directory.path().join(name)).unwrap_or_default())
             .join("---\n")
     }

@@ -66,3 +66,16 @@ fn an_upgrade_needs_both_headers_and_is_not_to_http2() {
     check_upgrade("upgrade", "websocket, h2c", None);
     check_upgrade("upgrade", "h", Some("h"));
 }
+
+#[test]
+fn every_header_of_one_connection_is_seen_and_removed() {
+    for name in &HOP_BY_HOP {
+        let headers = HeaderMap::from_iter([(name.clone(), HeaderValue::from_static("x"))]);
+        let seen: Vec<_> = Present::of(&headers).hop_by_hop().collect();
+        assert_eq!(seen, [name]);
+        assert!(
+            answered(&[(name.as_str(), "x")], false).is_empty(),
+            "{name}"
+        );
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mgrok_http::{Rules, UpstreamOptions};
 use mgrok_net::layers::Layers;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::support::{PATIENCE, Proxy, answering, backend, mirror, unwrapping};
@@ -70,14 +70,21 @@ async fn requests_at_once_do_not_wait_for_each_other() {
     assert_eq!(proxy.dials(), USERS);
 }
 
-/// The first request on every connection is answered; the second ends it without an answer.
-async fn answering_once() -> std::net::SocketAddr {
-    backend(|mut peer| async move {
-        peer.read_message().await;
-        peer.send(EMPTY).await;
+/// Answers so many requests on every connection; the next ends it without an answer.
+async fn answering_times(times: usize) -> std::net::SocketAddr {
+    backend(move |mut peer| async move {
+        for _ in 0..times {
+            peer.read_message().await;
+            peer.send(EMPTY).await;
+        }
         peer.read_message().await;
     })
     .await
+}
+
+/// The first request on every connection is answered; the second ends it without an answer.
+async fn answering_once() -> std::net::SocketAddr {
+    answering_times(1).await
 }
 
 #[tokio::test]
@@ -359,6 +366,49 @@ async fn a_request_that_may_have_had_an_effect_is_not_sent_again() {
         assert!(user.read_message().await.starts_with("HTTP/1.1 502 "));
         assert_eq!(proxy.dials(), 1);
     }
+}
+
+#[tokio::test]
+async fn what_was_kept_of_an_earlier_request_is_not_sent_in_place_of_a_later_one() {
+    let proxy = Proxy::start(answering_times(2).await).await;
+    let mut user = proxy.user().await;
+    for _ in 0..2 {
+        user.send(GET).await;
+        assert!(user.read_message().await.starts_with("HTTP/1.1 200 "));
+    }
+    user.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        .await;
+    assert!(user.read_message().await.starts_with("HTTP/1.1 502 "));
+    assert_eq!(proxy.dials(), 1);
+}
+
+#[tokio::test]
+async fn a_request_is_sent_again_as_it_was_sent_before() {
+    let (heads, mut seen) = mpsc::unbounded_channel();
+    let backend = backend(move |mut peer| {
+        let heads = heads.clone();
+        async move {
+            heads.send(peer.read_message().await).unwrap();
+            peer.send(EMPTY).await;
+            heads.send(peer.read_message().await).unwrap();
+        }
+    });
+    let proxy = Proxy::start(backend.await).await;
+    let mut user = proxy.user().await;
+    user.send(GET).await;
+    user.read_message().await;
+    seen.recv().await.unwrap();
+    let odd = "GET /<\"> HTTP/1.1\r\nHost: a\r\nsec-ch-UA: x\r\nX-ODD: y\r\nCookie: a=1\r\n\r\n";
+    user.send(odd).await;
+    assert!(user.read_message().await.starts_with("HTTP/1.1 200 "));
+    let first = seen.recv().await.unwrap();
+    assert!(first.starts_with("GET /<\"> HTTP/1.1\r\n"), "{first}");
+    assert!(
+        first.contains("\r\nsec-ch-UA: x\r\nX-ODD: y\r\n"),
+        "{first}"
+    );
+    assert_eq!(first, seen.recv().await.unwrap());
+    assert_eq!(proxy.dials(), 2);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -64,6 +64,8 @@ pub struct Users<'a> {
     outbox: Outbox,
     /// The users that can be answered, each with the address that it wrote to.
     table: UserTable<Option<LocalAddr>>,
+    /// Where to say how many users there are.
+    gauge: Option<&'a AtomicUsize>,
     drops: Drops,
     recv_pause: Option<Pin<Box<Sleep>>>,
 }
@@ -79,8 +81,17 @@ impl<'a> Users<'a> {
             // Nothing is lost by it.
             outbox: Outbox::new(Framing::Binary),
             table: UserTable::new(MAX_USERS),
+            gauge: None,
             drops: Drops::default(),
             recv_pause: None,
+        }
+    }
+
+    /// The same, where `gauge` says how many of them can be answered.
+    pub fn with_gauge(self, gauge: &'a AtomicUsize) -> Self {
+        Self {
+            gauge: Some(gauge),
+            ..self
         }
     }
 
@@ -130,8 +141,13 @@ impl<'a> Users<'a> {
         let packet_size = framing.packet_size(self.packet_size);
         self.drops.too_long += self.outbox.reframe(framing, packet_size);
         let end = self.carry(conn, silence).await;
-        self.outbox.lose_connection();
+        self.lose_connection();
         end
+    }
+
+    /// Gives up what was being written to a connection whose [exchange](Self::exchange) was cancelled.
+    pub fn lose_connection(&mut self) {
+        self.outbox.lose_connection();
     }
 
     async fn carry(&mut self, mut conn: DatagramConn, silence: Duration) -> ExchangeEnd {
@@ -185,6 +201,7 @@ impl<'a> Users<'a> {
         let packet_size = outbox.framing().packet_size(self.packet_size);
         let mut now = None;
         let mut last = None;
+        let mut is_changed = false;
         let each = |payload: &[u8], user, local| {
             let queued = outbox.push(payload, user);
             match &queued {
@@ -206,18 +223,28 @@ impl<'a> Users<'a> {
                 None if queued.is_err() => return,
                 None => {
                     table.insert(user, now, |_| local);
+                    is_changed = true;
                 }
             }
             last = Some((user, local));
         };
         let received = self.socket.poll_recv(cx, packet_size, each);
         self.traffic.received.fetch_add(bytes, Ordering::Relaxed);
+        if is_changed {
+            self.set_gauge();
+        }
         received.map(|result| {
             if let Err(error) = result {
                 debug!("cannot receive from users: {error}");
                 self.recv_pause = Some(Box::pin(sleep(RECV_PAUSE)));
             }
         })
+    }
+
+    fn set_gauge(&self) {
+        if let Some(gauge) = self.gauge {
+            gauge.store(self.table.len(), Ordering::Relaxed);
+        }
     }
 
     /// Drops those `replies` whose user is not in the table, and finds the source address of the others.
@@ -258,6 +285,7 @@ impl<'a> Users<'a> {
         while check.as_mut().poll(cx).is_ready() {
             self.drops.report();
             self.table.drop_idle(ANSWERABLE_FOR, Instant::now());
+            self.set_gauge();
             let gone_at = heard_at + silence;
             if gone_at <= Instant::now() {
                 return Poll::Ready(ExchangeEnd::Silent(silence));

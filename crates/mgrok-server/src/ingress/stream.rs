@@ -138,23 +138,20 @@ async fn admit_work_conn(
 ) -> Result<mpsc::Sender<Conn>, WorkConnError> {
     let run_id = RunId::from(new.run_id.as_str());
     let head = || Excerpt(run_id.head()).to_string();
-    let work_conns = shared.registry.work_conns(&run_id);
-    let work_conns = work_conns.ok_or_else(|| WorkConnError::RunId(head()))?;
+    let session = shared.directory.session(&run_id);
+    let session = session.ok_or_else(|| WorkConnError::RunId(head()))?;
     if !connection.may_carry(&run_id) {
         return Err(WorkConnError::Elsewhere(head()));
     }
-    let Some((client, keys)) = shared.registry.client(&run_id) else {
-        return Err(WorkConnError::RunId(head()));
-    };
     let hooks = shared.policy.now().hooks.clone();
     let new = match hooks.is_subscribed(Op::NewWorkConn) {
-        true => Box::pin(hooks.new_work_conn(&client, new)).await?,
+        true => Box::pin(hooks.new_work_conn(&session.client, new)).await?,
         false => new,
     };
-    let auth = &keys.auth;
+    let auth = &session.keys.auth;
     if auth.new_work_conns && !auth::verify(&auth.token, new.timestamp, new.privilege_key.expose())
     {
         return Err(WorkConnError::Token);
     }
-    Ok(work_conns)
+    Ok(session.work_conns)
 }

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
-use mgrok_net::relay::Traffic;
 use mgrok_net::udp::{DatagramConn, Drops, UdpSocket, Users};
 use mgrok_proto::Negotiated;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+
+use crate::directory::{Gate, ProxyEntry};
 
 /// The pace of a proxy's work connections.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +47,7 @@ pub(crate) async fn run<E: Error, F: Future<Output = Result<Conn, E>>>(
     open: impl Fn() -> F,
     negotiated: Negotiated,
     packet_size: usize,
-    traffic: &Traffic,
+    proxy: &ProxyEntry,
     stop: CancellationToken,
 ) -> Drops {
     run_at(
@@ -55,7 +56,7 @@ pub(crate) async fn run<E: Error, F: Future<Output = Result<Conn, E>>>(
         open,
         negotiated,
         packet_size,
-        traffic,
+        proxy,
         stop,
     )
     .await
@@ -67,22 +68,44 @@ async fn run_at<E: Error, F: Future<Output = Result<Conn, E>>>(
     open: impl Fn() -> F,
     negotiated: Negotiated,
     packet_size: usize,
-    traffic: &Traffic,
+    proxy: &ProxyEntry,
     stop: CancellationToken,
 ) -> Drops {
-    let mut users = Users::new(socket, packet_size, traffic);
+    let users = Users::new(socket, packet_size, proxy.datagrams());
+    let mut users = users.with_gauge(proxy.udp_users());
+    let gate = proxy.gate();
+    let passing = async {
+        loop {
+            tokio::select! {
+                () = gate.closed() => users.lose_connection(),
+                () = serve(&mut users, pace, &open, negotiated) => {}
+            }
+            turn_away(&mut users, gate).await;
+        }
+    };
     tokio::select! {
         () = stop.cancelled() => {}
-        () = serve(&mut users, pace, open, negotiated) => {}
+        () = passing => {}
     }
     users.into_drops()
+}
+
+/// Drops what users send while the proxy is disabled.
+async fn turn_away(users: &mut Users<'_>, gate: &Gate) {
+    while gate.is_closed() {
+        tokio::select! {
+            () = gate.opened() => {}
+            () = users.datagram() => {}
+        }
+        users.turn_away();
+    }
 }
 
 /// Keeps one work connection, for ever.
 async fn serve<E: Error, F: Future<Output = Result<Conn, E>>>(
     users: &mut Users<'_>,
     pace: Pace,
-    open: impl Fn() -> F,
+    open: &impl Fn() -> F,
     negotiated: Negotiated,
 ) {
     users.wait_for(sleep(pace.first)).await;

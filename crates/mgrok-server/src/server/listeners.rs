@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::accept::{self, UserService};
+use crate::admin;
 use crate::ingress;
 use crate::shared::Shared;
 use crate::sockets::{Socket, SocketKey};
@@ -54,14 +55,12 @@ pub(super) fn serve(
                 log_listening(&listener, "dashboard listen on", "");
                 let admin = AdminPort::new(listener, shared.admin_login.clone());
                 let stopping = tasks.stop_listening.clone();
-                let routes =
-                    shared
-                        .clients
-                        .routes()
-                        .ready_when(move || match stopping.is_cancelled() {
-                            false => Ok(()),
-                            true => Err("stopping".to_owned()),
-                        });
+                let routes = admin::routes(shared.directory.clone()).ready_when(move || {
+                    match stopping.is_cancelled() {
+                        false => Ok(()),
+                        true => Err("stopping".to_owned()),
+                    }
+                });
                 tasks.spawn(admin.run(routes, stop))
             }
             SocketKey::Control | SocketKey::Kcp | SocketKey::Quic => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use mgrok_net::relay::Traffic;
 use mgrok_net::udp::{Datagrams, Outbox};
 use mgrok_proto::WireVersion;
 use mgrok_proto::hello::Extension;
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::directory::{Directory, ProxyRow};
 
 /// With an end of frp.
 fn plain() -> Negotiated {
@@ -42,7 +44,7 @@ struct Lab {
     /// Each lets the proxy open one work connection.
     openings: Arc<Semaphore>,
     opened: mpsc::UnboundedReceiver<Conn>,
-    traffic: Arc<Traffic>,
+    row: Arc<ProxyRow>,
     stop: CancellationToken,
     proxy: JoinHandle<Drops>,
     framing: Framing,
@@ -58,9 +60,10 @@ impl Lab {
         let addr = socket.local_addr().unwrap();
         let openings = Arc::new(Semaphore::new(0));
         let (offer, opened) = mpsc::unbounded_channel();
-        let (traffic, stop) = (Arc::new(Traffic::default()), CancellationToken::new());
+        let row = Arc::new(Directory::default().proxy_for_test("p"));
+        let stop = CancellationToken::new();
         let proxy = {
-            let (openings, traffic, stop) = (openings.clone(), traffic.clone(), stop.clone());
+            let (openings, row, stop) = (openings.clone(), row.clone(), stop.clone());
             tokio::spawn(async move {
                 let open = || async {
                     openings.acquire().await.unwrap().forget();
@@ -68,14 +71,23 @@ impl Lab {
                     offer.send(theirs).unwrap();
                     io::Result::Ok(ours)
                 };
-                run_at(pace, &socket, open, negotiated, packet_size, &traffic, stop).await
+                run_at(
+                    pace,
+                    &socket,
+                    open,
+                    negotiated,
+                    packet_size,
+                    row.entry(),
+                    stop,
+                )
+                .await
             })
         };
         Self {
             addr,
             openings,
             opened,
-            traffic,
+            row,
             stop,
             proxy,
             framing: negotiated.datagram_framing(),
@@ -176,7 +188,7 @@ async fn users_and_the_service_talk() {
         client.echo(1).await;
         assert_eq!(hear(&user).await, payload);
     }
-    let Traffic { sent, received } = &*lab.traffic;
+    let Traffic { sent, received } = lab.row.entry().datagrams();
     assert_eq!(sent.load(Ordering::Relaxed), 1504);
     assert_eq!(received.load(Ordering::Relaxed), 1504);
     assert_eq!(lab.stop().await, Drops::default());
@@ -270,7 +282,7 @@ async fn what_waits_is_cut_as_the_client_wants_it() {
     let mut lab = Lab::start(PACE, 1000).await;
     let user = lab.user().await;
     user.send(&[7; 1400]).await.unwrap();
-    let received = &lab.traffic.received;
+    let received = &lab.row.entry().datagrams().received;
     let arrived = async {
         while received.load(Ordering::Relaxed) == 0 {
             tokio::task::yield_now().await;
@@ -338,7 +350,7 @@ async fn a_silent_client_is_given_up() {
 async fn what_waits_is_bounded_and_the_rest_counted() {
     let mut lab = Lab::start(PACE, 1500).await;
     let user = lab.user().await;
-    let received = &lab.traffic.received;
+    let received = &lab.row.entry().datagrams().received;
     // One at a time, as the system's own queue is short, too.
     for sent in 1..=1024 {
         user.send(b"x").await.unwrap();

@@ -1,0 +1,407 @@
+//! The proxies that are published, by name, each with the live connections of its users.
+//!
+//! A proxy is listed from when it lets users in until it has stopped and the last of its users has left.
+
+use std::collections::{HashMap, HashSet};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::{Poll, Waker};
+use std::time::SystemTime;
+
+use mgrok_net::relay::Traffic;
+use mgrok_proto::RunId;
+
+use super::changes::{Change, Changes};
+use super::connections::{Connection, ConnectionInfo, Connections, Moved, Totals};
+use super::gate::Gate;
+use crate::holder::{Holder, Rival};
+
+/// How many names may be disabled. They are kept until they are enabled again, whether somebody has them or not.
+const MAX_DISABLED: usize = 16_384;
+
+/// So many names are disabled that no other can be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{MAX_DISABLED} proxies are disabled, and no more can be; enable some of them first")]
+pub struct TooManyDisabled;
+
+/// A proxy as it is at this moment.
+#[derive(Clone, Debug)]
+pub struct ProxyInfo {
+    /// Tells it from other proxies that had or will have its name.
+    pub id: u64,
+    /// Its name, which is unique among those that run.
+    pub name: Arc<str>,
+    /// Its type, as in frp's configuration.
+    pub kind: &'static str,
+    /// The session whose proxy it is.
+    pub run_id: RunId,
+    /// The user of its client, which may be empty.
+    pub user: Arc<str>,
+    /// The client's own name, which may be empty.
+    pub client_id: Arc<str>,
+    /// What its client shows as its public address: `:PORT`, or names; empty where there is none.
+    pub remote_addr: Arc<str>,
+    /// When it let the first users in.
+    pub started_at: SystemTime,
+    /// Whether it lets users in. One that has stopped is listed as long as it has connections.
+    pub is_running: bool,
+    /// Whether an operator has users turned away.
+    pub is_disabled: bool,
+    /// Live connections of users.
+    pub connections: usize,
+    /// Connections of users so far, with those that live.
+    pub connections_opened: u64,
+    /// Users of a UDP port that can be answered at present.
+    pub udp_users: usize,
+    /// Bytes that users were sent so far, also on connections that live.
+    pub sent: u64,
+    /// Bytes that users have sent so far, also on connections that live.
+    pub received: u64,
+}
+
+/// What a proxy says of itself when it takes its name.
+#[derive(Debug)]
+pub(crate) struct ProxySpec {
+    pub(crate) holder: Holder,
+    pub(crate) kind: &'static str,
+    pub(crate) run_id: RunId,
+    pub(crate) client_id: Arc<str>,
+}
+
+/// The proxies of one server.
+#[derive(Debug)]
+pub(super) struct Proxies {
+    table: Mutex<Table>,
+    proxy_ids: AtomicU64,
+    connection_ids: AtomicU64,
+    changes: Arc<Changes>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// Those whose names nobody else may take.
+    taken: HashMap<Arc<str>, Arc<ProxyEntry>>,
+    /// Those that somebody refers to: the proxy itself, its backend, or a connection.
+    all: HashMap<u64, Weak<ProxyEntry>>,
+    disabled: HashSet<Arc<str>>,
+}
+
+/// One proxy.
+#[derive(Debug)]
+pub(crate) struct ProxyEntry {
+    id: u64,
+    spec: ProxySpec,
+    started: OnceLock<Started>,
+    has_stopped: AtomicBool,
+    gate: Gate,
+    connections: Connections,
+    datagrams: Traffic,
+    udp_users: AtomicUsize,
+    proxies: Arc<Proxies>,
+}
+
+#[derive(Debug)]
+struct Started {
+    at: SystemTime,
+    remote_addr: Arc<str>,
+}
+
+/// A proxy's row, which gives its name back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct ProxyRow(Arc<ProxyEntry>);
+
+/// The row of a user's connection, which is taken out when this is dropped.
+#[derive(Debug)]
+pub(crate) struct ConnectionRow {
+    proxy: Arc<ProxyEntry>,
+    connection: Arc<Connection>,
+    place: usize,
+}
+
+impl Proxies {
+    pub(super) fn new(changes: Arc<Changes>) -> Self {
+        Self {
+            table: Mutex::default(),
+            proxy_ids: AtomicU64::new(1),
+            connection_ids: AtomicU64::new(1),
+            changes,
+        }
+    }
+
+    /// Takes a name, which is unique over all clients. Says who has it, if somebody does.
+    pub(super) fn take_name(self: &Arc<Self>, spec: ProxySpec) -> Result<ProxyRow, Rival> {
+        let mut table = self.table();
+        let name = spec.holder.proxy.clone();
+        if let Some(other) = table.taken.get(&name) {
+            return Err(other.spec.holder.as_rival_of(&spec.holder));
+        }
+        let entry = Arc::new(ProxyEntry {
+            id: self.proxy_ids.fetch_add(1, Ordering::Relaxed),
+            spec,
+            started: OnceLock::new(),
+            has_stopped: AtomicBool::new(false),
+            gate: Gate::new(table.disabled.contains(&name)),
+            connections: Connections::default(),
+            datagrams: Traffic::default(),
+            udp_users: AtomicUsize::new(0),
+            proxies: self.clone(),
+        });
+        table.all.insert(entry.id, Arc::downgrade(&entry));
+        table.taken.insert(name, entry.clone());
+        Ok(ProxyRow(entry))
+    }
+
+    /// All that are listed, in no order.
+    pub(super) fn list(&self) -> Vec<ProxyInfo> {
+        // The table is free again before anything is read or dropped.
+        let all = self.all();
+        all.iter().filter_map(|it| it.info()).collect()
+    }
+
+    /// The running proxy `name`.
+    pub(super) fn find(&self, name: &str) -> Option<ProxyInfo> {
+        let found = self.table().taken.get(name).cloned();
+        found?.info()
+    }
+
+    /// The live connections of all proxies, in no order.
+    pub(super) fn connections(&self) -> Vec<ConnectionInfo> {
+        let lists = self.all();
+        let lists = lists.iter().map(|it| it.connections.list(it.name()));
+        lists.flatten().collect()
+    }
+
+    /// Has users of the proxy `name` turned away; whether it is there.
+    pub(super) fn disable(&self, name: &str) -> Result<bool, TooManyDisabled> {
+        let mut table = self.table();
+        let Some(entry) = table.taken.get(name).cloned() else {
+            return Ok(false);
+        };
+        if table.disabled.len() >= MAX_DISABLED && !table.disabled.contains(name) {
+            return Err(TooManyDisabled);
+        }
+        let name = entry.name().clone();
+        if table.disabled.insert(name.clone()) {
+            entry.gate.set_closed(true);
+            self.changes.publish(|| Change::ProxyDisabled { name });
+        }
+        drop(table);
+        Ok(true)
+    }
+
+    /// Lets users in again to the proxy `name`; whether it was disabled.
+    pub(super) fn enable(&self, name: &str) -> bool {
+        let mut table = self.table();
+        let Some(name) = table.disabled.take(name) else {
+            return false;
+        };
+        if let Some(entry) = table.taken.get(&name) {
+            entry.gate.set_closed(false);
+        }
+        self.changes.publish(|| Change::ProxyEnabled { name });
+        true
+    }
+
+    /// The names that are disabled, in no order.
+    pub(super) fn disabled(&self) -> Vec<Arc<str>> {
+        self.table().disabled.iter().cloned().collect()
+    }
+
+    /// Has one connection closed; whether it is there.
+    pub(super) fn close_connection(&self, id: u64) -> bool {
+        self.all().iter().any(|it| it.connections.close(id))
+    }
+
+    /// Has all connections closed of proxies called `name`, also of one that has stopped; how many there were.
+    pub(super) fn close_connections_of(&self, name: &str) -> usize {
+        let all = self.all();
+        let called_so = all.iter().filter(|it| &**it.name() == name);
+        called_so.map(|it| it.connections.close_all()).sum()
+    }
+
+    fn all(&self) -> Vec<Arc<ProxyEntry>> {
+        let table = self.table();
+        table.all.values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ProxyEntry {
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.spec.holder.proxy
+    }
+
+    /// Whether it takes users.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// What its users have moved who have no connection.
+    pub(crate) fn datagrams(&self) -> &Traffic {
+        &self.datagrams
+    }
+
+    /// How many users there are who have no connection.
+    pub(crate) fn udp_users(&self) -> &AtomicUsize {
+        &self.udp_users
+    }
+
+    /// The connection of a user who comes from `from`, from now on. The task that it is asked for in is woken when the connection is
+    /// to be closed; see [`ConnectionRow::until_closed`].
+    pub(crate) async fn open_connection(self: &Arc<Self>, from: SocketAddr) -> ConnectionRow {
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        self.add_connection(from, waker)
+    }
+
+    /// As [`open_connection`](Self::open_connection). `waker` is woken once when the connection is to be closed.
+    pub(crate) fn add_connection(
+        self: &Arc<Self>,
+        from: SocketAddr,
+        waker: Waker,
+    ) -> ConnectionRow {
+        let id = self.proxies.connection_ids.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Connection::new(from, waker));
+        let place = self.connections.insert(id, connection.clone());
+        self.proxies.changes.publish(|| Change::ConnectionOpened {
+            id,
+            proxy: self.name().clone(),
+        });
+        ConnectionRow {
+            proxy: self.clone(),
+            connection,
+            place,
+        }
+    }
+
+    /// `None` if it is not listed.
+    fn info(&self) -> Option<ProxyInfo> {
+        let started = self.started.get()?;
+        let is_running = !self.has_stopped.load(Ordering::Acquire);
+        if !is_running && self.connections.is_empty() {
+            return None;
+        }
+        let ProxySpec {
+            holder,
+            kind,
+            run_id,
+            client_id,
+        } = &self.spec;
+        let Totals {
+            live,
+            opened,
+            moved,
+        } = self.connections.totals();
+        let moved = moved.plus(Moved::of(&self.datagrams));
+        Some(ProxyInfo {
+            id: self.id,
+            name: holder.proxy.clone(),
+            kind,
+            run_id: run_id.clone(),
+            user: holder.user.clone(),
+            client_id: client_id.clone(),
+            remote_addr: started.remote_addr.clone(),
+            started_at: started.at,
+            is_running,
+            is_disabled: self.gate.is_closed(),
+            connections: live,
+            connections_opened: opened,
+            udp_users: self.udp_users.load(Ordering::Relaxed),
+            sent: moved.sent,
+            received: moved.received,
+        })
+    }
+}
+
+impl ProxyRow {
+    /// What users' connections and datagrams are counted in.
+    pub(crate) fn entry(&self) -> &Arc<ProxyEntry> {
+        &self.0
+    }
+
+    /// Users are let in from now on, at `remote_addr`.
+    pub(crate) fn start(&self, remote_addr: &str) {
+        let entry = &self.0;
+        let started = Started {
+            at: SystemTime::now(),
+            remote_addr: remote_addr.into(),
+        };
+        if entry.started.set(started).is_ok() {
+            entry.proxies.changes.publish(|| Change::ProxyStarted {
+                id: entry.id,
+                name: entry.name().clone(),
+            });
+        }
+    }
+}
+
+impl ConnectionRow {
+    /// Where the user comes from.
+    pub(crate) fn from(&self) -> SocketAddr {
+        self.connection.from
+    }
+
+    /// What the connection moves is counted here.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.connection.traffic
+    }
+
+    /// What `serving` comes to; `None` if the connection is to be closed before. It has to be awaited in the task in which the row was
+    /// opened.
+    // Not an async function, which would hold `serving` twice.
+    pub(crate) fn until_closed<F: Future + Unpin>(
+        &self,
+        mut serving: F,
+    ) -> impl Future<Output = Option<F::Output>> {
+        poll_fn(move |cx| {
+            if self.connection.is_closed() {
+                return Poll::Ready(None);
+            }
+            Pin::new(&mut serving).poll(cx).map(Some)
+        })
+    }
+}
+
+impl Drop for ProxyRow {
+    fn drop(&mut self) {
+        let entry = &self.0;
+        let mut table = entry.proxies.table();
+        entry.has_stopped.store(true, Ordering::Release);
+        let row = table.taken.remove(entry.name());
+        // While nobody else can take the name: readers see the two in order.
+        if entry.started.get().is_some() {
+            entry.proxies.changes.publish(|| Change::ProxyStopped {
+                id: entry.id,
+                name: entry.name().clone(),
+            });
+        }
+        drop(table);
+        drop(row);
+    }
+}
+
+impl Drop for ProxyEntry {
+    fn drop(&mut self) {
+        let gone = self.proxies.table().all.remove(&self.id);
+        drop(gone);
+    }
+}
+
+impl Drop for ConnectionRow {
+    fn drop(&mut self) {
+        if let Some(id) = self.proxy.connections.remove(self.place) {
+            self.proxy
+                .proxies
+                .changes
+                .publish(|| Change::ConnectionClosed {
+                    id,
+                    proxy: self.proxy.name().clone(),
+                });
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The directory of a running server, over real sockets: what it shows while users are there, and what its commands do.
+
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod client;
+
+mod commands;
+mod counters;
