@@ -10,6 +10,7 @@ mod server;
 mod transport_server;
 
 mod faults;
+mod golden;
 mod health;
 mod heartbeats;
 mod life;

@@ -7,6 +7,7 @@
 )]
 
 mod certificates;
+mod golden;
 mod half_close;
 mod hooks;
 mod line;
