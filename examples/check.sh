@@ -3,6 +3,7 @@
 #
 #   examples/check.sh [--images]
 #
+# MGROKS_BIN and MGROKC_BIN name the programs to check with, which are built otherwise.
 # What needs a tool that is not there is SKIPPED, with the reason. --images builds static release
 # programs first, which takes minutes, and packs and runs them with buildah.
 set -euo pipefail
@@ -32,17 +33,20 @@ check() {
 }
 
 configurations() {
-    cargo build --quiet -p mgroks -p mgrokc
-    local target=${CARGO_TARGET_DIR:-target} examples=$PWD/examples
-    target=$(cd "$target" && pwd)
-    local file
+    local server=${MGROKS_BIN:-} client=${MGROKC_BIN:-} examples=$PWD/examples file
+    if [[ -z $server || -z $client ]]; then
+        cargo build --quiet -p mgroks -p mgrokc
+        local target=${CARGO_TARGET_DIR:-target}/debug
+        server=${server:-$target/mgroks} client=${client:-$target/mgrokc}
+    fi
+    server=$(realpath "$server") client=$(realpath "$client")
     mkdir "$scratch/files"
     certificates
     for file in examples/*server.toml examples/transports/*server.toml; do
-        configuration mgroks
+        configuration "$server"
     done
     for file in examples/*client.toml examples/transports/*client.toml; do
-        configuration mgrokc
+        configuration "$client"
     done
 }
 
@@ -51,7 +55,7 @@ configuration() {
     if [[ $file == *tls-mutual* ]] && ! command -v openssl >/dev/null; then
         skipped "$file" "openssl is not installed, which makes its certificates"
     else
-        check "$file" verify "$target/debug/$1" "$examples/${file#examples/}"
+        check "$file" verify "$1" "$examples/${file#examples/}"
     fi
 }
 

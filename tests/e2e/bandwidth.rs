@@ -6,8 +6,9 @@ use std::{
 };
 
 use mgrok_lab::{
-    Client, Peer, Proxy, Server, Visitor, service, traffic,
+    Client, PATIENCE, Peer, Proxy, Server, Visitor, service, traffic,
     web::{User, Web},
+    within,
 };
 use tokio::{
     io::AsyncReadExt,
@@ -28,15 +29,12 @@ async fn limited(local: SocketAddr, mode: &str) -> Tunnel {
     Tunnel::with("", "", limit(Proxy::tcp("tcp", local), mode)).await
 }
 
-/// The first second's worth passes at once, then so much a second.
+/// The first second's worth passes at once, then no more than so much a second. That it is no less either is tested where the
+/// limiter is, on a clock that the test moves: here a busy machine would fail it.
 fn check(start: Instant, bytes: u64) {
     let elapsed = start.elapsed().as_secs_f64();
     let expected = (bytes - MIB) as f64 / MIB as f64;
     assert!(elapsed > expected * 0.9, "{elapsed} s, not {expected} s");
-    assert!(
-        elapsed < expected * 1.5 + 1.0,
-        "{elapsed} s, not {expected} s"
-    );
 }
 
 #[tokio::test]
@@ -77,11 +75,9 @@ async fn a_limit_does_not_hold_a_closed_connection() {
         let _ = traffic::try_tcp_echo(tunnel.public, 500 * MIB).await;
     };
     let _ = tokio::time::timeout(Duration::from_secs(1), hog).await;
-    let start = Instant::now();
-    traffic::tcp_echo(tunnel.public, 1_000).await;
-    // What the hog has sent ahead may still be under way.
-    let elapsed = start.elapsed();
-    assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
+    // What the hog has sent ahead may still be under way; all of it would take minutes.
+    let echo = traffic::tcp_echo(tunnel.public, 1_000);
+    within(PATIENCE, "an answer", echo).await;
 }
 
 #[tokio::test]
@@ -146,13 +142,16 @@ async fn datagrams_are_limited_in_both_directions_together() {
                 back += user.recv(&mut buffer).await.unwrap() as u64;
             }
         };
-        tokio::select! {
-            () = flood => {}
-            () = count => {}
-        }
+        let all = async {
+            tokio::select! {
+                () = flood => {}
+                () = count => {}
+            }
+        };
+        within(PATIENCE, "a MiB of answers", all).await;
         // What came back went there, too; what is dropped on its way counts as well, so it may take longer.
         let elapsed = start.elapsed().as_secs_f64();
-        assert!((0.9..8.0).contains(&elapsed), "{mode}: {elapsed} s");
+        assert!(elapsed > 0.9, "{mode}: {elapsed} s");
     }
 }
 
@@ -183,7 +182,7 @@ async fn a_limit_does_not_hold_what_one_side_has_left() {
         traffic::receive(&mut user, 1, 100).await.unwrap();
         user.set_zero_linger().unwrap();
         drop(user);
-        let end = tokio::time::timeout(Duration::from_secs(10), ends.recv()).await;
+        let end = tokio::time::timeout(PATIENCE, ends.recv()).await;
         assert!(
             end.is_ok(),
             "{mode}: the service's connection is still open"
@@ -201,7 +200,7 @@ async fn a_limit_does_not_hold_what_one_side_has_left() {
                 end = upload => drop(end),
             }
         };
-        let end = tokio::time::timeout(Duration::from_secs(10), end).await;
+        let end = tokio::time::timeout(PATIENCE, end).await;
         assert!(end.is_ok(), "{mode}: the user's connection is still open");
     }
 }

@@ -8,6 +8,9 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinSet};
 /// So few that a crowd uses them up, and enough for everything the server needs itself.
 const FILES: u32 = 200;
 
+/// What the server says when it has no more of them.
+const SHORTAGE: &str = "too many open files";
+
 /// How many come at once.
 const CROWD: usize = 5_000;
 
@@ -19,6 +22,7 @@ async fn a_crowd_of_users_does_not_take_the_server_down() {
     let _client = Client::start(Peer::Mgrok, server.addr(), "", &proxies).await;
     traffic::tcp_echo(proxies[0].public(), 1_000).await;
     crowd(proxies[0].public()).await;
+    assert!(server.log().contains(SHORTAGE), "{}", server.log().tail());
     serves_again(&proxies[0]).await;
 }
 
@@ -29,6 +33,7 @@ async fn a_crowd_on_the_servers_own_port_does_not_take_it_down() {
     let server = Server::start_limited(Peer::MgrokProgram, "", Some(FILES)).await;
     let client = Client::start(Peer::Mgrok, server.addr(), "", &proxies).await;
     crowd(server.addr()).await;
+    assert!(server.log().contains(SHORTAGE), "{}", server.log().tail());
     serves_again(&proxies[0]).await;
     // A new client gets in, too.
     drop(client);

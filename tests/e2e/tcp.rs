@@ -2,6 +2,10 @@
 
 use std::{
     io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -111,15 +115,20 @@ async fn a_typing_user_is_answered_at_once_beside_bulk_traffic() {
     let echo = service::tcp_echo().await;
     let tunnel = Tunnel::tcp(echo.addr()).await;
     let public = tunnel.public;
+    let moved = Arc::new(AtomicUsize::new(0));
+    let counter = moved.clone();
     let bulk = tokio::spawn(async move {
         loop {
             traffic::tcp_echo(public, 4_000_000).await;
+            counter.fetch_add(1, Ordering::Relaxed);
         }
     });
     let mut user = TcpStream::connect(public).await.unwrap();
     user.set_nodelay(true).unwrap();
     let mut waits = Vec::new();
-    for _ in 0..100 {
+    // At least so often, and until the bulk traffic has been all the way a few times.
+    while waits.len() < 100 || moved.load(Ordering::Relaxed) < 3 {
+        assert!(!bulk.is_finished(), "the bulk traffic has failed");
         let start = Instant::now();
         traffic::echo(&mut user, 1).await.unwrap();
         waits.push(start.elapsed());

@@ -36,21 +36,32 @@ pub fn binary(role: Role) -> PathBuf {
 
 /// Builds both programs, once per test process, and says where they are.
 ///
-/// Cargo tells a test only the programs of its own package; these belong to two others. A build
-/// that changes nothing takes cargo a fraction of a second.
+/// Cargo tells a test only the programs of its own package; these belong to two others. After
+/// `cargo test --workspace` they are there already, and cargo finds nothing to do within a second.
 fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         // <target>/<profile>/deps/<test>
         let test = env::current_exe().unwrap();
         let directory = test.ancestors().nth(2).unwrap();
-        let profile = match directory.file_name().unwrap().to_str().unwrap() {
-            "debug" => "dev",
-            other => other,
+        let profile = directory.file_name().unwrap().to_str().unwrap();
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        match profile {
+            // Cargo builds a package's programs along with its integration tests. `cargo build` would make others: without
+            // the features that the dev-dependencies turn on, so most of the tree would be compiled a second time.
+            "debug" => cargo.args(["test", "--no-run", "--workspace", "--test=program"]),
+            // What a bench measures is what users run.
+            other => cargo.args([
+                "build",
+                "--package=mgroks",
+                "--package=mgrokc",
+                "--profile",
+                other,
+            ]),
         };
-        let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--quiet", "--package=mgroks", "--package=mgrokc"])
-            .args(["--profile", profile, "--target-dir"])
+        let status = cargo
+            .arg("--quiet")
+            .arg("--target-dir")
             .arg(directory.parent().unwrap())
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .status()

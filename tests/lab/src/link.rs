@@ -25,6 +25,8 @@ struct State {
     breaks: u64,
     /// Whether new connections get through.
     up: bool,
+    /// How often all connections but the first were reset.
+    resets: u64,
 }
 
 impl Link {
@@ -36,8 +38,8 @@ impl Link {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let state = Arc::new(watch::Sender::new(State {
-            breaks: 0,
             up: true,
+            ..State::default()
         }));
         let task = tokio::spawn(forward(listener, target, state.clone()));
         Self { addr, state, task }
@@ -56,6 +58,11 @@ impl Link {
         });
     }
 
+    /// Resets all connections but the first, which is that of the session, as a firewall between the ends may do.
+    pub fn reset_all_but_the_first(&self) {
+        self.state.send_modify(|state| state.resets += 1);
+    }
+
     /// New connections get through again; those of before stay silent.
     pub fn mend(&self) {
         self.state.send_modify(|state| state.up = true);
@@ -70,12 +77,19 @@ impl Drop for Link {
 
 async fn forward(listener: TcpListener, target: SocketAddr, state: Arc<watch::Sender<State>>) {
     let mut connections = JoinSet::new();
+    let mut is_first = true;
     while let Ok((near, _)) = listener.accept().await {
-        connections.spawn(connection(near, target, state.subscribe()));
+        connections.spawn(connection(near, target, state.subscribe(), is_first));
+        is_first = false;
     }
 }
 
-async fn connection(near: TcpStream, target: SocketAddr, mut state: watch::Receiver<State>) {
+async fn connection(
+    near: TcpStream,
+    target: SocketAddr,
+    mut state: watch::Receiver<State>,
+    is_first: bool,
+) {
     let born = *state.borrow();
     let alive = async {
         if !born.up {
@@ -84,14 +98,20 @@ async fn connection(near: TcpStream, target: SocketAddr, mut state: watch::Recei
         let Ok(far) = TcpStream::connect(target).await else {
             return;
         };
+        if !is_first {
+            // What ends it before it has ended by itself is a reset.
+            let _ = near.set_zero_linger();
+            let _ = far.set_zero_linger();
+        }
         let (near_in, near_out) = near.into_split();
         let (far_in, far_out) = far.into_split();
         tokio::join!(copy(near_in, far_out), copy(far_in, near_out));
     };
     let mut alive = std::pin::pin!(alive);
+    let cut = |now: &State| now.breaks != born.breaks || (!is_first && now.resets != born.resets);
     let broken = tokio::select! {
         () = &mut alive => false,
-        _ = state.wait_for(|now| now.breaks != born.breaks) => true,
+        now = state.wait_for(cut) => now.is_ok_and(|now| now.breaks != born.breaks),
     };
     if broken {
         // The sockets stay open in `alive`, which nobody polls any more.

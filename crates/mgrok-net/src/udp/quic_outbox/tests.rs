@@ -1,6 +1,5 @@
 //! Datagrams of QUIC between real sockets.
 
-use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use mgrok_proto::udp::Framing;
 use mgrok_proto::{Negotiated, WireVersion, hello::Extension};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::conn::Conn;
@@ -290,20 +289,19 @@ async fn a_connection_that_had_datagrams_is_closed_when_nobody_holds_it() {
     in_time(far.closed()).await;
 }
 
-/// How long a packet is under way between the two ends of a [`Relay`].
-const ONE_WAY: Duration = Duration::from_millis(200);
 /// The size of the datagrams that are counted, and sizes between which are the packets that hold one and nothing else.
 const SIZE: usize = 300;
 const PACKETS: std::ops::Range<usize> = 300..600;
 /// Of those packets every so manieth is lost.
 const LOST: usize = 5;
 
-/// Carries packets between a client and a server that is far away.
+/// Carries packets between a client and a server.
 struct Relay {
     addr: SocketAddr,
     /// Whether packets get lost.
     lossy: Arc<AtomicBool>,
-    lost: Arc<AtomicUsize>,
+    /// How many packets came that may get lost.
+    seen: Arc<AtomicUsize>,
     _task: JoinSet<()>,
 }
 
@@ -312,53 +310,50 @@ impl Relay {
         let open = || {
             let socket = socket();
             socket.set_nonblocking(true).unwrap();
-            Arc::new(tokio::net::UdpSocket::from_std(socket).unwrap())
+            tokio::net::UdpSocket::from_std(socket).unwrap()
         };
         let (front, back) = (open(), open());
         let addr = front.local_addr().unwrap();
-        let (lossy, lost) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let (is_lossy, losses) = (lossy.clone(), lost.clone());
+        let (lossy, seen) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let (is_lossy, count) = (lossy.clone(), seen.clone());
         let mut task = JoinSet::new();
         task.spawn(async move {
             let (mut there, mut here) = (vec![0; 65_536], vec![0; 65_536]);
-            let (mut client, mut seen) = (None, 0);
+            let mut client = None;
             loop {
-                let (socket, packet, to) = tokio::select! {
+                tokio::select! {
                     Ok((len, from)) = front.recv_from(&mut there) => {
                         client = Some(from);
-                        if is_lossy.load(Ordering::Relaxed) && PACKETS.contains(&len) {
-                            seen += 1;
-                            if seen % LOST == 0 {
-                                losses.fetch_add(1, Ordering::Relaxed);
-                                continue;
-                            }
+                        let may_get_lost = is_lossy.load(Ordering::Relaxed) && PACKETS.contains(&len);
+                        if may_get_lost && count.fetch_add(1, Ordering::Relaxed) % LOST == LOST - 1 {
+                            continue;
                         }
-                        (back.clone(), there[..len].to_vec(), Some(server))
+                        let _ = back.send_to(&there[..len], server).await;
                     }
                     Ok((len, _)) = back.recv_from(&mut here) => {
-                        (front.clone(), here[..len].to_vec(), client)
+                        if let Some(client) = client {
+                            let _ = front.send_to(&here[..len], client).await;
+                        }
                     }
-                };
-                tokio::spawn(async move {
-                    sleep(ONE_WAY).await;
-                    if let Some(to) = to {
-                        let _ = socket.send_to(&packet, to).await;
-                    }
-                });
+                }
             }
         });
         Self {
             addr,
             lossy,
-            lost,
+            seen,
             _task: task,
         }
     }
+
+    fn seen(&self) -> usize {
+        self.seen.load(Ordering::Relaxed)
+    }
 }
 
-/// Sends 40 datagrams through a lossy relay; returns how long those took that arrived, how many were lost, and how long one took
-/// that is too long for a packet.
-async fn delays(beside: bool) -> (BTreeMap<u8, Duration>, usize, Duration) {
+/// Sends 40 numbered datagrams through a lossy relay, each in a packet of its own; returns the numbers in the order in which they
+/// arrived, and how many packets were lost.
+async fn arrivals(beside: bool) -> (Vec<u8>, usize) {
     const COUNT: u8 = 40;
     let options = QuicOptions::default();
     let server = server(&options);
@@ -380,50 +375,44 @@ async fn delays(beside: bool) -> (BTreeMap<u8, Duration>, usize, Duration) {
         (plain(near), plain(far))
     };
     relay.lossy.store(true, Ordering::Relaxed);
-    let start = Instant::now();
-    // Slow enough that congestion control has no reason to hold them back.
     let send = async {
-        let mut sent_at = Vec::new();
         for number in 0..COUNT {
-            sent_at.push(start.elapsed());
+            let seen = relay.seen();
             near_end.send(&[number; SIZE], user(1)).await;
-            sleep(Duration::from_millis(50)).await;
+            let under_way = async {
+                while relay.seen() == seen {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            };
+            in_time(under_way).await;
         }
-        sent_at.push(start.elapsed());
+        // Too long for a packet, so it takes the stream, and comes after all others.
         near_end.send(&[COUNT; 5_000], user(1)).await;
-        sent_at
     };
     let receive = async {
-        let mut arrived_at = BTreeMap::new();
-        while !arrived_at.contains_key(&COUNT) {
+        let mut numbers = Vec::new();
+        while numbers.last() != Some(&COUNT) {
             for (payload, _) in far_end.recv(1).await {
-                arrived_at.insert(payload[0], start.elapsed());
+                numbers.push(payload[0]);
             }
         }
-        arrived_at
+        numbers.pop();
+        numbers
     };
-    let (sent_at, mut arrived_at) = tokio::join!(send, receive);
-    for (&number, at) in &mut arrived_at {
-        *at -= sent_at[usize::from(number)];
-    }
-    let long = arrived_at.remove(&COUNT).unwrap();
-    (arrived_at, relay.lost.load(Ordering::Relaxed), long)
+    let ((), numbers) = tokio::join!(send, receive);
+    (numbers, relay.seen() / LOST)
 }
 
+/// No clock is read: a datagram that arrives without the one before it has not waited for it, and one that arrives in order has.
 #[tokio::test]
 async fn a_lost_packet_delays_no_other_datagram() {
-    let ((beside, lost, long), (on_stream, _, _)) = tokio::join!(delays(true), delays(false));
-    let numbers: Vec<u8> = beside.keys().copied().collect();
+    let ((beside, lost), (on_stream, lost_on_stream)) =
+        tokio::join!(arrivals(true), arrivals(false));
     let expect: Vec<u8> = (0..40).filter(|it| it % 5 != 4).collect();
-    assert_eq!((numbers, lost), (expect, 8));
-    // To send something again takes two ways at least to learn of the loss, and one more.
-    let again = ONE_WAY * 3;
-    let slowest = beside.values().max().unwrap();
-    assert!(*slowest < again, "{beside:?}");
-    assert!(long >= ONE_WAY);
+    assert_eq!((beside, lost), (expect, 8));
 
-    // On the stream all of them arrive, and those behind a lost one late.
-    assert_eq!(on_stream.len(), 40);
-    let late = on_stream.values().filter(|&&delay| delay >= again).count();
-    assert!(late > 8, "{on_stream:?}");
+    // On the stream what was lost is sent again, and those behind it wait.
+    let all: Vec<u8> = (0..40).collect();
+    assert_eq!(on_stream, all);
+    assert!(lost_on_stream >= 8, "{lost_on_stream}");
 }
