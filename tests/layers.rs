@@ -1,5 +1,5 @@
 //! The order of files: within a crate no two import each other, in a circle of whatever length, and where `lib.rs` lists its modules
-//! lowest first, none imports one that comes later. The order of crates is the compiler's to check.
+//! lowest first, none imports one that comes later. The order of crates is the compiler's to check. And the walks that ARCHITECTURE.md lists go that way.
 
 #![allow(
     clippy::unwrap_used,
@@ -243,4 +243,55 @@ fn a_circle_and_an_import_from_above_are_found() {
             "x: a imports b, which is above it"
         ]
     );
+}
+
+/// The crates that walks lead through, highest first.
+const CRATES: [&str; 6] = [
+    "mgrok-server",
+    "mgrok-client",
+    "mgrok-http",
+    "mgrok-net",
+    "mgrok-mux",
+    "mgrok-proto",
+];
+
+/// Where a file stands: how far down its crate is, and how far down its module is there.
+fn depth(root: &Path, file: &str) -> Option<(usize, usize)> {
+    let (package, module) = file.split_once('/')?;
+    let source = root.join("crates").join(package).join("src");
+    if !source.join(module).with_extension("rs").is_file() {
+        return None;
+    }
+    let lib = fs::read_to_string(source.join("lib.rs")).unwrap();
+    let is_in_order = lib.to_lowercase().contains("lowest layer first")
+        || lib.to_lowercase().contains("lowest first");
+    let order: Vec<_> = lib
+        .lines()
+        .filter_map(|line| line.rsplit_once("mod ")?.1.strip_suffix(';'))
+        .collect();
+    let name = module.split('/').next()?;
+    let rank = order.iter().rev().position(|it| *it == name)?;
+    let package = CRATES.iter().position(|it| *it == package)?;
+    Some((package, if is_in_order { rank } else { 0 }))
+}
+
+#[test]
+fn the_walks_of_the_architecture_go_down_only() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let walks = text.split_once("\n## Walks\n").unwrap().1;
+    let walks = walks.split("\n## ").next().unwrap();
+    let mut walked = 0;
+    for walk in walks.split("\n### ").skip(1) {
+        let name = walk.lines().next().unwrap();
+        let steps = walk.lines().filter_map(|it| it.strip_prefix("1. `"));
+        let mut above = (0, 0);
+        for file in steps.map(|it| it.split('`').next().unwrap()) {
+            let depth = depth(root, file).unwrap_or_else(|| panic!("{name}: no file {file}"));
+            assert!(depth >= above, "{name}: {file} is above the file before it");
+            above = depth;
+            walked += 1;
+        }
+    }
+    assert!(walked > 50, "{walked} steps");
 }

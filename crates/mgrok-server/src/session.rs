@@ -81,7 +81,6 @@ pub(crate) struct Session {
     context: Arc<SessionContext>,
     client: ClientSpec,
     control: MessageConn,
-    row: SessionRow,
     work_conns: mpsc::Receiver<Conn>,
     requests: mpsc::Receiver<WorkRequest>,
     request_sender: mpsc::Sender<WorkRequest>,
@@ -99,6 +98,8 @@ pub(crate) struct Session {
     heartbeat: Heartbeat,
     /// While plugins are asked about a message the next one has to wait, and nothing else.
     hook: PendingHook,
+    /// Last, because a newcomer is let in when it is dropped, and must find everything else free.
+    row: SessionRow,
 }
 
 /// What a session that has ended leaves behind.

@@ -21,7 +21,7 @@ const ANSWER: Duration = Duration::from_millis(700);
 
 /// How often a datagram is sent before the path counts as broken. A server may bring up the work
 /// connection of a udp proxy half a second after the proxy itself.
-const TRIES: usize = 8;
+const TRIES: usize = 30;
 
 /// An endless sequence of bytes that does not repeat and compresses as badly as real data does
 /// well: every 64 bytes hold 32 random ones and 32 of one value. Two with the same seed are
