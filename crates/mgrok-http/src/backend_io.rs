@@ -3,7 +3,7 @@
 //! Three things happen to a backend's connection that hyper does not know how to take. A backend that refuses an upload answers and
 //! closes while the request is still being sent: sending then fails, and hyper would give up with the answer unread. A target may
 //! have to leave as it came although hyper was shown another (see `raw_target`). And a request may have to be sent again that hyper
-//! has used up: its head is kept here as it was written, which costs a tenth of a copy of all its headers.
+//! has used up: its head is kept here as it was written, in place of a copy of the request.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
