@@ -27,8 +27,8 @@ use copy::Direction;
 use failure::Failure;
 
 /// How long one direction may still take when the other has failed, or has ended and
-/// [`HalfClose::EndsBoth`] holds. A reply that is on its way arrives within this time; without it,
-/// closing a socket that still receives would reset it and destroy the reply.
+/// [`HalfClose::EndsBoth`] holds, unless [`Relay::with_linger`] says otherwise. A reply that is on its way arrives within this time;
+/// without it, closing a socket that still receives would reset it and destroy the reply.
 pub const LINGER: Duration = Duration::from_secs(1);
 
 /// How often an idle relay is looked at within its idle timeout. It ends when that many looks in a row saw nothing move, so that it
@@ -129,6 +129,8 @@ pub struct Relay<'a> {
     ended: Option<Leg>,
     /// Runs once the end of both is decided.
     linger: Option<Pin<Box<Sleep>>>,
+    /// How long it then runs. In milliseconds, so that it costs a quiet connection no memory.
+    linger_millis: u32,
     /// Boxed: most relays have none.
     idle: Option<Box<Idle>>,
 }
@@ -155,8 +157,15 @@ impl<'a> Relay<'a> {
             failed: None,
             ended: None,
             linger: None,
+            linger_millis: millis(LINGER),
             idle: None,
         }
+    }
+
+    /// Lets one direction take so long, in place of [`LINGER`], when the end of both is decided. Rounded down to milliseconds.
+    pub fn with_linger(mut self, linger: Duration) -> Self {
+        self.linger_millis = millis(linger);
+        self
     }
 
     /// Ends when nothing has moved in either direction for so long, whether copied or spliced, or up to a fourth longer. `None`:
@@ -272,7 +281,8 @@ impl<'a> Relay<'a> {
     }
 
     fn start_linger(&mut self) {
-        self.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let linger = Duration::from_millis(self.linger_millis.into());
+        self.linger.get_or_insert_with(|| Box::pin(sleep(linger)));
     }
 
     /// Ready once the time to linger is over.
@@ -325,6 +335,10 @@ impl Future for Relay<'_> {
         }
         Poll::Pending
     }
+}
+
+fn millis(duration: Duration) -> u32 {
+    duration.as_millis().try_into().unwrap_or(u32::MAX)
 }
 
 impl Leg {
