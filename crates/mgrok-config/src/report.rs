@@ -1,10 +1,11 @@
-//! Collects what is wrong with one text, so that all of it can be reported at once.
+//! Collects what is wrong with a configuration, so that all of it can be reported at once.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use crate::mistake::{Mistake, Mistakes, Position, Problem};
+use crate::mistake::{Mistake, Mistakes, Problem};
 use crate::nearest::nearest;
+use crate::source_map::{Location, SourceMap};
 
 /// What becomes of keys that nothing knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,17 +17,15 @@ pub enum Strictness {
     Lenient,
 }
 
-/// The most mistakes, and the most warnings, that are reported for one text. Nobody reads more, and a text that has more is
-/// not a configuration.
+/// The most mistakes, and the most warnings, that are reported for one configuration. Nobody reads more, and a text that has
+/// more is not a configuration.
 const MAX_LISTED: usize = 1000;
 
 /// What was found so far. Shared by all sections that are being read.
-pub(crate) struct Report<'a> {
-    origin: &'a str,
-    text: &'a str,
-    line_starts: Vec<usize>,
+pub(crate) struct Report {
+    sources: SourceMap,
     strictness: Strictness,
-    /// Looks at the files that the text names.
+    /// Looks at the files that the configuration names.
     reads_files: bool,
     /// The dotted keys that tables outside lists were asked for, in small letters.
     known: RefCell<BTreeSet<String>>,
@@ -34,19 +33,17 @@ pub(crate) struct Report<'a> {
     warnings: RefCell<Found>,
 }
 
+/// Mistakes or warnings, each with its position.
 #[derive(Default)]
 struct Found {
-    listed: Vec<Mistake>,
+    listed: Vec<(usize, Mistake)>,
     omitted: usize,
 }
 
-impl<'a> Report<'a> {
-    pub(crate) fn new(text: &'a str, origin: &'a str, strictness: Strictness) -> Self {
-        let after_breaks = text.match_indices('\n').map(|(at, _)| at + 1);
+impl Report {
+    pub(crate) fn new(strictness: Strictness) -> Self {
         Self {
-            origin,
-            text,
-            line_starts: std::iter::once(0).chain(after_breaks).collect(),
+            sources: SourceMap::default(),
             strictness,
             reads_files: false,
             known: RefCell::default(),
@@ -55,7 +52,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// From here on, files that the text names must exist.
+    /// From here on, files that the configuration names must exist.
     pub(crate) fn reading_files(self) -> Self {
         Self {
             reads_files: true,
@@ -63,8 +60,9 @@ impl<'a> Report<'a> {
         }
     }
 
-    pub(crate) fn text(&self) -> &'a str {
-        self.text
+    /// The texts that positions point into, to add others.
+    pub(crate) fn sources_mut(&mut self) -> &mut SourceMap {
+        &mut self.sources
     }
 
     pub(crate) fn reads_files(&self) -> bool {
@@ -119,7 +117,7 @@ impl<'a> Report<'a> {
         let mut mistakes = self.mistakes.into_inner();
         let mut warnings = self.warnings.into_inner();
         let known = self.known.into_inner();
-        for mistake in mistakes.listed.iter_mut().chain(&mut warnings.listed) {
+        for (_, mistake) in mistakes.listed.iter_mut().chain(&mut warnings.listed) {
             if let Problem::Unknown { belongs, .. } = &mut mistake.problem {
                 *belongs = outer_key(&mistake.key, &known);
             }
@@ -129,7 +127,8 @@ impl<'a> Report<'a> {
         let listed = in_order(warnings.listed);
         let mut lines: Vec<String> = listed.iter().map(ToString::to_string).collect();
         if warnings.omitted > 0 {
-            lines.push(format!("{}: and {} more", self.origin, warnings.omitted));
+            let origin = self.sources.first_origin();
+            lines.push(format!("{origin}: and {} more", warnings.omitted));
         }
         Ok(lines)
     }
@@ -146,23 +145,15 @@ impl<'a> Report<'a> {
             found.omitted += 1;
             return;
         }
-        found.listed.push(Mistake {
-            origin: self.origin.to_owned(),
-            position: self.position(at),
+        let Location { origin, position } = self.sources.locate(at, &key);
+        let mistake = Mistake {
+            origin: origin.to_owned(),
+            position,
             // A quoted key of TOML may hold line breaks.
             key: key.escape_debug().to_string(),
             problem: problem(),
-        });
-    }
-
-    fn position(&self, at: usize) -> Position {
-        let line = self.line_starts.partition_point(|start| *start <= at);
-        let start = self.line_starts[line - 1];
-        let before = self.text.get(start..at).unwrap_or_default();
-        Position {
-            line,
-            column: before.chars().count() + 1,
-        }
+        };
+        found.listed.push((at, mistake));
     }
 }
 
@@ -178,7 +169,7 @@ fn outer_key(key: &str, known: &BTreeSet<String>) -> Option<String> {
     None
 }
 
-fn in_order(mut found: Vec<Mistake>) -> Vec<Mistake> {
-    found.sort_by_key(|mistake| mistake.position);
-    found
+fn in_order(mut found: Vec<(usize, Mistake)>) -> Vec<Mistake> {
+    found.sort_by_key(|(at, _)| *at);
+    found.into_iter().map(|(_, mistake)| mistake).collect()
 }

@@ -2,9 +2,12 @@
 //!
 //! Every file format becomes this tree, and all that follows reads nothing else, so a new format is a new module here.
 
+mod settings;
 mod toml;
 
 use crate::report::Report;
+
+pub(crate) use self::settings::read as read_settings;
 
 /// What frp would fill in before it reads the text.
 const TEMPLATE: &str = "a template (`{{ … }}`)";
@@ -13,7 +16,7 @@ const TEMPLATE: &str = "a template (`{{ … }}`)";
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) key: String,
-    /// The offset of the key in the text. All positions here are such offsets.
+    /// The position of the key, as the report's `SourceMap` counts them. So are all positions here.
     pub(crate) at: usize,
     pub(crate) node: Node,
 }
@@ -63,14 +66,19 @@ impl Value {
     }
 }
 
-/// Reads the text. If it cannot be read, the report says why and nothing comes out, as from an empty text.
-pub(crate) fn read(report: &Report<'_>) -> Vec<Entry> {
-    let text = report.text();
+/// Reads a text, and returns its tree with its own position. If it cannot be read, the report says why and nothing comes out, as
+/// from an empty text.
+pub(crate) fn read(report: &mut Report, text: &str, origin: &str) -> (Vec<Entry>, usize) {
+    let base = report.sources_mut().add_text(origin, text.to_owned());
+    (read_at(report, text, base), base)
+}
+
+fn read_at(report: &Report, text: &str, base: usize) -> Vec<Entry> {
     if let Some(at) = ini_header(text) {
-        report.unsupported(at, "frp's old INI format");
+        report.unsupported(base + at, "frp's old INI format");
         return Vec::new();
     }
-    match toml::read(text) {
+    match toml::read(text, base) {
         Ok(document) => {
             for at in document.templates {
                 report.unsupported(at, TEMPLATE);
@@ -79,11 +87,11 @@ pub(crate) fn read(report: &Report<'_>) -> Vec<Entry> {
         }
         Err(mistakes) => {
             if let Some((at, format)) = other_format(text) {
-                report.unsupported(at, format);
+                report.unsupported(base + at, format);
                 return Vec::new();
             }
             if let Some(at) = action(text) {
-                report.unsupported(at, TEMPLATE);
+                report.unsupported(base + at, TEMPLATE);
             }
             for (at, why) in mistakes {
                 report.syntax(at, format!("toml: {why}"));

@@ -12,19 +12,23 @@ pub(super) struct Document {
     pub(super) templates: Vec<usize>,
 }
 
-/// Reads a text, or says where it is wrong and why.
-pub(super) fn read(text: &str) -> Result<Document, Vec<(usize, String)>> {
+/// Reads a text that begins at `base`, or says where it is wrong and why.
+pub(super) fn read(text: &str, base: usize) -> Result<Document, Vec<(usize, String)>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         return Err(errors
             .iter()
             .map(|error| {
                 let at = error.span().map_or(text.len(), |span| span.start);
-                (at, with_advice(error.message()))
+                (base + at, with_advice(error.message()))
             })
             .collect());
     }
-    let mut reading = Reading::default();
+    let mut reading = Reading {
+        base,
+        mistakes: Vec::new(),
+        templates: Vec::new(),
+    };
     let entries = reading.table(document.into_inner());
     if !reading.mistakes.is_empty() {
         return Err(reading.mistakes);
@@ -49,8 +53,8 @@ fn with_advice(message: &str) -> String {
 }
 
 /// What is noticed on the way through the tree, whose depth the parser has limited.
-#[derive(Default)]
 struct Reading {
+    base: usize,
     mistakes: Vec<(usize, String)>,
     templates: Vec<usize>,
 }
@@ -60,7 +64,7 @@ impl Reading {
         table
             .into_iter()
             .map(|(key, value)| {
-                let at = key.span().start;
+                let at = self.base + key.span().start;
                 let key = key.into_inner().into_owned();
                 self.look_for_template(at, &key);
                 Entry {
@@ -73,7 +77,7 @@ impl Reading {
     }
 
     fn node(&mut self, value: Spanned<DeValue<'_>>) -> Node {
-        let at = value.span().start;
+        let at = self.base + value.span().start;
         let value = match value.into_inner() {
             DeValue::Array(nodes) => {
                 Value::List(nodes.into_iter().map(|node| self.node(node)).collect())

@@ -10,6 +10,7 @@ mod proxies;
 mod robust;
 mod server;
 mod server_hooks;
+mod settings;
 mod starts;
 mod transports;
 mod unsupported_keys;

@@ -43,7 +43,7 @@ fn a_mistake_has_parts() {
     };
     let mistake = mistakes.iter().next().unwrap();
     assert_eq!(mistake.origin, "a.toml");
-    assert_eq!(mistake.position, Position { line: 2, column: 2 });
+    assert_eq!(mistake.position, Some(Position { line: 2, column: 2 }));
     assert_eq!(mistake.key, "bindPrt");
     let nearest = Some("bindPort".to_owned());
     let field = "bindPrt".to_owned();
