@@ -54,11 +54,14 @@ pub(super) const fn mul(a: u8, b: u8) -> u8 {
 
 /// What gives 1 when multiplied by `a`; 0 for 0.
 pub(super) const fn inverse(a: u8) -> u8 {
-    // The nonzero elements are a group of 255: a^254 is it.
+    // The nonzero elements are a group of 255, so a^254 is the inverse: the product of the powers 2, 4, … 128. The compiler works
+    // this out at every build, and takes seconds for 254 multiplications in place of these.
+    let mut power = a;
     let mut result = 1;
     let mut count = 0;
-    while count < 254 {
-        result = mul(result, a);
+    while count < 7 {
+        power = mul(power, power);
+        result = mul(result, power);
         count += 1;
     }
     result
@@ -88,15 +91,29 @@ const fn multiples() -> [Multiples; 256] {
     }; 256];
     let mut factor = 0;
     while factor < 256 {
-        let mut nibble = 0;
-        while nibble < 16 {
-            all[factor].low[nibble] = mul(factor as u8, nibble as u8);
-            all[factor].high[nibble] = mul(factor as u8, (nibble << 4) as u8);
-            nibble += 1;
-        }
+        let (low, sixteen_times) = nibbles(factor as u8);
+        let (high, _) = nibbles(sixteen_times);
+        all[factor] = Multiples { low, high };
         factor += 1;
     }
     all
+}
+
+/// The products of `factor` with the numbers below 16, and with 16.
+const fn nibbles(factor: u8) -> ([u8; 16], u8) {
+    let mut products = [0; 16];
+    let mut power = factor;
+    let mut bit = 1;
+    while bit < 16 {
+        let mut below = 0;
+        while below < bit {
+            products[bit + below] = products[below] ^ power;
+            below += 1;
+        }
+        power = double(power);
+        bit *= 2;
+    }
+    (products, power)
 }
 
 impl Multiples {
