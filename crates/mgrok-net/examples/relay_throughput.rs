@@ -1,8 +1,8 @@
-//! How fast the relay moves bytes between two sockets, and what that costs.
+//! Measures how fast the relay moves bytes between two sockets, and how much CPU time that takes.
 //!
-//! Compares, in one run and taking turns: the relay when it copies, the relay when it splices, and
-//! `tokio::io::copy_bidirectional`. The relay has a thread of its own, whose CPU time is what counts;
-//! throughput is also limited by the threads that make and swallow the bytes.
+//! Compares three ways to relay in one run, in turns: the relay copying, the relay splicing, and
+//! `tokio::io::copy_bidirectional`. The relay runs in a thread of its own, and the CPU time of that thread is the
+//! figure that counts; throughput is also limited by the threads that produce and consume the bytes.
 //!
 //! `cargo run --release -p mgrok-net --example relay_throughput [GiB per run] [rounds]`
 
@@ -25,7 +25,7 @@ enum Way {
     Tokio,
 }
 
-/// A connection that the relay cannot see through, so it has to copy.
+/// A connection that hides its socket from the relay, so that the relay has to copy.
 struct Opaque(Conn);
 
 impl ByteStream for Opaque {
@@ -165,7 +165,7 @@ fn pair() -> io::Result<(TcpStream, TcpStream)> {
     Ok((near, far))
 }
 
-/// What the calling thread has used so far, in user space and in the kernel.
+/// The CPU time that the calling thread has used so far, in user space and in the kernel.
 fn thread_cpu_seconds() -> io::Result<f64> {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanos: f64 = stat

@@ -1,10 +1,10 @@
-//! How an error is printed: with all its causes, on one line.
+//! Prints an error with all its causes, on one line.
 
 use std::error::Error;
 use std::fmt::{self, Display, Formatter, Write};
 
-/// An error with all its causes, outermost first, as `a: b: c`. Control characters are escaped: causes may quote what came from
-/// outside, and not all of them are ours.
+/// An error with all its causes, outermost first, as `a: b: c`. Control characters are escaped, because causes may
+/// quote foreign input and some come from other crates.
 #[derive(Debug)]
 pub struct Chain<'a>(pub &'a dyn Error);
 
@@ -21,7 +21,7 @@ impl Display for Chain<'_> {
     }
 }
 
-/// Escapes the control characters of what is written.
+/// A writer that escapes control characters.
 struct Escape<'a, 'b>(&'a mut Formatter<'b>);
 
 impl Write for Escape<'_, '_> {

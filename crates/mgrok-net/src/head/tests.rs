@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::{memory_pair, read_all};
 
-/// A connection on which `bytes` arrive `piece` at a time, and then the end.
+/// A connection that delivers `bytes` in pieces of `piece` bytes, and then ends.
 async fn arriving(bytes: &[u8], piece: usize) -> Conn {
     let (mut near, far) = memory_pair(bytes.len().max(1), piece);
     near.send(Bytes::copy_from_slice(bytes)).await.unwrap();

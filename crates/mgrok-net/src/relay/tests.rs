@@ -1,5 +1,4 @@
-//! The relay between sockets. Whatever holds for copying holds for splicing, so both run the same
-//! tests.
+//! Tests the relay between sockets. Copying and splicing must behave alike, so both run the same tests.
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -24,19 +23,19 @@ enum Way {
 
 const WAYS: [Way; 2] = [Way::Copy, Way::Splice];
 
-/// More than sockets buffer, and enough for splicing to start.
+/// More than socket buffers hold, and enough for splicing to start.
 const LARGE: usize = 24 * 1024 * 1024;
 
-/// Nothing here takes this long unless it hangs.
+/// A test step that takes this long hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A time to linger that is over soon.
+/// A linger time that passes soon.
 const SHORT: Duration = Duration::from_millis(50);
 
-/// A time to linger that no test waits for: what happens within [`PATIENCE`] does not wait for it.
+/// A linger time that no test waits for: an event within [`PATIENCE`] has not waited for it.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// A relay at work between a user and a service.
+/// A running relay between a user and a service.
 struct Lab {
     user: TcpStream,
     work: TcpStream,
@@ -105,7 +104,7 @@ async fn read_exactly(socket: &mut TcpStream, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Closes with a reset instead of an end.
+/// Closes the connection with a reset instead of a FIN.
 fn reset(socket: TcpStream) {
     socket.set_zero_linger().unwrap();
 }
@@ -121,7 +120,7 @@ async fn large_transfers_both_ways_arrive_whole() {
                 async move {
                     let (mut read, mut write) = socket.into_split();
                     let mut received = Vec::new();
-                    // Nobody ends before both have everything, so the end cannot cut anything.
+                    // No end closes before both have received everything, so closing cannot cut anything.
                     let (sent, all) = tokio::join!(write.write_all(&payload), async {
                         while received.len() < LARGE {
                             if read.read_buf(&mut received).await? == 0 {
@@ -176,7 +175,7 @@ async fn a_half_close_is_carried_and_a_late_reply_arrives() {
         lab.user.write_all(b"question").await.unwrap();
         lab.user.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut lab.work).await.unwrap(), b"question");
-        // Later than where the other rule would have cut it.
+        // Later than `EndsBoth` would have cut the reply.
         sleep(SHORT * 4).await;
         lab.work.write_all(b"answer").await.unwrap();
         lab.work.shutdown().await.unwrap();
@@ -210,7 +209,7 @@ async fn under_the_other_rule_one_end_is_the_end_of_both() {
         assert_eq!(read_exactly(&mut lab.work, 8).await, b"question");
         lab.work.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut lab.user).await.unwrap(), b"");
-        // The user, who does not react, is let go.
+        // The relay closes the user's connection although the user does not react.
         let end = end_of(lab.relay).await;
         assert!(matches!(end.reason, EndReason::Cut(Leg::Tunnel)), "{end:?}");
     }
@@ -258,7 +257,7 @@ async fn a_service_that_resets_while_it_is_written_to_ends_both() {
             let block = pattern(64 * 1024);
             while user.write_all(&block).await.is_ok() {}
         });
-        // Let it flow, so that there is something in every buffer.
+        // Lets bytes flow until every buffer is in use.
         let mut work = lab.work;
         read_exactly(&mut work, LARGE).await;
         reset(work);
@@ -277,8 +276,7 @@ async fn a_service_that_resets_while_it_is_written_to_ends_both() {
     }
 }
 
-/// What a server does that refuses an upload: it answers and closes without reading the rest, which
-/// resets its connection.
+/// A server that refuses an upload answers and closes without reading the rest, which resets its connection.
 #[tokio::test]
 async fn a_refusal_in_the_middle_of_an_upload_arrives() {
     for way in WAYS {
@@ -299,7 +297,7 @@ async fn a_refusal_in_the_middle_of_an_upload_arrives() {
                 .unwrap();
             assert_eq!(answer, b"refuse");
             drop(work);
-            // The user sees an end or a reset, soon.
+            // The user soon sees either a FIN or a reset.
             let mut rest = Vec::new();
             let _either = timeout(PATIENCE, read.read_to_end(&mut rest))
                 .await
@@ -311,7 +309,7 @@ async fn a_refusal_in_the_middle_of_an_upload_arrives() {
     }
 }
 
-/// A reset would reach a user who is still sending in the middle of that, and many programs then look no further.
+/// A reset would reach the user while it is still sending, and many programs then do not read the answer.
 #[tokio::test]
 async fn the_user_of_a_refused_upload_sees_an_end_and_no_reset() {
     for way in WAYS {
@@ -324,7 +322,7 @@ async fn the_user_of_a_refused_upload_sees_an_end_and_no_reset() {
         let mut work = lab.work;
         read_exactly(&mut work, 1024 * 1024).await;
         work.write_all(b"refuse").await.unwrap();
-        // With unread bytes, which is a reset.
+        // Dropped with unread bytes, which sends a reset.
         drop(work);
         let mut all = Vec::new();
         let read = timeout(PATIENCE, read.read_to_end(&mut all)).await;
@@ -335,7 +333,7 @@ async fn the_user_of_a_refused_upload_sees_an_end_and_no_reset() {
     }
 }
 
-/// A connection that always has more to read, and takes nothing.
+/// A connection that always has more to read, and never accepts a byte.
 struct Endless;
 
 impl ByteStream for Endless {
@@ -397,7 +395,7 @@ async fn bytes_that_were_read_early_come_first() {
     }
 }
 
-/// Drives `relay` until `other` is done.
+/// Drives `relay` until `other` completes.
 async fn drive<T>(relay: &mut Relay<'_>, other: impl Future<Output = T>) -> T {
     tokio::select! {
         end = poll_fn(|cx| Pin::new(&mut *relay).poll(cx)) => panic!("{end:?}"),
@@ -441,7 +439,7 @@ async fn a_pipe_is_held_only_while_bytes_flow() {
         HalfClose::Carried,
         &traffic,
     );
-    // A service that does not read: in the end nothing moves, and the pipe holds what is left.
+    // The service does not read: finally nothing moves, and the pipe holds the rest.
     let block = pattern(1024 * 1024);
     let mut written = 0;
     let mut blocked = false;
@@ -454,7 +452,7 @@ async fn a_pipe_is_held_only_while_bytes_flow() {
         drive(&mut relay, tokio::task::yield_now()).await;
         blocked = relay.receiving.moved() == before;
     }
-    // Then it reads all there is.
+    // Then the service reads everything.
     drive(&mut relay, read_exactly(&mut work, written)).await;
     assert_eq!(relay.receiving.moved(), written as u64);
     while relay.receiving.splice_holds_pipe() {
@@ -474,7 +472,7 @@ async fn dropping_a_relay_closes_both_connections() {
     }
 }
 
-/// A hundred thousand of these have to fit.
+/// A server must fit a hundred thousand of these.
 #[test]
 fn an_idle_relay_is_small() {
     assert!(size_of::<Conn>() <= 96, "{}", size_of::<Conn>());
@@ -503,7 +501,7 @@ async fn a_relay_lives_for_as_long_as_anything_moves_in_either_direction() {
             relay.with_idle_timeout(Some(idle_timeout))
         })
         .await;
-        // Enough for splicing to start; and then less than that from time to time.
+        // First enough for splicing to start, then less from time to time.
         let bulk = pattern(256 * 1024);
         lab.work.write_all(&bulk).await.unwrap();
         assert!(read_exactly(&mut lab.user, bulk.len()).await == bulk);

@@ -12,11 +12,11 @@ use super::*;
 use crate::conn::Conn;
 use crate::tcp;
 
-/// What a frp server before 0.64 shows, and worse: X.509 v1, valid only in the year 1, serial 1, no
-/// subject. The private key stands behind it.
+/// A certificate like that of an frp server before 0.64, and worse: X.509 v1, valid only in the year 1, serial 1, no
+/// subject. The file ends with its private key.
 const YEAR_1: &str = include_str!("tests/x509_v1_year_1.pem");
 
-/// An authority, and a directory for what it signs.
+/// An authority, and a directory for the certificates that it signs.
 struct Authority {
     dir: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -27,7 +27,7 @@ impl Authority {
         let dir = TempDir::new().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // Each has a name of its own, as authorities do.
+        // Each authority has a name of its own, as in reality.
         let name = dir.path().to_string_lossy();
         params
             .distinguished_name
@@ -73,7 +73,7 @@ async fn sockets() -> (TcpStream, TcpStream) {
     (client.unwrap(), server)
 }
 
-/// Shakes hands, then sends a word each way. The results are the client's and the server's.
+/// Performs the handshake, then sends a word in each direction. Returns the results of client and server.
 async fn talk(
     server: ServerTlsOptions,
     client: ClientTlsOptions,
@@ -182,7 +182,7 @@ async fn a_server_knows_by_which_name_it_was_called() {
     let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
     for (called, known) in [
         ("Shop.test", Some("shop.test")),
-        // An address is not told.
+        // An address is not sent as SNI.
         ("192.0.2.1", None),
     ] {
         let client = ClientTls::new(client_options(called)).unwrap();
@@ -332,7 +332,7 @@ async fn a_certificate_too_odd_to_be_checked_cannot_be_pinned() {
         ..ServerTlsOptions::default()
     };
     let server = ServerTls::new(options.clone()).unwrap();
-    // As openssl tells it.
+    // The fingerprint that openssl prints.
     let fingerprint = server.fingerprint().to_string();
     assert_eq!(
         fingerprint,
@@ -373,7 +373,7 @@ async fn an_authority_must_agree_with_the_pin() {
 async fn a_client_can_tell_whom_it_saw() {
     let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
     let client = ClientTls::new(client_options("localhost")).unwrap();
-    // The second resumes the first.
+    // The second connection resumes the first one's session.
     for _ in 0..2 {
         let (client_socket, server_socket) = sockets().await;
         let plain = Conn::from(client_socket);
@@ -414,7 +414,7 @@ async fn a_reload_changes_what_new_connections_get() {
     );
     assert!(!server.clone().reload().unwrap());
 
-    // Half of what is new: nothing changes, and it is tried again.
+    // Only half of the new files is there: nothing changes, and the reload is tried again.
     std::fs::copy(&authority.sign("new").unwrap().0, &paths.0).unwrap();
     for _ in 0..2 {
         check_error(
@@ -428,7 +428,7 @@ async fn a_reload_changes_what_new_connections_get() {
     check_error(server.clone().reload(), &["cannot read", "example.com.crt"]);
     assert_good(talk_once(&server, &client).await);
 
-    // Written to the same files.
+    // Writes to the same files.
     authority.sign("example.com").unwrap();
     assert!(server.clone().reload().unwrap());
     assert!(!server.reload().unwrap());
@@ -440,7 +440,7 @@ async fn a_reload_changes_what_new_connections_get() {
     });
     assert_good(talk_once(&server, &pinning.unwrap()).await);
 
-    // Who was there stays.
+    // Existing connections stay.
     let (near, far) = (exchange(near.unwrap()), exchange(far.unwrap()));
     assert_good(in_time(async { tokio::join!(near, far) }).await);
 }
@@ -462,13 +462,13 @@ async fn a_reload_ends_the_trust_in_an_authority() {
         .unwrap()
     };
     let (ours, theirs) = (client(&authority), client(&other));
-    // It has tickets now, with which it need not show its certificate again.
+    // The client now has tickets, with which it need not show its certificate again.
     assert_good(talk_once(&server, &ours).await);
     std::fs::copy(other.ca().unwrap(), authority.ca().unwrap()).unwrap();
     assert!(server.reload().unwrap());
     talk_once(&server, &ours).await.1.unwrap_err();
     assert_good(talk_once(&server, &theirs).await);
-    // Nobody asked for another one.
+    // The server's certificate has not changed.
     assert_eq!(server.fingerprint(), fingerprint);
 }
 
@@ -522,7 +522,7 @@ async fn a_second_handshake_resumes_the_first() {
                     let connector = tokio_rustls::TlsConnector::from(client.config.clone());
                     let mut stream = connector.connect(name, client_socket).await.unwrap();
                     stream.write_all(b"word").await.unwrap();
-                    // The tickets come before the answer.
+                    // The tickets arrive before the answer.
                     stream.read_exact(&mut [0; 4]).await.unwrap();
                     stream
                 },
@@ -547,7 +547,7 @@ async fn much_goes_through() {
         let mut conn = client.connect(client_socket.into()).await?;
         conn.send(Bytes::from(sent.clone())).await?;
         conn.close().await?;
-        // Read to the end: to drop a socket with unread tickets would reset it.
+        // Reads to the end, because dropping a socket with unread tickets would reset it.
         while !conn.recv().await?.is_empty() {}
         io::Result::Ok(())
     };
@@ -600,7 +600,7 @@ async fn a_silent_peer_is_left_to_the_deadline() {
     connecting.await.unwrap_err();
 }
 
-/// What the operator reads, cause and all.
+/// Checks the text that the operator reads, causes included.
 #[track_caller]
 fn check_error(result: Result<impl std::fmt::Debug, TlsError>, expect: &[&str]) {
     let error = with_causes(&result.unwrap_err());
@@ -760,6 +760,6 @@ async fn a_client_reads_its_files_again_when_they_have_changed() {
     let reloaded = client.reloaded().unwrap().unwrap();
     assert_good(talk_once(&server, &reloaded).await);
     assert!(reloaded.reloaded().unwrap().is_none());
-    // Who has it already goes on with what it was.
+    // Existing values keep the old settings.
     assert!(talk_once(&server, &client).await.0.is_err());
 }
