@@ -60,8 +60,8 @@ const UNTRUSTED_WINDOW: u32 = 80 * 1024;
 /// The options of a QUIC connection.
 #[derive(Clone, Debug)]
 pub struct QuicOptions {
-    /// How long to send nothing before a packet is sent to show the peer, and the NATs between, that this end is alive.
-    /// Must be less than both ends' `idle_timeout`. Zero: never.
+    /// How long the connection may be idle before a packet is sent to show the peer, and the NATs between, that this
+    /// end is alive. Must be less than both ends' `idle_timeout`. Zero: never.
     pub keepalive: Duration,
     /// How long the peer may be silent before the connection is closed. The lower of both ends' values applies. Zero:
     /// never.
@@ -224,8 +224,8 @@ impl Connection {
         self.inner.close(NO_ERROR, b"");
     }
 
-    /// The fingerprint of the certificate that the peer showed; `None` if it showed none. Nothing here compares the
-    /// fingerprint with an expected one.
+    /// The fingerprint of the certificate that the peer showed; `None` if it showed none. The certificate need not have
+    /// been verified.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         let identity = self.inner.peer_identity()?;
         let chain = identity.downcast::<Vec<CertificateDer<'static>>>().ok()?;

@@ -79,8 +79,8 @@ impl Resolver {
     /// The addresses of `host`: a name, or an address with or without brackets or a zone.
     ///
     /// Waits for as long as the DNS takes, which may be half a minute: the caller sets the deadline. Cancel-safe:
-    /// dropping the future does not end a lookup that other callers wait for, and leaves none in the queue that nobody
-    /// waits for.
+    /// dropping the future does not end a lookup that other callers wait for; a queued lookup without callers is
+    /// removed.
     ///
     /// # Errors
     /// The error of the system or the DNS server.

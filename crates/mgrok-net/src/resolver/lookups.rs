@@ -59,7 +59,8 @@ impl Lookups {
         }
     }
 
-    /// Starts a lookup for `name`, unless a recent one is still running.
+    /// Subscribes to the outcome of the lookups for `name`. Starts one unless a recent one is running, or as many as
+    /// allowed.
     fn join(self: &Arc<Self>, name: &str) -> watch::Receiver<Option<Found>> {
         let mut by_name = self.lock();
         let lookup = by_name.entry(name.to_owned()).or_insert_with(|| Lookup {

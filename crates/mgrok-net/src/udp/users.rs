@@ -78,7 +78,7 @@ impl<'a> Users<'a> {
             socket,
             packet_size,
             traffic,
-            // The only framing in which every datagram fits; the first connection may change it.
+            // Every datagram fits this framing; the first connection may change it.
             outbox: Outbox::new(Framing::Binary),
             table: UserTable::new(MAX_USERS),
             gauge: None,
