@@ -19,7 +19,7 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.unwrap()
 }
 
-/// A client that has logged in to a server that the test plays. It has one visitor.
+/// A client that has logged in to a server played by the test. It has one visitor.
 struct Lab {
     listener: TcpListener,
     listeners: ListenerWatch,
@@ -123,7 +123,7 @@ async fn whoever_asked_a_session_that_is_lost_need_not_wait() {
 #[tokio::test]
 async fn whoever_asked_a_client_that_stops_need_not_wait() {
     let mut lab = Lab::start().await;
-    // Somebody whom the client waits for.
+    // A user that the client waits for when it stops.
     let listener = in_time(lab.listeners.wait_for("to-db")).await.unwrap();
     let user = TcpStream::connect(listener).await.unwrap();
     let visit = in_time(lab.listener.accept()).await.unwrap();

@@ -37,7 +37,7 @@ async fn control() -> (MessageConn, MessageConn) {
     )
 }
 
-/// A session that does nothing but this.
+/// A session that only sends requests and handles answers.
 async fn serve(mut requests: Requests, mut control: MessageConn) {
     loop {
         tokio::select! {
@@ -149,7 +149,7 @@ async fn those_who_wait_learn_that_the_session_has_ended() {
     assert!(matches!(later, Err(RequestError::Ended)));
 }
 
-/// Asks, and has the session take the question.
+/// Sends a request, and makes the session take it.
 async fn ask(
     handle: &SessionHandle,
     requests: &mut Requests,
@@ -164,7 +164,7 @@ async fn ask(
     handle.send(question.into(), Some(reply_to)).await.unwrap();
     let outgoing = requests.next().await;
     requests.send(outgoing, control);
-    // The queue of the connection is not what is tested.
+    // The connection's own queue is not under test.
     control.flush().await.unwrap();
     answered
 }

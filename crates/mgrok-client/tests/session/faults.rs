@@ -1,4 +1,4 @@
-//! Servers that are hostile, broken, or no servers at all.
+//! Tests against servers that are hostile, broken, or no servers at all.
 
 use mgrok_client::ClientError;
 use mgrok_proto::message::{LoginResp, Message, Pong};
@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use crate::server::{RUN_ID, Running, Server, new_proxy, tcp_proxy};
 
-/// What a client with `loginFailExit` ends with if the server answers its login with `answer`.
+/// The error of a client with `loginFailExit` whose login the server answers with `answer`.
 async fn login_error(answer: &[u8]) -> String {
     let server = Server::bind().await;
     let client = Running::start(server.config());

@@ -1,4 +1,4 @@
-//! Reload: another configuration for a client that runs.
+//! Tests reloads: another configuration for a running client.
 
 use mgrok_client::{ProxyPhase, ReloadError};
 use mgrok_config::{ClientConfig, VisitorConfig, VisitorKind};

@@ -1,4 +1,4 @@
-//! How a client stops.
+//! Tests how a client stops.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ async fn close_proxy(control: &mut MessageConn) -> String {
     }
 }
 
-/// Takes the farewell of a client with one proxy.
+/// Receives the last messages of a client with one proxy.
 async fn farewell(control: &mut MessageConn, proxy: &str) {
     assert_eq!(close_proxy(control).await, proxy);
     assert!(matches!(recv(control).await, Message::Ping(_)));

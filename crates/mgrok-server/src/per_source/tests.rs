@@ -1,4 +1,4 @@
-//! Who gets a permit, who waits, and who is refused.
+//! Tests which sources get a permit, which wait, and which are refused.
 
 use super::*;
 
@@ -78,9 +78,9 @@ async fn whoever_comes_when_the_share_is_taken_waits_for_its_turn() {
         })
         .collect();
     tokio::task::yield_now().await;
-    // The line is as long as it may be.
+    // The queue of this source is full.
     permits.acquire(addr("192.0.2.1")).await.unwrap_err();
-    // Others do not stand in it.
+    // Other sources do not wait in it.
     let _other = permits.acquire(addr("192.0.2.2")).await.unwrap();
     for (turn, waiting) in waiting.into_iter().enumerate() {
         held.pop();
@@ -103,7 +103,7 @@ async fn thousands_of_one_source_all_get_in_one_after_another() {
             let permits = permits.clone();
             tokio::spawn(async move {
                 let permit = permits.acquire(addr("192.0.2.1")).await.unwrap();
-                // A login at its leisure.
+                // A slow login.
                 sleep(Duration::from_millis(10)).await;
                 drop(permit);
             })

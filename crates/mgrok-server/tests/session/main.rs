@@ -1,4 +1,5 @@
-//! The server against a scripted client over real sockets; without multiplexing and TLS where these do not matter.
+//! Tests the server against a scripted client over real sockets, without multiplexing and TLS where these do not
+//! matter.
 
 #![allow(
     clippy::expect_used,
@@ -267,7 +268,7 @@ async fn garbage_closes_its_own_connection_only() {
     client.work_conn(&server).await;
 }
 
-/// Without a port, whose backlog would hide it.
+/// Uses a proxy without a port: the backlog of a port would hide a late start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_proxy_is_there_as_soon_as_its_client_hears_so() {
     let server = RunningServer::start(plain_config()).await;

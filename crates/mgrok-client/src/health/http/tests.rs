@@ -15,7 +15,7 @@ static OPTIONS: LazyLock<DialOptions> = LazyLock::new(|| DialOptions {
     resolver: Resolver::default(),
 });
 
-/// A service that gives these responses, one for each connection. Its task ends with the requests.
+/// A service that sends one of `responses` on each connection. Its task returns the requests.
 async fn service<T>(responses: T) -> (u16, JoinHandle<Vec<String>>)
 where
     T: IntoIterator<Item = Vec<u8>, IntoIter: Send> + 'static,
@@ -32,7 +32,7 @@ where
                 assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
             }
             requests.push(String::from_utf8(request).unwrap());
-            // Whoever knows enough does not wait for the rest.
+            // Fails if the client has read enough and closed.
             let _ = stream.write_all(&response).await;
         }
         requests

@@ -22,12 +22,12 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), future).await.unwrap()
 }
 
-/// A visitor, and what the other end sees.
+/// A visitor, and the other end of its connections.
 struct Lab {
     listener: SocketAddr,
-    /// How often a connection was asked for.
+    /// One item for each connection that the visitor asked for.
     asked: mpsc::UnboundedReceiver<()>,
-    /// Each lets one be opened; closed, none can be.
+    /// Each permit allows one connection; closed, none can be opened.
     openings: Arc<Semaphore>,
     opened: mpsc::UnboundedReceiver<Conn>,
     _visitor: AbortOnDropHandle<()>,
@@ -132,7 +132,7 @@ async fn a_lost_connection_is_replaced_for_the_next_datagram() {
         assert_eq!(hear(&user).await, [round]);
         drop(service);
         in_time(lab.asked.recv()).await.unwrap();
-        // Nobody has anything to say.
+        // No user sends anything.
         sleep(FAST.pause * 20).await;
         assert!(lab.asked.try_recv().is_err());
     }
@@ -163,7 +163,7 @@ async fn what_waited_in_vain_is_not_sent_late() {
     lab.openings.close();
     user.send(b"early").await.unwrap();
     in_time(lab.asked.recv()).await.unwrap();
-    // It is one datagram, one attempt.
+    // One datagram causes one attempt.
     sleep(FAST.pause * 20).await;
     assert!(lab.asked.try_recv().is_err());
     user.send(b"late").await.unwrap();

@@ -1,4 +1,4 @@
-//! A session for whoever has been verified, by whatever proof.
+//! Tests that a session starts for any verified client, whatever the proof.
 
 use std::collections::BTreeMap;
 use std::future::ready;
