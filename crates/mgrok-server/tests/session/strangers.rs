@@ -21,7 +21,7 @@ use crate::script::{Client, LIMIT, RunningServer, plain_config};
 /// More than one source may have.
 const SILENT: usize = 1_100;
 
-/// More handshakes than all sources together may have.
+/// About three times the handshakes that one source may have.
 const DEAF: usize = 1_500;
 
 /// A multiplexed connection, and how it ends.
