@@ -32,7 +32,7 @@ pub const LINGER: Duration = Duration::from_secs(1);
 
 /// How many checks an idle timeout is divided into. The relay ends after this many checks in a row without a moved
 /// byte, so it lasts at most a fourth longer than the timeout.
-const LOOKS: u32 = 4;
+const CHECKS: u32 = 4;
 
 /// Counts bytes as they move. Several relays may share one.
 #[derive(Debug, Default)]
@@ -140,7 +140,7 @@ struct Idle {
     /// The number of bytes moved at the last check.
     moved: u64,
     /// How many checks in a row found no moved byte.
-    quiet_looks: u32,
+    quiet_checks: u32,
 }
 
 impl<'a> Relay<'a> {
@@ -171,12 +171,12 @@ impl<'a> Relay<'a> {
     /// longer. `None`: the relay lasts as long as its connections.
     pub fn with_idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.idle = timeout.map(|timeout| {
-            let interval = timeout / LOOKS;
+            let interval = timeout / CHECKS;
             Box::new(Idle {
                 interval,
                 timer: Box::pin(sleep(interval)),
                 moved: 0,
-                quiet_looks: 0,
+                quiet_checks: 0,
             })
         });
         self
@@ -190,12 +190,12 @@ impl<'a> Relay<'a> {
         while idle.timer.as_mut().poll(cx).is_ready() {
             // A late timer counts as one check only: a program that was suspended has not seen the relay idle.
             let moved = self.sending.moved() + self.receiving.moved();
-            idle.quiet_looks = match moved == idle.moved {
-                true => idle.quiet_looks + 1,
+            idle.quiet_checks = match moved == idle.moved {
+                true => idle.quiet_checks + 1,
                 false => 0,
             };
             idle.moved = moved;
-            if idle.quiet_looks >= LOOKS {
+            if idle.quiet_checks >= CHECKS {
                 return Poll::Ready(());
             }
             idle.timer.as_mut().reset(Instant::now() + idle.interval);

@@ -40,7 +40,7 @@ pub(super) async fn basic(
         Some(_) if offers(&response, "NTLM") || offers(&response, "Negotiate") => ADVICE_NTLM,
         Some(_) => ADVICE_CHECK,
     };
-    judge(proxy, target, &response, advice)?;
+    check_tunnel(proxy, target, &response, advice)?;
     Ok(conn)
 }
 
@@ -64,7 +64,7 @@ pub(super) async fn ntlm(
         let first = authorization(name, &NEGOTIATE);
         let response = ask(proxy, &mut conn, target, &first).await?;
         if response.status != PROXY_AUTHENTICATION_REQUIRED {
-            judge(proxy, target, &response, ADVICE_CHECK)?;
+            check_tunnel(proxy, target, &response, ADVICE_CHECK)?;
             return Ok(conn);
         }
         let challenge = response
@@ -78,7 +78,7 @@ pub(super) async fn ntlm(
             } else {
                 ADVICE_CHECK
             };
-            judge(proxy, target, &response, advice)?;
+            check_tunnel(proxy, target, &response, advice)?;
         }
         skip_body(proxy, &mut conn, &response).await?;
         let Some(challenge) = challenge else { continue };
@@ -88,7 +88,7 @@ pub(super) async fn ntlm(
         let answer = identity.answer(&challenge);
         let answer = answer.map_err(|source| proxy.io_error(source))?;
         let response = ask(proxy, &mut conn, target, &authorization(name, &answer)).await?;
-        judge(proxy, target, &response, ADVICE_CHECK)?;
+        check_tunnel(proxy, target, &response, ADVICE_CHECK)?;
         return Ok(conn);
     }
     Err(failed("it sent no challenge"))
@@ -113,7 +113,7 @@ async fn ask(
 
 /// Checks whether the response opened the tunnel.
 // frp: only status 200 opens it
-fn judge(
+fn check_tunnel(
     proxy: &OutboundProxy,
     target: &Target<'_>,
     response: &Response,

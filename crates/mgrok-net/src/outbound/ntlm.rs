@@ -55,7 +55,7 @@ pub(super) struct Identity<'a> {
 }
 
 /// The client's challenge, MS-NLMP 2.2.2.7: a random nonce and a timestamp.
-struct Circumstances {
+struct ClientChallenge {
     nonce: [u8; NONCE_LEN],
     /// In units of 100 ns since 1601.
     time: u64,
@@ -133,10 +133,10 @@ impl<'a> Identity<'a> {
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).map_err(|_| io::Error::other("no random numbers"))?;
         let time = challenge.time().unwrap_or_else(now);
-        Ok(self.authenticate(challenge, &Circumstances { nonce, time }))
+        Ok(self.authenticate(challenge, &ClientChallenge { nonce, time }))
     }
 
-    fn authenticate(&self, challenge: &Challenge<'_>, now: &Circumstances) -> Vec<u8> {
+    fn authenticate(&self, challenge: &Challenge<'_>, now: &ClientChallenge) -> Vec<u8> {
         let domain = match self.domain {
             Some(domain) => utf16(domain),
             None => challenge.target_name.to_vec(),
@@ -180,7 +180,7 @@ fn response_key(user: &str, password: &Secret, domain: &[u8]) -> [u8; HASH_LEN] 
     hmac_md5(&hash, &[&utf16(&user.to_uppercase()), domain])
 }
 
-fn respond(key: &[u8; HASH_LEN], challenge: &Challenge<'_>, now: &Circumstances) -> Responses {
+fn respond(key: &[u8; HASH_LEN], challenge: &Challenge<'_>, now: &ClientChallenge) -> Responses {
     let mut blob = vec![1, 1, 0, 0, 0, 0, 0, 0];
     blob.put_u64_le(now.time);
     blob.put_slice(&now.nonce);
@@ -238,7 +238,7 @@ pub(super) mod tests {
         \x06\0\x70\x17\0\0\0\x0fS\0e\0r\0v\0e\0r\0\
         \x02\0\x0c\0D\0o\0m\0a\0i\0n\0\x01\0\x0c\0S\0e\0r\0v\0e\0r\0\0\0\0\0";
     /// MS-NLMP 4.2.1.
-    const CLIENT: Circumstances = Circumstances {
+    const CLIENT: ClientChallenge = ClientChallenge {
         nonce: [0xaa; NONCE_LEN],
         time: 0,
     };

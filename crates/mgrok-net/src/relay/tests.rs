@@ -16,12 +16,12 @@ use crate::testing::{opaque, pattern, tcp_pair};
 
 /// How a relay moves bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Way {
+enum Method {
     Copy,
     Splice,
 }
 
-const WAYS: [Way; 2] = [Way::Copy, Way::Splice];
+const METHODS: [Method; 2] = [Method::Copy, Method::Splice];
 
 /// More than socket buffers hold, and enough for splicing to start.
 const LARGE: usize = 24 * 1024 * 1024;
@@ -43,22 +43,22 @@ struct Lab {
 }
 
 impl Lab {
-    async fn start(way: Way, half_close: HalfClose) -> Self {
-        Self::start_with(way, half_close, |relay| relay).await
+    async fn start(method: Method, half_close: HalfClose) -> Self {
+        Self::start_with(method, half_close, |relay| relay).await
     }
 
-    async fn lingering(way: Way, half_close: HalfClose, linger: Duration) -> Self {
-        Self::start_with(way, half_close, move |relay| relay.with_linger(linger)).await
+    async fn lingering(method: Method, half_close: HalfClose, linger: Duration) -> Self {
+        Self::start_with(method, half_close, move |relay| relay.with_linger(linger)).await
     }
 
     async fn start_with(
-        way: Way,
+        method: Method,
         half_close: HalfClose,
         with: impl FnOnce(Relay<'_>) -> Relay<'_> + Send + 'static,
     ) -> Self {
         let (user, user_conn) = tcp_pair().await;
         let (work_conn, work) = tcp_pair().await;
-        let (user_conn, work_conn) = (conn(way, user_conn), conn(way, work_conn));
+        let (user_conn, work_conn) = (conn(method, user_conn), conn(method, work_conn));
         let relay = tokio::spawn(async move {
             let traffic = Traffic::default();
             let end = with(relay(user_conn, work_conn, half_close, &traffic)).await;
@@ -73,10 +73,10 @@ impl Lab {
     }
 }
 
-fn conn(way: Way, socket: TcpStream) -> Conn {
-    match way {
-        Way::Copy => opaque(socket.into()),
-        Way::Splice => socket.into(),
+fn conn(method: Method, socket: TcpStream) -> Conn {
+    match method {
+        Method::Copy => opaque(socket.into()),
+        Method::Splice => socket.into(),
     }
 }
 
@@ -111,9 +111,9 @@ fn reset(socket: TcpStream) {
 
 #[tokio::test]
 async fn large_transfers_both_ways_arrive_whole() {
-    for way in WAYS {
+    for method in METHODS {
         for half_close in [HalfClose::Carried, HalfClose::EndsBoth] {
-            let lab = Lab::start(way, half_close).await;
+            let lab = Lab::start(method, half_close).await;
             let payload = pattern(LARGE);
             let exchange = |socket: TcpStream| {
                 let payload = payload.clone();
@@ -137,16 +137,19 @@ async fn large_transfers_both_ways_arrive_whole() {
             tokio::join!(exchange(lab.user), exchange(lab.work));
             let end = end_of(lab.relay).await;
             assert_eq!((end.sent, end.received), (LARGE as u64, LARGE as u64));
-            assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+            assert!(
+                matches!(end.reason, EndReason::Closed),
+                "{method:?} {end:?}"
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn the_tail_of_a_large_reply_is_delivered_to_a_slow_user() {
-    for way in WAYS {
+    for method in METHODS {
         for half_close in [HalfClose::Carried, HalfClose::EndsBoth] {
-            let mut lab = Lab::start(way, half_close).await;
+            let mut lab = Lab::start(method, half_close).await;
             let payload = pattern(LARGE);
             let mut work = lab.work;
             let reply = payload.clone();
@@ -163,15 +166,18 @@ async fn the_tail_of_a_large_reply_is_delivered_to_a_slow_user() {
             service.await.unwrap().unwrap();
             drop(lab.user);
             let end = end_of(lab.relay).await;
-            assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+            assert!(
+                matches!(end.reason, EndReason::Closed),
+                "{method:?} {end:?}"
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn a_half_close_is_carried_and_a_late_reply_arrives() {
-    for way in WAYS {
-        let mut lab = Lab::lingering(way, HalfClose::Carried, SHORT).await;
+    for method in METHODS {
+        let mut lab = Lab::lingering(method, HalfClose::Carried, SHORT).await;
         lab.user.write_all(b"question").await.unwrap();
         lab.user.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut lab.work).await.unwrap(), b"question");
@@ -181,15 +187,18 @@ async fn a_half_close_is_carried_and_a_late_reply_arrives() {
         lab.work.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut lab.user).await.unwrap(), b"answer");
         let end = lab.end().await;
-        assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+        assert!(
+            matches!(end.reason, EndReason::Closed),
+            "{method:?} {end:?}"
+        );
         assert_eq!((end.sent, end.received), (6, 8));
     }
 }
 
 #[tokio::test]
 async fn under_the_other_rule_a_prompt_reply_still_arrives() {
-    for way in WAYS {
-        let mut lab = Lab::lingering(way, HalfClose::EndsBoth, NEVER).await;
+    for method in METHODS {
+        let mut lab = Lab::lingering(method, HalfClose::EndsBoth, NEVER).await;
         lab.user.write_all(b"question").await.unwrap();
         lab.user.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut lab.work).await.unwrap(), b"question");
@@ -197,14 +206,17 @@ async fn under_the_other_rule_a_prompt_reply_still_arrives() {
         lab.work.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut lab.user).await.unwrap(), b"answer");
         let end = lab.end().await;
-        assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+        assert!(
+            matches!(end.reason, EndReason::Closed),
+            "{method:?} {end:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn under_the_other_rule_one_end_is_the_end_of_both() {
-    for way in WAYS {
-        let mut lab = Lab::lingering(way, HalfClose::EndsBoth, SHORT).await;
+    for method in METHODS {
+        let mut lab = Lab::lingering(method, HalfClose::EndsBoth, SHORT).await;
         lab.user.write_all(b"question").await.unwrap();
         assert_eq!(read_exactly(&mut lab.work, 8).await, b"question");
         lab.work.shutdown().await.unwrap();
@@ -217,20 +229,23 @@ async fn under_the_other_rule_one_end_is_the_end_of_both() {
 
 #[tokio::test]
 async fn an_end_is_passed_on_at_once() {
-    for way in WAYS {
-        let mut lab = Lab::lingering(way, HalfClose::EndsBoth, NEVER).await;
+    for method in METHODS {
+        let mut lab = Lab::lingering(method, HalfClose::EndsBoth, NEVER).await;
         lab.work.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut lab.user).await.unwrap(), b"");
         let end = lab.end().await;
-        assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+        assert!(
+            matches!(end.reason, EndReason::Closed),
+            "{method:?} {end:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_user_who_resets_ends_both_at_once() {
-    for way in WAYS {
+    for method in METHODS {
         for half_close in [HalfClose::Carried, HalfClose::EndsBoth] {
-            let mut lab = Lab::lingering(way, half_close, NEVER).await;
+            let mut lab = Lab::lingering(method, half_close, NEVER).await;
             lab.user.write_all(b"question").await.unwrap();
             assert_eq!(read_exactly(&mut lab.work, 8).await, b"question");
             reset(lab.user);
@@ -241,7 +256,7 @@ async fn a_user_who_resets_ends_both_at_once() {
                 error,
             } = end.reason
             else {
-                panic!("{way:?} {end:?}");
+                panic!("{method:?} {end:?}");
             };
             assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         }
@@ -250,8 +265,8 @@ async fn a_user_who_resets_ends_both_at_once() {
 
 #[tokio::test]
 async fn a_service_that_resets_while_it_is_written_to_ends_both() {
-    for way in WAYS {
-        let lab = Lab::lingering(way, HalfClose::Carried, SHORT).await;
+    for method in METHODS {
+        let lab = Lab::lingering(method, HalfClose::Carried, SHORT).await;
         let mut user = lab.user;
         let upload = tokio::spawn(async move {
             let block = pattern(64 * 1024);
@@ -271,7 +286,7 @@ async fn a_service_that_resets_while_it_is_written_to_ends_both() {
                     ..
                 }
             ),
-            "{way:?} {end:?}"
+            "{method:?} {end:?}"
         );
     }
 }
@@ -279,9 +294,9 @@ async fn a_service_that_resets_while_it_is_written_to_ends_both() {
 /// A server that refuses an upload answers and closes without reading the rest, which resets its connection.
 #[tokio::test]
 async fn a_refusal_in_the_middle_of_an_upload_arrives() {
-    for way in WAYS {
+    for method in METHODS {
         for half_close in [HalfClose::Carried, HalfClose::EndsBoth] {
-            let lab = Lab::start(way, half_close).await;
+            let lab = Lab::start(method, half_close).await;
             let (mut read, mut write) = lab.user.into_split();
             let upload = tokio::spawn(async move {
                 let block = pattern(64 * 1024);
@@ -312,8 +327,8 @@ async fn a_refusal_in_the_middle_of_an_upload_arrives() {
 /// A reset would reach the user while it is still sending, and many programs then do not read the answer.
 #[tokio::test]
 async fn the_user_of_a_refused_upload_sees_an_end_and_no_reset() {
-    for way in WAYS {
-        let lab = Lab::start(way, HalfClose::Carried).await;
+    for method in METHODS {
+        let lab = Lab::start(method, HalfClose::Carried).await;
         let (mut read, mut write) = lab.user.into_split();
         let upload = tokio::spawn(async move {
             let block = pattern(64 * 1024);
@@ -365,11 +380,11 @@ async fn a_source_that_never_pauses_cannot_prolong_the_end() {
 
 #[tokio::test]
 async fn bytes_that_were_read_early_come_first() {
-    for way in WAYS {
+    for method in METHODS {
         let (mut user, user_conn) = tcp_pair().await;
         let (work_conn, mut work) = tcp_pair().await;
-        let mut user_conn = conn(way, user_conn);
-        let mut work_conn = conn(way, work_conn);
+        let mut user_conn = conn(method, user_conn);
+        let mut work_conn = conn(method, work_conn);
         user_conn.unread(Bytes::from_static(b"early "));
         work_conn.unread(Bytes::from_static(b"soon "));
         let traffic = Traffic::default();
@@ -391,7 +406,10 @@ async fn bytes_that_were_read_early_come_first() {
                 assert_eq!(read_to_end(&mut user).await.unwrap(), b"soon later");
             }
         );
-        assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+        assert!(
+            matches!(end.reason, EndReason::Closed),
+            "{method:?} {end:?}"
+        );
     }
 }
 
@@ -405,13 +423,13 @@ async fn drive<T>(relay: &mut Relay<'_>, other: impl Future<Output = T>) -> T {
 
 #[tokio::test]
 async fn bytes_are_counted_as_they_move() {
-    for way in WAYS {
+    for method in METHODS {
         let (mut user, user_conn) = tcp_pair().await;
         let (work_conn, mut work) = tcp_pair().await;
         let traffic = Traffic::default();
         let mut relay = relay(
-            conn(way, user_conn),
-            conn(way, work_conn),
+            conn(method, user_conn),
+            conn(method, work_conn),
             HalfClose::Carried,
             &traffic,
         );
@@ -462,8 +480,8 @@ async fn a_pipe_is_held_only_while_bytes_flow() {
 
 #[tokio::test]
 async fn dropping_a_relay_closes_both_connections() {
-    for way in WAYS {
-        let mut lab = Lab::start(way, HalfClose::Carried).await;
+    for method in METHODS {
+        let mut lab = Lab::start(method, HalfClose::Carried).await;
         lab.user.write_all(b"question").await.unwrap();
         assert_eq!(read_exactly(&mut lab.work, 8).await, b"question");
         lab.relay.abort();
@@ -481,14 +499,14 @@ fn an_idle_relay_is_small() {
 
 #[tokio::test]
 async fn a_relay_on_which_nothing_moves_ends_after_its_idle_timeout() {
-    for way in WAYS {
-        let lab = Lab::start_with(way, HalfClose::Carried, |relay| {
+    for method in METHODS {
+        let lab = Lab::start_with(method, HalfClose::Carried, |relay| {
             relay.with_idle_timeout(Some(Duration::from_millis(200)))
         })
         .await;
         let Lab { user, work, relay } = lab;
         let end = end_of(relay).await;
-        assert!(matches!(end.reason, EndReason::Idle), "{way:?}: {end:?}");
+        assert!(matches!(end.reason, EndReason::Idle), "{method:?}: {end:?}");
         drop((user, work));
     }
 }
@@ -496,8 +514,8 @@ async fn a_relay_on_which_nothing_moves_ends_after_its_idle_timeout() {
 #[tokio::test]
 async fn a_relay_lives_for_as_long_as_anything_moves_in_either_direction() {
     let idle_timeout = Duration::from_secs(4);
-    for way in WAYS {
-        let mut lab = Lab::start_with(way, HalfClose::Carried, move |relay| {
+    for method in METHODS {
+        let mut lab = Lab::start_with(method, HalfClose::Carried, move |relay| {
             relay.with_idle_timeout(Some(idle_timeout))
         })
         .await;
@@ -513,9 +531,12 @@ async fn a_relay_lives_for_as_long_as_anything_moves_in_either_direction() {
             assert_eq!(read_exactly(&mut lab.work, 10).await, b"still here");
             tokio::time::pause();
         }
-        assert!(!lab.relay.is_finished(), "{way:?}");
+        assert!(!lab.relay.is_finished(), "{method:?}");
         tokio::time::resume();
         let end = lab.end().await;
-        assert!(!matches!(end.reason, EndReason::Idle), "{way:?}: {end:?}");
+        assert!(
+            !matches!(end.reason, EndReason::Idle),
+            "{method:?}: {end:?}"
+        );
     }
 }

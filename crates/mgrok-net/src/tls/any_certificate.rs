@@ -47,7 +47,7 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        only_wrong_is_wrong(verify_tls12_signature(
+        accept_uncheckable(verify_tls12_signature(
             message,
             certificate,
             signature,
@@ -61,7 +61,7 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        only_wrong_is_wrong(verify_tls13_signature(
+        accept_uncheckable(verify_tls13_signature(
             message,
             certificate,
             signature,
@@ -75,7 +75,7 @@ impl ServerCertVerifier for AnyCertificate {
 }
 
 /// Accepts a signature that cannot be checked; only a wrong one is an error.
-fn only_wrong_is_wrong(
+fn accept_uncheckable(
     verdict: Result<HandshakeSignatureValid, Error>,
 ) -> Result<HandshakeSignatureValid, Error> {
     match verdict {
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_wrong_signature_is_refused() {
-        let refused = |error| only_wrong_is_wrong(Err(error)).is_err();
+        let refused = |error| accept_uncheckable(Err(error)).is_err();
         assert!(refused(CertificateError::BadSignature.into()));
         assert!(!refused(CertificateError::BadEncoding.into()));
     }

@@ -123,13 +123,13 @@ impl DatagramConn {
         datagrams: &mut Datagrams,
     ) -> Poll<Result<Received, RecvError>> {
         let mut received = Received::default();
-        let beside = self.poll_beside(cx, datagrams, &mut received)?;
+        let by_quic = self.poll_quic(cx, datagrams, &mut received)?;
         match self.stream.poll_recv(cx)? {
             Poll::Ready(chunk) => {
                 received.ended = chunk.is_empty();
                 self.take(chunk, datagrams, &mut received)?;
             }
-            Poll::Pending if beside.is_pending() => return Poll::Pending,
+            Poll::Pending if by_quic.is_pending() => return Poll::Pending,
             Poll::Pending => {}
         }
         Poll::Ready(Ok(received))
@@ -149,7 +149,7 @@ impl DatagramConn {
     }
 
     /// Takes all QUIC datagrams that have arrived.
-    fn poll_beside(
+    fn poll_quic(
         &mut self,
         cx: &Context<'_>,
         datagrams: &mut Datagrams,
