@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_cannot_write_a_second_line_or_steer_a_terminal() {
+    fn a_cause_cannot_add_a_line_or_control_a_terminal() {
         let error = Outer(std::io::Error::other("gone\n[E] b\u{1b}[1mü\u{9b}"));
         assert_eq!(
             Chain(&error).to_string(),

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn openings_are_told_apart_as_soon_as_possible() {
+    fn openings_are_recognised_as_early_as_possible() {
         check(b"", Some(Opening::Closed));
         check(b"\0", Some(Opening::Mux));
         for kind in [b"o", b"w", b"v"] {

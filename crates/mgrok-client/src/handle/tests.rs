@@ -90,7 +90,7 @@ async fn each_request_gets_the_answer_that_is_its_own() {
 }
 
 #[tokio::test]
-async fn what_needs_no_answer_is_sent() {
+async fn messages_without_an_answer_are_sent() {
     let (handle, requests) = handle();
     let (ours, mut server) = control().await;
     tokio::spawn(serve(requests, ours));
@@ -131,7 +131,7 @@ async fn a_request_without_an_answer_ends_and_is_forgotten() {
 }
 
 #[tokio::test]
-async fn those_who_wait_learn_that_the_session_has_ended() {
+async fn waiting_requests_fail_when_the_session_ends() {
     let (handle, requests) = handle();
     let (ours, mut server) = control().await;
     let session = tokio::spawn(serve(requests, ours));

@@ -194,7 +194,7 @@ fn few_announcements_are_under_way_however_many_proxies_there_are() {
 }
 
 #[test]
-fn what_cannot_be_sent_does_not_stand_in_the_way() {
+fn a_proxy_that_cannot_be_announced_does_not_block_others() {
     let (mut proxies, now) = proxies(&["long", "late"]);
     proxies.begin_session(now);
     let late = proxies.poll_send(now).unwrap();
@@ -300,7 +300,7 @@ fn a_proxy_is_announced_while_it_is_healthy() {
 }
 
 #[test]
-fn an_unhealthy_proxy_is_withdrawn_if_the_server_may_know_it() {
+fn an_unhealthy_proxy_is_withdrawn_if_it_was_announced() {
     for (server_says, withdrawn) in [
         (None, &["-ada.web"][..]),
         (Some(""), &["-ada.web"]),

@@ -272,7 +272,7 @@ fn introduced(user: SocketAddr, addr: SocketAddr, payload: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn only_the_first_datagram_of_a_user_says_who_it_is() {
+async fn only_the_first_datagram_of_a_user_has_a_header() {
     let (socket, addr) = service().await;
     let proxy_protocol = Some(Version::V2);
     let mut server = Server::start(
@@ -322,7 +322,7 @@ async fn a_user_with_a_new_socket_is_introduced_again() {
 }
 
 #[tokio::test]
-async fn forged_users_do_not_take_the_socket_of_one_who_talks() {
+async fn forged_users_do_not_displace_an_active_one() {
     let (socket, addr) = service().await;
     let max_users = 4;
     let options = UdpOptions {
@@ -346,7 +346,7 @@ async fn forged_users_do_not_take_the_socket_of_one_who_talks() {
 }
 
 #[tokio::test]
-async fn the_user_silent_for_longest_gives_way() {
+async fn the_user_silent_for_longest_is_dropped() {
     let (socket, addr) = service().await;
     let max_users = 2;
     let mut server = Server::start(

@@ -170,7 +170,7 @@ async fn visitors_may_exchange_their_listeners() {
 }
 
 #[tokio::test]
-async fn a_visitor_whose_port_is_taken_is_in_nobodys_way() {
+async fn a_visitor_whose_port_is_taken_does_not_affect_others() {
     let lab = Lab::new();
     let (mut visitors, mut listeners) = lab.visitors();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -41,7 +41,7 @@ fn frame(kind: u8, body: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn every_wrong_answer_to_a_login_has_its_words() {
+async fn every_wrong_answer_to_a_login_has_its_own_error() {
     let closed = "the server closed the connection during login; check that transport.tls, \
                   transport.tcpMux and the port agree with the server";
     let garbage = "the server's answer to the login cannot be understood; check that the port is \
@@ -65,7 +65,7 @@ async fn every_wrong_answer_to_a_login_has_its_words() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_has_its_words() {
+async fn an_unreachable_server_has_its_own_error() {
     let server = Server::bind().await;
     let config = server.config();
     drop(server);
@@ -79,7 +79,7 @@ async fn a_server_that_is_not_there_has_its_words() {
 }
 
 #[tokio::test]
-async fn a_login_too_long_to_send_has_its_words() {
+async fn a_login_too_long_to_send_has_its_own_error() {
     let server = Server::bind().await;
     let mut config = server.config();
     let long = ("key".to_owned(), "x".repeat(11_000));

@@ -114,7 +114,7 @@ async fn local_services_and_their_health_checks_are_looked_up_at_the_dns_server(
 }
 
 #[tokio::test]
-async fn what_a_plugin_leads_to_is_looked_up_at_the_dns_server() {
+async fn the_target_of_a_plugin_is_looked_up_at_the_dns_server() {
     let (server, dns) = (Server::bind().await, Dns::start().await);
     let site = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = site.local_addr().unwrap();

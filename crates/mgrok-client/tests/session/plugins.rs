@@ -189,7 +189,7 @@ const REQUEST: &str = "GET /a?b HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-For: 
                        X-Forwarded-Host: old.test\r\nX-Forwarded-Proto: http\r\n";
 
 #[tokio::test]
-async fn http2http_takes_away_whom_a_request_is_forwarded_for() {
+async fn http2http_removes_forwarded_headers() {
     let website = plain(website(false).await);
     let mut tunnel = Tunnel::new(Plugin::Http2Http(website)).await;
     let (answer, asked) = ask(tunnel.user().await, REQUEST).await;
@@ -200,7 +200,7 @@ async fn http2http_takes_away_whom_a_request_is_forwarded_for() {
 }
 
 #[tokio::test]
-async fn http2https_passes_on_whom_a_request_is_forwarded_for() {
+async fn http2https_keeps_forwarded_headers() {
     let website = plain(website(true).await);
     let mut tunnel = Tunnel::new(Plugin::Http2Https(website)).await;
     let (_, asked) = ask(tunnel.user().await, REQUEST).await;
@@ -216,7 +216,7 @@ async fn http2https_passes_on_whom_a_request_is_forwarded_for() {
 }
 
 #[tokio::test]
-async fn https_fronts_say_whom_a_request_is_forwarded_for() {
+async fn https_plugins_set_forwarded_headers() {
     let with_tls = Plugin::Https2Https {
         website: plain(website(true).await),
         front: HttpsFront::default(),
@@ -456,7 +456,7 @@ async fn tls2raw_takes_tls_off_and_introduces_the_user() {
 }
 
 #[tokio::test]
-async fn who_speaks_no_tls_reaches_nothing_behind_it() {
+async fn a_user_without_tls_does_not_reach_the_service() {
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut tunnel = Tunnel::new(Plugin::Tls2Raw {
         local_addr: local_addr(service.local_addr().unwrap()),
@@ -478,7 +478,7 @@ async fn who_speaks_no_tls_reaches_nothing_behind_it() {
 }
 
 #[tokio::test]
-async fn unix_sockets_are_reached_and_told_who_the_user_is() {
+async fn a_unix_socket_is_reached_and_gets_the_users_address() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("app.sock");
     let service = UnixListener::bind(&path).unwrap();

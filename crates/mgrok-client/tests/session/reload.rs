@@ -19,7 +19,7 @@ async fn closed(control: &mut MessageConn) -> String {
 }
 
 #[tokio::test]
-async fn what_did_not_change_keeps_its_connections() {
+async fn unchanged_parts_keep_their_connections() {
     let server = Server::bind().await;
     let local = echo_service().await;
     let mut config = server.config();

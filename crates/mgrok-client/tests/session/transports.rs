@@ -203,7 +203,7 @@ async fn leaves_in_order(setup: Setup) {
 }
 
 #[tokio::test]
-async fn what_is_under_way_arrives_when_the_client_stops() {
+async fn bytes_in_flight_arrive_when_the_client_stops() {
     for mux in [true, false] {
         for protocol in [Protocol::Kcp, Protocol::Quic] {
             let tls = true;
@@ -219,7 +219,7 @@ async fn error(config: ClientConfig) -> String {
 }
 
 #[tokio::test]
-async fn silence_over_udp_has_its_words() {
+async fn silence_over_udp_has_its_own_error() {
     // Over KCP without TLS, only a requested answer shows that a server is there.
     for (protocol, tls) in [
         (Protocol::Kcp, true),
@@ -251,7 +251,7 @@ async fn silence_over_udp_has_its_words() {
 }
 
 #[tokio::test]
-async fn a_port_without_web_sockets_has_its_words() {
+async fn a_port_without_web_sockets_has_its_own_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = TransportServer::bind(Setup {
         protocol: Protocol::WebSocket,

@@ -64,7 +64,7 @@ async fn layers_lie_on_work_connections_as_announced() {
 }
 
 #[tokio::test]
-async fn the_local_service_is_told_who_the_user_is_before_the_user_speaks() {
+async fn the_local_service_gets_the_users_address_before_the_users_bytes() {
     let server = Server::bind().await;
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = server.config();

@@ -69,7 +69,7 @@ async fn layers_lie_on_visitor_connections_with_a_key_from_the_secret() {
 }
 
 #[tokio::test]
-async fn a_user_whom_the_server_refuses_is_turned_away_and_the_next_is_not() {
+async fn a_refused_user_does_not_affect_the_next() {
     let server = Server::bind().await;
     let mut config = server.config();
     config.visitors = vec![stcp_visitor("to-db")];

@@ -88,7 +88,7 @@ async fn error(config: ClientConfig) -> String {
 }
 
 #[tokio::test]
-async fn a_server_without_v2_has_its_words_if_nothing_else_will_do() {
+async fn a_server_without_v2_has_its_own_error_if_v2_is_pinned() {
     let mut server = TransportServer::bind(PLAIN).await;
     let config = server.config(WireProtocol::V2);
     let (error, ()) = tokio::join!(error(config), closes_on_v2(&mut server));
@@ -128,7 +128,7 @@ fn server_hello(json: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn every_wrong_answer_to_a_hello_has_its_words() {
+async fn every_wrong_answer_to_a_hello_has_its_own_error() {
     let refused = r#"{"selected":{"message":{"codec":"json"},"crypto":{}},"error":"no supported crypto algorithm\n[E]"}"#;
     let unknown = r#"{"selected":{"message":{"codec":"json"},"crypto":{"algorithm":"rot13"}}}"#;
     let no_random =
@@ -197,7 +197,7 @@ async fn a_hello_without_a_login_that_follows_is_no_session() {
 }
 
 #[tokio::test]
-async fn what_the_client_offers_is_in_its_hello() {
+async fn the_hello_contains_the_clients_offer() {
     let mut server = TransportServer::bind(PLAIN).await;
     let _client = Running::start(server.config(WireProtocol::Auto));
     let opening = Opening::receive(server.conn().await).await;

@@ -232,7 +232,7 @@ fn a_hello_that_two_readers_may_read_differently_is_refused() {
 }
 
 #[test]
-fn what_is_no_hello_is_refused_as_soon_as_it_shows() {
+fn other_input_is_refused_as_early_as_possible() {
     check_refused(b"G", Refusal::NotTls(b'G'));
     check_refused(&[0x17, 0x16, 3, 1], Refusal::NotTls(0x17));
     check_refused(&[0x16, 2, 0, 0, 1], Refusal::Version(2, 0));
@@ -282,7 +282,7 @@ async fn read_pieces(pieces: &[&[u8]]) -> (Result<ClientHello, ReadError>, Vec<u
 }
 
 #[tokio::test]
-async fn what_was_read_stays_in_front_of_the_connection() {
+async fn read_bytes_stay_in_front_of_the_connection() {
     let bytes = of_rustls("example.com", false);
     let all = [&bytes[..], b"early data"].concat();
     let crumbs: Vec<&[u8]> = all.chunks(7).collect();
@@ -294,7 +294,7 @@ async fn what_was_read_stays_in_front_of_the_connection() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_refused_stay_too() {
+async fn refused_bytes_stay_in_front_too() {
     let (read, rest) = read_pieces(&[b"GET / HTTP/1.1\r\n\r\n"]).await;
     let error = read.unwrap_err().to_string();
     assert_eq!(error, "not TLS: the first byte is 0x47");
@@ -332,7 +332,7 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_stands_whatever_follows(bytes in vec(any::<u8>(), 0..60), cut in any::<prop::sample::Index>()) {
+    fn a_result_does_not_depend_on_later_bytes(bytes in vec(any::<u8>(), 0..60), cut in any::<prop::sample::Index>()) {
         let seen = [&[HANDSHAKE_RECORD, 3, 1, 0][..], &bytes].concat();
         let early = parse(&seen[..cut.index(seen.len())]);
         if !matches!(early, Progress::NeedMore(_)) {

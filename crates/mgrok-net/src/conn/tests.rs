@@ -8,7 +8,7 @@ use super::*;
 use crate::testing::{memory_pair, opaque, pattern, read_all, tcp_pair};
 
 #[tokio::test]
-async fn what_is_put_back_comes_first_and_in_order() {
+async fn unread_bytes_come_first_and_in_order() {
     let (near, far) = tcp_pair().await;
     let (mut near, mut far) = (Conn::from(near), Conn::from(far));
     near.send(Bytes::from_static(b"third")).await.unwrap();

@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_to_use_quic_by_somebody_behind_us() {
+    fn an_announcement_of_quic_datagrams_is_not_passed_on() {
         let mut frame = BytesMut::new();
         Encoder::new(Framing::Binary).quic_ready(&mut frame);
         let mut layer = Reframe::new(Framing::V1, Framing::Binary);

@@ -154,7 +154,7 @@ async fn a_cancelled_recv_loses_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_said_before_the_end_is_heard_though_writing_fails() {
+async fn messages_before_the_end_are_received_though_writing_fails() {
     let (near, far) = memory_pair(64 * 1024, 64 * 1024);
     let (mut near, mut far) = (messages(near), messages(far));
     far.send(&message(7)).await.unwrap();
@@ -167,7 +167,7 @@ async fn what_was_said_before_the_end_is_heard_though_writing_fails() {
 }
 
 #[tokio::test]
-async fn what_follows_the_messages_stays_in_front() {
+async fn bytes_after_the_messages_stay_in_front() {
     for piece in [5, 64 * 1024] {
         let (mut near, far) = memory_pair(64 * 1024, piece);
         let payload = pattern(1000);

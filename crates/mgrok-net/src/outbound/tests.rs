@@ -206,7 +206,7 @@ async fn bytes_pass_both_ways() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_wants_credentials_is_told_of() {
+async fn a_proxy_that_wants_credentials_is_an_error_with_advice() {
     let wants = "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: NAME realm=\"x\"\r\n\r\n";
     let basic = wants.replace("NAME", "Basic");
     check_error(
@@ -228,7 +228,7 @@ async fn a_proxy_that_wants_credentials_is_told_of() {
 }
 
 #[tokio::test]
-async fn refusals_and_garbage_are_told() {
+async fn refusals_and_garbage_are_errors() {
     check_error(
         answer("http://", "HTTP/1.1 403 Forbidden\x01\r\n\r\n").await,
         &["gave no answer in HTTP", "malformed"],
@@ -396,7 +396,7 @@ async fn socks_is_asked_in_these_bytes() {
 }
 
 #[tokio::test]
-async fn every_refusal_of_socks_is_told() {
+async fn every_refusal_of_socks_is_an_error() {
     let request = b"\x05\x01\x00\x03\x0bexample.com\x1b\x58";
     for (code, text) in [
         (1, "general failure (code 1)"),
@@ -525,7 +525,7 @@ async fn ntlm_goes_by_its_other_name_too() {
 }
 
 #[tokio::test]
-async fn ntlm_that_cannot_go_on_is_told() {
+async fn ntlm_that_cannot_go_on_is_an_error() {
     let before = "ntlm://User:hunter2@";
     let wants = "HTTP/1.1 407 No\r\nProxy-Authenticate: ";
     let offer = |rest: &str| format!("{wants}{rest}\r\n\r\n");

@@ -54,7 +54,7 @@ fn headers_are_these_bytes() {
 }
 
 #[test]
-fn of_two_families_the_older_is_mapped() {
+fn with_two_families_the_ipv4_address_is_mapped() {
     for (source, destination, line) in [
         (
             "[2001:db8::1]:5",
@@ -138,7 +138,7 @@ fn binary_headers_are_read() {
 }
 
 #[test]
-fn what_is_no_header_is_refused() {
+fn other_input_is_no_header() {
     let line = ParseError::Line;
     let family = line("no IP address of its family");
     let kind = line("neither TCP4 nor TCP6 nor UNKNOWN");
@@ -204,7 +204,7 @@ fn what_is_no_header_is_refused() {
 }
 
 #[test]
-fn a_missing_header_is_told_with_what_came_instead() {
+fn the_error_for_a_missing_header_shows_the_input() {
     for (bytes, begins) in [
         (
             &b"GET / HTTP/1.1\r\nHost: example.com"[..],
@@ -221,7 +221,7 @@ fn a_missing_header_is_told_with_what_came_instead() {
 }
 
 #[tokio::test]
-async fn a_header_is_taken_off_and_the_rest_stays() {
+async fn a_header_is_removed_and_the_rest_stays() {
     let user = addresses("1.2.3.4:5", "127.0.0.1:6");
     for version in [Version::V1, Version::V2] {
         let mut sent = BytesMut::new();
@@ -279,7 +279,7 @@ fn almost_a_header() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read(addresses in any_addresses(), v2: bool, udp: bool) {
+    fn written_headers_can_be_read(addresses in any_addresses(), v2: bool, udp: bool) {
         let version = if v2 { Version::V2 } else { Version::V1 };
         let protocol = if udp { TransportProtocol::Udp } else { TransportProtocol::Tcp };
         let mut bytes = encoded(version, protocol, &addresses);
@@ -293,7 +293,7 @@ proptest! {
 
     /// However bytes are split, the result is the same; and once there is a result, more bytes do not change it.
     #[test]
-    fn any_bytes_are_told_alike_in_pieces(bytes in almost_a_header()) {
+    fn the_result_does_not_depend_on_how_bytes_are_split(bytes in almost_a_header()) {
         let whole = parse(&bytes);
         for cut in 0..bytes.len() {
             match parse(&bytes[..cut]) {
@@ -336,7 +336,7 @@ fn of_one_family(addresses: &Addresses) -> Addresses {
 // `ppp` shares no code with this module, so a misreading of the specification is not on both sides of the comparison.
 proptest! {
     #[test]
-    fn what_is_written_another_implementation_reads(addresses in any_addresses(), udp: bool) {
+    fn another_implementation_reads_our_headers(addresses in any_addresses(), udp: bool) {
         let protocol = if udp { TransportProtocol::Udp } else { TransportProtocol::Tcp };
         let expect = of_one_family(&addresses);
 
@@ -361,7 +361,7 @@ proptest! {
     }
 
     #[test]
-    fn what_another_implementation_writes_is_read(
+    fn headers_of_another_implementation_are_read(
         addresses in any_addresses(),
         udp: bool,
         local: bool,

@@ -181,7 +181,7 @@ async fn a_reset_is_the_end_only_once_we_are_done() {
 }
 
 #[tokio::test]
-async fn a_peer_may_open_as_many_streams_as_it_was_told_and_no_more() {
+async fn a_peer_may_open_as_many_streams_as_allowed_and_no_more() {
     let many = u32::try_from(STREAMS_AT_FIRST).unwrap() * 5;
     let options = QuicOptions {
         max_streams: many,
@@ -231,7 +231,7 @@ async fn closing_tells_the_peer_code_zero() {
 }
 
 #[tokio::test]
-async fn a_connection_that_nobody_holds_is_closed() {
+async fn a_dropped_connection_is_closed() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (mut near_stream, mut far_stream) = stream(&near, &far).await;
     drop(near);
@@ -291,7 +291,7 @@ fn a_peer_that_vanishes_is_noticed() {
 }
 
 #[tokio::test]
-async fn where_nobody_listens_there_is_no_answer() {
+async fn a_port_without_a_listener_gives_no_answer() {
     let options = QuicOptions {
         idle_timeout: Duration::from_millis(300),
         ..QuicOptions::default()
@@ -506,7 +506,7 @@ async fn clients_must_show_a_certificate_where_one_is_asked_for() {
 }
 
 #[tokio::test]
-async fn who_speaks_another_protocol_is_told() {
+async fn another_application_protocol_is_an_error_with_a_hint() {
     let options = QuicOptions::default();
     let tls = crate::tls::ClientTls::new(client_tls("localhost")).unwrap();
     let mut config = (*tls.config).clone();
@@ -521,7 +521,7 @@ async fn who_speaks_another_protocol_is_told() {
 }
 
 #[test]
-fn what_the_peer_says_is_passed_on() {
+fn errors_contain_the_peers_reason() {
     let closed = |code, reason: &str| {
         let peer = "192.0.2.1:443".parse().unwrap();
         let reason = reason.to_owned();
@@ -539,7 +539,7 @@ fn what_the_peer_says_is_passed_on() {
 }
 
 #[tokio::test]
-async fn peers_can_be_made_to_show_where_they_are() {
+async fn peers_can_be_made_to_prove_their_address() {
     let options = QuicOptions::default();
     let (server, client) = (server(&options), client(&options));
     let endpoint = Endpoint::client(socket()).unwrap();
@@ -572,7 +572,7 @@ async fn a_server_can_be_exchanged_for_another() {
 }
 
 #[tokio::test]
-async fn what_was_sent_last_arrives_although_the_connection_is_given_up() {
+async fn last_bytes_arrive_although_the_connection_is_dropped() {
     let payload = pattern(1024 * 1024);
     for dropped in [false, true] {
         let (near, far) = pair(&QuicOptions::default()).await;
@@ -591,7 +591,7 @@ async fn what_was_sent_last_arrives_although_the_connection_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_peer_has_what_a_login_takes_until_it_is_trusted() {
+async fn a_peer_has_only_the_limits_of_a_login_until_it_is_trusted() {
     let wary = QuicOptions {
         trusts_at_once: false,
         ..QuicOptions::default()
@@ -633,7 +633,7 @@ async fn a_peer_has_what_a_login_takes_until_it_is_trusted() {
 }
 
 #[tokio::test]
-async fn what_a_peer_closes_with_cannot_steer_a_terminal() {
+async fn a_peers_reason_cannot_control_a_terminal() {
     let (near, far) = pair(&QuicOptions::default()).await;
     far.inner.close(7u32.into(), b"gone\n\x1b[31m\xff");
     let QuicError::Closed { reason, .. } = in_time(near.closed()).await else {
@@ -650,7 +650,7 @@ async fn what_a_peer_closes_with_cannot_steer_a_terminal() {
 }
 
 #[tokio::test]
-async fn who_is_dialled_opens_no_stream() {
+async fn the_accepting_end_opens_no_stream() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (mut one, mut other) = stream(&near, &far).await;
     let opened = timeout(Duration::from_millis(100), far.open()).await;

@@ -162,7 +162,7 @@ no-address shop
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_cache_is_bounded() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let hosts = Hosts::new(file.path().to_owned());
         for number in 0..2 * MAX_NAMES {

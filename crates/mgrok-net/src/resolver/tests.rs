@@ -160,7 +160,7 @@ async fn ask(
 }
 
 #[tokio::test]
-async fn all_who_ask_for_a_name_share_one_lookup() {
+async fn callers_for_one_name_share_one_lookup() {
     let dns = Dns::start().await;
     let resolver = Resolver::new(Some(dns.addr));
     let mut asking = tokio::task::JoinSet::new();
@@ -191,7 +191,7 @@ async fn a_name_that_hangs_keeps_no_other_waiting() {
 }
 
 #[tokio::test]
-async fn who_leaves_the_queue_of_lookups_leaves_nothing_in_it() {
+async fn a_cancelled_caller_leaves_nothing_in_the_queue() {
     let dns = Dns::start().await;
     let resolver = Resolver::new(Some(dns.addr));
     let mut hanging = Vec::new();

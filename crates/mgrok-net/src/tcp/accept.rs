@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_told_apart() {
+    fn failures_are_distinguished() {
         let of = |errno: Errno| Failure::of(&io::Error::from(errno));
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
             assert!(matches!(of(errno), Failure::Shortage(_)), "{errno}");

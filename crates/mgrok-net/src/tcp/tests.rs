@@ -111,7 +111,7 @@ async fn a_taken_port_is_an_error() {
 }
 
 #[tokio::test]
-async fn candidates_are_tried_until_one_will_do() {
+async fn candidates_are_tried_until_one_succeeds() {
     let listener = bind("localhost", 0).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let find = async || {

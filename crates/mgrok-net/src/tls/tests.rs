@@ -125,14 +125,14 @@ fn assert_good((client, server): (io::Result<()>, io::Result<()>)) {
 }
 
 #[tokio::test]
-async fn by_default_any_certificate_will_do() {
+async fn by_default_any_certificate_is_accepted() {
     for name in ["localhost", "example.com", "127.0.0.1", "[::1]", "::1"] {
         assert_good(talk(ServerTlsOptions::default(), client_options(name)).await);
     }
 }
 
 #[tokio::test]
-async fn a_byte_may_stand_in_front() {
+async fn an_extra_first_byte_is_accepted() {
     let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
     let client = ClientTls::new(ClientTlsOptions {
         custom_first_byte: true,
@@ -178,7 +178,7 @@ async fn a_sniffed_connection_can_still_shake_hands() {
 }
 
 #[tokio::test]
-async fn a_server_knows_by_which_name_it_was_called() {
+async fn a_server_knows_the_name_that_the_client_sent() {
     let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
     for (called, known) in [
         ("Shop.test", Some("shop.test")),
@@ -225,7 +225,7 @@ async fn clients_choose_among_the_protocols_that_are_offered() {
 }
 
 #[tokio::test]
-async fn an_absurd_certificate_will_do_unless_an_authority_is_asked_for() {
+async fn an_absurd_certificate_is_accepted_without_an_authority() {
     let authority = Authority::new();
     let server = || ServerTlsOptions {
         certificate: Some(authority.write("year1", YEAR_1, YEAR_1)),
@@ -266,7 +266,7 @@ async fn the_server_must_be_who_it_should_be() {
 }
 
 #[tokio::test]
-async fn only_the_pinned_certificate_will_do() {
+async fn only_the_pinned_certificate_is_accepted() {
     let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
     let pinning = |fingerprint: Fingerprint| {
         ClientTls::new(ClientTlsOptions {
@@ -325,7 +325,7 @@ async fn a_pinned_certificate_is_nothing_without_its_key() {
 }
 
 #[tokio::test]
-async fn a_certificate_too_odd_to_be_checked_cannot_be_pinned() {
+async fn a_certificate_that_cannot_be_parsed_cannot_be_pinned() {
     let authority = Authority::new();
     let options = ServerTlsOptions {
         certificate: Some(authority.write("year1", YEAR_1, YEAR_1)),
@@ -370,7 +370,7 @@ async fn an_authority_must_agree_with_the_pin() {
 }
 
 #[tokio::test]
-async fn a_client_can_tell_whom_it_saw() {
+async fn a_client_knows_the_fingerprint_that_it_saw() {
     let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
     let client = ClientTls::new(client_options("localhost")).unwrap();
     // The second connection resumes the first one's session.
@@ -538,7 +538,7 @@ async fn a_second_handshake_resumes_the_first() {
 }
 
 #[tokio::test]
-async fn much_goes_through() {
+async fn megabytes_pass() {
     let server = ServerTls::new(ServerTlsOptions::default()).unwrap();
     let client = ClientTls::new(client_options("localhost")).unwrap();
     let (client_socket, server_socket) = sockets().await;
@@ -682,14 +682,14 @@ fn errors_name_the_file_and_what_is_wrong_with_it() {
 }
 
 #[tokio::test]
-async fn where_nobody_checks_a_name_every_name_will_do() {
+async fn without_an_authority_every_name_is_accepted() {
     for name in ["a b", "fe80::1%eth0", "[fe80::1%eth0]", ""] {
         assert_good(talk(ServerTlsOptions::default(), client_options(name)).await);
     }
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_certificate_is_told_apart() {
+async fn faults_of_a_certificate_are_distinguished() {
     let (authority, other) = (Authority::new(), Authority::new());
     let old = {
         let key = KeyPair::generate().unwrap();

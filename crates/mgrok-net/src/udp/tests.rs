@@ -157,7 +157,7 @@ async fn a_dual_stack_socket_serves_ipv4() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_harms_nothing_else() {
+async fn a_refused_datagram_does_not_affect_others() {
     let ((ours, _), (theirs, to)) = (bound().await, bound().await);
     let mut datagrams = Datagrams::default();
     datagrams.push(b"first", to);
@@ -281,7 +281,7 @@ async fn frames_may_come_in_pieces() {
 }
 
 #[tokio::test]
-async fn what_is_no_datagram_ends_the_connection() {
+async fn a_message_other_than_a_datagram_ends_the_connection() {
     for (framing, hostile) in [
         (Framing::V1, &b"\xff\xff"[..]),
         (Framing::V1, b"u\xff\xff\xff\xff\xff\xff\xff\xff"),
@@ -383,7 +383,7 @@ async fn the_outbox_is_bounded_in_bytes() {
 }
 
 #[tokio::test]
-async fn what_waits_is_framed_as_the_next_connection_wants_it() {
+async fn queued_datagrams_are_reframed_for_the_next_connection() {
     let user: SocketAddr = "192.0.2.1:1".parse().unwrap();
     for before in FRAMINGS {
         for after in FRAMINGS {

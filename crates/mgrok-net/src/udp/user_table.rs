@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newcomer_who_was_silent_for_longest_gives_way() {
+    fn the_newcomer_silent_for_longest_is_dropped() {
         let (mut table, now) = (UserTable::new(3), Instant::now());
         for number in [1, 2, 3, 1, 4] {
             write(&mut table, number, now);

@@ -161,7 +161,7 @@ async fn a_server_answers_as_frp_does() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_yes_is_told() {
+async fn a_refusal_or_wrong_answer_is_an_error() {
     let ask = async |answer: &str| {
         let (near, mut far) = memory_pair(1000, 1000);
         let asking = tokio::spawn(connect(near, "a:1"));
@@ -212,7 +212,7 @@ async fn an_answer_that_is_no_yes_is_told() {
 }
 
 #[tokio::test]
-async fn a_host_cannot_bring_header_fields_of_its_own() {
+async fn a_host_cannot_inject_header_fields() {
     let (near, _far) = memory_pair(1000, 1000);
     let error = connect(near, "a\r\nb: c").await.unwrap_err();
     assert_eq!(
@@ -222,7 +222,7 @@ async fn a_host_cannot_bring_header_fields_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_comes_with_the_handshake_is_not_lost() {
+async fn bytes_that_arrive_with_the_handshake_are_not_lost() {
     let (mut wire, far) = memory_pair(1000, 1000);
     let bytes = format!("{REQUEST}\u{2}");
     wire.send(bytes.into()).await.unwrap();
@@ -269,7 +269,7 @@ async fn a_ping_is_answered_while_only_reading_goes_on() {
 }
 
 #[tokio::test]
-async fn of_many_pings_the_latest_is_answered_between_frames() {
+async fn only_the_latest_ping_is_answered_between_frames() {
     let (mut wire, far) = memory_pair(1000, 1000);
     wire.send(Bytes::from_static(REQUEST.as_bytes()))
         .await
@@ -317,7 +317,7 @@ impl Wake for Woken {
 }
 
 #[tokio::test]
-async fn a_pong_does_not_take_the_place_of_who_waits_to_send() {
+async fn a_pong_does_not_displace_the_waker_of_a_sender() {
     let (mut wire, far) = memory_pair(1000, 1000);
     wire.send(Bytes::from_static(REQUEST.as_bytes()))
         .await

@@ -222,7 +222,7 @@ fn online(directory: &Directory) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn who_has_a_name_is_remembered_and_nobody_else() {
+async fn only_holders_of_a_name_are_remembered() {
     let directory = Directory::default();
     let named = claim(&directory, identity("1", "laptop")).await;
     let nameless = claim(&directory, identity("2", "")).await;
@@ -262,7 +262,7 @@ async fn the_end_of_an_older_session_does_not_end_the_younger() {
 }
 
 #[tokio::test]
-async fn a_session_that_was_never_there_is_not_told_of() {
+async fn a_session_that_never_started_is_not_reported() {
     let directory = Directory::default();
     let first = claim(&directory, identity("r", "")).await;
     let mut feed = directory.subscribe();

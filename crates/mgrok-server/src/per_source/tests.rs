@@ -52,7 +52,7 @@ fn a_subscriber_of_ipv6_is_one_source() {
 }
 
 #[test]
-fn forged_addresses_leave_half_of_everything_to_those_who_prove_theirs() {
+fn half_of_the_permits_are_reserved_for_validated_addresses() {
     let permits = PerSource::new(LIMITS);
     let from = addr("192.0.2.1");
     let _one = permits.try_acquire(from).unwrap();
@@ -65,7 +65,7 @@ fn forged_addresses_leave_half_of_everything_to_those_who_prove_theirs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_when_the_share_is_taken_waits_for_its_turn() {
+async fn a_source_with_a_full_share_waits_in_order() {
     let permits = PerSource::new(LIMITS);
     let mut held = take(&permits, "192.0.2.1", 4);
     let waiting: Vec<_> = (0..3)

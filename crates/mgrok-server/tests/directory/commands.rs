@@ -87,7 +87,7 @@ async fn a_visitor_is_closed_and_the_next_is_turned_away() {
 }
 
 #[tokio::test]
-async fn a_disabled_tcp_proxy_lets_nobody_in_and_keeps_whom_it_has() {
+async fn a_disabled_tcp_proxy_refuses_new_users_and_keeps_existing_ones() {
     let lab = Lab::start().await;
     let mut client = lab.login("").await;
     let public = client.publish("tcp", "ssh").await;

@@ -183,7 +183,7 @@ async fn renewed_certificates_are_shown_to_newcomers_and_others_stay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn files_that_cannot_be_used_are_told_once_and_change_nothing() {
+async fn unusable_files_are_logged_once_and_change_nothing() {
     /// Long enough for many checks of the files.
     const LONG: Duration = Duration::from_secs(60);
     let log = Log::new();

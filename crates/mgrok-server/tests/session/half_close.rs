@@ -138,7 +138,7 @@ async fn without_the_extension_one_end_is_the_end_of_both() {
 }
 
 #[tokio::test]
-async fn who_sends_to_a_user_that_left_hears_of_it() {
+async fn sending_to_a_user_that_left_fails() {
     for (transport, mux) in [
         (Transport::Tls, true),
         (Transport::Quic, true),
@@ -226,7 +226,7 @@ async fn visitors_carry_half_closes_to_clients_that_do_too() {
 }
 
 #[tokio::test]
-async fn who_alone_carries_half_closes_learns_that_the_other_end_is_gone() {
+async fn an_end_that_alone_carries_half_closes_learns_that_the_other_end_is_gone() {
     for transport in [Transport::Tls, Transport::Quic] {
         let server = RunningServer::start(config(true)).await;
         let ours = Line::new(&server, transport, true).await;

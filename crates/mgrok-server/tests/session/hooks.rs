@@ -60,7 +60,7 @@ async fn free_port() -> u16 {
 }
 
 #[tokio::test]
-async fn a_plugin_refuses_a_login_in_its_own_words() {
+async fn a_plugin_refuses_a_login_with_its_own_reason() {
     let mut plugin = Plugin::start(refused).await;
     let mut config = config(vec![plugin.entry(&[Op::Login])]);
     let server = RunningServer::start(config.clone()).await;
@@ -383,7 +383,7 @@ async fn nobody_is_asked_about_datagrams() {
 }
 
 #[tokio::test]
-async fn plugins_are_told_of_every_proxy_that_is_gone() {
+async fn plugins_are_notified_of_every_closed_proxy() {
     let (_socket, port) = nobodys_port();
     let mut plugin = Plugin::start(refused).await;
     let ops = [Op::CloseProxy];

@@ -208,7 +208,7 @@ async fn a_new_token_is_asked_for_from_the_next_login_on() {
 }
 
 #[tokio::test]
-async fn ports_that_are_not_allowed_any_more_stay_with_those_who_have_them() {
+async fn ports_no_longer_allowed_stay_with_proxies_that_have_them() {
     let server = RunningServer::start(plain_config()).await;
     let mut client = Client::login(&server, "").await;
     let port = client.start_proxy(tcp_proxy("a", 0)).await.unwrap();
@@ -265,7 +265,7 @@ async fn a_server_that_stops_is_not_reloaded() {
 }
 
 #[tokio::test]
-async fn who_may_use_the_admin_port_changes_without_closing_it() {
+async fn admin_credentials_change_without_closing_the_port() {
     let web_server = |password: &str| {
         Some(WebServer {
             port: 0,

@@ -46,7 +46,7 @@ async fn login_from(source: &str, server: &RunningServer) -> Client {
 }
 
 #[tokio::test]
-async fn a_stranger_who_opens_and_resets_streams_without_end_is_sent_away() {
+async fn a_client_without_login_that_floods_streams_is_disconnected() {
     let server = RunningServer::start(ServerConfig::default()).await;
     let (opener, ended) = mux(&server).await;
     let opened = async {

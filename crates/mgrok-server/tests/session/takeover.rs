@@ -128,7 +128,7 @@ async fn a_login_of_v2_that_proves_nothing_does_not_end_the_session() {
 }
 
 #[tokio::test]
-async fn whoever_proves_to_know_the_token_has_the_place_at_once() {
+async fn a_login_with_proof_of_the_token_takes_over_at_once() {
     let server = RunningServer::start(plain_config()).await;
     let mut old = v2_login(&server, "", &[]).await;
     let port = old.start_proxy(tcp_proxy("p", 0)).await.unwrap();
@@ -167,7 +167,7 @@ async fn work_connections_come_on_the_connection_of_their_session() {
 }
 
 #[tokio::test]
-async fn the_log_says_who_came_and_why_it_went_and_no_whole_run_id() {
+async fn the_log_identifies_clients_but_shows_no_whole_run_id() {
     let log = Log::new();
     let server = RunningServer::start(plain_config()).await;
     let client = Client::login(&server, "").await;

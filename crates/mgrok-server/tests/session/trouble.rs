@@ -42,7 +42,7 @@ async fn check_is_there(client: &mut Client) {
 }
 
 #[tokio::test]
-async fn what_a_visitor_says_does_not_end_the_session_of_the_owner() {
+async fn messages_of_a_visitor_do_not_end_the_session_of_the_owner() {
     let server = RunningServer::start(plain_config()).await;
     let mut owner = Client::login(&server, "").await;
     owner.control.send(&xtcp_proxy("x").into()).await.unwrap();
@@ -66,7 +66,7 @@ async fn what_a_visitor_says_does_not_end_the_session_of_the_owner() {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_written_costs_no_session() {
+async fn an_answer_that_cannot_be_encoded_ends_no_session() {
     let server = RunningServer::start(plain_config()).await;
     let mut client = Client::login(&server, "").await;
     // The request fits into a message; its answer, which repeats the name, does not.

@@ -185,7 +185,7 @@ async fn a_hello_without_a_common_algorithm_is_refused() {
 }
 
 #[tokio::test]
-async fn a_work_connection_of_nobody_is_refused_in_its_own_framing() {
+async fn a_work_connection_without_a_session_is_refused_in_its_own_framing() {
     let server = RunningServer::start(plain_config()).await;
     let mut work = connect(&server).await;
     work.send(&NewWorkConn::default().into()).await.unwrap();

@@ -47,7 +47,7 @@ async fn ask(responses: &[&str]) -> Result<(), HttpError> {
 }
 
 #[tokio::test]
-async fn any_2xx_will_do() {
+async fn any_2xx_is_healthy() {
     for response in [
         "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n",
         "HTTP/1.0 299 \r\n\r\n",
@@ -61,7 +61,7 @@ async fn any_2xx_will_do() {
 }
 
 #[tokio::test]
-async fn all_else_is_a_failure_that_says_why() {
+async fn any_other_response_is_a_failure_with_a_reason() {
     let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1024 * 1024));
     for (response, expect) in [
         (
@@ -230,7 +230,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_a_service_says_leads_to_a_path(
+    fn any_location_resolves_to_a_path(
         location in "(http://|//|/|\\?)?(example.com)?.{0,30}",
     ) {
         if let Some(path) = follow("example.com", "/a", &location) {

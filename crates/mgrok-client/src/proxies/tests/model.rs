@@ -203,7 +203,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn whatever_happens_the_client_takes_for_running_what_the_server_serves(
+    fn the_client_considers_running_only_what_the_server_serves(
         steps in prop::collection::vec(step(), 0..60),
     ) {
         let mut model = Model::new();

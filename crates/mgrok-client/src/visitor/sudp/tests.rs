@@ -157,7 +157,7 @@ async fn a_silent_other_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn what_waited_in_vain_is_not_sent_late() {
+async fn datagrams_without_a_connection_are_not_sent_late() {
     let mut lab = Lab::start(FAST).await;
     let user = lab.user().await;
     lab.openings.close();

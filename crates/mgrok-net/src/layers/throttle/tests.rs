@@ -91,7 +91,7 @@ async fn both_directions_and_all_connections_share_the_rate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_stops_waiting_returns_what_it_booked() {
+async fn a_dropped_direction_returns_its_booking() {
     let limiter = limiter(1000);
     let (near, mut far) = memory_pair(ROOM, ROOM);
     let mut near = throttled(near, &limiter);

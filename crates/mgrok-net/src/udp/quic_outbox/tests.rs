@@ -109,7 +109,7 @@ async fn until_received(connection: &Connection, count: u64) {
 }
 
 #[tokio::test]
-async fn datagrams_go_past_the_stream_both_ways() {
+async fn datagrams_bypass_the_stream_in_both_directions() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (mut near_end, mut far_end) = ends(&near, &far).await;
     for payload in [&b"one"[..], b"", &[7; 1000]] {
@@ -160,7 +160,7 @@ async fn each_stream_has_its_own() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_a_packet_takes_the_stream() {
+async fn datagrams_too_long_for_a_packet_use_the_stream() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (mut near_end, mut far_end) = ends(&near, &far).await;
     for len in [1_500, 65_507] {
@@ -171,7 +171,7 @@ async fn what_does_not_fit_a_packet_takes_the_stream() {
 }
 
 #[tokio::test]
-async fn an_end_that_sees_the_stream_through_a_layer_is_sent_nothing_beside_it() {
+async fn an_end_behind_a_layer_gets_no_quic_datagrams() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (near_conn, far_conn) = stream(&near, &far).await;
     let layers = Layers {
@@ -189,7 +189,7 @@ async fn an_end_that_sees_the_stream_through_a_layer_is_sent_nothing_beside_it()
 }
 
 #[tokio::test]
-async fn nothing_goes_beside_the_stream_without_an_agreement() {
+async fn nothing_bypasses_the_stream_without_negotiation() {
     let frp = Negotiated::new(WireVersion::V2, "0.70.1", &[Extension::DATAGRAMS]);
     let (near, far) = pair(&QuicOptions::default()).await;
     let (near_conn, far_conn) = stream(&near, &far).await;
@@ -205,7 +205,7 @@ async fn nothing_goes_beside_the_stream_without_an_agreement() {
 }
 
 #[tokio::test]
-async fn what_nobody_takes_is_bounded_and_counted() {
+async fn unread_datagrams_are_bounded_and_counted() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (mut near_end, mut far_end) = ends(&near, &far).await;
     let mut sent = 0;
@@ -251,7 +251,7 @@ async fn sending_never_waits() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_no_stream_does_no_harm() {
+async fn datagrams_without_a_stream_do_no_harm() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (mut near_end, mut far_end) = ends(&near, &far).await;
     for stray in [&b""[..], b"\xff", b"\x01", b"\x20\x04\x01abcdef"] {
@@ -263,7 +263,7 @@ async fn what_belongs_to_no_stream_does_no_harm() {
 }
 
 #[tokio::test]
-async fn what_is_no_frame_ends_the_connection() {
+async fn an_invalid_frame_ends_the_connection() {
     for malformed in [
         &b"\0"[..],
         b"\0\0",
@@ -279,7 +279,7 @@ async fn what_is_no_frame_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_connection_that_had_datagrams_is_closed_when_nobody_holds_it() {
+async fn a_dropped_connection_with_datagrams_is_closed() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (mut near_end, mut far_end) = ends(&near, &far).await;
     drop(near);

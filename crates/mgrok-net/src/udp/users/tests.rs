@@ -96,7 +96,7 @@ async fn recv(user: &Plain) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn replies_go_to_those_alone_who_have_written() {
+async fn replies_go_only_to_users_who_have_written() {
     let mut lab = Lab::start("127.0.0.1").await;
     let user = user_of(lab.addr).await;
     user.send(b"word").await.unwrap();
@@ -126,7 +126,7 @@ async fn replies_go_to_those_alone_who_have_written() {
 }
 
 #[tokio::test]
-async fn who_has_not_written_for_long_is_not_answered() {
+async fn a_user_who_has_not_written_for_long_is_not_answered() {
     let mut lab = Lab::start("127.0.0.1").await;
     let (idle, busy) = (user_of(lab.addr).await, user_of(lab.addr).await);
     idle.send(b"word").await.unwrap();

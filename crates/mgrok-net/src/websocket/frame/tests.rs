@@ -137,7 +137,7 @@ fn a_close_says_so() {
 }
 
 #[test]
-fn violations_are_told() {
+fn violations_are_errors() {
     check(Role::Client, b"\x82\x81\0\0\0\0a", Err(Corrupt::Masked));
     check(Role::Server, b"\x82\x01a", Err(Corrupt::Unmasked));
     check(Role::Client, b"\xc2\x01a", Err(Corrupt::Reserved));

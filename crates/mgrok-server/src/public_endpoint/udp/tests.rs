@@ -195,7 +195,7 @@ async fn users_and_the_service_talk() {
 }
 
 #[tokio::test]
-async fn many_users_are_told_apart() {
+async fn many_users_are_distinguished() {
     let mut lab = Lab::start(PACE, 1500).await;
     let mut client = lab.client().await;
     let mut users = Vec::new();
@@ -248,7 +248,7 @@ async fn long_datagrams_are_cut_where_they_come_in() {
 }
 
 #[tokio::test]
-async fn what_fits_no_frame_is_dropped_and_counted() {
+async fn datagrams_that_fit_no_frame_are_dropped_and_counted() {
     let mut lab = Lab::start(PACE, 65_507).await;
     let mut client = lab.client().await;
     let user = lab.user().await;
@@ -278,7 +278,7 @@ async fn between_ends_of_mgrok_datagrams_of_all_sizes_are_carried_whole() {
 }
 
 #[tokio::test]
-async fn what_waits_is_cut_as_the_client_wants_it() {
+async fn queued_datagrams_are_truncated_to_the_clients_packet_size() {
     let mut lab = Lab::start(PACE, 1000).await;
     let user = lab.user().await;
     user.send(&[7; 1400]).await.unwrap();
@@ -347,7 +347,7 @@ async fn a_silent_client_is_given_up() {
 }
 
 #[tokio::test]
-async fn what_waits_is_bounded_and_the_rest_counted() {
+async fn queued_datagrams_are_bounded_and_drops_are_counted() {
     let mut lab = Lab::start(PACE, 1500).await;
     let user = lab.user().await;
     let received = &lab.row.entry().datagrams().received;
@@ -374,7 +374,7 @@ async fn what_waits_is_bounded_and_the_rest_counted() {
 }
 
 #[tokio::test]
-async fn a_client_reaches_nobody_who_is_no_user() {
+async fn a_client_reaches_only_users() {
     let mut lab = Lab::start(PACE, 1500).await;
     let mut client = lab.client().await;
     let user = lab.user().await;
