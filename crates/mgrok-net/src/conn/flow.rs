@@ -22,11 +22,11 @@ use tracing::debug;
 const MAX_QUEUED: usize = 1024;
 
 /// The bytes that quinn counts for each queued outgoing datagram on top of its payload, rounded up.
-const BOOKKEEPING: usize = 64;
+const OVERHEAD_PER_DATAGRAM: usize = 64;
 
 /// How long closing a connection waits for its last packets to arrive, one retransmission included.
 // frp: waits this long when it is stopped (cmd/frpc/sub/root.go)
-const LAST_PACKETS: Duration = Duration::from_millis(500);
+const MAX_SETTLE_TIME: Duration = Duration::from_millis(500);
 
 /// The longest that the peer may delay an acknowledgement.
 const ACKNOWLEDGEMENT_DELAY: Duration = Duration::from_millis(25);
@@ -112,7 +112,7 @@ pub(crate) async fn settle(connection: &quinn::Connection) {
     // Time for one lost packet and its retransmission.
     let once = connection.rtt() * 3 + ACKNOWLEDGEMENT_DELAY;
     tokio::select! {
-        () = sleep((once * 2).min(LAST_PACKETS)) => {}
+        () = sleep((once * 2).min(MAX_SETTLE_TIME)) => {}
         _ = connection.closed() => {}
     }
 }
@@ -229,7 +229,7 @@ impl FlowSender {
 
     /// How much of the room a datagram of `len` bytes takes.
     pub(crate) fn cost(len: usize) -> usize {
-        len + BOOKKEEPING
+        len + OVERHEAD_PER_DATAGRAM
     }
 
     /// Sends one datagram, which begins with the prefix, without waiting. If there is no room, the connection drops

@@ -21,7 +21,7 @@ use crate::printable::printable;
 pub(crate) const NO_ERROR: VarInt = VarInt::from_u32(0);
 
 /// The priority of a stream that goes ahead of the others, which have 0.
-const FIRST: i32 = 1;
+const HIGH_PRIORITY: i32 = 1;
 
 /// A bidirectional stream.
 ///
@@ -99,7 +99,7 @@ impl QuicStream {
 
     pub(super) fn send_first(&mut self) {
         // Fails only if the sending direction is closed already.
-        let _ = self.send.set_priority(FIRST);
+        let _ = self.send.set_priority(HIGH_PRIORITY);
     }
 
     pub(super) fn close(&mut self) -> io::Result<()> {

@@ -28,7 +28,7 @@ const MAX_WRITE: usize = 64 * 1024;
 
 thread_local! {
     /// Separate from the slabs of the mux crate, which are in use while TLS decrypts into them.
-    static AHEAD: Cell<Option<Slabs>> = const { Cell::new(None) };
+    static READ_AHEAD_SLABS: Cell<Option<Slabs>> = const { Cell::new(None) };
 }
 
 impl AsyncRead for Conn {
@@ -112,11 +112,11 @@ impl AsyncWrite for Conn {
 /// Reads once into the thread's read-ahead slab, which is not the slab for payload.
 fn poll_read_ahead(socket: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
     ready!(socket.poll_read_ready(cx))?;
-    let mut slabs = AHEAD
+    let mut slabs = READ_AHEAD_SLABS
         .take()
         .unwrap_or_else(|| Slabs::new(READ_AHEAD, READ_AHEAD_KEPT));
     let read = poll_read_chunk(&mut slabs, socket, cx);
-    AHEAD.set(Some(slabs));
+    READ_AHEAD_SLABS.set(Some(slabs));
     read
 }
 

@@ -96,7 +96,7 @@ pub(super) async fn open(
     }
     match (method, credentials) {
         (NO_CREDENTIALS, _) => {}
-        (PASSWORD, Some(credentials)) => identify(&mut conn, credentials).await?,
+        (PASSWORD, Some(credentials)) => authenticate(&mut conn, credentials).await?,
         (NOTHING_ACCEPTABLE, _) | (_, _) => {
             return Err(Socks5Error::Method {
                 with_credentials: credentials.is_some(),
@@ -126,7 +126,10 @@ pub(super) async fn open(
     Ok(conn)
 }
 
-async fn identify(conn: &mut Conn, credentials: &OutboundCredentials) -> Result<(), Socks5Error> {
+async fn authenticate(
+    conn: &mut Conn,
+    credentials: &OutboundCredentials,
+) -> Result<(), Socks5Error> {
     let mut message = BytesMut::new();
     message.put_u8(PASSWORD_VERSION);
     for text in [&*credentials.user, credentials.password.expose()] {

@@ -25,7 +25,7 @@ const INCOMING_BUFFER: u64 = 4 * 1024;
 const INCOMING_BUFFERS: u64 = MAX_INCOMING as u64 * INCOMING_BUFFER;
 
 /// How long to wait for the peers to learn that their connections are closed.
-const GOODBYE: Duration = Duration::from_millis(500);
+const CLOSE_WAIT: Duration = Duration::from_millis(500);
 
 /// The settings for dialling. Cheap to clone; clones share the tickets for resumption. The dialling end opens all
 /// streams; [`Connection::accept`] is for the accepting end.
@@ -233,7 +233,7 @@ impl Endpoint {
     /// Waits until the peers of closed connections have had time to learn of it, for half a second at most: packets get
     /// lost, and a peer that missed the close detects it by timeout.
     pub async fn idle(&self) {
-        let _ = timeout(GOODBYE, self.inner.wait_idle()).await;
+        let _ = timeout(CLOSE_WAIT, self.inner.wait_idle()).await;
     }
 }
 

@@ -17,7 +17,7 @@ use super::failure::Failure;
 use pipe::Pipe;
 
 /// Fewer bytes than this at once are cheaper to copy.
-const WORTHWHILE: usize = 4 * 1024;
+const MIN_SPLICED: usize = 4 * 1024;
 
 /// One direction's use of `splice(2)`.
 #[derive(Debug, Default)]
@@ -116,7 +116,7 @@ impl Splice {
             // The pipe is not empty, so `WouldBlock` can only come from the socket.
             match target.try_io(Interest::WRITABLE, || pipe.drain_to(target)) {
                 Ok(moved) => {
-                    if pipe.held() == 0 && self.filled < WORTHWHILE {
+                    if pipe.held() == 0 && self.filled < MIN_SPLICED {
                         self.give_back();
                     }
                     return Poll::Ready(Ok(Moved::Bytes(moved)));

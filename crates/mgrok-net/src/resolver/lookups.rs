@@ -18,7 +18,7 @@ pub(super) const MAX_LOOKUPS: usize = 32;
 const MAX_PER_NAME: usize = 2;
 /// How long after the start of a lookup a second one for the same name may start. The first may hang at a DNS server
 /// that is gone, while the system may use another one by now.
-const AGAIN_AFTER: Duration = Duration::from_secs(3);
+const RETRY_AFTER: Duration = Duration::from_secs(3);
 
 /// The lookups of one resolver.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Lookups {
         });
         let outcome = lookup.outcome.subscribe();
         let is_due = lookup.running == 0
-            || lookup.running < MAX_PER_NAME && lookup.began_at.elapsed() >= AGAIN_AFTER;
+            || lookup.running < MAX_PER_NAME && lookup.began_at.elapsed() >= RETRY_AFTER;
         if is_due {
             lookup.running += 1;
             lookup.began_at = Instant::now();

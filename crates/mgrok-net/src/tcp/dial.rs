@@ -117,7 +117,7 @@ impl<'a> Candidates<'a> {
                     source,
                 });
             }
-            Err(_) => return Err(candidates.late()),
+            Err(_) => return Err(candidates.timed_out()),
         }
         if let Some(ip) = options.local_ip {
             let same_family = |addr: &SocketAddr| ip.is_ipv4() == addr.is_ipv4();
@@ -187,11 +187,11 @@ impl<'a> Candidates<'a> {
                 host: self.host.to_owned(),
             }
             .into()),
-            Err(_) => Err(self.late().into()),
+            Err(_) => Err(self.timed_out().into()),
         }
     }
 
-    fn late(&self) -> DialError {
+    fn timed_out(&self) -> DialError {
         DialError::Timeout {
             host: self.host.to_owned(),
             port: self.port,

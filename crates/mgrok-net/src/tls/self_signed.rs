@@ -16,7 +16,7 @@ use tempfile::NamedTempFile;
 use super::TlsError;
 
 /// Backdates the certificate, for clients whose clock is slow.
-const VALID_SINCE: Duration = Duration::from_secs(60 * 60);
+const BACKDATED_BY: Duration = Duration::from_secs(60 * 60);
 const VALID_FOR: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 const SERIAL_LEN: usize = 16;
 
@@ -34,7 +34,7 @@ pub fn kept_certificate(path: &Path) -> Result<(PathBuf, PathBuf), TlsError> {
         source,
     })?;
     if !is_there {
-        let (certificate, key) = make()?;
+        let (certificate, key) = generate_pair()?;
         let pem = certificate.pem() + &key.serialize_pem();
         write_whole(path, pem.as_bytes()).map_err(|source| TlsError::Write {
             path: path.to_owned(),
@@ -61,7 +61,7 @@ fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Makes a key and a certificate without a name.
 pub(super) fn generate(provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-    let (certificate, key) = make()?;
+    let (certificate, key) = generate_pair()?;
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
     let key = provider
         .key_provider
@@ -72,7 +72,7 @@ pub(super) fn generate(provider: &CryptoProvider) -> Result<CertifiedKey, TlsErr
 
 // frp: the same except for the key, which is RSA (pkg/transport/tls.go#newRandomTLSKeyPair). Every peer supports ECDSA
 // P-256, and generating an RSA key would take a second.
-fn make() -> Result<(Certificate, KeyPair), TlsError> {
+fn generate_pair() -> Result<(Certificate, KeyPair), TlsError> {
     let failed = |error| TlsError::Generate(io::Error::other(error));
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
     let mut serial = [0; SERIAL_LEN];
@@ -82,7 +82,7 @@ fn make() -> Result<(Certificate, KeyPair), TlsError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.serial_number = Some(SerialNumber::from_slice(&serial));
-    params.not_before = (now - VALID_SINCE).into();
+    params.not_before = (now - BACKDATED_BY).into();
     params.not_after = (now + VALID_FOR).into();
     let certificate = params.self_signed(&key).map_err(failed)?;
     Ok((certificate, key))

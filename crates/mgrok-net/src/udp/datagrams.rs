@@ -22,7 +22,7 @@ pub struct Datagrams {
     bytes: BytesMut,
     entries: Vec<Entry>,
     /// The size of the last batch in bytes.
-    usual: usize,
+    last_len: usize,
     /// How many entries at the front have been consumed.
     done: usize,
 }
@@ -48,7 +48,7 @@ impl Datagrams {
     /// The buffer of all payloads, to which more may be appended.
     pub(super) fn bytes_mut(&mut self) -> &mut BytesMut {
         if self.bytes.capacity() == 0 {
-            self.bytes.reserve(self.usual);
+            self.bytes.reserve(self.last_len);
         }
         &mut self.bytes
     }
@@ -150,7 +150,7 @@ impl Datagrams {
 
     fn clear(&mut self) {
         self.done = 0;
-        self.usual = self.bytes.len().min(MAX_FRESH);
+        self.last_len = self.bytes.len().min(MAX_FRESH);
         self.entries.clear();
         self.bytes.clear();
         if self.bytes.capacity() > KEPT_CAPACITY {

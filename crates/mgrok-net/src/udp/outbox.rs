@@ -45,7 +45,7 @@ pub struct Outbox {
     count: usize,
     writing: Bytes,
     /// The length of the last write.
-    usual: usize,
+    last_len: usize,
     unflushed: bool,
     /// The queue of QUIC datagrams, if the connection uses them.
     quic: Option<QuicOutbox>,
@@ -68,7 +68,7 @@ impl Outbox {
             waiting: BytesMut::new(),
             count: 0,
             writing: Bytes::new(),
-            usual: 0,
+            last_len: 0,
             unflushed: false,
             quic: None,
         }
@@ -131,7 +131,7 @@ impl Outbox {
             return Err(QueueError::Full);
         }
         if self.waiting.capacity() == 0 {
-            self.waiting.reserve(self.usual);
+            self.waiting.reserve(self.last_len);
         }
         self.encoder
             .datagram(payload, Some(user), &mut self.waiting)?;
@@ -177,7 +177,7 @@ impl Outbox {
                     break;
                 }
                 self.encoder.end_frame();
-                self.usual = self.waiting.len().min(MAX_FRESH);
+                self.last_len = self.waiting.len().min(MAX_FRESH);
                 self.writing = self.waiting.split().freeze();
                 self.count = 0;
             }

@@ -12,11 +12,11 @@ use rustix::pipe::{
 
 /// The requested size: the most that Linux grants unprivileged users (`fs.pipe-max-size`), and the most that one call
 /// moves.
-const WANTED: usize = 1024 * 1024;
+const WANTED_SIZE: usize = 1024 * 1024;
 
 /// The smallest accepted size. A system user with many pipes gets tiny ones (`fs.pipe-user-pages-soft`), which are
 /// slower than copying.
-const ACCEPTED: usize = 64 * 1024;
+const MIN_SIZE: usize = 64 * 1024;
 
 /// The most pipes in the process, in use or idle. Each takes two descriptors, and connections need plenty of those; a
 /// direction that gets no pipe copies.
@@ -53,9 +53,9 @@ impl Pipe {
         let permit = PipePermit::take()?;
         let (exit, entry) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
         // A failure does not matter: the resulting size is checked next.
-        let _best_effort = fcntl_setpipe_size(&entry, WANTED);
+        let _best_effort = fcntl_setpipe_size(&entry, WANTED_SIZE);
         let size = fcntl_getpipe_size(&entry).ok()?;
-        (size >= ACCEPTED).then_some(Self {
+        (size >= MIN_SIZE).then_some(Self {
             entry,
             exit,
             held: 0,
@@ -80,7 +80,7 @@ impl Pipe {
 
     /// Moves bytes from `source` into the pipe, which must be empty. 0 at the end of `source`.
     pub(super) fn fill_from(&mut self, source: impl AsFd) -> io::Result<usize> {
-        self.held = splice(source, None, &self.entry, None, WANTED, flags())?;
+        self.held = splice(source, None, &self.entry, None, WANTED_SIZE, flags())?;
         Ok(self.held)
     }
 
