@@ -165,7 +165,10 @@ impl Source {
 use dns::ask as ask_server;
 
 #[cfg(not(feature = "dns-server"))]
-#[expect(clippy::unused_async, reason = "stands in for one that waits")]
+#[expect(
+    clippy::unused_async,
+    reason = "has the signature of the function that queries a server"
+)]
 async fn ask_server(server: SocketAddr, _: &str) -> io::Result<Vec<IpAddr>> {
     let why = format!("cannot ask {server}: built without the feature `dns-server`");
     Err(io::Error::new(io::ErrorKind::Unsupported, why))

@@ -47,7 +47,7 @@ const CARRIERS: [Carrier; 7] = [
 ];
 
 /// The session that a stream belongs to.
-#[expect(dead_code, reason = "to be dropped last is all that it is for")]
+#[expect(dead_code, reason = "kept only so that it is dropped last")]
 enum Session {
     Mux(Opener, Acceptor, Opener, Acceptor),
     Quic(Connection, Connection),

@@ -127,7 +127,7 @@ impl<'a> Candidates<'a> {
     }
 
     /// How many addresses there are.
-    #[expect(clippy::len_without_is_empty, reason = "nobody asks for that")]
+    #[expect(clippy::len_without_is_empty, reason = "no caller needs it")]
     pub fn len(&self) -> usize {
         self.addrs.len()
     }
