@@ -247,26 +247,6 @@ async fn check_datagrams(
 }
 
 #[tokio::test]
-async fn a_visitor_of_v2_reaches_datagrams_of_v1() {
-    let server = RunningServer::start(plain_config()).await;
-    let mut owner = Client::login(&server, "").await;
-    owner.control.send(&dns().into()).await.unwrap();
-    let visitor = log_in(&server, Algorithm::Aes256Gcm, "0.70.1").await;
-    while !matches!(
-        recv(&mut owner.control).await,
-        Some(Message::NewProxyResp(_))
-    ) {}
-
-    let visit = visit(&server, &visitor).await;
-    let (_, work) = owner.work_conn(&server).await;
-    check_datagrams(
-        (visit.into_conn(), WireVersion::V2),
-        (work, WireVersion::V1),
-    )
-    .await;
-}
-
-#[tokio::test]
 async fn the_first_version_of_v2_frames_datagrams_as_v1_does() {
     let server = RunningServer::start(plain_config()).await;
     let mut owner = log_in(&server, Algorithm::Aes256Gcm, "0.69.0").await;
