@@ -76,7 +76,7 @@ pub enum Leg {
 /// What a relay did.
 #[derive(Debug)]
 pub struct RelayEnd {
-    /// *Bytes that were sent to the user.
+    /// Bytes that were sent to the user.
     pub sent: u64,
     /// Bytes that were sent to the work connection.
     pub received: u64,

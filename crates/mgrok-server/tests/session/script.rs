@@ -78,7 +78,7 @@ impl RunningServer {
     }
 }
 
-/// *A connection on which nothing was sent yet.
+/// A connection on which nothing was sent yet.
 pub(crate) async fn connect(server: &RunningServer) -> MessageConn {
     let stream = TcpStream::connect(server.addr).await.unwrap();
     MessageConn::new(Conn::from(stream), WireVersion::V1)
