@@ -1,8 +1,8 @@
-//! How fast the relay moves bytes between two sockets, and what that costs.
+//! Measures how fast the relay moves bytes between two sockets, and how much CPU time that takes.
 //!
-//! Compares, in one run and taking turns: the relay when it copies, the relay when it splices, and
-//! `tokio::io::copy_bidirectional`. The relay has a thread of its own, whose CPU time is what counts;
-//! throughput is also limited by the threads that make and swallow the bytes.
+//! Compares three methods to relay in one run, in turns: the relay copying, the relay splicing, and
+//! `tokio::io::copy_bidirectional`. The relay runs in a thread of its own, and the CPU time of that thread is the
+//! figure that counts; throughput is also limited by the threads that produce and consume the bytes.
 //!
 //! `cargo run --release -p mgrok-net --example relay_throughput [GiB per run] [rounds]`
 
@@ -19,13 +19,13 @@ use mgrok_net::relay::{HalfClose, Traffic, relay};
 const GIB: u64 = 1024 * 1024 * 1024;
 
 #[derive(Clone, Copy, Debug)]
-enum Way {
+enum Method {
     Splice,
     Copy,
     Tokio,
 }
 
-/// A connection that the relay cannot see through, so it has to copy.
+/// A connection that hides its socket from the relay, so that the relay has to copy.
 struct Opaque(Conn);
 
 impl ByteStream for Opaque {
@@ -61,11 +61,11 @@ fn main() -> io::Result<()> {
     };
     let (gib, rounds) = (number(4), number(3));
 
-    let ways = [Way::Splice, Way::Copy, Way::Tokio];
-    let mut measured = ways.map(|_| Vec::new());
+    let methods = [Method::Splice, Method::Copy, Method::Tokio];
+    let mut measured = methods.map(|_| Vec::new());
     for _ in 0..rounds {
-        for (way, results) in ways.iter().zip(&mut measured) {
-            results.push(measure(*way, gib)?);
+        for (method, results) in methods.iter().zip(&mut measured) {
+            results.push(measure(*method, gib)?);
         }
     }
 
@@ -77,11 +77,11 @@ fn main() -> io::Result<()> {
     out(format_args!(
         "{rounds} rounds of {gib} GiB, medians; factors against tokio"
     ));
-    for (way, it) in ways.iter().zip(medians) {
-        let name = match way {
-            Way::Splice => "relay, splicing",
-            Way::Copy => "relay, copying",
-            Way::Tokio => "copy_bidirectional",
+    for (method, it) in methods.iter().zip(medians) {
+        let name = match method {
+            Method::Splice => "relay, splicing",
+            Method::Copy => "relay, copying",
+            Method::Tokio => "copy_bidirectional",
         };
         out(format_args!(
             "{name:20} {:5.2} GiB/s ({:4.2}x)   {:5.3} CPU s/GiB ({:4.2}x)",
@@ -94,7 +94,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn measure(way: Way, gib: u64) -> io::Result<Measured> {
+fn measure(method: Method, gib: u64) -> io::Result<Measured> {
     let (mut source, user) = pair()?;
     let (work, mut sink) = pair()?;
     let started = Instant::now();
@@ -121,7 +121,7 @@ fn measure(way: Way, gib: u64) -> io::Result<Measured> {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?
-            .block_on(run(way, user, work))?;
+            .block_on(run(method, user, work))?;
         thread_cpu_seconds()
     });
     let total = join(swallower)?;
@@ -135,22 +135,22 @@ fn measure(way: Way, gib: u64) -> io::Result<Measured> {
     })
 }
 
-async fn run(way: Way, user: TcpStream, work: TcpStream) -> io::Result<()> {
+async fn run(method: Method, user: TcpStream, work: TcpStream) -> io::Result<()> {
     user.set_nonblocking(true)?;
     work.set_nonblocking(true)?;
     let mut user = tokio::net::TcpStream::from_std(user)?;
     let mut work = tokio::net::TcpStream::from_std(work)?;
     let traffic = Traffic::default();
-    match way {
-        Way::Splice => {
+    match method {
+        Method::Splice => {
             relay(user.into(), work.into(), HalfClose::Carried, &traffic).await;
         }
-        Way::Copy => {
+        Method::Copy => {
             let user = Conn::layered(Box::new(Opaque(user.into())));
             let work = Conn::layered(Box::new(Opaque(work.into())));
             relay(user, work, HalfClose::Carried, &traffic).await;
         }
-        Way::Tokio => {
+        Method::Tokio => {
             tokio::io::copy_bidirectional(&mut user, &mut work).await?;
         }
     }
@@ -165,7 +165,7 @@ fn pair() -> io::Result<(TcpStream, TcpStream)> {
     Ok((near, far))
 }
 
-/// What the calling thread has used so far, in user space and in the kernel.
+/// The CPU time that the calling thread has used so far, in user space and in the kernel.
 fn thread_cpu_seconds() -> io::Result<f64> {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanos: f64 = stat

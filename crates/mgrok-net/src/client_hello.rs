@@ -1,10 +1,9 @@
-//! The server name in a TLS ClientHello, for routing TLS without ending it.
+//! Reads the server name of a TLS ClientHello, so that TLS can be routed without being terminated.
 //!
-//! [`parse`] looks at the bytes that have arrived and says how many it takes to know more, so that
-//! a hello that comes byte by byte is not parsed byte by byte. Nothing is checked that routing does
-//! not need: the service behind the route will judge the hello, and what it cannot agree on with its
-//! client is between them. But where two readers of one hello might see different names, the hello is
-//! refused, since a router that sees another name than the service is a way around its rules.
+//! [`parse`] looks at the bytes that have arrived and says how many it needs to decide more, so that a hello that
+//! arrives byte by byte is not parsed once per byte. Only what routing needs is checked: the service behind the route
+//! checks the rest of the hello. But a hello in which two parsers might see different names is refused, because a
+//! router that sees another name than the service does would let a client get around the router's rules.
 
 use std::borrow::Cow;
 use std::io;
@@ -13,23 +12,23 @@ use bytes::{Bytes, BytesMut};
 
 use crate::conn::Conn;
 
-/// The largest handshake message that is looked into, in bytes. Hellos with post-quantum key shares
-/// have about 1,800, some with tickets and encrypted hellos in them twice that.
+/// The largest handshake message that is parsed, in bytes. Hellos with post-quantum key shares have about 1,800; some
+/// that also contain tickets and encrypted hellos have twice that.
 pub const MAX_HELLO: usize = 64 * 1024;
 
-/// Over how many records a hello may be spread. Clients use one; a few cut it in two or three so that
-/// the name does not show.
+/// The most records that one hello may span. Clients use one; a few split the hello into two or three so that the name
+/// does not show.
 pub const MAX_RECORDS: usize = 64;
 
-/// The fatal alert `unrecognized_name`, as a record: what a client is told for whose name there is
-/// no route (RFC 6066, section 3).
+/// The fatal alert `unrecognized_name` (RFC 6066, section 3) as a record. The server sends it to a client whose name
+/// has no route.
 pub const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 112];
 
-/// The longest payload of a record in clear (RFC 8446, section 5.1).
+/// The longest payload of an unencrypted record (RFC 8446, section 5.1).
 const MAX_RECORD: usize = 1 << 14;
 const RECORD_HEADER: usize = 5;
 const HANDSHAKE_RECORD: u8 = 22;
-/// SSL 3.0 to TLS 1.3 all have it in their records.
+/// The major version in the record header, the same from SSL 3.0 to TLS 1.3.
 const MAJOR_VERSION: u8 = 3;
 
 /// Type and length.
@@ -40,40 +39,39 @@ pub(crate) const CLIENT_HELLO: u8 = 1;
 const FIXED_FIELDS: usize = 2 + 32;
 pub(crate) const SERVER_NAME: u16 = 0;
 const HOST_NAME: u8 = 0;
-/// What a name in the DNS can have at most.
+/// The longest name in the DNS, in bytes.
 const MAX_NAME: usize = 255;
 
-/// What is known of a stream that should begin with a ClientHello.
+/// What the bytes so far say about a stream that should begin with a ClientHello.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Progress {
-    /// Too little: nothing more can be said of less than this many bytes, counted from the start.
+    /// Undecided: a decision needs at least this many bytes, counted from the start.
     NeedMore(usize),
     /// The hello is complete.
     Hello(ClientHello),
-    /// It is no hello, or none that can be routed.
+    /// The stream does not begin with a hello, or with one that cannot be routed.
     Refused(Refusal),
 }
 
-/// What a client says first.
+/// The part of a ClientHello that routing uses.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClientHello {
-    /// Whom the client wants to reach (SNI), in lower case; `None` if it does not say.
+    /// The host that the client asks for (SNI), in lower case; `None` if the hello has no server name.
     ///
-    /// Visible ASCII, at most 255 bytes, but otherwise whatever the client wrote, which need not be a
-    /// name of the DNS: some write `192.0.2.1:443`.
+    /// Visible ASCII, at most 255 bytes, but not necessarily a DNS name: some clients write `192.0.2.1:443`.
     pub server_name: Option<String>,
 }
 
 /// Why a stream cannot be routed.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refusal {
-    /// A record without payload, which nobody needs and which would cost nothing to send.
+    /// A record without payload. No client needs one, and a stream of them would cost the sender nothing.
     #[error("TLS record without payload")]
     EmptyRecord,
-    /// The hello is not what its own lengths say.
+    /// The hello contradicts its own length fields.
     #[error("malformed ClientHello: {0}")]
     Malformed(&'static str),
-    /// A name that cannot be one.
+    /// The name is empty, too long, or not visible ASCII.
     #[error(
         "server name of {len} bytes in the ClientHello is not 1 to {MAX_NAME} bytes of visible ASCII"
     )]
@@ -81,25 +79,25 @@ pub enum Refusal {
         /// Its length.
         len: usize,
     },
-    /// TLS, but another message.
+    /// The stream is TLS but begins with another handshake message.
     #[error("TLS handshake begins with message {0} instead of a ClientHello")]
     NotClientHello(u8),
-    /// Something else.
+    /// The stream is not TLS.
     #[error("not TLS: the first byte is {0:#04x}")]
     NotTls(u8),
-    /// A record that is longer than records are.
+    /// A record is longer than the standard allows.
     #[error("TLS record of {0} bytes, more than {MAX_RECORD}")]
     RecordTooLong(usize),
-    /// How clients began that could still speak SSL 2.0. It has no room for a server name.
+    /// The hello of a client that still supports SSL 2.0. Its format has no field for a server name.
     #[error("SSL 2.0 hello, which has no server name")]
     Ssl2,
-    /// Longer than [`MAX_HELLO`].
+    /// The hello is longer than [`MAX_HELLO`].
     #[error("ClientHello of {0} bytes, more than {MAX_HELLO}")]
     TooLong(usize),
-    /// More than [`MAX_RECORDS`].
+    /// The hello spans more than [`MAX_RECORDS`] records.
     #[error("ClientHello in more than {MAX_RECORDS} records")]
     TooManyRecords,
-    /// A version of the record layer that never was.
+    /// The record has a version that does not exist.
     #[error("not TLS: record version {0}.{1}")]
     Version(u8, u8),
 }
@@ -113,21 +111,21 @@ pub enum ReadError {
     /// The connection failed.
     #[error("connection failed before the ClientHello was complete")]
     Io(#[from] io::Error),
-    /// What came cannot be routed.
+    /// The hello cannot be routed.
     #[error(transparent)]
     Refused(#[from] Refusal),
 }
 
-/// Reads until the hello is complete. All that was read stays in front of `conn`, unchanged, also where
-/// the hello is refused.
+/// Reads until the hello is complete. All bytes that were read stay in front of `conn`, unchanged, even if the hello is
+/// refused.
 ///
-/// Holds at most [`MAX_HELLO`], the headers of [`MAX_RECORDS`], and one read. Waits for as long as the
-/// peer is silent: the caller sets the deadline. Not cancel-safe: bytes may be lost.
+/// Holds at most [`MAX_HELLO`], the headers of [`MAX_RECORDS`], and one read. Waits for as long as the peer is silent:
+/// the caller sets the deadline. Not cancel-safe: bytes may be lost.
 ///
 /// # Errors
-/// If the connection fails or ends first, or what arrives is not a hello that [`parse`] takes.
+/// If the connection fails or ends first, or [`parse`] refuses what arrives.
 pub async fn read(conn: &mut Conn) -> Result<ClientHello, ReadError> {
-    // Nearly always all of it comes at once, and is handed on as it came.
+    // The hello nearly always arrives in one read, and that chunk is passed on without a copy.
     let first = conn.recv().await?;
     let mut progress = parse(&first);
     if !matches!(progress, Progress::NeedMore(_)) || first.is_empty() {
@@ -159,10 +157,10 @@ fn finish(progress: Progress, seen: usize) -> Result<ClientHello, ReadError> {
     }
 }
 
-/// Looks into the first bytes of a stream, from its start on.
+/// Parses the beginning of a stream.
 ///
-/// What it says does not depend on how the bytes were cut on their way, and stays true with more of them.
-/// To call it again with fewer bytes than it asked for is useless but harmless.
+/// The result does not depend on how the bytes were split in transit, and stays the same with more of them. A call with
+/// fewer bytes than the last result asked for is useless but harmless.
 pub fn parse(seen: &[u8]) -> Progress {
     match complete(seen) {
         Ok(hello) => Progress::Hello(hello),
@@ -189,7 +187,7 @@ fn complete(seen: &[u8]) -> Result<ClientHello, Stop> {
     Ok(ClientHello { server_name })
 }
 
-/// The first handshake message with its header, put together from its records.
+/// The first handshake message with its header, reassembled from its records.
 fn handshake_message(seen: &[u8]) -> Result<Cow<'_, [u8]>, Stop> {
     let mut message = Cow::Borrowed(&[][..]);
     let mut start = 0;
@@ -235,7 +233,7 @@ fn record(seen: &[u8], start: usize) -> Result<&[u8], Stop> {
     match *bytes {
         [] => return Err(need_header),
         [HANDSHAKE_RECORD, ..] => {}
-        // A record header of two bytes, then the type of the message.
+        // SSL 2.0: a record header of two bytes, then the message type.
         [first, _, CLIENT_HELLO, ..] if start == 0 && first & 0x80 != 0 => {
             return Err(Refusal::Ssl2.into());
         }
@@ -262,16 +260,16 @@ fn record(seen: &[u8], start: usize) -> Result<&[u8], Stop> {
     }
 }
 
-/// The server name of a hello, and where it is.
+/// The server name of a hello, and its position.
 #[derive(Debug)]
 pub(crate) struct FoundName<'a> {
     /// As the client wrote it: visible ASCII.
     pub(crate) name: &'a str,
-    /// Where in the message the two bytes are that make it a server name: the type of the extension.
+    /// Offset in the message of the extension's two type bytes, which mark it as a server name.
     pub(crate) type_at: usize,
 }
 
-/// Finds the server name in a whole ClientHello, header included.
+/// Finds the server name in a complete ClientHello, header included.
 pub(crate) fn server_name(message: &[u8]) -> Result<Option<FoundName<'_>>, Refusal> {
     let mut found = None;
     for extension in extensions(message)? {
@@ -300,7 +298,7 @@ fn host_name(list: &[u8]) -> Result<&str, Refusal> {
     let mut found = None;
     while !names.is_empty() {
         let kind = names.u8().ok_or(BROKEN)?;
-        // Kinds of names that are yet to come have the same shape, or could not be passed over.
+        // RFC 6066 requires future kinds of names to have the same layout, or parsers could not skip them.
         let name = names.list_16().ok_or(BROKEN)?;
         if kind == HOST_NAME {
             if found.is_some() {
@@ -324,11 +322,11 @@ fn host_name(list: &[u8]) -> Result<&str, Refusal> {
 pub(crate) struct Extension<'a> {
     pub(crate) kind: u16,
     pub(crate) data: &'a [u8],
-    /// Where in the message it begins.
+    /// Offset of the extension in the message.
     pub(crate) at: usize,
 }
 
-/// The extensions of a whole ClientHello, header included.
+/// The extensions of a complete ClientHello, header included.
 pub(crate) fn extensions(
     message: &[u8],
 ) -> Result<impl Iterator<Item = Result<Extension<'_>, Refusal>>, Refusal> {
@@ -361,14 +359,14 @@ pub(crate) fn extensions(
         }
         let extension = next().ok_or(CUT);
         if extension.is_err() {
-            // Nothing follows what is broken.
+            // Parsing stops at the first broken extension.
             reader.at = message.len();
         }
         Some(extension)
     }))
 }
 
-/// Reads the parts of a message one after the other.
+/// A cursor over the fields of a message.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -402,13 +400,13 @@ impl<'a> Reader<'a> {
         Some(u16::from_be_bytes(*bytes))
     }
 
-    /// What stands behind its length in one byte.
+    /// The bytes that follow a one-byte length.
     fn list_8(&mut self) -> Option<&'a [u8]> {
         let len = self.u8()?;
         self.take(len.into())
     }
 
-    /// What stands behind its length in two bytes.
+    /// The bytes that follow a two-byte length.
     fn list_16(&mut self) -> Option<&'a [u8]> {
         let len = self.u16()?;
         self.take(len.into())

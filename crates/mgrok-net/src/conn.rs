@@ -1,8 +1,8 @@
-//! Any connection of the program, as one type.
+//! One type for every connection in the program.
 //!
-//! Bytes travel as owned chunks ([`Bytes`]) through [`ByteStream`], not through borrowed buffers: what
-//! one read fetched into a slab of the thread is passed on as a slice of it. So no connection owns a
-//! buffer while it waits, and a layer that has nothing to change changes nothing.
+//! Bytes travel as owned chunks ([`Bytes`]) through [`ByteStream`], not through borrowed buffers: a read fills part of
+//! the thread's slab and is passed on as a slice of that slab. So a waiting connection owns no buffer, and a layer that
+//! changes nothing copies nothing.
 
 mod carrier;
 mod flow;
@@ -30,36 +30,36 @@ pub(crate) use quic::{NO_ERROR, QuicStream, StreamPermit, connection_lost};
 
 /// A full-duplex stream of bytes that moves owned chunks.
 ///
-/// The methods follow the rules of `poll` functions: on `Pending` the task is woken when it is worth
-/// trying again, and the last caller of a direction is the one that is woken.
+/// The methods follow the rules of `poll` functions: after `Pending` the task is woken when another call can make
+/// progress, and only the last task that polled a direction is woken for that direction.
 pub trait ByteStream: Send {
-    /// The next bytes that arrived; empty at the end of the stream, and from then on.
+    /// The next bytes that arrived; empty at the end of the stream and on every later call.
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>>;
 
-    /// Takes bytes from the front of `chunk`, as many as there is room for. Ready once `chunk` is
-    /// empty. What was taken may still be on its way until [`ByteStream::poll_flush`] is ready.
+    /// Accepts bytes from the front of `chunk`, as many as there is room for. Ready once `chunk` is empty. Accepted
+    /// bytes may still be buffered until [`ByteStream::poll_flush`] is ready.
     fn poll_send(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<()>>;
 
-    /// Ready once everything that was taken has been handed to the carrier.
+    /// Ready once every accepted byte has been handed to the carrier.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Flushes, then ends our direction (FIN, `shutdown(SHUT_WR)` or close_notify). Reading goes on.
+    /// Flushes, then closes the sending direction (FIN, `shutdown(SHUT_WR)` or close_notify). Receiving continues.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
-/// A connection: bytes that were read from it and not used yet, and what carries it.
+/// A connection: its carrier, and bytes that were read from the carrier but not consumed yet.
 pub struct Conn {
     unread: Bytes,
     io: Io,
 }
 
-/// What carries a connection.
+/// The carrier of a connection.
 enum Io {
-    /// Boxed: there are few, and others would be larger for it.
+    /// Boxed because KCP connections are few and an inline stream would make every `Conn` larger.
     Kcp(Box<mgrok_kcp::Stream>),
     Layered(Box<dyn ByteStream>),
     Mux(Stream),
-    /// Boxed: two handles on the connection and their state.
+    /// Boxed: it contains two stream halves and their state.
     Quic(Box<QuicStream>),
     Tcp(TcpStream),
     /// Boxed: a TLS session is a hundred times the size of a socket.
@@ -67,15 +67,15 @@ enum Io {
 }
 
 impl Conn {
-    /// A connection through a layer that owns the connection below it.
+    /// A connection through a layer that owns the connection below.
     pub fn layered(stream: Box<dyn ByteStream>) -> Self {
         Io::Layered(stream).into()
     }
 
-    /// Puts bytes back, in front of all that is still to be read.
+    /// Puts bytes back in front of all other unread bytes.
     pub fn unread(&mut self, bytes: Bytes) {
         if bytes.is_empty() {
-            // Not kept: the empty rest of a buffer still owns all of it.
+            // Not kept, because an empty `Bytes` still keeps the whole buffer alive.
         } else if self.unread.is_empty() {
             self.unread = bytes;
         } else {
@@ -97,17 +97,17 @@ impl Conn {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
-    /// Flushes and ends our direction; reading goes on. Cancel-safe.
+    /// Flushes and closes the sending direction; receiving continues. Cancel-safe.
     pub async fn close(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_close(cx)).await
     }
 
-    /// From now on, what has not been read when this is dropped makes the other end's sending fail. It is so with TCP and QUIC in
-    /// any case; a multiplexed stream is otherwise drained, for the sake of frp's ends. KCP cannot say it. Has no effect once a
-    /// layer lies on top.
+    /// Makes the peer's sending fail if this connection is dropped with unread bytes. TCP and QUIC always do that. A
+    /// multiplexed stream otherwise drains the bytes, which frp's peers need. KCP cannot signal it. Has no effect once
+    /// there is a layer on top.
     ///
-    /// For ends that agreed to [carry half-closes](crate::relay::HalfClose::Carried): to them, the end of one direction
-    /// alone does not mean that nobody reads the other.
+    /// For peers that agreed to [carry half-closes](crate::relay::HalfClose::Carried): for them, the end of one
+    /// direction does not mean that nobody reads the other.
     pub fn refuse_after_drop(&mut self) {
         match &mut self.io {
             Io::Mux(stream) => stream.refuse_after_drop(),
@@ -115,8 +115,9 @@ impl Conn {
         }
     }
 
-    /// Has the system give the connection up that is silent, or does not acknowledge what was sent, for `timeout`; it asks after `idle`.
-    /// Only with a socket of TCP, bare or within TLS: streams of a shared connection end with that, which is watched as a whole.
+    /// Makes the operating system close the connection after `timeout` without any sign of the peer or without
+    /// acknowledgement of sent bytes; keepalive probes begin after `idle`. Only affects TCP sockets, bare or under TLS:
+    /// a stream of a shared connection ends with that connection, which has its own keepalive.
     pub fn watch_closely(&self, idle: Duration, timeout: Duration) {
         match &self.io {
             Io::Tcp(socket) => tcp::watch_closely(socket, idle, timeout),
@@ -125,8 +126,8 @@ impl Conn {
         }
     }
 
-    /// From now on, what is sent here goes ahead of what other streams of the same connection send: for messages, which are few and
-    /// which users wait for. Has an effect on streams that are multiplexed or QUIC's, as long as no layer lies on top.
+    /// From now on, bytes sent here go ahead of what other streams of the same connection send. For messages, which are
+    /// few and which users wait for. Affects multiplexed and QUIC streams without a layer on top.
     pub fn send_first(&mut self) {
         match &mut self.io {
             Io::Mux(stream) => stream.send_first(),
@@ -135,8 +136,8 @@ impl Conn {
         }
     }
 
-    /// The name by which the other end called us when TLS was taken off this connection (SNI); `None` if it gave none, or
-    /// a layer lies on top.
+    /// The server name (SNI) that the client sent in the TLS handshake; `None` if it sent none, or if there is a layer
+    /// above TLS.
     pub fn server_name(&self) -> Option<&str> {
         match &self.io {
             Io::Tls(stream) => match &**stream {
@@ -155,8 +156,8 @@ impl Conn {
         }
     }
 
-    /// The datagrams of QUIC that belong to this stream, if there is nothing but a stream of QUIC that can have some. To be asked for
-    /// once.
+    /// The flow of QUIC datagrams that belongs to this stream; `None` for anything but a bare QUIC stream that can have
+    /// one. Call at most once.
     pub(crate) fn flow(&self) -> Option<Flow> {
         match &self.io {
             Io::Quic(stream) => stream.flow(),
@@ -164,7 +165,7 @@ impl Conn {
         }
     }
 
-    /// The socket, if there is nothing but a socket: no layer, and no byte that waits to be read.
+    /// The TCP socket, if there is no layer above it and no unread byte.
     pub(crate) fn bare_tcp(&self) -> Option<&TcpStream> {
         match &self.io {
             Io::Tcp(socket) if self.unread.is_empty() => Some(socket),
@@ -235,7 +236,7 @@ impl From<TlsStream<Conn>> for Conn {
     }
 }
 
-/// Says how many bytes are unread, not which: they may be anyone's.
+/// Shows how many bytes are unread but not the bytes: they may be anyone's data.
 impl fmt::Debug for Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let carrier = match &self.io {

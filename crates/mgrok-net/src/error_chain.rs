@@ -1,10 +1,10 @@
-//! How an error is printed: with all its causes, on one line.
+//! Prints an error with all its causes, on one line.
 
 use std::error::Error;
 use std::fmt::{self, Display, Formatter, Write};
 
-/// An error with all its causes, outermost first, as `a: b: c`. Control characters are escaped: causes may quote what came from
-/// outside, and not all of them are ours.
+/// An error with all its causes, outermost first, as `a: b: c`. Control characters are escaped, because causes may
+/// quote foreign input and some come from other crates.
 #[derive(Debug)]
 pub struct Chain<'a>(pub &'a dyn Error);
 
@@ -21,7 +21,7 @@ impl Display for Chain<'_> {
     }
 }
 
-/// Escapes the control characters of what is written.
+/// A writer that escapes control characters.
 struct Escape<'a, 'b>(&'a mut Formatter<'b>);
 
 impl Write for Escape<'_, '_> {
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_cannot_write_a_second_line_or_steer_a_terminal() {
+    fn a_cause_cannot_add_a_line_or_control_a_terminal() {
         let error = Outer(std::io::Error::other("gone\n[E] b\u{1b}[1mü\u{9b}"));
         assert_eq!(
             Chain(&error).to_string(),

@@ -1,7 +1,6 @@
-//! The head of an HTTP/1.1 message, where a conversation only begins as HTTP: a WebSocket, a tunnel
-//! through a proxy.
+//! The head of an HTTP/1.1 message, for connections that only begin as HTTP: a WebSocket, or a tunnel through a proxy.
 //!
-//! Heads are bounded and owned. What arrives behind one stays in front of the connection.
+//! Heads are bounded and owned. Bytes that arrive after a head stay in front of the connection.
 
 use std::io;
 
@@ -10,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use crate::conn::Conn;
 use crate::printable::printable;
 
-/// The most bytes of a head, its empty line included. Heads like ours have a few hundred; the rest is
-/// for what proxies add.
+/// The most bytes of a head, its empty line included. Our heads have a few hundred; the rest is for fields that proxies
+/// add.
 pub const MAX_HEAD: usize = 16 * 1024;
 /// The most header fields of a head.
 pub const MAX_FIELDS: usize = 64;
@@ -19,22 +18,22 @@ pub const MAX_FIELDS: usize = 64;
 /// Why there is no head.
 #[derive(Debug, thiserror::Error)]
 pub enum HeadError {
-    /// The connection ended before it was complete.
+    /// The connection ended before the head was complete.
     #[error("the connection ended before the head of an HTTP message was complete")]
     Closed,
-    /// Something else came.
+    /// The peer sent something other than HTTP.
     #[error("\"{begins}\" came instead of HTTP")]
     Foreign {
-        /// Its first bytes, those that cannot be printed as escapes.
+        /// The first bytes that arrived, with unprintable bytes escaped.
         begins: String,
     },
     /// The connection failed.
     #[error("the connection failed")]
     Io(#[source] io::Error),
-    /// It is not as HTTP wants it.
+    /// The head violates the syntax of HTTP.
     #[error("malformed HTTP")]
     Malformed(#[source] httparse::Error),
-    /// It is longer than [`MAX_HEAD`].
+    /// The head is longer than [`MAX_HEAD`].
     #[error("the head of an HTTP message has more than the {MAX_HEAD} bytes allowed")]
     TooLong,
 }
@@ -51,7 +50,7 @@ pub(crate) struct Request {
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: u16,
-    /// For people: its first line, bounded and printable.
+    /// The first line for error texts, bounded and printable.
     pub(crate) status_line: String,
     pub(crate) fields: Fields,
 }
@@ -61,7 +60,7 @@ pub(crate) struct Response {
 pub(crate) struct Fields(Vec<(String, String)>);
 
 impl Request {
-    /// Reads a request for GET. Waits without end; not cancel-safe.
+    /// Reads a GET request. Has no deadline of its own; not cancel-safe.
     pub(crate) async fn receive_get(conn: &mut Conn) -> Result<Self, HeadError> {
         let head = receive(conn, b"GET ").await?;
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
@@ -76,7 +75,7 @@ impl Request {
 }
 
 impl Response {
-    /// Reads a response. Waits without end; not cancel-safe.
+    /// Reads a response. Has no deadline of its own; not cancel-safe.
     pub(crate) async fn receive(conn: &mut Conn) -> Result<Self, HeadError> {
         let head = receive(conn, b"HTTP/1.").await?;
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
@@ -100,7 +99,7 @@ impl Fields {
         Self(owned.collect())
     }
 
-    /// The values of all fields of this name.
+    /// The values of all fields with this name.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0
             .iter()
@@ -108,12 +107,12 @@ impl Fields {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The value of the first field of this name.
+    /// The value of the first field with this name.
     pub(crate) fn first(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
-    /// Whether `token` is in a list, whatever its case.
+    /// Whether the comma-separated list in field `name` contains `token`, ignoring case.
     pub(crate) fn lists(&self, name: &str, token: &str) -> bool {
         self.all(name)
             .flat_map(|value| value.split(','))
@@ -121,7 +120,7 @@ impl Fields {
     }
 }
 
-/// Reads up to the empty line. Gives up as soon as it cannot begin with `begin`.
+/// Reads up to the empty line. Fails as soon as the bytes cannot begin with `begin`.
 async fn receive(conn: &mut Conn, begin: &[u8]) -> Result<Bytes, HeadError> {
     let mut seen = BytesMut::new();
     loop {
@@ -129,7 +128,7 @@ async fn receive(conn: &mut Conn, begin: &[u8]) -> Result<Bytes, HeadError> {
         if chunk.is_empty() {
             return Err(HeadError::Closed);
         }
-        // An end may be cut in two.
+        // The end of the head may be split across two reads.
         let looked_at = seen.len().saturating_sub(3);
         seen.extend_from_slice(&chunk);
         let comparable = seen.len().min(begin.len());
@@ -149,7 +148,7 @@ async fn receive(conn: &mut Conn, begin: &[u8]) -> Result<Bytes, HeadError> {
     }
 }
 
-/// How many bytes there are up to the end of the first empty line.
+/// The number of bytes up to the end of the first empty line.
 fn end_of_head(bytes: &[u8]) -> Option<usize> {
     let line_ends = (0..bytes.len()).filter(|&at| bytes[at] == b'\n');
     line_ends.into_iter().find_map(|at| match &bytes[at + 1..] {

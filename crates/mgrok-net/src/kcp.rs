@@ -1,7 +1,7 @@
-//! KCP sessions as connections, with frp's parameters: the transport over UDP for networks that lose packets.
+//! KCP sessions as connections, with frp's parameters: the UDP transport for networks that lose packets.
 //!
-//! KCP cannot say that a connection ends. What travels on it must: the multiplexer's keepalive notices a peer that is gone, and
-//! without one the messages on it do.
+//! KCP has no message for the end of a connection, so the protocol above has to detect it: the multiplexer's keepalive
+//! notices a dead peer, and without a multiplexer the heartbeat messages do.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,17 +15,18 @@ use crate::udp::UdpSocket;
 
 pub use mgrok_kcp::{Driver, ListenerDriver, Stream};
 
-/// What the system may queue each way, in bytes, if it lets us.
+/// The size of the socket's buffers in each direction, in bytes, as far as the system allows.
 // frp: the same (pkg/util/net/kcp.go#ListenKcp, golib net/dial.go)
 const SYSTEM_QUEUE: usize = 4 * 1024 * 1024;
 
-/// Begins a session with `peer`. Nothing is sent before something is written, and nothing happens at all unless the [`Driver`] is
-/// polled, usually by spawning it. It ends a moment after the stream was dropped, when what was written has arrived.
+/// Opens a session with `peer`. Nothing is sent before the first write, and nothing happens at all unless the
+/// [`Driver`] is polled, usually by spawning it. The driver ends shortly after the stream was dropped, once all written
+/// bytes have arrived.
 ///
-/// That it begins says nothing of whether anybody is there: [`Stream::answered`] does.
+/// Success does not mean that a peer is there: [`Stream::answered`] tells.
 ///
 /// # Errors
-/// There is no way to that address.
+/// The system has no route to that address.
 pub fn connect(peer: SocketAddr) -> io::Result<(Stream, Driver)> {
     let any = match peer {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -37,11 +38,11 @@ pub fn connect(peer: SocketAddr) -> io::Result<(Stream, Driver)> {
     mgrok_kcp::connect(socket, None, Config::frp_client())
 }
 
-/// Begins one end of a tunnel with `peer` over `socket`, which has found a way there; the other end does the same. Else as
-/// [`connect`].
+/// Opens one end of a tunnel with `peer` over `socket`, for which a hole has been punched; the other end does the same.
+/// Otherwise as [`connect`].
 ///
 /// # Errors
-/// There is no way to that address.
+/// The system has no route to that address.
 pub fn tunnel(socket: tokio::net::UdpSocket, peer: SocketAddr) -> io::Result<(Stream, Driver)> {
     let socket = Socket::from(socket.into_std()?);
     socket.connect(&peer.into())?;
@@ -49,15 +50,16 @@ pub fn tunnel(socket: tokio::net::UdpSocket, peer: SocketAddr) -> io::Result<(St
     mgrok_kcp::connect(socket, Some(TUNNEL_CONVERSATION), Config::frp_tunnel())
 }
 
-/// Receives the sessions that others begin. When it is dropped, there are no new ones.
+/// Accepts the sessions that peers open. Once it is dropped, there are no new ones.
 #[derive(Debug)]
 pub struct Listener {
     inner: mgrok_kcp::Listener,
 }
 
 impl Listener {
-    /// Listens at `host` and `port`; port 0 lets the system choose. `host` is as in [`tcp::bind`]. Nothing happens unless the
-    /// [`ListenerDriver`] is polled; it ends when the listener is dropped and the last session has ended.
+    /// Listens on `host` and `port`; port 0 lets the system choose. `host` is as in [`tcp::bind`]. Nothing happens
+    /// unless the [`ListenerDriver`] is polled; the driver ends when the listener is dropped and the last session has
+    /// ended.
     pub async fn bind(host: &str, port: u16) -> io::Result<(Self, ListenerDriver)> {
         let mut last = None;
         for addr in tcp::resolve_bind(host, port).await? {
@@ -72,15 +74,15 @@ impl Listener {
         Err(last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
     }
 
-    /// The next session, and where it comes from, which may be forged until it has answered; `None` when the driver is gone.
-    /// Cancel-safe.
+    /// The next session and its source address, which may be forged until the peer has answered; `None` when the driver
+    /// is gone. Cancel-safe.
     pub async fn accept(&mut self) -> Option<(Conn, SocketAddr)> {
         let stream = self.inner.accept().await?;
         let from = tcp::canonical(stream.peer_addr());
         Some((stream.into(), from))
     }
 
-    /// Where the socket is bound.
+    /// The address that the socket is bound to.
     pub fn local_addr(&self) -> SocketAddr {
         self.inner.local_addr()
     }
@@ -90,7 +92,7 @@ fn open(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     tcp::dual_stack(&socket, addr)?;
     socket.set_nonblocking(true)?;
-    // The default will do where this is not allowed.
+    // Best effort: the default size works, too.
     let _ = socket.set_recv_buffer_size(SYSTEM_QUEUE);
     let _ = socket.set_send_buffer_size(SYSTEM_QUEUE);
     socket.bind(&addr.into())?;
@@ -130,13 +132,14 @@ mod tests {
         }
     }
 
-    // Elsewhere each datagram is a system call.
+    // On other systems each datagram is a system call.
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn bulk_costs_few_system_calls() {
         const MIB: usize = 8;
-        // Per MiB 1028 datagrams are sent, and received, with parity; acknowledgements are few. A call that sends moves 32 or more
-        // unless a window ends before, one that receives 32 at most. So there are 64 calls and some more; twice that is asked for.
+        // Per MiB 1028 datagrams are sent, and received, with parity; acknowledgements are few. One sending call moves
+        // 32 or more unless a window ends earlier, one receiving call at most 32. So a MiB takes a little over 64
+        // calls; the test allows twice that.
         const MOST: usize = 2 * 64 * MIB;
 
         let calls = Arc::new(AtomicUsize::new(0));
@@ -190,7 +193,7 @@ mod tests {
         tokio::spawn(driver);
         for host in ["127.0.0.1", "127.0.0.2", "127.7.7.7", "::1"] {
             let ip: std::net::IpAddr = host.parse().unwrap();
-            // Its socket is connected, and hears nothing from elsewhere.
+            // The socket is connected, so it receives nothing from other addresses.
             let (near, driver) = connect((ip, listener.local_addr().port()).into()).unwrap();
             tokio::spawn(driver);
             let mut near = Conn::from(near);

@@ -1,8 +1,8 @@
-//! What can lie between a connection and its payload, and in which order.
+//! The layers between a connection and its payload, and their order.
 //!
-//! The order is a matter of the wire: the sender compresses before it encrypts. The limit stands on
-//! top, so that it means bytes of payload whatever is below. [`Layers::wrap`] is the only place that
-//! knows this; everyone else says what is wanted.
+//! The wire protocol fixes the order: the sender compresses before it encrypts. The rate limit is the topmost layer, so
+//! that it always counts bytes of payload. [`Layers::wrap`] is the only place that knows the order; callers only say
+//! which layers they want.
 
 mod cipher;
 mod coded;
@@ -23,19 +23,19 @@ use throttle::Throttle;
 
 pub use throttle::Limiter;
 
-/// What lies on a connection.
+/// The layers of a connection.
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
-    /// Encrypts with this key; `None` sends in clear.
+    /// Encrypts with this key; `None` sends plain text.
     pub encryption: Option<CipherKey>,
     /// Compresses payload.
     pub compression: bool,
-    /// Slows payload down, both directions together; `None` for no limit.
+    /// Limits the rate of payload, both directions together; `None` for no limit.
     pub limit: Option<Limiter>,
 }
 
 impl Layers {
-    /// Lays the layers on `conn`; returns `conn` itself if there are none.
+    /// Puts the layers on `conn`; returns `conn` itself if there are none.
     pub fn wrap(&self, conn: Conn) -> Conn {
         let mut conn = conn;
         if let Some(key) = &self.encryption {
@@ -51,19 +51,19 @@ impl Layers {
     }
 }
 
-/// Encrypts all that follows on `conn`, both ways: what a v1 control connection does after the login.
+/// Encrypts everything that follows on `conn`, in both directions, as a v1 control connection does after the login.
 pub fn encrypt(conn: Conn, key: &CipherKey) -> Conn {
     Conn::layered(Box::new(Coded::new(conn, Cipher::new(key))))
 }
 
-/// Seals all that follows on `conn` in records, both ways: what a v2 control connection does after the
-/// login. `sends` is the key of what this end sends, `receives` that of what arrives.
+/// Seals everything that follows on `conn` in records, in both directions, as a v2 control connection does after the
+/// login. This end sends with the key `sends` and receives with `receives`.
 pub fn seal(conn: Conn, sends: &RecordKey, receives: &RecordKey) -> Conn {
     Conn::layered(Box::new(Coded::new(conn, Records::new(sends, receives))))
 }
 
-/// Makes a visitor that frames datagrams as `visitor` look like one that does as `proxy`, which is what
-/// the proxy's client does. Anything but datagrams and the proxy's signs of life is an error.
+/// Converts between a visitor that frames datagrams as `visitor` and the proxy's client, which frames them as `proxy`.
+/// Any message other than a datagram or the proxy's ping is an error.
 pub fn reframe(conn: Conn, visitor: Framing, proxy: Framing) -> Conn {
     if visitor == proxy {
         return conn;

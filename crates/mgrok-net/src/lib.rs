@@ -1,10 +1,9 @@
-//! Byte streams: what carries them, what wraps them, and the one place that copies them.
+//! Byte streams: the transports that carry them, the layers that wrap them, and the one place that copies them.
 //!
-//! A [`conn::Conn`] is any connection of the program, whether a socket, a multiplexed stream, TLS or
-//! a stack of [`layers`]. It moves owned chunks, so that bytes which arrived once are handed on, not
-//! copied, and a connection on which nothing moves holds no buffer.
+//! A [`conn::Conn`] is any connection of the program: a socket, a multiplexed stream, TLS or a stack of [`layers`]. It
+//! moves owned chunks, so received bytes are passed on without a copy, and an idle connection holds no buffer.
 //!
-//! Modules are in order, lowest first, and use only what stands above them here.
+//! Modules are listed lowest first, and each imports only from those listed above it.
 
 pub mod error_chain;
 mod printable;

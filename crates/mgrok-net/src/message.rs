@@ -1,8 +1,8 @@
 //! Messages over any connection.
 //!
-//! Two ends that both write and never read would wait for each other for ever. Here this cannot
-//! happen: a message to be sent goes into a bounded queue, and the queue is written whenever the
-//! connection is touched, above all while [`MessageConn::recv`] waits.
+//! Two ends that both write and never read would wait for each other for ever. This module prevents that: a message to
+//! send goes into a bounded queue, and every call on the connection writes the queue, above all [`MessageConn::recv`]
+//! while it waits.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -17,33 +17,33 @@ use tokio::task::coop;
 
 use crate::conn::{ByteStream, Conn};
 
-/// Encoded messages that may wait for the other side to read. Some 25 of the longest (3 in v2), or
-/// thousands of the ordinary: a peer that lets that many pile up is not reading.
+/// The most bytes of encoded messages that may be queued. Some 25 of the longest messages (3 in v2), or thousands of
+/// ordinary ones: a peer that lets so many pile up is not reading.
 pub const MAX_QUEUED: usize = 256 * 1024;
 
 /// A connection that carries messages.
 pub struct MessageConn {
     conn: Conn,
     version: WireVersion,
-    /// Arrived, not decoded yet. While `partial` holds the start of a frame, this is empty.
+    /// Received, not decoded yet. Empty while `partial` holds the start of a frame.
     incoming: Bytes,
-    /// The start of a frame that did not arrive in one piece, and what came with its end.
+    /// The start of a frame that arrived in several pieces, and the bytes that came with its end.
     partial: BytesMut,
-    /// On its way to the connection.
+    /// Being written to the connection.
     sending: Bytes,
-    /// Encoded and waiting.
+    /// Encoded, waiting to be written.
     queued: BytesMut,
-    /// Whether the connection may still hold back what it took.
+    /// Whether the connection may still buffer bytes that it accepted.
     unflushed: bool,
-    /// Writing failed. Told when there is nothing more to read: a refusal that the other side sent
+    /// The error of a failed write. Reported only when there is nothing more to read: a refusal that the peer sent
     /// before it closed matters more.
     broken: Option<io::Error>,
 }
 
-/// Why no message was received. The connection is of no use afterwards.
+/// Why no message was received. The connection is unusable afterwards.
 #[derive(Debug, thiserror::Error)]
 pub enum RecvError {
-    /// What arrived is not a message.
+    /// The received bytes are not a message.
     #[error("cannot decode a message")]
     Decode(#[source] DecodeError),
     /// The connection failed, in either direction.
@@ -57,7 +57,7 @@ pub enum RecvError {
 /// Why a message was not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// The message cannot be written on the wire. The connection is as good as before.
+    /// The message cannot be encoded. The connection stays usable.
     #[error("cannot encode a message of type {name}")]
     Encode {
         /// The message's type.
@@ -66,7 +66,7 @@ pub enum SendError {
         #[source]
         source: EncodeError,
     },
-    /// [`MAX_QUEUED`] bytes wait already. The message was not queued.
+    /// [`MAX_QUEUED`] bytes are queued already. The message was not queued.
     #[error("the other side does not read: {MAX_QUEUED} bytes of messages wait")]
     Full,
     /// The connection failed.
@@ -74,7 +74,7 @@ pub enum SendError {
     Io(#[source] io::Error),
 }
 
-/// Takes the first frame of some bytes apart, and says how many bytes it has.
+/// Decodes the first frame of its input, and returns the frame's length, too.
 type Decode<T> = fn(WireVersion, &[u8]) -> Result<Option<(T, usize)>, DecodeError>;
 
 impl MessageConn {
@@ -92,7 +92,7 @@ impl MessageConn {
         }
     }
 
-    /// How messages are framed here.
+    /// The wire version that frames messages on this connection.
     pub fn version(&self) -> WireVersion {
         self.version
     }
@@ -113,7 +113,7 @@ impl MessageConn {
         Ok(())
     }
 
-    /// Puts what the hellos of v2 are made of in the queue: whole frames, and the magic ahead of them.
+    /// Queues the encoded hellos of v2: whole frames, and the magic ahead of them.
     pub fn queue_encoded(&mut self, encoded: &[u8]) -> Result<(), SendError> {
         if self.sending.len() + self.queued.len() + encoded.len() > MAX_QUEUED {
             return Err(SendError::Full);
@@ -124,7 +124,7 @@ impl MessageConn {
 
     /// Queues `message` and writes everything that is queued.
     ///
-    /// Cancel-safe in that no message is ever cut: what was not written stays in the queue.
+    /// Cancel-safe in that no message is ever cut: unwritten bytes stay in the queue.
     pub async fn send(&mut self, message: &Message) -> Result<(), SendError> {
         self.queue(message)?;
         self.flush().await
@@ -137,19 +137,19 @@ impl MessageConn {
             .map_err(SendError::Io)
     }
 
-    /// The next message; `None` when the other side has ended the connection between two messages.
-    /// Writes what is queued while it waits. Cancel-safe.
+    /// The next message; `None` when the peer has ended the connection between two messages. Writes the queue while it
+    /// waits. Cancel-safe.
     pub async fn recv(&mut self) -> Result<Option<Message>, RecvError> {
         poll_fn(|cx| self.poll_recv(cx, WireVersion::decode)).await
     }
 
-    /// As [`Self::recv`], on a v2 connection at whose beginning a hello may come.
+    /// As [`Self::recv`], for a v2 connection, which may begin with a hello.
     pub async fn recv_content(&mut self) -> Result<Option<Content>, RecvError> {
         poll_fn(|cx| self.poll_recv(cx, |_, input| v2::decode(input))).await
     }
 
-    /// The connection, for what follows the messages; bytes that arrived early are in front. Flush
-    /// first: what is still queued would be lost.
+    /// The connection, for the bytes that follow the messages; bytes that arrived early are in front. Flush first, or
+    /// queued messages are lost.
     pub fn into_conn(mut self) -> Conn {
         debug_assert!(
             self.sending.is_empty() && self.queued.is_empty(),
@@ -165,7 +165,8 @@ impl MessageConn {
         cx: &mut Context<'_>,
         decode: Decode<T>,
     ) -> Poll<Result<Option<T>, RecvError>> {
-        // Messages that arrived together would otherwise be handled in one go, however many.
+        // Makes the task yield now and then, since otherwise it would handle all messages that arrived together in one
+        // go.
         let progress = ready!(coop::poll_proceed(cx));
         if self.broken.is_none()
             && let Poll::Ready(Err(error)) = self.poll_flush(cx)
@@ -200,8 +201,8 @@ impl MessageConn {
         }
     }
 
-    /// Decodes the next message of those that arrived. The decoder refuses a frame over the limit at
-    /// its header, so `partial` never holds more than one frame and the chunk that brought its end.
+    /// Decodes the next message that has arrived. The decoder refuses an oversized frame at its header, so `partial`
+    /// never holds more than one frame and the chunk that brought its end.
     fn next_buffered<T>(&mut self, decode: Decode<T>) -> Result<Option<T>, DecodeError> {
         if self.partial.is_empty() {
             if let Some((message, len)) = decode(self.version, &self.incoming)? {
@@ -215,7 +216,7 @@ impl MessageConn {
             return Ok(None);
         };
         self.partial.advance(len);
-        // From here on the rest is read where it is, and an idle connection keeps no buffer.
+        // The rest is decoded in place from here on, and an idle connection keeps no buffer.
         self.incoming = std::mem::take(&mut self.partial).freeze();
         Ok(Some(message))
     }
@@ -226,7 +227,7 @@ impl MessageConn {
                 if self.queued.is_empty() {
                     break;
                 }
-                // All that is queued goes out in one write.
+                // The whole queue is sent in one write.
                 self.sending = self.queued.split().freeze();
             }
             self.unflushed = true;
@@ -240,7 +241,7 @@ impl MessageConn {
     }
 }
 
-/// Leaves the bytes out: there are credentials among them.
+/// Omits the bytes, which contain credentials.
 impl fmt::Debug for MessageConn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MessageConn")

@@ -1,7 +1,7 @@
-//! Dialling through an outbound proxy, for clients that may not connect to the server themselves.
+//! Dials through an outbound proxy, for clients that cannot connect to the server directly.
 //!
-//! [`dial_through`] has an [`OutboundProxy`] open a tunnel to the server. The caller reads
-//! `transport.proxyURL`, and sends through the tunnel what it likes, TLS included.
+//! [`dial_through`] asks an [`OutboundProxy`] for a tunnel to the server. The caller parses `transport.proxyURL`, and
+//! may send anything through the tunnel, TLS included.
 
 mod connect;
 mod ntlm;
@@ -31,11 +31,11 @@ pub struct OutboundProxy {
     host: String,
     port: u16,
     credentials: Option<OutboundCredentials>,
-    /// For `https`, once it was needed.
+    /// Set up at the first use, and only for `https`.
     tls: OnceLock<ClientTls>,
 }
 
-/// How to speak to an outbound proxy.
+/// The protocol of an outbound proxy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OutboundScheme {
     /// `CONNECT`, with Basic credentials.
@@ -48,7 +48,7 @@ pub enum OutboundScheme {
     Socks5,
 }
 
-/// What an outbound proxy wants to know of the client.
+/// The client's credentials for an outbound proxy.
 #[derive(Clone, Debug)]
 pub struct OutboundCredentials {
     /// The user. With NTLM it may begin with a domain, as in `DOMAIN\user`.
@@ -60,14 +60,14 @@ pub struct OutboundCredentials {
 /// Why there is no connection through an outbound proxy.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboundError {
-    /// The proxy wants credentials, or does not take those that it got.
+    /// The proxy wants credentials, or rejects those that it got.
     #[error("the outbound proxy {proxy} answered `{status_line}` (it offers {offers}); {advice}")]
     Credentials {
         /// The proxy.
         proxy: String,
-        /// The first line of its answer.
+        /// The status line of the response.
         status_line: String,
-        /// The kinds of credentials that it takes.
+        /// The authentication schemes that the proxy offers.
         offers: String,
         /// What to change.
         advice: &'static str,
@@ -89,11 +89,11 @@ pub enum OutboundError {
     Head {
         /// The proxy.
         proxy: String,
-        /// What came instead.
+        /// What is wrong with its response.
         #[source]
         source: HeadError,
     },
-    /// The host has characters that a request to a proxy cannot carry.
+    /// The host contains characters that a request to a proxy cannot carry.
     #[error("`{host}` is no host that an outbound proxy can connect to")]
     Host {
         /// The host.
@@ -116,7 +116,7 @@ pub enum OutboundError {
         /// Why, and what to change.
         reason: &'static str,
     },
-    /// The proxy does not want to connect there.
+    /// The proxy refused to connect to the target.
     #[error(
         "the outbound proxy {proxy} answered `{status_line}` to CONNECT {target}; it must be able \
          and willing to connect there"
@@ -124,30 +124,30 @@ pub enum OutboundError {
     Refused {
         /// The proxy.
         proxy: String,
-        /// Where it was to connect.
+        /// The target.
         target: String,
-        /// The first line of its answer.
+        /// The status line of the response.
         status_line: String,
     },
-    /// The proxy did not open a tunnel by SOCKS.
+    /// The SOCKS proxy did not open a tunnel.
     #[error("the outbound proxy {proxy} did not connect to {target}")]
     Socks {
         /// The proxy.
         proxy: String,
-        /// Where it was to connect.
+        /// The target.
         target: String,
         /// Why.
         #[source]
         source: Socks5Error,
     },
-    /// No tunnel in time.
+    /// The proxy opened no tunnel in time.
     #[error("the outbound proxy {proxy} did not connect to {target} within {timeout:?}")]
     Timeout {
         /// The proxy.
         proxy: String,
-        /// Where it was to connect.
+        /// The target.
         target: String,
-        /// The time it had.
+        /// The time limit.
         timeout: Duration,
     },
     /// TLS with the proxy cannot be set up.
@@ -176,8 +176,8 @@ pub enum OutboundError {
 /// Connects to `host` (a name, or an address with or without brackets) through `proxy`, which also
 /// resolves names.
 ///
-/// The timeout of `options` is for everything up to the open tunnel; the rest of them is for the
-/// connection to the proxy. Dropping the future gives up.
+/// The timeout of `options` covers everything up to the open tunnel; the other options apply to the connection to the
+/// proxy. Dropping the future cancels the attempt.
 pub async fn dial_through(
     proxy: &OutboundProxy,
     host: &str,
@@ -201,7 +201,7 @@ pub async fn dial_through(
     }
 }
 
-/// Where a proxy is to connect.
+/// The host and port that a proxy shall connect to.
 struct Target<'a> {
     /// Without brackets.
     host: &'a str,
@@ -211,7 +211,7 @@ struct Target<'a> {
 impl<'a> Target<'a> {
     fn new(host: &'a str, port: u16) -> Result<Self, OutboundError> {
         let host = without_brackets(host);
-        // It goes into a request line.
+        // The host becomes part of a request line.
         if host.is_empty() || host.contains(|it: char| it.is_whitespace() || it.is_control()) {
             return Err(OutboundError::Host {
                 host: host.escape_debug().to_string(),
@@ -293,7 +293,7 @@ impl OutboundProxy {
     }
 }
 
-/// Without credentials.
+/// Omits the credentials.
 impl fmt::Display for OutboundProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = Target {
@@ -313,7 +313,7 @@ impl fmt::Debug for OutboundProxy {
     }
 }
 
-/// As next to a port: IPv6 addresses in brackets.
+/// Writes `host:port`, with IPv6 addresses in brackets.
 impl fmt::Display for Target<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.host.contains(':') {

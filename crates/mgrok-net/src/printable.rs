@@ -1,9 +1,9 @@
-//! Foreign words in error texts: bounded, and without what a terminal would obey.
+//! Foreign bytes in error texts: bounded, and without terminal control characters.
 
-/// How many bytes of them are told.
+/// How many foreign bytes an error text shows.
 const MAX_SHOWN: usize = 128;
 
-/// Foreign bytes for an error text.
+/// Escapes foreign bytes for an error text.
 pub(crate) fn printable(bytes: &[u8]) -> String {
     let shown = &bytes[..bytes.len().min(MAX_SHOWN)];
     shown.escape_ascii().to_string()

@@ -1,14 +1,15 @@
-//! The PROXY protocol: who the user is, said by a proxy ahead of the user's first byte.
+//! The PROXY protocol: a proxy sends the user's address ahead of the user's first byte.
 //!
-//! Both versions, both ways. Writing and reading are pure ([`encode`], [`parse`]); [`read`] takes a
-//! header off a connection. The specification is HAProxy's (`doc/proxy-protocol.txt`); numbers here
-//! that have no other source are its.
+//! Supports both versions, for reading and writing. Encoding and parsing are pure ([`encode`], [`parse`]); [`read`]
+//! takes a header off a connection. The specification is HAProxy's (`doc/proxy-protocol.txt`), which is the source of
+//! all numbers here that name no other.
 //!
-//! Not by `proxy-header` (0.1.3). Speed does not decide: a line takes it 0.7 to 1.2 µs and us 1.6, a binary header 64 ns
-//! and us 18, and neither allocates. But it waits for 64 KiB of a header where the limit here is
-//! [`MAX_V2_LEN`], and for 15 bytes before it calls something else no header; its errors do not say what is wrong; it reads
-//! `PROXYxTCP4` and ports such as `+1` and `02`; and it writes no header for two families or, in version 1, for
-//! datagrams. Tests compare this module with `ppp`, in both directions.
+//! Not built on `proxy-header` (0.1.3). Speed does not decide: it takes 0.7 to 1.2 µs for a version 1 line where this
+//! module takes 1.6, and 64 ns for a binary header where this takes 18; neither allocates. But it waits for 64 KiB of a
+//! header where the limit here is [`MAX_V2_LEN`], and for 15 bytes before it recognises that something is no header;
+//! its errors do not say what is wrong; it accepts `PROXYxTCP4` and ports such as `+1` and `02`; and it cannot write a
+//! header for addresses of two families or, in version 1, for datagrams. Tests compare this module with `ppp`, for
+//! reading and writing.
 
 mod v1;
 mod v2;
@@ -20,30 +21,30 @@ use bytes::BytesMut;
 
 use crate::conn::Conn;
 
-/// The most bytes of a version 1 header, with its line end.
+/// The most bytes of a version 1 header, line end included.
 pub const MAX_V1_LEN: usize = 107;
-/// The most bytes of a version 2 header that is read. Addresses take 216 at most; the rest are
-/// extensions, which are skipped. The same limit as nginx's.
+/// The most bytes of a version 2 header that is read. Addresses take 216 at most; the rest are extensions, which are
+/// skipped. nginx has the same limit.
 pub const MAX_V2_LEN: usize = 4096;
 
-/// How many bytes an error shows of what came instead of a header.
+/// How many bytes an error shows of input that is no header.
 const MAX_SHOWN: usize = 16;
 
-/// How a header is written.
+/// The version of the protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Version {
-    /// A line of text. It cannot speak of datagrams.
+    /// A line of text. It cannot describe datagrams.
     V1,
-    /// Binary.
+    /// A binary header.
     V2,
 }
 
-/// How the user speaks.
+/// The user's transport protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TransportProtocol {
     /// A TCP connection.
     Tcp,
-    /// Datagrams.
+    /// UDP datagrams.
     Udp,
 }
 
@@ -53,51 +54,51 @@ pub enum TransportProtocol {
 pub struct Addresses {
     /// The user.
     pub source: SocketAddr,
-    /// Where the user arrived.
+    /// The address that the user connected to.
     pub destination: SocketAddr,
 }
 
 /// A header that was read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header {
-    /// `None` if the header names no user: a health check of the balancer, or a user without an IP address. Then the addresses
-    /// of the connection count.
+    /// `None` if the header names no user: a health check of the balancer, or a user without an IP address. Then the
+    /// addresses of the connection apply.
     pub addresses: Option<Addresses>,
-    /// How many bytes it takes; the user's begin after them.
+    /// The header's length in bytes; the user's bytes follow.
     pub len: usize,
 }
 
 /// Why bytes are not a PROXY protocol header.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ParseError {
-    /// A version 2 header has no room for the addresses of the family that it names.
+    /// A version 2 header is too short for the addresses of its family.
     #[error("a PROXY protocol header of {len} bytes has no room for its addresses")]
     AddressesCut {
-        /// What it says to be its length, without its first 16 bytes.
+        /// The length that the header states, without its first 16 bytes.
         len: u16,
     },
-    /// A version 2 header with a command that there is not.
+    /// A version 2 header with an unknown command.
     #[error("unknown command {0} in a PROXY protocol header")]
     Command(u8),
-    /// A version 2 header with a family or protocol that there is not.
+    /// A version 2 header with an unknown family or protocol.
     #[error("unknown address family and protocol {0:#04x} in a PROXY protocol header")]
     Family(u8),
-    /// A version 1 header that is not as it must be.
+    /// A malformed version 1 header.
     #[error("a PROXY protocol line has {0}")]
     Line(&'static str),
-    /// There is something else.
+    /// The input is not a header.
     #[error("a PROXY protocol header is required here, but \"{begins}\" came")]
     Missing {
-        /// Its first bytes, those that cannot be printed as escapes.
+        /// The first bytes of the input, with unprintable bytes escaped.
         begins: String,
     },
-    /// It is longer than [`MAX_V1_LEN`] or [`MAX_V2_LEN`].
+    /// The header is longer than [`MAX_V1_LEN`] or [`MAX_V2_LEN`].
     #[error("a PROXY protocol header has more than the {limit} bytes allowed")]
     TooLong {
-        /// Which of them.
+        /// The limit that it exceeds.
         limit: usize,
     },
-    /// A binary header of a version that is not known.
+    /// A binary header of an unknown version.
     #[error("unknown version {0} of the PROXY protocol")]
     Version(u8),
 }
@@ -111,13 +112,13 @@ pub enum ProxyProtocolError {
     /// The connection failed.
     #[error("cannot receive a PROXY protocol header")]
     Io(#[source] io::Error),
-    /// What came is no header, or none that can be used.
+    /// The input is no usable header.
     #[error(transparent)]
     Parse(#[from] ParseError),
 }
 
 impl Addresses {
-    /// The same, with mapped IPv4 addresses as plain ones.
+    /// The same addresses, with IPv4-mapped IPv6 addresses as IPv4.
     fn canonical(self) -> Self {
         let canonical = |addr: SocketAddr| SocketAddr::new(addr.ip().to_canonical(), addr.port());
         Self {
@@ -127,13 +128,13 @@ impl Addresses {
     }
 }
 
-/// Appends a header that introduces a user.
+/// Appends a header for a user.
 ///
-/// Version 1 has no word for datagrams: there it says that the user is unknown. When one address is
-/// IPv4 and the other IPv6, the first is mapped into IPv6 (`::ffff:192.0.2.1`, in version 1 too),
-/// which HAProxy, nginx and go-proxyproto all read.
-// frp: a plain IPv4 address in a `TCP6` line, which HAProxy and go-proxyproto refuse, and no
-// connection at all if it is the source (go-proxyproto, v1.go#formatVersion1).
+/// Version 1 cannot describe datagrams, so it then declares the user as unknown. If one address is IPv4 and the other
+/// IPv6, the first is mapped into IPv6 (`::ffff:192.0.2.1`, in version 1 too), which HAProxy, nginx and go-proxyproto
+/// all read.
+// frp: writes a plain IPv4 address in a `TCP6` line, which HAProxy and go-proxyproto refuse, and makes no connection at
+// all if the source is such an address (go-proxyproto, v1.go#formatVersion1).
 pub fn encode(
     version: Version,
     protocol: TransportProtocol,
@@ -174,8 +175,8 @@ pub fn encode(
     }
 }
 
-/// The header that `bytes` begin with; `None` if more bytes are needed. Never looks at more
-/// than [`MAX_V2_LEN`] of them, nor asks for more.
+/// Parses the header at the beginning of `bytes`; `None` if more bytes are needed. Never looks at more than
+/// [`MAX_V2_LEN`] bytes, nor asks for more.
 pub fn parse(bytes: &[u8]) -> Result<Option<Header>, ParseError> {
     match bytes.first() {
         None => Ok(None),
@@ -185,11 +186,10 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Header>, ParseError> {
     }
 }
 
-/// Takes the header off `conn`, which must begin with one; all that follows it stays in front.
-/// `None` as in [`Header::addresses`].
+/// Reads the header from the beginning of `conn`; the bytes that follow it stay in front. `None` as in
+/// [`Header::addresses`].
 ///
-/// Waits for as long as the other side is silent: the caller sets the deadline. Not cancel-safe:
-/// bytes may be lost.
+/// Waits for as long as the peer is silent: the caller sets the deadline. Not cancel-safe: bytes may be lost.
 pub async fn read(conn: &mut Conn) -> Result<Option<Addresses>, ProxyProtocolError> {
     let mut seen = BytesMut::new();
     loop {
@@ -216,7 +216,7 @@ fn mapped(ip: IpAddr) -> Ipv6Addr {
     }
 }
 
-/// Whether all of `signature` is there; `None` if it may still come.
+/// `Some` if `bytes` begin with `signature`, `None` if more bytes may complete it.
 fn begins_with(bytes: &[u8], signature: &[u8]) -> Result<Option<()>, ParseError> {
     if bytes.starts_with(signature) {
         Ok(Some(()))

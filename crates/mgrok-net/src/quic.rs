@@ -1,12 +1,13 @@
 //! QUIC as frp speaks it: version 1, ALPN `frp`, and a bidirectional stream for everything.
 //!
-//! An [`Endpoint`] is a UDP socket that speaks QUIC, any socket that its owner has bound, so also one
-//! through which a hole was punched. It dials or accepts a [`Connection`], whose streams are [`Conn`]s.
-//! A stream shows at the other end when its first bytes arrive there, not before.
+//! An [`Endpoint`] is a UDP socket that speaks QUIC. Its owner binds the socket, so it may also be one through which a
+//! hole was punched. It dials or accepts a [`Connection`], whose streams are [`Conn`]s. The peer sees a stream when the
+//! stream's first bytes arrive, not before.
 //!
-//! Certificates are made and checked as in [`tls`](crate::tls). There is no early data, which could be
-//! replayed, and no unidirectional stream. That datagrams (RFC 9221) are taken is always announced; frp
-//! does not know them. They belong to streams, and come and go with those: [`DatagramConn`](crate::udp::DatagramConn).
+//! Certificates are made and checked as in [`tls`](crate::tls). There is no early data, because it could be replayed,
+//! and there are no unidirectional streams. Each end always announces that it accepts datagrams (RFC 9221), which frp
+//! does not know. Datagrams belong to a stream and exist only as long as it does:
+//! [`DatagramConn`](crate::udp::DatagramConn).
 
 mod endpoint;
 mod odd_sni;
@@ -27,46 +28,48 @@ use crate::tls::{CertificateFault, Fingerprint, TlsError};
 
 pub use endpoint::{Endpoint, Incoming, QuicClient, QuicServer, bind};
 
-/// What a peer must agree on (ALPN).
+/// The application protocol that a peer must agree to (ALPN).
 const PROTOCOL: &[u8] = b"frp";
 
-/// How much a stream may have under way, in bytes: 480 Mbit/s with 100 ms there and back. It is also
-/// what a stream that nobody reads may pile up here. frp's streams have the same at most.
+/// The most bytes that a stream may have in flight: 480 Mbit/s at a round trip of 100 ms. Also the most that
+/// accumulates here for a stream that nobody reads. frp's limit for a stream is the same.
 const STREAM_WINDOW: u32 = 6 * 1024 * 1024;
 
-/// How much all streams of a connection may pile up here, in bytes. A stream that nobody reads keeps
-/// its share, and when all is taken no other moves: so it is seven streams' worth that may be stuck
-/// before it hurts. Nothing is set aside for it.
+/// The most bytes that may accumulate here for all streams of a connection. A stream that nobody reads keeps its share,
+/// and when the whole window is used no stream moves: so up to seven such streams do no harm. No memory is reserved for
+/// it.
 const CONNECTION_WINDOW: u32 = 8 * STREAM_WINDOW;
 
-/// How much a connection keeps until it is acknowledged, in bytes: 640 Mbit/s with 100 ms there and back.
-/// Unlike the windows above it does fill up, whenever we can write faster than the network takes it.
+/// The most bytes that a connection keeps until they are acknowledged: 640 Mbit/s at a round trip of 100 ms. Unlike the
+/// windows above it does fill up, whenever we write faster than the network sends.
 const SEND_WINDOW: u64 = 8 * 1024 * 1024;
 
-/// How many bytes of datagrams (RFC 9221) may wait to be sent, and to be taken. Those to be sent wait only for as long as the
-/// connection would have too much under way; then new ones are dropped.
+/// The most bytes of datagrams (RFC 9221) that wait to be sent, and that wait to be received. Outgoing ones wait only
+/// while the connection has too much in flight; when the buffer is full, new ones are dropped.
 const DATAGRAM_BUFFER: usize = 1024 * 1024;
 
-/// How many streams a peer may have before it opens many. quinn sets aside some 50 bytes for each
-/// stream that might come, before it knows who is there: 5 MB for the default of frp.
+/// How many streams a peer may open at first; the limit then grows with use. quinn reserves some 50 bytes for each
+/// allowed stream, before it knows the peer: 5 MB for frp's default.
 const STREAMS_AT_FIRST: u64 = 256;
 
-/// How many streams a peer may have that is not [trusted](Connection::trust), and how much all of them may pile up here, in bytes:
-/// what a login takes.
+/// How many streams a peer may have until it is [trusted](Connection::trust), and how many bytes may accumulate here
+/// for all of them: as much as a login takes.
 const UNTRUSTED_STREAMS: u64 = 8;
 const UNTRUSTED_WINDOW: u32 = 80 * 1024;
 
-/// What the two ends of a connection do on their own.
+/// The options of a QUIC connection.
 #[derive(Clone, Debug)]
 pub struct QuicOptions {
-    /// After how long without a packet one is sent, so that the peer and the NATs between know that we are there.
-    /// Must be less than both ends' `idle_timeout`. Zero: never.
+    /// How long the connection may be idle before a packet is sent to show the peer, and the NATs between, that this
+    /// end is alive. Must be less than both ends' `idle_timeout`. Zero: never.
     pub keepalive: Duration,
-    /// After how long without a packet from the peer the connection is given up. The lower of both ends' holds. Zero: never.
+    /// How long the peer may be silent before the connection is closed. The lower of both ends' values applies. Zero:
+    /// never.
     pub idle_timeout: Duration,
-    /// How many streams a peer that dialled may have open at once. It learns of it by and by. A peer that was dialled may have none.
+    /// How many streams a peer that dialled may have open at once. The limit rises to this value step by step. A peer
+    /// that was dialled may open none.
     pub max_streams: u32,
-    /// Whether a peer may do all that at once. If not, it may do what a login takes until
+    /// Whether a peer is trusted from the start. If not, it may use only what a login takes until
     /// [`Connection::trust`].
     pub trusts_at_once: bool,
 }
@@ -120,7 +123,8 @@ fn streams(number: u64) -> VarInt {
 
 /// A QUIC connection. Cheap to clone.
 ///
-/// It is closed by [`Connection::close`], at once, and a moment after the last clone and the last stream are dropped.
+/// [`Connection::close`] closes it at once. Otherwise it is closed shortly after the last clone and the last stream are
+/// dropped.
 #[derive(Clone, Debug)]
 pub struct Connection {
     inner: quinn::Connection,
@@ -128,7 +132,7 @@ pub struct Connection {
     permits: Arc<StreamPermits>,
 }
 
-/// How many streams the peer has and may have.
+/// How many streams the peer has open, and how many it may open.
 #[derive(Debug)]
 struct StreamPermits {
     trusted: AtomicBool,
@@ -155,8 +159,8 @@ impl Connection {
         }
     }
 
-    /// Opens a stream. Waits for as long as the peer allows no more of them: the caller sets the
-    /// deadline. Cancel-safe.
+    /// Opens a stream. Waits for as long as the peer allows no further stream: the caller sets the deadline.
+    /// Cancel-safe.
     pub async fn open(&self) -> Result<Conn, QuicError> {
         let stream = self.inner.open_bi().await;
         let stream = stream.map_err(|error| QuicError::lost(self.remote_addr(), error))?;
@@ -172,7 +176,7 @@ impl Connection {
         Ok(QuicStream::new(stream, self.flows.clone(), Some(permit)).into())
     }
 
-    /// The peer has shown who it is: it may do all that the options allow from now on.
+    /// Trusts the peer, which has proved who it is: from now on it may use all that the options allow.
     pub fn trust(&self) {
         if self.permits.trusted.swap(true, Ordering::Relaxed) {
             return;
@@ -184,7 +188,7 @@ impl Connection {
         self.inner.set_max_concurrent_bi_streams(streams(more));
     }
 
-    /// Lets the peer open twice as many streams once it has half of those that it may have.
+    /// Doubles the number of streams that the peer may have once it uses half of them.
     fn grant(&self, taken: u64) {
         if !self.permits.trusted.load(Ordering::Relaxed) {
             return;
@@ -192,54 +196,54 @@ impl Connection {
         let granted = self.permits.granted.load(Ordering::Relaxed);
         if taken * 2 > granted && granted < self.permits.max {
             let more = (granted * 2).min(self.permits.max);
-            // Two tasks that accept at once might both come here, and grant the same.
+            // Two tasks that accept at the same time may both get here; they then set the same value.
             self.permits.granted.store(more, Ordering::Relaxed);
             self.inner.set_max_concurrent_bi_streams(streams(more));
         }
     }
 
-    /// Waits until the connection is over, and says why. Cancel-safe.
+    /// Waits until the connection is closed, and returns the reason. Cancel-safe.
     pub async fn closed(&self) -> QuicError {
         QuicError::lost(self.remote_addr(), self.inner.closed().await)
     }
 
-    /// Whether the connection is over.
+    /// Whether the connection is closed.
     pub fn is_closed(&self) -> bool {
         self.inner.close_reason().is_some()
     }
 
-    /// Waits until what was sent on streams has most probably arrived, for half a second at most: ahead of [`Connection::close`],
-    /// which would destroy it.
+    /// Waits until data sent on streams has most probably arrived, for half a second at most. Call this before
+    /// [`Connection::close`], which would discard the data.
     pub async fn settle(&self) {
         settle(&self.inner).await;
     }
 
-    /// Ends all streams at once, and tells the peer: application code 0, no reason. What was sent and
-    /// not acknowledged may be lost. Whoever wants to exit then must wait for [`Endpoint::idle`], or the peer
-    /// will not learn of it.
+    /// Ends all streams at once, and tells the peer: application code 0, no reason. Unacknowledged data may be lost. A
+    /// caller that exits afterwards must wait for [`Endpoint::idle`], or the peer does not receive the close.
     pub fn close(&self) {
         self.inner.close(NO_ERROR, b"");
     }
 
-    /// That of the certificate that the peer showed; `None` if it showed none. Nobody has checked it for that.
+    /// The fingerprint of the certificate that the peer showed; `None` if it showed none. The certificate need not have
+    /// been verified.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         let identity = self.inner.peer_identity()?;
         let chain = identity.downcast::<Vec<CertificateDer<'static>>>().ok()?;
         chain.first().map(Fingerprint::of)
     }
 
-    /// How long a packet takes to the peer and back, as far as is known.
+    /// The estimated round-trip time to the peer.
     pub fn round_trip(&self) -> Duration {
         self.inner.rtt()
     }
 
-    /// Where the peer is. It may move, when a NAT on the way forgets.
+    /// The peer's address. It may change when a NAT on the path loses its mapping.
     pub fn remote_addr(&self) -> SocketAddr {
         tcp::canonical(self.inner.remote_address())
     }
 }
 
-/// Why there is no QUIC connection, or no longer.
+/// Why a QUIC connection could not be made, or why it ended.
 #[derive(Debug, thiserror::Error)]
 pub enum QuicError {
     /// The peer closed the connection.
@@ -247,15 +251,15 @@ pub enum QuicError {
     Closed {
         /// The peer.
         peer: SocketAddr,
-        /// Its application code; 0 without any trouble.
+        /// The peer's application code; 0 if nothing went wrong.
         code: u64,
-        /// What it says about it, with control characters escaped.
+        /// The peer's reason, with control characters escaped.
         reason: String,
     },
-    /// We closed the connection, or the endpoint.
+    /// This end closed the connection, or the endpoint.
     #[error("the QUIC connection was closed at this end")]
     ClosedHere,
-    /// There is no way to this address from this socket.
+    /// The socket cannot send to this address.
     #[error("cannot dial {peer} over QUIC")]
     Dial {
         /// The address.
@@ -264,18 +268,18 @@ pub enum QuicError {
         #[source]
         source: quinn::ConnectError,
     },
-    /// The handshake failed: both ends talked, but cannot agree.
+    /// The handshake failed: both ends exchanged packets, but could not agree.
     #[error("QUIC handshake with {peer} failed: {hint}")]
     Handshake {
         /// The peer.
         peer: SocketAddr,
-        /// What to look at.
+        /// What the operator should check.
         hint: &'static str,
-        /// What one of the ends said.
+        /// The error that one end reported.
         #[source]
         source: ConnectionError,
     },
-    /// `idle_timeout` is longer than the protocol can say.
+    /// `idle_timeout` is longer than the protocol can express.
     #[error("a QUIC idle timeout of {0:?} is too long")]
     IdleTimeout(Duration),
     /// The connection broke.
@@ -283,11 +287,11 @@ pub enum QuicError {
     Lost {
         /// The peer.
         peer: SocketAddr,
-        /// How.
+        /// How it failed.
         #[source]
         source: io::Error,
     },
-    /// The peer did not answer at all.
+    /// The peer sent nothing at all.
     #[error(
         "no answer from {peer} over QUIC: is something listening there, and is UDP let through?"
     )]
@@ -295,7 +299,7 @@ pub enum QuicError {
         /// The peer.
         peer: SocketAddr,
     },
-    /// The peer fell silent.
+    /// Nothing came from the peer for the idle timeout.
     #[error("nothing heard from {peer} for longer than the QUIC idle timeout")]
     Silent {
         /// The peer.
@@ -317,19 +321,20 @@ fn detail(code: u64, reason: &str) -> String {
     }
 }
 
-/// The TLS alert `no_application_protocol`, as a code of QUIC (RFC 9001, section 4.8).
+/// The TLS alert `no_application_protocol` as a QUIC error code (RFC 9001, section 4.8).
 const NO_APPLICATION_PROTOCOL: u64 = 0x100 | 120;
-/// All TLS alerts, as codes of QUIC.
+/// All TLS alerts as QUIC error codes.
 const ALERTS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
-/// What a server says that takes no connections.
+/// The QUIC error code of a server that accepts no connections.
 const CONNECTION_REFUSED: u64 = 2;
 
-/// The TLS alerts about certificates, `bad_certificate` to `unknown_ca` and `certificate_required`, as codes of QUIC.
+/// The TLS alerts about certificates, `bad_certificate` to `unknown_ca` and `certificate_required`, as QUIC error
+/// codes.
 const ABOUT_CERTIFICATES: [std::ops::RangeInclusive<u64>; 2] =
     [0x100 | 42..=0x100 | 48, 0x100 | 116..=0x100 | 116];
 
 impl QuicError {
-    /// Whether a handshake failed because this end did not accept the peer's certificate, or missed it.
+    /// Whether a handshake failed because this end rejected the peer's certificate, or because the peer showed none.
     pub fn is_about_certificate(&self) -> bool {
         let Self::Handshake {
             source: ConnectionError::TransportError(error),
@@ -342,7 +347,7 @@ impl QuicError {
         ABOUT_CERTIFICATES.iter().any(|codes| codes.contains(&code))
     }
 
-    /// Why a connection that was up is over.
+    /// The error for an established connection that ended.
     fn lost(peer: SocketAddr, error: ConnectionError) -> Self {
         match error {
             ConnectionError::ApplicationClosed(close) => Self::Closed {
@@ -363,10 +368,10 @@ impl QuicError {
         }
     }
 
-    /// What is wrong with the server's certificate, if it is for that that a client does not get through.
+    /// What is wrong with the server's certificate, if that is why a client's handshake failed.
     pub fn certificate_fault(&self) -> Option<CertificateFault> {
         let Self::Handshake {
-            // What this end found wrong. The other end finds nothing wrong with its own certificate.
+            // Only errors that this end found: the peer finds no fault with its own certificate.
             source: ConnectionError::TransportError(error),
             ..
         } = self
@@ -377,7 +382,7 @@ impl QuicError {
         CertificateFault::of_alert(u8::try_from(alert).ok()?.into())
     }
 
-    /// Why a connection does not come up.
+    /// The error for a connection that could not be established.
     fn handshake(peer: SocketAddr, error: ConnectionError) -> Self {
         let code = match &error {
             ConnectionError::TimedOut => return Self::NoAnswer { peer },

@@ -1,9 +1,8 @@
-//! The one place that copies between two connections.
+//! Copies between two connections; no other code does.
 //!
-//! One task drives both directions. Each is a small machine (`copy::Direction`) that moves chunks,
-//! passes the end of its source on to its target, or, where both are plain sockets, has the kernel
-//! move the bytes. What the end of one direction means for the other is decided here and nowhere
-//! else.
+//! One task drives both directions. Each direction is a small state machine (`copy::Direction`) that moves chunks and
+//! passes the end of its source on to its target; where both are plain sockets, it makes the kernel move the bytes.
+//! Only this module decides what the end of one direction means for the other.
 
 mod copy;
 mod failure;
@@ -26,16 +25,16 @@ use crate::conn::Conn;
 use copy::Direction;
 use failure::Failure;
 
-/// How long one direction may still take when the other has failed, or has ended and
-/// [`HalfClose::EndsBoth`] holds, unless [`Relay::with_linger`] says otherwise. A reply that is on its way arrives within this time;
-/// without it, closing a socket that still receives would reset it and destroy the reply.
+/// How long one direction may go on when the other has failed, or has ended and [`HalfClose::EndsBoth`] applies, unless
+/// [`Relay::with_linger`] says otherwise. A reply that is in flight arrives within this time. Without it, closing a
+/// socket that still receives would reset the connection and destroy the reply.
 pub const LINGER: Duration = Duration::from_secs(1);
 
-/// How often an idle relay is looked at within its idle timeout. It ends when that many looks in a row saw nothing move, so that it
-/// lasts a fourth longer at most.
-const LOOKS: u32 = 4;
+/// How many checks an idle timeout is divided into. The relay ends after this many checks in a row without a moved
+/// byte, so it lasts at most a fourth longer than the timeout.
+const CHECKS: u32 = 4;
 
-/// Bytes that moved, counted as they move. Relays may share one.
+/// Counts bytes as they move. Several relays may share one.
 #[derive(Debug, Default)]
 pub struct Traffic {
     /// From the work connection to the user.
@@ -44,10 +43,10 @@ pub struct Traffic {
     pub received: AtomicU64,
 }
 
-/// What the end of one direction means for the other.
+/// The effect of the end of one direction on the other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HalfClose {
-    /// Nothing: the other direction goes on until it ends too, however long that takes.
+    /// None: the other direction goes on until it ends too, however long that takes.
     Carried,
     /// The other direction has to finish within [`LINGER`].
     // frp: closes both directions of both connections at the first end of file (golib io/io.go#Join),
@@ -59,7 +58,7 @@ impl From<Negotiated> for HalfClose {
     fn from(negotiated: Negotiated) -> Self {
         match negotiated.half_close {
             true => Self::Carried,
-            // It would not be told on.
+            // The peer would not pass the end of one direction on.
             false => Self::EndsBoth,
         }
     }
@@ -68,7 +67,7 @@ impl From<Negotiated> for HalfClose {
 /// One of the two connections of a relay.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Leg {
-    /// The connection to the user, or on the client to the local service.
+    /// The connection to the user or, on the client, to the local service.
     Outside,
     /// The work connection or visitor connection.
     Tunnel,
@@ -77,24 +76,24 @@ pub enum Leg {
 /// What a relay did.
 #[derive(Debug)]
 pub struct RelayEnd {
-    /// Bytes that were passed to the user.
+    /// Bytes that were sent to the user.
     pub sent: u64,
-    /// Bytes that were passed to the work connection.
+    /// Bytes that were sent to the work connection.
     pub received: u64,
-    /// Why it is over.
+    /// Why the relay ended.
     pub reason: EndReason,
 }
 
-/// Why a relay is over.
+/// Why a relay ended.
 #[derive(Debug)]
 pub enum EndReason {
-    /// Both directions came to their end.
+    /// Both directions ended.
     Closed,
-    /// This leg ended, and the other was still sending [`LINGER`] later.
+    /// This leg ended, and the other was still sending after [`LINGER`].
     Cut(Leg),
     /// Nothing moved for as long as [`Relay::with_idle_timeout`] allows.
     Idle,
-    /// A leg failed, and that ended both.
+    /// A leg failed, which ended both directions.
     Failed {
         /// The one that failed.
         leg: Leg,
@@ -103,11 +102,10 @@ pub enum EndReason {
     },
 }
 
-/// Copies both ways between `user` and `work` until both directions are over, as `half_close` says,
-/// or until one of the legs fails.
+/// Copies in both directions between `user` and `work` until both directions have ended, as `half_close` says, or one
+/// of the legs fails.
 ///
-/// Bytes are counted in `traffic` while they move. Dropping the future closes both connections at
-/// once.
+/// `traffic` counts the bytes while they move. Dropping the future closes both connections at once.
 pub fn relay(user: Conn, work: Conn, half_close: HalfClose, traffic: &Traffic) -> Relay<'_> {
     Relay::new(user, work, half_close, traffic)
 }
@@ -123,26 +121,26 @@ pub struct Relay<'a> {
     sending: Direction,
     /// From the user to the work connection.
     receiving: Direction,
-    /// What decided the end, if it was neither the regular end of both directions nor time.
+    /// The failure that ends the relay, if one does.
     failed: Option<(Leg, io::Error)>,
     /// The source that ended first.
     ended: Option<Leg>,
-    /// Runs once the end of both is decided.
+    /// Runs once the end of both directions is decided.
     linger: Option<Pin<Box<Sleep>>>,
-    /// How long it then runs. In milliseconds, so that it costs a quiet connection no memory.
+    /// How long `linger` runs. In milliseconds, so that it costs an idle connection no memory.
     linger_millis: u32,
     /// Boxed: most relays have none.
     idle: Option<Box<Idle>>,
 }
 
-/// Looks from time to time whether anything has moved, so that moving it costs nothing more.
+/// Checks from time to time whether bytes have moved, so that moving them costs nothing extra.
 struct Idle {
     interval: Duration,
     timer: Pin<Box<Sleep>>,
-    /// What had moved at the last look.
+    /// The number of bytes moved at the last check.
     moved: u64,
-    /// How many looks in a row saw nothing.
-    quiet_looks: u32,
+    /// How many checks in a row found no moved byte.
+    quiet_checks: u32,
 }
 
 impl<'a> Relay<'a> {
@@ -162,22 +160,23 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Lets one direction take so long, in place of [`LINGER`], when the end of both is decided. Rounded down to milliseconds.
+    /// Sets how long one direction may go on when the end of both is decided, in place of [`LINGER`]. Rounded down to
+    /// milliseconds.
     pub fn with_linger(mut self, linger: Duration) -> Self {
         self.linger_millis = millis(linger);
         self
     }
 
-    /// Ends when nothing has moved in either direction for so long, whether copied or spliced, or up to a fourth longer. `None`:
-    /// lasts for as long as the connections do.
+    /// Ends the relay when no byte has moved in either direction, copied or spliced, for `timeout` or up to a fourth
+    /// longer. `None`: the relay lasts as long as its connections.
     pub fn with_idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.idle = timeout.map(|timeout| {
-            let interval = timeout / LOOKS;
+            let interval = timeout / CHECKS;
             Box::new(Idle {
                 interval,
                 timer: Box::pin(sleep(interval)),
                 moved: 0,
-                quiet_looks: 0,
+                quiet_checks: 0,
             })
         });
         self
@@ -189,14 +188,14 @@ impl<'a> Relay<'a> {
             return Poll::Pending;
         };
         while idle.timer.as_mut().poll(cx).is_ready() {
-            // One look, however late it is: a program that was not let run has seen nothing.
+            // A late timer counts as one check only: a program that was suspended has not seen the relay idle.
             let moved = self.sending.moved() + self.receiving.moved();
-            idle.quiet_looks = match moved == idle.moved {
-                true => idle.quiet_looks + 1,
+            idle.quiet_checks = match moved == idle.moved {
+                true => idle.quiet_checks + 1,
                 false => 0,
             };
             idle.moved = moved;
-            if idle.quiet_looks >= LOOKS {
+            if idle.quiet_checks >= CHECKS {
                 return Poll::Ready(());
             }
             idle.timer.as_mut().reset(Instant::now() + idle.interval);
@@ -204,8 +203,8 @@ impl<'a> Relay<'a> {
         Poll::Pending
     }
 
-    /// Moves what can be moved. The directions take turns, chunk by chunk, so that neither starves
-    /// the other of the task's budget.
+    /// Moves all bytes that can be moved. The directions take turns, chunk by chunk, so that neither uses up the task's
+    /// budget.
     fn move_bytes(&mut self, cx: &mut Context<'_>) {
         let (mut sending, mut receiving) = (true, true);
         while sending || receiving {
@@ -222,7 +221,7 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Takes one step in the direction that comes from `source`; whether another is worth trying.
+    /// Takes one step in the direction that comes from `source`; returns whether another step is worth trying.
     fn step(&mut self, source: Leg, cx: &mut Context<'_>) -> bool {
         let stepped = match source {
             Leg::Outside => {
@@ -243,11 +242,11 @@ impl<'a> Relay<'a> {
                 !self.direction(source).is_over()
             }
             Poll::Ready(Err(Failure::Read(error))) => {
-                // Nobody is left there to write to.
+                // A leg that cannot be read cannot be written either.
                 match source {
                     Leg::Outside => self.direction(Leg::Tunnel).abandon(),
-                    // A service that refuses an upload answers and resets. The user is to see the end of the answer, and would
-                    // lose all of it to a reset for what nobody reads.
+                    // A service that refuses an upload answers and resets. The user must see the whole answer; a reset
+                    // for unread bytes would destroy it.
                     Leg::Tunnel => {
                         self.sending.close_target();
                         self.receiving.drain();
@@ -273,7 +272,7 @@ impl<'a> Relay<'a> {
     }
 
     fn leg_failed(&mut self, leg: Leg, error: io::Error) {
-        // Once the end is decided, failures are its consequences.
+        // Failures after the end is decided are its consequences.
         if self.linger.is_none() {
             self.failed = Some((leg, error));
             self.start_linger();
@@ -285,7 +284,7 @@ impl<'a> Relay<'a> {
         self.linger.get_or_insert_with(|| Box::pin(sleep(linger)));
     }
 
-    /// Ready once the time to linger is over.
+    /// Ready once the linger time has passed.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.linger {
             Some(linger) => linger.as_mut().poll(cx),
@@ -317,7 +316,8 @@ impl Future for Relay<'_> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RelayEnd> {
         let relay = &mut *self;
-        // Before the bytes: a source that floods us uses up the task's budget, and timers need some.
+        // Timers come before the bytes: a source that floods the relay uses up the task's budget, and timers need some
+        // of it.
         if relay.poll_linger(cx).is_ready() {
             let reason = relay.ended.map_or(EndReason::Closed, EndReason::Cut);
             return Poll::Ready(relay.end(reason));

@@ -1,9 +1,9 @@
-//! From the name of a host to its addresses.
+//! Resolves host names to addresses.
 //!
-//! A [`Resolver`] serves one purpose: a client has one for its server, one for local services and one for STUN servers, so that a
-//! DNS server that does not answer for the one cannot hold up the others. What needs no DNS (addresses, `localhost`, names of the hosts file) is
-//! answered at once, whatever else is under way. For the rest there is one lookup per name at a time, shared by all who ask
-//! for that name, and a bounded number of lookups in all.
+//! A [`Resolver`] serves one purpose: a client has one for its server, one for local services and one for STUN servers,
+//! so that an unresponsive DNS server for one purpose cannot delay the others. Hosts that need no DNS (addresses,
+//! `localhost`, names in the hosts file) resolve at once, whatever else is in progress. For the rest there is one
+//! lookup per name at a time, shared by all callers for that name, and a bounded number of lookups in all.
 
 #[cfg(feature = "dns-server")]
 mod dns;
@@ -24,51 +24,50 @@ use self::lookups::Lookups;
 /// The addresses of a name, or why there are none. The port of each is 0.
 type Found = Result<Vec<SocketAddr>, Failure>;
 
-/// An error that can be cloned for every caller that asked for the name.
+/// An error that can be cloned, one copy for each caller that waits for the name.
 #[derive(Clone, Debug)]
 struct Failure {
     kind: io::ErrorKind,
     text: String,
 }
 
-/// Finds the addresses of names. Cheap to clone; clones share lookups and their limit.
+/// Resolves names. Cheap to clone; clones share lookups and their limit.
 ///
-/// Nothing is cached: a later lookup gets the addresses of that time.
+/// Nothing is cached: each lookup asks anew.
 #[derive(Clone, Debug)]
 pub struct Resolver {
     hosts: Arc<Hosts>,
     lookups: Arc<Lookups>,
 }
 
-/// Where names are looked up that the hosts file does not have.
+/// The source for names that are not in the hosts file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Source {
     /// The DNS server at this address.
     Server(SocketAddr),
-    /// The system.
+    /// The system's resolver.
     System,
 }
 
 impl Default for Resolver {
-    /// One that asks the system.
+    /// A resolver that asks the system.
     fn default() -> Self {
         Self::new(None)
     }
 }
 
 impl Resolver {
-    /// One that asks the DNS server at this address, or the system.
+    /// A resolver that asks the DNS server at this address, or the system if there is none.
     ///
-    /// Without the feature `dns-server`, a resolver with a server finds no name, and says why.
+    /// Without the feature `dns-server`, every lookup at a DNS server fails with an error that says so.
     ///
-    /// Names of the hosts file come first either way.
-    // frp: dnsServer becomes that of Go's resolver, which reads the hosts file first
-    // (pkg/util/net/dns.go#SetDefaultDNSAddress)
+    /// Either way the hosts file comes first.
+    // frp: sets dnsServer in Go's resolver, which reads the hosts file first (pkg/util/net/dns.go#SetDefaultDNSAddress)
     pub fn new(server: Option<SocketAddr>) -> Self {
         Self::with_hosts(server, hosts::default_path())
     }
 
-    /// The same with another hosts file.
+    /// As [`Self::new`], with another hosts file.
     pub(crate) fn with_hosts(server: Option<SocketAddr>, hosts: PathBuf) -> Self {
         let source = server.map_or(Source::System, Source::Server);
         Self {
@@ -77,13 +76,14 @@ impl Resolver {
         }
     }
 
-    /// The addresses of `host`, which is a name, or an address with or without brackets or a zone.
+    /// The addresses of `host`: a name, or an address with or without brackets or a zone.
     ///
-    /// Waits for as long as the DNS takes, which may be half a minute: the caller sets the deadline. Cancel-safe. A caller that
-    /// leaves does not end a lookup that others wait for, and leaves none behind in the queue.
+    /// Waits for as long as the DNS takes, which may be half a minute: the caller sets the deadline. Cancel-safe:
+    /// dropping the future does not end a lookup that other callers wait for; a queued lookup without callers is
+    /// removed.
     ///
     /// # Errors
-    /// What the system or the DNS server says.
+    /// The error of the system or the DNS server.
     pub async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         if let Some(known) = self.known(host, port) {
             return known;
@@ -95,7 +95,8 @@ impl Resolver {
         Ok(addrs)
     }
 
-    /// The same for what is known without asking anybody: an address, `localhost`, or a name of the hosts file. `None`: somebody is to be asked.
+    /// As [`Self::lookup`], but only for hosts that need no query: an address, `localhost`, or a name in the hosts
+    /// file. `None` if a query is needed.
     pub fn known(&self, host: &str, port: u16) -> Option<io::Result<Vec<SocketAddr>>> {
         let host = without_brackets(host);
         if let Some(addr) = literal(host, port) {
@@ -119,26 +120,26 @@ impl Resolver {
     }
 }
 
-/// `host` as an address, if it is one.
+/// Parses `host` as an address, if it is one.
 fn literal(host: &str, port: u16) -> Option<io::Result<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Some(Ok((ip, port).into()));
     }
     let (ip, _zone) = host.split_once('%')?;
     ip.parse::<Ipv6Addr>().ok()?;
-    // The system knows its interfaces. It asks nobody for what begins like an address.
+    // The system maps the zone to an interface. It makes no query for a host that is an address.
     let addrs = (host, port).to_socket_addrs();
     Some(addrs.and_then(|mut addrs| addrs.next().ok_or_else(|| io::ErrorKind::NotFound.into())))
 }
 
-/// `[::1]` is how an IPv6 address is written next to a port.
+/// Removes the brackets that an IPv6 address has next to a port, as in `[::1]`.
 pub(crate) fn without_brackets(host: &str) -> &str {
     host.strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host)
 }
 
-/// An IPv6 address without its zone, which says on which of this host's networks it is; anything else as it is.
+/// An IPv6 address without its zone, which names one of this host's interfaces; any other host unchanged.
 pub fn without_zone(host: &str) -> &str {
     match host.split_once('%') {
         Some((ip, _zone)) if ip.parse::<Ipv6Addr>().is_ok() => ip,
@@ -147,7 +148,7 @@ pub fn without_zone(host: &str) -> &str {
 }
 
 impl Source {
-    /// Looks `name` up. The `permit` is given back when nothing of the lookup is left, which may be later than that the future is dropped.
+    /// Looks `name` up. Releases `permit` when the lookup has really ended, which may be after the future is dropped.
     async fn ask(self, name: &str, permit: OwnedSemaphorePermit) -> Found {
         match self {
             Self::Server(server) => {
@@ -164,21 +165,24 @@ impl Source {
 use dns::ask as ask_server;
 
 #[cfg(not(feature = "dns-server"))]
-#[expect(clippy::unused_async, reason = "stands in for one that waits")]
+#[expect(
+    clippy::unused_async,
+    reason = "has the signature of the function that queries a server"
+)]
 async fn ask_server(server: SocketAddr, _: &str) -> io::Result<Vec<IpAddr>> {
     let why = format!("cannot ask {server}: built without the feature `dns-server`");
     Err(io::Error::new(io::ErrorKind::Unsupported, why))
 }
 
-/// Asks the system in a thread of its own. It blocks for half a minute if no DNS server answers, and cannot be interrupted; tokio's threads for what
-/// blocks are needed by others.
+/// Asks the system in a thread of its own. The call blocks for half a minute if no DNS server answers, and cannot be
+/// interrupted; tokio's blocking threads are needed for other work.
 async fn ask_system(name: String, permit: OwnedSemaphorePermit) -> Found {
     let (answer, answered) = oneshot::channel();
     let lookup = move || {
         let found = (name.as_str(), 0).to_socket_addrs();
         let found = found.map(|addrs| addrs.collect::<Vec<_>>());
         drop(permit);
-        // Nobody may be left to hear it.
+        // Fails if no caller waits any more.
         let _ = answer.send(found.map_err(Failure::from));
     };
     thread::Builder::new()

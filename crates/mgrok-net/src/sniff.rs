@@ -1,10 +1,9 @@
-//! What a connection or stream begins with, and so what it is.
+//! Recognises the protocol of a connection or stream by its first bytes.
 //!
-//! One port serves several protocols, which are told apart by their first bytes. Nothing is
-//! guessed from silence, and no more bytes are waited for than it takes: a v1 message can be told
-//! by its first byte.
-// frp: waits for ten bytes, whatever they are (server/service.go#NewService, golib net/mux). All
-// that it accepts is longer, so that nobody sees the difference.
+//! One port serves several protocols, which differ in their first bytes. Silence decides nothing, and only as many
+//! bytes are awaited as the decision needs: one byte is enough for a v1 message.
+// frp: waits for ten bytes in any case (server/service.go#NewService, golib net/mux). Everything that it accepts is
+// longer, so no client sees the difference.
 
 use std::io;
 
@@ -13,10 +12,11 @@ use mgrok_proto::v2;
 
 use crate::conn::Conn;
 
-/// How a WebSocket client of a tunnel begins.
+/// The first bytes of a WebSocket client of a tunnel.
 const WEB_SOCKET: &[u8] = b"GET /~!frp";
-/// How requests begin, and HTTP/2. No client of ours begins like this.
-// frp: the first three letters of these but the last, which it does not share a port with (golib net/mux/rule.go)
+/// The first bytes of HTTP requests and of HTTP/2. No client of ours begins like this.
+// frp: compares the first three letters, and not with the last entry, which does not share its port (golib
+// net/mux/rule.go)
 const METHODS: [&[u8]; 10] = [
     b"GET ",
     b"HEAD ",
@@ -29,17 +29,17 @@ const METHODS: [&[u8]; 10] = [
     b"PATCH ",
     b"PRI * HTTP/2.0",
 ];
-/// TLS handshake record.
+/// The type of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// What some clients send before TLS, so that it is not taken for HTTPS on a shared port.
+/// A byte that some clients send before TLS, so that the connection is not taken for HTTPS on a shared port.
 pub(crate) const TLS_CUSTOM: u8 = 0x17;
-/// The version of yamux, which every frame begins with.
+/// The version of yamux, the first byte of every frame.
 const MUX_VERSION: u8 = 0;
 
-/// What begins.
+/// The protocol that a stream begins with.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Opening {
-    /// Nothing: the stream ended before the protocol was clear.
+    /// The stream ended before its protocol was clear.
     Closed,
     /// An HTTP request, or the preface of HTTP/2.
     Http,
@@ -47,24 +47,22 @@ pub enum Opening {
     Mux,
     /// A TLS handshake.
     Tls {
-        /// Whether a byte stands before it that is not TLS.
-        /// [`ServerTls::accept`](crate::tls::ServerTls::accept) takes it off.
+        /// Whether one extra byte, which is not TLS, comes first.
         consume_first: bool,
     },
-    /// Nothing that a client of ours sends.
+    /// Nothing that our clients send.
     Unknown,
     /// A v1 message that may open a stream: Login, NewWorkConn or NewVisitorConn.
     V1,
-    /// A v2 stream. [`take_magic`] takes off what is in front of its first frame.
+    /// A v2 stream. [`take_magic`] removes the bytes in front of its first frame.
     V2,
-    /// A request for the WebSocket of the tunnel.
+    /// A request for the tunnel's WebSocket.
     WebSocket,
 }
 
-/// Reads as few bytes as the decision needs. They stay in front of `conn`.
+/// Reads only as many bytes as the decision needs. They stay in front of `conn`.
 ///
-/// Waits for as long as the peer is silent: the caller sets the deadline. Not cancel-safe: bytes
-/// may be lost.
+/// Waits for as long as the peer is silent: the caller sets the deadline. Not cancel-safe: bytes may be lost.
 pub async fn opening(conn: &mut Conn) -> io::Result<Opening> {
     let first = conn.recv().await?;
     if let Some(opening) = classify(&first) {
@@ -72,7 +70,7 @@ pub async fn opening(conn: &mut Conn) -> io::Result<Opening> {
         return Ok(opening);
     }
     let mut seen = BytesMut::from(&first[..]);
-    // A slice of a slab, which would be held for as long as the peer is silent.
+    // This chunk is a slice of a slab and would keep the slab in memory for as long as the peer is silent.
     drop(first);
     loop {
         let more: Bytes = conn.recv().await?;
@@ -89,11 +87,11 @@ pub async fn opening(conn: &mut Conn) -> io::Result<Opening> {
     }
 }
 
-/// Takes [`v2::MAGIC`] off a stream that was found to be [`Opening::V2`].
+/// Removes [`v2::MAGIC`] from the front of a stream that was recognised as [`Opening::V2`].
 ///
 /// Not cancel-safe: bytes may be lost.
 pub async fn take_magic(conn: &mut Conn) -> io::Result<()> {
-    // What was sniffed comes back in one piece.
+    // The sniffed bytes come back in one piece.
     let mut seen = conn.recv().await?;
     seen.advance(v2::MAGIC.len().min(seen.len()));
     conn.unread(seen);
@@ -131,7 +129,7 @@ fn compare(seen: &[u8], wanted: &[u8], opening: Opening) -> Option<Opening> {
     }
 }
 
-/// As [`classify`], once it can only be HTTP.
+/// As [`classify`], for a stream that can only be HTTP.
 fn http(seen: &[u8]) -> Option<Opening> {
     let openings = METHODS
         .iter()
@@ -165,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn openings_are_told_apart_as_soon_as_possible() {
+    fn openings_are_recognised_as_early_as_possible() {
         check(b"", Some(Opening::Closed));
         check(b"\0", Some(Opening::Mux));
         for kind in [b"o", b"w", b"v"] {

@@ -1,4 +1,4 @@
-//! TCP sockets: how they are bound, dialled and accepted.
+//! Binds, dials and accepts TCP sockets.
 
 mod accept;
 mod bind;
@@ -17,19 +17,20 @@ pub use bind::bind;
 pub(crate) use bind::{dual_stack, resolve_bind};
 pub use dial::{Candidates, DialError, DialOptions, dial};
 
-/// The silence after which the other end of a connection is probed, unless something else is configured. Somebody who vanishes
-/// without a word would otherwise hold a stream, two descriptors and a connection of the local service for ever.
-// frp: Go's default, on every socket that is accepted or dialled (net/tcpsock.go)
+/// How long a connection may be silent before the system probes the peer, unless the configuration says otherwise. A
+/// peer that vanishes without a word would otherwise occupy a stream, two descriptors and a connection of the local
+/// service for ever.
+// frp: Go's default, for every socket that is accepted or dialled (net/tcpsock.go)
 pub const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// The pause between keepalive probes once a connection has been silent for its keepalive time, and how many go unanswered
-/// before it is given up. They are Go's, so that frp and mgrok give a dead link up equally soon.
+/// The interval between keepalive probes, and how many probes may go unanswered before the connection is closed. Both
+/// are Go's, so that frp and mgrok detect a dead link equally soon.
 const PROBE_INTERVAL: Duration = Duration::from_secs(15);
 const PROBES: u32 = 9;
 
-/// Has the system probe the other end of `stream` after so much silence; `None`: never.
+/// Makes the system probe the peer of `stream` after `keepalive` of silence; `None`: never.
 ///
-/// A failure is only worth a log line: a socket that takes no options is about to say so itself.
+/// A failure is only logged: a socket that takes no options is about to fail anyway.
 pub fn set_keepalive(stream: &TcpStream, keepalive: Option<Duration>) {
     let socket = SockRef::from(stream);
     note_failure(match keepalive {
@@ -44,7 +45,7 @@ pub fn set_keepalive(stream: &TcpStream, keepalive: Option<Duration>) {
     });
 }
 
-/// Sets what every socket of the program has: no delay, and keepalive probes, if they are not off.
+/// Sets the options of every socket in the program: no delay, and keepalive probes unless they are off.
 fn set_options(stream: &TcpStream, keepalive: Option<Duration>) {
     note_failure(SockRef::from(stream).set_tcp_nodelay(true));
     if keepalive.is_some() {
@@ -58,8 +59,8 @@ fn note_failure(result: io::Result<()>) {
     }
 }
 
-/// Has the system give a connection up that is silent, or does not acknowledge what was sent, for `timeout`; probes begin after
-/// `idle`. For connections on which nothing of our own tells whether the other end lives.
+/// Makes the system close a connection after `timeout` without any sign of the peer or without acknowledgement of sent
+/// bytes; probes begin after `idle`. For connections on which no message of ours shows whether the peer is alive.
 pub(crate) fn watch_closely(stream: &TcpStream, idle: Duration, timeout: Duration) {
     let socket = SockRef::from(stream);
     let probes = TcpKeepalive::new()

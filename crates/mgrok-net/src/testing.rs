@@ -23,8 +23,7 @@ pub(crate) async fn tcp_pair() -> (TcpStream, TcpStream) {
     (near, far)
 }
 
-/// A connection in memory: each way holds `room` bytes, and every read and write moves at most
-/// `piece` bytes.
+/// A connection in memory: each direction holds `room` bytes, and every read and write moves at most `piece` bytes.
 pub(crate) fn memory_pair(room: usize, piece: usize) -> (Conn, Conn) {
     let (near, far) = tokio::io::duplex(room);
     (memory(near, piece), memory(far, piece))
@@ -34,12 +33,12 @@ pub(crate) fn memory(stream: DuplexStream, piece: usize) -> Conn {
     Conn::layered(Box::new(Memory { stream, piece }))
 }
 
-/// A connection that is the same, but cannot be seen through.
+/// The same connection, with its carrier hidden.
 pub(crate) fn opaque(conn: Conn) -> Conn {
     Conn::layered(Box::new(conn))
 }
 
-/// Everything up to the end.
+/// Reads everything up to the end.
 pub(crate) async fn read_all(conn: &mut Conn) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
     loop {
@@ -51,7 +50,7 @@ pub(crate) async fn read_all(conn: &mut Conn) -> io::Result<Vec<u8>> {
     }
 }
 
-/// `len` bytes in which every offset can be told from its neighbours.
+/// `len` pseudo-random bytes, so that misplaced ones are noticed.
 pub(crate) fn pattern(len: usize) -> Bytes {
     let mut bytes = BytesMut::with_capacity(len);
     let mut state = 0x2545_f491_4f6c_dd1d_u64;

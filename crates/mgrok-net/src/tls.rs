@@ -1,12 +1,11 @@
-//! TLS on both ends, as frp's peers expect it.
+//! TLS for both ends, as frp's peers expect it.
 //!
-//! Without a certificate authority nobody is authenticated: the server shows a certificate that it made for
-//! itself, and the client takes any. That is frp's default, and keeps out onlookers but not an attacker
-//! on the transport. With `trusted_ca` an end insists on the other's certificate; a client can also insist on one certificate
-//! by its [`Fingerprint`].
+//! Without a certificate authority no end is authenticated: the server generates a certificate, and the client accepts
+//! any. That is frp's default. It keeps out eavesdroppers but not an active attacker. With `trusted_ca` an end requires
+//! a certificate signed by one of these authorities; a client can also require one certificate by its [`Fingerprint`].
 //!
-//! Keys and certificates are read when [`ServerTls`] or [`ClientTls`] is made; an error there names the file and
-//! what is wrong with it. Both can be told to read them again. TLS 1.2 and 1.3, no ALPN unless it is asked for.
+//! Keys and certificates are read when [`ServerTls`] or [`ClientTls`] is created; an error there names the file and its
+//! fault. Both can read them again later. TLS 1.2 and 1.3; no ALPN unless requested.
 
 mod any_certificate;
 mod client;
@@ -37,12 +36,12 @@ pub use server::{ServerTls, ServerTlsOptions};
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A certificate of an authority cannot be used.
+    /// An authority's certificate cannot be used.
     #[error("{}: certificate {number} cannot be used as an authority", path.display())]
     Authority {
         /// The file.
         path: PathBuf,
-        /// Its place in the file, from 1.
+        /// The certificate's number in the file, from 1.
         number: usize,
         /// What is wrong with it.
         #[source]
@@ -51,7 +50,7 @@ pub enum TlsError {
     /// A server certificate cannot be generated.
     #[error("cannot generate a certificate")]
     Generate(#[source] io::Error),
-    /// The private key is of no use.
+    /// The private key cannot be used.
     #[error("{}: the private key cannot be used", path.display())]
     Key {
         /// The file.
@@ -60,7 +59,7 @@ pub enum TlsError {
         #[source]
         source: rustls::Error,
     },
-    /// Certificate and key do not belong together, or the certificate is damaged.
+    /// The certificate does not match the key, or is damaged.
     #[error("{}: the first certificate does not go with the private key in {}", certificate.display(), key.display())]
     Mismatch {
         /// The certificate's file.
@@ -71,20 +70,20 @@ pub enum TlsError {
         #[source]
         source: rustls::Error,
     },
-    /// A file holds nothing of the wanted kind.
+    /// A file contains no item of the wanted kind.
     #[error("{}: no {wanted} in PEM form", path.display())]
     Missing {
         /// The file.
         path: PathBuf,
-        /// What was looked for.
+        /// The wanted kind.
         wanted: &'static str,
     },
-    /// The system trusts no authority, or hides them well.
+    /// No trusted authorities were found on this system.
     #[error(
         "no trusted authorities found on this system; name a file or directory of them in SSL_CERT_FILE or SSL_CERT_DIR"
     )]
     NoAuthorities {
-        /// The first thing that went wrong on the way, if anything did.
+        /// The first error of the search, if there was one.
         #[source]
         source: Option<rustls_native_certs::Error>,
     },
@@ -115,7 +114,7 @@ pub enum TlsError {
     /// rustls does not accept these settings.
     #[error("cannot set up TLS")]
     Setup(#[source] rustls::Error),
-    /// A generated certificate cannot be kept.
+    /// A generated certificate cannot be stored.
     #[error("cannot write {}", path.display())]
     Write {
         /// The file.
@@ -126,8 +125,8 @@ pub enum TlsError {
     },
 }
 
-/// Whether a handshake with a client failed because it showed no certificate, or none that an authority has signed and that is
-/// valid now: `error` is what [`ServerTls::accept`] returned.
+/// Whether a handshake with a client failed because it showed no certificate, or none that an authority has signed and
+/// that is currently valid. `error` is the error of [`ServerTls::accept`].
 pub fn is_about_certificate(error: &io::Error) -> bool {
     let error = error.get_ref().and_then(|it| it.downcast_ref());
     matches!(
@@ -136,7 +135,8 @@ pub fn is_about_certificate(error: &io::Error) -> bool {
     )
 }
 
-/// Always passed, never installed process-wide: with two providers in the program the default is ambiguous.
+/// Passed explicitly and never installed process-wide: with two providers in the program, rustls cannot choose a
+/// default.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }

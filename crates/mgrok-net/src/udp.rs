@@ -1,16 +1,17 @@
-//! Datagrams in batches: between sockets and memory ([`UdpSocket`], [`Datagrams`]), and between memory and the work
-//! connection of a UDP proxy ([`DatagramConn`], [`Outbox`]). Where one socket has many users and one connection carries their datagrams,
-//! [`Users`] does all of it.
+//! Moves datagrams in batches: between sockets and memory ([`UdpSocket`], [`Datagrams`]), and between memory and the
+//! work connection of a UDP proxy ([`DatagramConn`], [`Outbox`]). [`Users`] combines all of it for a socket with many
+//! users, whose datagrams share one connection.
 //!
-//! A turn of a busy socket is one system call for up to 32 datagrams, into buffers of the thread, so
-//! that an idle socket owns none and no datagram costs an allocation. On Linux the calls are `recvmmsg` and `sendmmsg`, and
-//! datagrams of one size to one address go as one message that the kernel or the network card cuts (GSO). Measured over
-//! loopback in bursts of 32 datagrams of 1400 bytes, against a system call for each: 1.0 instead of 1.8 µs to
-//! receive one, 0.7 instead of 7.2 µs to send one. Receiving a lone datagram costs one system call instead of two. Elsewhere
-//! it is a call for each.
+//! A busy socket makes one system call for up to 32 datagrams, into buffers of the thread, so an idle socket owns no
+//! buffer and no datagram costs an allocation. On Linux the calls are `recvmmsg` and `sendmmsg`, and datagrams of one
+//! size to one address are sent as one message that the kernel or the network card splits (GSO). Measured over loopback
+//! in bursts of 32 datagrams of 1400 bytes, against one system call each: 1.0 instead of 1.8 µs to receive one, 0.7
+//! instead of 7.2 µs to send one. Receiving a single datagram costs one system call instead of two. Other systems make
+//! one call per datagram.
 //!
-//! A socket that is bound to all addresses of a host learns which of them a datagram was sent to, so that the answer leaves from
-//! there ([`LocalAddr`]): a user whose system expects it from elsewhere, or whose NAT does, would never see it.
+//! A socket that is bound to all addresses of a host learns which address a datagram was sent to, and the answer leaves
+//! from there ([`LocalAddr`]). Otherwise a user whose system or NAT expects the answer from that address would never
+//! receive it.
 
 mod datagram_conn;
 mod datagrams;
@@ -39,7 +40,7 @@ pub use socket::{LocalAddr, Sent, UdpSocket};
 pub use user_table::UserTable;
 pub use users::{ExchangeEnd, Users};
 
-/// Most datagrams of one receiving call, and most messages of one sending call.
+/// The most datagrams of one receiving call, and the most messages of one sending call.
 const BATCH: usize = 32;
 
 #[cfg(test)]

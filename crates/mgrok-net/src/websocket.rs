@@ -1,9 +1,9 @@
-//! The WebSocket transport: a stream of bytes in the frames of RFC 6455, which gets through proxies that
-//! let nothing but HTTP pass.
+//! The WebSocket transport: a stream of bytes in the frames of RFC 6455, which passes through proxies that allow only
+//! HTTP.
 //!
-//! [`accept`] and [`connect`] shake hands and put the stream on; what uses it sees bytes as on any
-//! other connection. Frame boundaries mean nothing, text is not looked at (frp before 0.70.0 sends
-//! its bytes as text), and there are no extensions.
+//! [`accept`] and [`connect`] perform the handshake and wrap the connection; its user sees bytes as on any other
+//! connection. Frame boundaries mean nothing, text is not validated (frp before 0.70.0 sends its bytes as text), and
+//! there are no extensions.
 
 mod frame;
 mod handshake;
@@ -21,7 +21,7 @@ use stream::WebSocket;
 /// Why there is no WebSocket.
 #[derive(Debug, thiserror::Error)]
 pub enum WebSocketError {
-    /// The server took the request up, but not as it must.
+    /// The server accepted the request with an invalid response.
     #[error(
         "the server's answer to the WebSocket request has a wrong or missing {field}; check what \
          proxies on the way do to WebSockets"
@@ -30,10 +30,10 @@ pub enum WebSocketError {
         /// The header field that is wrong.
         field: &'static str,
     },
-    /// The other side did not begin as HTTP wants it.
+    /// The peer did not begin with a valid HTTP head.
     #[error("the WebSocket handshake failed; check that the port is that of the server")]
     Head(#[from] HeadError),
-    /// The name of the server cannot stand in a request.
+    /// The server's name cannot be part of a request.
     #[error("`{host}` cannot stand in the Host field of a request")]
     Host {
         /// The name.
@@ -42,28 +42,28 @@ pub enum WebSocketError {
     /// The connection failed.
     #[error("cannot send the WebSocket handshake")]
     Io(#[source] io::Error),
-    /// The server gave another answer.
+    /// The server refused the request.
     #[error(
         "the server answered `{status_line}` to the WebSocket request; check that address and port \
          lead to the server, and that a proxy on the way passes WebSockets for {} on",
         handshake::PATH
     )]
     Refused {
-        /// The first line of what it answered.
+        /// The status line of its response.
         status_line: String,
     },
-    /// A client's request was refused, with an answer that says so.
+    /// A client's request was refused, and the client was told so.
     #[error("a WebSocket request was refused with status {status}: {reason}")]
     Request {
-        /// The status of the answer.
+        /// The status of our response.
         status: u16,
         /// What is wrong with the request.
         reason: &'static str,
     },
 }
 
-/// Shakes hands with a client that asks for the tunnel's path, and takes the frames off what it sends.
-/// Any other request gets frp's answer, and the connection is over.
+/// Performs the handshake with a client that asks for the tunnel's path, and returns the stream of bytes within its
+/// frames. Any other request gets frp's response, and the connection ends.
 ///
 /// Waits for as long as the client is silent: the caller sets the deadline. Not cancel-safe.
 pub async fn accept(mut conn: Conn) -> Result<Conn, WebSocketError> {
@@ -92,10 +92,10 @@ pub async fn accept(mut conn: Conn) -> Result<Conn, WebSocketError> {
     }
 }
 
-/// Asks the server at the other end for its tunnel, and puts frames around what is sent.
+/// Asks the server for its tunnel, and returns the stream of bytes within the frames.
 ///
-/// `host` is whom the request names: `server:port`, or only the server's TLS name within TLS.
-/// Waits for as long as the server is silent: the caller sets the deadline. Not cancel-safe.
+/// `host` is the Host of the request: `server:port`, or within TLS only the server's TLS name. Waits for as long as the
+/// server is silent: the caller sets the deadline. Not cancel-safe.
 pub async fn connect(mut conn: Conn, host: &str) -> Result<Conn, WebSocketError> {
     if host.is_empty() || host.contains(|it: char| it.is_whitespace() || it.is_control()) {
         return Err(WebSocketError::Host {

@@ -1,4 +1,4 @@
-//! Every carrier does what a connection promises, alone and in the middle of two relays.
+//! Checks that every carrier does what a connection promises, alone and in the middle of two relays.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// More than sockets and windows hold.
+/// More than socket buffers and windows hold.
 const LARGE: usize = 16 * 1024 * 1024;
 
 #[derive(Clone, Copy, Debug)]
@@ -46,14 +46,14 @@ const CARRIERS: [Carrier; 7] = [
     Carrier::Tls,
 ];
 
-/// What carries a stream besides its ends.
-#[expect(dead_code, reason = "to be dropped last is all that it is for")]
+/// The session that a stream belongs to.
+#[expect(dead_code, reason = "kept only so that it is dropped last")]
 enum Session {
     Mux(Opener, Acceptor, Opener, Acceptor),
     Quic(Connection, Connection),
 }
 
-/// Two ends of one connection, and what keeps them going.
+/// Both ends of one connection, and the session that keeps them alive.
 struct Ends {
     near: Conn,
     far: Conn,
@@ -112,7 +112,7 @@ async fn quic_pair() -> Ends {
     );
     let (connection, accepted) = (near.unwrap(), far.unwrap());
     let mut near = connection.open().await.unwrap();
-    // A stream shows with its first bytes.
+    // The peer sees a stream only when its first bytes arrive.
     near.send(Bytes::from_static(b"!")).await.unwrap();
     let mut far = accepted.accept().await.unwrap();
     assert_eq!(&far.recv().await.unwrap()[..], b"!");
@@ -164,7 +164,7 @@ fn payload(len: usize) -> Bytes {
     std::iter::repeat_with(next).take(len).collect()
 }
 
-/// Sends `sent` and then the end, while it reads everything up to the other side's end.
+/// Sends `sent` and closes, while it reads everything up to the peer's end.
 async fn exchange(conn: &mut Conn, sent: Bytes) -> io::Result<Vec<u8>> {
     let mut rest = sent;
     let mut received = Vec::new();
@@ -222,7 +222,7 @@ async fn a_small_message_does_not_wait_for_more() {
     }
 }
 
-/// user - relay - carrier - relay - service: the user ends first, and the whole reply arrives.
+/// user - relay - carrier - relay - service: the user closes first, and the whole reply arrives.
 #[tokio::test]
 async fn two_relays_carry_question_half_close_and_reply() {
     let question = payload(LARGE);

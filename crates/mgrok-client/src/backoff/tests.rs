@@ -1,18 +1,18 @@
-//! The waits of one client, and what those of thousands do to a server.
+//! Tests the waits of one client, and the load of thousands of clients on a server.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::*;
 
-/// Gives each wait as the rule has it.
+/// The random value that leaves each wait as the rule gives it.
 const MIDDLE: f64 = 0.5;
 
 fn secs(secs: f64) -> Duration {
     Duration::from_secs_f64(secs)
 }
 
-/// The times of the attempts after a session was lost, in an outage of that length.
+/// The times of the attempts after a session was lost, in an outage of the given length.
 fn attempts(backoff: &mut Backoff, lost: Instant, outage: Duration, random: f64) -> Vec<Duration> {
     let mut attempts = Vec::new();
     let mut at = lost + backoff.session_ended(lost, random);
@@ -24,7 +24,7 @@ fn attempts(backoff: &mut Backoff, lost: Instant, outage: Duration, random: f64)
     attempts
 }
 
-/// A backoff whose session has worked for a minute.
+/// A backoff whose session has lasted for a minute.
 fn steady(start: Instant) -> (Backoff, Instant) {
     let mut backoff = Backoff::default();
     backoff.logged_in(start);
@@ -117,7 +117,7 @@ fn sessions_that_die_at_once_are_soon_followed_slowly() {
     assert!(within(10) <= 15, "{logins:?}");
     assert!(within(60) <= 24, "{logins:?}");
     assert!(within(300) <= 40, "{logins:?}");
-    // A session that works for a while is followed closely again.
+    // After a session that lasts for a while, attempts are close together again.
     backoff.logged_in(now);
     now += Duration::from_secs(20);
     assert_eq!(backoff.session_ended(now, MIDDLE), SHORTEST);
@@ -134,16 +134,16 @@ fn waits_are_spread_around_what_the_rule_gives() {
     }
 }
 
-/// What happened at a server in one second.
+/// The events at a server in one second.
 #[derive(Clone, Copy, Default)]
 struct Second {
-    /// Attempts while it was down, which cost it nothing.
+    /// Attempts while the server was down, which cost it nothing.
     refused: usize,
     logins: usize,
 }
 
-/// A server that is up but for the beginning of each of its cycles, and clients that start with a session each. All that happens,
-/// by seconds, and for each cycle how long after the server's return the last client was back.
+/// Simulates a server that is down at the beginning of each cycle, and clients that start with one session each.
+/// Returns the events of each second, and for each cycle how long after the server's return the last client was back.
 fn flap(
     clients: usize,
     cycle: Duration,
@@ -153,7 +153,7 @@ fn flap(
     let start = Instant::now();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move || {
-        // xorshift64: the same at each run.
+        // xorshift64, so that each run is the same.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
@@ -200,7 +200,7 @@ fn two_thousand_clients_do_not_hammer_a_server_that_restarts_every_five_seconds(
     for (down, most_late) in [(0.1, 0.1), (0.5, 0.3), (2.0, 0.8)] {
         let (cycle, cycles) = (Duration::from_secs(5), 60);
         let (seconds, all_back) = flap(CLIENTS, cycle, secs(down), cycles);
-        // One login for each client and restart, however long it goes on.
+        // One login for each client and restart, however often the server restarts.
         let logins: usize = seconds.iter().map(|it| it.logins).sum();
         assert_eq!(logins, CLIENTS * cycles as usize);
         let refused: usize = seconds.iter().map(|it| it.refused).sum();

@@ -19,7 +19,7 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.unwrap()
 }
 
-/// A client that has logged in to a server that the test plays. It has one visitor.
+/// A client that has logged in to a server played by the test. It has one visitor.
 struct Lab {
     listener: TcpListener,
     listeners: ListenerWatch,
@@ -82,7 +82,7 @@ fn question() -> NatHoleClient {
 }
 
 #[tokio::test]
-async fn the_server_is_asked_and_told_on_the_control_connection() {
+async fn requests_and_reports_use_the_control_connection() {
     let mut lab = Lab::start().await;
     let asked = lab.handle.request(question(), "1", LIMIT);
     let control = &mut lab.control;
@@ -109,7 +109,7 @@ async fn the_server_is_asked_and_told_on_the_control_connection() {
 }
 
 #[tokio::test]
-async fn whoever_asked_a_session_that_is_lost_need_not_wait() {
+async fn a_request_ends_at_once_when_its_session_is_lost() {
     let mut lab = Lab::start().await;
     let asked = lab.handle.request(question(), "1", LIMIT);
     let lose = async {
@@ -121,9 +121,9 @@ async fn whoever_asked_a_session_that_is_lost_need_not_wait() {
 }
 
 #[tokio::test]
-async fn whoever_asked_a_client_that_stops_need_not_wait() {
+async fn a_request_ends_at_once_when_the_client_stops() {
     let mut lab = Lab::start().await;
-    // Somebody whom the client waits for.
+    // A user that the client waits for when it stops.
     let listener = in_time(lab.listeners.wait_for("to-db")).await.unwrap();
     let user = TcpStream::connect(listener).await.unwrap();
     let visit = in_time(lab.listener.accept()).await.unwrap();

@@ -37,7 +37,7 @@ async fn control() -> (MessageConn, MessageConn) {
     )
 }
 
-/// A session that does nothing but this.
+/// A session that only sends requests and handles answers.
 async fn serve(mut requests: Requests, mut control: MessageConn) {
     loop {
         tokio::select! {
@@ -90,7 +90,7 @@ async fn each_request_gets_the_answer_that_is_its_own() {
 }
 
 #[tokio::test]
-async fn what_needs_no_answer_is_sent() {
+async fn messages_without_an_answer_are_sent() {
     let (handle, requests) = handle();
     let (ours, mut server) = control().await;
     tokio::spawn(serve(requests, ours));
@@ -131,7 +131,7 @@ async fn a_request_without_an_answer_ends_and_is_forgotten() {
 }
 
 #[tokio::test]
-async fn those_who_wait_learn_that_the_session_has_ended() {
+async fn waiting_requests_fail_when_the_session_ends() {
     let (handle, requests) = handle();
     let (ours, mut server) = control().await;
     let session = tokio::spawn(serve(requests, ours));
@@ -149,7 +149,7 @@ async fn those_who_wait_learn_that_the_session_has_ended() {
     assert!(matches!(later, Err(RequestError::Ended)));
 }
 
-/// Asks, and has the session take the question.
+/// Sends a request, and makes the session take it.
 async fn ask(
     handle: &SessionHandle,
     requests: &mut Requests,
@@ -164,7 +164,7 @@ async fn ask(
     handle.send(question.into(), Some(reply_to)).await.unwrap();
     let outgoing = requests.next().await;
     requests.send(outgoing, control);
-    // The queue of the connection is not what is tested.
+    // The connection's own queue is not under test.
     control.flush().await.unwrap();
     answered
 }

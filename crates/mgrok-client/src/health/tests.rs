@@ -31,7 +31,7 @@ fn proxy(check: HealthCheck, port: u16) -> (Arc<Proxy>, CancellationToken) {
     )
 }
 
-/// The next report there is, of the one proxy there is.
+/// The next report, which is about the only proxy.
 async fn healthy(checks: &Checks) -> bool {
     let report = timeout(Duration::from_secs(20), async {
         loop {
@@ -48,7 +48,7 @@ async fn healthy(checks: &Checks) -> bool {
 fn failures_count_only_in_a_row() {
     let mut state = HealthState::new(NonZeroU32::new(2).unwrap());
     for (is_ok, expect) in [
-        // Unhealthy at first, so that failures are no reports.
+        // Unhealthy at first, so failures are not reported.
         (false, None),
         (false, None),
         (false, None),
@@ -142,7 +142,7 @@ async fn a_service_that_is_too_slow_is_not_well() {
     };
     let mut check = check(http, 1);
     check.timeout = Duration::from_millis(50);
-    // It connects, since the system does that, but nobody answers.
+    // The system accepts the connection, but nothing answers.
     let error = attempt(&check, "127.0.0.1", port, &Resolver::default())
         .await
         .unwrap_err();

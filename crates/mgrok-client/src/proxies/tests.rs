@@ -1,4 +1,4 @@
-//! The life of proxies, with the clock in hand.
+//! Tests the states of proxies, with time under the test's control.
 
 use std::num::NonZeroU32;
 
@@ -13,7 +13,7 @@ fn config(name: &str) -> ProxyConfig {
     ProxyConfig::new(name, ProxyKind::Tcp { remote_port: 6000 }, 22)
 }
 
-/// Proxies of these names, of a user `ada`.
+/// Proxies with these names, of a user `ada`.
 fn proxies(names: &[&str]) -> (Proxies, Instant) {
     let key = CipherKey::derive(&Secret::new("secret"));
     let mut proxies = Proxies::new(
@@ -28,7 +28,7 @@ fn proxies(names: &[&str]) -> (Proxies, Instant) {
     (proxies, now)
 }
 
-/// The names that are announced now, as on the wire.
+/// The names announced now, as on the wire.
 fn announced(proxies: &mut Proxies, now: Instant) -> Vec<String> {
     let sent = std::iter::from_fn(|| proxies.poll_send(now));
     sent.filter_map(|outgoing| match outgoing {
@@ -38,7 +38,7 @@ fn announced(proxies: &mut Proxies, now: Instant) -> Vec<String> {
     .collect()
 }
 
-/// All that is sent now: names on the wire, with a `-` in front of those that are withdrawn.
+/// All names that are sent now, as on the wire, with a `-` in front of withdrawn ones.
 fn sent(proxies: &mut Proxies, now: Instant) -> Vec<String> {
     std::iter::from_fn(|| proxies.poll_send(now))
         .map(|outgoing| match outgoing {
@@ -97,7 +97,7 @@ fn an_unanswered_announcement_is_repeated() {
         [""; 0]
     );
     assert_eq!(sent(&mut proxies, later), ["-ada.ssh", "ada.ssh"]);
-    // The first answer is about what was withdrawn since.
+    // The first answer belongs to the announcement that was withdrawn since.
     let late = proxies.handle_answer(&answer("ada.ssh", ":1", ""), later);
     assert_eq!(late, Answer::Ignored);
     assert_eq!(phase(&proxies, "ssh"), Some(ProxyPhase::WaitStart));
@@ -138,7 +138,7 @@ fn a_proxy_that_is_not_ready_tries_again_later() {
     let status = proxies.watch().borrow().status("ssh").cloned().unwrap();
     assert_eq!(status.phase, ProxyPhase::StartError);
     assert_eq!(status.error.as_deref(), Some("no certificate"));
-    // The server knows nothing of it.
+    // The server was never told of the proxy, so nothing is withdrawn.
     proxies.apply(&[], now);
     assert_eq!(sent(&mut proxies, now), [""; 0]);
 
@@ -176,14 +176,14 @@ fn few_announcements_are_under_way_however_many_proxies_there_are() {
     proxies.begin_session(now);
     let first = announced(&mut proxies, now);
     assert_eq!(first.len(), MAX_UNANSWERED);
-    // Nothing to do before an answer comes or an announcement is to be repeated.
+    // Nothing happens before an answer arrives or an announcement must be repeated.
     assert_eq!(proxies.wake_at(now), Some(now + ANSWER_TIMEOUT));
     for name in &first[..10] {
         proxies.handle_answer(&answer(name, ":1", ""), now);
     }
     assert_eq!(proxies.wake_at(now), Some(now));
     assert_eq!(announced(&mut proxies, now).len(), 10);
-    // Those that have no answer are withdrawn, but their answers are still to come, and take the places of any others.
+    // Unanswered announcements are withdrawn, but their answers are still to come and count against the limit.
     let repeated = sent(&mut proxies, now + ANSWER_TIMEOUT);
     assert_eq!(repeated.len(), MAX_UNANSWERED);
     assert!(repeated.iter().all(|it| it.starts_with('-')));
@@ -194,7 +194,7 @@ fn few_announcements_are_under_way_however_many_proxies_there_are() {
 }
 
 #[test]
-fn what_cannot_be_sent_does_not_stand_in_the_way() {
+fn a_proxy_that_cannot_be_announced_does_not_block_others() {
     let (mut proxies, now) = proxies(&["long", "late"]);
     proxies.begin_session(now);
     let late = proxies.poll_send(now).unwrap();
@@ -255,7 +255,7 @@ fn applying_again_touches_only_what_differs() {
     assert_eq!(proxies.apply(&wanted, now), Changes::default());
 }
 
-/// A proxy whose local service is watched.
+/// A proxy with a health check.
 fn checked(name: &str) -> ProxyConfig {
     let mut config = config(name);
     config.health_check = Some(HealthCheck {
@@ -300,7 +300,7 @@ fn a_proxy_is_announced_while_it_is_healthy() {
 }
 
 #[test]
-fn an_unhealthy_proxy_is_withdrawn_if_the_server_may_know_it() {
+fn an_unhealthy_proxy_is_withdrawn_if_it_was_announced() {
     for (server_says, withdrawn) in [
         (None, &["-ada.web"][..]),
         (Some(""), &["-ada.web"]),
@@ -318,7 +318,7 @@ fn an_unhealthy_proxy_is_withdrawn_if_the_server_may_know_it() {
         let changed = proxies.handle_health(&web, false, now);
         assert_eq!(changed, HealthChange::Failed);
         assert_eq!(sent(&mut proxies, now), withdrawn);
-        // Neither a late answer nor the time that it waited for changes this.
+        // Neither a late answer nor the end of a waiting time changes this.
         let late = answer("ada.web", ":6000", "");
         assert_eq!(proxies.handle_answer(&late, now), Answer::Ignored);
         assert_eq!(sent(&mut proxies, now + RETRY_AFTER_ERROR), [""; 0]);
@@ -339,7 +339,7 @@ fn the_answer_before_a_health_flap_does_not_count_for_what_is_announced_after_it
     proxies.handle_health(&web, false, now);
     proxies.handle_health(&web, true, now);
     assert_eq!(sent(&mut proxies, now), ["-ada.web", "ada.web"]);
-    // What was started by the first announcement was withdrawn since.
+    // The first announcement was withdrawn since, so its answer does not count.
     let first = proxies.handle_answer(&answer("ada.web", ":1", ""), now);
     assert_eq!(first, Answer::Ignored);
     let refused = answer("ada.web", "", "port already used");
@@ -356,7 +356,7 @@ fn a_repetition_for_which_there_is_no_room_is_made_up_for() {
     let withdrawal = proxies.poll_send(later).unwrap();
     proxies.handle_full(withdrawal, later);
     assert_eq!(sent(&mut proxies, later), [""; 0]);
-    // What the server says of the first is of no use any more.
+    // The answer to the first announcement does not count any more.
     let first = proxies.handle_answer(&answer("ada.ssh", ":1", ""), later);
     assert_eq!(first, Answer::Ignored);
     let room = later + RETRY_WHEN_FULL;
@@ -429,7 +429,7 @@ fn a_changed_proxy_has_yet_to_show_its_health() {
     proxies.apply(&[changed], now);
     assert_eq!(sent(&mut proxies, now), ["-ada.web"]);
     assert_eq!(phase(&proxies, "web"), Some(ProxyPhase::CheckFailed));
-    // What the check of the old one found counts no more.
+    // The result of the old proxy's check does not count any more.
     let late = proxies.handle_health(&before, true, now);
     assert_eq!(late, HealthChange::Ignored);
     assert_eq!(announced(&mut proxies, now), [""; 0]);

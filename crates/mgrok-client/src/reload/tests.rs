@@ -15,7 +15,7 @@ fn names(names: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn changes_are_told_apart_by_name_and_configuration() {
+fn changes_are_found_by_name_and_configuration() {
     let wanted = Wanted::default();
     let all = vec![proxy("same", 1), proxy("changed", 2), proxy("removed", 3)];
     let start = wanted.replace(Some(all), Some(vec![stcp("db")]));
@@ -43,7 +43,7 @@ fn changes_are_told_apart_by_name_and_configuration() {
 }
 
 #[test]
-fn of_proxies_with_one_name_the_last_counts() {
+fn the_last_of_several_proxies_with_one_name_counts() {
     let before = [proxy("twice", 1), proxy("twice", 2)];
     let changes = Changes::between(&before, &[proxy("twice", 2)], |it| &it.name);
     assert_eq!(changes, Changes::default());

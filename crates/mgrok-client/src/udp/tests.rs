@@ -34,7 +34,7 @@ async fn service() -> (Plain, SocketAddr) {
     (socket, addr)
 }
 
-/// Answers every datagram with itself.
+/// Echoes every datagram.
 async fn echo(socket: Plain) {
     let mut buffer = vec![0; 65_536];
     loop {
@@ -115,7 +115,7 @@ impl Server {
         first
     }
 
-    /// Ends the connection. Returns how the client saw it end, what it dropped, and how many sockets it had.
+    /// Closes the connection. Returns how it ended at the client, what the client dropped, and how many sockets it had.
     async fn end(mut self) -> (WorkEnd, Drops, usize) {
         self.conn.stream().close().await.unwrap();
         in_time(self.client).await.unwrap()
@@ -157,7 +157,7 @@ async fn each_user_has_a_socket_of_its_own() {
     assert_ne!(from(b"a"), from(b"b"));
     socket.send_to(b"for b", from(b"b")).await.unwrap();
     assert_eq!(server.recv().await, (b"for b".to_vec(), user(2)));
-    // A service may say much in answer to little.
+    // A service may send many datagrams in answer to one.
     for number in 0..100_u8 {
         socket.send_to(&[number], from(b"a")).await.unwrap();
     }
@@ -230,7 +230,7 @@ async fn a_service_may_come_late() {
     }
     let socket = Plain::bind(addr).await.unwrap();
     loop {
-        // What is still under way may come first.
+        // Earlier datagrams may arrive first.
         server.send(b"now", user(1)).await;
         if hear(&socket).await.0 == b"now" {
             break;
@@ -247,7 +247,7 @@ async fn idle_users_lose_their_socket() {
     let (_, idle_from) = hear(&socket).await;
     server.send(b"busy", user(2)).await;
     let (_, busy_from) = hear(&socket).await;
-    // Traffic of either way counts.
+    // Traffic in either direction counts as activity.
     for _ in 0..10 {
         sleep(idle / 5).await;
         socket.send_to(b"still", busy_from).await.unwrap();
@@ -260,7 +260,7 @@ async fn idle_users_lose_their_socket() {
     assert_eq!(server.end().await.2, 2);
 }
 
-/// A datagram of a user that is introduced to the service at `addr`.
+/// A user's datagram behind the PROXY header for the service at `addr`.
 fn introduced(user: SocketAddr, addr: SocketAddr, payload: &[u8]) -> Vec<u8> {
     let addresses = Addresses {
         source: user,
@@ -272,7 +272,7 @@ fn introduced(user: SocketAddr, addr: SocketAddr, payload: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn only_the_first_datagram_of_a_user_says_who_it_is() {
+async fn only_the_first_datagram_of_a_user_has_a_header() {
     let (socket, addr) = service().await;
     let proxy_protocol = Some(Version::V2);
     let mut server = Server::start(
@@ -283,7 +283,7 @@ async fn only_the_first_datagram_of_a_user_says_who_it_is() {
         },
     )
     .await;
-    // In one batch.
+    // All in one batch.
     for payload in [&b"one"[..], b"two", b"three"] {
         server.outbox.push(payload, user(1)).unwrap();
     }
@@ -322,7 +322,7 @@ async fn a_user_with_a_new_socket_is_introduced_again() {
 }
 
 #[tokio::test]
-async fn forged_users_do_not_take_the_socket_of_one_who_talks() {
+async fn forged_users_do_not_displace_an_active_one() {
     let (socket, addr) = service().await;
     let max_users = 4;
     let options = UdpOptions {
@@ -346,7 +346,7 @@ async fn forged_users_do_not_take_the_socket_of_one_who_talks() {
 }
 
 #[tokio::test]
-async fn the_user_silent_for_longest_gives_way() {
+async fn the_user_silent_for_longest_is_dropped() {
     let (socket, addr) = service().await;
     let max_users = 2;
     let mut server = Server::start(
@@ -362,7 +362,7 @@ async fn the_user_silent_for_longest_gives_way() {
         server.send(b"x", user(port)).await;
         from.push(hear(&socket).await.1);
     }
-    // User 2 has gone, users 1 and 3 have stayed.
+    // User 2 was dropped, users 1 and 3 have stayed.
     for (port, before) in [(1, from[0]), (3, from[3])] {
         server.send(b"x", user(port)).await;
         assert_eq!(hear(&socket).await.1, before);
@@ -410,7 +410,7 @@ async fn replies_that_nobody_takes_are_bounded_and_counted() {
     let mut server = Server::start(addr, options()).await;
     server.send(b"x", user(1)).await;
     let (_, from) = hear(&socket).await;
-    // Until long after the connection and the outbox are full, in steps that the socket can hold.
+    // Until long after the connection and the outbox are full, in steps that fit the socket.
     let received = |traffic: &Traffic| traffic.received.load(Ordering::Relaxed);
     let mut before = 0;
     loop {

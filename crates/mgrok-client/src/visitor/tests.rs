@@ -36,7 +36,7 @@ pub(crate) fn stcp(name: &str) -> VisitorConfig {
     }
 }
 
-/// What a client is to its visitors.
+/// The parts of a client that its visitors use.
 pub(super) struct Lab {
     owner: TaskOwner,
     pub(super) sessions: watch::Sender<Sessions>,
@@ -69,7 +69,7 @@ impl Lab {
         (Visitors::new(self.context(), table), listeners)
     }
 
-    /// A server that is logged in to, whose streams the test accepts.
+    /// A server with a session, whose streams the test accepts.
     pub(super) async fn server(&self) -> TcpListener {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = ClientConfig {
@@ -95,7 +95,7 @@ impl Lab {
         listener
     }
 
-    /// A user that comes from somewhere else than a listener, and the user's end.
+    /// A user that does not come from a listener, and the user's end.
     async fn user(&self) -> (User, Conn) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -170,7 +170,7 @@ async fn visitors_may_exchange_their_listeners() {
 }
 
 #[tokio::test]
-async fn a_visitor_whose_port_is_taken_is_in_nobodys_way() {
+async fn a_visitor_whose_port_is_taken_does_not_affect_others() {
     let lab = Lab::new();
     let (mut visitors, mut listeners) = lab.visitors();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -182,7 +182,7 @@ async fn a_visitor_whose_port_is_taken_is_in_nobodys_way() {
     let fine = in_time(listeners.wait_for("fine")).await;
     assert_eq!(listeners.listener("late"), None);
 
-    // It can be taken back, and the rest has not noticed.
+    // The port can be taken back, and the other visitors are not affected.
     visitors.apply(&[stcp("fine")]).await;
     assert_eq!(listeners.listener("fine"), fine);
     drop(taken);

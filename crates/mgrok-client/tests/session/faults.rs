@@ -1,4 +1,4 @@
-//! Servers that are hostile, broken, or no servers at all.
+//! Tests against servers that are hostile, broken, or no servers at all.
 
 use mgrok_client::ClientError;
 use mgrok_proto::message::{LoginResp, Message, Pong};
@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use crate::server::{RUN_ID, Running, Server, new_proxy, tcp_proxy};
 
-/// What a client with `loginFailExit` ends with if the server answers its login with `answer`.
+/// The error of a client with `loginFailExit` whose login the server answers with `answer`.
 async fn login_error(answer: &[u8]) -> String {
     let server = Server::bind().await;
     let client = Running::start(server.config());
@@ -41,7 +41,7 @@ fn frame(kind: u8, body: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn every_wrong_answer_to_a_login_has_its_words() {
+async fn every_wrong_answer_to_a_login_has_its_own_error() {
     let closed = "the server closed the connection during login; check that transport.tls, \
                   transport.tcpMux and the port agree with the server";
     let garbage = "the server's answer to the login cannot be understood; check that the port is \
@@ -65,7 +65,7 @@ async fn every_wrong_answer_to_a_login_has_its_words() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_has_its_words() {
+async fn an_unreachable_server_has_its_own_error() {
     let server = Server::bind().await;
     let config = server.config();
     drop(server);
@@ -79,7 +79,7 @@ async fn a_server_that_is_not_there_has_its_words() {
 }
 
 #[tokio::test]
-async fn a_login_too_long_to_send_has_its_words() {
+async fn a_login_too_long_to_send_has_its_own_error() {
     let server = Server::bind().await;
     let mut config = server.config();
     let long = ("key".to_owned(), "x".repeat(11_000));

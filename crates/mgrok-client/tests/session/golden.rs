@@ -1,4 +1,4 @@
-//! A server in bytes: the peer of this test shares no code with the client.
+//! Tests the client against a server made of literal bytes, which shares no code with it.
 
 use mgrok_golden::{Peer, privilege_key};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

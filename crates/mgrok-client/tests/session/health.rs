@@ -1,4 +1,4 @@
-//! Proxies whose local service is watched.
+//! Tests health checks.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -68,7 +68,7 @@ async fn health_is_known_when_the_client_comes_back() {
     let server = Server::bind().await;
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = server.config();
-    // There is but one look.
+    // There is only one check.
     let never_again = Duration::from_secs(3600);
     let local = service.local_addr().unwrap();
     let watched = tcp_proxy("watched", local);
@@ -112,7 +112,7 @@ async fn an_http_service_says_itself_how_it_is() {
     new_proxy(&mut control).await;
     accept_proxy(&mut control, "web").await;
     client.wait_for("web", ProxyPhase::Running).await;
-    // Twice in a row, as configured.
+    // Two failures in a row, as configured.
     answer("500 Internal Server Error").await;
     answer("204 No Content").await;
     answer("500 Internal Server Error").await;

@@ -1,4 +1,4 @@
-//! Pings, and what a client does without their answers.
+//! Tests pings, and the reaction to missing answers.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ async fn a_refused_ping_ends_the_session() {
     assert_eq!(login.run_id, RUN_ID);
 }
 
-/// Transports on which nothing but pings tells whether the server lives.
+/// Transports on which only pings show whether the server is alive.
 const WITHOUT_MUX: [Setup; 2] = [
     Setup {
         protocol: Protocol::Tcp,
@@ -94,13 +94,13 @@ async fn a_server_that_agreed_on_liveness_is_pinged_often_and_soon_given_up() {
         let mut server = TransportServer::bind(setup).await;
         let _client = Running::start(server.config(WireProtocol::V2));
         let mut session = server.session(&[Extension::LIVENESS]).await;
-        // The first comes at once, the second after the interval; then the server is silent.
+        // The first ping comes at once, the second after the interval; then the server is silent.
         for _ in 0..2 {
             let next = timeout(liveness::INTERVAL * 3, ping(&mut session.control));
             assert_eq!(next.await.unwrap(), Ping::default());
             session.control.send(&Pong::default().into()).await.unwrap();
         }
-        // Frp's defaults would be 90 s, and never.
+        // frp's defaults would be 90 s, and never.
         let patience = liveness::TIMEOUT * 3;
         let end = async { while let Ok(Some(_)) = session.control.recv().await {} };
         timeout(patience, end).await.unwrap();
@@ -121,7 +121,7 @@ async fn keys_that_the_operator_has_set_count_instead_of_liveness() {
         };
         let _client = Running::start(config);
         let mut session = server.session(&[Extension::LIVENESS]).await;
-        // A ping would be the first thing that it says.
+        // A ping would be the first message.
         let said = timeout(Duration::from_millis(300), session.control.recv()).await;
         assert!(said.is_err(), "{said:?}");
     }

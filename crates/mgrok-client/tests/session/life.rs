@@ -1,4 +1,4 @@
-//! Logging in, announcing proxies, coming back.
+//! Tests logins, announcements of proxies, and reconnects.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +61,7 @@ async fn a_client_comes_back_as_itself_and_its_users_stay() {
 
     let (mut control, login) = server.control().await;
     assert_eq!(login.run_id, RUN_ID);
-    // Without multiplexing its connection is its own.
+    // Without multiplexing, the user has a connection of its own.
     echo(&mut user, "after").await;
     assert_eq!(new_proxy(&mut control).await.proxy_name, "echo");
     accept_proxy(&mut control, "echo").await;

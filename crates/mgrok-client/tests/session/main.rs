@@ -1,4 +1,4 @@
-//! A whole client against a server that a test plays by hand, over real sockets.
+//! Tests a whole client against a server that the test plays by hand, over real sockets.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The same over TLS and one connection, as clients are by default.
+//! Tests a client over TLS and one multiplexed connection, which is the default.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ impl Session {
         let conn = Conn::from(server.accept().await);
         let conn = within(tls.unwrap().accept(conn)).await.unwrap();
         let config = mgrok_mux::Config {
-            // One test accepts nothing for a while.
+            // One test accepts no stream for a while.
             accept_backlog: 4096,
             ..mgrok_mux::Config::server()
         };
@@ -140,7 +140,7 @@ async fn the_end_of_the_control_stream_alone_ends_the_session() {
     let _client = Running::start(config(&server));
     let mut session = Session::accept(&server).await;
     within(session.control.into_conn().close()).await.unwrap();
-    // The client ends the connection as well.
+    // The client closes the connection as well.
     assert!(within(session.acceptor.accept()).await.is_none());
     Session::accept(&server).await;
 }
@@ -160,7 +160,7 @@ async fn users_are_counted_before_the_connection_ends() {
     ended(&mut user).await;
 }
 
-/// A server that asks for more work connections than may wait gets the rest as places come free.
+/// A server that requests more work connections than the client opens at once gets the rest as earlier ones end.
 #[tokio::test]
 async fn a_flood_of_requests_is_bounded_and_not_forgotten() {
     const MAX_WAITING: usize = 1024;
@@ -175,7 +175,7 @@ async fn a_flood_of_requests_is_bounded_and_not_forgotten() {
     for _ in 0..MAX_WAITING {
         waiting.push(session.work_conn().await);
     }
-    // An unbounded client would have opened the others by now.
+    // An unbounded client would have opened the rest by now.
     let more = tokio::time::timeout(Duration::from_millis(100), session.acceptor.accept());
     assert!(more.await.is_err());
     let refused = Message::from(StartWorkConn {

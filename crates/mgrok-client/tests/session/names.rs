@@ -1,4 +1,4 @@
-//! Names of local services: who is asked for them, and whom a name that nobody knows holds up.
+//! Tests the lookup of local services' names, and that a lookup which hangs delays no others.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,7 +20,7 @@ use crate::server::{
     Running, Server, accept_proxy, echo, echo_service, ended, new_proxy, start, within,
 };
 
-/// A DNS server that says what a test wants.
+/// A DNS server whose answers the test sets.
 struct Dns {
     addr: SocketAddr,
     names: Arc<Mutex<HashMap<String, Ipv4Addr>>>,
@@ -28,7 +28,7 @@ struct Dns {
 }
 
 impl Dns {
-    /// One that leaves every question unanswered.
+    /// A server that leaves every query unanswered.
     async fn start() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let addr = socket.local_addr().unwrap();
@@ -59,7 +59,7 @@ impl Dns {
     }
 }
 
-/// The answer to a message with one question (RFC 1035, section 4.1); `None` for a name that is not known.
+/// The response to a query with one question (RFC 1035, section 4.1); `None` for an unknown name.
 fn answer(message: &[u8], known: &HashMap<String, Ipv4Addr>) -> Option<Vec<u8>> {
     let mut labels = Vec::new();
     let mut at = 12;
@@ -74,7 +74,7 @@ fn answer(message: &[u8], known: &HashMap<String, Ipv4Addr>) -> Option<Vec<u8>> 
     answer.extend([0x81, 0x80, 0, 1, 0, u8::from(is_for_ipv4), 0, 0, 0, 0]);
     answer.extend(&message[12..at + 5]);
     if is_for_ipv4 {
-        // The name of the question; A, IN, an hour to live.
+        // A pointer to the question's name; A, IN, a TTL of one hour.
         answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0x0e, 0x10, 0, 4]);
         answer.extend(ip.octets());
     }
@@ -114,7 +114,7 @@ async fn local_services_and_their_health_checks_are_looked_up_at_the_dns_server(
 }
 
 #[tokio::test]
-async fn what_a_plugin_leads_to_is_looked_up_at_the_dns_server() {
+async fn the_target_of_a_plugin_is_looked_up_at_the_dns_server() {
     let (server, dns) = (Server::bind().await, Dns::start().await);
     let site = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = site.local_addr().unwrap();
@@ -170,13 +170,13 @@ async fn users_of_a_name_that_hangs_hold_up_nobody_else() {
     for name in ["local", "named"] {
         echo(&mut server.user(&mut control, name).await, "hello").await;
     }
-    // In the end they are turned away.
+    // Finally their connections are closed.
     for mut user in waiting {
         ended(&mut user).await;
     }
 }
 
-/// Sends a datagram of the user with this port.
+/// Sends a datagram of the user with this source port.
 async fn send(work: &mut MessageConn, port: u16) {
     let packet = UdpPacket {
         content: b"hello".to_vec().into(),
@@ -186,7 +186,7 @@ async fn send(work: &mut MessageConn, port: u16) {
     work.send(&packet.into()).await.unwrap();
 }
 
-/// Whether the service gets something soon.
+/// Whether the service soon receives a datagram.
 async fn hears(service: &UdpSocket) -> bool {
     let mut datagram = [0; 100];
     let heard = tokio::time::timeout(Duration::from_millis(200), service.recv_from(&mut datagram));
@@ -226,7 +226,7 @@ async fn users_of_a_udp_proxy_go_where_the_name_of_the_service_leads_by_now() {
         }
     };
     within(new_user).await;
-    // It is known by now, so the old user goes there too.
+    // The new address is known by now, so the old user's datagrams go there too.
     while hears(&second).await {}
     send(&mut work, 1).await;
     within(second.recv_from(&mut [0; 100])).await.unwrap();

@@ -1,4 +1,4 @@
-//! Servers with frp's binary codec of datagrams.
+//! Tests against servers with frp's binary codec of datagrams.
 
 use bytes::{Bytes, BytesMut};
 use mgrok_config::{Protocol, ProxyConfig, ProxyKind, VisitorKind, WireProtocol};
@@ -16,13 +16,13 @@ const PLAIN: Setup = Setup {
     mux: false,
 };
 
-/// From `fe80::1%eth0`, port 53: the zone is the name that an interface has at the server.
+/// A datagram from `fe80::1%eth0`, port 53: the zone is the name of an interface at the server.
 const QUESTION: &[u8] =
     b"\0\x10\0\0\0\0\0\x21\0\x13\x02\x06\xfe\x80\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\x35\x04eth0\0\x04ping";
-/// To the same.
+/// A datagram to the same user.
 const ANSWER: &[u8] =
     b"\0\x10\0\0\0\0\0\x22\0\x13\x02\x06\xfe\x80\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\x35\x04eth0\0\x05pong!";
-/// The same in JSON.
+/// The same datagrams in JSON.
 const JSON_QUESTION: &[u8] =
     b"\0\x10\0\0\0\0\0\x3f\0\x0d{\"c\":\"cGluZw==\",\"r\":{\"IP\":\"fe80::1\",\"Port\":53,\"Zone\":\"eth0\"}}";
 const JSON_ANSWER: &[u8] =
@@ -38,7 +38,7 @@ async fn exactly(conn: &mut Conn, len: usize) -> BytesMut {
     bytes
 }
 
-/// What a user's question becomes at the service, and its answer at the server.
+/// Checks what the service receives for a user's question, and what the server receives for the answer.
 async fn is_served(extensions: &[Extension], question: &'static [u8], answer: &[u8]) -> Conn {
     let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let port = service.local_addr().unwrap().port();
@@ -63,7 +63,7 @@ async fn is_served(extensions: &[Extension], question: &'static [u8], answer: &[
     if question == JSON_QUESTION {
         within(service.recv_from(&mut heard)).await.unwrap();
     } else {
-        // It was not settled on.
+        // JSON was not negotiated, so it ends the connection.
         assert!(within(work.recv()).await.unwrap().is_empty());
     }
     work

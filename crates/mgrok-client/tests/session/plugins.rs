@@ -1,4 +1,4 @@
-//! Plugins, as users and local services see them.
+//! Tests plugins as users and local services see them.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ impl Tunnel {
         }
     }
 
-    /// The connection of a user who comes from 203.0.113.9.
+    /// The connection of a user from 203.0.113.9.
     async fn user(&mut self) -> Conn {
         let start = StartWorkConn {
             proxy_name: "web".to_owned(),
@@ -74,14 +74,14 @@ impl Tunnel {
         work.into_conn()
     }
 
-    /// The same behind TLS, by this name.
+    /// As [`Self::user`], within TLS for this server name.
     async fn tls_user(&mut self, server_name: &str) -> Conn {
         let user = self.user().await;
         tls(server_name, user).await
     }
 }
 
-/// Puts TLS on a user's connection, whatever the certificate.
+/// Starts TLS on a user's connection, and accepts any certificate.
 async fn tls(server_name: &str, user: Conn) -> Conn {
     let tls = ClientTls::new(ClientTlsOptions {
         server_name: server_name.to_owned(),
@@ -90,8 +90,8 @@ async fn tls(server_name: &str, user: Conn) -> Conn {
     within(tls.unwrap().connect(user)).await.unwrap()
 }
 
-/// A website that answers with the head of the request; one for WebSocket sends back what follows.
-/// Returns how it is found.
+/// A website that answers with the head of the request; for a WebSocket it echoes the bytes that follow. Returns its
+/// address.
 async fn website(has_tls: bool) -> LocalAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -129,7 +129,7 @@ async fn answer(mut conn: Conn) {
     let _ = conn.close().await;
 }
 
-/// Reads to the empty line.
+/// Reads up to the empty line.
 async fn read_head(conn: &mut Conn) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -159,8 +159,8 @@ async fn https2http() -> Plugin {
     }
 }
 
-/// Sends one request and reads to the end: the answer's head, and its body, which is the head that the
-/// website got.
+/// Sends one request and reads to the end. Returns the answer's head, and its body, which is the head that the website
+/// received.
 async fn ask(conn: Conn, request: &str) -> (String, String) {
     let answer = talk(conn, &format!("{request}Connection: close\r\n\r\n")).await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -189,7 +189,7 @@ const REQUEST: &str = "GET /a?b HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-For: 
                        X-Forwarded-Host: old.test\r\nX-Forwarded-Proto: http\r\n";
 
 #[tokio::test]
-async fn http2http_takes_away_whom_a_request_is_forwarded_for() {
+async fn http2http_removes_forwarded_headers() {
     let website = plain(website(false).await);
     let mut tunnel = Tunnel::new(Plugin::Http2Http(website)).await;
     let (answer, asked) = ask(tunnel.user().await, REQUEST).await;
@@ -200,7 +200,7 @@ async fn http2http_takes_away_whom_a_request_is_forwarded_for() {
 }
 
 #[tokio::test]
-async fn http2https_passes_on_whom_a_request_is_forwarded_for() {
+async fn http2https_keeps_forwarded_headers() {
     let website = plain(website(true).await);
     let mut tunnel = Tunnel::new(Plugin::Http2Https(website)).await;
     let (_, asked) = ask(tunnel.user().await, REQUEST).await;
@@ -216,7 +216,7 @@ async fn http2https_passes_on_whom_a_request_is_forwarded_for() {
 }
 
 #[tokio::test]
-async fn https_fronts_say_whom_a_request_is_forwarded_for() {
+async fn https_plugins_set_forwarded_headers() {
     let with_tls = Plugin::Https2Https {
         website: plain(website(true).await),
         front: HttpsFront::default(),
@@ -283,7 +283,7 @@ async fn requests_for_another_host_than_that_of_tls_are_misdirected() {
         ("shop.test", "SHOP.test.:8443", 200),
         ("Shop.test", "shop.test", 200),
         ("shop.test", "www.shop.test", 421),
-        // Addresses are not told in TLS.
+        // TLS clients do not send addresses as SNI.
         ("192.0.2.1", "shop.test", 200),
     ] {
         let user = tunnel.tls_user(server_name).await;
@@ -303,7 +303,7 @@ async fn a_website_that_is_down_is_a_bad_gateway() {
     assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway"), "{answer}");
     assert_eq!(body, "");
 
-    // It speaks no TLS.
+    // The website does not speak TLS.
     let website = plain(website(false).await);
     let mut tls_tunnel = Tunnel::new(Plugin::Http2Https(website)).await;
     let (answer, _) = ask(tls_tunnel.user().await, REQUEST).await;
@@ -331,7 +331,7 @@ async fn websockets_pass() {
     echo(&mut user, &"frames ".repeat(10_000)).await;
 }
 
-/// A certificate for [`SHOP`], its two files, and what believes in it and asks for `protocols`.
+/// A certificate for [`SHOP`]: its two files, and a connector that trusts it and offers `protocols`.
 fn certificate(dir: &Path, protocols: &[&[u8]]) -> ((PathBuf, PathBuf), TlsConnector) {
     let made = rcgen::generate_simple_self_signed([SHOP.to_owned()]).unwrap();
     let files = (dir.join("shop.crt"), dir.join("shop.key"));
@@ -414,7 +414,7 @@ async fn http2_can_be_switched_off() {
     let user = within(connector.connect(shop(), user)).await.unwrap();
     assert_eq!(user.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
 
-    // Nor is it spoken with those who do not ask.
+    // Nor is HTTP/2 spoken with clients that do not ask for it.
     let user = tunnel.tls_user(SHOP).await;
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(user));
     let (mut requests, connection) = within(handshake).await.unwrap();
@@ -435,7 +435,7 @@ async fn tls2raw_takes_tls_off_and_introduces_the_user() {
             certificate: None,
         }),
         proxy_protocol: Some(ProxyProtocol::V1),
-        // TLS is within what the layers carry.
+        // TLS is inside the layers.
         use_compression: true,
         ..ProxyConfig::new("web", ProxyKind::Tcp { remote_port: 6000 }, 0)
     })
@@ -456,7 +456,7 @@ async fn tls2raw_takes_tls_off_and_introduces_the_user() {
 }
 
 #[tokio::test]
-async fn who_speaks_no_tls_reaches_nothing_behind_it() {
+async fn a_user_without_tls_does_not_reach_the_service() {
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut tunnel = Tunnel::new(Plugin::Tls2Raw {
         local_addr: local_addr(service.local_addr().unwrap()),
@@ -467,18 +467,18 @@ async fn who_speaks_no_tls_reaches_nothing_behind_it() {
     user.send("GET / HTTP/1.1\r\n\r\n".into()).await.unwrap();
     let mut rest = Vec::new();
     let _ = within(user.read_to_end(&mut rest)).await;
-    // A TLS alert at most.
+    // The user receives at most a TLS alert.
     assert!(matches!(rest.first(), None | Some(0x15)), "{rest:?}");
 
     let mut proper = tunnel.tls_user(SHOP).await;
     proper.send("hello".into()).await.unwrap();
-    // The first to arrive is the one who spoke TLS.
+    // The first user to reach the service is the one that spoke TLS.
     let mut local = Conn::from(within(service.accept()).await.unwrap().0);
     assert_eq!(within(local.recv()).await.unwrap(), "hello");
 }
 
 #[tokio::test]
-async fn unix_sockets_are_reached_and_told_who_the_user_is() {
+async fn a_unix_socket_is_reached_and_gets_the_users_address() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("app.sock");
     let service = UnixListener::bind(&path).unwrap();
@@ -501,7 +501,7 @@ async fn unix_sockets_are_reached_and_told_who_the_user_is() {
     });
     echo(&mut user, &"text ".repeat(100_000)).await;
 
-    // It is gone: users are turned away, one by one.
+    // The service is gone: each user's connection is closed.
     drop(service);
     std::fs::remove_file(dir.path().join("app.sock")).unwrap();
     ended(&mut tunnel.user().await).await;
@@ -525,7 +525,7 @@ async fn a_plugin_that_cannot_be_made_is_not_announced() {
     config.proxies = vec![broken, tcp_proxy("b", "127.0.0.1:9".parse().unwrap())];
     let mut client = Running::start(config);
     let (mut control, _) = server.control().await;
-    // The one before it in the order of names is passed over.
+    // The proxy before it in the order of names is skipped.
     assert_eq!(new_proxy(&mut control).await.proxy_name, "b");
     client.wait_for("a", ProxyPhase::StartError).await;
     let reason = client.status.proxy("a").unwrap().error.unwrap();
@@ -556,7 +556,7 @@ async fn a_session_that_stops_lets_requests_finish_and_takes_no_more() {
     assert_eq!(recv(&mut control).await.name(), "CloseProxy");
     assert_eq!(recv(&mut control).await.name(), "Ping");
     control.send(&Pong::default().into()).await.unwrap();
-    // By then the session takes no more users.
+    // From here on the session accepts no more users.
     within(status.wait_for("web", |it| it.phase == ProxyPhase::Closed)).await;
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone";
     website.send(answer.into()).await.unwrap();

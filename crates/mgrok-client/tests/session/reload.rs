@@ -1,4 +1,4 @@
-//! Reload: another configuration for a client that runs.
+//! Tests reloads: another configuration for a running client.
 
 use mgrok_client::{ProxyPhase, ReloadError};
 use mgrok_config::{ClientConfig, VisitorConfig, VisitorKind};
@@ -19,7 +19,7 @@ async fn closed(control: &mut MessageConn) -> String {
 }
 
 #[tokio::test]
-async fn what_did_not_change_keeps_its_connections() {
+async fn unchanged_parts_keep_their_connections() {
     let server = Server::bind().await;
     let local = echo_service().await;
     let mut config = server.config();

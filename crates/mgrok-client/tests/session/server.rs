@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 
 pub(crate) const RUN_ID: &str = "0123456789abcdef";
 
-/// Waits for what must happen, but not for ever.
+/// Waits for an event that must happen, with a limit.
 pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
     let limit = Duration::from_secs(20);
     tokio::time::timeout(limit, what)
@@ -36,7 +36,7 @@ pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
         .expect("it happens in time")
 }
 
-/// A configuration of a client of the server at this address, whose token it knows.
+/// A client's configuration for the server at this address, with its token.
 pub(crate) fn server_addr(addr: SocketAddr) -> ClientConfig {
     ClientConfig {
         servers: vec![ServerAddr::new(addr.ip().to_string(), addr.port())],
@@ -58,7 +58,7 @@ impl Server {
         Self { listener }
     }
 
-    /// A configuration of a client of this server: v1, no multiplexing, no TLS.
+    /// A client's configuration for this server: v1, no multiplexing, no TLS.
     pub(crate) fn config(&self) -> ClientConfig {
         ClientConfig {
             transport: ClientTransport {
@@ -75,7 +75,7 @@ impl Server {
         within(self.listener.accept()).await.unwrap().0
     }
 
-    /// The next connection, on which the client logs in; not answered yet.
+    /// Accepts the next connection, on which the client logs in. The login is not answered yet.
     pub(crate) async fn login(&self) -> (MessageConn, Login) {
         let mut conn = MessageConn::new(self.accept().await.into(), WireVersion::V1);
         match recv(&mut conn).await {
@@ -84,13 +84,13 @@ impl Server {
         }
     }
 
-    /// Lets the client log in.
+    /// Accepts the client's login.
     pub(crate) async fn control(&self) -> (MessageConn, Login) {
         let (conn, login) = self.login().await;
         (accept_login(conn).await, login)
     }
 
-    /// Lets the client log in and start one proxy.
+    /// Accepts the client's login and its one proxy.
     pub(crate) async fn control_with_proxy(&self) -> MessageConn {
         let (mut control, _) = self.control().await;
         let announced = new_proxy(&mut control).await;
@@ -98,13 +98,13 @@ impl Server {
         control
     }
 
-    /// Has the client offer a work connection.
+    /// Makes the client offer a work connection.
     pub(crate) async fn work_conn(&self, control: &mut MessageConn) -> (MessageConn, NewWorkConn) {
         control.send(&ReqWorkConn::default().into()).await.unwrap();
         work_conn(self.accept().await.into()).await
     }
 
-    /// The next connection, on which a visitor asks for a service; not answered yet.
+    /// Accepts the next connection, on which a visitor asks for a service. The request is not answered yet.
     pub(crate) async fn visit(&self) -> (MessageConn, NewVisitorConn) {
         let mut conn = MessageConn::new(self.accept().await.into(), WireVersion::V1);
         match recv(&mut conn).await {
@@ -113,13 +113,13 @@ impl Server {
         }
     }
 
-    /// Lets a visitor in.
+    /// Accepts a visitor.
     pub(crate) async fn accept_visit(&self) -> Conn {
         let (conn, visit) = self.visit().await;
         answer_visit(conn, visit, "").await
     }
 
-    /// Has the client connect a user of `proxy`.
+    /// Makes the client serve a user of `proxy`.
     pub(crate) async fn user(&self, control: &mut MessageConn, proxy: &str) -> Conn {
         let (mut work, _) = self.work_conn(control).await;
         start(&mut work, proxy).await;
@@ -127,7 +127,7 @@ impl Server {
     }
 }
 
-/// Answers a login, and goes over to the cipher.
+/// Answers a login, and switches to the cipher.
 pub(crate) async fn accept_login(mut conn: MessageConn) -> MessageConn {
     let answer = LoginResp {
         run_id: RUN_ID.to_owned(),
@@ -139,7 +139,7 @@ pub(crate) async fn accept_login(mut conn: MessageConn) -> MessageConn {
     MessageConn::new(conn, WireVersion::V1)
 }
 
-/// Answers a visitor; what follows is its users'.
+/// Answers a visitor; the bytes that follow are its users'.
 pub(crate) async fn answer_visit(
     mut conn: MessageConn,
     visit: NewVisitorConn,
@@ -203,21 +203,21 @@ pub(crate) async fn echo(user: &mut Conn, text: &str) {
         write.write_all(text.as_bytes()).await?;
         write.flush().await
     };
-    // At once: what comes back must be read for more to fit in.
+    // Both at once, because the echo must be read for more bytes to fit.
     within(async { tokio::try_join!(send, read.read_exact(&mut got)) })
         .await
         .unwrap();
     assert_eq!(got, text.as_bytes());
 }
 
-/// Expects that nothing more comes, be it by an orderly end or not.
+/// Expects that no more bytes arrive, whether by a FIN or by an error.
 pub(crate) async fn ended(conn: &mut Conn) {
     let mut rest = Vec::new();
     let _ = within(conn.read_to_end(&mut rest)).await;
     assert_eq!(rest, b"");
 }
 
-/// A local service that sends everything back.
+/// A local service that echoes everything.
 pub(crate) async fn echo_service() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -254,7 +254,7 @@ pub(crate) fn stcp_visitor(name: &str) -> VisitorConfig {
     visitor(name, VisitorKind::Stcp)
 }
 
-/// Plays a service, beyond the server, that sends everything back.
+/// Plays a service behind the server that echoes everything.
 pub(crate) fn serve_echo(mut visit: Conn) {
     tokio::spawn(async move {
         while let Ok(chunk) = visit.recv().await
@@ -300,7 +300,7 @@ impl Running {
         within(reached).await.expect("the client goes on");
     }
 
-    /// Where the listener of a visitor is, once it is open.
+    /// The address of a visitor's listener, once it is open.
     pub(crate) async fn listener(&mut self, name: &str) -> SocketAddr {
         within(self.listeners.wait_for(name))
             .await
@@ -313,13 +313,13 @@ impl Running {
         TcpStream::connect(listener).await.unwrap().into()
     }
 
-    /// Asks the client to stop; gives its task.
+    /// Asks the client to stop, and returns its task.
     pub(crate) fn stop(self) -> JoinHandle<Result<StopReport, ClientError>> {
         self.stop.send(()).unwrap();
         self.ended
     }
 
-    /// Waits for a client that ends by itself.
+    /// Waits for a client that ends on its own.
     pub(crate) async fn ended(self) -> Result<StopReport, ClientError> {
         let ended = within(self.ended).await.unwrap();
         drop(self.stop);

@@ -1,4 +1,4 @@
-//! How a client stops.
+//! Tests how a client stops.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ async fn close_proxy(control: &mut MessageConn) -> String {
     }
 }
 
-/// Takes the farewell of a client with one proxy.
+/// Receives the last messages of a client with one proxy.
 async fn farewell(control: &mut MessageConn, proxy: &str) {
     assert_eq!(close_proxy(control).await, proxy);
     assert!(matches!(recv(control).await, Message::Ping(_)));
@@ -25,7 +25,7 @@ async fn farewell(control: &mut MessageConn, proxy: &str) {
 }
 
 #[tokio::test]
-async fn users_let_in_before_the_server_has_heard_are_served() {
+async fn users_that_arrive_before_the_server_processes_the_stop_are_served() {
     let server = Server::bind().await;
     let mut config = server.config();
     config.grace_period = Duration::from_secs(3600);

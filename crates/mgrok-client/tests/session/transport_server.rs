@@ -1,4 +1,4 @@
-//! The server that a test plays at the end of any transport, in either wire version.
+//! A server played by the test on any transport, in either wire version.
 
 use std::net::UdpSocket;
 
@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 
 use crate::server::{RUN_ID, recv, server_addr, start, within};
 
-/// What a client's transport leads to.
+/// The transport of a client, and the layers on it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
     pub(crate) protocol: Protocol,
@@ -29,7 +29,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// All that there are by one transport.
+    /// All setups with one transport.
     pub(crate) fn all(protocol: Protocol) -> Vec<Self> {
         let mut setups = Vec::new();
         for mux in [true, false] {
@@ -41,7 +41,7 @@ impl Setup {
     }
 }
 
-/// A server at the end of one transport.
+/// A server on one transport.
 pub(crate) struct TransportServer {
     setup: Setup,
     listener: Listening,
@@ -100,7 +100,7 @@ impl TransportServer {
         }
     }
 
-    /// The next connection, as far as it is one: with all that the transport puts around it taken off.
+    /// Accepts the next connection, and removes all layers of the transport.
     pub(crate) async fn conn(&mut self) -> Conn {
         let conn = match &mut self.listener {
             Listening::Kcp(listener) => within(listener.accept()).await.unwrap().0,
@@ -127,7 +127,7 @@ impl TransportServer {
         }
     }
 
-    /// A client that comes, and does not like what it is shown.
+    /// Accepts a client that rejects the server's certificate.
     pub(crate) async fn refused_handshake(&mut self) {
         match &mut self.listener {
             Listening::Kcp(_) => panic!("nobody asks for that"),
@@ -142,7 +142,7 @@ impl TransportServer {
         }
     }
 
-    /// What the client's next session runs over.
+    /// Accepts the connection of the client's next session.
     pub(crate) async fn link(&mut self) -> FarLink<'_> {
         if let Listening::Quic(endpoint) = &self.listener {
             let incoming = within(endpoint.accept()).await.unwrap();
@@ -157,7 +157,7 @@ impl TransportServer {
         FarLink::Mux(acceptor)
     }
 
-    /// Lets the next session begin, in which both ends have `extensions`.
+    /// Accepts the next session, with `extensions` at both ends.
     pub(crate) async fn session(&mut self, extensions: &[Extension]) -> FarSession<'_> {
         let mut link = self.link().await;
         let opening = Opening::receive(link.stream().await).await;
@@ -168,7 +168,7 @@ impl TransportServer {
     }
 }
 
-/// The server's end of what a session runs over.
+/// The server's end of a session's connection or connections.
 pub(crate) enum FarLink<'a> {
     Each(&'a mut TransportServer),
     Mux(Acceptor),
@@ -186,10 +186,10 @@ impl FarLink<'_> {
     }
 }
 
-/// A login that waits for its answer.
+/// A login that is not answered yet.
 pub(crate) struct Opening {
     pub(crate) conn: MessageConn,
-    /// In v2.
+    /// Only in v2.
     pub(crate) hello: Option<Bytes>,
     pub(crate) login: Login,
 }
@@ -221,7 +221,7 @@ impl Opening {
         }
     }
 
-    /// Lets the client in.
+    /// Accepts the login.
     pub(crate) async fn accept(mut self, extensions: &[Extension]) -> MessageConn {
         let answer = LoginResp {
             run_id: RUN_ID.to_owned(),
@@ -250,7 +250,7 @@ impl Opening {
     }
 }
 
-/// Messages on a stream, in the version that it begins with.
+/// Recognises the wire version of a stream, for messages on it.
 pub(crate) async fn sniff(mut stream: Conn) -> (MessageConn, WireVersion) {
     let mut start = BytesMut::new();
     while start.len() < MAGIC.len() {
@@ -277,7 +277,7 @@ pub(crate) struct FarSession<'a> {
 }
 
 impl FarSession<'_> {
-    /// A work connection that the client offers.
+    /// Requests and accepts a work connection.
     pub(crate) async fn work_conn(&mut self) -> (MessageConn, NewWorkConn) {
         let request = ReqWorkConn::default().into();
         self.control.send(&request).await.unwrap();
@@ -289,7 +289,7 @@ impl FarSession<'_> {
         }
     }
 
-    /// Has the client connect a user of `proxy`.
+    /// Makes the client serve a user of `proxy`.
     pub(crate) async fn user(&mut self, proxy: &str) -> Conn {
         let (mut work, offer) = self.work_conn().await;
         assert_eq!(offer.run_id, RUN_ID);

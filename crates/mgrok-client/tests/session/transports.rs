@@ -1,4 +1,4 @@
-//! Every transport to the server, in both wire versions.
+//! Tests every transport to the server, in both wire versions.
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,7 +36,7 @@ const TCP: Setup = Setup {
     mux: true,
 };
 
-/// A session begins, two users are served, and the client says goodbye.
+/// Checks that a session begins, two users are served, and the client closes in order.
 async fn serves(setup: Setup, wire: WireProtocol) {
     let mut server = TransportServer::bind(setup).await;
     let mut config = server.config(wire);
@@ -113,12 +113,12 @@ async fn a_hello_says_how_the_client_came_and_what_it_can_do() {
             let hello: serde_json::Value = serde_json::from_slice(&opening.hello.unwrap()).unwrap();
             let said = &hello["bootstrap"];
             assert_eq!(said["transport"], name);
-            // What is false is left out.
+            // False members are omitted.
             assert_eq!(said["tls"] == true, always_tls || setup.tls);
             assert_eq!(said["tcpMux"] == true, setup.mux);
             let extensions = hello["mgrokExtensions"].as_array().unwrap();
             let offers = |it: Extension| extensions.contains(&it.name().into());
-            // Plain KCP does not tell the end of anything.
+            // Plain KCP cannot signal the end of a stream.
             let tells_ends = protocol != Protocol::Kcp || setup.tls || setup.mux;
             assert_eq!(offers(Extension::HALF_CLOSE), tells_ends);
             assert_eq!(
@@ -150,7 +150,7 @@ async fn the_end_of_a_quic_connection_ends_the_session_and_its_users() {
     }
 }
 
-/// Everything that a client sent arrives although its runtime, and with it whatever would send it again, is gone.
+/// Checks that everything that a client sent arrives although its runtime, which would send it again, is gone.
 async fn leaves_in_order(setup: Setup) {
     const LENGTH: usize = 60_000;
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -175,7 +175,7 @@ async fn leaves_in_order(setup: Setup) {
     accept_proxy(&mut session.control, "long").await;
     let mut user = session.user("long").await;
     let (mut local, _) = within(service.accept()).await.unwrap();
-    // So that the client is done with this user once it has taken the answer; KCP alone cannot tell it so.
+    // Makes the client finish with this user once it has received the answer; KCP alone cannot signal that.
     user.close().await.unwrap();
     stop.send(()).unwrap();
     let control = &mut session.control;
@@ -203,7 +203,7 @@ async fn leaves_in_order(setup: Setup) {
 }
 
 #[tokio::test]
-async fn what_is_under_way_arrives_when_the_client_stops() {
+async fn bytes_in_flight_arrive_when_the_client_stops() {
     for mux in [true, false] {
         for protocol in [Protocol::Kcp, Protocol::Quic] {
             let tls = true;
@@ -212,15 +212,15 @@ async fn what_is_under_way_arrives_when_the_client_stops() {
     }
 }
 
-/// What a client ends with that cannot log in.
+/// The error of a client that cannot log in.
 async fn error(config: ClientConfig) -> String {
     let ended = Running::start(config).ended().await;
     ended.unwrap_err().to_string()
 }
 
 #[tokio::test]
-async fn silence_over_udp_has_its_words() {
-    // Without TLS nothing of KCP but an answer that is asked for shows that somebody is there.
+async fn silence_over_udp_has_its_own_error() {
+    // Over KCP without TLS, only a requested answer shows that a server is there.
     for (protocol, tls) in [
         (Protocol::Kcp, true),
         (Protocol::Kcp, false),
@@ -251,7 +251,7 @@ async fn silence_over_udp_has_its_words() {
 }
 
 #[tokio::test]
-async fn a_port_without_web_sockets_has_its_words() {
+async fn a_port_without_web_sockets_has_its_own_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = TransportServer::bind(Setup {
         protocol: Protocol::WebSocket,
@@ -271,7 +271,7 @@ async fn a_port_without_web_sockets_has_its_words() {
     assert!(error.contains("passes WebSockets for /~!frp"), "{error}");
 }
 
-/// An HTTP proxy that connects wherever it is asked to, and counts.
+/// An HTTP proxy that connects to any target and counts the requests.
 async fn proxy() -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -318,7 +318,7 @@ async fn an_outbound_proxy_is_used_by_the_transports_of_tcp_alone() {
     }
 }
 
-/// A certificate that signed itself, and the file that it is in.
+/// A self-signed certificate, and its file.
 fn authority(dir: &TempDir, name: &str) -> ServerTlsOptions {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
@@ -357,7 +357,7 @@ async fn authorities_are_read_again_for_a_new_session() {
     }
 }
 
-/// A client tries to log in at a server whose certificate it does not take.
+/// The error of a client that rejects the server's certificate.
 async fn error_of_refused(server: &mut TransportServer, config: ClientConfig) -> String {
     let (error, ()) = tokio::join!(error(config), server.refused_handshake());
     error
@@ -391,9 +391,9 @@ async fn half_closes_are_carried_where_both_ends_can() {
     }
 }
 
-/// Whoever asks says that there is no more to come, and gets an answer that takes its time.
+/// Checks a half-close: `asks` closes its direction, then `answers` takes its time to answer.
 async fn check_half_close(mut asks: Conn, mut answers: Conn, is_carried: bool) {
-    // Longer than what is under way has once both directions end.
+    // Longer than the linger time that in-flight bytes get when both directions end.
     const LONG: Duration = Duration::from_millis(1500);
     within(asks.close()).await.unwrap();
     assert!(within(answers.recv()).await.unwrap().is_empty());

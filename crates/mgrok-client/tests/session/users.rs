@@ -1,4 +1,4 @@
-//! Users: from a work connection to the local service.
+//! Tests the path of users from a work connection to the local service.
 
 use std::num::NonZeroU64;
 
@@ -64,13 +64,13 @@ async fn layers_lie_on_work_connections_as_announced() {
 }
 
 #[tokio::test]
-async fn the_local_service_is_told_who_the_user_is_before_the_user_speaks() {
+async fn the_local_service_gets_the_users_address_before_the_users_bytes() {
     let server = Server::bind().await;
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut config = server.config();
     let mut proxy = tcp_proxy("web", service.local_addr().unwrap());
     proxy.proxy_protocol = Some(ProxyProtocol::V2);
-    // The header is for the service, and no part of what is encrypted.
+    // The header is for the service, and outside the encryption.
     proxy.use_encryption = true;
     config.proxies = vec![proxy];
     let _client = Running::start(config);
@@ -142,7 +142,7 @@ async fn work_connections_for_nothing_are_closed() {
     let _client = Running::start(config);
     let mut control = server.control_with_proxy().await;
 
-    // No such proxy; no local service; refused by the server.
+    // First no such proxy, then no local service, then a refusal by the server.
     ended(&mut server.user(&mut control, "other").await).await;
     ended(&mut server.user(&mut control, "down").await).await;
     let (mut work, _) = server.work_conn(&mut control).await;

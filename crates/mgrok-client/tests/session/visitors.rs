@@ -1,4 +1,4 @@
-//! Visitors: from a listener of the client to a service that the server knows.
+//! Tests visitors: from a listener of the client to a service that the server knows.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ async fn layers_lie_on_visitor_connections_with_a_key_from_the_secret() {
 }
 
 #[tokio::test]
-async fn a_user_whom_the_server_refuses_is_turned_away_and_the_next_is_not() {
+async fn a_refused_user_does_not_affect_the_next() {
     let server = Server::bind().await;
     let mut config = server.config();
     config.visitors = vec![stcp_visitor("to-db")];
@@ -100,7 +100,7 @@ async fn a_user_without_a_session_waits_for_it() {
     serve_echo(server.accept_visit().await);
     echo(&mut early, "early").await;
 
-    // The listener stays open from one session to the next, and who is in may stay.
+    // The listener and its current users survive a lost session.
     drop(control);
     let (login, _) = server.login().await;
     let mut between = client.enter("to-db").await;
@@ -136,7 +136,7 @@ async fn only_visitors_that_changed_are_started_anew() {
     client
         .visitors
         .apply(vec![stcp_visitor("stays"), changed, stcp_visitor("comes")]);
-    // It is started last, when the ports of the others are free.
+    // The new visitor starts last, when the ports of removed ones are free.
     client.listener("comes").await;
     TcpListener::bind(goes).await.unwrap();
     assert_eq!(client.listeners.listener("goes"), None);
@@ -228,7 +228,7 @@ async fn datagrams_of_all_users_go_on_one_visitor_connection() {
     for number in 0..3_u8 {
         let user = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         user.connect(listener).await.unwrap();
-        // Before there is a session.
+        // Sent before there is a session.
         user.send(&[number]).await.unwrap();
         users.push(user);
     }

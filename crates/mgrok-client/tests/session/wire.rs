@@ -1,4 +1,4 @@
-//! Finding out which wire version a server speaks, and what can go wrong in v2.
+//! Tests the choice of the wire version, and what can go wrong in v2.
 
 use bytes::{Bytes, BytesMut};
 use mgrok_config::{ClientConfig, Protocol, WireProtocol};
@@ -19,13 +19,13 @@ const PLAIN: Setup = Setup {
     mux: false,
 };
 
-/// The next connection is one of v2, and is closed.
+/// Accepts a connection, which must be v2, and closes it.
 async fn closes_on_v2(server: &mut TransportServer) {
     let (_, wire) = sniff(server.conn().await).await;
     assert_eq!(wire, WireVersion::V2);
 }
 
-/// Lets a client of v1 in that comes to a server of this version.
+/// Accepts the login of a v1 client as a server that reports `version`.
 async fn lets_in(server: &mut TransportServer, version: &str) -> MessageConn {
     let mut opening = Opening::receive(server.conn().await).await;
     assert!(opening.hello.is_none());
@@ -81,14 +81,14 @@ async fn a_server_that_refuses_in_v1_is_not_taken_for_an_old_one() {
     }
 }
 
-/// What a client with `loginFailExit` ends with.
+/// The error of a client with `loginFailExit`.
 async fn error(config: ClientConfig) -> String {
     let ended = Running::start(config).ended().await;
     ended.unwrap_err().to_string()
 }
 
 #[tokio::test]
-async fn a_server_without_v2_has_its_words_if_nothing_else_will_do() {
+async fn a_server_without_v2_has_its_own_error_if_v2_is_pinned() {
     let mut server = TransportServer::bind(PLAIN).await;
     let config = server.config(WireProtocol::V2);
     let (error, ()) = tokio::join!(error(config), closes_on_v2(&mut server));
@@ -98,7 +98,7 @@ async fn a_server_without_v2_has_its_words_if_nothing_else_will_do() {
     );
 }
 
-/// What a client ends with whose hello is answered by `answer`.
+/// The error of a client whose hello the server answers with `answer`.
 async fn error_of_answer(answer: &[u8]) -> String {
     let mut server = TransportServer::bind(PLAIN).await;
     let config = server.config(WireProtocol::Auto);
@@ -128,7 +128,7 @@ fn server_hello(json: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn every_wrong_answer_to_a_hello_has_its_words() {
+async fn every_wrong_answer_to_a_hello_has_its_own_error() {
     let refused = r#"{"selected":{"message":{"codec":"json"},"crypto":{}},"error":"no supported crypto algorithm\n[E]"}"#;
     let unknown = r#"{"selected":{"message":{"codec":"json"},"crypto":{"algorithm":"rot13"}}}"#;
     let no_random =
@@ -197,7 +197,7 @@ async fn a_hello_without_a_login_that_follows_is_no_session() {
 }
 
 #[tokio::test]
-async fn what_the_client_offers_is_in_its_hello() {
+async fn the_hello_contains_the_clients_offer() {
     let mut server = TransportServer::bind(PLAIN).await;
     let _client = Running::start(server.config(WireProtocol::Auto));
     let opening = Opening::receive(server.conn().await).await;
@@ -210,7 +210,8 @@ async fn what_the_client_offers_is_in_its_hello() {
     assert_eq!(opening.login.version, mgrok_proto::FRP_VERSION);
 }
 
-/// A session whose server seals its records by hand, one more of which is what `disturb` makes of a good one.
+/// Checks that a session ends when the server sends a record that `disturb` makes from a good one. The server seals its
+/// records by hand.
 async fn ends_after(disturb: impl Fn(&mut Sealer, &[u8]) -> Vec<u8>) {
     let mut server = TransportServer::bind(PLAIN).await;
     let _client = Running::start(server.config(WireProtocol::Auto));
@@ -230,13 +231,13 @@ async fn ends_after(disturb: impl Fn(&mut Sealer, &[u8]) -> Vec<u8>) {
     let message = Message::from(Pong::default());
     WireVersion::V2.encode(&message, &mut pong).unwrap();
     let mut records = BytesMut::new();
-    // A good one, so that it is not the tokens.
+    // A good record first, so that a wrong token is not the reason.
     sealer.seal(&pong, &mut records).unwrap();
     let good = Bytes::copy_from_slice(&records);
     records.extend_from_slice(&disturb(&mut sealer, &good));
     let mut conn = opening.conn.into_conn();
     within(conn.send(records.freeze())).await.unwrap();
-    // The client gives up, and comes again as itself.
+    // The client ends the session, and reconnects with the same run id.
     let again = Opening::receive(server.conn().await).await;
     assert_eq!(again.login.run_id, RUN_ID);
     drop(conn);
@@ -244,7 +245,7 @@ async fn ends_after(disturb: impl Fn(&mut Sealer, &[u8]) -> Vec<u8>) {
 
 #[tokio::test]
 async fn records_that_are_repeated_or_altered_end_the_session() {
-    // All of it again: the nonce, and the record.
+    // All of it again: the nonce and the record.
     ends_after(|_, good| good.to_vec()).await;
     // Only the record.
     ends_after(|_, good| good[12..].to_vec()).await;
@@ -256,7 +257,7 @@ async fn records_that_are_repeated_or_altered_end_the_session() {
         record.to_vec()
     })
     .await;
-    // One is missing.
+    // One record is missing.
     ends_after(|sealer, _| {
         let mut records = BytesMut::new();
         sealer.seal(b"\0", &mut records).unwrap();

@@ -1,4 +1,4 @@
-//! Hellos of rustls, hellos made by hand, and anything else.
+//! Tests with hellos of rustls, hellos made by hand, and other input.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use super::*;
 use crate::testing::{read_all, tcp_pair};
 
-/// What a client of rustls sends first.
+/// The ClientHello of a rustls client.
 fn of_rustls(name: &str, grease: bool) -> Vec<u8> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider);
@@ -50,7 +50,7 @@ fn names(names: &[(u8, &[u8])]) -> Vec<u8> {
     extension(SERVER_NAME, &[&len_16(&list)[..], &list].concat())
 }
 
-/// A handshake message; `None` leaves the extensions out altogether.
+/// A handshake message; `None` omits the extensions altogether.
 fn message(extensions: Option<&[u8]>) -> Vec<u8> {
     let mut body = vec![3, 3];
     body.extend([7; 32]);
@@ -89,7 +89,7 @@ fn check_refused(seen: &[u8], expect: Refusal) {
     assert_eq!(parse(seen), Progress::Refused(expect));
 }
 
-/// Whatever the cut, the answer comes with the last byte, and no byte is asked for that does not come.
+/// Checks every prefix: the result comes with the last byte, and `NeedMore` never asks for more bytes than there are.
 #[track_caller]
 fn check_every_cut(bytes: &[u8], expect: &Progress) {
     for len in 0..bytes.len() {
@@ -109,7 +109,7 @@ fn check_every_cut(bytes: &[u8], expect: &Progress) {
 fn the_name_is_found_in_hellos_of_rustls_however_they_are_cut() {
     for grease in [false, true] {
         let bytes = of_rustls("Www.Example.COM", grease);
-        // With a post-quantum key share.
+        // This size shows that the hello has a post-quantum key share.
         assert!(bytes.len() > 1200, "{}", bytes.len());
         check_every_cut(&bytes, &named("www.example.com"));
     }
@@ -219,7 +219,7 @@ fn a_hello_that_two_readers_may_read_differently_is_refused() {
         &hello(&[0, 21, 0, 1]),
         Refusal::Malformed("an extension is cut off"),
     );
-    // Cut off before the extensions, or with bytes behind them.
+    // Truncated before the extensions, or with bytes after them.
     let whole = message(Some(&name));
     for (len, reason) in [
         (whole.len() - 1, "the extensions do not end where it does"),
@@ -232,7 +232,7 @@ fn a_hello_that_two_readers_may_read_differently_is_refused() {
 }
 
 #[test]
-fn what_is_no_hello_is_refused_as_soon_as_it_shows() {
+fn other_input_is_refused_as_early_as_possible() {
     check_refused(b"G", Refusal::NotTls(b'G'));
     check_refused(&[0x17, 0x16, 3, 1], Refusal::NotTls(0x17));
     check_refused(&[0x16, 2, 0, 0, 1], Refusal::Version(2, 0));
@@ -266,7 +266,7 @@ fn every_version_of_the_record_layer_is_taken() {
     }
 }
 
-/// Sends `pieces`, each on its own, and ends. The answer, and what is then there to be read.
+/// Sends `pieces` one by one, then closes. Returns the result, and the bytes that can be read afterwards.
 async fn read_pieces(pieces: &[&[u8]]) -> (Result<ClientHello, ReadError>, Vec<u8>) {
     let (near, far) = tcp_pair().await;
     let mut near = Conn::from(near);
@@ -282,7 +282,7 @@ async fn read_pieces(pieces: &[&[u8]]) -> (Result<ClientHello, ReadError>, Vec<u
 }
 
 #[tokio::test]
-async fn what_was_read_stays_in_front_of_the_connection() {
+async fn read_bytes_stay_in_front_of_the_connection() {
     let bytes = of_rustls("example.com", false);
     let all = [&bytes[..], b"early data"].concat();
     let crumbs: Vec<&[u8]> = all.chunks(7).collect();
@@ -294,7 +294,7 @@ async fn what_was_read_stays_in_front_of_the_connection() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_refused_stay_too() {
+async fn refused_bytes_stay_in_front_too() {
     let (read, rest) = read_pieces(&[b"GET / HTTP/1.1\r\n\r\n"]).await;
     let error = read.unwrap_err().to_string();
     assert_eq!(error, "not TLS: the first byte is 0x47");
@@ -332,7 +332,7 @@ proptest! {
     }
 
     #[test]
-    fn an_answer_stands_whatever_follows(bytes in vec(any::<u8>(), 0..60), cut in any::<prop::sample::Index>()) {
+    fn a_result_does_not_depend_on_later_bytes(bytes in vec(any::<u8>(), 0..60), cut in any::<prop::sample::Index>()) {
         let seen = [&[HANDSHAKE_RECORD, 3, 1, 0][..], &bytes].concat();
         let early = parse(&seen[..cut.index(seen.len())]);
         if !matches!(early, Progress::NeedMore(_)) {

@@ -1,4 +1,4 @@
-//! How each carrier moves chunks.
+//! Receives and sends chunks on each carrier.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -10,8 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use super::Io;
 
-/// The least room that a read is given, so that the end of a slab does not make reads tiny. Also one
-/// TLS record.
+/// The least room for one read, so that the end of a slab does not make reads tiny. Also the size of one TLS record.
 const MIN_READ: usize = 16 * 1024;
 
 impl Io {
@@ -22,7 +21,7 @@ impl Io {
             Self::Mux(stream) => stream.poll_recv(cx),
             Self::Quic(stream) => stream.poll_recv(cx),
             Self::Tcp(socket) => {
-                // Nothing is borrowed from the slabs before there is something to read.
+                // Waits for readiness first, so that an idle socket takes no memory from the slabs.
                 ready!(socket.poll_read_ready(cx))?;
                 with_local(|slabs| poll_read_chunk(slabs, socket, cx))
             }
@@ -48,7 +47,7 @@ impl Io {
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Layered(stream) => stream.poll_flush(cx),
-            // These took the bytes for good: the session's driver writes them, or the kernel.
+            // These carriers do not hold bytes back: the session's driver or the kernel sends whatever they accepted.
             Self::Kcp(_) | Self::Mux(_) | Self::Quic(_) | Self::Tcp(_) => Poll::Ready(Ok(())),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
@@ -73,14 +72,14 @@ pub(super) fn poll_read_chunk(
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<Bytes>> {
     slabs.read_with(MIN_READ, |slab| {
-        // A future made for one poll: it is how tokio reads into spare capacity without a detour
-        // over initialised memory, and it keeps no state between polls.
+        // `read_buf` is the only way to make tokio read into spare capacity without initialising it first. The future
+        // keeps no state between polls, so it can be created anew for each.
         ready!(pin!(stream.read_buf(slab)).poll(cx))?;
         Poll::Ready(Ok(slab.split().freeze()))
     })
 }
 
-/// Writes until the chunk is empty or there is no room.
+/// Writes until the chunk is empty or the stream has no room.
 pub(super) fn poll_write_chunk(
     stream: &mut (impl AsyncWrite + Unpin),
     cx: &mut Context<'_>,

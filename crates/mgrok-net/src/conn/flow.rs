@@ -1,9 +1,9 @@
-//! Datagrams of QUIC (RFC 9221), each of which belongs to a stream.
+//! QUIC datagrams (RFC 9221), each of which belongs to a stream.
 //!
-//! A datagram begins with the id of its stream ([`quarter_id`]). One task of the connection reads them all and puts each into the queue of
-//! its [`Flow`]; it starts with the first flow, so that a connection without any has none. A datagram without a flow is
-//! dropped, and so is the newest one of a flow that does not keep up. Nothing is kept for a flow that may come later: the ends tell each
-//! other on the stream when theirs is there ([`mgrok_proto::udp::binary`]).
+//! A datagram begins with the id of its stream ([`quarter_id`]). One task per connection reads all datagrams and puts
+//! each into the queue of its [`Flow`]; the task starts with the first flow, so a connection without flows has no such
+//! task. A datagram without a flow is dropped, and so is a new datagram whose flow's queue is full. Datagrams for a
+//! future flow are not kept: each end announces its flow to the other on the stream ([`mgrok_proto::udp::binary`]).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,21 +18,21 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 use tracing::debug;
 
-/// How many datagrams of one flow wait at most. Each fits a packet.
+/// The most datagrams that one flow queues. Each fits one packet.
 const MAX_QUEUED: usize = 1024;
 
-/// What quinn counts for a datagram that waits to be sent on top of its bytes, rounded up.
-const BOOKKEEPING: usize = 64;
+/// The bytes that quinn counts for each queued outgoing datagram on top of its payload, rounded up.
+const OVERHEAD_PER_DATAGRAM: usize = 64;
 
-/// How long packets may take to arrive, and be sent once more, before a connection is closed.
-// frp: waits so long when it is stopped (cmd/frpc/sub/root.go)
-const LAST_PACKETS: Duration = Duration::from_millis(500);
+/// How long closing a connection waits for its last packets to arrive, one retransmission included.
+// frp: waits this long when it is stopped (cmd/frpc/sub/root.go)
+const MAX_SETTLE_TIME: Duration = Duration::from_millis(500);
 
-/// What the other end may add to the time that a packet takes: it acknowledges now and then.
+/// The longest that the peer may delay an acknowledgement.
 const ACKNOWLEDGEMENT_DELAY: Duration = Duration::from_millis(25);
 
-/// All flows of a connection. Whoever holds this holds the connection. When nobody does any more, it is closed after what was sent
-/// has had the time to arrive.
+/// All flows of a connection. Every holder of this value keeps the connection open. When the last one drops it, the
+/// connection is closed after sent data has had time to arrive.
 #[derive(Debug)]
 pub(crate) struct Flows {
     connection: quinn::Connection,
@@ -54,7 +54,7 @@ struct Queue {
 struct State {
     waiting: VecDeque<Bytes>,
     waker: Option<Waker>,
-    /// How many were dropped since that was last asked for.
+    /// How many datagrams were dropped since the last call of `poll_recv`.
     missed: u64,
 }
 
@@ -67,7 +67,7 @@ impl Flows {
         })
     }
 
-    /// The flow of the stream with this id divided by four. There must be none yet.
+    /// The flow of the stream whose id, divided by four, is `id`. There must be none yet.
     pub(super) fn open(self: &Arc<Self>, id: u64) -> Flow {
         let queue = Arc::<Queue>::default();
         self.table.by_id().insert(id, queue.clone());
@@ -81,7 +81,7 @@ impl Flows {
 }
 
 impl Flows {
-    /// Reads datagrams, although there may be no flow yet that wants one: quinn keeps a megabyte of them otherwise.
+    /// Starts reading datagrams even without a flow that wants any: quinn would otherwise buffer a megabyte of them.
     pub(crate) fn start_reading(&self) {
         self.reader.get_or_init(|| {
             let reading = read(self.connection.clone(), self.table.clone());
@@ -93,30 +93,31 @@ impl Flows {
 impl Drop for Flows {
     fn drop(&mut self) {
         if let Some(reader) = self.reader.get() {
-            // It holds the connection, too.
+            // The reader task holds the connection, too.
             reader.abort();
         }
         if self.connection.close_reason().is_none()
             && let Ok(runtime) = Handle::try_current()
         {
-            // The last stream may have ended just now, and with the last handle the connection is closed at once.
+            // A stream may have ended just now, and quinn closes the connection at once with its last handle.
             let connection = self.connection.clone();
             runtime.spawn(async move { settle(&connection).await });
         }
     }
 }
 
-/// Waits until what was sent has most probably arrived, for half a second at most, because nothing reports it for a stream that has ended.
+/// Waits until sent data has most probably arrived, for half a second at most. quinn reports no acknowledgement for a
+/// stream that has ended.
 pub(crate) async fn settle(connection: &quinn::Connection) {
-    // Time for a packet to be lost and sent once more.
+    // Time for one lost packet and its retransmission.
     let once = connection.rtt() * 3 + ACKNOWLEDGEMENT_DELAY;
     tokio::select! {
-        () = sleep((once * 2).min(LAST_PACKETS)) => {}
+        () = sleep((once * 2).min(MAX_SETTLE_TIME)) => {}
         _ = connection.closed() => {}
     }
 }
 
-/// Takes every datagram to its flow until the connection is over.
+/// Delivers every datagram to its flow until the connection is closed.
 async fn read(connection: quinn::Connection, table: Arc<Table>) {
     while let Ok(datagram) = connection.read_datagram().await {
         table.deliver(datagram);
@@ -167,8 +168,8 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    /// Moves all that has come to the end of `arrived`, without the ids, and says how many were dropped before because
-    /// nobody had called this for too long.
+    /// Appends all datagrams that have arrived to `arrived`, without their ids, and returns how many were dropped
+    /// before because the queue was full.
     pub(crate) fn poll_recv(&self, cx: &Context<'_>, arrived: &mut VecDeque<Bytes>) -> Poll<u64> {
         let mut state = self.queue.state();
         if state.waiting.is_empty() {
@@ -186,7 +187,7 @@ impl Flow {
         Poll::Ready(std::mem::take(&mut state.missed))
     }
 
-    /// The way to the same flow at the other end.
+    /// A sender for the same flow at the other end.
     pub(crate) fn sender(&self) -> FlowSender {
         let mut prefix = BytesMut::new();
         quarter_id::encode(self.id, &mut prefix);
@@ -211,31 +212,31 @@ pub(crate) struct FlowSender {
 }
 
 impl FlowSender {
-    /// What every datagram begins with.
+    /// The bytes that every datagram of this flow begins with.
     pub(crate) fn prefix(&self) -> &[u8] {
         &self.prefix
     }
 
-    /// The most bytes that a datagram may have now, prefix and all.
+    /// The most bytes that a datagram may have now, prefix included.
     pub(crate) fn max_len(&self) -> usize {
         self.connection.max_datagram_size().unwrap_or(0)
     }
 
-    /// How many more bytes of datagrams may wait to be sent, if each is counted as [`FlowSender::cost`] says.
+    /// How many more bytes of datagrams may be queued, where each counts for [`FlowSender::cost`].
     pub(crate) fn room(&self) -> usize {
         self.connection.datagram_send_buffer_space()
     }
 
-    /// What a datagram of `len` bytes takes of the room.
+    /// How much of the room a datagram of `len` bytes takes.
     pub(crate) fn cost(len: usize) -> usize {
-        len + BOOKKEEPING
+        len + OVERHEAD_PER_DATAGRAM
     }
 
-    /// Sends one datagram, which begins with the prefix, without waiting for anything. If there is no room, older datagrams of the
-    /// connection are dropped for it.
+    /// Sends one datagram, which begins with the prefix, without waiting. If there is no room, the connection drops
+    /// older datagrams for it.
     pub(crate) fn send(&self, datagram: Bytes) {
         match self.connection.send_datagram(datagram) {
-            // The stream has the news of a connection that is lost.
+            // The stream reports a lost connection.
             Ok(()) | Err(SendDatagramError::ConnectionLost(_)) => {}
             Err(
                 error @ (SendDatagramError::Disabled

@@ -1,7 +1,7 @@
 //! A stream of a QUIC connection.
 //!
-//! Chunks go in and out of quinn as they are. Futures of quinn are made for one poll each: they only
-//! borrow the stream and keep nothing between polls.
+//! Chunks go in and out of quinn without a copy. quinn's futures are created anew for each poll: they only borrow the
+//! stream and keep no state between polls.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -17,16 +17,16 @@ use tokio::io::ReadBuf;
 use super::flow::{Flow, Flows};
 use crate::printable::printable;
 
-/// What both frp and we close with, streams and connections.
+/// The code with which both frp and mgrok close streams and connections.
 pub(crate) const NO_ERROR: VarInt = VarInt::from_u32(0);
 
-/// The priority of what goes ahead of other streams, which have 0.
-const FIRST: i32 = 1;
+/// The priority of a stream that goes ahead of the others, which have 0.
+const HIGH_PRIORITY: i32 = 1;
 
 /// A bidirectional stream.
 ///
-/// Dropping it sends what was taken and the end of our direction (FIN), and tells the peer not to send any
-/// more (STOP_SENDING with code 0). That is quinn's doing, and just what frp does when it closes a stream.
+/// Dropping it sends all accepted bytes and the end of the sending direction (FIN), and asks the peer to stop sending
+/// (STOP_SENDING with code 0). quinn does this on drop, and frp does the same when it closes a stream.
 pub(crate) struct QuicStream {
     send: SendStream,
     recv: RecvStream,
@@ -36,11 +36,11 @@ pub(crate) struct QuicStream {
     _permit: Option<StreamPermit>,
 }
 
-/// A permit for one stream that a peer has open.
+/// A permit for one stream that the peer has opened.
 pub(crate) struct StreamPermit(Arc<AtomicU64>);
 
 impl StreamPermit {
-    /// Takes one more, and returns how many are then taken.
+    /// Takes a permit, and returns how many are then in use.
     pub(crate) fn take(taken: &Arc<AtomicU64>) -> (Self, u64) {
         let now = taken.fetch_add(1, Ordering::Relaxed) + 1;
         (Self(taken.clone()), now)
@@ -68,7 +68,7 @@ impl QuicStream {
         }
     }
 
-    /// Its datagrams, if it is one of the streams that can have some.
+    /// The stream's datagram flow, if its kind of stream can have one.
     pub(super) fn flow(&self) -> Option<Flow> {
         let id = self.send.id();
         match id.initiator() {
@@ -98,12 +98,12 @@ impl QuicStream {
     }
 
     pub(super) fn send_first(&mut self) {
-        // It fails only if nothing more is sent.
-        let _ = self.send.set_priority(FIRST);
+        // Fails only if the sending direction is closed already.
+        let _ = self.send.set_priority(HIGH_PRIORITY);
     }
 
     pub(super) fn close(&mut self) -> io::Result<()> {
-        // It fails only if this was done before.
+        // Fails only if the stream was finished before.
         let _ = self.send.finish();
         self.closed = true;
         Ok(())
@@ -128,8 +128,8 @@ impl QuicStream {
             .map_err(write_error)
     }
 
-    /// Whether a failure is the end of the stream. Once we are done, a peer that is done too may say so by
-    /// a reset with code 0.
+    /// Whether a failure counts as the end of the stream. Once this end has closed, a peer that has closed too may say
+    /// so by a reset with code 0.
     fn reading_failed(&self, error: ReadError) -> io::Result<()> {
         let kind = match &error {
             ReadError::Reset(NO_ERROR) if self.closed => return Ok(()),
@@ -145,7 +145,7 @@ impl QuicStream {
 
 fn write_error(error: WriteError) -> io::Error {
     let kind = match &error {
-        // What a socket says whose peer has closed it.
+        // The error of a socket whose peer has closed it.
         WriteError::Stopped(_) => io::ErrorKind::BrokenPipe,
         WriteError::ConnectionLost(error) => return connection_lost(error),
         WriteError::ClosedStream | WriteError::ZeroRttRejected => io::ErrorKind::NotConnected,
@@ -153,7 +153,7 @@ fn write_error(error: WriteError) -> io::Error {
     io::Error::new(kind, error)
 }
 
-/// What a stream says whose connection is gone.
+/// The error of a stream whose connection is gone.
 pub(crate) fn connection_lost(error: &ConnectionError) -> io::Error {
     let kind = match error {
         ConnectionError::TimedOut => io::ErrorKind::TimedOut,
@@ -165,7 +165,7 @@ pub(crate) fn connection_lost(error: &ConnectionError) -> io::Error {
         | ConnectionError::VersionMismatch
         | ConnectionError::CidsExhausted => io::ErrorKind::ConnectionAborted,
     };
-    // Some of it may be the peer's words.
+    // The text may contain a reason that the peer wrote.
     let error = printable(error.to_string().as_bytes());
     io::Error::new(kind, format!("QUIC connection {error}"))
 }

@@ -1,4 +1,4 @@
-//! A connection behind tokio's traits, for what is built on those: TLS and the multiplexer.
+//! Implements tokio's I/O traits for connections, for the code that needs them: TLS and the multiplexer.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
@@ -13,22 +13,22 @@ use tokio::net::TcpStream;
 use super::carrier::poll_read_chunk;
 use super::{ByteStream, Conn, Io};
 
-/// Whoever reads into less than this reads ahead: rustls asks for 4 KiB at a time, a quarter of a
-/// record, and would make four times the system calls.
+/// A read into a buffer smaller than this reads ahead: rustls asks for 4 KiB at a time, a quarter of a record, and
+/// would make four times as many system calls.
 const READ_AHEAD_BELOW: usize = 16 * 1024;
 
-/// How much is read ahead at most: four TLS records.
+/// The most bytes that are read ahead: four TLS records.
 const READ_AHEAD: usize = 64 * 1024;
 
-/// Buffers for reading ahead that a thread keeps.
+/// How many read-ahead buffers a thread keeps.
 const READ_AHEAD_KEPT: usize = 8;
 
-/// The most that one write into a layer takes; the rest is offered again.
+/// The most bytes that a layer accepts in one write; the caller offers the rest again.
 const MAX_WRITE: usize = 64 * 1024;
 
 thread_local! {
-    /// Apart from the slabs of the mux crate, which are in use while TLS decrypts into them.
-    static AHEAD: Cell<Option<Slabs>> = const { Cell::new(None) };
+    /// Separate from the slabs of the mux crate, which are in use while TLS decrypts into them.
+    static READ_AHEAD_SLABS: Cell<Option<Slabs>> = const { Cell::new(None) };
 }
 
 impl AsyncRead for Conn {
@@ -109,18 +109,18 @@ impl AsyncWrite for Conn {
     }
 }
 
-/// Reads once into a slab of this thread that is not the one for payload.
+/// Reads once into the thread's read-ahead slab, which is not the slab for payload.
 fn poll_read_ahead(socket: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
     ready!(socket.poll_read_ready(cx))?;
-    let mut slabs = AHEAD
+    let mut slabs = READ_AHEAD_SLABS
         .take()
         .unwrap_or_else(|| Slabs::new(READ_AHEAD, READ_AHEAD_KEPT));
     let read = poll_read_chunk(&mut slabs, socket, cx);
-    AHEAD.set(Some(slabs));
+    READ_AHEAD_SLABS.set(Some(slabs));
     read
 }
 
-/// Writes borrowed bytes to a stream that wants owned ones.
+/// Writes borrowed bytes to a stream that takes owned chunks.
 fn poll_write_copy(
     stream: &mut dyn ByteStream,
     cx: &mut Context<'_>,
@@ -130,7 +130,7 @@ fn poll_write_copy(
     let mut chunk = with_local(|slabs| slabs.copy(offered));
     let sent = stream.poll_send(cx, &mut chunk)?;
     let taken = offered.len() - chunk.len();
-    // What was taken is under way whether or not the stream wants to be asked again.
+    // Accepted bytes are on their way even if the stream returned `Pending` for the rest.
     if sent.is_pending() && taken == 0 {
         return Poll::Pending;
     }

@@ -1,4 +1,4 @@
-//! Connections through chunks and through tokio's traits.
+//! Tests connections by chunks and through tokio's traits.
 
 use std::io::ErrorKind;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::testing::{memory_pair, opaque, pattern, read_all, tcp_pair};
 
 #[tokio::test]
-async fn what_is_put_back_comes_first_and_in_order() {
+async fn unread_bytes_come_first_and_in_order() {
     let (near, far) = tcp_pair().await;
     let (mut near, mut far) = (Conn::from(near), Conn::from(far));
     near.send(Bytes::from_static(b"third")).await.unwrap();
@@ -41,7 +41,7 @@ async fn an_end_stays_the_end() {
 async fn unix_sockets_carry_chunks_and_ends() {
     let (near, far) = tokio::net::UnixStream::pair().unwrap();
     let (mut near, mut far) = (Conn::from(near), Conn::from(far));
-    // More than the sockets hold.
+    // More than the socket buffers hold.
     let payload = pattern(1_000_000);
     let send = async {
         near.send(payload.clone()).await.unwrap();
@@ -49,7 +49,7 @@ async fn unix_sockets_carry_chunks_and_ends() {
     };
     let ((), received) = tokio::join!(send, read_all(&mut far));
     assert!(received.unwrap() == payload);
-    // Only one direction has ended.
+    // The other direction is still open.
     far.send(Bytes::from_static(b"reply")).await.unwrap();
     drop(far);
     assert_eq!(read_all(&mut near).await.unwrap(), b"reply");

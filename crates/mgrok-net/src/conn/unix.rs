@@ -1,4 +1,4 @@
-//! Unix sockets, to which some local services listen.
+//! Unix sockets, on which some local services listen.
 
 use std::io;
 use std::pin::Pin;
@@ -12,12 +12,13 @@ use tokio::net::UnixStream;
 use super::carrier::{poll_read_chunk, poll_write_chunk};
 use super::{ByteStream, Conn};
 
-/// A Unix socket. Not a variant of `Io`: few connections are, and none of them needs the shortcuts there.
+/// A Unix socket. Not a variant of `Io`: few connections use one, and none of them needs the shortcuts that `Io`
+/// offers.
 struct Unix(UnixStream);
 
 impl ByteStream for Unix {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        // As with TCP: nothing is borrowed from the slabs before there is something to read.
+        // As with TCP, an idle socket takes no memory from the slabs.
         ready!(self.0.poll_read_ready(cx))?;
         with_local(|slabs| poll_read_chunk(slabs, &mut self.0, cx))
     }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::testing::{memory_pair, read_all};
 
-/// A connection on which `bytes` arrive `piece` at a time, and then the end.
+/// A connection that delivers `bytes` in pieces of `piece` bytes, and then ends.
 async fn arriving(bytes: &[u8], piece: usize) -> Conn {
     let (mut near, far) = memory_pair(bytes.len().max(1), piece);
     near.send(Bytes::copy_from_slice(bytes)).await.unwrap();
@@ -12,7 +12,7 @@ async fn arriving(bytes: &[u8], piece: usize) -> Conn {
 }
 
 #[tokio::test]
-async fn what_follows_a_head_stays_in_front() {
+async fn bytes_after_a_head_stay_in_front() {
     let bytes =
         b"HTTP/1.1 101 Switching Protocols\r\nA: b\r\nConnection: x, Upgrade\r\n\r\n\r\nrest";
     for piece in 1..=bytes.len() {
@@ -43,7 +43,7 @@ async fn a_bare_line_feed_ends_a_line() {
 }
 
 #[tokio::test]
-async fn another_protocol_is_told_at_once() {
+async fn another_protocol_is_recognised_at_once() {
     let (mut near, mut far) = memory_pair(64, 64);
     near.send(Bytes::from_static(b"SSH-2.0-\xff"))
         .await

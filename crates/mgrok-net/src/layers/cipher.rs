@@ -1,7 +1,7 @@
-//! The cipher layer: AES-CFB both ways, each direction with a vector of its own.
+//! The cipher layer: AES-CFB in both directions, each with its own initialisation vector.
 //!
-//! A direction opens with its vector, in clear, directly ahead of the first encrypted byte and in the
-//! same write; a direction that never sends payload sends no vector either.
+//! A direction begins with its vector, unencrypted, directly ahead of the first encrypted byte and in the same write; a
+//! direction that never sends payload sends no vector either.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use mgrok_proto::cipher::{CipherKey, Decryptor, Encryptor, IV_LEN, random_iv};
 
 use super::coded::Codec;
 
-/// The most that is encrypted at once: small enough to be still in the cache when it is sent.
+/// The most bytes that are encrypted at once: few enough to be still in the cache when they are sent.
 const MAX_PIECE: usize = 64 * 1024;
 
 /// Encrypts what is sent and decrypts what arrives.
@@ -20,7 +20,7 @@ pub(super) struct Cipher {
     opening: Opening,
 }
 
-/// The key is kept by a direction only until it starts.
+/// Keeps the key only until the direction starts.
 enum Sealing {
     Unstarted(CipherKey),
     Started(Encryptor),
@@ -48,7 +48,7 @@ impl Cipher {
         }
     }
 
-    /// Encrypts; `new_iv` is asked once, for the first bytes.
+    /// Encrypts `plain` into `out`. Calls `new_iv` once, before the first bytes.
     fn seal(&mut self, plain: &[u8], out: &mut BytesMut, new_iv: impl FnOnce() -> [u8; IV_LEN]) {
         if let Sealing::Unstarted(key) = &self.sealing {
             let iv = new_iv();
@@ -90,7 +90,7 @@ impl Codec for Cipher {
         if piece.is_empty() {
             return Ok(None);
         }
-        // Where the bytes are, if nobody else holds on to the memory they share.
+        // Decrypts in place if nothing else shares the memory.
         let plain = match piece.try_into_mut() {
             Ok(mut owned) => {
                 decryptor.apply(&mut owned);

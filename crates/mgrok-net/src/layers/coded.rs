@@ -1,4 +1,4 @@
-//! A connection whose bytes are translated on their way: the I/O that cipher and compression share.
+//! A connection that encodes what it sends and decodes what it receives: the I/O that the layers share.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -7,13 +7,14 @@ use bytes::Bytes;
 
 use crate::conn::{ByteStream, Conn};
 
-/// A translation of two independent streams of bytes. Does no I/O.
+/// Encodes one stream of bytes and decodes another, independent one. Does no I/O.
 pub(super) trait Codec: Send {
-    /// Takes bytes from the front of `plain`, at least one, and returns what is sent for them. Fails if nothing more can be sent.
+    /// Consumes at least one byte from the front of `plain`, and returns the bytes to send for it. Fails if nothing
+    /// more can be sent.
     fn encode(&mut self, plain: &mut Bytes) -> io::Result<Bytes>;
 
-    /// Takes bytes from the front of `coded` up to the next bytes of payload, which are not empty.
-    /// `None` if all was taken and no payload is complete yet.
+    /// Consumes bytes from the front of `coded` until it has the next payload, which is never empty. `None` if all
+    /// bytes were consumed and no payload is complete yet.
     fn decode(&mut self, coded: &mut Bytes) -> io::Result<Option<Bytes>>;
 
     /// Whether the incoming stream may end here.
@@ -24,9 +25,9 @@ pub(super) trait Codec: Send {
 pub(super) struct Coded<C> {
     below: Conn,
     codec: C,
-    /// Arrived, not decoded.
+    /// Received but not decoded yet.
     incoming: Bytes,
-    /// Encoded, not yet taken by the connection below: the code of one piece at most.
+    /// Encoded but not yet accepted by the connection below: the code of one piece at most.
     outgoing: Bytes,
 }
 

@@ -1,4 +1,4 @@
-//! The record layer: authenticated encryption both ways, for the control connections of v2.
+//! The record layer: authenticated encryption in both directions, for the control connections of v2.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use mgrok_proto::record::{MAX_PLAIN_LEN, Opener, RecordKey, Sealer, random_nonce
 
 use super::coded::Codec;
 
-/// Seals what is sent and opens what arrives.
+/// Seals outgoing bytes and opens incoming records.
 pub(super) struct Records {
     sealer: Sealer,
     opener: Opener,
@@ -77,7 +77,7 @@ mod tests {
         RecordKeys::derive(algorithm, &Secret::new(token), b"client", b"server")
     }
 
-    /// The two ends of a control connection, and of what lies below.
+    /// The two ends of a control connection, over a pipe in memory.
     fn sealed_pair(algorithm: Algorithm, room: usize, piece: usize) -> (Conn, Conn) {
         let (client, server) = memory_pair(room, piece);
         let keys = keys(algorithm, "token");

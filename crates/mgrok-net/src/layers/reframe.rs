@@ -1,6 +1,6 @@
-//! The layer between a visitor and a proxy whose clients frame datagrams differently.
+//! The layer between a visitor and a proxy whose clients use different framings for datagrams.
 //!
-//! This end writes and reads as the proxy's client does, and below it is as for the visitor's.
+//! The upper side of the layer uses the framing of the proxy's client, the connection below that of the visitor.
 
 use std::io;
 
@@ -11,10 +11,10 @@ use tracing::debug;
 
 use super::coded::Codec;
 
-/// The most that is reframed at once.
+/// The most bytes that are reframed at once.
 const MAX_PIECE: usize = 64 * 1024;
 
-/// Frames datagrams anew, in both directions.
+/// Converts the framing of datagrams in both directions.
 pub(super) struct Reframe {
     to_visitor: Direction,
     to_proxy: Direction,
@@ -22,7 +22,7 @@ pub(super) struct Reframe {
 
 impl Reframe {
     pub(super) fn new(visitor: Framing, proxy: Framing) -> Self {
-        // A zone that the visitor gave a user comes back to it.
+        // Both directions share the zones, so that an answer gets back the zone that the visitor gave its user.
         let zones = Zones::default();
         Self {
             to_visitor: Direction::new(proxy, visitor, &zones, true),
@@ -54,12 +54,12 @@ impl Codec for Reframe {
 struct Direction {
     decoder: Decoder,
     encoder: Encoder,
-    /// Whether signs of life have their place here.
-    // frp: from the proxy to the visitor only (PROTOCOL 9.3)
+    /// Whether pings are allowed in this direction.
+    // frp: only from the proxy to the visitor (PROTOCOL 9.3)
     pings: bool,
-    /// The beginning of a frame whose rest has yet to come.
+    /// The beginning of an incomplete frame.
     partial: BytesMut,
-    /// The datagram under way.
+    /// The datagram that is being converted.
     payload: BytesMut,
 }
 
@@ -74,7 +74,7 @@ impl Direction {
         }
     }
 
-    /// Takes bytes from the front of `input`, at least one, and returns the frames that they completed.
+    /// Consumes at least one byte from the front of `input`, and returns the frames that are now complete.
     fn run(&mut self, input: &mut Bytes) -> io::Result<Bytes> {
         let piece = input.split_to(input.len().min(MAX_PIECE));
         with_local(|slabs| {
@@ -97,7 +97,7 @@ impl Direction {
         })
     }
 
-    /// Takes all that is complete in `input`, and says how many bytes that has.
+    /// Converts all complete frames in `input`, and returns their length in bytes.
     fn reframe(&mut self, input: &[u8], out: &mut BytesMut) -> io::Result<usize> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         let mut taken = 0;
@@ -112,11 +112,12 @@ impl Direction {
                 Carried::Packet { user } => self.encoder.datagram(&self.payload, user, out),
                 Carried::Ping if self.pings => self.encoder.ping(out),
                 Carried::Ping => return Err(io::Error::other("a visitor sends no sign of life")),
-                // Not true of what is behind us.
+                // Not passed on: QUIC datagrams cannot cross this layer, so neither end may send them.
                 Carried::QuicReady => continue,
             };
             if let Err(error) = encoded {
-                // Datagrams may be lost, and a reader would refuse this one and all that follows.
+                // Dropped, because datagrams may get lost, while a reader would fail on an oversized frame and lose all
+                // that follow.
                 debug!(%error, "a datagram of a visitor was dropped");
             }
         }
@@ -133,7 +134,7 @@ mod tests {
     use super::*;
     use crate::testing::pattern;
 
-    /// Each in a frame of its own.
+    /// Each datagram in a frame of its own.
     fn datagrams(framing: Framing, payloads: &[&[u8]]) -> BytesMut {
         let user = Some(([127, 0, 0, 1], 53).into());
         let (mut encoder, mut frames) = (Encoder::new(framing), BytesMut::new());
@@ -144,7 +145,7 @@ mod tests {
         frames
     }
 
-    /// All that is in such frames.
+    /// The payloads of all `frames`.
     fn payloads(framing: Framing, mut frames: &[u8]) -> Vec<Vec<u8>> {
         let (mut decoder, mut payloads) = (Decoder::new(framing), Vec::new());
         let mut payload = BytesMut::new();
@@ -162,7 +163,7 @@ mod tests {
         frame
     }
 
-    /// A message that is neither a datagram nor a sign of life, or what stands for one.
+    /// A message that is neither a datagram nor a ping, or its counterpart in the binary framing.
     fn other(framing: Framing) -> BytesMut {
         let mut frame = BytesMut::new();
         let version = match framing {
@@ -175,7 +176,7 @@ mod tests {
         frame
     }
 
-    /// What arrives at the proxy when a visitor sends `sent`, cut into pieces of `piece` bytes.
+    /// The bytes that the proxy receives when a visitor sends `sent` in pieces of `piece` bytes.
     fn to_proxy(layer: &mut Reframe, sent: &[u8], piece: usize) -> io::Result<Vec<u8>> {
         let mut arrived = Vec::new();
         for piece in sent.chunks(piece) {
@@ -304,7 +305,7 @@ mod tests {
             let user = addr(zones.scope_id("eth0").unwrap());
             let mut layer = Reframe::new(visitor, proxy);
             let arrived = to_proxy(&mut layer, &write(visitor, user), 1000).unwrap();
-            // The proxy's client sees another user than without a zone, and answers that.
+            // The proxy's client sees another user address than without a zone, and answers to that.
             let mut payload = BytesMut::new();
             let decoded = Decoder::new(proxy).decode(&arrived, &mut payload).unwrap();
             let (Carried::Packet { user: Some(seen) }, _) = decoded.unwrap() else {
@@ -326,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_to_use_quic_by_somebody_behind_us() {
+    fn an_announcement_of_quic_datagrams_is_not_passed_on() {
         let mut frame = BytesMut::new();
         Encoder::new(Framing::Binary).quic_ready(&mut frame);
         let mut layer = Reframe::new(Framing::V1, Framing::Binary);
@@ -342,7 +343,7 @@ mod tests {
             assert!(!layer.may_end());
         }
         let mut layer = Reframe::new(Framing::Binary, Framing::V1);
-        // One of two datagrams.
+        // The first of two datagrams of a frame.
         to_proxy(&mut layer, b"\x04\x02\x7f\0\0\x01\0\x35\0\x03one", 100).unwrap();
         assert!(!layer.may_end());
     }

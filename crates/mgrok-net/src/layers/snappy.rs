@@ -1,8 +1,7 @@
 //! The compression layer: the snappy framing format, unbuffered.
 //!
-//! Every piece of payload leaves as one complete chunk, at once, so that interactive traffic never
-//! waits for a chunk to fill. The stream identifier goes out with the first of them; a direction that
-//! never sends payload sends no identifier.
+//! Each piece of payload is sent at once as one complete chunk, so that interactive traffic never waits for a chunk to
+//! fill. The stream identifier precedes the first chunk; a direction that never sends payload sends no identifier.
 
 use std::cell::RefCell;
 use std::io;
@@ -13,11 +12,11 @@ use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
 
 use super::coded::Codec;
 
-/// The most payload in one chunk; the format says so.
+/// The most payload in one chunk, fixed by the format.
 const MAX_PLAIN: usize = 65_536;
 
-/// The most that snappy makes of [`MAX_PLAIN`] bytes (32 + n + n/6): the longest compressed body
-/// that an honest sender can produce.
+/// The longest that snappy makes of [`MAX_PLAIN`] bytes (32 + n + n/6), and so the longest compressed body that an
+/// honest sender can produce.
 const MAX_COMPRESSED: usize = 76_490;
 
 const HEADER_LEN: usize = 4;
@@ -38,9 +37,9 @@ pub(super) struct Snappy {
     expected: Expected,
 }
 
-/// What comes next in the incoming stream.
+/// The next part of the incoming stream.
 enum Expected {
-    /// A chunk, whose header has arrived as far as this.
+    /// The header of a chunk, of which `have` bytes have arrived.
     Header {
         bytes: [u8; HEADER_LEN],
         have: usize,
@@ -49,10 +48,10 @@ enum Expected {
     Body {
         kind: Kind,
         len: usize,
-        /// The start of a body that does not arrive in one piece.
+        /// The beginning of a body that arrives in several pieces.
         partial: BytesMut,
     },
-    /// So many bytes of a chunk that is none of our business.
+    /// The remaining bytes of a chunk that is ignored.
     Skipped { left: usize },
 }
 
@@ -78,7 +77,7 @@ enum Corrupt {
     Reserved(u8),
 }
 
-/// What compressing needs besides the payload. One per thread: it holds nothing from call to call.
+/// Working memory for compression. One per thread, because it keeps nothing between calls.
 struct Compressor {
     encoder: Encoder,
     scratch: Vec<u8>,
@@ -92,7 +91,8 @@ thread_local! {
 }
 
 impl Compressor {
-    /// The code for `plain` if it is worth it: an eighth shorter at least, as snappy senders do.
+    /// The compressed form of `plain`, if it is at least an eighth shorter; other snappy senders use the same
+    /// threshold.
     fn compress(&mut self, plain: &[u8]) -> Option<&[u8]> {
         let room = max_compress_len(plain.len());
         if self.scratch.len() < room {
@@ -202,7 +202,7 @@ impl Snappy {
             COMPRESSED => checked(MAX_COMPRESSED).map(|()| body(Kind::Compressed)),
             UNCOMPRESSED => checked(MAX_PLAIN).map(|()| body(Kind::Uncompressed)),
             0x02..=0x7f => Err(Corrupt::Reserved(kind)),
-            // Padding and what later versions of the format may add.
+            // Padding, and kinds of chunks that later versions of the format may add.
             0x80..=0xfe => Ok(Expected::Skipped { left: len }),
         }
     }
@@ -226,7 +226,7 @@ fn put_chunk(out: &mut BytesMut, kind: u8, plain: &[u8], content: &[u8]) {
     out.put_slice(content);
 }
 
-/// The body of `len` bytes, as a slice of `coded` if it is there in one piece.
+/// The body of `len` bytes, as a slice of `coded` if it arrived in one piece.
 fn take_body(coded: &mut Bytes, len: usize, partial: &mut BytesMut) -> Option<Bytes> {
     if partial.is_empty() {
         if coded.len() >= len {
@@ -247,7 +247,7 @@ fn take_body(coded: &mut Bytes, len: usize, partial: &mut BytesMut) -> Option<By
     (partial.len() == len).then(|| std::mem::take(partial).freeze())
 }
 
-/// Bodies of payload have a checksum in front; that they are long enough is known from their header.
+/// Splits the checksum off the front of a payload body. The header check has made sure that the body is long enough.
 fn split_checksum(mut body: Bytes) -> (u32, Bytes) {
     let checksum = body.get_u32_le();
     (checksum, body)
@@ -256,7 +256,7 @@ fn split_checksum(mut body: Bytes) -> (u32, Bytes) {
 fn decompress(body: Bytes) -> Result<Bytes, Corrupt> {
     let (checksum, code) = split_checksum(body);
     let len = decompress_len(&code).map_err(|_| Corrupt::Code)?;
-    // The claimed length is the sender's word; nothing is made ready for it before this check.
+    // The sender claims this length, so nothing is allocated before the check.
     if len > MAX_PLAIN {
         return Err(Corrupt::Code);
     }
@@ -280,8 +280,8 @@ fn verify(checksum: u32, plain: &[u8]) -> Result<(), Corrupt> {
     }
 }
 
-/// CRC-32C, rotated and offset as the format wants, so that a checksum of data that holds checksums
-/// stays a good one.
+/// CRC-32C, rotated and offset as the format demands, so that the checksum of data that contains checksums stays a good
+/// one.
 fn masked_checksum(plain: &[u8]) -> u32 {
     crc32c::crc32c(plain)
         .rotate_right(15)

@@ -1,4 +1,4 @@
-//! Layers on connections, in all combinations.
+//! Tests layers on connections, in all combinations.
 
 use std::num::NonZeroU64;
 
@@ -16,7 +16,7 @@ fn key() -> CipherKey {
     CipherKey::derive(&Secret::new("secret"))
 }
 
-/// The combination that the lowest three bits of `number` stand for.
+/// The combination of layers encoded in the lowest three bits of `number`.
 fn layers(number: u8) -> Layers {
     Layers {
         encryption: (number & 1 != 0).then(key),
@@ -25,7 +25,7 @@ fn layers(number: u8) -> Layers {
     }
 }
 
-/// Sends `chunks` one by one, and ends.
+/// Sends `chunks` one by one, then closes.
 async fn send_all(conn: &mut Conn, chunks: &[Bytes]) {
     for chunk in chunks {
         conn.send(chunk.clone()).await.unwrap();
@@ -33,12 +33,12 @@ async fn send_all(conn: &mut Conn, chunks: &[Bytes]) {
     conn.close().await.unwrap();
 }
 
-/// Sends `up` and `down` at the same time and checks what arrives.
+/// Sends `up` and `down` at the same time and checks what each end receives.
 async fn check_round_trip(near: Conn, far: Conn, layers: &Layers, up: &[Bytes], down: &[Bytes]) {
     let (mut near, mut far) = (layers.wrap(near), layers.wrap(far));
     let near_side = async {
         let (mut sent, mut received) = (false, Vec::new());
-        // Both at once over one value, as the relay does it.
+        // Drives both directions through one value, as the relay does.
         let mut rest = up.concat().into();
         std::future::poll_fn(|cx| {
             if !sent && near.poll_send(cx, &mut rest)?.is_ready() && near.poll_close(cx)?.is_ready()

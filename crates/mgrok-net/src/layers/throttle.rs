@@ -1,9 +1,9 @@
-//! The limit: bytes wait until the rate has room for them.
+//! The rate limit: bytes wait until the rate has room for them.
 //!
-//! A [`Limiter`] is a bucket that fills at the rate and holds one second of it. Bytes are taken in
-//! small portions; when the bucket is empty a portion is booked ahead and its connection sleeps until
-//! its turn. Bookings are served in the order they were made and each direction has one at a time, so
-//! all connections get their share. Whoever stops waiting returns what it has booked.
+//! A [`Limiter`] is a token bucket that fills at the rate and holds one second of it. Bytes are taken in small
+//! portions; when the bucket is empty, a portion is booked ahead and its connection sleeps until its turn. Bookings are
+//! served in order and each direction has at most one, so all connections get their share. A dropped direction returns
+//! its booking.
 
 use std::io;
 use std::num::NonZeroU64;
@@ -17,21 +17,21 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::conn::{ByteStream, Conn};
 
-/// Portions per second that a single connection is served: its traffic should flow, not gush.
+/// How many portions per second one connection gets at the full rate, so that its traffic flows evenly instead of in
+/// bursts.
 const PORTIONS_PER_SECOND: u64 = 20;
 
-/// The least portion, unless a second has fewer bytes: one for each byte would waste packets.
+/// The smallest portion, unless a second has fewer bytes: smaller ones would waste packets.
 const MIN_PORTION: u64 = 512;
 
-/// The largest portion: what is worth one system call.
+/// The largest portion: as much as one system call moves well.
 const MAX_PORTION: u64 = 64 * 1024;
 
-/// The longest that a portion waits. Only an absurd number of connections under an absurdly low limit
-/// gets here; it keeps the arithmetic in bounds.
+/// The longest that a portion waits. Only an absurd number of connections under an absurdly low limit gets there; the
+/// bound keeps the arithmetic from overflowing.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A rate that any number of connections share, both directions of them together. Clones are the
-/// same limit.
+/// A rate that any number of connections share, both directions together. Clones share the limit.
 #[derive(Clone, Debug)]
 pub struct Limiter {
     bucket: Arc<Mutex<Bucket>>,
@@ -42,7 +42,7 @@ pub struct Limiter {
 struct Bucket {
     /// Bytes per second, and the most the bucket holds.
     rate: f64,
-    /// Bytes that may pass now; below zero, what is booked ahead.
+    /// Bytes that may pass now. If negative, the number of bytes booked ahead.
     level: f64,
     filled_at: Instant,
 }
@@ -77,23 +77,23 @@ impl Limiter {
         now + Duration::from_secs_f64(wait)
     }
 
-    /// Returns bytes that were booked and will not pass.
+    /// Returns booked bytes that will not pass.
     fn give_back(&self, bytes: usize) {
         self.bucket().level += bytes as f64;
     }
 
     fn bucket(&self) -> MutexGuard<'_, Bucket> {
-        // Three numbers are never left half-written.
+        // A panic cannot leave these three numbers inconsistent.
         self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What one direction of one connection has booked.
+/// The booking of one direction of a connection.
 struct Gate {
     limiter: Limiter,
-    /// Bytes booked and not passed.
+    /// Bytes that are booked but have not passed.
     booked: usize,
-    /// Made at the first wait and used again: most connections under a limit do wait.
+    /// Created at the first wait and reused, since most connections under a limit do wait.
     turn: Option<Pin<Box<Sleep>>>,
 }
 
@@ -125,7 +125,7 @@ impl Gate {
         Poll::Ready(self.settle(waiting))
     }
 
-    /// Spends what is booked. The caller may have come back with fewer bytes.
+    /// Spends the booking. The caller may have fewer bytes now than when it booked.
     fn settle(&mut self, waiting: usize) -> usize {
         let passing = self.booked.min(waiting);
         self.limiter.give_back(self.booked - passing);
@@ -147,9 +147,9 @@ pub(super) struct Throttle {
     below: Conn,
     entry: Gate,
     exit: Gate,
-    /// Arrived, and waiting for its turn.
+    /// Received, but not passed yet.
     incoming: Bytes,
-    /// Passed, and waiting for room in the connection below: one portion at most.
+    /// Passed, but not yet accepted by the connection below: one portion at most.
     outgoing: Bytes,
 }
 
@@ -184,7 +184,7 @@ impl ByteStream for Throttle {
                 return Poll::Ready(Ok(()));
             }
             let Poll::Ready(passing) = self.exit.poll_pass(cx, chunk.len()) else {
-                // What has passed should not wait for what has not.
+                // Bytes that have passed should not wait for the rest.
                 let _not_awaited = self.below.poll_flush(cx)?;
                 return Poll::Pending;
             };

@@ -1,4 +1,4 @@
-//! Messages over connections that are slow, hostile or gone.
+//! Tests messages over connections that are slow, hostile or gone.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -98,7 +98,7 @@ async fn the_queue_for_a_side_that_never_reads_is_bounded() {
             Ok(()) => queued += 1,
             Err(error) => break error,
         }
-        // What the connection takes does not make room without end.
+        // The bytes that the connection accepts do not make room for ever.
         let waited = timeout(Duration::ZERO, near.recv()).await;
         assert!(waited.is_err(), "{waited:?}");
         assert!(queued < 40);
@@ -143,7 +143,7 @@ async fn a_cancelled_recv_loses_nothing() {
     near.send(&message(501)).await.unwrap();
     let mut received = Vec::new();
     while received.len() < 2 {
-        // The budget of one poll: whatever that gets done must be kept.
+        // `recv` gets a single poll: its progress must be kept.
         tokio::select! {
             biased;
             message = far.recv() => received.push(message.unwrap().unwrap()),
@@ -154,7 +154,7 @@ async fn a_cancelled_recv_loses_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_said_before_the_end_is_heard_though_writing_fails() {
+async fn messages_before_the_end_are_received_though_writing_fails() {
     let (near, far) = memory_pair(64 * 1024, 64 * 1024);
     let (mut near, mut far) = (messages(near), messages(far));
     far.send(&message(7)).await.unwrap();
@@ -167,7 +167,7 @@ async fn what_was_said_before_the_end_is_heard_though_writing_fails() {
 }
 
 #[tokio::test]
-async fn what_follows_the_messages_stays_in_front() {
+async fn bytes_after_the_messages_stay_in_front() {
     for piece in [5, 64 * 1024] {
         let (mut near, far) = memory_pair(64 * 1024, piece);
         let payload = pattern(1000);

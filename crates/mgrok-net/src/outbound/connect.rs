@@ -1,4 +1,4 @@
-//! A tunnel by `CONNECT`, RFC 9110 section 9.3.6.
+//! Opens a tunnel by `CONNECT`, RFC 9110 section 9.3.6.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,9 +11,9 @@ use crate::head::Response;
 use crate::printable::printable;
 
 const PROXY_AUTHENTICATION_REQUIRED: u16 = 407;
-/// The longest page that is skipped between the messages of NTLM.
+/// The longest response body, in bytes, that is skipped between the messages of NTLM.
 const MAX_SKIPPED: u64 = 256 * 1024;
-/// frp: proxies may look at it (golib, net/dial.go)
+/// frp: the same, as some proxies look at it (golib, net/dial.go)
 const USER_AGENT: &str = "User-Agent: Mozilla/5.0\r\n";
 
 const ADVICE_GIVE: &str =
@@ -22,7 +22,7 @@ const ADVICE_CHECK: &str = "check user and password in transport.proxyURL";
 const ADVICE_NTLM: &str = "it takes no Basic credentials; try ntlm:// in transport.proxyURL";
 const ADVICE_BASIC: &str = "it takes no NTLM; try http:// in transport.proxyURL";
 
-/// Asks once, with Basic credentials if there are any.
+/// Sends one request, with Basic credentials if there are any.
 pub(super) async fn basic(
     proxy: &OutboundProxy,
     mut conn: Conn,
@@ -40,12 +40,12 @@ pub(super) async fn basic(
         Some(_) if offers(&response, "NTLM") || offers(&response, "Negotiate") => ADVICE_NTLM,
         Some(_) => ADVICE_CHECK,
     };
-    judge(proxy, target, &response, advice)?;
+    check_tunnel(proxy, target, &response, advice)?;
     Ok(conn)
 }
 
-/// Asks with the three messages of NTLM: two requests on the same connection. Proxies know it by two
-/// names.
+/// Authenticates with the three messages of NTLM: two requests on the same connection. Proxies use two names for the
+/// scheme.
 pub(super) async fn ntlm(
     proxy: &OutboundProxy,
     mut conn: Conn,
@@ -59,12 +59,12 @@ pub(super) async fn ntlm(
         Some(credentials) => Identity::new(&credentials.user, &credentials.password),
         None => return Err(failed("transport.proxyURL has no user and password")),
     };
-    // frp: "Negotiate" only (golib, net/dial.go)
+    // frp: only "Negotiate" (golib, net/dial.go)
     for name in ["Negotiate", "NTLM"] {
         let first = authorization(name, &NEGOTIATE);
         let response = ask(proxy, &mut conn, target, &first).await?;
         if response.status != PROXY_AUTHENTICATION_REQUIRED {
-            judge(proxy, target, &response, ADVICE_CHECK)?;
+            check_tunnel(proxy, target, &response, ADVICE_CHECK)?;
             return Ok(conn);
         }
         let challenge = response
@@ -78,7 +78,7 @@ pub(super) async fn ntlm(
             } else {
                 ADVICE_CHECK
             };
-            judge(proxy, target, &response, advice)?;
+            check_tunnel(proxy, target, &response, advice)?;
         }
         skip_body(proxy, &mut conn, &response).await?;
         let Some(challenge) = challenge else { continue };
@@ -88,13 +88,13 @@ pub(super) async fn ntlm(
         let answer = identity.answer(&challenge);
         let answer = answer.map_err(|source| proxy.io_error(source))?;
         let response = ask(proxy, &mut conn, target, &authorization(name, &answer)).await?;
-        judge(proxy, target, &response, ADVICE_CHECK)?;
+        check_tunnel(proxy, target, &response, ADVICE_CHECK)?;
         return Ok(conn);
     }
     Err(failed("it sent no challenge"))
 }
 
-/// Sends a request, and receives the head of the answer.
+/// Sends a request, and receives the head of the response.
 async fn ask(
     proxy: &OutboundProxy,
     conn: &mut Conn,
@@ -111,9 +111,9 @@ async fn ask(
     })
 }
 
-/// Whether the tunnel is open.
-// frp: only with 200
-fn judge(
+/// Checks whether the response opened the tunnel.
+// frp: only status 200 opens it
+fn check_tunnel(
     proxy: &OutboundProxy,
     target: &Target<'_>,
     response: &Response,
@@ -154,18 +154,18 @@ fn offers(response: &Response, scheme: &str) -> bool {
     offered.any(|value| scheme_of(value).eq_ignore_ascii_case(scheme))
 }
 
-/// The first word of a challenge.
+/// The authentication scheme: the first word of a challenge.
 fn scheme_of(value: &str) -> &str {
     value.split_ascii_whitespace().next().unwrap_or_default()
 }
 
-/// What stands behind the name of the scheme.
+/// The challenge that follows the name of the scheme.
 fn challenge_in<'a>(value: &'a str, scheme: &str) -> Option<&'a str> {
     let (name, challenge) = value.split_once(' ')?;
     name.eq_ignore_ascii_case(scheme).then(|| challenge.trim())
 }
 
-/// Takes the page that came with an answer off the connection, so that the next answer can be seen.
+/// Reads and discards the body of a response, so that the next response can be read.
 async fn skip_body(
     proxy: &OutboundProxy,
     conn: &mut Conn,

@@ -1,5 +1,5 @@
-//! NTLMv2, MS-NLMP, as far as a client of a proxy needs it: no session security, no message integrity
-//! code. Does no I/O.
+//! NTLMv2 (MS-NLMP), as far as the client of a proxy needs it: no session security, no message integrity code. Does no
+//! I/O.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -17,8 +17,8 @@ const NONCE_LEN: usize = 8;
 /// The length of the third message without its payload.
 const AUTHENTICATE_LEN: usize = 64;
 
-/// What we can do, MS-NLMP 2.2.2.5: Unicode, send us your name, NTLM, always sign (which says nothing
-/// without signatures, but is asked for), NTLM version 2, send us information on you, 128 and 56 bits.
+/// The flags of our capabilities, MS-NLMP 2.2.2.5: Unicode, request the server's name, NTLM, always sign (required,
+/// though without effect when nothing is signed), NTLM version 2, request target information, 128 and 56 bits.
 const FLAGS: u32 = 0x0000_0001
     | 0x0000_0004
     | 0x0000_0200
@@ -28,7 +28,7 @@ const FLAGS: u32 = 0x0000_0001
     | 0x2000_0000
     | 0x8000_0000;
 
-/// A pair that says when, in the server's information; and the one that ends it.
+/// The attribute of the target information that holds the server's time, and the one that ends the list.
 const AV_TIMESTAMP: u16 = 7;
 const AV_END: u16 = 0;
 
@@ -36,32 +36,32 @@ const AV_END: u16 = 0;
 pub(super) const NEGOTIATE: [u8; 32] =
     *b"NTLMSSP\0\x01\0\0\0\x05\x82\x88\xa0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
-/// What we need of the second message.
+/// The fields of the second message that the answer needs.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct Challenge<'a> {
-    /// UTF-16.
+    /// In UTF-16.
     target_name: &'a [u8],
     nonce: [u8; NONCE_LEN],
-    /// Pairs of attributes.
+    /// A list of attribute-value pairs.
     target_info: &'a [u8],
 }
 
-/// Who we are.
+/// The credentials of the client.
 pub(super) struct Identity<'a> {
     user: &'a str,
-    /// `None`: that of the proxy.
+    /// `None`: the proxy's domain.
     domain: Option<&'a str>,
     password: &'a Secret,
 }
 
-/// What the two sides do not determine.
-struct Circumstances {
+/// The client's challenge, MS-NLMP 2.2.2.7: a random nonce and a timestamp.
+struct ClientChallenge {
     nonce: [u8; NONCE_LEN],
     /// In units of 100 ns since 1601.
     time: u64,
 }
 
-/// The two answers to a challenge, MS-NLMP 3.3.2.
+/// The two responses to a challenge, MS-NLMP 3.3.2.
 struct Responses {
     nt: Vec<u8>,
     lm: [u8; HASH_LEN + NONCE_LEN],
@@ -85,7 +85,7 @@ impl<'a> Challenge<'a> {
         })
     }
 
-    /// When it is, if the server tells.
+    /// The server's time, if the message has it.
     fn time(&self) -> Option<u64> {
         let mut rest = self.target_info;
         loop {
@@ -101,20 +101,20 @@ impl<'a> Challenge<'a> {
     }
 }
 
-/// Takes a length, its double and an offset off `rest`: a part of `message`.
+/// Reads a length, the allocated length and an offset from `rest`, and returns that part of `message`.
 fn field<'a>(message: &'a [u8], rest: &mut &[u8]) -> Option<&'a [u8]> {
     let len = usize::from(rest.try_get_u16_le().ok()?);
     let _allocated = rest.try_get_u16_le().ok()?;
     let offset = usize::try_from(rest.try_get_u32_le().ok()?).ok()?;
     match len {
-        // Some leave the offset out then.
+        // Some servers set no offset for an empty field.
         0 => Some(&[]),
         _ => message.get(offset..offset.checked_add(len)?),
     }
 }
 
 impl<'a> Identity<'a> {
-    /// `user` may be `DOMAIN\user`, or `user@domain`, which names its domain itself.
+    /// `user` may be `DOMAIN\user`, or `user@domain`, which contains the domain.
     pub(super) fn new(user: &'a str, password: &'a Secret) -> Self {
         let (domain, user) = match user.split_once('\\') {
             Some((domain, user)) => (Some(domain), user),
@@ -133,10 +133,10 @@ impl<'a> Identity<'a> {
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).map_err(|_| io::Error::other("no random numbers"))?;
         let time = challenge.time().unwrap_or_else(now);
-        Ok(self.authenticate(challenge, &Circumstances { nonce, time }))
+        Ok(self.authenticate(challenge, &ClientChallenge { nonce, time }))
     }
 
-    fn authenticate(&self, challenge: &Challenge<'_>, now: &Circumstances) -> Vec<u8> {
+    fn authenticate(&self, challenge: &Challenge<'_>, now: &ClientChallenge) -> Vec<u8> {
         let domain = match self.domain {
             Some(domain) => utf16(domain),
             None => challenge.target_name.to_vec(),
@@ -148,7 +148,7 @@ impl<'a> Identity<'a> {
             &responses.nt[..],
             &domain,
             &utf16(self.user),
-            // Neither our name nor a key for the session.
+            // Neither a workstation name nor a session key.
             &[],
             &[],
         ];
@@ -166,7 +166,7 @@ impl<'a> Identity<'a> {
     }
 }
 
-/// Announces a part. All parts together are bounded by what a head and a URL hold.
+/// Writes the length and offset of a field. All fields together are bounded by the sizes of a head and a URL.
 fn put_field(message: &mut Vec<u8>, len: usize, offset: usize) {
     let len = u16::try_from(len).unwrap_or(u16::MAX);
     message.put_u16_le(len);
@@ -174,13 +174,13 @@ fn put_field(message: &mut Vec<u8>, len: usize, offset: usize) {
     message.put_u32_le(u32::try_from(offset).unwrap_or(u32::MAX));
 }
 
-/// NTOWFv2.
+/// The function NTOWFv2 of MS-NLMP.
 fn response_key(user: &str, password: &Secret, domain: &[u8]) -> [u8; HASH_LEN] {
     let hash = Md4::digest(utf16(password.expose()));
     hmac_md5(&hash, &[&utf16(&user.to_uppercase()), domain])
 }
 
-fn respond(key: &[u8; HASH_LEN], challenge: &Challenge<'_>, now: &Circumstances) -> Responses {
+fn respond(key: &[u8; HASH_LEN], challenge: &Challenge<'_>, now: &ClientChallenge) -> Responses {
     let mut blob = vec![1, 1, 0, 0, 0, 0, 0, 0];
     blob.put_u64_le(now.time);
     blob.put_slice(&now.nonce);
@@ -189,7 +189,7 @@ fn respond(key: &[u8; HASH_LEN], challenge: &Challenge<'_>, now: &Circumstances)
     blob.put_u32_le(0);
     let proof = hmac_md5(key, &[&challenge.nonce, &blob]);
     let mut lm = [0; HASH_LEN + NONCE_LEN];
-    // A server that tells the time wants none of it.
+    // If the server sends its time, the LM response stays zero (MS-NLMP 3.1.5.1.2).
     if challenge.time().is_none() {
         lm[..HASH_LEN].copy_from_slice(&hmac_md5(key, &[&challenge.nonce, &now.nonce]));
         lm[HASH_LEN..].copy_from_slice(&now.nonce);
@@ -201,7 +201,7 @@ fn respond(key: &[u8; HASH_LEN], challenge: &Challenge<'_>, now: &Circumstances)
 }
 
 fn hmac_md5(key: &[u8], parts: &[&[u8]]) -> [u8; HASH_LEN] {
-    // A key may have any length.
+    // Cannot fail: HMAC takes keys of any length.
     let Ok(mut mac) = Hmac::<Md5>::new_from_slice(key) else {
         return [0; HASH_LEN];
     };
@@ -216,7 +216,7 @@ fn utf16(text: &str) -> Vec<u8> {
 }
 
 fn now() -> u64 {
-    /// From 1601 to 1970.
+    /// The time from 1601 to 1970.
     const BEFORE_UNIX: Duration = Duration::from_secs(11_644_473_600);
 
     let since_unix = SystemTime::now()
@@ -238,7 +238,7 @@ pub(super) mod tests {
         \x06\0\x70\x17\0\0\0\x0fS\0e\0r\0v\0e\0r\0\
         \x02\0\x0c\0D\0o\0m\0a\0i\0n\0\x01\0\x0c\0S\0e\0r\0v\0e\0r\0\0\0\0\0";
     /// MS-NLMP 4.2.1.
-    const CLIENT: Circumstances = Circumstances {
+    const CLIENT: ClientChallenge = ClientChallenge {
         nonce: [0xaa; NONCE_LEN],
         time: 0,
     };
@@ -258,7 +258,7 @@ pub(super) mod tests {
         0x1c,
     ];
 
-    /// Whether a third message shows that its sender knows that `User` of `Domain` has `Password`.
+    /// Whether a third message proves that its sender knows the password `Password` of `User` in `Domain`.
     pub(in crate::outbound) fn proves(message: &[u8]) -> bool {
         let challenge = Challenge::parse(CHALLENGE).unwrap();
         let mut fields = &message[20..];

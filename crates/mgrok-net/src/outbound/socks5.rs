@@ -1,9 +1,9 @@
-//! A tunnel by SOCKS version 5, RFC 1928, with user and password, RFC 1929.
+//! Opens a tunnel by SOCKS version 5, RFC 1928, with user and password, RFC 1929.
 //!
-//! Not by `tokio-socks` (0.5.3), although it would run over a [`Conn`]: of a proxy that speaks something else it does not
-//! say which byte came, of an unknown reply it does not give the code but reports an unknown way to log in, and it refuses a
-//! reply whose reserved byte is not zero. An operator who has a wrong port in `transport.proxyURL` learns from those
-//! bytes what is there.
+//! Not built on `tokio-socks` (0.5.3), although it would run over a [`Conn`]: if the proxy speaks another protocol, its
+//! error does not show the byte that arrived; for an unknown reply code it reports an unknown authentication method
+//! instead of the code; and it refuses a reply whose reserved byte is not zero. Those bytes tell an operator with a
+//! wrong port in `transport.proxyURL` what listens there.
 
 use std::io;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt;
 use super::{OutboundCredentials, Target};
 use crate::conn::Conn;
 
-/// The most bytes of a user, a password and a name.
+/// The most bytes of a user name, a password or a host name.
 const MAX_CREDENTIAL: usize = 255;
 
 const VERSION: u8 = 5;
@@ -30,13 +30,13 @@ const IPV6: u8 = 4;
 /// Why a SOCKS proxy opens no tunnel.
 #[derive(Debug, thiserror::Error)]
 pub enum Socks5Error {
-    /// It ended the connection.
+    /// The proxy ended the connection.
     #[error("it ended the connection; check scheme and port of transport.proxyURL")]
     Closed,
-    /// It does not take our credentials.
+    /// The proxy rejected our credentials.
     #[error("it does not accept user and password of transport.proxyURL")]
     Credentials,
-    /// It takes none of the ways to identify ourselves that we offered.
+    /// The proxy accepts none of the authentication methods that we offered.
     #[error("{}", match .with_credentials {
         true => "it takes no user and password",
         false => "it wants credentials; put user and password into transport.proxyURL, as in \
@@ -52,10 +52,10 @@ pub enum Socks5Error {
     /// The name is too long for the protocol.
     #[error("a name of more than 255 bytes cannot be told to a SOCKS proxy")]
     Name,
-    /// It was asked, and could not or did not want to.
+    /// The proxy answered the request with an error code.
     #[error("{}", reply_text(*.0))]
     Reply(u8),
-    /// What it says is not SOCKS.
+    /// The proxy does not speak SOCKS 5.
     #[error(
         "it does not speak SOCKS5 (the byte {0:#04x} came); check scheme and port of \
          transport.proxyURL"
@@ -63,7 +63,7 @@ pub enum Socks5Error {
     Version(u8),
 }
 
-/// The reasons of RFC 1928 section 6.
+/// The reply codes of RFC 1928 section 6 as text.
 fn reply_text(code: u8) -> String {
     let text = match code {
         1 => "it had a general failure",
@@ -79,7 +79,7 @@ fn reply_text(code: u8) -> String {
     format!("{text} (code {code})")
 }
 
-/// Asks for a tunnel. Waits without end; not cancel-safe.
+/// Requests a tunnel. Has no deadline of its own; not cancel-safe.
 pub(super) async fn open(
     mut conn: Conn,
     target: &Target<'_>,
@@ -96,7 +96,7 @@ pub(super) async fn open(
     }
     match (method, credentials) {
         (NO_CREDENTIALS, _) => {}
-        (PASSWORD, Some(credentials)) => identify(&mut conn, credentials).await?,
+        (PASSWORD, Some(credentials)) => authenticate(&mut conn, credentials).await?,
         (NOTHING_ACCEPTABLE, _) | (_, _) => {
             return Err(Socks5Error::Method {
                 with_credentials: credentials.is_some(),
@@ -111,7 +111,7 @@ pub(super) async fn open(
     if reply != 0 {
         return Err(Socks5Error::Reply(reply));
     }
-    // The address that it connected from, which is of no use to us.
+    // The address that the proxy connected from, which nothing here needs.
     let len = match kind {
         IPV4 => 4,
         IPV6 => 16,
@@ -126,7 +126,10 @@ pub(super) async fn open(
     Ok(conn)
 }
 
-async fn identify(conn: &mut Conn, credentials: &OutboundCredentials) -> Result<(), Socks5Error> {
+async fn authenticate(
+    conn: &mut Conn,
+    credentials: &OutboundCredentials,
+) -> Result<(), Socks5Error> {
     let mut message = BytesMut::new();
     message.put_u8(PASSWORD_VERSION);
     for text in [&*credentials.user, credentials.password.expose()] {
@@ -160,7 +163,7 @@ fn request(target: &Target<'_>) -> Result<Bytes, Socks5Error> {
     Ok(message.freeze())
 }
 
-/// Appends `text` behind its length of one byte, if that can tell it.
+/// Appends a one-byte length and `text`; `None` if the text is too long.
 fn put_short(message: &mut BytesMut, text: &str) -> Option<()> {
     message.put_u8(u8::try_from(text.len()).ok()?);
     message.put_slice(text.as_bytes());

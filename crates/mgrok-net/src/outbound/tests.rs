@@ -1,4 +1,4 @@
-//! Dialling through small proxies over sockets.
+//! Dials through small proxies over sockets.
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;
@@ -23,7 +23,7 @@ static OPTIONS: LazyLock<DialOptions> = LazyLock::new(|| DialOptions {
     resolver: Resolver::default(),
 });
 
-/// The proxy at `addr`, of which `before` says the rest, as `scheme://[user:password@]`.
+/// The proxy at `addr`; `before` is the part of its URL before the host: `scheme://[user:password@]`.
 fn proxy_at(before: &str, addr: SocketAddr) -> OutboundProxy {
     let (scheme, user_info) = before.split_once("://").unwrap();
     let scheme = match scheme {
@@ -52,8 +52,7 @@ fn passwords_are_not_shown() {
     );
 }
 
-/// Dials `example.com:7000` through a proxy at which `serve` answers. `before` is what stands before
-/// its host in the URL.
+/// Dials `example.com:7000` through a proxy that `serve` plays. `before` is the part of its URL before the host.
 async fn dial(
     before: &str,
     serve: impl AsyncFnOnce(&mut TcpStream),
@@ -73,7 +72,7 @@ async fn dial_to(
     let (dialled, ()) = tokio::join!(
         async {
             let dialled = dial_through(&proxy, host, 7000, &options).await;
-            // Errors name the proxy, and no password.
+            // Errors name the proxy but not its password.
             if let Err(error) = &dialled
                 && !matches!(error, OutboundError::Host { .. })
             {
@@ -121,7 +120,7 @@ async fn read_bytes(socket: &mut TcpStream, expect: &[u8]) {
     assert_eq!(bytes, expect);
 }
 
-/// Says `answer` to any request.
+/// Dials through a proxy that sends `answer` to any request.
 async fn answer(before: &str, answer: &str) -> Result<Conn, OutboundError> {
     dial(before, async |socket| {
         read_request(socket).await;
@@ -207,7 +206,7 @@ async fn bytes_pass_both_ways() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_wants_credentials_is_told_of() {
+async fn a_proxy_that_wants_credentials_is_an_error_with_advice() {
     let wants = "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: NAME realm=\"x\"\r\n\r\n";
     let basic = wants.replace("NAME", "Basic");
     check_error(
@@ -229,7 +228,7 @@ async fn a_proxy_that_wants_credentials_is_told_of() {
 }
 
 #[tokio::test]
-async fn refusals_and_garbage_are_told() {
+async fn refusals_and_garbage_are_errors() {
     check_error(
         answer("http://", "HTTP/1.1 403 Forbidden\x01\r\n\r\n").await,
         &["gave no answer in HTTP", "malformed"],
@@ -266,11 +265,11 @@ async fn a_silent_proxy_is_given_up() {
     };
     for scheme in ["http://", "https://", "socks5://", "ntlm://u:hunter2@"] {
         let dialled = dial_to("example.com", scheme, options.clone(), async |socket| {
-            // Up to the end, which is ours.
+            // Reads until the client closes.
             let _ = socket.read_to_end(&mut Vec::new()).await;
         })
         .await;
-        // Without authorities TLS cannot even begin.
+        // On a system without authorities, TLS cannot even begin.
         if !matches!(dialled, Err(OutboundError::Tls { .. })) {
             check_error(
                 dialled,
@@ -312,7 +311,7 @@ async fn a_proxy_within_tls_must_show_a_good_certificate() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let proxy = proxy_at("https://u:hunter2@", addr);
-        // In place of the system's authorities.
+        // Used instead of the system's authorities.
         let trusting = ClientTls::new(ClientTlsOptions {
             trusted_ca: Some(paths.0.clone()),
             server_name: name.to_owned(),
@@ -342,7 +341,7 @@ async fn a_proxy_within_tls_must_show_a_good_certificate() {
     }
 }
 
-/// A SOCKS proxy that wants these bytes, gives those, and so on.
+/// Dials through a SOCKS proxy that alternately expects and sends these bytes.
 async fn socks(
     before: &str,
     host: &str,
@@ -389,7 +388,7 @@ async fn socks_is_asked_in_these_bytes() {
     socks("socks5://user:hunter2@", "example.com", &exchange)
         .await
         .unwrap();
-    // It may do without.
+    // The proxy may also choose to require no credentials.
     let exchange = [(&b"\x05\x02\x00\x02"[..], &b"\x05\x00"[..]), exchange[2]];
     socks("socks5://user:hunter2@", "example.com", &exchange)
         .await
@@ -397,7 +396,7 @@ async fn socks_is_asked_in_these_bytes() {
 }
 
 #[tokio::test]
-async fn every_refusal_of_socks_is_told() {
+async fn every_refusal_of_socks_is_an_error() {
     let request = b"\x05\x01\x00\x03\x0bexample.com\x1b\x58";
     for (code, text) in [
         (1, "general failure (code 1)"),
@@ -454,7 +453,7 @@ async fn every_refusal_of_socks_is_told() {
     );
 }
 
-/// The message in a request, with what stands before it.
+/// The NTLM message in a request, under the scheme `name`.
 fn ntlm_message(request: &str, name: &str) -> Option<Vec<u8>> {
     assert!(
         request.starts_with("CONNECT example.com:7000 HTTP/1.1\r\n"),
@@ -526,7 +525,7 @@ async fn ntlm_goes_by_its_other_name_too() {
 }
 
 #[tokio::test]
-async fn ntlm_that_cannot_go_on_is_told() {
+async fn ntlm_that_cannot_go_on_is_an_error() {
     let before = "ntlm://User:hunter2@";
     let wants = "HTTP/1.1 407 No\r\nProxy-Authenticate: ";
     let offer = |rest: &str| format!("{wants}{rest}\r\n\r\n");
@@ -558,6 +557,6 @@ async fn ntlm_that_cannot_go_on_is_told() {
     ] {
         check_error(answer(before, &offer).await, &[expect]);
     }
-    // One that asks for nothing.
+    // A proxy that requires no authentication.
     answer(before, "HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
 }

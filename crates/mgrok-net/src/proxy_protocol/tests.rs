@@ -19,7 +19,7 @@ fn encoded(version: Version, protocol: TransportProtocol, addresses: &Addresses)
     out.to_vec()
 }
 
-/// A version 2 header with this version and command, this family and protocol, and this body.
+/// A version 2 header with the given version and command, family and protocol, and body.
 fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
     let len = u16::try_from(body.len()).unwrap().to_be_bytes();
     [V2, &[command, family], &len, body].concat()
@@ -54,7 +54,7 @@ fn headers_are_these_bytes() {
 }
 
 #[test]
-fn of_two_families_the_older_is_mapped() {
+fn with_two_families_the_ipv4_address_is_mapped() {
     for (source, destination, line) in [
         (
             "[2001:db8::1]:5",
@@ -66,7 +66,7 @@ fn of_two_families_the_older_is_mapped() {
             "[2001:db8::2]:6",
             "TCP6 ::ffff:1.2.3.4 2001:db8::2 5 6",
         ),
-        // This is but one family.
+        // A mapped address is IPv4, so both have the same family.
         (
             "[::ffff:1.2.3.4]:5",
             "127.0.0.1:6",
@@ -128,7 +128,7 @@ fn binary_headers_are_read() {
     let longest = [&body[..], &vec![0; MAX_V2_LEN - 16 - 12]].concat();
     check(&v2(0x21, 0x11, &longest), Some(v4));
 
-    // A sender that speaks for itself, whatever it says beside that.
+    // The command LOCAL names no user, whatever else the header contains.
     check(&v2(0x20, 0x00, b""), None);
     check(&v2(0x20, 0x11, body), None);
     check(&v2(0x20, 0xff, b"x"), None);
@@ -138,7 +138,7 @@ fn binary_headers_are_read() {
 }
 
 #[test]
-fn what_is_no_header_is_refused() {
+fn other_input_is_no_header() {
     let line = ParseError::Line;
     let family = line("no IP address of its family");
     let kind = line("neither TCP4 nor TCP6 nor UNKNOWN");
@@ -204,7 +204,7 @@ fn what_is_no_header_is_refused() {
 }
 
 #[test]
-fn a_missing_header_is_told_with_what_came_instead() {
+fn the_error_for_a_missing_header_shows_the_input() {
     for (bytes, begins) in [
         (
             &b"GET / HTTP/1.1\r\nHost: example.com"[..],
@@ -221,7 +221,7 @@ fn a_missing_header_is_told_with_what_came_instead() {
 }
 
 #[tokio::test]
-async fn a_header_is_taken_off_and_the_rest_stays() {
+async fn a_header_is_removed_and_the_rest_stays() {
     let user = addresses("1.2.3.4:5", "127.0.0.1:6");
     for version in [Version::V1, Version::V2] {
         let mut sent = BytesMut::new();
@@ -243,7 +243,7 @@ async fn a_header_is_not_waited_for_longer_than_it_is() {
     near.write_all(b"PROXY UNKNOWN\r\n").await.unwrap();
     let mut far = Conn::from(far);
     assert_eq!(read(&mut far).await.unwrap(), None);
-    // Nothing is left in front of it.
+    // No unread byte is left in front of the socket.
     assert!(far.bare_tcp().is_some());
 }
 
@@ -266,7 +266,7 @@ fn any_addresses() -> impl Strategy<Value = Addresses> {
     })
 }
 
-/// Bytes that look like a header for a while.
+/// Bytes that begin like a header.
 fn almost_a_header() -> impl Strategy<Value = Vec<u8>> {
     let junk = proptest::collection::vec(any::<u8>(), 0..300);
     let text = "(PROXY )?(TCP[46]|UNKNOWN)?( [0-9a-f:.]{0,40}){0,5}(\r|\n|\r\n)?.{0,9}";
@@ -279,7 +279,7 @@ fn almost_a_header() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_read(addresses in any_addresses(), v2: bool, udp: bool) {
+    fn written_headers_can_be_read(addresses in any_addresses(), v2: bool, udp: bool) {
         let version = if v2 { Version::V2 } else { Version::V1 };
         let protocol = if udp { TransportProtocol::Udp } else { TransportProtocol::Tcp };
         let mut bytes = encoded(version, protocol, &addresses);
@@ -291,14 +291,14 @@ proptest! {
         prop_assert_eq!(parse(&bytes), Ok(Some(header)));
     }
 
-    /// However bytes are cut, they are told to be the same; and once told, more changes nothing.
+    /// However bytes are split, the result is the same; and once there is a result, more bytes do not change it.
     #[test]
-    fn any_bytes_are_told_alike_in_pieces(bytes in almost_a_header()) {
+    fn the_result_does_not_depend_on_how_bytes_are_split(bytes in almost_a_header()) {
         let whole = parse(&bytes);
         for cut in 0..bytes.len() {
             match parse(&bytes[..cut]) {
                 Ok(None) => {}
-                // What came instead is told more or less fully.
+                // The error shows more or less of the input.
                 Err(ParseError::Missing { .. }) => {
                     let same = matches!(whole, Err(ParseError::Missing { .. }));
                     prop_assert!(same, "{:?}", whole);
@@ -312,12 +312,12 @@ proptest! {
     }
 }
 
-/// As `ppp` has them.
+/// The addresses in the form of `ppp`.
 fn theirs(addresses: &Addresses) -> (SocketAddr, SocketAddr) {
     (addresses.source, addresses.destination)
 }
 
-/// Both addresses in the family that a header has for the two.
+/// Both addresses in the one family that a header gives them.
 fn of_one_family(addresses: &Addresses) -> Addresses {
     let Addresses {
         source,
@@ -333,10 +333,10 @@ fn of_one_family(addresses: &Addresses) -> Addresses {
     }
 }
 
-// `ppp` shares no code with ours, so that a misreading of the specification is not on both sides of the comparison.
+// `ppp` shares no code with this module, so a misreading of the specification is not on both sides of the comparison.
 proptest! {
     #[test]
-    fn what_is_written_another_implementation_reads(addresses in any_addresses(), udp: bool) {
+    fn another_implementation_reads_our_headers(addresses in any_addresses(), udp: bool) {
         let protocol = if udp { TransportProtocol::Udp } else { TransportProtocol::Tcp };
         let expect = of_one_family(&addresses);
 
@@ -361,7 +361,7 @@ proptest! {
     }
 
     #[test]
-    fn what_another_implementation_writes_is_read(
+    fn headers_of_another_implementation_are_read(
         addresses in any_addresses(),
         udp: bool,
         local: bool,

@@ -11,7 +11,7 @@ use super::{Addresses, Header, MAX_V1_LEN, ParseError, TransportProtocol, begins
 const SIGNATURE: &[u8] = b"PROXY ";
 const LINE_END: &str = "\r\n";
 
-/// Appends a line. `ports` are the source's and the destination's.
+/// Appends a line. `ports` are those of the source and the destination.
 pub(super) fn encode(
     family: &str,
     protocol: TransportProtocol,
@@ -61,7 +61,7 @@ fn addresses(line: &str) -> Result<Option<Addresses>, ParseError> {
     let addresses = match words.next() {
         Some("TCP4") => both::<Ipv4Addr>(&mut words)?,
         Some("TCP6") => both::<Ipv6Addr>(&mut words)?,
-        // Whatever else the line says is to be ignored.
+        // The specification says to ignore the rest of the line.
         Some("UNKNOWN") => return Ok(None),
         Some(_) | None => return Err(ParseError::Line("neither TCP4 nor TCP6 nor UNKNOWN")),
     };
@@ -86,7 +86,7 @@ fn ip<Ip: FromStr + Into<IpAddr>>(word: Option<&str>) -> Result<IpAddr, ParseErr
         .ok_or(ParseError::Line("no IP address of its family"))
 }
 
-/// A port as a number without sign or leading zeros.
+/// Parses a port: digits without sign or leading zeros.
 fn port(word: Option<&str>) -> Result<u16, ParseError> {
     word.filter(|word| word.starts_with(|it: char| it.is_ascii_digit()))
         .filter(|word| *word == "0" || !word.starts_with('0'))

@@ -19,8 +19,7 @@ pub(super) const FAMILY_V6: u8 = 2;
 const TRANSPORT_STREAM: u8 = 1;
 const TRANSPORT_DATAGRAM: u8 = 2;
 
-/// Appends a header. `source` and `destination` are the octets of addresses of the `family`, `ports`
-/// theirs.
+/// Appends a header. `source` and `destination` are the octets of two addresses of `family`, `ports` their ports.
 pub(super) fn encode(
     family: u8,
     protocol: TransportProtocol,
@@ -38,7 +37,7 @@ pub(super) fn encode(
     out.put_slice(SIGNATURE);
     out.put_u8(VERSION << 4 | COMMAND_PROXY);
     out.put_u8(family << 4 | protocol);
-    // 36 at most.
+    // Fits: at most 36.
     out.put_u16(len as u16);
     out.put_slice(source);
     out.put_slice(destination);
@@ -50,7 +49,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Header>, ParseError> {
     if begins_with(bytes, SIGNATURE)?.is_none() {
         return Ok(None);
     }
-    // What is wrong is told as soon as it is seen: a sender of another version may send no more.
+    // Reports an error as early as possible: a sender of another version may send no more bytes.
     if let Some(version_and_command) = bytes.get(SIGNATURE.len()) {
         match (version_and_command >> 4, version_and_command & 0xf) {
             (VERSION, COMMAND_LOCAL | COMMAND_PROXY) => {}
@@ -72,13 +71,13 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Header>, ParseError> {
         return Ok(None);
     };
     let addresses = if command == COMMAND_LOCAL {
-        // Its family and addresses are to be ignored, even if they are nonsense.
+        // The specification says to ignore family and addresses of this command, even invalid ones.
         None
     } else {
         match family_and_transport {
             0x11 | 0x12 => Some(addresses::<4>(body, body_len)?),
             0x21 | 0x22 => Some(addresses::<16>(body, body_len)?),
-            // Unspecified, or sockets of a file system.
+            // Unspecified, or Unix sockets.
             0x00 | 0x31 | 0x32 => None,
             other => return Err(ParseError::Family(other)),
         }
@@ -86,7 +85,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Header>, ParseError> {
     Ok(Some(Header { addresses, len }))
 }
 
-/// The addresses in front of a body, of so many octets each.
+/// The two addresses at the beginning of the body, with `OCTETS` octets each.
 fn addresses<const OCTETS: usize>(mut body: &[u8], body_len: u16) -> Result<Addresses, ParseError>
 where
     IpAddr: From<[u8; OCTETS]>,

@@ -16,19 +16,19 @@ use super::{Connection, NO_ERROR, PROTOCOL, QuicError, QuicOptions, odd_sni};
 use crate::tcp;
 use crate::tls::{self, ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions, TlsError};
 
-/// What the system may queue for us, in bytes, if it lets us: 30 ms at 2 Gbit/s.
+/// The size of the socket's receive buffer in bytes, as far as the system allows: 30 ms at 2 Gbit/s.
 const SYSTEM_QUEUE: usize = 7 * 1024 * 1024;
 
-/// Handshakes that may wait to be accepted, and what of them is kept: three packets after the first.
+/// How many handshakes may wait to be accepted, and how many bytes each may buffer: three packets after the first.
 const MAX_INCOMING: usize = 1024;
 const INCOMING_BUFFER: u64 = 4 * 1024;
 const INCOMING_BUFFERS: u64 = MAX_INCOMING as u64 * INCOMING_BUFFER;
 
-/// How long to wait for the peers to hear of the end.
-const GOODBYE: Duration = Duration::from_millis(500);
+/// How long to wait for the peers to learn that their connections are closed.
+const CLOSE_WAIT: Duration = Duration::from_millis(500);
 
-/// How to dial. Cheap to clone; clones share the tickets for resumption. Who dials opens all streams: [`Connection::accept`] is for the
-/// other end.
+/// The settings for dialling. Cheap to clone; clones share the tickets for resumption. The dialling end opens all
+/// streams; [`Connection::accept`] is for the accepting end.
 #[derive(Clone, Debug)]
 pub struct QuicClient {
     config: ClientConfig,
@@ -37,12 +37,13 @@ pub struct QuicClient {
 }
 
 impl QuicClient {
-    /// Reads all that is needed. `custom_first_byte` means nothing to QUIC, which shares no port.
+    /// Reads the files that `tls` names. `custom_first_byte` has no effect: QUIC shares its port with no other
+    /// protocol.
     pub fn new(tls: ClientTlsOptions, options: QuicOptions) -> Result<Self, QuicError> {
         Self::with_tls(&ClientTls::new(tls)?, options)
     }
 
-    /// With certificates and checks that have been read already. Tickets for resumption are not shared with them.
+    /// Uses certificates and checks that have been read already, but keeps its own tickets for resumption.
     pub fn with_tls(tls: &ClientTls, options: QuicOptions) -> Result<Self, QuicError> {
         let mut rustls = (*tls.config).clone();
         rustls.alpn_protocols = vec![PROTOCOL.to_vec()];
@@ -56,7 +57,7 @@ impl QuicClient {
         server_name: &str,
         options: QuicOptions,
     ) -> Result<Self, QuicError> {
-        // The other end opens no streams, so it need not be allowed any.
+        // The accepting end opens no streams, so it is allowed none.
         let options = QuicOptions {
             max_streams: 0,
             ..options
@@ -71,7 +72,7 @@ impl QuicClient {
     }
 }
 
-/// How to accept. Cheap to clone.
+/// The settings for accepting. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct QuicServer {
     config: ServerConfig,
@@ -79,20 +80,21 @@ pub struct QuicServer {
 }
 
 impl QuicServer {
-    /// Reads or makes all that is needed. For clients that name the server in a way that TLS knows.
+    /// Reads or makes the certificate and keys. For clients whose server name is valid in TLS.
     pub fn new(tls: &ServerTlsOptions, options: QuicOptions) -> Result<Self, QuicError> {
         Self::with_tls(&ServerTls::new(tls.clone())?, options)
     }
 
-    /// The same, with what `tls` holds at this time: the certificate is the one that it shows on other transports.
+    /// As [`Self::new`], with the certificate and keys that `tls` has loaded now: QUIC clients see the same certificate
+    /// as those of other transports.
     pub fn with_tls(tls: &ServerTls, options: QuicOptions) -> Result<Self, QuicError> {
         let rustls = tls.config_for(PROTOCOL)?;
         let crypto = QuicServerConfig::try_from(rustls).map_err(no_suite)?;
         Self::with_crypto(Arc::new(crypto), options)
     }
 
-    /// The same for clients that may call the server anything, as frp's visitors do: they write
-    /// `192.0.2.1:443` where a host name belongs. Sessions are not resumed.
+    /// As [`Self::new`], for clients that may send any server name. frp's visitors write `192.0.2.1:443` where a host
+    /// name belongs. Sessions are not resumed.
     pub fn by_any_name(tls: &ServerTlsOptions, options: QuicOptions) -> Result<Self, QuicError> {
         let provider = odd_sni::provider((*tls::provider()).clone());
         let mut rustls = tls::server_config(tls, Arc::new(provider))?;
@@ -117,7 +119,7 @@ impl QuicServer {
     }
 }
 
-/// There is one: the provider is ours.
+/// Does not happen: our provider has a suite for QUIC.
 fn no_suite(error: NoInitialCipherSuite) -> QuicError {
     TlsError::Setup(rustls::Error::General(error.to_string())).into()
 }
@@ -126,7 +128,7 @@ fn no_suite(error: NoInitialCipherSuite) -> QuicError {
 /// [`tcp::bind`](crate::tcp::bind()).
 ///
 /// # Errors
-/// What the system or the resolver says about the last of the addresses of `host`.
+/// The error of the system or the resolver for the last address of `host`.
 pub async fn bind(host: &str, port: u16) -> io::Result<UdpSocket> {
     let mut last = None;
     for addr in tcp::resolve_bind(host, port).await? {
@@ -153,12 +155,12 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// For dialling from `socket`, which must not be connected. Must be called within a tokio runtime.
+    /// An endpoint that dials from `socket`, which must not be connected. Must be called within a tokio runtime.
     pub fn client(socket: UdpSocket) -> Result<Self, QuicError> {
         Self::new(socket, None, QuicOptions::default())
     }
 
-    /// For accepting at `socket`, which must not be connected. Must be called within a tokio runtime.
+    /// An endpoint that accepts on `socket`, which must not be connected. Must be called within a tokio runtime.
     pub fn server(socket: UdpSocket, server: QuicServer) -> Result<Self, QuicError> {
         Self::new(socket, Some(server.config), server.options)
     }
@@ -168,7 +170,7 @@ impl Endpoint {
         server: Option<ServerConfig>,
         options: QuicOptions,
     ) -> Result<Self, QuicError> {
-        // The default will do where this is not allowed.
+        // Best effort: the default size works, too.
         let _ = SockRef::from(&socket).set_recv_buffer_size(SYSTEM_QUEUE);
         let runtime = Arc::new(TokioRuntime);
         let inner = quinn::Endpoint::new(EndpointConfig::default(), server, socket, runtime);
@@ -178,7 +180,8 @@ impl Endpoint {
 
     /// Dials `peer`.
     ///
-    /// Waits up to the idle timeout for an answer: the caller sets the deadline. To drop the future gives up.
+    /// Waits up to the idle timeout for an answer: the caller sets the deadline. Dropping the future cancels the
+    /// attempt.
     pub async fn connect(
         &self,
         peer: SocketAddr,
@@ -193,7 +196,7 @@ impl Endpoint {
         Ok(Connection::new(connection, &client.options))
     }
 
-    /// The next peer that knocks; `None` once the endpoint is closed. Cancel-safe.
+    /// The next incoming connection attempt; `None` once the endpoint is closed. Cancel-safe.
     pub async fn accept(&self) -> Option<Incoming> {
         let inner = self.inner.accept().await?;
         Some(Incoming {
@@ -202,23 +205,22 @@ impl Endpoint {
         })
     }
 
-    /// Serves connections that come from now on as `server` says; open ones go on. The options for the number of
-    /// streams stay as they were.
+    /// Uses `server` for new connections; established ones go on unchanged. The limits for streams stay as they were.
     pub fn set_server(&self, server: QuicServer) {
         self.inner.set_server_config(Some(server.config));
     }
 
-    /// Takes no more connections; open ones go on. New clients get no answer.
+    /// Stops accepting connections; established ones go on. New clients get no answer.
     pub fn stop_accepting(&self) {
         self.inner.set_server_config(None);
     }
 
-    /// Where the socket is bound.
+    /// The address that the socket is bound to.
     pub fn local_addr(&self) -> Result<SocketAddr, QuicError> {
         self.inner.local_addr().map_err(QuicError::Socket)
     }
 
-    /// Closes all connections as [`Connection::close`] does, and takes no more.
+    /// Closes all connections as [`Connection::close`] does, and accepts no more.
     pub fn close(&self) {
         self.inner.close(NO_ERROR, b"");
     }
@@ -228,14 +230,14 @@ impl Endpoint {
         self.inner.wait_idle().await;
     }
 
-    /// Waits until the peers of closed connections have had the time to hear of it, but at most half a second:
-    /// packets get lost, and a peer that heard nothing will find out by itself.
+    /// Waits until the peers of closed connections have had time to learn of it, for half a second at most: packets get
+    /// lost, and a peer that missed the close detects it by timeout.
     pub async fn idle(&self) {
-        let _ = timeout(GOODBYE, self.inner.wait_idle()).await;
+        let _ = timeout(CLOSE_WAIT, self.inner.wait_idle()).await;
     }
 }
 
-/// A peer that knocks. To drop it is to refuse it.
+/// An incoming connection attempt. Dropping it refuses the connection.
 #[derive(Debug)]
 pub struct Incoming {
     inner: quinn::Incoming,
@@ -243,23 +245,23 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Where it comes from. That may be forged until the handshake is done.
+    /// The peer's address, which may be forged until the handshake is done.
     pub fn remote_addr(&self) -> SocketAddr {
         tcp::canonical(self.inner.remote_address())
     }
 
-    /// Gives back a peer that has shown that it is where it says it is. Any other is told to come again with a proof of that,
-    /// which costs it a round trip.
+    /// Returns the attempt if the peer's address is validated. Otherwise asks the peer to retry with a proof of its
+    /// address, which costs one round trip, and returns `None`.
     pub fn validated(self) -> Option<Self> {
         if !self.inner.may_retry() {
             return Some(self);
         }
-        // It fails only for those who may not.
+        // `retry` fails only when `may_retry` is false.
         let _ = self.inner.retry();
         None
     }
 
-    /// Shakes hands. Waits up to the idle timeout for a silent peer: the caller sets the deadline.
+    /// Performs the handshake. Waits up to the idle timeout for a silent peer: the caller sets the deadline.
     pub async fn accept(self) -> Result<Connection, QuicError> {
         let peer = self.remote_addr();
         let connection = self.inner.await;
@@ -267,7 +269,7 @@ impl Incoming {
         Ok(Connection::new(connection, &self.options))
     }
 
-    /// Says no more to it than nothing.
+    /// Drops the attempt without an answer.
     pub fn ignore(self) {
         self.inner.ignore();
     }

@@ -1,22 +1,21 @@
-//! A TLS server that takes clients which call it by something that is no host name.
+//! A TLS server that accepts clients whose server name is not a host name.
 //!
-//! rustls refuses a ClientHello whose server name is `192.0.2.1:443`, and has no option for it. So the
-//! name is hidden from it: on its way to rustls, the type of the extension that holds it, `server_name`,
-//! is overwritten with [`HIDDEN`], a type for private use, which rustls passes over. The client, though,
-//! hashes what it sent, and both hashes must be equal. So where rustls hashes the hello, the type is
-//! put back: the cipher suites are those of the provider, with a hash function in them that feeds
-//! `server_name` to the real one in place of [`HIDDEN`].
+//! rustls refuses a ClientHello whose server name is `192.0.2.1:443`, and has no option to accept it. So the name is
+//! hidden from rustls: on the way there, the type of the extension that holds the name, `server_name`, is overwritten
+//! with [`HIDDEN`], a type for private use that rustls ignores. But client and server must compute the same handshake
+//! hash, and the client hashes the bytes that it sent. So the original type is restored where rustls hashes the hello:
+//! the provider's cipher suites use a hash function that feeds `server_name` to the real one in place of [`HIDDEN`].
 //!
-//! **Invariant:** what is hashed is what the client sent. It holds because
-//! 1. the type is changed in place, two bytes for two, so that all lengths stay right;
-//! 2. a hello that has an extension [`HIDDEN`] of its own is not changed, so that there is at most one;
-//!    it is then changed in the hash alone, and the handshake fails;
-//! 3. rustls adds each message to the hash whole and as it came, by one `update`, and of all messages only
-//!    a ClientHello begins with byte 1. So do both hellos around a HelloRetryRequest, each in its turn;
-//! 4. a hello is hashed otherwise, cut off, only to resume a session, which must not be offered.
+//! **Invariant:** the hash covers the bytes that the client sent, because
+//! 1. the type is changed in place, two bytes for two, so all lengths stay right;
+//! 2. a hello that already has an extension [`HIDDEN`] is not changed, so there is at most one; the hash function
+//!    changes that one nevertheless, and the handshake fails;
+//! 3. rustls adds each message to the hash whole and unchanged, by one `update`, and only a ClientHello begins with
+//!    byte 1. The two hellos around a HelloRetryRequest are added one by one, too;
+//! 4. rustls hashes a hello in part only to resume a session, and resumption must not be offered.
 //!
-//! Should a later rustls break 3, no handshake with an odd name succeeds and the tests here fail. Nobody
-//! is let in by a mistake here: whatever the hash, the client compares it with its own.
+//! If a later rustls breaks 3, every handshake with an odd name fails, and so do the tests here. A mistake here lets
+//! nobody in: whatever the hash is, the client compares it with its own.
 
 use std::any::Any;
 use std::sync::{Arc, LazyLock};
@@ -34,12 +33,12 @@ use rustls::{CipherSuiteCommon, SupportedCipherSuite, Tls13CipherSuite};
 
 use crate::client_hello::{self, CLIENT_HELLO, MAX_HELLO, SERVER_NAME};
 
-/// The type of extension that stands for `server_name`: one for private use (RFC 8446, section 11), which rustls
-/// does not know.
+/// The extension type that replaces `server_name`: one for private use (RFC 8446, section 11), which rustls does not
+/// know.
 const HIDDEN: u16 = 0xff5e;
 
-/// Hides the name in `hello`, one whole ClientHello, if it is odd. Whatever else is wrong with the
-/// hello is left for rustls to find.
+/// Hides the name in `hello`, one whole ClientHello, if rustls would refuse it. rustls finds any other fault of the
+/// hello.
 fn hide(hello: &mut [u8]) {
     let odd = match client_hello::server_name(hello) {
         Ok(Some(found)) if DnsName::try_from(found.name).is_err() => found.type_at,
@@ -52,7 +51,7 @@ fn hide(hello: &mut [u8]) {
     }
 }
 
-/// Where in `message` the type of a hidden name is.
+/// The offset in `message` of the type of a hidden name.
 fn hidden(message: &[u8]) -> Option<usize> {
     if message.first() != Some(&CLIENT_HELLO) {
         return None;
@@ -63,7 +62,7 @@ fn hidden(message: &[u8]) -> Option<usize> {
         .map(|extension| extension.at)
 }
 
-/// `base` with hash functions that see hidden names. TLS 1.3 only.
+/// `base` with hash functions that restore hidden names. TLS 1.3 only.
 pub(super) fn provider(base: CryptoProvider) -> CryptoProvider {
     CryptoProvider {
         cipher_suites: SUITES.iter().map(SupportedCipherSuite::Tls13).collect(),
@@ -96,7 +95,7 @@ fn real_suites() -> impl Iterator<Item = &'static Tls13CipherSuite> {
     suites.filter_map(|suite| suite.tls13())
 }
 
-/// A hash function that sees the names that rustls does not.
+/// A hash function that restores the names that were hidden from rustls.
 struct Revealing(&'static dyn Hash);
 
 impl Hash for Revealing {
@@ -152,8 +151,7 @@ impl Context for RevealingContext {
     }
 }
 
-/// quinn's server, which hides odd names from rustls. Its rustls must have been given [`provider`] and must
-/// not resume sessions.
+/// quinn's server, with odd names hidden from rustls. Its rustls must use [`provider`] and must not resume sessions.
 pub(super) struct ServerConfig(Arc<QuicServerConfig>);
 
 impl ServerConfig {
@@ -190,13 +188,13 @@ impl crypto::ServerConfig for ServerConfig {
 
 struct Session {
     inner: Box<dyn crypto::Session>,
-    /// What has arrived of a hello that is not complete: at most [`MAX_HELLO`] and a header.
+    /// The bytes of an incomplete hello: at most [`MAX_HELLO`] and a header.
     hello: Vec<u8>,
-    /// No hello will follow.
+    /// Whether no further hello can follow.
     past_hello: bool,
 }
 
-/// Whether `start` is the beginning of a ClientHello that rustls cannot be given yet.
+/// Whether `start` is an incomplete ClientHello, which cannot be passed to rustls yet.
 fn is_part_of_hello(start: &[u8]) -> bool {
     match start {
         [CLIENT_HELLO, high, middle, low, body @ ..] => {
@@ -218,7 +216,7 @@ impl crypto::Session for Session {
             return Ok(false);
         }
         let mut message = std::mem::take(&mut self.hello);
-        // A hello may be followed by a second one, if we ask for it, and then by other messages.
+        // After a hello, there may be a second one, if we ask for it, and then other messages.
         self.past_hello = message.first() != Some(&CLIENT_HELLO);
         hide(&mut message);
         self.inner.read_handshake(&message)

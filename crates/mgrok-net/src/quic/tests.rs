@@ -1,4 +1,4 @@
-//! Connections between real sockets.
+//! Tests connections between real sockets.
 
 use std::future::Future;
 use std::net::UdpSocket;
@@ -17,7 +17,7 @@ use crate::relay::{EndReason, HalfClose, Traffic, relay};
 use crate::testing::{pattern, read_all, tcp_pair};
 use crate::tls::{ClientTlsOptions, ServerTls, ServerTlsOptions};
 
-/// Nothing here takes this long unless it hangs.
+/// A test step that takes this long hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
@@ -44,7 +44,7 @@ pub(crate) fn server(options: &QuicOptions) -> Endpoint {
     Endpoint::server(socket(), server).unwrap()
 }
 
-/// Both results of a handshake.
+/// The results of a handshake at both ends.
 async fn shake_hands(
     server: &Endpoint,
     client: &QuicClient,
@@ -65,7 +65,7 @@ pub(crate) async fn pair(options: &QuicOptions) -> (Connection, Connection) {
     (near.unwrap(), far.unwrap())
 }
 
-/// Both ends of a new stream, which has carried one byte.
+/// Both ends of a new stream, which has already carried one byte.
 pub(crate) async fn stream(near: &Connection, far: &Connection) -> (Conn, Conn) {
     let mut near = near.open().await.unwrap();
     near.send(Bytes::from_static(b"!")).await.unwrap();
@@ -79,7 +79,7 @@ pub(crate) fn datagrams_received(connection: &Connection) -> u64 {
     connection.inner.stats().frame_rx.datagram
 }
 
-/// Sends a datagram past everything that knows what it is for.
+/// Sends a raw datagram, which need not belong to a stream.
 pub(crate) fn send_datagram(connection: &Connection, bytes: &[u8]) {
     let datagram = Bytes::copy_from_slice(bytes);
     connection.inner.send_datagram(datagram).unwrap();
@@ -181,7 +181,7 @@ async fn a_reset_is_the_end_only_once_we_are_done() {
 }
 
 #[tokio::test]
-async fn a_peer_may_open_as_many_streams_as_it_was_told_and_no_more() {
+async fn a_peer_may_open_as_many_streams_as_allowed_and_no_more() {
     let many = u32::try_from(STREAMS_AT_FIRST).unwrap() * 5;
     let options = QuicOptions {
         max_streams: many,
@@ -231,7 +231,7 @@ async fn closing_tells_the_peer_code_zero() {
 }
 
 #[tokio::test]
-async fn a_connection_that_nobody_holds_is_closed() {
+async fn a_dropped_connection_is_closed() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (mut near_stream, mut far_stream) = stream(&near, &far).await;
     drop(near);
@@ -274,13 +274,13 @@ fn a_peer_that_vanishes_is_noticed() {
         let mut conn = near.open().await.unwrap();
         conn.send(Bytes::from_static(b"!")).await.unwrap();
         assert_eq!(&in_time(conn.recv()).await.unwrap()[..], b"here");
-        // Longer than the idle timeout: keepalives hold the connection.
+        // Longer than the idle timeout: keepalives keep the connection open.
         assert!(
             timeout(options.idle_timeout * 2, conn.recv())
                 .await
                 .is_err()
         );
-        // With its runtime the other end stops without a word.
+        // Shutting down its runtime stops the peer without a close.
         other.shutdown_background();
         drop(accepting);
         let error = in_time(conn.recv()).await.unwrap_err();
@@ -291,7 +291,7 @@ fn a_peer_that_vanishes_is_noticed() {
 }
 
 #[tokio::test]
-async fn where_nobody_listens_there_is_no_answer() {
+async fn a_port_without_a_listener_gives_no_answer() {
     let options = QuicOptions {
         idle_timeout: Duration::from_millis(300),
         ..QuicOptions::default()
@@ -310,7 +310,7 @@ async fn where_nobody_listens_there_is_no_answer() {
 async fn other_datagrams_at_the_socket_do_no_harm() {
     let (near, far) = (socket(), socket());
     let (near_addr, far_addr) = (near.local_addr().unwrap(), far.local_addr().unwrap());
-    // What is left over from punching the hole.
+    // Stray datagrams from punching the hole.
     for _ in 0..3 {
         near.send_to(b"left over", far_addr).unwrap();
         far.send_to(&[0xc0; 1200], near_addr).unwrap();
@@ -378,7 +378,7 @@ async fn a_stopped_endpoint_keeps_what_it_has() {
     assert!(far_end.accept().await.is_none());
 }
 
-/// An authority, and a directory for what it signs.
+/// An authority, and a directory for the certificates that it signs.
 struct Authority {
     dir: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -497,7 +497,7 @@ async fn clients_must_show_a_certificate_where_one_is_asked_for() {
             let (near, far) = shake_hands(&server, &client).await;
             assert_eq!(far.is_ok(), good);
             if !good {
-                // The client is told after it believes to be through.
+                // The client learns of the refusal after its own handshake has succeeded.
                 let closed = in_time(near.unwrap().closed()).await;
                 assert!(matches!(closed, QuicError::Lost { .. }), "{closed}");
             }
@@ -506,7 +506,7 @@ async fn clients_must_show_a_certificate_where_one_is_asked_for() {
 }
 
 #[tokio::test]
-async fn who_speaks_another_protocol_is_told() {
+async fn another_application_protocol_is_an_error_with_a_hint() {
     let options = QuicOptions::default();
     let tls = crate::tls::ClientTls::new(client_tls("localhost")).unwrap();
     let mut config = (*tls.config).clone();
@@ -521,7 +521,7 @@ async fn who_speaks_another_protocol_is_told() {
 }
 
 #[test]
-fn what_the_peer_says_is_passed_on() {
+fn errors_contain_the_peers_reason() {
     let closed = |code, reason: &str| {
         let peer = "192.0.2.1:443".parse().unwrap();
         let reason = reason.to_owned();
@@ -539,7 +539,7 @@ fn what_the_peer_says_is_passed_on() {
 }
 
 #[tokio::test]
-async fn peers_can_be_made_to_show_where_they_are() {
+async fn peers_can_be_made_to_prove_their_address() {
     let options = QuicOptions::default();
     let (server, client) = (server(&options), client(&options));
     let endpoint = Endpoint::client(socket()).unwrap();
@@ -572,7 +572,7 @@ async fn a_server_can_be_exchanged_for_another() {
 }
 
 #[tokio::test]
-async fn what_was_sent_last_arrives_although_the_connection_is_given_up() {
+async fn last_bytes_arrive_although_the_connection_is_dropped() {
     let payload = pattern(1024 * 1024);
     for dropped in [false, true] {
         let (near, far) = pair(&QuicOptions::default()).await;
@@ -591,7 +591,7 @@ async fn what_was_sent_last_arrives_although_the_connection_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_peer_has_what_a_login_takes_until_it_is_trusted() {
+async fn a_peer_has_only_the_limits_of_a_login_until_it_is_trusted() {
     let wary = QuicOptions {
         trusts_at_once: false,
         ..QuicOptions::default()
@@ -607,7 +607,7 @@ async fn a_peer_has_what_a_login_takes_until_it_is_trusted() {
         let near = near.clone();
         async move { near.open().await }
     });
-    // Nobody reads it, so that not all of it can be sent.
+    // Nobody reads this, so not all of it can be sent.
     let flood = pattern(4 * UNTRUSTED_WINDOW as usize);
     let flooding = tokio::spawn({
         let flood = flood.clone();
@@ -633,7 +633,7 @@ async fn a_peer_has_what_a_login_takes_until_it_is_trusted() {
 }
 
 #[tokio::test]
-async fn what_a_peer_closes_with_cannot_steer_a_terminal() {
+async fn a_peers_reason_cannot_control_a_terminal() {
     let (near, far) = pair(&QuicOptions::default()).await;
     far.inner.close(7u32.into(), b"gone\n\x1b[31m\xff");
     let QuicError::Closed { reason, .. } = in_time(near.closed()).await else {
@@ -641,7 +641,7 @@ async fn what_a_peer_closes_with_cannot_steer_a_terminal() {
     };
     assert_eq!(reason, "gone\\n\\x1b[31m\\xff");
     let mut error = None;
-    // What is said of streams comes from elsewhere.
+    // Errors of streams are made elsewhere.
     for cause in [near.open().await.map(drop), near.accept().await.map(drop)] {
         error = cause.err();
     }
@@ -650,12 +650,12 @@ async fn what_a_peer_closes_with_cannot_steer_a_terminal() {
 }
 
 #[tokio::test]
-async fn who_is_dialled_opens_no_stream() {
+async fn the_accepting_end_opens_no_stream() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (mut one, mut other) = stream(&near, &far).await;
     let opened = timeout(Duration::from_millis(100), far.open()).await;
     assert!(opened.is_err(), "it was allowed a stream");
-    // A peer that is allowed none may still wait for one, and use those it has.
+    // A peer that may open no stream can still wait for one, and use existing ones.
     other.send(Bytes::from_static(b"!")).await.unwrap();
     assert_eq!(&in_time(one.recv()).await.unwrap()[..], b"!");
 }

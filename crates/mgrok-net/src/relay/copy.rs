@@ -1,4 +1,4 @@
-//! One direction of a relay: moves chunks from a source to a target, then the end of the source.
+//! One direction of a relay: moves chunks from a source to a target, then passes on the end of the source.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
@@ -9,20 +9,20 @@ use super::failure::Failure;
 use super::splice::{Moved, Splice};
 use crate::conn::{ByteStream, Conn};
 
-/// From this many bytes at once, a direction is worth a pipe: the kernel hands pages over for less
-/// than it costs to copy them twice. Below, it is the other way round.
+/// When a read brings this many bytes, splicing is worth a pipe: the kernel then moves pages for less than two copies
+/// cost. Below that, copying is cheaper.
 const BULK: usize = 16 * 1024;
 
-/// One direction of a relay. Owns no buffer: between polls it holds one chunk at most, and that only
-/// while the target takes no more.
+/// One direction of a relay. Owns no buffer: between polls it holds at most one chunk, and only while the target
+/// accepts no more.
 #[derive(Debug, Default)]
 pub(super) struct Direction {
     state: State,
     chunk: Bytes,
     splice: Splice,
-    /// The source delivers so much that the kernel should move it.
+    /// Whether the source delivers so much that splicing pays.
     bulk: bool,
-    /// The target may still hold back what it took.
+    /// Whether the target may still buffer bytes that it accepted.
     unflushed: bool,
     moved: u64,
 }
@@ -32,20 +32,20 @@ enum State {
     /// Bytes move.
     #[default]
     Moving,
-    /// The source has ended; its end is passed on.
+    /// The source has ended; the target is being closed.
     Closing,
-    /// The source has failed; what it delivered before is passed on.
+    /// The source has failed; the bytes that it delivered before are being sent.
     Flushing,
-    /// The target has failed. What still arrives is thrown away: a socket that is closed with unread
-    /// bytes is reset, and its other end would lose what is on the way to it.
+    /// The target has failed. Incoming bytes are discarded: a socket that is closed with unread bytes is reset, and its
+    /// peer would lose bytes in flight.
     Draining,
-    /// Nothing is left to do.
+    /// The direction has ended.
     Over,
 }
 
 impl Direction {
-    /// Takes one step: moves one chunk, or goes one state further. A direction that failed has gone
-    /// on to the state that this leads to.
+    /// Takes one step: moves one chunk, or advances the state. After an error the state has already changed
+    /// accordingly.
     pub(super) fn poll_step(
         &mut self,
         source: &mut Conn,
@@ -62,7 +62,7 @@ impl Direction {
                 .map(|()| self.state = State::Over)
                 .map_err(Failure::Write),
             State::Draining => {
-                // That the source fails now is as good as its end.
+                // A failure of the source now counts as its end.
                 if ready!(source.poll_recv(cx)).is_ok_and(|chunk| !chunk.is_empty()) {
                     return Poll::Ready(Ok(()));
                 }
@@ -83,14 +83,14 @@ impl Direction {
         Poll::Ready(stepped)
     }
 
-    /// The source has failed; the target is to see that there is no more.
+    /// The source has failed: closes the target, so that its peer sees the end.
     pub(super) fn close_target(&mut self) {
         if self.state == State::Flushing {
             self.state = State::Closing;
         }
     }
 
-    /// The target has failed; what still arrives for it is thrown away.
+    /// The target has failed: discards what still arrives for it.
     pub(super) fn drain(&mut self) {
         self.abandon_chunk();
         self.state = match self.state {
@@ -100,18 +100,18 @@ impl Direction {
         };
     }
 
-    /// Gives the direction up.
+    /// Ends the direction at once.
     pub(super) fn abandon(&mut self) {
         self.abandon_chunk();
         self.state = State::Over;
     }
 
-    /// Whether nothing is left to do.
+    /// Whether the direction has ended.
     pub(super) fn is_over(&self) -> bool {
         self.state == State::Over
     }
 
-    /// Bytes that the target took.
+    /// Bytes that the target accepted.
     pub(super) fn moved(&self) -> u64 {
         self.moved
     }

@@ -1,4 +1,4 @@
-//! Where the kernel cannot move bytes between sockets, nothing is ever spliced.
+//! Stand-in for systems whose kernel cannot splice between sockets: always copies.
 
 use std::task::{Context, Poll};
 

@@ -1,8 +1,7 @@
-//! Lets the kernel move bytes from socket to socket: `splice(2)`, through a pipe.
+//! Makes the kernel move bytes between sockets: `splice(2)`, through a pipe.
 //!
-//! A direction borrows a pipe when its source has bytes and gives it back when there are no more, so
-//! an idle connection holds none. If there is no pipe, or the kernel does not want to splice these
-//! sockets, the caller copies instead.
+//! A direction borrows a pipe when its source has bytes and returns it when there are no more, so an idle connection
+//! holds none. If there is no pipe, or the kernel cannot splice these sockets, the caller copies instead.
 
 mod pipe;
 
@@ -17,36 +16,36 @@ use tokio::net::TcpStream;
 use super::failure::Failure;
 use pipe::Pipe;
 
-/// Less than this at once is cheaper to copy, and needs no pipe.
-const WORTHWHILE: usize = 4 * 1024;
+/// Fewer bytes than this at once are cheaper to copy.
+const MIN_SPLICED: usize = 4 * 1024;
 
 /// One direction's use of `splice(2)`.
 #[derive(Debug, Default)]
 pub(super) struct Splice {
     pipe: Option<Pipe>,
-    /// Bytes that came with the last call.
+    /// Bytes that the last fill brought.
     filled: usize,
-    /// The kernel said that it will not splice these sockets.
+    /// Whether the kernel has refused to splice these sockets.
     refused: bool,
 }
 
-/// What one call moved.
+/// The result of one call.
 pub(super) enum Moved {
-    /// The target took so many bytes.
+    /// The target accepted this many bytes.
     Bytes(usize),
-    /// The source has ended, and everything before is delivered.
+    /// The source has ended, and all bytes before the end are delivered.
     End,
-    /// Copying is better from here on. `unsent` comes first: bytes that had already left the source.
+    /// Copying is better from here on. The caller first sends `unsent`, bytes that had already left the source.
     Nothing { unsent: Bytes },
 }
 
 impl Splice {
-    /// Whether it is worth asking.
+    /// Whether splicing may work: the kernel has not refused it yet.
     pub(super) fn is_possible(&self) -> bool {
         !self.refused
     }
 
-    /// Whether bytes are in the pipe, which must be delivered before any others.
+    /// Whether the pipe contains bytes, which must be delivered before any others.
     pub(super) fn holds_bytes(&self) -> bool {
         self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
     }
@@ -56,7 +55,7 @@ impl Splice {
         self.pipe.is_some()
     }
 
-    /// Moves bytes once from `source` to `target`. Keeps its pipe if that was worth it.
+    /// Moves bytes once from `source` to `target`. Keeps its pipe if that moved enough.
     pub(super) fn poll_move(
         &mut self,
         source: &TcpStream,
@@ -73,7 +72,7 @@ impl Splice {
         self.poll_drain(target, cx).map_err(Failure::Write)
     }
 
-    /// Fills the empty pipe from `source`; `Some` if that did not work out.
+    /// Fills the empty pipe from `source`; `Some` if nothing could be filled.
     fn poll_fill(
         &mut self,
         source: &TcpStream,
@@ -89,7 +88,7 @@ impl Splice {
                 return Poll::Ready(Ok(Some(Moved::nothing())));
             };
             let pipe = self.pipe.insert(pipe);
-            // The pipe is empty, so only the socket can be what would block.
+            // The pipe is empty, so `WouldBlock` can only come from the socket.
             match source.try_io(Interest::READABLE, || pipe.fill_from(source)) {
                 Ok(0) => {
                     self.give_back();
@@ -110,14 +109,14 @@ impl Splice {
         }
     }
 
-    /// Moves bytes from the pipe to `target`, as many as it takes.
+    /// Moves bytes from the pipe to `target`, as many as it accepts.
     fn poll_drain(&mut self, target: &TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
         while let Some(pipe) = &mut self.pipe {
             ready!(target.poll_write_ready(cx))?;
-            // The pipe is not empty, so only the socket can be what would block.
+            // The pipe is not empty, so `WouldBlock` can only come from the socket.
             match target.try_io(Interest::WRITABLE, || pipe.drain_to(target)) {
                 Ok(moved) => {
-                    if pipe.held() == 0 && self.filled < WORTHWHILE {
+                    if pipe.held() == 0 && self.filled < MIN_SPLICED {
                         self.give_back();
                     }
                     return Poll::Ready(Ok(Moved::Bytes(moved)));
@@ -162,7 +161,7 @@ fn is_transient(error: &io::Error) -> bool {
     )
 }
 
-/// What the kernel says of sockets it cannot splice, and what a sandbox says of the call.
+/// Errors of the kernel for sockets that it cannot splice, and of a sandbox that forbids the call.
 fn is_refusal(error: &io::Error) -> bool {
     [Errno::INVAL, Errno::NOSYS, Errno::PERM]
         .iter()

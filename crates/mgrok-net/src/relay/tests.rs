@@ -1,5 +1,4 @@
-//! The relay between sockets. Whatever holds for copying holds for splicing, so both run the same
-//! tests.
+//! Tests the relay between sockets. Copying and splicing must behave alike, so both run the same tests.
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -17,26 +16,26 @@ use crate::testing::{opaque, pattern, tcp_pair};
 
 /// How a relay moves bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Way {
+enum Method {
     Copy,
     Splice,
 }
 
-const WAYS: [Way; 2] = [Way::Copy, Way::Splice];
+const METHODS: [Method; 2] = [Method::Copy, Method::Splice];
 
-/// More than sockets buffer, and enough for splicing to start.
+/// More than socket buffers hold, and enough for splicing to start.
 const LARGE: usize = 24 * 1024 * 1024;
 
-/// Nothing here takes this long unless it hangs.
+/// A test step that takes this long hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A time to linger that is over soon.
+/// A linger time that passes soon.
 const SHORT: Duration = Duration::from_millis(50);
 
-/// A time to linger that no test waits for: what happens within [`PATIENCE`] does not wait for it.
+/// A linger time that no test waits for: an event within [`PATIENCE`] has not waited for it.
 const NEVER: Duration = Duration::from_secs(3600);
 
-/// A relay at work between a user and a service.
+/// A running relay between a user and a service.
 struct Lab {
     user: TcpStream,
     work: TcpStream,
@@ -44,22 +43,22 @@ struct Lab {
 }
 
 impl Lab {
-    async fn start(way: Way, half_close: HalfClose) -> Self {
-        Self::start_with(way, half_close, |relay| relay).await
+    async fn start(method: Method, half_close: HalfClose) -> Self {
+        Self::start_with(method, half_close, |relay| relay).await
     }
 
-    async fn lingering(way: Way, half_close: HalfClose, linger: Duration) -> Self {
-        Self::start_with(way, half_close, move |relay| relay.with_linger(linger)).await
+    async fn lingering(method: Method, half_close: HalfClose, linger: Duration) -> Self {
+        Self::start_with(method, half_close, move |relay| relay.with_linger(linger)).await
     }
 
     async fn start_with(
-        way: Way,
+        method: Method,
         half_close: HalfClose,
         with: impl FnOnce(Relay<'_>) -> Relay<'_> + Send + 'static,
     ) -> Self {
         let (user, user_conn) = tcp_pair().await;
         let (work_conn, work) = tcp_pair().await;
-        let (user_conn, work_conn) = (conn(way, user_conn), conn(way, work_conn));
+        let (user_conn, work_conn) = (conn(method, user_conn), conn(method, work_conn));
         let relay = tokio::spawn(async move {
             let traffic = Traffic::default();
             let end = with(relay(user_conn, work_conn, half_close, &traffic)).await;
@@ -74,10 +73,10 @@ impl Lab {
     }
 }
 
-fn conn(way: Way, socket: TcpStream) -> Conn {
-    match way {
-        Way::Copy => opaque(socket.into()),
-        Way::Splice => socket.into(),
+fn conn(method: Method, socket: TcpStream) -> Conn {
+    match method {
+        Method::Copy => opaque(socket.into()),
+        Method::Splice => socket.into(),
     }
 }
 
@@ -105,23 +104,23 @@ async fn read_exactly(socket: &mut TcpStream, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Closes with a reset instead of an end.
+/// Closes the connection with a reset instead of a FIN.
 fn reset(socket: TcpStream) {
     socket.set_zero_linger().unwrap();
 }
 
 #[tokio::test]
 async fn large_transfers_both_ways_arrive_whole() {
-    for way in WAYS {
+    for method in METHODS {
         for half_close in [HalfClose::Carried, HalfClose::EndsBoth] {
-            let lab = Lab::start(way, half_close).await;
+            let lab = Lab::start(method, half_close).await;
             let payload = pattern(LARGE);
             let exchange = |socket: TcpStream| {
                 let payload = payload.clone();
                 async move {
                     let (mut read, mut write) = socket.into_split();
                     let mut received = Vec::new();
-                    // Nobody ends before both have everything, so the end cannot cut anything.
+                    // No end closes before both have received everything, so closing cannot cut anything.
                     let (sent, all) = tokio::join!(write.write_all(&payload), async {
                         while received.len() < LARGE {
                             if read.read_buf(&mut received).await? == 0 {
@@ -138,16 +137,19 @@ async fn large_transfers_both_ways_arrive_whole() {
             tokio::join!(exchange(lab.user), exchange(lab.work));
             let end = end_of(lab.relay).await;
             assert_eq!((end.sent, end.received), (LARGE as u64, LARGE as u64));
-            assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+            assert!(
+                matches!(end.reason, EndReason::Closed),
+                "{method:?} {end:?}"
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn the_tail_of_a_large_reply_is_delivered_to_a_slow_user() {
-    for way in WAYS {
+    for method in METHODS {
         for half_close in [HalfClose::Carried, HalfClose::EndsBoth] {
-            let mut lab = Lab::start(way, half_close).await;
+            let mut lab = Lab::start(method, half_close).await;
             let payload = pattern(LARGE);
             let mut work = lab.work;
             let reply = payload.clone();
@@ -164,33 +166,39 @@ async fn the_tail_of_a_large_reply_is_delivered_to_a_slow_user() {
             service.await.unwrap().unwrap();
             drop(lab.user);
             let end = end_of(lab.relay).await;
-            assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+            assert!(
+                matches!(end.reason, EndReason::Closed),
+                "{method:?} {end:?}"
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn a_half_close_is_carried_and_a_late_reply_arrives() {
-    for way in WAYS {
-        let mut lab = Lab::lingering(way, HalfClose::Carried, SHORT).await;
+    for method in METHODS {
+        let mut lab = Lab::lingering(method, HalfClose::Carried, SHORT).await;
         lab.user.write_all(b"question").await.unwrap();
         lab.user.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut lab.work).await.unwrap(), b"question");
-        // Later than where the other rule would have cut it.
+        // Later than `EndsBoth` would have cut the reply.
         sleep(SHORT * 4).await;
         lab.work.write_all(b"answer").await.unwrap();
         lab.work.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut lab.user).await.unwrap(), b"answer");
         let end = lab.end().await;
-        assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+        assert!(
+            matches!(end.reason, EndReason::Closed),
+            "{method:?} {end:?}"
+        );
         assert_eq!((end.sent, end.received), (6, 8));
     }
 }
 
 #[tokio::test]
 async fn under_the_other_rule_a_prompt_reply_still_arrives() {
-    for way in WAYS {
-        let mut lab = Lab::lingering(way, HalfClose::EndsBoth, NEVER).await;
+    for method in METHODS {
+        let mut lab = Lab::lingering(method, HalfClose::EndsBoth, NEVER).await;
         lab.user.write_all(b"question").await.unwrap();
         lab.user.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut lab.work).await.unwrap(), b"question");
@@ -198,19 +206,22 @@ async fn under_the_other_rule_a_prompt_reply_still_arrives() {
         lab.work.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut lab.user).await.unwrap(), b"answer");
         let end = lab.end().await;
-        assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+        assert!(
+            matches!(end.reason, EndReason::Closed),
+            "{method:?} {end:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn under_the_other_rule_one_end_is_the_end_of_both() {
-    for way in WAYS {
-        let mut lab = Lab::lingering(way, HalfClose::EndsBoth, SHORT).await;
+    for method in METHODS {
+        let mut lab = Lab::lingering(method, HalfClose::EndsBoth, SHORT).await;
         lab.user.write_all(b"question").await.unwrap();
         assert_eq!(read_exactly(&mut lab.work, 8).await, b"question");
         lab.work.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut lab.user).await.unwrap(), b"");
-        // The user, who does not react, is let go.
+        // The relay closes the user's connection although the user does not react.
         let end = end_of(lab.relay).await;
         assert!(matches!(end.reason, EndReason::Cut(Leg::Tunnel)), "{end:?}");
     }
@@ -218,20 +229,23 @@ async fn under_the_other_rule_one_end_is_the_end_of_both() {
 
 #[tokio::test]
 async fn an_end_is_passed_on_at_once() {
-    for way in WAYS {
-        let mut lab = Lab::lingering(way, HalfClose::EndsBoth, NEVER).await;
+    for method in METHODS {
+        let mut lab = Lab::lingering(method, HalfClose::EndsBoth, NEVER).await;
         lab.work.shutdown().await.unwrap();
         assert_eq!(read_to_end(&mut lab.user).await.unwrap(), b"");
         let end = lab.end().await;
-        assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+        assert!(
+            matches!(end.reason, EndReason::Closed),
+            "{method:?} {end:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_user_who_resets_ends_both_at_once() {
-    for way in WAYS {
+    for method in METHODS {
         for half_close in [HalfClose::Carried, HalfClose::EndsBoth] {
-            let mut lab = Lab::lingering(way, half_close, NEVER).await;
+            let mut lab = Lab::lingering(method, half_close, NEVER).await;
             lab.user.write_all(b"question").await.unwrap();
             assert_eq!(read_exactly(&mut lab.work, 8).await, b"question");
             reset(lab.user);
@@ -242,7 +256,7 @@ async fn a_user_who_resets_ends_both_at_once() {
                 error,
             } = end.reason
             else {
-                panic!("{way:?} {end:?}");
+                panic!("{method:?} {end:?}");
             };
             assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         }
@@ -251,14 +265,14 @@ async fn a_user_who_resets_ends_both_at_once() {
 
 #[tokio::test]
 async fn a_service_that_resets_while_it_is_written_to_ends_both() {
-    for way in WAYS {
-        let lab = Lab::lingering(way, HalfClose::Carried, SHORT).await;
+    for method in METHODS {
+        let lab = Lab::lingering(method, HalfClose::Carried, SHORT).await;
         let mut user = lab.user;
         let upload = tokio::spawn(async move {
             let block = pattern(64 * 1024);
             while user.write_all(&block).await.is_ok() {}
         });
-        // Let it flow, so that there is something in every buffer.
+        // Lets bytes flow until every buffer is in use.
         let mut work = lab.work;
         read_exactly(&mut work, LARGE).await;
         reset(work);
@@ -272,18 +286,17 @@ async fn a_service_that_resets_while_it_is_written_to_ends_both() {
                     ..
                 }
             ),
-            "{way:?} {end:?}"
+            "{method:?} {end:?}"
         );
     }
 }
 
-/// What a server does that refuses an upload: it answers and closes without reading the rest, which
-/// resets its connection.
+/// A server that refuses an upload answers and closes without reading the rest, which resets its connection.
 #[tokio::test]
 async fn a_refusal_in_the_middle_of_an_upload_arrives() {
-    for way in WAYS {
+    for method in METHODS {
         for half_close in [HalfClose::Carried, HalfClose::EndsBoth] {
-            let lab = Lab::start(way, half_close).await;
+            let lab = Lab::start(method, half_close).await;
             let (mut read, mut write) = lab.user.into_split();
             let upload = tokio::spawn(async move {
                 let block = pattern(64 * 1024);
@@ -299,7 +312,7 @@ async fn a_refusal_in_the_middle_of_an_upload_arrives() {
                 .unwrap();
             assert_eq!(answer, b"refuse");
             drop(work);
-            // The user sees an end or a reset, soon.
+            // The user soon sees either a FIN or a reset.
             let mut rest = Vec::new();
             let _either = timeout(PATIENCE, read.read_to_end(&mut rest))
                 .await
@@ -311,11 +324,11 @@ async fn a_refusal_in_the_middle_of_an_upload_arrives() {
     }
 }
 
-/// A reset would reach a user who is still sending in the middle of that, and many programs then look no further.
+/// A reset would reach the user while it is still sending, and many programs then do not read the answer.
 #[tokio::test]
 async fn the_user_of_a_refused_upload_sees_an_end_and_no_reset() {
-    for way in WAYS {
-        let lab = Lab::start(way, HalfClose::Carried).await;
+    for method in METHODS {
+        let lab = Lab::start(method, HalfClose::Carried).await;
         let (mut read, mut write) = lab.user.into_split();
         let upload = tokio::spawn(async move {
             let block = pattern(64 * 1024);
@@ -324,7 +337,7 @@ async fn the_user_of_a_refused_upload_sees_an_end_and_no_reset() {
         let mut work = lab.work;
         read_exactly(&mut work, 1024 * 1024).await;
         work.write_all(b"refuse").await.unwrap();
-        // With unread bytes, which is a reset.
+        // Dropped with unread bytes, which sends a reset.
         drop(work);
         let mut all = Vec::new();
         let read = timeout(PATIENCE, read.read_to_end(&mut all)).await;
@@ -335,7 +348,7 @@ async fn the_user_of_a_refused_upload_sees_an_end_and_no_reset() {
     }
 }
 
-/// A connection that always has more to read, and takes nothing.
+/// A connection that always has more to read, and never accepts a byte.
 struct Endless;
 
 impl ByteStream for Endless {
@@ -367,11 +380,11 @@ async fn a_source_that_never_pauses_cannot_prolong_the_end() {
 
 #[tokio::test]
 async fn bytes_that_were_read_early_come_first() {
-    for way in WAYS {
+    for method in METHODS {
         let (mut user, user_conn) = tcp_pair().await;
         let (work_conn, mut work) = tcp_pair().await;
-        let mut user_conn = conn(way, user_conn);
-        let mut work_conn = conn(way, work_conn);
+        let mut user_conn = conn(method, user_conn);
+        let mut work_conn = conn(method, work_conn);
         user_conn.unread(Bytes::from_static(b"early "));
         work_conn.unread(Bytes::from_static(b"soon "));
         let traffic = Traffic::default();
@@ -393,11 +406,14 @@ async fn bytes_that_were_read_early_come_first() {
                 assert_eq!(read_to_end(&mut user).await.unwrap(), b"soon later");
             }
         );
-        assert!(matches!(end.reason, EndReason::Closed), "{way:?} {end:?}");
+        assert!(
+            matches!(end.reason, EndReason::Closed),
+            "{method:?} {end:?}"
+        );
     }
 }
 
-/// Drives `relay` until `other` is done.
+/// Drives `relay` until `other` completes.
 async fn drive<T>(relay: &mut Relay<'_>, other: impl Future<Output = T>) -> T {
     tokio::select! {
         end = poll_fn(|cx| Pin::new(&mut *relay).poll(cx)) => panic!("{end:?}"),
@@ -407,13 +423,13 @@ async fn drive<T>(relay: &mut Relay<'_>, other: impl Future<Output = T>) -> T {
 
 #[tokio::test]
 async fn bytes_are_counted_as_they_move() {
-    for way in WAYS {
+    for method in METHODS {
         let (mut user, user_conn) = tcp_pair().await;
         let (work_conn, mut work) = tcp_pair().await;
         let traffic = Traffic::default();
         let mut relay = relay(
-            conn(way, user_conn),
-            conn(way, work_conn),
+            conn(method, user_conn),
+            conn(method, work_conn),
             HalfClose::Carried,
             &traffic,
         );
@@ -441,7 +457,7 @@ async fn a_pipe_is_held_only_while_bytes_flow() {
         HalfClose::Carried,
         &traffic,
     );
-    // A service that does not read: in the end nothing moves, and the pipe holds what is left.
+    // The service does not read: finally nothing moves, and the pipe holds the rest.
     let block = pattern(1024 * 1024);
     let mut written = 0;
     let mut blocked = false;
@@ -454,7 +470,7 @@ async fn a_pipe_is_held_only_while_bytes_flow() {
         drive(&mut relay, tokio::task::yield_now()).await;
         blocked = relay.receiving.moved() == before;
     }
-    // Then it reads all there is.
+    // Then the service reads everything.
     drive(&mut relay, read_exactly(&mut work, written)).await;
     assert_eq!(relay.receiving.moved(), written as u64);
     while relay.receiving.splice_holds_pipe() {
@@ -464,8 +480,8 @@ async fn a_pipe_is_held_only_while_bytes_flow() {
 
 #[tokio::test]
 async fn dropping_a_relay_closes_both_connections() {
-    for way in WAYS {
-        let mut lab = Lab::start(way, HalfClose::Carried).await;
+    for method in METHODS {
+        let mut lab = Lab::start(method, HalfClose::Carried).await;
         lab.user.write_all(b"question").await.unwrap();
         assert_eq!(read_exactly(&mut lab.work, 8).await, b"question");
         lab.relay.abort();
@@ -474,7 +490,7 @@ async fn dropping_a_relay_closes_both_connections() {
     }
 }
 
-/// A hundred thousand of these have to fit.
+/// A server must fit a hundred thousand of these.
 #[test]
 fn an_idle_relay_is_small() {
     assert!(size_of::<Conn>() <= 96, "{}", size_of::<Conn>());
@@ -483,14 +499,14 @@ fn an_idle_relay_is_small() {
 
 #[tokio::test]
 async fn a_relay_on_which_nothing_moves_ends_after_its_idle_timeout() {
-    for way in WAYS {
-        let lab = Lab::start_with(way, HalfClose::Carried, |relay| {
+    for method in METHODS {
+        let lab = Lab::start_with(method, HalfClose::Carried, |relay| {
             relay.with_idle_timeout(Some(Duration::from_millis(200)))
         })
         .await;
         let Lab { user, work, relay } = lab;
         let end = end_of(relay).await;
-        assert!(matches!(end.reason, EndReason::Idle), "{way:?}: {end:?}");
+        assert!(matches!(end.reason, EndReason::Idle), "{method:?}: {end:?}");
         drop((user, work));
     }
 }
@@ -498,12 +514,12 @@ async fn a_relay_on_which_nothing_moves_ends_after_its_idle_timeout() {
 #[tokio::test]
 async fn a_relay_lives_for_as_long_as_anything_moves_in_either_direction() {
     let idle_timeout = Duration::from_secs(4);
-    for way in WAYS {
-        let mut lab = Lab::start_with(way, HalfClose::Carried, move |relay| {
+    for method in METHODS {
+        let mut lab = Lab::start_with(method, HalfClose::Carried, move |relay| {
             relay.with_idle_timeout(Some(idle_timeout))
         })
         .await;
-        // Enough for splicing to start; and then less than that from time to time.
+        // First enough for splicing to start, then less from time to time.
         let bulk = pattern(256 * 1024);
         lab.work.write_all(&bulk).await.unwrap();
         assert!(read_exactly(&mut lab.user, bulk.len()).await == bulk);
@@ -515,9 +531,12 @@ async fn a_relay_lives_for_as_long_as_anything_moves_in_either_direction() {
             assert_eq!(read_exactly(&mut lab.work, 10).await, b"still here");
             tokio::time::pause();
         }
-        assert!(!lab.relay.is_finished(), "{way:?}");
+        assert!(!lab.relay.is_finished(), "{method:?}");
         tokio::time::resume();
         let end = lab.end().await;
-        assert!(!matches!(end.reason, EndReason::Idle), "{way:?}: {end:?}");
+        assert!(
+            !matches!(end.reason, EndReason::Idle),
+            "{method:?}: {end:?}"
+        );
     }
 }

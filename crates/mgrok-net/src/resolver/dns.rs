@@ -1,4 +1,4 @@
-//! Asks a DNS server of the operator's choice, for names as the system's `resolv.conf` completes them.
+//! Queries a DNS server of the operator's choice, and completes names as the system's `resolv.conf` says.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,20 +13,20 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::Name;
 use tokio::time::timeout;
 
-/// How long a DNS server may take for one answer before it is asked again. A server that leaves one kind of question unanswered,
-/// as some do with IPv6, costs all its attempts, which must leave time to connect.
+/// How long a DNS server may take for one answer before the query is repeated. A server that ignores one type of query,
+/// as some do for IPv6, costs all attempts, and these must leave time to connect.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often it is asked again.
+/// How often a query is repeated.
 const RETRIES: usize = 1;
 
-/// How long a lookup may take in all, whatever it has to ask. Its callers wait no longer.
+/// The limit for a whole lookup, however many queries it makes. Its callers wait no longer.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Where the system says how names are completed.
+/// The system's configuration for completing names.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// How many domains a name is tried in.
+/// How many search domains are tried for a name.
 const MAX_DOMAINS: usize = 6;
 
-/// The addresses of `name`, those of IPv6 first.
+/// The addresses of `name`, IPv6 first.
 pub(super) async fn ask(server: SocketAddr, name: &str) -> io::Result<Vec<IpAddr>> {
     match timeout(LOOKUP_TIMEOUT, query(server, name)).await {
         Ok(found) => found.map_err(io::Error::other),
@@ -34,17 +34,17 @@ pub(super) async fn ask(server: SocketAddr, name: &str) -> io::Result<Vec<IpAddr
     }
 }
 
-/// How names are completed that may not be whole.
+/// The rules for completing names that may not be fully qualified.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Search {
     domains: Vec<Name>,
-    /// A name with so many dots is first asked for as it is.
+    /// A name with at least this many dots is first tried as it is.
     min_dots: Option<usize>,
 }
 
 impl Search {
-    /// That of a `resolv.conf` (resolv.conf(5)), of which the last line of a kind counts.
-    // frp: dnsServer takes the place of the name servers there, the rest stays in force
+    /// Parses a `resolv.conf` (resolv.conf(5)). If several lines set the same thing, the last one counts.
+    // frp: dnsServer replaces the name servers of this file, the rest stays in force
     // (pkg/util/net/dns.go#SetDefaultDNSAddress)
     fn parse(text: &str) -> Self {
         let mut search = Self::default();
@@ -67,7 +67,7 @@ impl Search {
 }
 
 async fn query(server: SocketAddr, name: &str) -> Result<Vec<IpAddr>, NetError> {
-    // Not there on every system, and then nothing is to be completed.
+    // Some systems have no such file, and then there are no search domains.
     let search = std::fs::read_to_string(RESOLV_CONF).unwrap_or_default();
     let search = Search::parse(&search);
     let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {

@@ -1,4 +1,4 @@
-//! The system's hosts file: names that need no DNS.
+//! The system's hosts file: names that need no DNS query.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,33 +9,34 @@ use std::time::SystemTime;
 
 use super::literal;
 
-/// The longest file that is read, in bytes. Long ones are lists of what to block, with a line for each of some 100,000 names.
+/// The longest file that is read, in bytes. Long ones are block lists, with a line for each of some 100,000 names.
 const MAX_LEN: u64 = 16 * 1024 * 1024;
-/// Of so many names it is remembered what the file says, until it changes. More are looked for in the file each time.
+/// How many names are cached until the file changes. The file is searched for any further name each time.
 const MAX_NAMES: usize = 1024;
 
-/// A hosts file. A change of it counts from the next question on.
+/// A hosts file. A change takes effect with the next lookup.
 #[derive(Debug)]
 pub(super) struct Hosts {
     path: PathBuf,
     cached: Mutex<Cached>,
 }
 
-/// What the file says of the names that were looked up. The whole file may be large, and few names are looked up.
+/// The entries of the names that were looked up. Caching the whole file could take much memory for the few names that
+/// are used.
 #[derive(Debug, Default)]
 struct Cached {
     version: Option<Version>,
     by_name: HashMap<String, Vec<SocketAddr>>,
 }
 
-/// If this is the same, the file has not changed.
+/// Identifies a version of the file: as long as it is the same, the file has not changed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Version {
     modified: SystemTime,
     len: u64,
 }
 
-/// Where the system has it.
+/// Where the system keeps the file.
 pub(super) fn default_path() -> PathBuf {
     if cfg!(windows) {
         let system = std::env::var_os("SystemRoot").unwrap_or_else(|| "C:\\Windows".into());
@@ -53,7 +54,8 @@ impl Hosts {
         }
     }
 
-    /// The addresses of a name, those of IPv6 first, each with port 0. None if the file does not have the name, or cannot be read.
+    /// The addresses of a name, IPv6 first, each with port 0. Empty if the file does not have the name, or cannot be
+    /// read.
     pub(super) fn find(&self, name: &str) -> Vec<SocketAddr> {
         let Some(version) = self.version() else {
             return Vec::new();
@@ -74,7 +76,7 @@ impl Hosts {
         addrs
     }
 
-    /// `None` if there is no file that can be used.
+    /// `None` if there is no usable file.
     fn version(&self) -> Option<Version> {
         let metadata = fs::metadata(&self.path).ok()?;
         let version = Version {
@@ -106,7 +108,7 @@ fn addrs(text: &str, name: &str) -> Vec<SocketAddr> {
             addrs.push(addr);
         }
     }
-    // As the system and Go have them: the loopback address of IPv6 before that of IPv4.
+    // The order of the system and Go: the IPv6 loopback address before the IPv4 one.
     addrs.sort_by_key(SocketAddr::is_ipv4);
     addrs
 }
@@ -160,7 +162,7 @@ no-address shop
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_cache_is_bounded() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let hosts = Hosts::new(file.path().to_owned());
         for number in 0..2 * MAX_NAMES {

@@ -1,4 +1,4 @@
-//! Lookups under way: one per name, shared by all who ask for it, and so many in all.
+//! Lookups in progress: one per name, shared by all its callers, and a limited number in all.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,13 +11,14 @@ use tokio::time::Instant;
 
 use super::{Found, Source};
 
-/// How many lookups of one resolver run at a time. Each may be a thread that blocks for half a minute, because a DNS server does not answer.
+/// How many lookups of one resolver run at a time. Each may be a thread that blocks for half a minute because a DNS
+/// server does not answer.
 pub(super) const MAX_LOOKUPS: usize = 32;
-/// How many of them may be for one name.
+/// How many of these may run for one name.
 const MAX_PER_NAME: usize = 2;
-/// How long after a lookup began one more for the same name may begin beside it. The older one may hang at a DNS server that is gone, while there is
-/// another by now.
-const AGAIN_AFTER: Duration = Duration::from_secs(3);
+/// How long after the start of a lookup a second one for the same name may start. The first may hang at a DNS server
+/// that is gone, while the system may use another one by now.
+const RETRY_AFTER: Duration = Duration::from_secs(3);
 
 /// The lookups of one resolver.
 #[derive(Debug)]
@@ -27,14 +28,14 @@ pub(super) struct Lookups {
     by_name: Mutex<HashMap<String, Lookup>>,
 }
 
-/// The lookups for one name, which together have one outcome.
+/// The lookups for one name, which share one outcome.
 #[derive(Debug)]
 struct Lookup {
-    /// `None` until there is one.
+    /// `None` until a lookup has ended.
     outcome: watch::Sender<Option<Found>>,
-    /// When the last of them began.
+    /// When the latest lookup began.
     began_at: Instant,
-    /// How many of them have not ended.
+    /// How many lookups have not ended.
     running: usize,
 }
 
@@ -47,18 +48,19 @@ impl Lookups {
         }
     }
 
-    /// Looks `name` up, or joins the lookup that is under way. Cancel-safe.
+    /// Looks `name` up, or joins a lookup in progress. Cancel-safe.
     pub(super) async fn find(self: &Arc<Self>, name: &str) -> io::Result<Vec<SocketAddr>> {
         let mut outcome = self.join(name);
         let found = outcome.wait_for(Option::is_some).await;
         match found.ok().and_then(|found| found.clone()) {
             Some(found) => Ok(found?),
-            // The runtime ends.
+            // The runtime is shutting down.
             None => Err(io::Error::other("the lookup was given up")),
         }
     }
 
-    /// Starts a lookup for `name`, unless there is one that may have an outcome soon.
+    /// Subscribes to the outcome of the lookups for `name`. Starts one unless a recent one is running, or as many as
+    /// allowed.
     fn join(self: &Arc<Self>, name: &str) -> watch::Receiver<Option<Found>> {
         let mut by_name = self.lock();
         let lookup = by_name.entry(name.to_owned()).or_insert_with(|| Lookup {
@@ -68,7 +70,7 @@ impl Lookups {
         });
         let outcome = lookup.outcome.subscribe();
         let is_due = lookup.running == 0
-            || lookup.running < MAX_PER_NAME && lookup.began_at.elapsed() >= AGAIN_AFTER;
+            || lookup.running < MAX_PER_NAME && lookup.began_at.elapsed() >= RETRY_AFTER;
         if is_due {
             lookup.running += 1;
             lookup.began_at = Instant::now();
@@ -98,7 +100,7 @@ impl Lookups {
     async fn permit(&self) -> OwnedSemaphorePermit {
         match self.permits.clone().acquire_owned().await {
             Ok(permit) => permit,
-            // Nobody closes it.
+            // Unreachable: the semaphore is never closed.
             Err(_) => std::future::pending().await,
         }
     }
@@ -120,7 +122,7 @@ impl Lookups {
     }
 }
 
-/// A lookup that runs, or waits for its turn. Dropping it ends it without success.
+/// A lookup that runs or waits for its permit. Dropping it ends the lookup as failed.
 struct Running {
     lookups: Arc<Lookups>,
     name: String,
@@ -136,7 +138,7 @@ impl Running {
         let Some(lookup) = by_name.get_mut(&self.name) else {
             return;
         };
-        // Another one may have had the outcome, and what is here now may be later.
+        // Another lookup may have set the outcome already, and the entry may belong to a later lookup.
         if !lookup.outcome.same_channel(&self.outcome) {
             return;
         }
@@ -147,10 +149,10 @@ impl Running {
         }
     }
 
-    /// Ends it if nobody waits for its outcome any more.
+    /// Ends the lookup if no caller waits for it any more, and returns whether it did.
     fn give_up(&mut self) -> bool {
         let mut by_name = self.lookups.lock();
-        // Who asks holds the lock while it joins.
+        // No caller can join meanwhile, because joining takes the same lock.
         if self.outcome.receiver_count() > 0 {
             return false;
         }

@@ -1,4 +1,4 @@
-//! Lookups at a small DNS server, over real sockets.
+//! Tests lookups at a small DNS server, over real sockets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,10 +12,10 @@ use tokio::time::{Instant, timeout};
 use super::*;
 use crate::tcp::{self, DialError, DialOptions, accept, bind, dial};
 
-/// Kinds of questions.
+/// Query types.
 const A: u16 = 1;
 const AAAA: u16 = 28;
-/// An answer's codes.
+/// Response codes.
 const NO_ERROR: u8 = 0;
 const NO_SUCH_NAME: u8 = 3;
 
@@ -65,7 +65,7 @@ impl Drop for Dns {
     }
 }
 
-/// The answer to a message with one question; `None` if there is none to be had.
+/// The response to a query with one question; `None` to leave it unanswered.
 fn answer(message: &[u8]) -> Option<Vec<u8>> {
     let mut name = Vec::new();
     let mut at = 12;
@@ -85,11 +85,11 @@ fn answer(message: &[u8]) -> Option<Vec<u8>> {
         _ => (NO_SUCH_NAME, Vec::new()),
     };
     let mut answer = message[..2].to_vec();
-    // A recursive server's answer, to one question, with so many records.
+    // Header of a recursive server's response: one question, and the number of records.
     answer.extend([0x81, 0x80 | code, 0, 1, 0, addrs.len() as u8, 0, 0, 0, 0]);
     answer.extend(question);
     for addr in addrs {
-        // The name of the question; class IN, an hour to live.
+        // A pointer to the question's name; class IN, a TTL of one hour.
         answer.extend([0xc0, 12]);
         answer.extend(kind.to_be_bytes());
         answer.extend([0, 1, 0, 0, 0x0e, 0x10, 0, addr.len() as u8]);
@@ -107,7 +107,7 @@ async fn names_are_looked_up_at_the_server_each_time() {
         let options = dns.options();
         let (dialled, _) = tokio::join!(dial("both.test", port, &options), accept(&listener));
         assert!(dialled.unwrap().peer_addr().unwrap().is_ipv4());
-        // One for each family.
+        // One query for each family.
         assert_eq!(dns.asked.load(Ordering::Relaxed), lookups * 2);
     }
     let found = Resolver::new(Some(dns.addr)).lookup("both.test", 7).await;
@@ -148,7 +148,7 @@ async fn a_zone_may_be_the_name_of_an_interface() {
     resolver.lookup("fe80::1%nowhere", 7).await.unwrap_err();
 }
 
-/// Asks for `name` in a task of its own, which has joined the lookup when this returns.
+/// Looks `name` up in a task of its own, which has joined the lookup when this returns.
 async fn ask(
     resolver: &Resolver,
     name: &str,
@@ -160,7 +160,7 @@ async fn ask(
 }
 
 #[tokio::test]
-async fn all_who_ask_for_a_name_share_one_lookup() {
+async fn callers_for_one_name_share_one_lookup() {
     let dns = Dns::start().await;
     let resolver = Resolver::new(Some(dns.addr));
     let mut asking = tokio::task::JoinSet::new();
@@ -171,7 +171,7 @@ async fn all_who_ask_for_a_name_share_one_lookup() {
     for found in asking.join_all().await {
         assert_eq!(found.unwrap().len(), 2);
     }
-    // One for each family.
+    // One query for each family.
     assert_eq!(dns.asked.load(Ordering::Relaxed), 2);
 }
 
@@ -191,7 +191,7 @@ async fn a_name_that_hangs_keeps_no_other_waiting() {
 }
 
 #[tokio::test]
-async fn who_leaves_the_queue_of_lookups_leaves_nothing_in_it() {
+async fn a_cancelled_caller_leaves_nothing_in_the_queue() {
     let dns = Dns::start().await;
     let resolver = Resolver::new(Some(dns.addr));
     let mut hanging = Vec::new();
@@ -203,7 +203,7 @@ async fn who_leaves_the_queue_of_lookups_leaves_nothing_in_it() {
         queued.push(ask(&resolver, &format!("{number}.queued.silent.test")).await);
     }
     assert_eq!(resolver.lookups.len(), lookups::MAX_LOOKUPS + 100);
-    // All are taken by lookups that hang; what needs none does not wait.
+    // Hanging lookups hold all permits; a host that needs no lookup does not wait.
     assert!(!resolver.lookup("localhost", 7).await.unwrap().is_empty());
     for asking in queued {
         asking.abort();

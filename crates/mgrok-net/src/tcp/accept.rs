@@ -1,4 +1,4 @@
-//! Accepting, whatever happens meanwhile.
+//! Accepts connections, and survives every failure.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,33 +9,32 @@ use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
-/// First pause when the system is short of something. Descriptors are freed by connections that
-/// end, which may be soon.
+/// The first pause when the system is short of a resource. Connections that end free descriptors, maybe soon.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
-/// Longest pause: what a user waits, at worst, after the shortage is over.
+/// The longest pause, which is the most that a user waits after the shortage is over.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// Failures that lie closer together belong to one episode, which is logged once.
+/// Failures closer together than this belong to one episode, which is logged once.
 const EPISODE_GAP: Duration = Duration::from_secs(10);
 
-/// When accepting last failed for want of something. A shortage is the process's, not a listener's.
+/// When accepting last failed for lack of a resource. A shortage affects the process, not one listener.
 static LAST_SHORTAGE: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// What a failure of `accept` calls for.
+/// The reason for a failure of `accept`, which decides the reaction.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Failure {
-    /// It was about one connection, which is gone.
+    /// One connection failed and is gone.
     Connection,
-    /// The process or the system lacks something.
+    /// The process or the system lacks a resource.
     Shortage(&'static str),
     /// Anything else.
     Unknown,
 }
 
-/// Waits for the next connection. It does not fail: what concerns one connection is passed over,
-/// and a shortage of descriptors or memory is waited out, with one warning per episode.
+/// Waits for the next connection. Never fails: a failed connection is skipped, and a shortage of descriptors or memory
+/// is waited out, with one warning per episode.
 ///
-/// The connection is probed after [`KEEPALIVE`](super::KEEPALIVE) of silence, and nothing delays what is written to it. An IPv4
-/// user of a dual-stack listener has an IPv4 address. Cancel-safe.
+/// The connection has keepalive probes after [`KEEPALIVE`](super::KEEPALIVE) of silence, and no delay for written
+/// bytes. An IPv4 user of a dual-stack listener has an IPv4 address. Cancel-safe.
 pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     let mut pause = MIN_PAUSE;
     loop {
@@ -48,7 +47,8 @@ pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
         };
         match Failure::of(&error) {
             Failure::Connection => {
-                // Each took a connection off the queue, so this is no busy loop; others get a turn.
+                // Each such failure took a connection off the queue, so this is no busy loop. Yielding lets other tasks
+                // run.
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -68,7 +68,7 @@ pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-/// An IPv4 address that is mapped into IPv6, as itself.
+/// Turns an IPv4-mapped IPv6 address into the IPv4 address.
 pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         ip if ip.is_ipv4() => (ip, addr.port()).into(),
@@ -95,7 +95,7 @@ impl Failure {
             Some(Errno::NOBUFS | Errno::NOMEM) => {
                 Self::Shortage("the system has no memory for sockets")
             }
-            // The network errors are those of the new connection; Linux hands them on (accept(2)).
+            // These network errors belong to the new connection; Linux reports them here (accept(2)).
             Some(
                 Errno::CONNABORTED
                 | Errno::CONNRESET
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_told_apart() {
+    fn failures_are_distinguished() {
         let of = |errno: Errno| Failure::of(&io::Error::from(errno));
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
             assert!(matches!(of(errno), Failure::Shortage(_)), "{errno}");

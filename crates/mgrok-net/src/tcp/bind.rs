@@ -1,4 +1,4 @@
-//! Where a socket is bound.
+//! Chooses the addresses to bind, and binds.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,17 +8,17 @@ use tokio::net::{TcpListener, lookup_host};
 
 use crate::resolver::without_brackets;
 
-/// Connections that may wait to be accepted; Linux lowers it to `net.core.somaxconn`.
+/// How many connections may wait to be accepted; Linux lowers this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 /// Listens on `host` and `port`; port 0 lets the system choose.
 ///
-/// `host` is an address with or without brackets, or a name. Every unspecified address (none, `0.0.0.0`,
-/// `::`) is for IPv4 and IPv6 alike where the system has both, as in Go. Callers then see IPv4
-/// users as such: [`accept`](super::accept()) undoes the mapping.
+/// `host` is an address with or without brackets, or a name. Every unspecified address (none, `0.0.0.0`, `::`) means
+/// both IPv4 and IPv6 where the system has both, as in Go. [`accept`](super::accept()) then undoes the mapping of IPv4
+/// users' addresses.
 ///
 /// # Errors
-/// What the system or the resolver says about the last of the addresses of `host`.
+/// The error of the system or the resolver for the last address of `host`.
 pub async fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
     let mut last = None;
     for addr in resolve_bind(host, port).await? {
@@ -33,7 +33,7 @@ pub async fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     dual_stack(&socket, addr)?;
-    // Elsewhere it would let two programs share the port.
+    // On other systems the option would let two programs share the port.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -42,11 +42,11 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// The addresses to try for `host`, the best first.
+/// The addresses to try for `host`, best first.
 pub(crate) async fn resolve_bind(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let host = without_brackets(host);
-    // Go does the same for all three (net/ipsock_posix.go#favoriteAddrFamily), and frp's default,
-    // 0.0.0.0, thereby serves IPv6.
+    // All three unspecified forms, as in Go (net/ipsock_posix.go#favoriteAddrFamily); so frp's default, 0.0.0.0, serves
+    // IPv6 too.
     let v6 = (Ipv6Addr::UNSPECIFIED, port).into();
     let v4 = (Ipv4Addr::UNSPECIFIED, port).into();
     match host.parse::<IpAddr>() {
@@ -57,7 +57,7 @@ pub(crate) async fn resolve_bind(host: &str, port: u16) -> io::Result<Vec<Socket
     }
 }
 
-/// Opens `::` to IPv4, whatever the system's default.
+/// Makes `::` accept IPv4 too, whatever the system's default is.
 pub(crate) fn dual_stack(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
     match addr {
         SocketAddr::V6(addr) => socket.set_only_v6(!addr.ip().is_unspecified()),

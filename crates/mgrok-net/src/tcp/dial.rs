@@ -12,27 +12,28 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::resolver::{Resolver, without_brackets};
 
-/// How long one of several addresses is tried alone. Then the next is tried beside it: a dead one costs no more than this.
+/// How long one of several addresses is tried alone before the next is tried in parallel. So a dead address costs no
+/// more than this.
 // Go: the same between the two families (net/dial.go#fallbackDelay)
 const HEAD_START: Duration = Duration::from_millis(300);
 
 /// How to connect.
 #[derive(Clone, Debug)]
 pub struct DialOptions {
-    /// For everything: the lookup, and the attempts at all addresses.
+    /// The limit for the whole dial: the lookup and the attempts at all addresses.
     pub timeout: Duration,
-    /// Silence after which the system probes the connection; `None` for no probes.
+    /// How long the connection may be silent before the system probes it; `None` for no probes.
     pub keepalive: Option<Duration>,
-    /// Our side's address; `None` lets the system choose.
+    /// The local address; `None` lets the system choose.
     pub local_ip: Option<IpAddr>,
-    /// Who is asked for the addresses of a name.
+    /// Resolves the host's name.
     pub resolver: Resolver,
 }
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    /// No address could be connected to; this is what the last one said.
+    /// No address could be connected to; the error is that of the last one.
     #[error("cannot connect to {addr}")]
     Connect {
         /// The last address tried.
@@ -41,7 +42,7 @@ pub enum DialError {
         #[source]
         source: io::Error,
     },
-    /// Our own address cannot be used.
+    /// The local address cannot be used.
     #[error("cannot connect from the local address {ip}")]
     LocalIp {
         /// The address asked for.
@@ -50,7 +51,7 @@ pub enum DialError {
         #[source]
         source: io::Error,
     },
-    /// The name stands for no address, or for none of the local address's family.
+    /// The name has no address, or none of the local address's family.
     #[error("`{host}` has no usable address")]
     NoAddress {
         /// The name.
@@ -72,21 +73,21 @@ pub enum DialError {
         host: String,
         /// The port asked for.
         port: u16,
-        /// The time it had.
+        /// The time limit.
         timeout: Duration,
     },
 }
 
 /// Connects to `host`, which is a name or an address with or without brackets.
 ///
-/// A name is looked up anew each time. Its addresses are tried one after the other, the next when its predecessor has failed or is
-/// silent for 300 ms, and the first that accepts is taken.
+/// A name is looked up anew each time. Its addresses are tried one after the other: the next one starts when its
+/// predecessor has failed or has been silent for 300 ms. The first connection that succeeds is taken.
 pub async fn dial(host: &str, port: u16, options: &DialOptions) -> Result<TcpStream, DialError> {
     let addrs = Candidates::find(host, port, options).await?;
     addrs.first_that(|addr| connect(addr, options)).await
 }
 
-/// The addresses of a host, for whoever connects to it by another way than TCP.
+/// The addresses of a host, for callers that connect over a transport other than TCP.
 #[derive(Debug)]
 pub struct Candidates<'a> {
     host: &'a str,
@@ -97,8 +98,8 @@ pub struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    /// Looks `host` up, which is a name or an address with or without brackets. The timeout of `options` begins here; only addresses of
-    /// the local address's family are found.
+    /// Looks up `host`, a name or an address with or without brackets. The timeout of `options` starts here; only
+    /// addresses of the local address's family are kept.
     pub async fn find(host: &'a str, port: u16, options: &DialOptions) -> Result<Self, DialError> {
         let mut candidates = Self {
             host: without_brackets(host),
@@ -116,7 +117,7 @@ impl<'a> Candidates<'a> {
                     source,
                 });
             }
-            Err(_) => return Err(candidates.late()),
+            Err(_) => return Err(candidates.timed_out()),
         }
         if let Some(ip) = options.local_ip {
             let same_family = |addr: &SocketAddr| ip.is_ipv4() == addr.is_ipv4();
@@ -125,30 +126,32 @@ impl<'a> Candidates<'a> {
         Ok(candidates)
     }
 
-    /// How many there are.
-    #[expect(clippy::len_without_is_empty, reason = "nobody asks for that")]
+    /// How many addresses there are.
+    #[expect(clippy::len_without_is_empty, reason = "no caller needs it")]
     pub fn len(&self) -> usize {
         self.addrs.len()
     }
 
-    /// Puts the addresses of IPv4 in front: where nobody says that a port is not there, as with UDP, a wrong first choice is expensive.
+    /// Puts the IPv4 addresses first: over UDP, for example, nothing reports a closed port, so a wrong first choice is
+    /// expensive.
     // Go: the same for UDP (net/ipsock.go#favoriteAddrFamily, forResolve)
     pub fn ipv4_first(mut self) -> Self {
         self.addrs.sort_by_key(SocketAddr::is_ipv6);
         self
     }
 
-    /// Tries one address after the other, the next when its predecessor's head start is over or all that were tried have failed, and gives
-    /// what the first success gave. The others are dropped.
+    /// Tries one address after the other, and returns the result of the first attempt that succeeds. The next attempt
+    /// starts when the head start of the previous one is over or all attempts so far have failed. Remaining attempts
+    /// are dropped.
     ///
     /// # Errors
-    /// What the last address failed with, or that time was up.
+    /// The error of the last address, or a timeout.
     pub async fn first_that<T, E: From<DialError>, F: Future<Output = Result<T, E>>>(
         self,
         mut attempt: impl FnMut(SocketAddr) -> F,
     ) -> Result<T, E> {
         let mut addrs = self.addrs.iter();
-        // Boxed: what waits for a connection to a local service is one for each user.
+        // Boxed to keep this future small: there is one for each user who waits for a local service.
         let mut running: Vec<Pin<Box<F>>> = Vec::new();
         let mut last = None;
         let mut head_start = pin!(sleep(Duration::ZERO));
@@ -184,11 +187,11 @@ impl<'a> Candidates<'a> {
                 host: self.host.to_owned(),
             }
             .into()),
-            Err(_) => Err(self.late().into()),
+            Err(_) => Err(self.timed_out().into()),
         }
     }
 
-    fn late(&self) -> DialError {
+    fn timed_out(&self) -> DialError {
         DialError::Timeout {
             host: self.host.to_owned(),
             port: self.port,
@@ -220,8 +223,8 @@ pub(super) async fn connect_from(
     keepalive: Option<Duration>,
 ) -> io::Result<TcpStream> {
     let stream = socket.connect(addr).await?;
-    // Where nobody listens on a port of this host from which the system also dials, it may choose that very port for us, and TCP
-    // then connects the socket with itself.
+    // If the target is a port of this host without a listener, from the range that the system also dials from, the
+    // system may choose that very port for us, and TCP then connects the socket to itself.
     if stream.local_addr()? == addr {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }

@@ -84,7 +84,7 @@ async fn errors_say_what_failed() {
     assert!(matches!(error, DialError::Connect { .. }), "{error:?}");
 
     let elsewhere = DialOptions {
-        // Set aside for documentation, so it is nobody's address.
+        // Reserved for documentation, so no host has this address.
         local_ip: Some(IpAddr::from([192, 0, 2, 1])),
         ..OPTIONS.clone()
     };
@@ -111,7 +111,7 @@ async fn a_taken_port_is_an_error() {
 }
 
 #[tokio::test]
-async fn candidates_are_tried_until_one_will_do() {
+async fn candidates_are_tried_until_one_succeeds() {
     let listener = bind("localhost", 0).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let find = async || {
@@ -155,7 +155,7 @@ async fn all_candidates_together_have_the_time_of_one() {
     assert!(began.elapsed() >= OPTIONS.timeout);
 }
 
-/// With these `localhost` has an address of either family, whatever the system's hosts file says.
+/// Options with which `localhost` has an address of each family, whatever the system's hosts file says.
 fn two_addresses() -> DialOptions {
     DialOptions {
         resolver: Resolver::with_hosts(None, "/nowhere".into()),
@@ -165,7 +165,7 @@ fn two_addresses() -> DialOptions {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_address_does_not_keep_the_next_one_waiting() {
-    // As little time as a health check may have.
+    // The shortest timeout of a health check.
     let options = DialOptions {
         timeout: Duration::from_secs(1),
         ..two_addresses()

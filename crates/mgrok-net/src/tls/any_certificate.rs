@@ -1,4 +1,4 @@
-//! Any server certificate will do: what a client without `trusted_ca` thinks.
+//! A verifier that accepts any server certificate, for clients without `trusted_ca`.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use rustls::crypto::{
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-/// Accepts every certificate without looking into it: no subject, a validity in the year 1 and
-/// X.509 v1 are all fine, as they are to frp.
+/// Accepts every certificate without parsing it: no subject, a validity in the year 1 and X.509 v1 are all accepted, as
+/// by frp.
 ///
-/// The signature of the handshake is still checked where the certificate can be read, as Go does. It proves that the
-/// server holds the certificate's key, which finds broken peers. It keeps no attacker out, who would show a
-/// certificate of their own; so where it cannot be checked (webpki reads no X.509 v1, and no odd kinds of keys) it is taken
-/// for good.
+/// The signature of the handshake is still checked where the certificate can be parsed, as Go does. The signature
+/// proves that the server holds the certificate's key, which detects broken peers. It does not stop an attacker, who
+/// would show a certificate of their own; so a signature that cannot be checked (webpki parses no X.509 v1, and no
+/// unusual key types) is accepted.
 #[derive(Debug)]
 pub(crate) struct AnyCertificate {
     algorithms: WebPkiSupportedAlgorithms,
@@ -47,7 +47,7 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        only_wrong_is_wrong(verify_tls12_signature(
+        accept_uncheckable(verify_tls12_signature(
             message,
             certificate,
             signature,
@@ -61,7 +61,7 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        only_wrong_is_wrong(verify_tls13_signature(
+        accept_uncheckable(verify_tls13_signature(
             message,
             certificate,
             signature,
@@ -74,8 +74,8 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// Turns "cannot be checked" into a yes.
-fn only_wrong_is_wrong(
+/// Accepts a signature that cannot be checked; only a wrong one is an error.
+fn accept_uncheckable(
     verdict: Result<HandshakeSignatureValid, Error>,
 ) -> Result<HandshakeSignatureValid, Error> {
     match verdict {
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_wrong_signature_is_refused() {
-        let refused = |error| only_wrong_is_wrong(Err(error)).is_err();
+        let refused = |error| accept_uncheckable(Err(error)).is_err();
         assert!(refused(CertificateError::BadSignature.into()));
         assert!(!refused(CertificateError::BadEncoding.into()));
     }

@@ -1,4 +1,4 @@
-//! The dialling end.
+//! TLS at the dialling end.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -21,59 +21,60 @@ use crate::conn::Conn;
 use crate::resolver::{without_brackets, without_zone};
 use crate::sniff::TLS_CUSTOM;
 
-/// What a client's TLS is made of.
+/// The settings of a client's TLS.
 #[derive(Clone, Debug, Default)]
 pub struct ClientTlsOptions {
-    /// The files of the certificate chain that is shown to the server, and of its key.
+    /// The files of the client's certificate chain and of its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// The file of the authorities one of which must have signed the server's certificate.
-    /// `None`: any certificate will do, unless one is pinned.
+    /// The file of the trusted authorities, one of which must have signed the server's certificate. `None`: any
+    /// certificate is accepted, unless one is pinned.
     ///
-    /// With it the certificate must be X.509 v3 and carry the name as a subject alternative name.
+    /// With `trusted_ca` the certificate must be X.509 v3 and contain the server name as a subject alternative name.
     pub trusted_ca: Option<PathBuf>,
-    /// The SHA-256 of the one certificate (in DER form, without its chain) that will do, whatever it says. It must be
-    /// X.509 v3. With `trusted_ca` both must agree. See [`Fingerprint`](super::Fingerprint).
+    /// The SHA-256 of the only accepted certificate (in DER form, without its chain), whatever its content. It must be
+    /// X.509 v3. With `trusted_ca` both checks must pass. See [`Fingerprint`](super::Fingerprint).
     pub pinned_sha256: Option<[u8; 32]>,
-    /// Whom the certificate must name, and what the server is told (SNI) unless it is an address. An
-    /// address may stand in brackets and have a zone. Without `trusted_ca` anything will do, for nobody checks it.
+    /// The name that the certificate must contain, and the SNI unless it is an address. An address may have brackets
+    /// and a zone. Without `trusted_ca` any value is accepted, because nothing checks it.
     pub server_name: String,
-    /// Whether the byte 0x17 goes before TLS, for servers that share their port with HTTPS.
+    /// Whether the byte 0x17 precedes TLS, for servers that share their port with HTTPS.
     pub custom_first_byte: bool,
 }
 
-/// Puts TLS on dialled connections. Cheap to clone; clones share the tickets for resumption.
+/// Starts TLS on dialled connections. Cheap to clone; clones share the tickets for resumption.
 #[derive(Clone, Debug)]
 pub struct ClientTls {
     pub(crate) config: Arc<ClientConfig>,
-    /// As it was named, without brackets and zone.
+    /// The configured server name, without brackets and zone.
     host: Arc<str>,
     pub(crate) server_name: ServerName<'static>,
     custom_first_byte: bool,
-    /// `None` if there is nothing to read again.
+    /// `None` if there are no files to read again.
     source: Option<Arc<Source>>,
 }
 
-/// What a client's TLS was made of.
+/// The settings and file contents that a [`ClientTls`] was created from.
 #[derive(Debug)]
 struct Source {
     options: ClientTlsOptions,
-    /// What the files held.
+    /// A hash of the files' contents.
     files: files::Digest,
 }
 
 impl ClientTls {
-    /// Reads all that is needed.
+    /// Reads the files that `options` names.
     pub fn new(options: ClientTlsOptions) -> Result<Self, TlsError> {
         let files = files::digest(options.certificate.as_ref(), options.trusted_ca.as_ref())?;
         Self::with_files(options, files)
     }
 
-    /// Reads the files again. If they have changed, gives what connections are to have from now on, which do not resume sessions of before.
+    /// Reads the files again. If they have changed, returns the TLS settings for new connections, which do not resume
+    /// earlier sessions.
     ///
-    /// Blocks for as long as it takes to read files.
+    /// Blocks while it reads the files.
     ///
     /// # Errors
-    /// As [`ClientTls::new`]. Files that are being replaced may not yet go together, so that it is worth trying again.
+    /// As [`ClientTls::new`]. Files that are being replaced may not match yet, so it is worth trying again.
     pub fn reloaded(&self) -> Result<Option<Self>, TlsError> {
         let Some(source) = &self.source else {
             return Ok(None);
@@ -121,7 +122,7 @@ impl ClientTls {
             }
         };
         let server_name = match server_name(&options.server_name) {
-            // Nobody checks it, and addresses are not told to the server: nothing depends on this one.
+            // Any address works here: nothing checks it, and an address is not sent to the server.
             Err(_) if options.trusted_ca.is_none() => Ipv4Addr::UNSPECIFIED.into(),
             known => known?,
         };
@@ -134,10 +135,10 @@ impl ClientTls {
         })
     }
 
-    /// For a server whose certificate must be signed by one of the authorities that the system trusts, and name
+    /// TLS to a server whose certificate must be signed by an authority that the system trusts, and contain
     /// `server_name`.
     ///
-    /// They are read anew each time; `SSL_CERT_FILE` and `SSL_CERT_DIR` say where from, if they are set.
+    /// Reads the authorities anew each time; `SSL_CERT_FILE` and `SSL_CERT_DIR` override where from.
     pub fn trusting_system(server_name: &str) -> Result<Self, TlsError> {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -153,7 +154,7 @@ impl ClientTls {
         })
     }
 
-    /// The same without the byte in front, for where nobody expects it.
+    /// The same settings without the extra first byte, for servers that do not expect it.
     pub fn without_custom_first_byte(&self) -> Self {
         Self {
             custom_first_byte: false,
@@ -161,18 +162,18 @@ impl ClientTls {
         }
     }
 
-    /// Whom the certificate must name: a name, or an address without brackets and zone.
+    /// The name that the certificate must contain: a host name, or an address without brackets and zone.
     pub fn server_name(&self) -> &str {
         &self.host
     }
 
-    /// Shakes hands.
+    /// Performs the handshake.
     ///
-    /// Waits for as long as the server is silent: the caller sets the deadline. Not cancel-safe.
-    /// With TLS 1.3 a server that refuses our certificate says so only in answer to what we send next.
+    /// Waits for as long as the server is silent: the caller sets the deadline. Not cancel-safe. With TLS 1.3 a server
+    /// that refuses our certificate says so only after the handshake, in answer to our next data.
     ///
     /// # Errors
-    /// If the server does not speak TLS, or shows a certificate that is not trusted, or the connection fails.
+    /// If the server does not speak TLS, or shows an untrusted certificate, or the connection fails.
     pub async fn connect(&self, conn: Conn) -> io::Result<Conn> {
         let connector = TlsConnector::from(self.config.clone());
         let name = self.server_name.clone();
@@ -181,7 +182,8 @@ impl ClientTls {
             let mut connecting = connector.connect_with(name, conn, |session| {
                 start = with_client_hello(session);
             });
-            // Both in one segment, as what looks at the first bytes might not wait for more.
+            // Sends the extra byte and the hello in one segment, because a peer that looks at the first bytes may not
+            // wait for more.
             if let Some(conn) = connecting.get_mut() {
                 conn.send(Bytes::from(start?)).await?;
             }
@@ -194,7 +196,7 @@ impl ClientTls {
     }
 }
 
-/// Takes the ClientHello out of `session`.
+/// Appends the ClientHello of `session` to the extra first byte.
 fn with_client_hello(session: &mut ClientConnection) -> io::Result<Vec<u8>> {
     let mut start = vec![TLS_CUSTOM];
     while session.wants_write() {
@@ -203,7 +205,7 @@ fn with_client_hello(session: &mut ClientConnection) -> io::Result<Vec<u8>> {
     Ok(start)
 }
 
-/// The name without brackets and zone: a zone means nothing to the other end.
+/// The name without brackets and zone: a zone means nothing to the peer.
 fn bare(name: &str) -> &str {
     without_zone(without_brackets(name))
 }

@@ -1,4 +1,4 @@
-//! What is wrong with the other end's certificate.
+//! Faults of the peer's certificate.
 
 use std::io;
 
@@ -6,23 +6,23 @@ use rustls::{AlertDescription, Error};
 
 use super::pinned::NotPinned;
 
-/// What is wrong with a server's certificate, as far as it decides what is to be done about it.
+/// The fault of a server's certificate, as far as the advice depends on it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CertificateFault {
-    /// It is not valid any more, or not yet.
+    /// It has expired, or is not valid yet.
     Expired,
     /// No trusted authority has signed it.
     Issuer,
-    /// It is for somebody else.
+    /// It is for another name.
     Name,
-    /// It is not the one that is pinned.
+    /// It is not the pinned certificate.
     NotPinned,
-    /// Something else.
+    /// Any other fault.
     Other,
 }
 
 impl CertificateFault {
-    /// Why a handshake failed; `None` if that was not for the certificate.
+    /// The fault that made a handshake fail; `None` if the handshake failed for another reason.
     pub fn of(error: &io::Error) -> Option<Self> {
         let inner = error.get_ref()?;
         if inner.is::<NotPinned>() {
@@ -36,7 +36,8 @@ impl CertificateFault {
         }
     }
 
-    /// What a client means that breaks off a handshake with `alert`; `None` if it does not mean the certificate.
+    /// The fault that `alert` stands for when a client aborts the handshake with it; `None` if the alert is not about
+    /// the certificate.
     pub(crate) fn of_alert(alert: AlertDescription) -> Option<Self> {
         match alert {
             AlertDescription::BadCertificate => Some(Self::Name),
@@ -44,15 +45,15 @@ impl CertificateFault {
             AlertDescription::CertificateRevoked | AlertDescription::UnsupportedCertificate => {
                 Some(Self::Other)
             }
-            // The error that is ours.
+            // rustls sends this alert for [`NotPinned`].
             AlertDescription::CertificateUnknown => Some(Self::NotPinned),
-            // The other: the signature is not that of the authority which has this name.
+            // rustls sends `DecryptError` when the signature is not that of the authority which has this name.
             AlertDescription::UnknownCA | AlertDescription::DecryptError => Some(Self::Issuer),
             _ => None,
         }
     }
 
-    /// What is wrong and what to do, in the words of the client's configuration.
+    /// The fault and its remedy, in the terms of the client's configuration.
     pub fn advice(self) -> &'static str {
         match self {
             Self::Expired => {
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_are_told_apart() {
+    fn faults_are_distinguished() {
         for (error, fault) in [
             (CertificateError::Expired, CertificateFault::Expired),
             (CertificateError::NotValidYet, CertificateFault::Expired),

@@ -11,10 +11,11 @@ use rustls::{CertificateError, Error, RootCertStore};
 
 use super::TlsError;
 
-/// A hash of what files hold.
+/// A hash of files' contents.
 pub(super) type Digest = [u8; SHA256_OUTPUT_LEN];
 
-/// A hash of what the files of an end hold. To be taken ahead of loading them: what changes in between is then found the next time.
+/// A hash of the contents of one end's files. Take it before loading them: a change in between is then found at the
+/// next check.
 pub(super) fn digest(
     certificate: Option<&(PathBuf, PathBuf)>,
     authorities: Option<&PathBuf>,
@@ -23,7 +24,7 @@ pub(super) fn digest(
     let pair = certificate.into_iter().flat_map(|(one, two)| [one, two]);
     for path in pair.chain(authorities) {
         let content = read(path)?;
-        // So that bytes that move from one file to the next are a change.
+        // So that moving bytes from one file to the next changes the hash.
         all.update(&content.len().to_le_bytes());
         all.update(&content);
     }
@@ -58,8 +59,8 @@ pub(super) fn certified_key(
     );
     match certified.keys_match() {
         Ok(()) => Ok(certified),
-        // It is well-formed but of a kind that rustls cannot look into, such as X.509 v1. frp's
-        // peers take those, so the check is left to them.
+        // The certificate is well-formed but of a kind that rustls cannot parse, such as X.509 v1. frp's peers accept
+        // such certificates, so the check is left to the peer.
         Err(Error::InvalidCertificate(CertificateError::Other(_))) => Ok(certified),
         Err(source) => Err(TlsError::Mismatch {
             certificate: certificate.clone(),

@@ -1,4 +1,4 @@
-//! Certificates told by their hash.
+//! Identifies certificates by their hash.
 
 use std::fmt;
 
@@ -20,11 +20,10 @@ impl Fingerprint {
         Self(bytes)
     }
 
-    /// That of the certificate that the other end of `conn` showed; `None` without TLS, if TLS lies below
-    /// another layer, or if the other end showed none. Of QUIC, ask the
-    /// [`Connection`](crate::quic::Connection::fingerprint).
+    /// The fingerprint of the certificate that the peer of `conn` showed; `None` without TLS, if TLS lies below another
+    /// layer, or if the peer showed none. For QUIC, see [`Connection`](crate::quic::Connection::fingerprint).
     ///
-    /// Nobody has checked it for that. It says whom to pin, not who is there.
+    /// The certificate need not have been verified, so this tells which fingerprint to pin, not who the peer is.
     pub fn of_other_end(conn: &Conn) -> Option<Self> {
         conn.tls()?.peer_certificates()?.first().map(Self::of)
     }

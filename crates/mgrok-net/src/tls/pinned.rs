@@ -1,4 +1,4 @@
-//! One server certificate will do: that with the pinned fingerprint.
+//! A verifier that accepts only the server certificate with the pinned fingerprint.
 
 use std::fmt;
 use std::io;
@@ -14,12 +14,12 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, Signatu
 
 use super::fingerprint::Fingerprint;
 
-/// Accepts one certificate, whatever it says, and only from the holder of its key. So the signature of the handshake must
-/// be checked: certificates that are too odd for that (X.509 v1) cannot be pinned.
+/// Accepts one certificate, whatever its content, and only from the holder of its key. So the signature of the
+/// handshake must be checked: certificates that do not allow that (X.509 v1) cannot be pinned.
 #[derive(Debug)]
 pub(super) struct PinnedCertificate {
     pinned: Fingerprint,
-    /// Must agree too, if there is one.
+    /// If set, this verifier must accept the certificate, too.
     authority: Option<Arc<WebPkiServerVerifier>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -32,7 +32,7 @@ pub(super) struct NotPinned {
     pinned: Fingerprint,
 }
 
-/// In plain words, as that is how rustls shows it within an error of its own, which is all that QUIC lets through.
+/// Prints the plain message, because rustls prints the `Debug` form within its own error, and QUIC passes on only that.
 impl fmt::Debug for NotPinned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -98,7 +98,7 @@ impl ServerCertVerifier for PinnedCertificate {
     }
 }
 
-/// An error of a handshake, in plain words if it is ours: rustls shows it as code.
+/// Replaces an error of a handshake by our own error inside, if there is one: rustls would print it as code.
 pub(super) fn in_plain_words(error: io::Error) -> io::Error {
     let rustls = error.get_ref().and_then(|it| it.downcast_ref());
     let Some(Error::InvalidCertificate(CertificateError::Other(OtherError(ours)))) = rustls else {

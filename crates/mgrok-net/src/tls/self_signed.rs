@@ -1,4 +1,4 @@
-//! The certificate of a server that was given none.
+//! The certificate of a server that has none configured.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,26 +15,26 @@ use tempfile::NamedTempFile;
 
 use super::TlsError;
 
-/// Allows for clients whose clock is slow.
-const VALID_SINCE: Duration = Duration::from_secs(60 * 60);
+/// Backdates the certificate, for clients whose clock is slow.
+const BACKDATED_BY: Duration = Duration::from_secs(60 * 60);
 const VALID_FOR: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 const SERIAL_LEN: usize = 16;
 
-/// Makes sure that the file `path` has a certificate and its key, both in PEM form: what is there is left alone, and what is not is
-/// made, readable by nobody else. Returns where each of the two is, for
-/// [`ServerTlsOptions::certificate`](super::ServerTlsOptions::certificate), which finds out whether it is of any use.
+/// Makes sure that the file `path` has a certificate and its key, both in PEM form: an existing file is left alone, a
+/// missing one is generated, readable only by its owner. Returns the paths of certificate and key for
+/// [`ServerTlsOptions::certificate`](super::ServerTlsOptions::certificate), which checks whether they are usable.
 ///
-/// Blocks for as long as it takes to write a file.
+/// Blocks while it writes the file.
 ///
 /// # Errors
-/// Nothing can be generated, or the file not be written. Its directory must be there.
+/// The certificate cannot be generated, or the file cannot be written. Its directory must exist.
 pub fn kept_certificate(path: &Path) -> Result<(PathBuf, PathBuf), TlsError> {
     let is_there = path.try_exists().map_err(|source| TlsError::Read {
         path: path.to_owned(),
         source,
     })?;
     if !is_there {
-        let (certificate, key) = make()?;
+        let (certificate, key) = generate_pair()?;
         let pem = certificate.pem() + &key.serialize_pem();
         write_whole(path, pem.as_bytes()).map_err(|source| TlsError::Write {
             path: path.to_owned(),
@@ -44,14 +44,14 @@ pub fn kept_certificate(path: &Path) -> Result<(PathBuf, PathBuf), TlsError> {
     Ok((path.to_owned(), path.to_owned()))
 }
 
-/// Writes a file that exists whole or not at all, and that nobody else can read.
+/// Writes a file atomically, readable only by its owner.
 fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
-    // In the same directory, because a file cannot be renamed from one file system to another.
+    // In the same directory, because a rename does not work across file systems.
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
     };
-    // A temporary file has the mode 0600, and is removed if it is not persisted.
+    // A temporary file has mode 0600, and is removed unless it is persisted.
     let mut file = NamedTempFile::new_in(directory)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
@@ -61,7 +61,7 @@ fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Makes a key and a certificate without a name.
 pub(super) fn generate(provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-    let (certificate, key) = make()?;
+    let (certificate, key) = generate_pair()?;
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
     let key = provider
         .key_provider
@@ -70,9 +70,9 @@ pub(super) fn generate(provider: &CryptoProvider) -> Result<CertifiedKey, TlsErr
     Ok(CertifiedKey::new(vec![certificate.der().clone()], key))
 }
 
-// frp: the same but for the key, which is RSA (pkg/transport/tls.go#newRandomTLSKeyPair). Every
-// peer knows ECDSA P-256, and its key takes no second to make.
-fn make() -> Result<(Certificate, KeyPair), TlsError> {
+// frp: the same except for the key, which is RSA (pkg/transport/tls.go#newRandomTLSKeyPair). Every peer supports ECDSA
+// P-256, and generating an RSA key would take a second.
+fn generate_pair() -> Result<(Certificate, KeyPair), TlsError> {
     let failed = |error| TlsError::Generate(io::Error::other(error));
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
     let mut serial = [0; SERIAL_LEN];
@@ -82,7 +82,7 @@ fn make() -> Result<(Certificate, KeyPair), TlsError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.serial_number = Some(SerialNumber::from_slice(&serial));
-    params.not_before = (now - VALID_SINCE).into();
+    params.not_before = (now - BACKDATED_BY).into();
     params.not_after = (now + VALID_FOR).into();
     let certificate = params.self_signed(&key).map_err(failed)?;
     Ok((certificate, key))

@@ -1,4 +1,4 @@
-//! The accepting end.
+//! TLS at the accepting end.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,21 +16,22 @@ use super::{TlsError, files, provider, self_signed};
 use crate::conn::Conn;
 use crate::sniff::TLS_CUSTOM;
 
-/// What a server's TLS is made of.
+/// The settings of a server's TLS.
 #[derive(Clone, Debug, Default)]
 pub struct ServerTlsOptions {
     /// The files of the certificate chain and of its key; `None`: a certificate is generated.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// The file of the authorities one of which must have signed a client's certificate. `None`: clients need none.
+    /// The file of the trusted authorities, one of which must have signed a client's certificate. `None`: clients need
+    /// no certificate.
     ///
     /// Clients' certificates must be X.509 v3 (Go also takes v1, rustls does not).
     pub trusted_ca: Option<PathBuf>,
-    /// Protocols that are offered to clients that ask for some (ALPN), the first that both know being chosen; clients that
-    /// know none of them are refused. Empty: nothing is offered.
+    /// Protocols for clients that ask for some (ALPN); the first that both ends know is chosen, and a client that knows
+    /// none of them is refused. Empty: no ALPN.
     pub alpn: Vec<Vec<u8>>,
 }
 
-/// Takes TLS off accepted connections. Cheap to clone; clones are reloaded together.
+/// Terminates TLS on accepted connections. Cheap to clone; a reload affects all clones.
 #[derive(Clone, Debug)]
 pub struct ServerTls {
     shared: Arc<Shared>,
@@ -42,17 +43,17 @@ struct Shared {
     loaded: RwLock<Arc<Loaded>>,
 }
 
-/// What new connections get.
+/// The state for new connections.
 #[derive(Debug)]
 struct Loaded {
     config: Arc<ServerConfig>,
     certificate: CertifiedKey,
-    /// What the files held.
+    /// A hash of the files' contents.
     files: files::Digest,
 }
 
 impl ServerTls {
-    /// Reads or makes all that is needed.
+    /// Reads the files that `options` names, and generates a certificate if none is configured.
     pub fn new(options: ServerTlsOptions) -> Result<Self, TlsError> {
         let files = files::digest(options.certificate.as_ref(), options.trusted_ca.as_ref())?;
         let certificate = certificate(&options, &provider())?;
@@ -65,19 +66,19 @@ impl ServerTls {
         })
     }
 
-    /// Reads the files again and tells whether they have changed. If so, connections that come from now on get what
-    /// they hold, and nobody resumes a session of before, which older authorities may have let in. Those that are
-    /// there go on. A generated certificate stays.
+    /// Reads the files again and returns whether they have changed. If so, new connections use the new contents, and no
+    /// client resumes an earlier session, which former authorities may have allowed. Existing connections go on. A
+    /// generated certificate stays.
     ///
-    /// Blocks for as long as it takes to read files.
+    /// Blocks while it reads the files.
     ///
     /// # Errors
-    /// As [`ServerTls::new`]. All is as before then: files that are being replaced may not yet go together, so that it is
-    /// worth trying again.
+    /// As [`ServerTls::new`]. Nothing changes then: files that are being replaced may not match yet, so it is worth
+    /// trying again.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let options = &self.shared.options;
         let before = self.loaded();
-        // Read ahead of what is loaded: what changes in between is found the next time.
+        // Hashed before loading, so that a change in between is found at the next check.
         let files = files::digest(options.certificate.as_ref(), options.trusted_ca.as_ref())?;
         if files == before.files {
             return Ok(false);
@@ -92,10 +93,10 @@ impl ServerTls {
         Ok(true)
     }
 
-    /// That of the certificate that is shown to clients, for those who want to pin it.
+    /// The fingerprint of the certificate that clients see, for clients that pin it.
     pub fn fingerprint(&self) -> Fingerprint {
         let chain = &self.loaded().certificate.cert;
-        // Whoever made it found one.
+        // The chain is not empty: creating the certificate has checked that.
         chain.first().map_or(Fingerprint([0; 32]), Fingerprint::of)
     }
 
@@ -104,7 +105,7 @@ impl ServerTls {
         loaded.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The same for a carrier that has TLS in it, with a protocol of its own.
+    /// The settings for a transport that contains TLS, with an application protocol of its own.
     pub(crate) fn config_for(&self, protocol: &[u8]) -> Result<ServerConfig, TlsError> {
         let mut config = (*self.loaded().config).clone();
         config.alpn_protocols = vec![protocol.to_vec()];
@@ -112,12 +113,12 @@ impl ServerTls {
         Ok(config)
     }
 
-    /// Shakes hands. A byte 0x17 in front is taken off.
+    /// Performs the handshake, after removing an extra first byte 0x17.
     ///
     /// Waits for as long as the client is silent: the caller sets the deadline. Not cancel-safe.
     ///
     /// # Errors
-    /// If the client does not speak TLS, or shows no certificate although it must, or the connection fails.
+    /// If the client does not speak TLS, or shows no certificate although one is required, or the connection fails.
     pub async fn accept(&self, mut conn: Conn) -> io::Result<Conn> {
         let mut first = conn.recv().await?;
         if first.first() == Some(&TLS_CUSTOM) {
@@ -137,8 +138,8 @@ impl Loaded {
         files: files::Digest,
     ) -> Result<Self, TlsError> {
         let mut config = with_certificate(options, provider(), certificate.clone())?;
-        // Resumption without state here: clients that use a connection per stream shake hands
-        // often, and there may be many of them.
+        // Tickets allow resumption without state on the server: clients that use a connection per stream perform many
+        // handshakes, and there may be many of them.
         config.alpn_protocols.clone_from(&options.alpn);
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Setup)?;
         Ok(Self {
@@ -149,7 +150,7 @@ impl Loaded {
     }
 }
 
-/// What any server's TLS is made of, whatever carries it.
+/// The rustls settings of a server, for any transport.
 pub(crate) fn config(
     options: &ServerTlsOptions,
     provider: Arc<CryptoProvider>,

@@ -4,11 +4,11 @@ use rustls::RootCertStore;
 
 use super::TlsError;
 
-/// Reads them from where the system keeps them, or where `SSL_CERT_FILE` and `SSL_CERT_DIR` say.
+/// Reads them from the system's store, or from where `SSL_CERT_FILE` and `SSL_CERT_DIR` say.
 pub(super) fn authorities() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut store = RootCertStore::empty();
-    // Systems trust certificates that are too odd for rustls. Nobody who is signed by one of them will be trusted.
+    // rustls cannot parse some certificates that systems trust. Certificates signed by those are not trusted.
     store.add_parsable_certificates(found.certs);
     if store.is_empty() {
         return Err(TlsError::NoAuthorities {

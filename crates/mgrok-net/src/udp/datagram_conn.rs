@@ -1,4 +1,4 @@
-//! The connection that carries the datagrams of many users: a stream, and what comes beside it.
+//! The connection that carries the datagrams of many users: a stream, and optionally QUIC datagrams.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,16 +11,16 @@ use mgrok_proto::{DecodeError, Negotiated};
 use super::Datagrams;
 use crate::conn::{ByteStream, Conn, Flow, FlowSender};
 
-/// How much is put behind the beginning of something incomplete before it is looked at again, at first.
+/// How many bytes are first appended to an incomplete frame before decoding is tried again.
 const FIRST_STEP: usize = 2 * 1024;
 
-/// Room for more datagrams of QUIC than these is given back when they are taken.
+/// Capacity for more QUIC datagrams than this is released when they have been taken.
 const KEPT_ARRIVED: usize = 64;
 
-/// Why no more datagrams can come.
+/// Why no more datagrams can be received.
 #[derive(Debug, thiserror::Error)]
 pub enum RecvError {
-    /// What came is no frame.
+    /// The received bytes are not a frame.
     #[error("malformed frame")]
     Decode(#[from] DecodeError),
     /// The connection failed.
@@ -28,46 +28,47 @@ pub enum RecvError {
     Io(#[from] io::Error),
 }
 
-/// What one read brought.
+/// The result of one read.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Received {
     /// Whether the connection has ended; nothing follows.
     pub ended: bool,
-    /// How many datagrams of QUIC, each with one datagram or more, were dropped because they came faster than they were taken.
+    /// How many QUIC datagrams, each with one user datagram or more, were dropped because they arrived faster than they
+    /// were read.
     pub missed: u64,
-    /// Datagrams whose user has no usable address. They are lost.
+    /// How many datagrams were lost because their user has no usable address.
     pub unaddressed: u64,
 }
 
 /// A work or visitor connection whose payload is datagrams.
 ///
-/// If it is a stream of QUIC and the session has agreed on it, datagrams also travel as datagrams of QUIC, so that one which is lost delays no
-/// other. Those that are too long for that, and signs of life, stay on the stream.
+/// If it is a QUIC stream and the session has negotiated it, payload also travels as QUIC datagrams, so that a lost one
+/// delays no other. Datagrams that are too long for that, and pings, stay on the stream.
 #[derive(Debug)]
 pub struct DatagramConn {
     pub(super) stream: Conn,
     framing: Framing,
     inbound: Inbound,
-    /// The beginning of something whose rest has yet to come.
+    /// The beginning of an incomplete frame.
     partial: BytesMut,
     flow: Option<Flow>,
     /// Whether the flow has been announced to the other end.
     announced: bool,
-    /// Datagrams of QUIC that have arrived; empty between calls.
+    /// QUIC datagrams that have arrived; empty between calls.
     arrived: VecDeque<Bytes>,
 }
 
-/// How far what comes on the stream has been understood.
+/// The state of decoding the stream.
 #[derive(Debug)]
 struct Inbound {
     decoder: Decoder,
-    /// Whether the other end takes datagrams of QUIC.
+    /// Whether the peer accepts QUIC datagrams.
     quic_ready: bool,
 }
 
 impl DatagramConn {
-    /// Takes `stream`, on which datagrams are framed in this way from now on. Nothing travels beside it, as somebody on the way
-    /// might know no more than the stream.
+    /// Carries datagrams on `stream`, framed in this way. Uses no QUIC datagrams, because an intermediary may relay
+    /// only the stream.
     pub fn new(stream: Conn, framing: Framing) -> Self {
         Self {
             stream,
@@ -83,7 +84,7 @@ impl DatagramConn {
         }
     }
 
-    /// Takes `stream`, which goes straight to an end that takes the datagrams apart, by what was `negotiated` with it.
+    /// Carries datagrams on `stream`, whose peer decodes them itself, as `negotiated` with that peer.
     pub fn direct(stream: Conn, negotiated: &Negotiated) -> Self {
         let flow = if negotiated.datagrams && negotiated.quic_datagrams {
             stream.flow()
@@ -96,50 +97,50 @@ impl DatagramConn {
         }
     }
 
-    /// How datagrams are framed.
+    /// The framing of the datagrams.
     pub fn framing(&self) -> Framing {
         self.framing
     }
 
-    /// The zones of users that came on it.
+    /// The zones of users that arrived on this connection.
     pub(super) fn zones(&self) -> &Zones {
         self.inbound.decoder.zones()
     }
 
-    /// The stream below, for what goes past the framing.
+    /// The stream below, for use without the framing.
     pub fn stream(&mut self) -> &mut Conn {
         &mut self.stream
     }
 
-    /// Reads once, and appends the datagrams that came to `datagrams`, with the addresses of their users. Signs of life
-    /// are passed over.
+    /// Reads once, and appends the received datagrams to `datagrams`, with the addresses of their users. Pings are
+    /// skipped.
     ///
     /// # Errors
-    /// After an error the connection is of no more use. Datagrams in front of a malformed frame have been appended.
+    /// After an error the connection is unusable. Datagrams ahead of a malformed frame have been appended.
     pub fn poll_recv(
         &mut self,
         cx: &mut Context<'_>,
         datagrams: &mut Datagrams,
     ) -> Poll<Result<Received, RecvError>> {
         let mut received = Received::default();
-        let beside = self.poll_beside(cx, datagrams, &mut received)?;
+        let by_quic = self.poll_quic(cx, datagrams, &mut received)?;
         match self.stream.poll_recv(cx)? {
             Poll::Ready(chunk) => {
                 received.ended = chunk.is_empty();
                 self.take(chunk, datagrams, &mut received)?;
             }
-            Poll::Pending if beside.is_pending() => return Poll::Pending,
+            Poll::Pending if by_quic.is_pending() => return Poll::Pending,
             Poll::Pending => {}
         }
         Poll::Ready(Ok(received))
     }
 
-    /// Whether it is time to announce to the other end that QUIC datagrams are accepted. This happens once.
+    /// Whether to announce now that this end accepts QUIC datagrams. True at most once.
     pub(super) fn announce(&mut self) -> bool {
         self.flow.is_some() && !std::mem::replace(&mut self.announced, true)
     }
 
-    /// The way past the stream, once the other end is there as well.
+    /// The sender of QUIC datagrams, once the peer has announced that it accepts them.
     pub(super) fn sender(&self) -> Option<FlowSender> {
         self.flow
             .as_ref()
@@ -147,8 +148,8 @@ impl DatagramConn {
             .map(Flow::sender)
     }
 
-    /// Takes all datagrams of QUIC that are there.
-    fn poll_beside(
+    /// Takes all QUIC datagrams that have arrived.
+    fn poll_quic(
         &mut self,
         cx: &Context<'_>,
         datagrams: &mut Datagrams,
@@ -167,7 +168,7 @@ impl DatagramConn {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes all that `chunk` completes.
+    /// Takes all frames that `chunk` completes.
     fn take(
         &mut self,
         mut chunk: Bytes,
@@ -179,7 +180,7 @@ impl DatagramConn {
                 return Ok(());
             };
             chunk.advance(len);
-            // Nothing that waits, nothing kept.
+            // Releases the buffer, since nothing is incomplete any more.
             self.partial = BytesMut::new();
         }
         let mut taken = 0;
@@ -193,8 +194,8 @@ impl DatagramConn {
         Ok(())
     }
 
-    /// Takes what has begun in `partial`, and says how many bytes of `chunk` that needed. `None` if it needs more: then they are
-    /// all in `partial`. Little more of the chunk is copied than it takes.
+    /// Completes the frame that began in `partial`, and returns how many bytes of `chunk` that took. `None` if more
+    /// bytes are needed: then `partial` holds the whole chunk. Copies little more of the chunk than needed.
     fn complete(
         &mut self,
         chunk: &[u8],
@@ -217,7 +218,7 @@ impl DatagramConn {
 }
 
 impl Inbound {
-    /// Takes the first thing of `input`, if it is complete, and says how many bytes it has.
+    /// Takes the first frame of `input`, if it is complete, and returns its length in bytes.
     fn take_one(
         &mut self,
         input: &[u8],

@@ -1,4 +1,4 @@
-//! Some datagrams, one behind the other in one buffer.
+//! A batch of datagrams, stored one after the other in one buffer.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -9,21 +9,21 @@ use mgrok_proto::udp::binary;
 
 use super::LocalAddr;
 
-/// Buffers above this are given back when they are empty: what a burst needed is not kept for ever. The next one is as large as the last
-/// batch was, up to [`MAX_FRESH`], so that it need not grow from nothing.
+/// A larger buffer is released when it is empty, so that a burst does not occupy memory for ever. The next buffer is as
+/// large as the last batch was, up to [`MAX_FRESH`], so that it need not grow from nothing.
 const KEPT_CAPACITY: usize = 16 * 1024;
 const MAX_FRESH: usize = 64 * 1024;
-/// The same for what is noted of each datagram.
+/// The same limit for the list of entries.
 const KEPT_ENTRIES: usize = 256;
 
-/// Datagrams with their addresses, in order. Used again and again, it allocates nothing.
+/// Datagrams with their addresses, in order. Allocates nothing when it is reused.
 #[derive(Debug, Default)]
 pub struct Datagrams {
     bytes: BytesMut,
     entries: Vec<Entry>,
-    /// How many bytes the last batch had.
-    usual: usize,
-    /// How many entries from the front are done with.
+    /// The size of the last batch in bytes.
+    last_len: usize,
+    /// How many entries at the front have been consumed.
     done: usize,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Entry {
     pub(super) start: usize,
     pub(super) len: usize,
     pub(super) addr: SocketAddr,
-    /// Where it is to leave from; `None` lets the system choose.
+    /// The local address to send from; `None` lets the system choose.
     pub(super) local: Option<LocalAddr>,
 }
 
@@ -45,15 +45,15 @@ impl Datagrams {
         self.push_from(start, addr);
     }
 
-    /// All payloads, for more to be appended.
+    /// The buffer of all payloads, to which more may be appended.
     pub(super) fn bytes_mut(&mut self) -> &mut BytesMut {
         if self.bytes.capacity() == 0 {
-            self.bytes.reserve(self.usual);
+            self.bytes.reserve(self.last_len);
         }
         &mut self.bytes
     }
 
-    /// Adds a datagram whose payload was appended to the bytes from `start` on.
+    /// Adds a datagram whose payload has been appended to the buffer, from `start` on.
     pub(super) fn push_from(&mut self, start: usize, addr: SocketAddr) {
         self.entries.push(Entry {
             start,
@@ -63,7 +63,7 @@ impl Datagrams {
         });
     }
 
-    /// Adds the datagrams of a frame that came in a datagram of QUIC.
+    /// Adds the datagrams of a frame that arrived in a QUIC datagram.
     pub(super) fn push_frame(&mut self, frame: &[u8]) -> Result<(), DecodeError> {
         let mut start = self.bytes_mut().len();
         let entries = &mut self.entries;
@@ -79,30 +79,30 @@ impl Datagrams {
         })
     }
 
-    /// Whether nothing is left.
+    /// Whether no datagram is left.
     pub fn is_empty(&self) -> bool {
         self.done == self.entries.len()
     }
 
-    /// How many are left.
+    /// How many datagrams are left.
     pub fn len(&self) -> usize {
         self.entries.len() - self.done
     }
 
-    /// The datagrams that are left.
+    /// The remaining datagrams.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], SocketAddr)> {
         self.left().iter().map(|it| (self.payload(it), it.addr))
     }
 
-    /// The address of the first that is left, and how many in a row have it.
+    /// The address of the first remaining datagram, and how many datagrams in a row have it.
     pub fn front_run(&self) -> Option<(SocketAddr, usize)> {
         let addr = self.left().first()?.addr;
         let same = self.left().iter().take_while(|it| it.addr == addr);
         Some((addr, same.count()))
     }
 
-    /// Asks `route` where the datagrams to each address leave from, and drops those for which it says `None`. Returns how many
-    /// those were. Of datagrams in a row to one address, it is asked once.
+    /// Calls `route` for the local address that datagrams to each address leave from, and drops those for which it
+    /// returns `None`. Returns how many were dropped. Calls it once for datagrams in a row to one address.
     pub(super) fn route(
         &mut self,
         mut route: impl FnMut(SocketAddr) -> Option<Option<LocalAddr>>,
@@ -127,7 +127,7 @@ impl Datagrams {
         dropped as u64
     }
 
-    /// Is done with the first `count`.
+    /// Consumes the first `count` datagrams.
     pub fn skip(&mut self, count: usize) {
         self.done = self.entries.len().min(self.done + count);
         if self.is_empty() {
@@ -143,14 +143,14 @@ impl Datagrams {
         &self.bytes[entry.range()]
     }
 
-    /// The bytes in which the payloads lie.
+    /// The buffer that holds the payloads.
     pub(super) fn all_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     fn clear(&mut self) {
         self.done = 0;
-        self.usual = self.bytes.len().min(MAX_FRESH);
+        self.last_len = self.bytes.len().min(MAX_FRESH);
         self.entries.clear();
         self.bytes.clear();
         if self.bytes.capacity() > KEPT_CAPACITY {

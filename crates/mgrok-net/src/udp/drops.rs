@@ -1,25 +1,25 @@
-//! How many datagrams of a socket's users were dropped, and why.
+//! Counts the dropped datagrams of a socket's users, by reason.
 
 use tracing::warn;
 
 use super::{QueueError, Received};
 
-/// Counts since the socket was opened. What was not yet logged is when this is dropped.
+/// Counts since the socket was opened. Dropping the value logs any counts that were not logged yet.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Drops {
-    /// From users: too many were waiting for the other end.
+    /// From users: too many were waiting to be sent to the peer.
     pub full: u64,
     /// From users: too long for a frame.
     pub too_long: u64,
-    /// From users: no connection could be had for them.
+    /// From users: there was no connection to carry them.
     pub unconnected: u64,
-    /// To users: too many came at once.
+    /// To users: too many arrived at once.
     pub missed: u64,
     /// To users: the system refused to send it.
     pub refused: u64,
     /// To users: without an address.
     pub unaddressed: u64,
-    /// To addresses that are not in the user table, because nothing has come from there lately.
+    /// To addresses that are not in the user table, because nothing has arrived from there lately.
     pub unsolicited: u64,
     reported: u64,
 }

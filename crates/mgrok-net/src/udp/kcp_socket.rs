@@ -1,4 +1,4 @@
-//! What KCP needs of a socket.
+//! Implements the socket interface of KCP.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use tokio::io::Interest;
 use super::datagrams::Entry;
 use super::socket::{LocalAddr, UdpSocket};
 
-/// Most datagrams of one sending call.
+/// The most datagrams of one sending call.
 const MAX_SENT: usize = 64;
 
 impl Socket for UdpSocket {
@@ -24,7 +24,7 @@ impl Socket for UdpSocket {
     }
 
     fn try_send(&self, batch: &Batch, path: Option<Path>) -> io::Result<usize> {
-        // Of a connected socket nobody looks at it.
+        // A connected socket ignores this address.
         let addr = path.map_or(([0; 4], 0).into(), |path| path.peer);
         let local = path.and_then(|path| path.local);
         let none = Entry {

@@ -4,15 +4,15 @@
     reason = "recvmmsg and sendmmsg take arrays of structures that point to each other"
 )]
 //!
-//! How it holds: every pointer that is given to the kernel is made in the function that makes the call, from a
-//! borrow that lives until the call has returned, and neither what points nor what is pointed to moves in between. Structures are zeroed
-//! before their fields are set, because some platforms pad them; all of them are plain old data, for which zero is a value. Lengths
-//! that come back from the kernel are trusted no further than slices allow. Control messages are read and written as bytes of
-//! slices, and only their header is copied from and to its structure.
+//! Why the unsafe code is sound: every pointer that the kernel gets is created in the function that makes the call,
+//! from a borrow that lives until the call has returned, and neither the pointers nor their targets move in between.
+//! Structures are zeroed before their fields are set, because some platforms pad them; all of them are plain old data,
+//! for which zero is a valid value. Lengths that the kernel returns are only used to index slices, which checks them.
+//! Control messages are read and written as bytes of slices, and only their header is copied from and to its structure.
 //!
-//! Not by `nix`, whose safe wrappers share one set of control messages among all datagrams of a call and allocate for them. Here
-//! each datagram says from which of the host's addresses it leaves and how it is segmented. `rustix` has
-//! `sendmmsg` without these control messages, and no `recvmmsg`; `socket2` has neither.
+//! Not built on `nix`, whose safe wrappers share one set of control messages among all datagrams of a call and allocate
+//! for them. Here each datagram has its own source address and segment size. `rustix` has `sendmmsg` without these
+//! control messages, and no `recvmmsg`; `socket2` has neither.
 
 use std::io;
 use std::mem::{self, size_of};
@@ -25,12 +25,13 @@ use libc::{c_int, cmsghdr, iovec, mmsghdr, sockaddr_in, sockaddr_in6};
 use super::BATCH;
 use super::socket::{Arrived, LocalAddr, Outgoing};
 
-/// Whether [`Outgoing::segment`] is understood.
+/// Whether [`Outgoing::segment`] is supported.
 pub(super) const SEGMENTS: bool = true;
 
-/// Asks the system for the destination address of each datagram on `socket`. Returns whether it will give it.
+/// Makes the system report the destination address of each datagram on `socket`. Returns whether it will.
 pub(super) fn tell_local(socket: BorrowedFd<'_>, v6: bool) -> bool {
-    // A dual-stack socket is told of IPv4 in both ways. That of IPv4 also knows what to answer a broadcast from.
+    // A dual-stack socket gets IPv4 destinations from either option. The IPv4 option also gives the address from which
+    // to answer a broadcast.
     let v4 = set(socket, libc::SOL_IP, libc::IP_PKTINFO);
     if v6 {
         set(socket, libc::SOL_IPV6, libc::IPV6_RECVPKTINFO)
@@ -39,10 +40,10 @@ pub(super) fn tell_local(socket: BorrowedFd<'_>, v6: bool) -> bool {
     }
 }
 
-/// Switches an option on; says whether that worked.
+/// Switches an option on; returns whether that worked.
 fn set(socket: BorrowedFd<'_>, level: c_int, option: c_int) -> bool {
     let on: c_int = 1;
-    // SAFETY: the pointer and the length are those of `on`, which is only read.
+    // SAFETY: pointer and length are those of `on`, which is only read.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -55,9 +56,10 @@ fn set(socket: BorrowedFd<'_>, level: c_int, option: c_int) -> bool {
     result == 0
 }
 
-/// Receives what is there into consecutive pieces of `stride` bytes of `buffer`, without waiting. Longer datagrams are cut.
+/// Receives the datagrams that have arrived, without waiting, into consecutive pieces of `buffer` of `stride` bytes
+/// each. Longer datagrams are truncated.
 ///
-/// Fewer than there are pieces means that there was no more.
+/// Receiving fewer datagrams than there are pieces means that no more had arrived.
 pub(super) fn recv(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
@@ -66,9 +68,9 @@ pub(super) fn recv(
     arrived: &mut Vec<Arrived>,
 ) -> io::Result<()> {
     let mut controls = [const { Control::new() }; BATCH];
-    // SAFETY: zero is a value of these plain structures.
+    // SAFETY: zero is a valid value of these plain structures.
     let mut names: [sockaddr_in6; BATCH] = unsafe { mem::zeroed() };
-    // SAFETY: as above; a null pointer with length 0 is one that is not used.
+    // SAFETY: as above; a null pointer with length 0 is unused.
     let mut vectors: [iovec; BATCH] = unsafe { mem::zeroed() };
     // SAFETY: as above.
     let mut headers: [mmsghdr; BATCH] = unsafe { mem::zeroed() };
@@ -92,7 +94,7 @@ pub(super) fn recv(
         }
         count += 1;
     }
-    // SAFETY: `headers` and all that it points to live on; the first `count` of them are set.
+    // SAFETY: `headers` and everything that it points to stay alive; its first `count` entries are set.
     let result = unsafe {
         libc::recvmmsg(
             socket.as_raw_fd(),
@@ -118,11 +120,11 @@ pub(super) fn recv(
     Ok(())
 }
 
-/// Sends messages without waiting. Returns how many were sent; what is wrong with the first is an error.
+/// Sends messages without waiting. Returns how many were sent; fails with the error of the first message if none was.
 pub(super) fn send(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Result<usize> {
-    // SAFETY: zero is a value of these plain structures.
+    // SAFETY: zero is a valid value of these plain structures.
     let mut names: [sockaddr_in6; BATCH] = unsafe { mem::zeroed() };
-    // SAFETY: as above; a null pointer with length 0 is one that is not used.
+    // SAFETY: as above; a null pointer with length 0 is unused.
     let mut vectors: [iovec; BATCH] = unsafe { mem::zeroed() };
     let mut controls = [const { Control::new() }; BATCH];
     // SAFETY: as above.
@@ -135,7 +137,7 @@ pub(super) fn send(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Res
         .zip(&mut controls)
         .zip(&mut headers)
     {
-        // The kernel only reads through it.
+        // The kernel only reads through this pointer.
         vector.iov_base = message.bytes.as_ptr().cast_mut().cast();
         vector.iov_len = message.bytes.len();
         header.msg_hdr.msg_iov = vector;
@@ -157,7 +159,7 @@ pub(super) fn send(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Res
         }
         count += 1;
     }
-    // SAFETY: `headers` and all that it points to live on; the first `count` of them are set.
+    // SAFETY: `headers` and everything that it points to stay alive; its first `count` entries are set.
     let result = unsafe {
         libc::sendmmsg(
             socket.as_raw_fd(),
@@ -169,7 +171,7 @@ pub(super) fn send(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Res
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
-/// Reads an address. The family tells IPv4 from IPv6; an IPv4 address lies where IPv6 has its flow information.
+/// Reads an address of the family that it names. An IPv4 address occupies the bytes of IPv6 flow information.
 fn from_name(name: &sockaddr_in6) -> SocketAddr {
     let port = u16::from_be(name.sin6_port);
     if i32::from(name.sin6_family) == libc::AF_INET {
@@ -180,7 +182,7 @@ fn from_name(name: &sockaddr_in6) -> SocketAddr {
     SocketAddrV6::new(ip, port, 0, name.sin6_scope_id).into()
 }
 
-/// Writes an address, and says how many bytes it has.
+/// Writes an address, and returns its length in bytes.
 fn into_name(addr: SocketAddr, name: &mut sockaddr_in6) -> usize {
     name.sin6_port = addr.port().to_be();
     match addr {
@@ -198,13 +200,14 @@ fn into_name(addr: SocketAddr, name: &mut sockaddr_in6) -> usize {
     }
 }
 
-/// What control messages are aligned to, and their lengths are multiples of.
+/// The alignment of control messages; their lengths are multiples of it.
 const ALIGN: usize = size_of::<usize>();
-/// Bytes from the beginning of a control message to what is in it.
+/// Offset of the data in a control message.
 const CONTROL_HEAD: usize = size_of::<cmsghdr>().next_multiple_of(ALIGN);
-/// An interface, the address that an answer leaves from, the one in the datagram's header; each has 4 bytes.
+/// The size of an interface, the address that an answer leaves from, and the address in the datagram's header, of 4
+/// bytes each.
 const PKTINFO: usize = 12;
-/// An address of 16 bytes, an interface.
+/// The size of an address, 16 bytes, and an interface.
 const PKTINFO_V6: usize = 20;
 
 /// Room for the control messages of one datagram: two in each direction.
@@ -219,12 +222,12 @@ impl Control {
         Self([0; CONTROL_LEN])
     }
 
-    /// Finds what the datagram was sent to in the first `len` bytes.
+    /// Finds the destination of the datagram in the first `len` bytes.
     fn local(&self, len: usize) -> Option<LocalAddr> {
         let mut rest = self.0.get(..len)?;
         let mut local = None;
         while let Some((head, _)) = rest.split_at_checked(CONTROL_HEAD) {
-            // SAFETY: there are as many bytes as the structure has, and all values of it are valid.
+            // SAFETY: `head` has the size of the structure, of which all values are valid.
             let header: cmsghdr = unsafe { ptr::read_unaligned(head.as_ptr().cast()) };
             let len: usize = header.cmsg_len as _;
             let Some(data) = rest.get(CONTROL_HEAD..len) else {
@@ -233,7 +236,7 @@ impl Control {
             match (header.cmsg_level, header.cmsg_type) {
                 (libc::SOL_IP, libc::IP_PKTINFO) => {
                     if let &[_, _, _, _, a, b, c, d, ..] = data {
-                        // Of a broadcast this is the address of the interface.
+                        // For a broadcast this is the address of the interface.
                         return LocalAddr::new(IpAddr::from([a, b, c, d]), 0);
                     }
                 }
@@ -251,7 +254,7 @@ impl Control {
         local
     }
 
-    /// Adds where a datagram leaves from behind the first `len` bytes. Returns how many there are then.
+    /// Appends the source address of a datagram after the first `len` bytes. Returns the new length.
     fn put_local(&mut self, len: usize, local: LocalAddr) -> usize {
         match local.ip {
             IpAddr::V4(ip) => {
@@ -268,16 +271,16 @@ impl Control {
         }
     }
 
-    /// Adds a control message behind the first `len` bytes. Returns how many there are then.
+    /// Appends a control message after the first `len` bytes. Returns the new length.
     fn put(&mut self, len: usize, level: c_int, kind: c_int, data: &[u8]) -> usize {
-        // SAFETY: zero is a value of this plain structure.
+        // SAFETY: zero is a valid value of this plain structure.
         let mut header: cmsghdr = unsafe { mem::zeroed() };
         header.cmsg_len = (CONTROL_HEAD + data.len()) as _;
         header.cmsg_level = level;
         header.cmsg_type = kind;
         let (head, rest) = self.0[len..].split_at_mut(CONTROL_HEAD);
         rest[..data.len()].copy_from_slice(data);
-        // SAFETY: there are as many bytes as the structure has.
+        // SAFETY: `head` has the size of the structure.
         unsafe { ptr::write_unaligned(head.as_mut_ptr().cast(), header) };
         len + CONTROL_HEAD + data.len().next_multiple_of(ALIGN)
     }

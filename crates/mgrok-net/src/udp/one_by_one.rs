@@ -1,4 +1,4 @@
-//! One system call per datagram, for systems without better ones.
+//! One system call per datagram, for systems that have no call for several.
 
 use std::io;
 
@@ -7,17 +7,19 @@ use rustix::net::{RecvFlags, SendFlags, recvfrom, send as send_one, sendto};
 
 use super::socket::{Arrived, Outgoing};
 
-/// Whether [`Outgoing::segment`] is understood.
+/// Whether [`Outgoing::segment`] is supported.
 pub(super) const SEGMENTS: bool = false;
 
-/// Asks for the destination address of each datagram, which this platform does not give: the system chooses the source of answers.
+/// Would make the system report the destination address of each datagram. This platform does not: the system chooses
+/// the source address of answers.
 pub(super) fn tell_local(_socket: BorrowedFd<'_>, _v6: bool) -> bool {
     false
 }
 
-/// Receives what is there into consecutive pieces of `stride` bytes of `buffer`, without waiting. Longer datagrams are cut.
+/// Receives the datagrams that have arrived, without waiting, into consecutive pieces of `buffer` of `stride` bytes
+/// each. Longer datagrams are truncated.
 ///
-/// Fewer than there are pieces means that there was no more.
+/// Receiving fewer datagrams than there are pieces means that no more had arrived.
 pub(super) fn recv(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
@@ -26,7 +28,7 @@ pub(super) fn recv(
     arrived: &mut Vec<Arrived>,
 ) -> io::Result<()> {
     for piece in buffer.chunks_exact_mut(stride) {
-        // Sockets of tokio do not wait.
+        // Does not block: tokio's sockets are non-blocking.
         match recvfrom(socket, piece, RecvFlags::empty()) {
             Ok((_, len, Some(from))) => {
                 if let Ok(from) = from.try_into() {
@@ -43,7 +45,7 @@ pub(super) fn recv(
     Ok(())
 }
 
-/// Sends messages without waiting. Returns how many were sent; what is wrong with the first is an error.
+/// Sends messages without waiting. Returns how many were sent; fails with the error of the first message if none was.
 pub(super) fn send(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Result<usize> {
     for (sent, message) in messages.iter().enumerate() {
         let result = match message.to {

@@ -1,4 +1,4 @@
-//! Datagrams on their way to the other end of a work connection.
+//! The queue of datagrams for the other end of a work connection.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,52 +12,52 @@ use super::DatagramConn;
 use super::quic_outbox::QuicOutbox;
 use crate::conn::ByteStream;
 
-/// How many datagrams wait at most.
+/// The most datagrams that are queued.
 // frp: the same (server/proxy/udp.go#Run, client/proxy/udp.go#InWorkConn).
 const MAX_DATAGRAMS: usize = 1024;
-/// How many bytes of frames wait at most.
+/// The most bytes of frames that are queued.
 const MAX_BYTES: usize = 1024 * 1024;
-/// Buffers above this are given back when they are empty: what a burst needed is not kept for ever. The next one is as large as the last
-/// piece was, up to [`MAX_FRESH`], so that it need not grow from nothing.
+/// A larger buffer is released when it is empty, so that a burst does not occupy memory for ever. The next buffer is as
+/// large as the last write was, up to [`MAX_FRESH`], so that it need not grow from nothing.
 const KEPT_CAPACITY: usize = 16 * 1024;
 const MAX_FRESH: usize = 64 * 1024;
 
 /// Why a datagram was not queued.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// It does not fit a frame.
+    /// The datagram does not fit a frame.
     #[error("the datagram does not fit a frame")]
     Encode(#[from] EncodeError),
-    /// Too many wait already.
+    /// Too many datagrams are queued already.
     #[error("{MAX_DATAGRAMS} datagrams or {MAX_BYTES} bytes are waiting already")]
     Full,
 }
 
-/// Datagrams that wait to be written, framed, and those that are being written. Bounded: 1024 datagrams and 1 MiB, without the
-/// write in progress.
+/// Datagrams that are queued, framed already, and the write in progress. Bounded: 1024 datagrams and 1 MiB, not
+/// counting the write in progress.
 ///
-/// What waits outlives the connection; a frame that was cut off by its end is lost.
+/// Queued datagrams outlive the connection; a frame that was cut off by the connection's end is lost.
 #[derive(Debug)]
 pub struct Outbox {
     encoder: Encoder,
     waiting: BytesMut,
-    /// How many datagrams and signs of life wait.
+    /// How many datagrams and pings are queued.
     count: usize,
     writing: Bytes,
-    /// How long the last piece was that was written.
-    usual: usize,
+    /// The length of the last write.
+    last_len: usize,
     unflushed: bool,
-    /// The way past the stream, if there is one.
+    /// The queue of QUIC datagrams, if the connection uses them.
     quic: Option<QuicOutbox>,
 }
 
 impl Outbox {
-    /// An empty one.
+    /// An empty outbox.
     pub fn new(framing: Framing) -> Self {
         Self::with(Encoder::new(framing))
     }
 
-    /// An empty one for `conn`, whose users get the zones of their addresses back as they came on it.
+    /// An empty outbox for `conn`. Restores the zones of users' addresses as they arrived on `conn`.
     pub fn answering(conn: &DatagramConn) -> Self {
         Self::with(Encoder::new(conn.framing()).with_zones(conn.zones().clone()))
     }
@@ -68,31 +68,31 @@ impl Outbox {
             waiting: BytesMut::new(),
             count: 0,
             writing: Bytes::new(),
-            usual: 0,
+            last_len: 0,
             unflushed: false,
             quic: None,
         }
     }
 
-    /// How datagrams are framed.
+    /// The framing of the datagrams.
     pub fn framing(&self) -> Framing {
         self.encoder.framing()
     }
 
-    /// Whether nothing waits, apart from the write in progress.
+    /// Whether nothing is queued, apart from the write in progress.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Drops what waits, apart from the write in progress; says how many datagrams that were.
+    /// Drops all queued datagrams, apart from the write in progress, and returns their number.
     pub(super) fn clear(&mut self) -> usize {
         self.encoder.end_frame();
         self.waiting = BytesMut::new();
         std::mem::take(&mut self.count)
     }
 
-    /// Makes frames of another kind from now on, also of what waits, whose datagrams are cut to `packet_size` bytes. Says how many
-    /// do not fit such frames and are lost. There must be no write in progress.
+    /// Changes the framing, also of the queued datagrams, which are truncated to `packet_size` bytes. Returns how many
+    /// do not fit the new frames and are lost. There must be no write in progress.
     pub(super) fn reframe(&mut self, framing: Framing, packet_size: usize) -> u64 {
         if framing == self.framing() {
             return 0;
@@ -100,7 +100,7 @@ impl Outbox {
         let mut decoder = Decoder::new(self.framing());
         let mut before = std::mem::replace(self, Self::new(framing)).waiting;
         let (mut payload, mut lost) = (BytesMut::new(), 0);
-        // These are our own frames, all of them complete.
+        // Decoding cannot fail: these are complete frames of our own.
         while let Ok(Some((carried, len))) = decoder.decode(&before, &mut payload) {
             before.advance(len);
             payload.truncate(packet_size);
@@ -120,7 +120,7 @@ impl Outbox {
         lost
     }
 
-    /// Queues one datagram of this user.
+    /// Queues one datagram of `user`.
     pub fn push(&mut self, payload: &[u8], user: SocketAddr) -> Result<(), QueueError> {
         if let Some(quic) = &mut self.quic
             && quic.push(payload, user)?
@@ -131,7 +131,7 @@ impl Outbox {
             return Err(QueueError::Full);
         }
         if self.waiting.capacity() == 0 {
-            self.waiting.reserve(self.usual);
+            self.waiting.reserve(self.last_len);
         }
         self.encoder
             .datagram(payload, Some(user), &mut self.waiting)?;
@@ -139,10 +139,10 @@ impl Outbox {
         Ok(())
     }
 
-    /// Queues a sign of life.
+    /// Queues a ping.
     pub fn ping(&mut self) -> Result<(), QueueError> {
         if self.count > MAX_DATAGRAMS {
-            // The other end has not read for long; it would not read this either.
+            // The peer has not read for long, and would not read this ping either.
             return Err(QueueError::Full);
         }
         self.encoder.ping(&mut self.waiting)?;
@@ -150,15 +150,15 @@ impl Outbox {
         Ok(())
     }
 
-    /// Forgets what was being written, as its connection is gone.
+    /// Discards the write in progress, because its connection is gone.
     pub fn lose_connection(&mut self) {
         self.quic = None;
         self.writing = Bytes::new();
         self.unflushed = false;
     }
 
-    /// Writes all to `conn`, which has the same framing: everything that waits goes in one piece. Ready when nothing is left. What goes
-    /// as datagrams of QUIC does so at once.
+    /// Writes the whole queue, in one piece, to `conn`, which has the same framing. Ready when nothing is left. QUIC
+    /// datagrams are sent at once.
     pub fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -177,13 +177,13 @@ impl Outbox {
                     break;
                 }
                 self.encoder.end_frame();
-                self.usual = self.waiting.len().min(MAX_FRESH);
+                self.last_len = self.waiting.len().min(MAX_FRESH);
                 self.writing = self.waiting.split().freeze();
                 self.count = 0;
             }
             self.unflushed = true;
             ready!(conn.stream.poll_send(cx, &mut self.writing))?;
-            // Gives its part of the buffer back, so that it can be used again.
+            // Releases this slice of the buffer, so that the buffer can be reused.
             self.writing = Bytes::new();
         }
         if self.unflushed {

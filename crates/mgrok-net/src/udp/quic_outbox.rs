@@ -1,4 +1,4 @@
-//! Datagrams on their way as datagrams of QUIC.
+//! The queue of user datagrams that travel as QUIC datagrams.
 
 use std::net::SocketAddr;
 
@@ -8,18 +8,18 @@ use mgrok_proto::udp::binary::Encoder;
 use super::QueueError;
 use crate::conn::FlowSender;
 
-/// The most bytes that a frame has around its first datagram, and what is put before it.
+/// The most bytes of a frame besides its first payload, and of the prefix.
 const MAX_HEAD: usize = 64;
 
-/// What one turn has to send: a frame for each datagram of QUIC.
+/// The datagrams to send in one turn, one frame for each QUIC datagram.
 #[derive(Debug)]
 pub(super) struct QuicOutbox {
     sender: FlowSender,
     encoder: Encoder,
     bytes: BytesMut,
-    /// Where each but the first begins.
+    /// The offset of each frame but the first.
     parts: Vec<usize>,
-    /// How much more the connection can take.
+    /// How many more bytes the connection can queue.
     room: usize,
 }
 
@@ -34,10 +34,10 @@ impl QuicOutbox {
         }
     }
 
-    /// Takes one datagram of this user; `false` if it is too long for a datagram of QUIC.
+    /// Queues one datagram of `user`; `false` if it is too long for a QUIC datagram.
     ///
     /// # Errors
-    /// If the connection cannot take more now.
+    /// If the connection cannot queue more now.
     pub(super) fn push(&mut self, payload: &[u8], user: SocketAddr) -> Result<bool, QueueError> {
         let prefix = self.sender.prefix();
         if self.bytes.is_empty() {
@@ -66,7 +66,7 @@ impl QuicOutbox {
         Ok(true)
     }
 
-    /// Sends all. Waits for nothing.
+    /// Sends all frames without waiting.
     pub(super) fn send(&mut self) {
         if self.bytes.is_empty() {
             return;

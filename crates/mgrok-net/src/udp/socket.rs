@@ -15,35 +15,35 @@ use super::datagrams::{Datagrams, Entry};
 use super::{BATCH, system};
 use crate::tcp;
 
-/// What a socket may hold for us while we are busy, as far as the system allows (Linux: `net.core.rmem_max`). Bursts of
-/// datagrams have no flow control that would spare a short queue.
+/// How many bytes the system may queue while this task is busy, as far as it allows (Linux: `net.core.rmem_max`).
+/// Datagrams have no flow control that would keep a burst from overflowing a short queue.
 const SYSTEM_QUEUE: usize = 1024 * 1024;
 
-/// How many datagrams Linux cuts from one message at most; newer kernels take more.
+/// The most datagrams into which Linux splits one message; newer kernels allow more.
 const MAX_SEGMENTS: usize = 64;
-/// How long a message may be that is to be cut: an IP packet without its headers.
+/// The longest message to be split: an IP packet without its headers.
 const MAX_SEGMENTED: usize = 65_000;
 
-/// A datagram as it was received.
+/// The metadata of a received datagram.
 #[derive(Debug)]
 pub(super) struct Arrived {
     pub(super) len: usize,
     pub(super) from: SocketAddr,
-    /// The address that it was sent to, if the system gives it.
+    /// The address that the datagram was sent to, if the system reports it.
     pub(super) local: Option<LocalAddr>,
 }
 
-/// One of this host's addresses: what a datagram was sent to, and where its answer leaves from.
+/// One of this host's addresses: the destination of a datagram, and the source of its answer.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct LocalAddr {
     pub(super) ip: IpAddr,
-    /// Of link-local addresses, which several interfaces may have.
+    /// The interface of a link-local address, since several interfaces may have the same one.
     pub(super) interface: u32,
 }
 
 impl LocalAddr {
-    /// `None` if nothing can leave from there. IPv4 is always plain IPv4.
-    // Elsewhere than on Linux nobody is told.
+    /// `None` if the address cannot be a source. IPv4 is always plain IPv4.
+    // Unused on systems other than Linux, which do not report destinations.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code))]
     pub(super) fn new(ip: IpAddr, interface: u32) -> Option<Self> {
         let ip = ip.to_canonical();
@@ -64,26 +64,26 @@ impl LocalAddr {
     }
 }
 
-/// A message for the system: a datagram, or several of one size that it will cut.
+/// A message for the system: one datagram, or several of one size that the system splits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Outgoing<'a> {
     pub(super) bytes: &'a [u8],
     /// `None` on a connected socket.
     pub(super) to: Option<SocketAddr>,
-    /// Where it leaves from; `None` lets the system choose.
+    /// The local address to send from; `None` lets the system choose.
     pub(super) local: Option<LocalAddr>,
-    /// The size of each, the last of which may be shorter; `None` if it is one.
+    /// The size of each datagram, of which the last may be shorter; `None` for a single datagram.
     pub(super) segment: Option<u16>,
 }
 
-/// What became of datagrams that were to be sent.
+/// The result of sending datagrams.
 #[derive(Debug, Default)]
 pub struct Sent {
     /// How many bytes of payload were sent.
     pub bytes: u64,
     /// How many datagrams the system refused. They are lost.
     pub refused: u64,
-    /// Why it refused the last of them.
+    /// Why the system refused the last of them.
     pub error: Option<io::Error>,
 }
 
@@ -92,11 +92,11 @@ pub struct Sent {
 pub struct UdpSocket {
     pub(super) io: tokio::net::UdpSocket,
     connected: bool,
-    /// IPv4 addresses must be mapped.
+    /// Whether this is an IPv6 socket, for which IPv4 addresses must be mapped.
     v6: bool,
-    /// Whether the system gives the destination address of datagrams.
+    /// Whether the system reports the destination address of datagrams.
     told_local: bool,
-    /// The largest datagrams that the way out is known not to refuse to cut.
+    /// The largest datagrams that may still be sent as segments of one message.
     max_segment: AtomicUsize,
 }
 
@@ -124,9 +124,9 @@ impl UdpSocket {
         Self::new(socket, peer, true)
     }
 
-    /// `addr` is what `socket` is bound to, or connected to.
+    /// `addr` is the address that `socket` is bound or connected to.
     pub(crate) fn new(socket: Socket, addr: SocketAddr, connected: bool) -> io::Result<Self> {
-        // With one address there is no question where answers leave from.
+        // With a single local address, answers can only leave from that one.
         let has_many = !connected && addr.ip().is_unspecified();
         let told_local = has_many && system::tell_local(socket.as_fd(), addr.is_ipv6());
         let max_segment = if system::SEGMENTS { usize::MAX } else { 0 };
@@ -139,17 +139,17 @@ impl UdpSocket {
         })
     }
 
-    /// Our address.
+    /// The local address of the socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.local_addr()
     }
 
-    /// Waits for datagrams, and calls `each` for a batch of them, with where each came from and, if the socket is
-    /// bound to all addresses, what it was sent to. Cuts those longer than `max_len`
-    /// bytes. IPv4 users of a dual-stack socket have IPv4 addresses.
+    /// Waits for datagrams, and calls `each` for a batch of them, with the source of each and, if the socket is bound
+    /// to all addresses, its destination. Truncates datagrams to `max_len` bytes. IPv4 users of a dual-stack socket
+    /// have IPv4 addresses.
     ///
     /// # Errors
-    /// What the system reports of the network; the socket stays usable.
+    /// A network error that the system reports; the socket stays usable.
     pub fn poll_recv(
         &self,
         cx: &mut Context<'_>,
@@ -175,8 +175,8 @@ impl UdpSocket {
             let result = self.io.try_io(Interest::READABLE, || {
                 system::recv(self.io.as_fd(), buffer, max_len, self.told_local, arrived)?;
                 if arrived.len() < BATCH {
-                    // There is no more, and tokio is to know that now and not by another
-                    // system call. What arrives from here on makes the socket ready again.
+                    // No more has arrived. `WouldBlock` tells tokio so without another system call; the next arrival
+                    // makes the socket ready again.
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
                 Ok(())
@@ -192,7 +192,7 @@ impl UdpSocket {
         })
     }
 
-    /// Sends all `datagrams`, and waits for room where there is none. What the system refuses is passed over, and
+    /// Sends all `datagrams`, and waits for room if there is none. A datagram that the system refuses is skipped, and
     /// counted in `sent`.
     pub fn poll_send(
         &self,
@@ -224,14 +224,14 @@ impl UdpSocket {
         Poll::Ready(())
     }
 
-    /// Sends the first `count` of `datagrams`, which are for whom the socket is connected to. It does not wait: what
-    /// finds no room is refused as well.
+    /// Sends the first `count` of `datagrams` to the peer that the socket is connected to. Does not wait: a datagram
+    /// that finds no room is refused as well.
     pub fn send_connected(&self, datagrams: &mut Datagrams, count: usize, sent: &mut Sent) {
         let mut left = count.min(datagrams.len());
-        // The socket may have news of an earlier datagram, which come instead of sending this one.
+        // The first call may return a pending error of an earlier datagram instead of sending.
         let mut is_news = true;
         while left > 0 {
-            // Past tokio, which knows only after a while that a new socket can be written to.
+            // Bypasses tokio, which learns only after a while that a new socket is writable.
             match self.send_some(datagrams.all_bytes(), &datagrams.left()[..left]) {
                 Ok((done, bytes)) => {
                     sent.bytes += bytes;
@@ -255,10 +255,10 @@ impl UdpSocket {
         }
     }
 
-    /// One system call, for `entries` whose payloads lie in `bytes`. Returns how many datagrams and bytes were sent; an error is the
-    /// first one's.
+    /// Makes one system call for `entries`, whose payloads are in `bytes`. Returns how many datagrams and bytes were
+    /// sent; an error is that of the first datagram.
     pub(super) fn send_some(&self, bytes: &[u8], entries: &[Entry]) -> io::Result<(usize, u64)> {
-        // The size of datagrams that may have been too large to be cut. That is known when they go without.
+        // The new limit for segments, which applies if these datagrams can be sent one by one.
         let mut uncut = None;
         loop {
             let mut messages = [Outgoing::default(); BATCH];
@@ -274,7 +274,7 @@ impl UdpSocket {
                     bytes: &bytes[first.start..last.start + last.len],
                     to: (!self.connected).then(|| self.reachable(first.addr)),
                     local: first.local,
-                    // Only what fits a datagram is ever cut.
+                    // Fits: only lengths that fit a datagram are segmented.
                     segment: (run > 1).then_some(first.len as u16),
                 };
                 taken += run;
@@ -298,7 +298,7 @@ impl UdpSocket {
         }
     }
 
-    /// How many of the first datagrams can go as one message.
+    /// How many datagrams at the front can be sent as one message.
     fn run(&self, entries: &[Entry]) -> usize {
         let Entry {
             len, addr, local, ..
@@ -320,7 +320,7 @@ impl UdpSocket {
         run
     }
 
-    /// An address in the form that this socket can send to.
+    /// The address in the form that this socket sends to.
     fn reachable(&self, addr: SocketAddr) -> SocketAddr {
         match addr {
             SocketAddr::V4(v4) if self.v6 => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
@@ -329,14 +329,14 @@ impl UdpSocket {
     }
 }
 
-/// The largest datagrams that may still be cut, if `error` comes from cutting those of `size` bytes, in which case they can go
-/// one by one.
+/// The new limit for segments if `error` comes from sending datagrams of `size` bytes as segments, in which case they
+/// can be sent one by one.
 fn max_segment_after(size: u16, error: &io::Error) -> Option<usize> {
     match Errno::from_io_error(error)? {
-        // Too large for the way, or unknown to the kernel, which is then found out soon. Or the address that they were to leave
-        // from is gone.
+        // Segments too large for the path, or segmentation unknown to the kernel, which the next attempts show. Or the
+        // source address no longer exists.
         Errno::INVAL | Errno::MSGSIZE => Some(usize::from(size) - 1),
-        // The network card cannot do the checksums.
+        // The network card cannot compute the checksums.
         Errno::IO => Some(0),
         _ => None,
     }
@@ -346,7 +346,7 @@ pub(super) fn open(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     tcp::dual_stack(&socket, addr)?;
     socket.set_nonblocking(true)?;
-    // The default will do where this is not allowed.
+    // Best effort: the default size works, too.
     let _ = socket.set_recv_buffer_size(SYSTEM_QUEUE);
     socket.bind(&addr.into())?;
     Ok(socket)
@@ -356,12 +356,13 @@ thread_local! {
     static BUFFER: Cell<(Vec<u8>, Vec<Arrived>)> = const { Cell::new((Vec::new(), Vec::new())) };
 }
 
-/// Calls `f` with `len` bytes of the thread's receiving buffer, and an empty list.
+/// Calls `f` with `len` bytes of the thread's receive buffer, and an empty list.
 fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [u8], &mut Vec<Arrived>) -> R) -> R {
     let (mut buffer, mut arrived) = BUFFER.take();
     if buffer.len() < len {
-        // Zeroed memory comes from the system page by page, as it is first touched: room for the largest datagrams costs
-        // nothing where there are none. Nor does it cost time that they lie far apart then (measured with 64 and 1200 bytes).
+        // The system provides zeroed memory page by page, at first use: space for the largest datagrams costs nothing
+        // while there are none. The distance between short datagrams costs no time either (measured with 64 and 1200
+        // bytes).
         buffer = vec![0; len];
     }
     arrived.clear();

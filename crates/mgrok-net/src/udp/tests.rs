@@ -25,7 +25,7 @@ async fn bound() -> (UdpSocket, SocketAddr) {
     (socket, addr)
 }
 
-/// Receives until `count` datagrams have come.
+/// Receives until `count` datagrams have arrived.
 async fn receive(socket: &UdpSocket, max_len: usize, count: usize) -> Vec<(Vec<u8>, SocketAddr)> {
     let mut received = Vec::new();
     while received.len() < count {
@@ -50,7 +50,7 @@ async fn send(socket: &UdpSocket, datagrams: &mut Datagrams) -> Sent {
 #[tokio::test]
 async fn datagrams_of_all_sizes_arrive_in_order() {
     let ((ours, from), (theirs, to)) = (bound().await, bound().await);
-    // Runs of one size with a shorter one behind, lone ones, empty ones.
+    // Runs of one size that end with a shorter datagram, single ones, empty ones.
     let sizes = [
         100, 100, 100, 40, 40, 7, 0, 0, 1400, 1400, 1400, 1399, 1, 1, 2, 0, 1400,
     ];
@@ -157,7 +157,7 @@ async fn a_dual_stack_socket_serves_ipv4() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_harms_nothing_else() {
+async fn a_refused_datagram_does_not_affect_others() {
     let ((ours, _), (theirs, to)) = (bound().await, bound().await);
     let mut datagrams = Datagrams::default();
     datagrams.push(b"first", to);
@@ -181,7 +181,7 @@ async fn a_connected_socket_survives_a_service_that_is_away() {
     let socket = UdpSocket::connected(to).unwrap();
     let mut sent = Sent::default();
     let mut datagrams = Datagrams::default();
-    // The first one, too: the socket is not known to tokio as writable yet.
+    // Even the first one is sent: tokio does not know yet that the socket is writable.
     datagrams.push(b"first", to);
     socket.send_connected(&mut datagrams, 1, &mut sent);
     assert_eq!(sent.bytes, 5);
@@ -209,7 +209,7 @@ async fn work_conns() -> (Conn, Conn) {
     (ours.unwrap().into(), theirs.unwrap().0.into())
 }
 
-/// Frames these datagrams.
+/// Encodes `payloads` as frames.
 fn frames(framing: Framing, payloads: &[&[u8]], user: Option<SocketAddr>) -> BytesMut {
     let (mut encoder, mut frames) = (Encoder::new(framing), BytesMut::new());
     for payload in payloads {
@@ -281,14 +281,14 @@ async fn frames_may_come_in_pieces() {
 }
 
 #[tokio::test]
-async fn what_is_no_datagram_ends_the_connection() {
+async fn a_message_other_than_a_datagram_ends_the_connection() {
     for (framing, hostile) in [
         (Framing::V1, &b"\xff\xff"[..]),
         (Framing::V1, b"u\xff\xff\xff\xff\xff\xff\xff\xff"),
         (Framing::V1, b"u\0\0\0\0\0\0\0\x02[]"),
         (Framing::V1, b"u\0\0\0\0\0\0\0\x0a{\"c\":\"*\"}!"),
         (Framing::V1, b"o\0\0\0\0\0\0\0\x02{}"),
-        // A datagram in JSON, though the binary codec was settled on.
+        // A datagram in JSON, although the binary codec was negotiated.
         (Framing::V2Binary, b"\0\x10\0\0\0\0\0\x04\0\x0d{}"),
         (Framing::V2Binary, b"\0\x10\0\0\0\0\0\x04\0\x0c{}"),
         (Framing::V2Binary, b"\0\x10\0\0\0\0\0\x03\0\x13\x02"),
@@ -374,7 +374,7 @@ async fn the_outbox_is_bounded_and_outlives_its_connection() {
 #[tokio::test]
 async fn the_outbox_is_bounded_in_bytes() {
     let user: SocketAddr = "192.0.2.1:1".parse().unwrap();
-    // In V1 7000 bytes are some 9400 in a frame.
+    // In V1 7000 bytes become a frame of some 9400.
     for (framing, count) in [(Framing::V1, 112), (Framing::Binary, 150)] {
         let mut outbox = Outbox::new(framing);
         let pushed = (0..).take_while(|_| outbox.push(&[0; 7000], user).is_ok());
@@ -383,7 +383,7 @@ async fn the_outbox_is_bounded_in_bytes() {
 }
 
 #[tokio::test]
-async fn what_waits_is_framed_as_the_next_connection_wants_it() {
+async fn queued_datagrams_are_reframed_for_the_next_connection() {
     let user: SocketAddr = "192.0.2.1:1".parse().unwrap();
     for before in FRAMINGS {
         for after in FRAMINGS {

@@ -1,4 +1,4 @@
-//! The users of a UDP port by address: what is kept of each, and which user is dropped for a new one.
+//! The users of a UDP port by address: the value kept for each, and the choice of the user to drop for a new one.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,13 +10,14 @@ use tokio::time::Instant;
 /// No slot.
 const NONE: u32 = u32::MAX;
 
-/// A bounded table of users, each with a `T`. Every operation takes constant time, apart from
-/// [`drop_idle`](Self::drop_idle), whose time grows with what it drops.
+/// A bounded table of users, each with a value `T`. Every operation takes constant time, apart from
+/// [`drop_idle`](Self::drop_idle), whose time grows with the number of users that it drops.
 ///
-/// A user who was answered and then writes again is a *regular*; everybody else is a *newcomer*. When the table is full, it drops the newcomer that
-/// was silent for longest. Regulars take up three quarters at most; beyond that the table drops the regular that was silent for
-/// longest. Sources of datagrams can be forged. A flood of forged ones displaces newcomers alone: a forger does not see the
-/// answer, and most services do not answer what they do not understand.
+/// A user who was answered and then writes again is a *regular*; everybody else is a *newcomer*. A full table drops the
+/// newcomer that was silent for longest. Regulars take up at most three quarters of the table; beyond that it drops the
+/// regular that was silent for longest. The reason is that source addresses of datagrams can be forged. A flood of
+/// forged ones displaces only newcomers: a forger does not see the answer, and most services do not answer datagrams
+/// that they do not understand.
 #[derive(Debug)]
 pub struct UserTable<T> {
     users: Slab<User<T>>,
@@ -54,15 +55,15 @@ impl Queue {
 }
 
 impl<T> UserTable<T> {
-    /// A table of at most `max_users` users, at least one. It takes memory as users come, and gives all of it back when none
-    /// is left.
+    /// A table of at most `max_users` users, at least one. Allocates memory as users are added, and releases all of it
+    /// when the last one leaves.
     pub fn new(max_users: usize) -> Self {
         Self {
             users: Slab::new(),
             by_addr: HashMap::new(),
             newcomers: Queue::EMPTY,
             regulars: Queue::EMPTY,
-            // Slots have numbers of 32 bits.
+            // Slot numbers have 32 bits.
             max_users: max_users.clamp(1, NONE as usize),
         }
     }
@@ -77,12 +78,12 @@ impl<T> UserTable<T> {
         self.by_addr.is_empty()
     }
 
-    /// The slot of the user at `addr`, which stays the same as long as the user is in the table.
+    /// The slot of the user at `addr`, which stays the same while the user is in the table.
     pub fn slot(&self, addr: &SocketAddr) -> Option<usize> {
         self.by_addr.get(addr).map(|&slot| slot as usize)
     }
 
-    /// What is kept of the user in `slot`.
+    /// The value of the user in `slot`.
     pub fn get(&self, slot: usize) -> Option<&T> {
         self.users.get(slot).map(|user| &user.value)
     }
@@ -97,7 +98,7 @@ impl<T> UserTable<T> {
         self.users.get(slot).map(|user| user.active_at)
     }
 
-    /// Makes room for one more user, by dropping one if need be.
+    /// Makes room for one more user, by dropping one if necessary.
     pub fn make_room(&mut self) {
         if self.len() >= self.max_users {
             let gives_way = match self.newcomers.oldest {
@@ -108,7 +109,7 @@ impl<T> UserTable<T> {
         }
     }
 
-    /// Adds a user who has written, in place of the one at the same address if there is one. `value` is given the slot.
+    /// Adds a user who has written, replacing any user at the same address. `value` gets the slot.
     pub fn insert(
         &mut self,
         addr: SocketAddr,
@@ -130,13 +131,13 @@ impl<T> UserTable<T> {
             older: NONE,
             newer: NONE,
         });
-        // There are fewer of them than numbers of 32 bits.
+        // Fits: there are fewer slots than 32-bit numbers.
         self.by_addr.insert(addr, slot as u32);
         self.link(slot as u32);
         slot
     }
 
-    /// Takes note that the user in `slot` has written.
+    /// Records that the user in `slot` has written.
     pub fn wrote(&mut self, slot: usize, now: Instant) {
         let Some(user) = self.users.get_mut(slot) else {
             return;
@@ -153,14 +154,14 @@ impl<T> UserTable<T> {
         self.renew(slot, now);
     }
 
-    /// Takes note that the user in `slot` is being answered. That alone does not count as activity.
+    /// Records that the user in `slot` is being answered. That alone is not activity.
     pub fn answered(&mut self, slot: usize) {
         if let Some(user) = self.users.get_mut(slot) {
             user.answered = true;
         }
     }
 
-    /// Takes note of other activity of the user in `slot`.
+    /// Records other activity of the user in `slot`.
     pub fn renew(&mut self, slot: usize, now: Instant) {
         let Some(user) = self.users.get_mut(slot) else {
             return;
@@ -172,7 +173,7 @@ impl<T> UserTable<T> {
         }
     }
 
-    /// Drops the user in `slot`, and returns what was kept.
+    /// Drops the user in `slot`, and returns its value.
     pub fn remove(&mut self, slot: usize) -> Option<T> {
         if !self.users.contains(slot) {
             return None;
@@ -186,7 +187,7 @@ impl<T> UserTable<T> {
         Some(user.value)
     }
 
-    /// Drops all who were not active for the time of `idle`.
+    /// Drops all users that have not been active for the time of `idle`.
     pub fn drop_idle(&mut self, idle: Duration, now: Instant) {
         loop {
             let oldest = [self.newcomers.oldest, self.regulars.oldest];
@@ -249,8 +250,8 @@ mod tests {
     use super::super::LocalAddr;
     use super::*;
 
-    /// A server keeps 16,384 users for each of its UDP ports and has no task for any of them, so this is all of what each costs: an
-    /// entry of the slab, which is a user and at most one word more, and one of the hash table.
+    /// A server keeps up to 16,384 users for each of its UDP ports and no task for any of them, so this is the whole
+    /// cost of a user: an entry of the slab, which is a user and at most one word more, and an entry of the hash table.
     #[test]
     fn a_user_is_small() {
         let entry = size_of::<User<Option<LocalAddr>>>() + size_of::<usize>();
@@ -269,7 +270,7 @@ mod tests {
             .collect()
     }
 
-    /// A user writes, and is added if it is not there.
+    /// Makes a user write, and adds the user first if necessary.
     fn write(table: &mut UserTable<u32>, number: u32, now: Instant) -> usize {
         match table.slot(&addr(number)) {
             Some(slot) => {
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newcomer_who_was_silent_for_longest_gives_way() {
+    fn the_newcomer_silent_for_longest_is_dropped() {
         let (mut table, now) = (UserTable::new(3), Instant::now());
         for number in [1, 2, 3, 1, 4] {
             write(&mut table, number, now);
@@ -305,7 +306,7 @@ mod tests {
         }
         for number in 1_000..100_000 {
             let slot = write(&mut table, number, now);
-            // The service answers some of what it gets.
+            // The service answers some of the datagrams.
             if number % 3 == 0 {
                 table.answered(slot);
             }
@@ -377,7 +378,7 @@ mod tests {
         assert_eq!(table.slot(&addr(1)), None);
         assert_eq!(write(&mut table, 3, now), first);
         assert_eq!((table.get(first), table.get(second)), (Some(&3), Some(&2)));
-        // Only one user has an address.
+        // An address belongs to one user at most.
         table.insert(addr(2), now, |_| 4);
         assert_eq!(there(&table), [3, 4].into());
     }

@@ -1,7 +1,7 @@
-//! The users of one socket, and the connection that carries the datagrams of all of them.
+//! The users of one socket, and the connection that carries all their datagrams.
 //!
-//! One task moves everything, many datagrams at a turn: what users sent goes as frames in one write, and what frames
-//! brought goes to users in few system calls.
+//! One task moves everything, many datagrams per turn: datagrams of users leave as frames in one write, and datagrams
+//! from frames reach users with few system calls.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -19,66 +19,66 @@ use super::{
 };
 use crate::relay::Traffic;
 
-/// How often one turn goes round before other tasks get theirs.
+/// The most rounds of one turn before other tasks get theirs.
 const MAX_ROUNDS: usize = 16;
 
-/// How long the socket is left alone when the system cannot receive.
+/// How long to pause reading the socket when the system cannot receive.
 const RECV_PAUSE: Duration = Duration::from_millis(20);
 
-/// How many users may be answered at a time. That is four times as many as a client of ours keeps sockets for.
+/// How many users may be answered at a time: four times as many as our clients keep sockets for.
 const MAX_USERS: usize = 16_384;
 
-/// How long after a user has written it may be answered. So long a NAT keeps the way open for answers, too
-/// (RFC 4787, section 4.3).
+/// How long after a user's last datagram the user may be answered. A NAT keeps its mapping as long (RFC 4787, section
+/// 4.3).
 const ANSWERABLE_FOR: Duration = Duration::from_secs(300);
 
-/// How a connection came to its end.
+/// How a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeEnd {
-    /// In order.
+    /// The peer closed it.
     #[error("the other end closed it")]
     Closed,
-    /// It failed, or brought what is no frame.
+    /// Reading failed, or the received bytes were not a frame.
     #[error("cannot read from it")]
     Read(#[from] RecvError),
-    /// Not even a sign of life came for that long.
+    /// Nothing arrived for this long, not even a ping.
     #[error("nothing came from the other end for {} s", .0.as_secs())]
     Silent(Duration),
-    /// It failed.
+    /// Writing failed.
     #[error("cannot write to it")]
     Write(#[source] io::Error),
 }
 
-/// All users of one socket. An address becomes a user by writing, and only users are answered: the other end of the connection can send
-/// datagrams nowhere else. Answers leave from the address that the user has written to.
+/// All users of one socket. An address becomes a user by writing, and only users are answered: the other end of the
+/// connection cannot send datagrams anywhere else. Answers leave from the address that the user has written to.
 ///
-/// Users outlive the connections that carry their datagrams, of which there is one at a time.
+/// Users outlive the connections that carry their datagrams, one at a time.
 ///
-/// What they send while there is none waits in an [`Outbox`], as much as that holds. It is framed as for the last connection, and
-/// anew if the next one wants it otherwise.
+/// Datagrams of users that arrive while there is no connection wait in an [`Outbox`], up to its limits. They are framed
+/// as for the last connection, and reframed if the next one needs another framing.
 #[derive(Debug)]
 pub struct Users<'a> {
     socket: &'a UdpSocket,
     packet_size: usize,
     traffic: &'a Traffic,
     outbox: Outbox,
-    /// The users that can be answered, each with the address that it wrote to.
+    /// The users that can be answered, each with the local address that the user wrote to.
     table: UserTable<Option<LocalAddr>>,
-    /// Where to say how many users there are.
+    /// Shows how many users there are.
     gauge: Option<&'a AtomicUsize>,
     drops: Drops,
     recv_pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<'a> Users<'a> {
-    /// The users of `socket`. Where datagrams are framed as frp does, they are carried whole up to `packet_size` bytes, and longer
-    /// ones are cut. `traffic` counts payload.
+    /// The users of `socket`. In frp's framings datagrams are truncated to `packet_size` bytes. `traffic` counts
+    /// payload.
     pub fn new(socket: &'a UdpSocket, packet_size: usize, traffic: &'a Traffic) -> Self {
         Self {
             socket,
             packet_size,
             traffic,
-            // Nothing is lost by it.
+            // Every datagram fits this framing; the first connection may change it.
             outbox: Outbox::new(Framing::Binary),
             table: UserTable::new(MAX_USERS),
             gauge: None,
@@ -87,7 +87,7 @@ impl<'a> Users<'a> {
         }
     }
 
-    /// The same, where `gauge` says how many of them can be answered.
+    /// Makes `gauge` show how many users can be answered.
     pub fn with_gauge(self, gauge: &'a AtomicUsize) -> Self {
         Self {
             gauge: Some(gauge),
@@ -95,7 +95,7 @@ impl<'a> Users<'a> {
         }
     }
 
-    /// Waits until a datagram waits for a connection. Cancel-safe.
+    /// Waits until a datagram is queued for a connection. Cancel-safe.
     pub async fn datagram(&mut self) {
         poll_fn(|cx| {
             while self.outbox.is_empty() {
@@ -106,17 +106,17 @@ impl<'a> Users<'a> {
         .await
     }
 
-    /// Drops the datagrams that wait: there is no connection for them.
+    /// Drops the queued datagrams because there is no connection for them.
     pub fn turn_away(&mut self) {
         self.drops.unconnected += self.outbox.clear() as u64;
     }
 
-    /// What was dropped in all.
+    /// The counts of dropped datagrams.
     pub fn into_drops(self) -> Drops {
         self.drops
     }
 
-    /// Waits for `event`, and holds what users send meanwhile. As cancel-safe as `event`.
+    /// Waits for `event`, and queues datagrams of users meanwhile. As cancel-safe as `event`.
     pub async fn wait_for<T>(&mut self, event: impl Future<Output = T>) -> T {
         let mut event = pin!(event);
         poll_fn(|cx| {
@@ -134,7 +134,7 @@ impl<'a> Users<'a> {
         .await
     }
 
-    /// Carries datagrams both ways on `conn` until it comes to its end, or nothing has come from it for the time of
+    /// Carries datagrams in both directions on `conn` until it ends, or nothing has arrived on it for the time of
     /// `silence`. Not cancel-safe: a frame may have been cut off.
     pub async fn exchange(&mut self, conn: DatagramConn, silence: Duration) -> ExchangeEnd {
         let framing = conn.framing();
@@ -145,7 +145,7 @@ impl<'a> Users<'a> {
         end
     }
 
-    /// Gives up what was being written to a connection whose [exchange](Self::exchange) was cancelled.
+    /// Discards the write in progress to a connection whose [exchange](Self::exchange) was cancelled.
     pub fn lose_connection(&mut self) {
         self.outbox.lose_connection();
     }
@@ -155,7 +155,7 @@ impl<'a> Users<'a> {
         let mut heard_at = Instant::now();
         let mut check = pin!(sleep(silence));
         poll_fn(|cx| {
-            // In each turn and not only in an idle one: a flood must not keep the end from being noticed.
+            // Checked in each turn, not only in idle ones, so that a flood cannot hide that the peer is silent.
             if let Poll::Ready(end) = self.poll_silence(cx, check.as_mut(), heard_at, silence) {
                 return Poll::Ready(end);
             }
@@ -169,7 +169,7 @@ impl<'a> Users<'a> {
                 {
                     idle = false;
                     self.route(&mut replies);
-                    // Also before an end: what arrived whole is delivered.
+                    // Also sent when the connection has ended: complete frames are delivered.
                     let _ = self.poll_reply(cx, &mut replies);
                     match received {
                         Ok(received) if received.ended => return Poll::Ready(ExchangeEnd::Closed),
@@ -188,7 +188,7 @@ impl<'a> Users<'a> {
         .await
     }
 
-    /// Takes one batch from the users into the outbox.
+    /// Reads one batch from the users into the outbox.
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(pause) = &mut self.recv_pause {
             if pause.as_mut().poll(cx).is_pending() {
@@ -219,7 +219,7 @@ impl<'a> Users<'a> {
                         *asked = local;
                     }
                 }
-                // Nobody answers what was dropped, so it takes no other user's place.
+                // A dropped datagram gets no answer, so its sender must not displace another user.
                 None if queued.is_err() => return,
                 None => {
                     table.insert(user, now, |_| local);
@@ -247,7 +247,7 @@ impl<'a> Users<'a> {
         }
     }
 
-    /// Drops those `replies` whose user is not in the table, and finds the source address of the others.
+    /// Drops the `replies` whose user is not in the table, and sets the source address of the others.
     fn route(&mut self, replies: &mut Datagrams) {
         let now = Instant::now();
         let table = &mut self.table;
@@ -274,7 +274,7 @@ impl<'a> Users<'a> {
         polled
     }
 
-    /// Ready when the other end has been silent for too long. Looks rarely: nothing is set anew for each datagram.
+    /// Ready when the peer has been silent for too long. Checks rarely, so that no timer is reset for each datagram.
     fn poll_silence(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,7 +1,6 @@
-//! Frames, RFC 6455 section 5. Does no I/O.
+//! Encodes and decodes frames, RFC 6455 section 5. Does no I/O.
 //!
-//! Payload is passed on as it arrives: nothing waits for the end of a frame, so that its length needs
-//! no limit.
+//! Payload is passed on as it arrives, before its frame is complete, so the length of a frame needs no limit.
 
 use std::io;
 
@@ -9,11 +8,11 @@ use aws_lc_rs::rand;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use mgrok_mux::slab::with_local;
 
-/// The most payload in a frame that we send.
+/// The most payload in a frame that we send, in bytes.
 pub(super) const MAX_PAYLOAD: usize = 64 * 1024;
-/// The most in a control frame; the standard says so.
+/// The most payload in a control frame, fixed by the standard.
 const MAX_CONTROL: usize = 125;
-/// Two bytes, a length of eight and a mask of four.
+/// The longest header: two bytes, a length of eight and a mask of four.
 const MAX_HEADER: usize = 14;
 
 const FIN: u8 = 0x80;
@@ -24,7 +23,7 @@ const LEN_16: u8 = 126;
 /// A length of eight bytes follows.
 const LEN_64: u8 = 127;
 
-/// Which end we are: clients mask, servers do not.
+/// The role of this end: clients mask their payload, servers do not.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Role {
     Client,
@@ -39,14 +38,14 @@ pub(super) enum Opcode {
     Pong = 0xa,
 }
 
-/// What arrives in frames.
+/// A decoded part of the incoming stream.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Event {
-    /// No more will come.
+    /// The peer sends no more.
     Close,
     /// Payload, at least one byte.
     Data(Bytes),
-    /// Wants this back.
+    /// A ping, with the body that the pong must return.
     Ping(Vec<u8>),
 }
 
@@ -67,22 +66,22 @@ pub(super) enum Corrupt {
     Unmasked,
 }
 
-/// Takes frames apart.
+/// Decodes frames.
 pub(super) struct Decoder {
     role: Role,
     expected: Expected,
 }
 
-/// What comes next.
+/// The next part of the incoming stream.
 enum Expected {
-    /// The body of a control frame, as far as it has arrived.
+    /// The body of a control frame, of which `body` has arrived.
     Control {
         kind: Control,
         len: usize,
         mask: Mask,
         body: Vec<u8>,
     },
-    /// A header, of which so much has arrived.
+    /// A header, of which `have` bytes have arrived.
     Header {
         bytes: [u8; MAX_HEADER],
         have: usize,
@@ -98,12 +97,12 @@ enum Control {
     Pong,
 }
 
-/// What payload is combined with, turned so that its first byte is for the next one.
+/// The mask of a payload, rotated so that its first byte applies to the next payload byte.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Mask([u8; 4]);
 
 impl Decoder {
-    /// For what the other end sends to one in this role.
+    /// A decoder for the frames that arrive at an end in this role.
     pub(super) fn new(role: Role) -> Self {
         Self {
             role,
@@ -111,7 +110,7 @@ impl Decoder {
         }
     }
 
-    /// Takes bytes from the front of `coded` up to the next event; `None` if all was taken before.
+    /// Consumes bytes from the front of `coded` until the next event; `None` if there is none in all of `coded`.
     pub(super) fn next(&mut self, coded: &mut Bytes) -> Result<Option<Event>, Corrupt> {
         loop {
             match &mut self.expected {
@@ -123,7 +122,7 @@ impl Decoder {
                     if *have < wanted {
                         return Ok(None);
                     }
-                    // The first two bytes say how many there are.
+                    // The first two bytes determine the length of the header.
                     if *have == header_len(&bytes[..*have]) {
                         self.expected = after_header(self.role, &bytes[..*have])?;
                     }
@@ -184,7 +183,7 @@ impl Default for Expected {
     }
 }
 
-/// How long a header is that begins like this.
+/// The length of a header that begins like this.
 fn header_len(begin: &[u8]) -> usize {
     let &[_, second, ..] = begin else { return 2 };
     let len = match second & !MASKED {
@@ -195,7 +194,7 @@ fn header_len(begin: &[u8]) -> usize {
     2 + len + if second & MASKED == 0 { 0 } else { 4 }
 }
 
-/// What a complete header announces.
+/// The state after a complete header.
 fn after_header(role: Role, mut header: &[u8]) -> Result<Expected, Corrupt> {
     let (first, second) = (header.get_u8(), header.get_u8());
     let masked = second & MASKED != 0;
@@ -217,7 +216,7 @@ fn after_header(role: Role, mut header: &[u8]) -> Result<Expected, Corrupt> {
         header.copy_to_slice(&mut mask.0);
     }
     let kind = match first & 0x0f {
-        // Payload, whatever it is called, and however it is cut.
+        // Text, binary and continuation frames are all payload.
         0x0..=0x2 if left > i64::MAX as u64 => return Err(Corrupt::Length),
         0x0..=0x2 if left == 0 => return Ok(Expected::default()),
         0x0..=0x2 => return Ok(Expected::Payload { left, mask }),
@@ -237,7 +236,7 @@ fn after_header(role: Role, mut header: &[u8]) -> Result<Expected, Corrupt> {
     }
 }
 
-/// Makes one frame of `payload`.
+/// Encodes `payload` as one frame.
 pub(super) fn encode(role: Role, opcode: Opcode, payload: &[u8]) -> io::Result<Bytes> {
     let mask = match role {
         Role::Client => Some(Mask::random()?),
@@ -279,7 +278,7 @@ fn put_frame(out: &mut BytesMut, opcode: Opcode, payload: &[u8], mask: Option<Ma
     }
 }
 
-/// Takes the mask off, where the bytes are if nobody else holds on to the memory they share.
+/// Removes the mask, in place if nothing else shares the memory.
 fn unmask(masked: Bytes, mask: &mut Mask) -> Bytes {
     match masked.try_into_mut() {
         Ok(mut owned) => {
@@ -297,15 +296,15 @@ fn unmask(masked: Bytes, mask: &mut Mask) -> Bytes {
 }
 
 impl Mask {
-    /// As hard to foresee as the standard wants it: else whoever chooses the payload chooses what
-    /// proxies on the way see.
+    /// Unpredictable, as the standard demands: otherwise whoever chooses the payload also chooses the bytes that
+    /// proxies on the path see.
     fn random() -> io::Result<Self> {
         let mut bytes = [0; 4];
         rand::fill(&mut bytes).map_err(|_| io::Error::other("no random numbers"))?;
         Ok(Self(bytes))
     }
 
-    /// Puts the mask on the next bytes, or takes it off.
+    /// Applies the mask to the next bytes, which also removes it.
     fn apply(&mut self, bytes: &mut [u8]) {
         let [a, b, c, d] = self.0;
         let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);

@@ -1,4 +1,4 @@
-//! What is said in HTTP before the frames, RFC 6455 section 4. Does no I/O.
+//! The HTTP exchange before the frames, RFC 6455 section 4. Does no I/O.
 
 use std::io;
 
@@ -9,28 +9,28 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::head::{Request, Response};
 
-/// Where the tunnel is. A query may follow.
+/// The path of the tunnel. A query may follow.
 pub(super) const PATH: &str = "/~!frp";
 
-/// The status that says yes.
+/// The status of an accepted request.
 pub(super) const SWITCHING_PROTOCOLS: u16 = 101;
 
-/// What the key is joined with before it is hashed.
+/// The string that is appended to the key before it is hashed.
 const ACCEPT_SALT: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const KEY_LEN: usize = 16;
 const VERSION: &str = "13";
 
-/// How a request is refused.
+/// A response that refuses a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Refusal {
     pub(super) status: u16,
     pub(super) reason: &'static str,
-    /// The answer up to its body, without the empty line.
+    /// The head of the response, without the empty line.
     head: &'static str,
     body: &'static str,
 }
 
-/// The request cannot be read at all.
+/// The request cannot be parsed.
 pub(super) const MALFORMED: Refusal = Refusal {
     status: 400,
     reason: "it is malformed",
@@ -49,7 +49,7 @@ const NOT_FOUND: Refusal = Refusal {
            Content-Length: 19\r\n",
     body: "404 page not found\n",
 };
-// frp: no WebSocket without an origin, whatever it is (x/net/websocket)
+// frp: requires an origin, but any will do (x/net/websocket)
 const NO_ORIGIN: Refusal = Refusal {
     status: 403,
     reason: "it has no Origin",
@@ -88,9 +88,9 @@ pub(super) fn new_key() -> io::Result<String> {
     Ok(STANDARD.encode(key))
 }
 
-/// What a client asks. The order and spelling are frp's.
+/// The request of a client, with the fields in frp's order and spelling.
 pub(super) fn request(host: &str, key: &str) -> String {
-    // frp: "http" within TLS too
+    // frp: "http" even within TLS
     format!(
         "GET {PATH} HTTP/1.1\r\n\
          Host: {host}\r\n\
@@ -102,7 +102,7 @@ pub(super) fn request(host: &str, key: &str) -> String {
     )
 }
 
-/// What a server answers. The order of the checks is frp's.
+/// The response to a request. The checks are in frp's order.
 pub(super) fn check_request(request: &Request) -> Result<String, Refusal> {
     let fields = &request.fields;
     let path = request.target.split('?').next();
@@ -123,7 +123,7 @@ pub(super) fn check_request(request: &Request) -> Result<String, Refusal> {
     }
     match fields.first("Origin") {
         None | Some("" | "null") => Err(NO_ORIGIN),
-        // frp: wants the values in this form, "Upgrade" alone in particular (x/net/websocket)
+        // frp: its client demands the values in this form, above all "Upgrade" alone (x/net/websocket)
         Some(_) => Ok(format!(
             "HTTP/1.1 101 Switching Protocols\r\n\
              Upgrade: websocket\r\n\
@@ -134,7 +134,7 @@ pub(super) fn check_request(request: &Request) -> Result<String, Refusal> {
     }
 }
 
-/// Names the field that is wrong in an answer with [`SWITCHING_PROTOCOLS`].
+/// Returns the name of the invalid field of a response with [`SWITCHING_PROTOCOLS`].
 pub(super) fn check_response(response: &Response, key: &str) -> Result<(), &'static str> {
     let fields = &response.fields;
     let empty = |name| fields.first(name).unwrap_or_default().is_empty();
@@ -147,7 +147,7 @@ pub(super) fn check_response(response: &Response, key: &str) -> Result<(), &'sta
     if fields.first("Sec-WebSocket-Accept") != Some(&accept_key(key)) {
         return Err("Sec-WebSocket-Accept");
     }
-    // Nobody asked for these.
+    // The request asked for neither of these.
     if !empty("Sec-WebSocket-Extensions") {
         return Err("Sec-WebSocket-Extensions");
     }
@@ -157,7 +157,7 @@ pub(super) fn check_response(response: &Response, key: &str) -> Result<(), &'sta
     Ok(())
 }
 
-/// Shows that the request was understood.
+/// The value of `Sec-WebSocket-Accept`, which shows that the server understood the request.
 pub(super) fn accept_key(key: &str) -> String {
     let salted = format!("{key}{ACCEPT_SALT}");
     STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, salted.as_bytes()))

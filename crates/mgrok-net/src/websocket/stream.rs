@@ -8,25 +8,25 @@ use bytes::Bytes;
 use super::frame::{self, Decoder, Event, MAX_PAYLOAD, Opcode, Role};
 use crate::conn::{ByteStream, Conn};
 
-/// What we close with: all is well.
+/// The status of a normal closure.
 const NORMAL_CLOSURE: &[u8] = &1000_u16.to_be_bytes();
 
-/// The connection, once hands are shaken.
+/// The connection after the handshake.
 pub(super) struct WebSocket {
     below: Conn,
     role: Role,
     decoder: Decoder,
-    /// Arrived, not decoded.
+    /// Received, not decoded yet.
     incoming: Bytes,
-    /// The rest of a frame that was begun.
+    /// The rest of a frame that has been sent in part.
     outgoing: Bytes,
-    /// What the latest ping wants back. There is never more than one: to answer the latest is enough.
+    /// The body for the next pong. Only the latest ping needs an answer.
     pong: Option<Vec<u8>>,
-    /// Whether a pong may be anywhere on its way to the carrier.
+    /// Whether a pong may be queued or unflushed.
     pong_under_way: bool,
-    /// Whether the last one to send waits for room. It takes the pong along.
+    /// Whether a task that sends is waiting for room. It sends the pong, too.
     sender_waits: bool,
-    /// Whether the other side has said that nothing follows.
+    /// Whether the peer has sent a close frame.
     ended: bool,
     close_sent: bool,
 }
@@ -48,7 +48,7 @@ impl WebSocket {
         }))
     }
 
-    /// The next payload of what has arrived.
+    /// The next payload among the received bytes.
     fn next_payload(&mut self) -> io::Result<Option<Bytes>> {
         while !self.ended {
             let event = self.decoder.next(&mut self.incoming);
@@ -68,12 +68,12 @@ impl WebSocket {
         Ok(None)
     }
 
-    /// Ready once the frame that was begun has left, and a pong.
+    /// Ready once the current frame and any pong have been sent.
     fn poll_frames(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.below.poll_send(cx, &mut self.outgoing))?;
             match self.pong.take() {
-                // Nothing may follow a close.
+                // No frame may follow a close frame.
                 Some(body) if !self.close_sent => {
                     self.outgoing = frame::encode(self.role, Opcode::Pong, &body)?;
                 }
@@ -82,8 +82,8 @@ impl WebSocket {
         }
     }
 
-    /// Sends the pong from within a read. Whoever waits to send is not disturbed: it alone is woken
-    /// when there is room.
+    /// Sends a pong from within a read. Does nothing while a task waits to send, because only the last task to poll is
+    /// woken when there is room.
     fn poll_pong(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.pong_under_way && !self.sender_waits {
             ready!(self.poll_frames(cx))?;
@@ -123,7 +123,7 @@ impl ByteStream for WebSocket {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         loop {
             let payload = self.next_payload()?;
-            // A pong is a courtesy: that it cannot be sent is for those to hear who send.
+            // An error is ignored here: the next send reports it.
             let _ = self.poll_pong(cx);
             if let Some(payload) = payload {
                 return Poll::Ready(Ok(payload));

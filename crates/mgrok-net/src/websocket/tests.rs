@@ -1,4 +1,4 @@
-//! Handshakes and streams, over connections in memory and against another implementation.
+//! Tests handshakes and streams, over connections in memory and against another implementation.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::*;
 use crate::conn::ByteStream;
 use crate::testing::{memory_pair, pattern, read_all, tcp_pair};
 
-/// Every line that matters, so that each can be taken out.
+/// A request with every required line, so that tests can remove each.
 const REQUEST: &str = "GET /~!frp HTTP/1.1\r\n\
     Host: a:1\r\n\
     Upgrade: websocket\r\n\
@@ -23,7 +23,7 @@ const REQUEST: &str = "GET /~!frp HTTP/1.1\r\n\
     Origin: http://a:1\r\n\
     Sec-WebSocket-Version: 13\r\n\r\n";
 
-/// As a frp server answers [`REQUEST`].
+/// The answer of an frp server to [`REQUEST`].
 const ANSWER: &str = "HTTP/1.1 101 Switching Protocols\r\n\
     Upgrade: websocket\r\n\
     Connection: Upgrade\r\n\
@@ -34,14 +34,14 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(future)
 }
 
-/// Both ends, hands shaken.
+/// Both ends after the handshake.
 async fn pair(room: usize, piece: usize) -> (Conn, Conn) {
     let (near, far) = memory_pair(room, piece);
     let (client, server) = tokio::join!(connect(near, "example.com:7000"), accept(far));
     (client.unwrap(), server.unwrap())
 }
 
-/// Sends these chunks and the end, and receives everything, both at once, as the relay does it.
+/// Sends `chunks` and closes, while it receives everything, as the relay does.
 async fn exchange(mut conn: Conn, chunks: &[Bytes]) -> Vec<u8> {
     let mut received = Vec::new();
     let mut unsent = chunks.iter().cloned();
@@ -72,7 +72,7 @@ async fn exchange(mut conn: Conn, chunks: &[Bytes]) -> Vec<u8> {
     received
 }
 
-/// A server's end, and what is below the client's, for frames by hand.
+/// A server's end, and the connection below the client's, for frames made by hand.
 async fn server_and_wire() -> (Conn, Conn) {
     let (mut wire, far) = memory_pair(100_000, 100_000);
     wire.send(Bytes::from_static(REQUEST.as_bytes()))
@@ -83,7 +83,7 @@ async fn server_and_wire() -> (Conn, Conn) {
     (server, wire)
 }
 
-/// What a client's request is answered, and how `accept` ends.
+/// The response to a client's request, and the result of `accept`.
 async fn ask(request: &str) -> (String, Result<Conn, WebSocketError>) {
     let (mut near, far) = memory_pair(100_000, 100_000);
     near.send(Bytes::copy_from_slice(request.as_bytes()))
@@ -161,7 +161,7 @@ async fn a_server_answers_as_frp_does() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_yes_is_told() {
+async fn a_refusal_or_wrong_answer_is_an_error() {
     let ask = async |answer: &str| {
         let (near, mut far) = memory_pair(1000, 1000);
         let asking = tokio::spawn(connect(near, "a:1"));
@@ -212,7 +212,7 @@ async fn an_answer_that_is_no_yes_is_told() {
 }
 
 #[tokio::test]
-async fn a_host_cannot_bring_header_fields_of_its_own() {
+async fn a_host_cannot_inject_header_fields() {
     let (near, _far) = memory_pair(1000, 1000);
     let error = connect(near, "a\r\nb: c").await.unwrap_err();
     assert_eq!(
@@ -222,13 +222,13 @@ async fn a_host_cannot_bring_header_fields_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_comes_with_the_handshake_is_not_lost() {
+async fn bytes_that_arrive_with_the_handshake_are_not_lost() {
     let (mut wire, far) = memory_pair(1000, 1000);
     let bytes = format!("{REQUEST}\u{2}");
     wire.send(bytes.into()).await.unwrap();
     let server = accept(far);
     let mut server = server.await.unwrap();
-    // The first byte of a frame was there; the rest follows: fragment "a".
+    // The first byte of the frame arrived with the handshake; the rest follows: fragment "a".
     wire.send(Bytes::from_static(b"\x81\0\0\0\0a"))
         .await
         .unwrap();
@@ -269,14 +269,14 @@ async fn a_ping_is_answered_while_only_reading_goes_on() {
 }
 
 #[tokio::test]
-async fn of_many_pings_the_latest_is_answered_between_frames() {
+async fn only_the_latest_ping_is_answered_between_frames() {
     let (mut wire, far) = memory_pair(1000, 1000);
     wire.send(Bytes::from_static(REQUEST.as_bytes()))
         .await
         .unwrap();
     let mut server = accept(far).await.unwrap();
     wire.recv().await.unwrap();
-    // A frame that does not fit, so that pongs have to wait.
+    // A frame that does not fit, so pongs have to wait.
     let mut chunk = pattern(3000);
     poll_fn(|cx| {
         assert!(server.poll_send(cx, &mut chunk).is_pending());
@@ -306,7 +306,7 @@ async fn of_many_pings_the_latest_is_answered_between_frames() {
     assert_eq!(all.unwrap(), expect.concat());
 }
 
-/// Knows whether it was woken.
+/// A waker that records whether it was woken.
 #[derive(Default)]
 struct Woken(AtomicBool);
 
@@ -317,7 +317,7 @@ impl Wake for Woken {
 }
 
 #[tokio::test]
-async fn a_pong_does_not_take_the_place_of_who_waits_to_send() {
+async fn a_pong_does_not_displace_the_waker_of_a_sender() {
     let (mut wire, far) = memory_pair(1000, 1000);
     wire.send(Bytes::from_static(REQUEST.as_bytes()))
         .await
@@ -355,7 +355,7 @@ async fn a_close_frame_or_an_end_between_frames_ends_the_stream() {
         for _ in 0..2 {
             assert!(server.recv().await.unwrap().is_empty());
         }
-        // Our direction goes on.
+        // The server can still send.
         server.send(Bytes::from_static(b"b")).await.unwrap();
         assert_eq!(wire.recv().await.unwrap()[..], *b"\x82\x01b");
     }

@@ -1,4 +1,4 @@
-//! Rows come and go, whatever ends them, and readers see it.
+//! Tests that rows appear and disappear, whatever ends them, and that readers see it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
@@ -36,7 +36,7 @@ fn identity(run_id: &str, client_id: &str) -> Identity {
     }
 }
 
-/// As [`identity`], signed so much later.
+/// As [`identity`], signed at `signed_at`.
 fn later(signed_at: i64) -> Identity {
     Identity {
         signed_at,
@@ -52,7 +52,7 @@ async fn claim(directory: &Directory, identity: Identity) -> SessionRow {
     directory.claim(identity, work_conns()).await.unwrap()
 }
 
-/// A login that waits for its turn.
+/// A login that waits for the session that it replaces.
 fn claiming(
     directory: &Directory,
     identity: Identity,
@@ -222,7 +222,7 @@ fn online(directory: &Directory) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn who_has_a_name_is_remembered_and_nobody_else() {
+async fn only_holders_of_a_name_are_remembered() {
     let directory = Directory::default();
     let named = claim(&directory, identity("1", "laptop")).await;
     let nameless = claim(&directory, identity("2", "")).await;
@@ -262,7 +262,7 @@ async fn the_end_of_an_older_session_does_not_end_the_younger() {
 }
 
 #[tokio::test]
-async fn a_session_that_was_never_there_is_not_told_of() {
+async fn a_session_that_never_started_is_not_reported() {
     let directory = Directory::default();
     let first = claim(&directory, identity("r", "")).await;
     let mut feed = directory.subscribe();
@@ -427,7 +427,7 @@ async fn a_disabled_name_stays_so_across_its_proxies() {
     assert!(!directory.enable_proxy("ssh", "test", "test"));
 }
 
-/// A reader that subscribes and then takes a snapshot knows of everything, whenever it comes.
+/// A reader that subscribes and then takes a snapshot misses nothing, whenever it subscribes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscribing_before_a_snapshot_leaves_no_gap() {
     let directory = Directory::default();
@@ -458,7 +458,7 @@ async fn subscribing_before_a_snapshot_leaves_no_gap() {
     let kept = writer.await.unwrap();
     let expect: BTreeSet<_> = directory.connections().iter().map(|it| it.id).collect();
     assert_eq!(expect.len(), kept.len());
-    // The last change of all, so that readers know when they are done.
+    // The last change, by which readers know that they have seen everything.
     drop(proxy);
     drop(kept);
     let count = readers.len();

@@ -1,4 +1,4 @@
-//! Who gets a permit, who waits, and who is refused.
+//! Tests which sources get a permit, which wait, and which are refused.
 
 use super::*;
 
@@ -52,7 +52,7 @@ fn a_subscriber_of_ipv6_is_one_source() {
 }
 
 #[test]
-fn forged_addresses_leave_half_of_everything_to_those_who_prove_theirs() {
+fn half_of_the_permits_are_reserved_for_validated_addresses() {
     let permits = PerSource::new(LIMITS);
     let from = addr("192.0.2.1");
     let _one = permits.try_acquire(from).unwrap();
@@ -65,7 +65,7 @@ fn forged_addresses_leave_half_of_everything_to_those_who_prove_theirs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_comes_when_the_share_is_taken_waits_for_its_turn() {
+async fn a_source_with_a_full_share_waits_in_order() {
     let permits = PerSource::new(LIMITS);
     let mut held = take(&permits, "192.0.2.1", 4);
     let waiting: Vec<_> = (0..3)
@@ -78,9 +78,9 @@ async fn whoever_comes_when_the_share_is_taken_waits_for_its_turn() {
         })
         .collect();
     tokio::task::yield_now().await;
-    // The line is as long as it may be.
+    // The queue of this source is full.
     permits.acquire(addr("192.0.2.1")).await.unwrap_err();
-    // Others do not stand in it.
+    // Other sources do not wait in it.
     let _other = permits.acquire(addr("192.0.2.2")).await.unwrap();
     for (turn, waiting) in waiting.into_iter().enumerate() {
         held.pop();
@@ -103,7 +103,7 @@ async fn thousands_of_one_source_all_get_in_one_after_another() {
             let permits = permits.clone();
             tokio::spawn(async move {
                 let permit = permits.acquire(addr("192.0.2.1")).await.unwrap();
-                // A login at its leisure.
+                // A slow login.
                 sleep(Duration::from_millis(10)).await;
                 drop(permit);
             })

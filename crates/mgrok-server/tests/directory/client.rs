@@ -1,4 +1,4 @@
-//! A server, and a client of it that is scripted: frp's version 1 without a multiplexer.
+//! A server, and a scripted client of it: frp's version 1 without a multiplexer.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// Longer than anything here takes.
+/// Longer than any step of these tests takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// When the client signs; nobody looks at the clock.
+/// The time in the client's signature, which the server does not compare with its clock.
 const NOW: i64 = 1_700_000_000;
 
-/// A server that runs until it is dropped. Users of HTTP come by its control port.
+/// A server that runs until it is dropped. HTTP users connect to its control port.
 pub(crate) struct Lab {
     pub(crate) addr: SocketAddr,
     pub(crate) directory: Directory,
@@ -34,7 +34,7 @@ pub(crate) struct Lab {
     _running: JoinHandle<StopReport>,
 }
 
-/// A client that is logged in.
+/// A logged-in client.
 pub(crate) struct Client {
     pub(crate) run_id: RunId,
     proxies: mpsc::Sender<NewProxy>,
@@ -47,7 +47,7 @@ pub(crate) async fn in_time<T>(what: impl Future<Output = T>) -> T {
     timeout(PATIENCE, what).await.expect("in time")
 }
 
-/// Waits until `look` sees what it looks for.
+/// Waits until `look` returns `Some`.
 pub(crate) async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
     in_time(async {
         loop {
@@ -119,7 +119,7 @@ impl Lab {
         self.try_visit(client, name).await.unwrap()
     }
 
-    /// As [`visit`](Self::visit), or why not.
+    /// As [`visit`](Self::visit), or the server's error text.
     pub(crate) async fn try_visit(&self, client: &Client, name: &str) -> Result<Conn, String> {
         let secret = Secret::new("sk");
         let new = NewVisitorConn {
@@ -144,7 +144,7 @@ impl Lab {
         self.directory.proxy(name).unwrap()
     }
 
-    /// The only live connection, when it has moved so many bytes: sent to the user, and received.
+    /// The only live connection, once it has sent and received this many bytes.
     pub(crate) async fn moved(&self, sent: u64, received: u64) -> ConnectionInfo {
         eventually(|| {
             let all = self.directory.connections();
@@ -155,7 +155,7 @@ impl Lab {
         .await
     }
 
-    /// The proxy when its last user has left.
+    /// The proxy, once its last user has left.
     pub(crate) async fn deserted(&self, name: &str) -> ProxyInfo {
         eventually(|| Some(self.proxy(name)).filter(|it| it.connections == 0)).await
     }
@@ -166,7 +166,7 @@ impl Lab {
 }
 
 impl Client {
-    /// Publishes a proxy; returns where its users come in.
+    /// Publishes a proxy; returns the address for its users.
     pub(crate) async fn publish(&mut self, kind: &str, name: &str) -> SocketAddr {
         let new = NewProxy {
             proxy_name: name.to_owned(),
@@ -191,7 +191,7 @@ async fn connect(addr: SocketAddr) -> MessageConn {
     MessageConn::new(stream.into(), WireVersion::V1)
 }
 
-/// Publishes what is wanted, and offers as many work connections as are asked for.
+/// Publishes the requested proxies, and offers as many work connections as the server requests.
 async fn session(
     addr: SocketAddr,
     run_id: String,
@@ -247,7 +247,7 @@ async fn echo_datagrams(mut conn: MessageConn) {
     }
 }
 
-/// A service that echoes bodies and, after an upgrade or CONNECT, bytes. Its head has its name.
+/// A service that echoes bodies and, after an upgrade or CONNECT, bytes. The heads of its answers contain its name.
 async fn web(mut conn: Conn, name: &str) {
     let mut seen = Vec::new();
     loop {

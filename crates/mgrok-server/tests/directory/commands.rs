@@ -1,4 +1,4 @@
-//! What an operator has done.
+//! Tests the commands of an operator.
 
 use mgrok_proto::auth::Secret;
 use mgrok_proto::message::NewProxy;
@@ -87,7 +87,7 @@ async fn a_visitor_is_closed_and_the_next_is_turned_away() {
 }
 
 #[tokio::test]
-async fn a_disabled_tcp_proxy_lets_nobody_in_and_keeps_whom_it_has() {
+async fn a_disabled_tcp_proxy_refuses_new_users_and_keeps_existing_ones() {
     let lab = Lab::start().await;
     let mut client = lab.login("").await;
     let public = client.publish("tcp", "ssh").await;
@@ -98,7 +98,7 @@ async fn a_disabled_tcp_proxy_lets_nobody_in_and_keeps_whom_it_has() {
     assert!(!is_served(&mut refused).await);
     assert!(is_served(&mut before).await);
     drop(before);
-    // It holds for the name, whoever has it.
+    // The command applies to the name, whichever client has it.
     assert!(lab.directory.end_session(&client.run_id, "test", "test"));
     in_time(client.session).await.unwrap();
     let mut client = lab.login("").await;
@@ -152,7 +152,7 @@ async fn a_disabled_udp_proxy_passes_no_datagrams() {
     let name = "datagrams";
     assert_eq!(lab.directory.disable_proxy(name, "test", "test"), Ok(true));
     user.send(b"three").await.unwrap();
-    // It has come, and is dropped.
+    // The datagram has arrived, and is dropped.
     eventually(|| (lab.proxy(name).received == 8).then_some(())).await;
     assert!(lab.directory.enable_proxy(name, "test", "test"));
     user.send(b"seven..").await.unwrap();

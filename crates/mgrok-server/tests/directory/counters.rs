@@ -1,4 +1,5 @@
-//! Counters move while users are there, for every kind of proxy, and say the same when they have left.
+//! Tests that counters move while users are connected, for every kind of proxy, and keep their values when users have
+//! left.
 
 use mgrok_proto::auth::Secret;
 use mgrok_proto::message::NewProxy;

@@ -1,4 +1,5 @@
-//! HTTP: bodies, upgrades and CONNECT count in the row of their user's connection, which follows its requests.
+//! Tests that HTTP bodies, upgrades and CONNECT count in the row of their user's connection, which follows its
+//! requests.
 
 use mgrok_proto::message::NewProxy;
 use mgrok_server::ConnectionInfo;
@@ -28,7 +29,7 @@ async fn start() -> (Lab, Client, TcpStream) {
     (lab, client, user)
 }
 
-/// Reads a head, and returns it.
+/// Reads a head.
 async fn head(user: &mut TcpStream) -> String {
     let mut seen = Vec::new();
     while !seen.ends_with(b"\r\n\r\n") {
@@ -37,7 +38,7 @@ async fn head(user: &mut TcpStream) -> String {
     String::from_utf8(seen).unwrap()
 }
 
-/// Asks `host` for the echo of `body`.
+/// Requests the echo of `body` from `host`.
 async fn ask(user: &mut TcpStream, host: &str, body: &str) -> String {
     let len = body.len();
     let request = format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len}\r\n\r\n{body}");
@@ -94,7 +95,7 @@ async fn a_connection_has_one_row_which_follows_its_requests() {
     assert_eq!((proxy.sent, proxy.received), (15, 15));
 }
 
-/// What follows the answer to `request` is echoed and counted.
+/// Checks that the bytes after the answer to `request` are echoed and counted.
 async fn check_raw(request: &str, status: &str) {
     let (lab, _client, mut user) = start().await;
     user.write_all(request.as_bytes()).await.unwrap();

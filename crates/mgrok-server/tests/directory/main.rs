@@ -1,4 +1,5 @@
-//! The directory of a running server, over real sockets: what it shows while users are there, and what its commands do.
+//! Tests the directory of a running server, over real sockets: what it shows while users are connected, and what its
+//! commands do.
 
 #![expect(
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! The server's certificate: which it is, on every transport, and when it changes.
+//! Tests the server's certificate: which one each transport shows, and when it changes.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::script::{LIMIT, RunningServer};
 use crate::tcp_proxy;
 use crate::transports::config;
 
-/// Whom the start-up line, or the latest line about a change, tells clients to expect.
+/// The fingerprint to pin in the start-up line, or in the latest line about a change.
 fn announced(log: &Log) -> String {
     let line = log.find(Level::INFO, "pinnedSha256").pop().unwrap();
     let (_, rest) = line.split_once("transport.tls.pinnedSha256 = \"").unwrap();
@@ -38,7 +38,7 @@ async fn shown_by_quic(server: &RunningServer) -> Fingerprint {
     quic.unwrap().fingerprint().unwrap()
 }
 
-/// Writes a new certificate, as those do who renew them: whole files, one after the other.
+/// Writes a new certificate as renewal programs do: whole files, one after the other.
 fn renew((certificate, key): &(PathBuf, PathBuf)) {
     let new_key = KeyPair::generate().unwrap();
     let new = CertificateParams::new(["example.com".to_owned()]).unwrap();
@@ -129,7 +129,7 @@ async fn a_certificate_that_cannot_be_kept_is_named() {
     );
 }
 
-/// A user and the work connection behind it still exchange bytes.
+/// Checks that a user and its work connection still exchange bytes.
 async fn check_exchange(user: &mut TcpStream, work: &mut Conn) {
     user.write_all(b"ping").await.unwrap();
     assert_eq!(timeout(LIMIT, work.recv()).await.unwrap().unwrap(), "ping");
@@ -172,7 +172,7 @@ async fn renewed_certificates_are_shown_to_newcomers_and_others_stay() {
     for (user, work, _, _) in &mut users {
         check_exchange(user, work).await;
     }
-    // Who insists on the one before is not deceived.
+    // A client that pins the old certificate refuses the new one.
     let pinning = ClientTls::new(ClientTlsOptions {
         server_name: "127.0.0.1".into(),
         pinned_sha256: Some(before.0),
@@ -183,8 +183,8 @@ async fn renewed_certificates_are_shown_to_newcomers_and_others_stay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn files_that_cannot_be_used_are_told_once_and_change_nothing() {
-    /// Many looks at the files.
+async fn unusable_files_are_logged_once_and_change_nothing() {
+    /// Long enough for many checks of the files.
     const LONG: Duration = Duration::from_secs(60);
     let log = Log::new();
     let dir = TempDir::new().unwrap();
@@ -203,7 +203,7 @@ async fn files_that_cannot_be_used_are_told_once_and_change_nothing() {
     std::fs::remove_file(&paths.0).unwrap();
     sleep(LONG).await;
     assert_eq!(log.find(Level::WARN, "cannot read").len(), 1);
-    // As it was before, and then the same mistake again.
+    // Restores the file, then makes the same mistake again.
     std::fs::write(&paths.0, &kept).unwrap();
     sleep(LONG).await;
     std::fs::remove_file(&paths.0).unwrap();

@@ -1,4 +1,4 @@
-//! A client in bytes: the peer of this test shares no code with the server.
+//! Tests the server against a client made of literal bytes, which shares no code with it.
 
 use mgrok_golden::{Peer, TOKEN, privilege_key};
 use mgrok_proto::auth::Secret;
@@ -33,7 +33,7 @@ async fn publish(server: &RunningServer) {
     let run_id = answer["run_id"].as_str().unwrap().to_owned();
     control.encrypt();
 
-    // The client keeps one work connection ready.
+    // The server keeps one work connection ready.
     assert_eq!(
         control.recv().await,
         (b'r', Value::Object([].into_iter().collect()))
@@ -64,7 +64,7 @@ async fn publish(server: &RunningServer) {
     control.send(b'h', "{}").await;
     loop {
         match control.recv().await {
-            // In place of the one that the user has.
+            // Requested to replace the work connection that the user has.
             (b'r', _) => {}
             (kind, pong) => {
                 assert_eq!((kind, pong.get("error")), (b'4', None), "{pong}");

@@ -1,4 +1,4 @@
-//! The end of one direction, which leaves the other be where both ends know how.
+//! Tests half-closes: the end of one direction leaves the other open if both ends support that.
 
 use bytes::Bytes;
 use mgrok_net::conn::Conn;
@@ -19,7 +19,7 @@ use crate::script::{Client, LIMIT, RunningServer};
 use crate::transports::config;
 use crate::{tcp_proxy, v2};
 
-/// Logs in as a client of v2 that knows these extensions.
+/// Logs in as a v2 client with these extensions.
 async fn log_in(line: &Line, extensions: &[Extension]) -> Client {
     let offer = Offer::new(Bootstrap::default(), &Algorithm::by_speed(), extensions);
     let conn = line.open().await;
@@ -42,7 +42,7 @@ async fn read_to_end(conn: &mut Conn) -> Vec<u8> {
     timeout(LIMIT, read).await.expect("it does not end")
 }
 
-/// Sends until that fails.
+/// Sends until sending fails.
 async fn until_refused(conn: &mut Conn) {
     let sending = async {
         while conn.send(Bytes::from_static(&[0; 1024])).await.is_ok() {
@@ -52,7 +52,7 @@ async fn until_refused(conn: &mut Conn) {
     timeout(LIMIT, sending).await.expect("all is taken");
 }
 
-/// The end of each direction leaves the other be, for longer than one that ends both would.
+/// Checks that each direction can end while the other stays open, for longer than the linger time.
 async fn check_layers(server: &RunningServer, transport: Transport, mux: bool, layers: Layers) {
     let line = Line::new(server, transport, mux).await;
     let mut client = log_in(&line, &[Extension::HALF_CLOSE]).await;
@@ -64,7 +64,7 @@ async fn check_layers(server: &RunningServer, transport: Transport, mux: bool, l
     let port = client.start_proxy(proxy).await.unwrap();
     for user_first in [true, false] {
         let mut user = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        // So that the first bytes come behind what opens the work connection.
+        // So that the first bytes arrive after the message that opens the work connection.
         user.write_all(b"question").await.unwrap();
         let (_, work) = client.work_conn_on(line.open_v2().await).await;
         let mut work = layers.wrap(work);
@@ -138,7 +138,7 @@ async fn without_the_extension_one_end_is_the_end_of_both() {
 }
 
 #[tokio::test]
-async fn who_sends_to_a_user_that_left_hears_of_it() {
+async fn sending_to_a_user_that_left_fails() {
     for (transport, mux) in [
         (Transport::Tls, true),
         (Transport::Quic, true),
@@ -158,7 +158,7 @@ async fn who_sends_to_a_user_that_left_hears_of_it() {
     }
 }
 
-/// Brings a visitor to the service `p`, and the proxy's client to the visitor.
+/// Connects a visitor to the service `p`, and the proxy's client to the visitor.
 async fn visit(
     (visitor_line, visitor): (&Line, &Client),
     (owner_line, owner): (&Line, &mut Client),
@@ -226,7 +226,7 @@ async fn visitors_carry_half_closes_to_clients_that_do_too() {
 }
 
 #[tokio::test]
-async fn who_alone_carries_half_closes_learns_that_the_other_end_is_gone() {
+async fn an_end_that_alone_carries_half_closes_learns_that_the_other_end_is_gone() {
     for transport in [Transport::Tls, Transport::Quic] {
         let server = RunningServer::start(config(true)).await;
         let ours = Line::new(&server, transport, true).await;

@@ -1,4 +1,4 @@
-//! Plugins that are asked over HTTP.
+//! Tests plugins that the server calls over HTTP.
 
 mod plugin;
 
@@ -39,14 +39,14 @@ fn refused(_question: &Value) -> Reply {
     Reply::Json(json!({"reject": true, "reject_reason": "not today"}))
 }
 
-/// The same content with one member changed.
+/// The question's content with one member changed.
 fn changed(question: &Value, key: &str, value: impl Into<Value>) -> Reply {
     let mut content = question["content"].clone();
     content[key] = value.into();
     Reply::Json(json!({"content": content}))
 }
 
-/// A port on which nobody listens, and which nobody else gets as long as this lives.
+/// A port without a listener, which no other program gets while the socket lives.
 fn nobodys_port() -> (tokio::net::TcpSocket, u16) {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -60,7 +60,7 @@ async fn free_port() -> u16 {
 }
 
 #[tokio::test]
-async fn a_plugin_refuses_a_login_in_its_own_words() {
+async fn a_plugin_refuses_a_login_with_its_own_reason() {
     let mut plugin = Plugin::start(refused).await;
     let mut config = config(vec![plugin.entry(&[Op::Login])]);
     let server = RunningServer::start(config.clone()).await;
@@ -115,7 +115,8 @@ async fn plugins_come_before_the_token_and_what_they_leave_counts() {
     let mut config = config(vec![plugin.entry(&[Op::Login, Op::Ping])]);
     config.auth.token = token;
     let server = RunningServer::start(config).await;
-    // The answer is no error, and the session's cipher is not of this test's empty token: the end of what is to be seen.
+    // The answer is no error, but the session's cipher does not use this test's empty token, so the test can see no
+    // more.
     let client = Client::login(&server, "").await;
     plugin.question().await;
     assert_eq!(client.run_id.len(), 16);
@@ -287,7 +288,7 @@ async fn a_heartbeat_that_a_plugin_takes_long_over_is_not_missing() {
     client.control.send(&Ping::default().into()).await.unwrap();
     let question = plugin.question().await;
     assert_eq!(question.body["content"]["user"]["run_id"], client.run_id);
-    // That much time has to pass, and nothing happens meanwhile.
+    // This much time must pass without any event.
     sleep(limit * 3).await;
     answer_now.cancel();
     assert_eq!(client.pong().await.error, "");
@@ -382,7 +383,7 @@ async fn nobody_is_asked_about_datagrams() {
 }
 
 #[tokio::test]
-async fn plugins_are_told_of_every_proxy_that_is_gone() {
+async fn plugins_are_notified_of_every_closed_proxy() {
     let (_socket, port) = nobodys_port();
     let mut plugin = Plugin::start(refused).await;
     let ops = [Op::CloseProxy];
@@ -424,14 +425,14 @@ async fn https_takes_any_certificate_unless_it_must_be_trusted() {
     };
     let refusal = Client::try_login(&server(vec![any]).await, "").await;
     assert_eq!(refusal.unwrap_err(), "not today");
-    // A system that trusts nobody cannot be asked for more.
+    // Only on systems that trust some authority.
     if ClientTls::trusting_system("localhost").is_ok() {
         let refusal = Client::try_login(&server(vec![trusted]).await, "").await;
         assert_eq!(refusal.unwrap_err(), "send Login request to plugin error");
     }
 }
 
-/// Users of one client come in a crowd, and the plugin takes its time over each.
+/// Many users of one client arrive at once, and the plugin takes long over each.
 #[tokio::test]
 async fn a_crowd_of_users_at_a_plugin_holds_up_no_heartbeat_and_no_login() {
     const CROWD: usize = 300;
@@ -461,7 +462,7 @@ async fn a_crowd_of_users_at_a_plugin_holds_up_no_heartbeat_and_no_login() {
         assert_eq!(client.pong().await.error, "");
     }
     Client::login(&server, "").await;
-    // A user of the other client has its turn among those of the crowd.
+    // A user of the other client gets its turn among them.
     let _user = TcpStream::connect(("127.0.0.1", other_port)).await.unwrap();
     loop {
         let question = plugin.question().await;

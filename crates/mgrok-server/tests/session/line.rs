@@ -1,4 +1,4 @@
-//! Ways from a client to a server.
+//! The transports from a client to a server.
 
 use std::future::Future;
 use std::net::UdpSocket;
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::script::{Client, LIMIT, RunningServer};
 use crate::v2;
 
-/// What a client comes by.
+/// The transport of a client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Transport {
     Kcp,
@@ -25,7 +25,7 @@ pub(crate) enum Transport {
     Quic,
     Tcp,
     Tls,
-    /// With the byte in front that frp's clients may send.
+    /// With the extra first byte that frp's clients may send.
     CustomTls,
     WebSocket,
     WebSocketTls,
@@ -49,17 +49,17 @@ impl Transport {
         !matches!(self, Self::Kcp | Self::Tcp | Self::WebSocket)
     }
 
-    /// Whether a connection tells its other end when one direction ends.
+    /// Whether a connection signals the end of one direction.
     pub(crate) fn has_ends(self) -> bool {
         !matches!(self, Self::Kcp | Self::KcpTls)
     }
 }
 
-/// A client's way to the server, on which it opens streams.
+/// A client's connection to the server, on which it opens streams.
 pub(crate) enum Line {
     Mux(Opener),
     Quic(Connection),
-    /// A connection for each.
+    /// One connection for each stream.
     Single(Dialler),
 }
 
@@ -147,7 +147,7 @@ async fn wrap(carrier: Conn, transport: Transport) -> Conn {
     }
 }
 
-/// Puts TLS on that takes any certificate.
+/// Starts TLS, and accepts any certificate.
 pub(crate) async fn tls(carrier: Conn, custom_first_byte: bool) -> Conn {
     let tls = ClientTls::new(ClientTlsOptions {
         server_name: "127.0.0.1".into(),

@@ -1,4 +1,4 @@
-//! What servers log on this thread.
+//! Records the log of servers on this thread.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use tracing::{Event, Level};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::{Layer, Registry};
 
-/// Lines since this was made, until it is dropped: level and message.
+/// The log lines since this was created: level and message.
 pub(crate) struct Log {
     lines: Lines,
     _guard: DefaultGuard,
@@ -32,7 +32,7 @@ impl Log {
         }
     }
 
-    /// Those at `level` with `text` in them, so far.
+    /// The lines so far at `level` that contain `text`.
     pub(crate) fn find(&self, level: Level, text: &str) -> Vec<String> {
         let lines = self.lines.lines.lock().unwrap();
         let found = lines
@@ -41,7 +41,7 @@ impl Log {
         found.map(|(_, line)| line.clone()).collect()
     }
 
-    /// Waits for one at `level` with `text` in it.
+    /// Waits for a line at `level` that contains `text`.
     pub(crate) async fn wait_for(&self, level: Level, text: &str) -> String {
         loop {
             let more = self.lines.more.notified();

@@ -1,4 +1,5 @@
-//! The server against a scripted client over real sockets; without multiplexing and TLS where these do not matter.
+//! Tests the server against a scripted client over real sockets, without multiplexing and TLS where these do not
+//! matter.
 
 #![allow(
     clippy::expect_used,
@@ -80,7 +81,7 @@ async fn a_wrong_token_is_refused_with_the_text_that_clients_know() {
 }
 
 #[tokio::test]
-async fn refused_proxies_hear_why() {
+async fn refused_proxies_get_the_reason() {
     let holder = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let taken = holder.local_addr().unwrap().port();
     let server = RunningServer::start(plain_config()).await;
@@ -146,7 +147,7 @@ async fn a_closed_proxy_gives_its_port_back() {
 }
 
 #[tokio::test]
-async fn a_work_connection_of_nobody_is_refused() {
+async fn a_work_connection_without_a_session_is_refused() {
     let server = RunningServer::start(plain_config()).await;
     let mut conn = connect(&server).await;
     let new = NewWorkConn {
@@ -174,7 +175,7 @@ async fn a_client_without_heartbeats_is_given_up() {
 }
 
 #[tokio::test]
-async fn heartbeats_are_answered_and_wrong_ones_are_told() {
+async fn heartbeats_are_answered_and_wrong_ones_get_an_error() {
     let mut config = plain_config();
     config.auth.heartbeats = true;
     let server = RunningServer::start(config).await;
@@ -267,9 +268,9 @@ async fn garbage_closes_its_own_connection_only() {
     client.work_conn(&server).await;
 }
 
-/// Without a port, whose backlog would hide it.
+/// Uses a proxy without a port: the backlog of a port would hide a late start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_proxy_is_there_as_soon_as_its_client_hears_so() {
+async fn a_proxy_works_as_soon_as_its_client_is_told() {
     let server = RunningServer::start(plain_config()).await;
     let mut client = Client::login(&server, "").await;
     for number in 0..2_000 {

@@ -1,4 +1,4 @@
-//! Sessions that go from one connection to another while users stay where they are.
+//! Tests sessions that move from one connection to another while users keep theirs.
 
 use bytes::Bytes;
 use mgrok_net::conn::Conn;
@@ -29,7 +29,7 @@ async fn log_in(line: &Line, run_id: &str, extensions: &[Extension]) -> Client {
     client
 }
 
-/// A user of `port` and the work connection that `client` gives for it.
+/// A user of `port` and the work connection that `client` offers for it.
 async fn user(client: &mut Client, line: &Line, port: u16) -> (TcpStream, Conn) {
     let user = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let (_, work) = client.work_conn_on(line.open_v2().await).await;

@@ -1,4 +1,4 @@
-//! Clients with frp's binary codec of datagrams, alone and together with others.
+//! Tests clients with frp's binary codec of datagrams, alone and together with others.
 
 use bytes::{Bytes, BytesMut};
 use mgrok_net::conn::Conn;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::script::{Client, LIMIT, RunningServer, plain_config};
 use crate::v2::{dns, log_in_on, login, recv, visit, work_conn};
 
-/// A client with these, in the version of frp that has the binary codec.
+/// A client with these extensions, in the version of frp that has the binary codec.
 async fn log_in(server: &RunningServer, extensions: &[Extension]) -> Client {
     let offer = Offer::new(Bootstrap::default(), &[Algorithm::Aes256Gcm], extensions);
     let stream = TcpStream::connect(server.addr).await.unwrap();
@@ -49,7 +49,7 @@ async fn exactly(conn: &mut Conn, len: usize) -> BytesMut {
     bytes
 }
 
-/// Frames of v2 whose addresses have this port.
+/// Replaces the port in the addresses of v2 frames.
 fn with_port(bytes: &[u8], port: u16) -> Bytes {
     let port = port.to_be_bytes();
     let at = bytes.windows(2).position(|it| it == b"PP").unwrap();
@@ -84,7 +84,7 @@ async fn users_of_a_udp_proxy_are_carried_in_the_binary_codec() {
     let len = timeout(LIMIT, user.recv(&mut answer)).await.unwrap();
     assert_eq!(answer[..len.unwrap()], *b"pong!");
 
-    // JSON is an error from now on.
+    // JSON is an error once the binary codec is negotiated.
     work.send(Bytes::from_static(JSON)).await.unwrap();
     assert!(chunk(&mut work).await.is_empty());
 }
@@ -105,7 +105,7 @@ async fn the_framing_of_mgrok_goes_before_the_binary_codec() {
     .await;
 }
 
-/// Datagrams pass both ways between a visitor and a proxy with these framings.
+/// Checks that datagrams pass both ways between a visitor and a proxy with these framings.
 async fn check(visitor: (Conn, Framing), proxy: (Conn, Framing)) {
     let (mut visitor, mut proxy) = (End::new(visitor), End::new(proxy));
     for payload in [&b"ping"[..], b"", &[7; 5000]] {
@@ -145,7 +145,7 @@ impl End {
         self.conn.send(frame.freeze()).await.unwrap();
     }
 
-    /// The next datagram; `None` is a sign of life.
+    /// The next datagram; `None` for a ping.
     async fn hear(&mut self) -> Option<Vec<u8>> {
         let mut payload = BytesMut::new();
         loop {
@@ -166,7 +166,7 @@ impl End {
 
 #[tokio::test]
 async fn visitors_and_proxies_that_disagree_on_the_codec_are_bridged() {
-    // As what each kind of client frames.
+    // The framing of each kind of client, and its extensions.
     let kinds = [
         (Framing::V1, None),
         (Framing::V2, Some(&[][..])),
@@ -181,7 +181,7 @@ async fn visitors_and_proxies_that_disagree_on_the_codec_are_bridged() {
         };
         started(&mut owner, dns()).await;
         for (visitor, of_visitor) in kinds {
-            // A visitor of v1 is tested with those of v2.
+            // Visitors with v1 framing are tested in `v2.rs`.
             let Some(of_visitor) = of_visitor else {
                 continue;
             };

@@ -1,4 +1,4 @@
-//! Another configuration while the server runs: what did not change stays, and a mistake changes nothing.
+//! Tests reloads of a running server: unchanged parts stay, and a mistake changes nothing.
 
 use std::net::SocketAddr;
 
@@ -29,7 +29,7 @@ impl User {
         user
     }
 
-    /// Bytes pass both ways.
+    /// Checks that bytes pass both ways.
     async fn check(&mut self) {
         let mut bytes = [0; 4];
         self.user.write_all(b"ping").await.unwrap();
@@ -114,7 +114,7 @@ async fn a_port_that_somebody_else_has_changes_nothing() {
         panic!("{refused}");
     };
     assert_eq!((*port, *port_key), (taken, "tcpmuxHTTPConnectPort"));
-    // The token is the old one, and so are the ports.
+    // The token and the ports are the old ones.
     let mut client = Client::login(&server, "").await;
     let https = mgrok_proto::message::NewProxy {
         proxy_type: "https".to_owned(),
@@ -165,7 +165,7 @@ async fn a_file_that_is_missing_changes_nothing() {
     let refused = server.reloader.reload(config).await.unwrap_err();
     assert!(matches!(refused, ReloadError::Start(StartError::Tls(_))));
     assert_eq!(shown(&server).await, before);
-    // Nor does a reload make another certificate, which clients may have pinned.
+    // Nor does a reload generate another certificate, since clients may have pinned this one.
     server.reloader.reload(plain_config()).await.unwrap();
     assert_eq!(shown(&server).await, before);
 }
@@ -183,7 +183,7 @@ async fn a_new_token_is_asked_for_from_the_next_login_on() {
     let refused = Client::try_login(&server, "").await.unwrap_err();
     assert!(refused.starts_with("token in login"), "{refused}");
 
-    // Who was logged in goes on signing with the old one.
+    // A client that is logged in goes on signing with the old token.
     let signed = auth::sign(&Secret::default(), 7);
     let ping = Ping {
         timestamp: 7,
@@ -208,7 +208,7 @@ async fn a_new_token_is_asked_for_from_the_next_login_on() {
 }
 
 #[tokio::test]
-async fn ports_that_are_not_allowed_any_more_stay_with_those_who_have_them() {
+async fn ports_no_longer_allowed_stay_with_proxies_that_have_them() {
     let server = RunningServer::start(plain_config()).await;
     let mut client = Client::login(&server, "").await;
     let port = client.start_proxy(tcp_proxy("a", 0)).await.unwrap();
@@ -265,7 +265,7 @@ async fn a_server_that_stops_is_not_reloaded() {
 }
 
 #[tokio::test]
-async fn who_may_use_the_admin_port_changes_without_closing_it() {
+async fn admin_credentials_change_without_closing_the_port() {
     let web_server = |password: &str| {
         Some(WebServer {
             port: 0,

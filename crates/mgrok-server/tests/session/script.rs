@@ -1,4 +1,4 @@
-//! A server in this process, and a client that says what a test tells it to.
+//! A server in this process, and a client that a test scripts.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// What may take long on a busy machine, and yet means failure beyond it.
+/// A wait that exceeds this means failure, even on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// Neither TLS nor multiplexing, and an empty token.
@@ -69,7 +69,7 @@ impl RunningServer {
         }
     }
 
-    /// Asks it to stop; the future resolves when it has.
+    /// Asks the server to stop; the future resolves when it has stopped.
     pub(crate) fn stop(
         mut self,
     ) -> impl Future<Output = Result<StopReport, tokio::task::JoinError>> {
@@ -78,13 +78,13 @@ impl RunningServer {
     }
 }
 
-/// A connection on which nothing was said.
+/// A connection on which nothing was sent yet.
 pub(crate) async fn connect(server: &RunningServer) -> MessageConn {
     let stream = TcpStream::connect(server.addr).await.unwrap();
     MessageConn::new(Conn::from(stream), WireVersion::V1)
 }
 
-/// Waits until nobody listens on `port`.
+/// Waits until nothing listens on `port`.
 pub(crate) async fn until_refused(port: u16) {
     timeout(LIMIT, async {
         while TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
@@ -95,7 +95,7 @@ pub(crate) async fn until_refused(port: u16) {
     .unwrap();
 }
 
-/// A login with the empty token. One that comes back is signed later than all before.
+/// A login with the empty token. A reconnect is signed later than all logins before.
 pub(crate) fn login(run_id: &str) -> Login {
     static LATEST: AtomicI64 = AtomicI64::new(1);
     let timestamp = match run_id {
@@ -127,7 +127,7 @@ impl Client {
         Self::try_login_on(connect(server).await, run_id).await
     }
 
-    /// As [`Self::try_login`], on a connection or stream on which nothing was said.
+    /// As [`Self::try_login`], on an unused connection or stream.
     pub(crate) async fn try_login_on(control: MessageConn, run_id: &str) -> Result<Self, String> {
         let login = login(run_id);
         Self::try_login_with(control, login).await
@@ -179,7 +179,7 @@ impl Client {
         self.work_conn_on(connect(server).await).await
     }
 
-    /// As [`Self::work_conn`], with a connection or stream on which nothing was said.
+    /// As [`Self::work_conn`], on an unused connection or stream.
     pub(crate) async fn work_conn_on(&mut self, mut work: MessageConn) -> (StartWorkConn, Conn) {
         while !matches!(self.recv().await, Message::ReqWorkConn(_)) {}
         let new = NewWorkConn {
@@ -194,7 +194,7 @@ impl Client {
         (start, work.into_conn())
     }
 
-    /// Offers a work connection, and reads there that a visitor has come by a hole, and its attempt.
+    /// Offers a work connection, and reads from it the attempt id of a visitor that punches a hole.
     pub(crate) async fn hole_sid(&mut self, mut work: MessageConn) -> String {
         while !matches!(self.recv().await, Message::ReqWorkConn(_)) {}
         let new = NewWorkConn {

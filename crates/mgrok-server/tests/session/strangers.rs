@@ -1,4 +1,4 @@
-//! What those may do who are not logged in, and what it costs others.
+//! Tests what clients can do without a login, and what that costs others.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -18,10 +18,10 @@ use tokio::time::{Instant, timeout};
 use crate::line::{self, Line};
 use crate::script::{Client, LIMIT, RunningServer, plain_config};
 
-/// As many as one source may have, and some.
+/// More than one source may have.
 const SILENT: usize = 1_100;
 
-/// More handshakes than there were places for all sources, when one source could have them all.
+/// About three times the handshakes that one source may have.
 const DEAF: usize = 1_500;
 
 /// A multiplexed connection, and how it ends.
@@ -46,7 +46,7 @@ async fn login_from(source: &str, server: &RunningServer) -> Client {
 }
 
 #[tokio::test]
-async fn a_stranger_who_opens_and_resets_streams_without_end_is_sent_away() {
+async fn a_client_without_login_that_floods_streams_is_disconnected() {
     let server = RunningServer::start(ServerConfig::default()).await;
     let (opener, ended) = mux(&server).await;
     let opened = async {
@@ -87,17 +87,17 @@ async fn silent_connections_of_one_source_keep_no_other_source_waiting() {
         silent.push(connect_from("127.0.0.2", server.addr).await);
     }
     login_from("127.0.0.3", &server).await;
-    // Its own clients wait until some of the silent ones have had their time, and then get in.
+    // Clients of the same source wait until some of the silent connections time out, and then get in.
     login_from("127.0.0.2", &server).await;
     let waited = started.elapsed();
     assert!(waited < LIMIT, "{waited:?}");
-    // The first of them was closed before its time would have been up, had nobody waited.
+    // The first silent connection was closed earlier than its timeout without waiting clients.
     let mut answer = [0];
     let closed = timeout(Duration::from_secs(5), silent[0].read(&mut answer));
     assert!(matches!(closed.await, Ok(Ok(0) | Err(_))));
 }
 
-/// Dials the server from 127.0.0.2 with an address that can be proved, and then hears nothing more, for as long as it is not dropped.
+/// Dials the server from 127.0.0.2 with an address that can be validated, then ignores all packets until it is dropped.
 async fn dial_and_go_deaf(endpoint: &Endpoint, client: &QuicClient, server: SocketAddr) {
     let near = AsyncUdpSocket::bind("127.0.0.1:0").await.unwrap();
     let far = AsyncUdpSocket::bind("127.0.0.2:0").await.unwrap();
@@ -112,7 +112,7 @@ async fn dial_and_go_deaf(endpoint: &Endpoint, client: &QuicClient, server: Sock
                     dialler = Some(from);
                     let _ = far.send(&there[..length]).await;
                 }
-                // Only a request for the address to be proved is short.
+                // Only a request to validate the address is this short.
                 Ok(length) = far.recv(&mut back) => if let Some(dialler) = dialler && length < 500 {
                     near.send_to(&back[..length], dialler).await.unwrap();
                 }
@@ -146,7 +146,7 @@ async fn handshakes_of_one_address_that_never_end_leave_places_for_others() {
         let (endpoint, client) = (endpoint.clone(), client.clone());
         attack.spawn(async move { dial_and_go_deaf(&endpoint, &client, quic_addr).await });
         if count % 25 == 0 {
-            // No more at once than the sockets' queues have room for.
+            // No more at once than the sockets' queues hold.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -154,6 +154,6 @@ async fn handshakes_of_one_address_that_never_end_leave_places_for_others() {
     let quic = line::quic(&server, ClientTlsOptions::default()).await;
     Line::Quic(quic.unwrap()).login("").await;
     let waited = started.elapsed();
-    // Long before those handshakes have had their time.
+    // Long before those handshakes time out.
     assert!(waited < Duration::from_secs(5), "{waited:?}");
 }

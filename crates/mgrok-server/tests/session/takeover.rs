@@ -1,4 +1,4 @@
-//! Logins with the run id of a session that is online: who gets its place, and who does not.
+//! Tests logins with the run id of a live session: which of them replace it, and which do not.
 
 use bytes::Bytes;
 use mgrok_net::message::MessageConn;
@@ -14,7 +14,7 @@ use crate::script::{Client, LIMIT, RunningServer, connect, login, plain_config};
 use crate::transports::config;
 use crate::{tcp_proxy, v2};
 
-/// Answers what the server wants to know, as every client does, while `attempt` is made.
+/// Answers the server's messages, as every client does, while `attempt` runs.
 async fn while_answering<T>(
     client: &mut Client,
     server: &RunningServer,
@@ -87,7 +87,7 @@ async fn v2_login(server: &RunningServer, run_id: &str, extensions: &[Extension]
         .0
 }
 
-/// Says what a stranger can say who has seen a login, and then something that is no record.
+/// Sends what an attacker can send who has recorded a login, then bytes that are no record.
 async fn replay(server: &RunningServer, run_id: &str, extensions: &[Extension]) -> MessageConn {
     let mut conn = v2::begin(TcpStream::connect(server.addr).await.unwrap().into());
     let recorded = Login {
@@ -121,18 +121,18 @@ async fn a_login_of_v2_that_proves_nothing_does_not_end_the_session() {
         "no proof that the client knows the token",
     );
     assert_eq!(refused.len(), 2, "{refused:?}");
-    // It is still there, and has its port.
+    // The session is still alive, and has its port.
     live.control.send(&Ping::default().into()).await.unwrap();
     live.pong().await;
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_ok());
 }
 
 #[tokio::test]
-async fn whoever_proves_to_know_the_token_has_the_place_at_once() {
+async fn a_login_with_proof_of_the_token_takes_over_at_once() {
     let server = RunningServer::start(plain_config()).await;
     let mut old = v2_login(&server, "", &[]).await;
     let port = old.start_proxy(tcp_proxy("p", 0)).await.unwrap();
-    // All of them are signed in the same second.
+    // All these logins are signed in the same second.
     for extensions in [&[Extension::PROOF][..], &[]] {
         let mut new = v2_login(&server, &old.run_id, extensions).await;
         assert_eq!(new.start_proxy(tcp_proxy("p", port)).await, Ok(port));
@@ -159,7 +159,7 @@ async fn work_connections_come_on_the_connection_of_their_session() {
         panic!("expected a refusal, not {answer:?}");
     };
     assert!(error.contains("on another connection"), "{error}");
-    // Where it should, it may.
+    // On the session's connection the offer is accepted.
     let port = client.start_proxy(tcp_proxy("p", 0)).await.unwrap();
     let _user = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let (start, _) = client.work_conn_on(ours.open_v1().await).await;
@@ -167,7 +167,7 @@ async fn work_connections_come_on_the_connection_of_their_session() {
 }
 
 #[tokio::test]
-async fn the_log_says_who_came_and_why_it_went_and_no_whole_run_id() {
+async fn the_log_identifies_clients_but_shows_no_whole_run_id() {
     let log = Log::new();
     let server = RunningServer::start(plain_config()).await;
     let client = Client::login(&server, "").await;

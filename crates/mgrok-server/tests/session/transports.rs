@@ -1,4 +1,4 @@
-//! The transports on which clients come, and what strangers do there.
+//! Tests the transports of clients, and what strangers can do there.
 
 use std::net::UdpSocket as StdUdpSocket;
 
@@ -20,7 +20,7 @@ use crate::line::{self, Line, Transport};
 use crate::script::{Client, LIMIT, RunningServer, plain_config, until_refused};
 use crate::{tcp_proxy, v2};
 
-/// On all transports, at addresses of this machine alone.
+/// A configuration with all transports, on loopback addresses.
 pub(crate) fn config(mux: bool) -> ServerConfig {
     let mut config = ServerConfig {
         bind_addr: "127.0.0.1".into(),
@@ -32,7 +32,7 @@ pub(crate) fn config(mux: bool) -> ServerConfig {
     config
 }
 
-/// A user reaches the client that has come by `line`, and back.
+/// Checks that a user reaches the client that logged in over `line`, and back.
 async fn check_user(client: &mut Client, line: &Line, name: &str) {
     let port = client.start_proxy(tcp_proxy(name, 0)).await.unwrap();
     let mut user = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -65,7 +65,7 @@ async fn users_reach_clients_on_every_transport() {
     }
 }
 
-/// Whether a client comes in.
+/// Whether a client can log in.
 async fn comes_in(server: &RunningServer, transport: Transport) -> bool {
     let line = Line::new(server, transport, true).await;
     let mut control = line.open_v1().await;
@@ -87,7 +87,7 @@ async fn where_tls_is_required_it_may_lie_on_either_side_of_the_web_socket() {
     config.transport.tls.force = true;
     let server = RunningServer::start(config).await;
     for transport in Transport::ALL {
-        // Nobody is told by KCP that he was turned away.
+        // KCP cannot tell a client that it was refused.
         if transport != Transport::Kcp {
             assert_eq!(
                 comes_in(&server, transport).await,
@@ -176,7 +176,7 @@ async fn a_quic_client_shows_its_certificate_where_one_is_required() {
     let mut client = line.login("").await;
     check_user(&mut client, &line, "p").await;
 
-    // With TLS 1.3 a client is told only afterwards.
+    // With TLS 1.3 a client learns of the refusal only after the handshake.
     let refusal = match line::quic(&server, ClientTlsOptions::default()).await {
         Ok(connection) => timeout(LIMIT, connection.closed()).await.unwrap(),
         Err(error) => error,
@@ -236,7 +236,7 @@ async fn a_stop_lets_users_of_quic_finish_and_then_says_goodbye() {
         } => assert_eq!(reason, ""),
         other => panic!("{other:?}"),
     }
-    // Its place is free again.
+    // The UDP port is free again.
     StdUdpSocket::bind(quic_addr).unwrap();
 }
 
@@ -251,7 +251,7 @@ async fn a_stop_is_soon_over_with_clients_on_every_transport() {
         }
         let stopping = std::time::Instant::now();
         timeout(LIMIT, server.stop()).await.unwrap().unwrap();
-        // Longer than this and tasks are given up.
+        // After this time the server aborts tasks.
         assert!(
             stopping.elapsed().as_millis() < 2_000,
             "{:?}",
@@ -260,9 +260,9 @@ async fn a_stop_is_soon_over_with_clients_on_every_transport() {
     }
 }
 
-/// Sends `bytes` to the control port, first having shaken hands as `begin` says; the server must close.
+/// Sends `bytes` on `conn`; the server must close it.
 async fn check_closed(server: &RunningServer, mut conn: Conn, bytes: &[u8]) {
-    // It may be closed before all has been said.
+    // The server may close it before everything is sent.
     let _ = conn.send(Bytes::copy_from_slice(bytes)).await;
     let closed = async { while matches!(conn.recv().await, Ok(chunk) if !chunk.is_empty()) {} };
     let closed = timeout(LIMIT, closed).await;
@@ -279,7 +279,7 @@ async fn garbage_in_web_sockets_closes_its_own_connection_only() {
     let shake = b"GET /~!frp HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: http://x\r\nSec-WebSocket-Version: 13\r\n\r\n";
     let frames: [&[u8]; 4] = [
-        // Not masked, which clients must; reserved bits; a frame of 2^63 bytes; no frame.
+        // Unmasked, although clients must mask; reserved bits; a frame of 2^63 bytes; no frame.
         b"\x82\x05\0\0\0\0\0",
         b"\xf2\x81\0\0\0\0x",
         b"\x82\xff\x80\0\0\0\0\0\0\0\0\0\0\0",
@@ -307,7 +307,7 @@ async fn garbage_in_web_sockets_closes_its_own_connection_only() {
     for bytes in inside {
         check_closed(&server, web_socket().await, bytes).await;
     }
-    // One within the other as often as one likes is not offered.
+    // Layers cannot be nested repeatedly.
     check_closed(&server, web_socket().await, shake).await;
     let twice = line::tls(web_socket().await, false).await;
     check_closed(&server, twice, shake).await;
@@ -337,7 +337,7 @@ async fn a_quic_connection_that_says_nothing_is_closed() {
             .await
             .expect("garbage keeps its stream");
     }
-    // What was refused is over, the connection is not, and a client may still log in on it.
+    // Refused streams have ended but the connection has not, so a client can still log in on it.
     let mut client = Line::Quic(chatty.clone()).login("").await;
     check_user(&mut client, &Line::Quic(chatty), "p").await;
     let closed = timeout(LIMIT, silent.closed()).await.unwrap();
@@ -363,7 +363,7 @@ async fn garbage_on_udp_ports_keeps_nobody_out() {
             attacker.send_to(&datagram, addr).await.unwrap();
         }
     }
-    // Well-formed KCP with nothing of ours in it.
+    // Well-formed KCP that carries another protocol.
     for bytes in [
         "SSH-2.0-OpenSSH_9.9\r\n",
         "GET /~!frp HTTP/1.1\r\n\r\n",

@@ -1,4 +1,4 @@
-//! Messages that clients send to do harm, or by mistake: whose session they cost, and what they cost the server.
+//! Tests messages that clients send to do harm, or by mistake: which session they end, and what they cost the server.
 
 use mgrok_proto::auth::{self, Secret};
 use mgrok_proto::message::{Message, NatHoleClient, NatHoleResp, NatHoleVisitor, NewProxy, Ping};
@@ -42,7 +42,7 @@ async fn check_is_there(client: &mut Client) {
 }
 
 #[tokio::test]
-async fn what_a_visitor_says_does_not_end_the_session_of_the_owner() {
+async fn messages_of_a_visitor_do_not_end_the_session_of_the_owner() {
     let server = RunningServer::start(plain_config()).await;
     let mut owner = Client::login(&server, "").await;
     owner.control.send(&xtcp_proxy("x").into()).await.unwrap();
@@ -66,10 +66,10 @@ async fn what_a_visitor_says_does_not_end_the_session_of_the_owner() {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_written_costs_no_session() {
+async fn an_answer_that_cannot_be_encoded_ends_no_session() {
     let server = RunningServer::start(plain_config()).await;
     let mut client = Client::login(&server, "").await;
-    // It fits into a message, and its answer, which repeats it, does not.
+    // The request fits into a message; its answer, which repeats the name, does not.
     let long = NewProxy {
         proxy_name: "n".repeat(10_150),
         proxy_type: "tcp".into(),
@@ -77,7 +77,7 @@ async fn an_answer_that_cannot_be_written_costs_no_session() {
     };
     client.control.send(&long.into()).await.unwrap();
     check_is_there(&mut client).await;
-    // The same beside the session.
+    // The same for the answer about a hole punch, which repeats the transaction id.
     let long = NatHoleVisitor {
         transaction_id: "t".repeat(10_000),
         proxy_name: "nobody".into(),

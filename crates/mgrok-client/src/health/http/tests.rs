@@ -15,7 +15,7 @@ static OPTIONS: LazyLock<DialOptions> = LazyLock::new(|| DialOptions {
     resolver: Resolver::default(),
 });
 
-/// A service that gives these responses, one for each connection. Its task ends with the requests.
+/// A service that sends one of `responses` on each connection. Its task returns the requests.
 async fn service<T>(responses: T) -> (u16, JoinHandle<Vec<String>>)
 where
     T: IntoIterator<Item = Vec<u8>, IntoIter: Send> + 'static,
@@ -32,7 +32,7 @@ where
                 assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
             }
             requests.push(String::from_utf8(request).unwrap());
-            // Whoever knows enough does not wait for the rest.
+            // Fails if the client has read enough and closed.
             let _ = stream.write_all(&response).await;
         }
         requests
@@ -47,7 +47,7 @@ async fn ask(responses: &[&str]) -> Result<(), HttpError> {
 }
 
 #[tokio::test]
-async fn any_2xx_will_do() {
+async fn any_2xx_is_healthy() {
     for response in [
         "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n",
         "HTTP/1.0 299 \r\n\r\n",
@@ -61,7 +61,7 @@ async fn any_2xx_will_do() {
 }
 
 #[tokio::test]
-async fn all_else_is_a_failure_that_says_why() {
+async fn any_other_response_is_a_failure_with_a_reason() {
     let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1024 * 1024));
     for (response, expect) in [
         (
@@ -230,7 +230,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_a_service_says_leads_to_a_path(
+    fn any_location_resolves_to_a_path(
         location in "(http://|//|/|\\?)?(example.com)?.{0,30}",
     ) {
         if let Some(path) = follow("example.com", "/a", &location) {

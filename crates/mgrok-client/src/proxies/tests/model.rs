@@ -1,5 +1,5 @@
-//! The table against a server that handles one message after the other and answers each announcement once, as frp's does, whatever happens
-//! in between.
+//! Tests the table against a model of a server that, like frp's, handles one message after the other and answers each
+//! announcement once, whatever happens in between.
 
 use proptest::prelude::*;
 
@@ -11,17 +11,17 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 enum Step {
     /// Time passes.
     Advance { seconds: u64 },
-    /// The proxy of this number has another configuration, or with 0 none.
+    /// The proxy with this number gets another configuration, or with variant 0 is removed.
     Configure { number: usize, variant: u16 },
-    /// Its local service is well or not.
+    /// The health of the proxy's local service changes.
     Health { number: usize, healthy: bool },
-    /// The client gets some answers.
+    /// The client receives some answers.
     Receive { count: usize },
-    /// The session is lost, and the next begins.
+    /// The session is lost, and the next one begins.
     Reconnect,
-    /// The client sends, until there is no room.
+    /// The client sends until there is no more room.
     Send { room: usize },
-    /// The server handles some messages, and has no place for some proxies.
+    /// The server handles some messages, and may refuse proxies.
     Serve { count: usize, refuses: bool },
 }
 
@@ -38,7 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What travels to the server.
+/// A message to the server.
 enum Sent {
     Close(String),
     New(String, i64),
@@ -59,7 +59,7 @@ struct Model {
     healthy: [bool; NAMES.len()],
     to_server: VecDeque<Sent>,
     to_client: VecDeque<NewProxyResp>,
-    /// Which proxies the server serves, and in which configuration.
+    /// The proxies that the server serves, and their configurations.
     serves: BTreeMap<String, i64>,
 }
 
@@ -170,7 +170,8 @@ impl Model {
         self.check();
     }
 
-    /// What the client takes for running is served as it wants it, and nothing that would change this is under way.
+    /// Checks that the server serves every proxy that the client considers running, in the wanted configuration, and
+    /// that no message in flight changes this.
     fn check(&self) {
         for (name, variant) in NAMES.iter().zip(self.wanted) {
             if phase(&self.proxies, name) == Some(ProxyPhase::Running) {
@@ -188,7 +189,7 @@ impl Model {
         assert_eq!(self.proxies.unanswered, unanswered);
     }
 
-    /// Lets all that is under way arrive, with a server that has a place for everybody.
+    /// Delivers all messages in flight, to a server that accepts every proxy.
     fn settle(&mut self) {
         for _ in 0..4 {
             self.send(100);
@@ -202,7 +203,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn whatever_happens_the_client_takes_for_running_what_the_server_serves(
+    fn the_client_considers_running_only_what_the_server_serves(
         steps in prop::collection::vec(step(), 0..60),
     ) {
         let mut model = Model::new();

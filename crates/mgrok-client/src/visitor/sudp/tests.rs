@@ -22,12 +22,12 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), future).await.unwrap()
 }
 
-/// A visitor, and what the other end sees.
+/// A visitor, and the other end of its connections.
 struct Lab {
     listener: SocketAddr,
-    /// How often a connection was asked for.
+    /// One item for each connection that the visitor asked for.
     asked: mpsc::UnboundedReceiver<()>,
-    /// Each lets one be opened; closed, none can be.
+    /// Each permit allows one connection; closed, none can be opened.
     openings: Arc<Semaphore>,
     opened: mpsc::UnboundedReceiver<Conn>,
     _visitor: AbortOnDropHandle<()>,
@@ -132,7 +132,7 @@ async fn a_lost_connection_is_replaced_for_the_next_datagram() {
         assert_eq!(hear(&user).await, [round]);
         drop(service);
         in_time(lab.asked.recv()).await.unwrap();
-        // Nobody has anything to say.
+        // No user sends anything.
         sleep(FAST.pause * 20).await;
         assert!(lab.asked.try_recv().is_err());
     }
@@ -157,13 +157,13 @@ async fn a_silent_other_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn what_waited_in_vain_is_not_sent_late() {
+async fn datagrams_without_a_connection_are_not_sent_late() {
     let mut lab = Lab::start(FAST).await;
     let user = lab.user().await;
     lab.openings.close();
     user.send(b"early").await.unwrap();
     in_time(lab.asked.recv()).await.unwrap();
-    // It is one datagram, one attempt.
+    // One datagram causes one attempt.
     sleep(FAST.pause * 20).await;
     assert!(lab.asked.try_recv().is_err());
     user.send(b"late").await.unwrap();

@@ -12,7 +12,7 @@ impl Lab {
     }
 }
 
-/// What a visitor makes of `answer`.
+/// The result of a visit that the server answers with `answer`.
 async fn outcome(answer: Option<Message>) -> Result<Conn, VisitError> {
     let lab = Lab::new();
     let server = lab.server().await;

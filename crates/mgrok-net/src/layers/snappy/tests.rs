@@ -1,4 +1,4 @@
-//! The compression layer without a connection.
+//! Tests the compression layer without a connection.
 
 use std::io::{Read, Write};
 
@@ -18,7 +18,7 @@ fn encode_all(snappy: &mut Snappy, plain: &[u8]) -> Vec<u8> {
     coded
 }
 
-/// Decodes what arrives in pieces of `piece` bytes.
+/// Decodes `coded` in pieces of `piece` bytes.
 fn decode_all(coded: &[u8], piece: usize) -> Result<Vec<u8>, Corrupt> {
     let mut snappy = Snappy::default();
     let mut plain = Vec::new();
@@ -65,7 +65,7 @@ fn only_what_gains_an_eighth_is_compressed() {
     };
     assert_eq!(encode_all(&mut snappy, &[7; 1000])[0], COMPRESSED);
     assert_eq!(encode_all(&mut snappy, &pattern(1000))[0], UNCOMPRESSED);
-    // Half a gain: the code of 800 random bytes and 80 equal ones is less than an eighth shorter.
+    // Gains too little: the code of 800 random bytes and 80 equal ones is less than an eighth shorter.
     let barely = [&pattern(800)[..], &[7; 80]].concat();
     assert_eq!(encode_all(&mut snappy, &barely)[0], UNCOMPRESSED);
 }
@@ -99,7 +99,7 @@ fn the_longest_chunks_may_arrive_in_parts() {
     assert!(coded.len() > MAX_PLAIN, "noise does not compress");
     for piece in [1_000, 16_384, 65_000] {
         let coded = coded.clone();
-        // On a thread of its own, whose slabs have their first size.
+        // On a new thread, whose slabs still have their first size.
         let decoded = std::thread::spawn(move || decode_all(&coded, piece));
         assert_eq!(decoded.join().unwrap().unwrap(), noise);
     }

@@ -1,4 +1,4 @@
-//! The limit, in paused time.
+//! Tests the rate limit, in paused time.
 
 use std::future::poll_fn;
 
@@ -79,8 +79,8 @@ async fn both_directions_and_all_connections_share_the_rate() {
     });
     let [a, b, c, d] = transfers;
     let took = tokio::join!(a, b, c, d);
-    // 160 000 bytes, of which 10 000 pass at once. The first to come gets those; the remaining 30 000
-    // of it then take their share of a quarter.
+    // 160 000 bytes, of which 10 000 pass at once. The first direction gets those; its remaining 30 000 bytes then get
+    // a quarter of the rate.
     let [first, .., last] = {
         let mut sorted = [took.0, took.1, took.2, took.3];
         sorted.sort();
@@ -91,7 +91,7 @@ async fn both_directions_and_all_connections_share_the_rate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_stops_waiting_returns_what_it_booked() {
+async fn a_dropped_direction_returns_its_booking() {
     let limiter = limiter(1000);
     let (near, mut far) = memory_pair(ROOM, ROOM);
     let mut near = throttled(near, &limiter);
@@ -104,7 +104,7 @@ async fn whoever_stops_waiting_returns_what_it_booked() {
     assert!(started.elapsed() < Duration::from_millis(10));
     assert_eq!(read_all(&mut far).await.unwrap().len(), 1000);
 
-    // Were the booking still there, this would take half a second longer.
+    // With the booking still there, this would take half a second longer.
     let (near, far) = memory_pair(ROOM, ROOM);
     check_seconds(transfer(throttled(near, &limiter), far, 1000).await, 1.0);
 }

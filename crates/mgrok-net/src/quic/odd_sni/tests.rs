@@ -1,5 +1,5 @@
-//! A client that calls the server by something that is no host name. rustls cannot be made to, so the
-//! same trick is played on it at that end: it sends and hashes another name than it knows of.
+//! A client that sends a server name that is not a host name. rustls has no option for that, so the client uses the
+//! same trick: it sends and hashes another name than rustls knows.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -12,9 +12,9 @@ use rustls::crypto::aws_lc_rs::kx_group;
 use super::*;
 use crate::tls::{self, AnyCertificate, ServerTlsOptions};
 
-/// What rustls believes to send.
+/// The name that rustls believes to send.
 pub(in crate::quic) const KNOWN: &str = "server-name.test";
-/// What it sends: of the same length.
+/// The name that the client really sends, of the same length.
 const ODD: &str = "192.0.2.100:4433";
 
 const VERSION: u32 = 1;
@@ -29,7 +29,7 @@ fn replace(bytes: &mut [u8], old: &str, new: &str) {
     }
 }
 
-/// A hash function that sees the odd name in place of the known one.
+/// A hash function that replaces the known name by the odd one.
 struct Planting(&'static dyn Hash);
 
 impl Hash for Planting {
@@ -215,7 +215,7 @@ fn params() -> TransportParameters {
     TransportParameters::read(Side::Client, &mut &[][..]).unwrap()
 }
 
-/// All that `session` has to say, apart by the keys that it says it with.
+/// All messages that `session` has to send, one part per key.
 fn flight(session: &mut dyn crypto::Session) -> Vec<Vec<u8>> {
     let mut parts = Vec::new();
     loop {
@@ -230,12 +230,12 @@ fn flight(session: &mut dyn crypto::Session) -> Vec<Vec<u8>> {
     }
 }
 
-/// What a client whose server name is odd says first.
+/// The first flight of a client with an odd server name.
 fn odd_hello() -> Vec<u8> {
     flight(&mut *client(&[])).concat()
 }
 
-/// Carries all messages over in pieces of `piece` bytes. How many flights it took.
+/// Carries all messages between the ends in pieces of `piece` bytes. Returns the number of flights.
 fn shake_hands(
     client: &mut dyn crypto::Session,
     server: &mut dyn crypto::Session,
@@ -258,7 +258,7 @@ fn shake_hands(
     unreachable!()
 }
 
-/// Both ends agree, and on the same keys.
+/// Checks that the handshake succeeds and both ends have the same keys.
 #[track_caller]
 fn check_shakes(mut client: Box<dyn crypto::Session>, mut server: Box<dyn crypto::Session>) {
     shake_hands(&mut *client, &mut *server, usize::MAX).unwrap();
@@ -298,7 +298,7 @@ fn rustls_alone_refuses_such_a_client() {
 
 #[test]
 fn without_the_right_hash_the_handshake_fails() {
-    // Rustls is kept from seeing the name, but hashes what it was given.
+    // The name is hidden from rustls, but rustls hashes the changed bytes.
     let config = ServerConfig::new(server_config((*tls::provider()).clone()));
     let mut server = Arc::new(config).start_session(VERSION, &params());
     shake_hands(&mut *client(&[]), &mut *server, usize::MAX).unwrap_err();
@@ -312,7 +312,7 @@ fn a_client_that_must_try_again_names_it_twice() {
         shake_hands(client, &mut *server(&server_groups), piece).unwrap()
     };
     for piece in [1, 100, usize::MAX] {
-        // Hello, retry, hello, answer, finished.
+        // Five flights: hello, retry, hello, answer, finished.
         assert_eq!(flights(&mut *client(&groups), piece), 5);
     }
     check_shakes(client(&groups), server(&server_groups));
@@ -354,13 +354,13 @@ fn hiding_changes_two_bytes_and_the_hash_none() {
 fn a_hello_that_hides_something_itself_is_left_alone() {
     let mut hello = odd_hello();
     hide(&mut hello);
-    // Another list of names behind the hidden one.
+    // Appends another list of names after the hidden one.
     let list = [0, 0, 0, 6, 0, 4, 0, 0, 1, b':'];
     hello.extend(list);
     let added = u32::try_from(list.len()).unwrap();
     let len = u32::from_be_bytes([0, hello[1], hello[2], hello[3]]) + added;
     hello[1..4].copy_from_slice(&len.to_be_bytes()[1..]);
-    // Behind the header: version, random, an empty session id, the suites and one compression method.
+    // After the header: version, random, an empty session id, the suites and one compression method.
     let at = 4 + 34 + 1;
     let suites = usize::from(u16::from_be_bytes([hello[at], hello[at + 1]]));
     let at = at + 2 + suites + 2;

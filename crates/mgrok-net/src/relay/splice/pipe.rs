@@ -1,4 +1,4 @@
-//! Pipes for `splice(2)`: few, shared by all relays of the process, and used again.
+//! Pipes for `splice(2)`: few, shared by all relays of the process, and reused.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,19 +10,19 @@ use rustix::pipe::{
     PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice,
 };
 
-/// The size that is asked for: the most that Linux gives to everyone (`fs.pipe-max-size`), and the
-/// most that one call moves.
-const WANTED: usize = 1024 * 1024;
+/// The requested size: the most that Linux grants unprivileged users (`fs.pipe-max-size`), and the most that one call
+/// moves.
+const WANTED_SIZE: usize = 1024 * 1024;
 
-/// The least size that is accepted. A user who has many pipes gets tiny ones
-/// (`fs.pipe-user-pages-soft`), which are worse than copying.
-const ACCEPTED: usize = 64 * 1024;
+/// The smallest accepted size. A system user with many pipes gets tiny ones (`fs.pipe-user-pages-soft`), which are
+/// slower than copying.
+const MIN_SIZE: usize = 64 * 1024;
 
-/// Pipes of the process, in use or waiting. Each takes two descriptors, and those must remain
-/// plentiful for connections; a direction that gets no pipe copies.
+/// The most pipes in the process, in use or idle. Each takes two descriptors, and connections need plenty of those; a
+/// direction that gets no pipe copies.
 const MAX_PIPES: usize = 256;
 
-/// Pipes that wait for their next use.
+/// The most idle pipes that are kept.
 const MAX_WAITING: usize = 32;
 
 static WAITING: Mutex<Vec<Pipe>> = Mutex::new(Vec::new());
@@ -43,7 +43,7 @@ pub(super) struct Pipe {
 struct PipePermit;
 
 impl Pipe {
-    /// An empty pipe, unless there are too many already or the system has no more.
+    /// Takes an empty pipe; `None` if there are too many already or the system has no more.
     pub(super) fn take() -> Option<Self> {
         let waiting = waiting().pop();
         waiting.or_else(Self::new)
@@ -52,10 +52,10 @@ impl Pipe {
     fn new() -> Option<Self> {
         let permit = PipePermit::take()?;
         let (exit, entry) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-        // What matters is the size that it has afterwards.
-        let _best_effort = fcntl_setpipe_size(&entry, WANTED);
+        // A failure does not matter: the resulting size is checked next.
+        let _best_effort = fcntl_setpipe_size(&entry, WANTED_SIZE);
         let size = fcntl_getpipe_size(&entry).ok()?;
-        (size >= ACCEPTED).then_some(Self {
+        (size >= MIN_SIZE).then_some(Self {
             entry,
             exit,
             held: 0,
@@ -63,7 +63,7 @@ impl Pipe {
         })
     }
 
-    /// Keeps the pipe for its next use if that is possible, closes it otherwise.
+    /// Keeps the pipe for reuse if possible, closes it otherwise.
     pub(super) fn give_back(self) {
         if self.held == 0 {
             let mut waiting = waiting();
@@ -80,7 +80,7 @@ impl Pipe {
 
     /// Moves bytes from `source` into the pipe, which must be empty. 0 at the end of `source`.
     pub(super) fn fill_from(&mut self, source: impl AsFd) -> io::Result<usize> {
-        self.held = splice(source, None, &self.entry, None, WANTED, flags())?;
+        self.held = splice(source, None, &self.entry, None, WANTED_SIZE, flags())?;
         Ok(self.held)
     }
 
@@ -91,7 +91,7 @@ impl Pipe {
         Ok(moved)
     }
 
-    /// Takes everything out of the pipe.
+    /// Reads all bytes out of the pipe.
     pub(super) fn empty(mut self) -> io::Result<Bytes> {
         let mut bytes = BytesMut::zeroed(self.held);
         while self.held > 0 {
@@ -106,7 +106,7 @@ impl Pipe {
 impl PipePermit {
     fn take() -> Option<Self> {
         let permit = Self;
-        // Counted before the check, so that two threads cannot take the last one.
+        // Incremented before the check, so that two threads cannot both take the last one.
         (PIPES.fetch_add(1, Ordering::Relaxed) < MAX_PIPES).then_some(permit)
     }
 }
@@ -118,7 +118,7 @@ impl Drop for PipePermit {
 }
 
 fn waiting() -> MutexGuard<'static, Vec<Pipe>> {
-    // A list of pipes is never left half-changed.
+    // A panic cannot leave this list inconsistent.
     WAITING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -143,7 +143,7 @@ mod tests {
         pipe
     }
 
-    /// What a relay falls back to when the kernel does not splice into its target.
+    /// The fallback of a relay when the kernel does not splice into its target.
     #[test]
     fn a_refusal_leaves_the_bytes_where_they_can_be_read() {
         let mut pipe = filled(b"hello");

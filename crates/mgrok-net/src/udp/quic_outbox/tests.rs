@@ -1,4 +1,4 @@
-//! Datagrams of QUIC between real sockets.
+//! Tests QUIC datagrams between real sockets.
 
 use std::future::{Future, poll_fn};
 use std::num::NonZeroU64;
@@ -59,7 +59,7 @@ impl End {
         in_time(poll_fn(|cx| self.conn.poll_recv(cx, datagrams))).await
     }
 
-    /// Receives until `count` datagrams have come.
+    /// Receives until `count` datagrams have arrived.
     async fn recv(&mut self, count: usize) -> Vec<(Vec<u8>, SocketAddr)> {
         let mut datagrams = Datagrams::default();
         while datagrams.len() < count {
@@ -71,7 +71,7 @@ impl End {
             .collect()
     }
 
-    /// Hears that the other end takes datagrams of QUIC.
+    /// Receives until the peer has announced that it accepts QUIC datagrams.
     async fn hear(&mut self) {
         let mut datagrams = Datagrams::default();
         while self.conn.sender().is_none() {
@@ -82,7 +82,7 @@ impl End {
     }
 }
 
-/// Both ends of a stream that know of each other.
+/// Both ends of a stream, after both have announced QUIC datagrams.
 async fn ends(near: &Connection, far: &Connection) -> (End, End) {
     let (near, far) = stream(near, far).await;
     let ends = (near, far);
@@ -98,7 +98,7 @@ fn direct(stream: Conn) -> End {
     End::new(DatagramConn::direct(stream, &negotiated()))
 }
 
-/// Waits until a connection has received so many datagrams of QUIC.
+/// Waits until a connection has received `count` QUIC datagrams.
 async fn until_received(connection: &Connection, count: u64) {
     let received = async {
         while datagrams_received(connection) < count {
@@ -109,7 +109,7 @@ async fn until_received(connection: &Connection, count: u64) {
 }
 
 #[tokio::test]
-async fn datagrams_go_past_the_stream_both_ways() {
+async fn datagrams_bypass_the_stream_in_both_directions() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (mut near_end, mut far_end) = ends(&near, &far).await;
     for payload in [&b"one"[..], b"", &[7; 1000]] {
@@ -134,7 +134,7 @@ async fn datagrams_of_one_user_share_a_packet() {
     near_end.flush().await;
     assert_eq!(far_end.recv(13).await.len(), 13);
     assert_eq!(datagrams_received(&far), 3);
-    // As many as fit.
+    // A packet holds as many as fit.
     for _ in 0..10 {
         near_end.outbox.push(&[7; 300], user(1)).unwrap();
     }
@@ -160,7 +160,7 @@ async fn each_stream_has_its_own() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_a_packet_takes_the_stream() {
+async fn datagrams_too_long_for_a_packet_use_the_stream() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (mut near_end, mut far_end) = ends(&near, &far).await;
     for len in [1_500, 65_507] {
@@ -171,7 +171,7 @@ async fn what_does_not_fit_a_packet_takes_the_stream() {
 }
 
 #[tokio::test]
-async fn an_end_that_sees_the_stream_through_a_layer_is_sent_nothing_beside_it() {
+async fn an_end_behind_a_layer_gets_no_quic_datagrams() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (near_conn, far_conn) = stream(&near, &far).await;
     let layers = Layers {
@@ -189,7 +189,7 @@ async fn an_end_that_sees_the_stream_through_a_layer_is_sent_nothing_beside_it()
 }
 
 #[tokio::test]
-async fn nothing_goes_beside_the_stream_without_an_agreement() {
+async fn nothing_bypasses_the_stream_without_negotiation() {
     let frp = Negotiated::new(WireVersion::V2, "0.70.1", &[Extension::DATAGRAMS]);
     let (near, far) = pair(&QuicOptions::default()).await;
     let (near_conn, far_conn) = stream(&near, &far).await;
@@ -205,13 +205,13 @@ async fn nothing_goes_beside_the_stream_without_an_agreement() {
 }
 
 #[tokio::test]
-async fn what_nobody_takes_is_bounded_and_counted() {
+async fn unread_datagrams_are_bounded_and_counted() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (mut near_end, mut far_end) = ends(&near, &far).await;
     let mut sent = 0;
     for _ in 0..35 {
         for _ in 0..30 {
-            // Each in a packet of its own.
+            // Each datagram fills a packet of its own.
             near_end.outbox.push(&[7; 1000], user(1)).unwrap();
             sent += 1;
         }
@@ -230,7 +230,7 @@ async fn what_nobody_takes_is_bounded_and_counted() {
 async fn sending_never_waits() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (mut near_end, mut far_end) = ends(&near, &far).await;
-    // The connection has no turn between these.
+    // The connection is not polled between these.
     let push = async |end: &mut End| {
         let pushed = end.outbox.push(&[7; 1000], user(1));
         end.flush().await;
@@ -251,7 +251,7 @@ async fn sending_never_waits() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_no_stream_does_no_harm() {
+async fn datagrams_without_a_stream_do_no_harm() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (mut near_end, mut far_end) = ends(&near, &far).await;
     for stray in [&b""[..], b"\xff", b"\x01", b"\x20\x04\x01abcdef"] {
@@ -263,7 +263,7 @@ async fn what_belongs_to_no_stream_does_no_harm() {
 }
 
 #[tokio::test]
-async fn what_is_no_frame_ends_the_connection() {
+async fn an_invalid_frame_ends_the_connection() {
     for malformed in [
         &b"\0"[..],
         b"\0\0",
@@ -279,7 +279,7 @@ async fn what_is_no_frame_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_connection_that_had_datagrams_is_closed_when_nobody_holds_it() {
+async fn a_dropped_connection_with_datagrams_is_closed() {
     let (near, far) = pair(&QuicOptions::default()).await;
     let (mut near_end, mut far_end) = ends(&near, &far).await;
     drop(near);
@@ -289,18 +289,18 @@ async fn a_connection_that_had_datagrams_is_closed_when_nobody_holds_it() {
     in_time(far.closed()).await;
 }
 
-/// The size of the datagrams that are counted, and sizes between which are the packets that hold one and nothing else.
+/// The size of the counted datagrams, and the sizes of packets that contain one of them and nothing else.
 const SIZE: usize = 300;
 const PACKETS: std::ops::Range<usize> = 300..600;
-/// Of those packets every so manieth is lost.
+/// One of this many such packets is lost.
 const LOST: usize = 5;
 
-/// Carries packets between a client and a server.
+/// Relays packets between a client and a server.
 struct Relay {
     addr: SocketAddr,
-    /// Whether packets get lost.
+    /// Whether packets are dropped.
     lossy: Arc<AtomicBool>,
-    /// How many packets came that may get lost.
+    /// How many packets arrived that may be dropped.
     seen: Arc<AtomicUsize>,
     _task: JoinSet<()>,
 }
@@ -351,8 +351,8 @@ impl Relay {
     }
 }
 
-/// Sends 40 numbered datagrams through a lossy relay, each in a packet of its own; returns the numbers in the order in which they
-/// arrived, and how many packets were lost.
+/// Sends 40 numbered datagrams through a lossy relay, each in a packet of its own. Returns the numbers in order of
+/// arrival, and how many packets were lost.
 async fn arrivals(beside: bool) -> (Vec<u8>, usize) {
     const COUNT: u8 = 40;
     let options = QuicOptions::default();
@@ -386,7 +386,7 @@ async fn arrivals(beside: bool) -> (Vec<u8>, usize) {
             };
             in_time(under_way).await;
         }
-        // Too long for a packet, so it takes the stream, and comes after all others.
+        // Too long for a packet, so it uses the stream, and arrives after all others.
         near_end.send(&[COUNT; 5_000], user(1)).await;
     };
     let receive = async {
@@ -403,7 +403,8 @@ async fn arrivals(beside: bool) -> (Vec<u8>, usize) {
     (numbers, relay.seen() / LOST)
 }
 
-/// No clock is read: a datagram that arrives without the one before it has not waited for it, and one that arrives in order has.
+/// Needs no clock: a datagram that arrives without its predecessor has not waited for it; one that arrives in order
+/// has.
 #[tokio::test]
 async fn a_lost_packet_delays_no_other_datagram() {
     let ((beside, lost), (on_stream, lost_on_stream)) =
@@ -411,7 +412,7 @@ async fn a_lost_packet_delays_no_other_datagram() {
     let expect: Vec<u8> = (0..40).filter(|it| it % 5 != 4).collect();
     assert_eq!((beside, lost), (expect, 8));
 
-    // On the stream what was lost is sent again, and those behind it wait.
+    // On the stream lost bytes are sent again, and later ones wait.
     let all: Vec<u8> = (0..40).collect();
     assert_eq!(on_stream, all);
     assert!(lost_on_stream >= 8, "{lost_on_stream}");

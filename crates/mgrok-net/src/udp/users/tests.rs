@@ -47,7 +47,7 @@ impl Lab {
         }
     }
 
-    /// The user of the next datagram.
+    /// Receives one datagram and returns its user.
     async fn hear(&mut self) -> SocketAddr {
         let Self {
             conn, datagrams, ..
@@ -83,7 +83,7 @@ async fn user_of(addr: SocketAddr) -> Plain {
         SocketAddr::V6(_) => "[::]:0".parse().unwrap(),
     };
     let user = Plain::bind(any).await.unwrap();
-    // What comes from elsewhere does not reach it.
+    // A connected socket receives nothing from other addresses.
     user.connect(addr).await.unwrap();
     user
 }
@@ -96,7 +96,7 @@ async fn recv(user: &Plain) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn replies_go_to_those_alone_who_have_written() {
+async fn replies_go_only_to_users_who_have_written() {
     let mut lab = Lab::start("127.0.0.1").await;
     let user = user_of(lab.addr).await;
     user.send(b"word").await.unwrap();
@@ -111,7 +111,7 @@ async fn replies_go_to_those_alone_who_have_written() {
         from,
         "192.0.2.1:53".parse().unwrap(),
         "[::1]:53".parse().unwrap(),
-        // Neither another port of a user's host, nor the user's port elsewhere.
+        // Neither another port of the user's host, nor the user's port on another host.
         (from.ip(), from.port() ^ 1).into(),
         (Ipv4Addr::new(127, 0, 0, 9), from.port()).into(),
         from,
@@ -126,7 +126,7 @@ async fn replies_go_to_those_alone_who_have_written() {
 }
 
 #[tokio::test]
-async fn who_has_not_written_for_long_is_not_answered() {
+async fn a_user_who_has_not_written_for_long_is_not_answered() {
     let mut lab = Lab::start("127.0.0.1").await;
     let (idle, busy) = (user_of(lab.addr).await, user_of(lab.addr).await);
     idle.send(b"word").await.unwrap();
@@ -145,7 +145,7 @@ async fn who_has_not_written_for_long_is_not_answered() {
         resume();
         passed += SILENCE / 2;
     }
-    // That it is answered keeps nobody here: it might be the victim of who has forged its address.
+    // Answers do not keep a user in the table: the address may be that of a victim, forged by an attacker.
     lab.say(b"reply", &[idle_addr, busy_addr]).await;
     assert_eq!(recv(&busy).await, b"reply");
     let nothing = idle.try_recv(&mut [0; 9]).unwrap_err();
@@ -158,12 +158,12 @@ async fn who_has_not_written_for_long_is_not_answered() {
     assert_eq!(lab.end().await.unsolicited, 1);
 }
 
-/// What a user hears who asks this address, on a socket that is connected to it.
+/// Checks that answers to a user leave from `host`, to which the user's socket is connected.
 async fn answers_from(lab: &mut Lab, host: &str) {
     let user = user_of((host.parse::<IpAddr>().unwrap(), lab.addr.port()).into()).await;
     user.send(b"word").await.unwrap();
     let from = lab.hear().await;
-    // Some of one size, which go as one message, and others.
+    // Several of one size, which are sent as one message, and others.
     for payload in [&[7; 900][..], b"", &[8; 1500]] {
         lab.say(payload, &[from; 3]).await;
         for _ in 0..3 {
@@ -227,7 +227,7 @@ async fn a_broadcast_is_answered_from_an_address_of_the_host() {
 async fn a_flood_of_users_does_not_hide_that_the_other_end_is_silent() {
     let socket = UdpSocket::bind("127.0.0.1", 0).await.unwrap();
     let addr = socket.local_addr().unwrap();
-    // Nobody reads at its other end, as where a host is gone.
+    // Nobody reads at the peer, as if its host were gone.
     let (ours, _theirs) = memory_pair(64 * 1024, 64 * 1024);
     let ours = DatagramConn::new(ours, Framing::Binary);
     let traffic = Traffic::default();
@@ -236,7 +236,7 @@ async fn a_flood_of_users_does_not_hide_that_the_other_end_is_silent() {
 
     let flood = Blocking::bind("127.0.0.1:0").unwrap();
     for _ in 0..=SILENCE.as_secs() {
-        // More than one turn takes.
+        // More than one turn handles.
         for _ in 0..MAX_ROUNDS * super::super::BATCH + 100 {
             flood.send_to(b"x", addr).unwrap();
         }

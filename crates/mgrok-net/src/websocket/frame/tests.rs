@@ -7,7 +7,7 @@ const MASK: Mask = Mask([0x37, 0xfa, 0x21, 0x3d]);
 const HELLO: &[u8] = b"\x48\x65\x6c\x6c\x6f";
 const MASKED_HELLO: &[u8] = b"\x7f\x9f\x4d\x51\x58";
 
-/// All events up to the end of `bytes`, and whether it lies between frames.
+/// All events in `bytes`, and whether `bytes` end between frames.
 fn decode(role: Role, bytes: &[u8], piece: usize) -> Result<(Vec<Event>, bool), Corrupt> {
     let mut decoder = Decoder::new(role);
     let mut events = Vec::new();
@@ -52,7 +52,7 @@ fn the_examples_of_the_standard_are_read() {
     );
     let masked = [b"\x81\x85\x37\xfa\x21\x3d", MASKED_HELLO].concat();
     check(Role::Server, &masked, Ok(&[data(HELLO)]));
-    // In two fragments, and with a ping between them.
+    // Two fragments with a ping between them.
     check(
         Role::Client,
         b"\x01\x03\x48\x65\x6c\x80\x02\x6c\x6f",
@@ -63,10 +63,10 @@ fn the_examples_of_the_standard_are_read() {
         b"\x01\x03\x48\x65\x6c\x89\x05\x48\x65\x6c\x6c\x6f\x80\x02\x6c\x6f",
         Ok(&[data(b"Hel"), Event::Ping(HELLO.to_vec()), data(b"lo")]),
     );
-    // A pong means nothing to us.
+    // A pong is ignored.
     let pong = [b"\x8a\x85\x37\xfa\x21\x3d", MASKED_HELLO].concat();
     check(Role::Server, &pong, Ok(&[]));
-    // 256 bytes, 64 KiB.
+    // Payloads of 256 bytes and of 64 KiB.
     for header in [&b"\x82\x7e\x01\x00"[..], b"\x82\x7f\0\0\0\0\0\x01\0\0"] {
         let payload = vec![7; if header.len() == 4 { 256 } else { 65536 }];
         let (events, _) = decode(Role::Client, &[header, &payload].concat(), 1000).unwrap();
@@ -118,7 +118,7 @@ fn empty_frames_are_passed_over() {
 
 #[test]
 fn a_frame_is_delivered_as_it_arrives() {
-    // Of 2^63-1 bytes.
+    // The header announces 2^63-1 bytes.
     let mut decoder = Decoder::new(Role::Client);
     let mut start = Bytes::from_static(b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xffabc");
     assert_eq!(decoder.next(&mut start), Ok(Some(data(b"abc"))));
@@ -137,7 +137,7 @@ fn a_close_says_so() {
 }
 
 #[test]
-fn violations_are_told() {
+fn violations_are_errors() {
     check(Role::Client, b"\x82\x81\0\0\0\0a", Err(Corrupt::Masked));
     check(Role::Server, b"\x82\x01a", Err(Corrupt::Unmasked));
     check(Role::Client, b"\xc2\x01a", Err(Corrupt::Reserved));
@@ -180,7 +180,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_alike_however_they_are_cut(
-        // Headers that make sense, now and then.
+        // Some of these headers are valid.
         frames in proptest::collection::vec(
             (any::<u8>(), 0..140_u8, proptest::collection::vec(any::<u8>(), 0..140)),
             0..6,

@@ -18,12 +18,12 @@ use tokio::time::timeout;
 use super::*;
 use crate::directory::{Directory, ProxyRow};
 
-/// With an end of frp.
+/// Negotiated with an frp client.
 fn plain() -> Negotiated {
     Negotiated::new(WireVersion::V1, "0.70.1", &[])
 }
 
-/// Between two ends of mgrok.
+/// Negotiated between two mgrok ends.
 fn binary() -> Negotiated {
     Negotiated::new(WireVersion::V2, "0.70.1", &[Extension::DATAGRAMS])
 }
@@ -38,10 +38,10 @@ async fn in_time<T>(future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), future).await.unwrap()
 }
 
-/// A proxy, and what its client sees.
+/// A proxy, and its client's side.
 struct Lab {
     addr: SocketAddr,
-    /// Each lets the proxy open one work connection.
+    /// Each permit lets the proxy open one work connection.
     openings: Arc<Semaphore>,
     opened: mpsc::UnboundedReceiver<Conn>,
     row: Arc<ProxyRow>,
@@ -162,7 +162,7 @@ impl Client {
             .unwrap();
     }
 
-    /// Answers `count` datagrams with themselves.
+    /// Echoes `count` datagrams.
     async fn echo(&mut self, count: usize) {
         for _ in 0..count {
             let (payload, user) = self.recv().await.unwrap();
@@ -195,7 +195,7 @@ async fn users_and_the_service_talk() {
 }
 
 #[tokio::test]
-async fn many_users_are_told_apart() {
+async fn many_users_are_distinguished() {
     let mut lab = Lab::start(PACE, 1500).await;
     let mut client = lab.client().await;
     let mut users = Vec::new();
@@ -242,13 +242,13 @@ async fn long_datagrams_are_cut_where_they_come_in() {
     user.send(&[7; 1400]).await.unwrap();
     let (payload, addr) = client.recv().await.unwrap();
     assert_eq!(payload, [7; 1000]);
-    // What a client's packet size let through is delivered.
+    // A reply that the client's packet size allowed is delivered whole.
     client.send(&[8; 1400], addr).await;
     assert_eq!(hear(&user).await, [8; 1400]);
 }
 
 #[tokio::test]
-async fn what_fits_no_frame_is_dropped_and_counted() {
+async fn datagrams_that_fit_no_frame_are_dropped_and_counted() {
     let mut lab = Lab::start(PACE, 65_507).await;
     let mut client = lab.client().await;
     let user = lab.user().await;
@@ -264,7 +264,7 @@ async fn what_fits_no_frame_is_dropped_and_counted() {
 async fn between_ends_of_mgrok_datagrams_of_all_sizes_are_carried_whole() {
     let mut lab = Lab::speaking(binary(), PACE, 1500).await;
     let user = lab.user().await;
-    // One waits for the connection, the others find it.
+    // The first datagram waits for the connection, later ones find it open.
     user.send(&[7; 2_000]).await.unwrap();
     let mut client = lab.client().await;
     client.echo(1).await;
@@ -278,7 +278,7 @@ async fn between_ends_of_mgrok_datagrams_of_all_sizes_are_carried_whole() {
 }
 
 #[tokio::test]
-async fn what_waits_is_cut_as_the_client_wants_it() {
+async fn queued_datagrams_are_truncated_to_the_clients_packet_size() {
     let mut lab = Lab::start(PACE, 1000).await;
     let user = lab.user().await;
     user.send(&[7; 1400]).await.unwrap();
@@ -338,7 +338,7 @@ async fn a_silent_client_is_given_up() {
         sleep(silence / 10).await;
     }
     let heard_at = Instant::now();
-    // What users say is no sign of life of the client.
+    // Datagrams of users do not show that the client is alive.
     lab.user().await.send(b"word").await.unwrap();
     assert!(client.recv().await.is_some());
     assert!(client.recv().await.is_none());
@@ -347,11 +347,11 @@ async fn a_silent_client_is_given_up() {
 }
 
 #[tokio::test]
-async fn what_waits_is_bounded_and_the_rest_counted() {
+async fn queued_datagrams_are_bounded_and_drops_are_counted() {
     let mut lab = Lab::start(PACE, 1500).await;
     let user = lab.user().await;
     let received = &lab.row.entry().datagrams().received;
-    // One at a time, as the system's own queue is short, too.
+    // One at a time, because the system's own queue is short, too.
     for sent in 1..=1024 {
         user.send(b"x").await.unwrap();
         let arrived = async {
@@ -374,13 +374,13 @@ async fn what_waits_is_bounded_and_the_rest_counted() {
 }
 
 #[tokio::test]
-async fn a_client_reaches_nobody_who_is_no_user() {
+async fn a_client_reaches_only_users() {
     let mut lab = Lab::start(PACE, 1500).await;
     let mut client = lab.client().await;
     let user = lab.user().await;
     user.send(b"word").await.unwrap();
     let (_, addr) = client.recv().await.unwrap();
-    // Something on the server's own host that trusts it.
+    // A service on the server's own host that trusts local senders.
     let internal = Plain::bind("127.0.0.1:0").await.unwrap();
     client.send(b"x", internal.local_addr().unwrap()).await;
     client.send(b"y", addr).await;
@@ -389,7 +389,7 @@ async fn a_client_reaches_nobody_who_is_no_user() {
     assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
     assert_eq!(lab.stop().await.unsolicited, 1);
 
-    // Nor after its work connection was replaced; those who were users before are still.
+    // Nor after the work connection was replaced; existing users are still answered.
     let mut lab = Lab::start(PACE, 1500).await;
     let user = lab.user().await;
     user.send(b"word").await.unwrap();

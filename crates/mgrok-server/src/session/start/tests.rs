@@ -1,4 +1,4 @@
-//! A session for whoever has been verified, by whatever proof.
+//! Tests that a session starts for any verified client, whatever the proof.
 
 use std::collections::BTreeMap;
 use std::future::ready;
@@ -137,7 +137,7 @@ async fn a_verified_client_publishes_without_a_token() {
 }
 
 #[tokio::test]
-async fn a_client_that_cannot_be_told_has_no_session() {
+async fn a_client_that_gets_no_answer_has_no_session() {
     let context = context();
     let started = start(identity(&context), 0, ready(None), &context).await;
     assert!(started.unwrap().is_none());

@@ -1,4 +1,4 @@
-//! A plugin that answers as a test tells it to, and remembers what it was asked.
+//! A plugin with answers set by the test, which records its questions.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::script::LIMIT;
 
-/// What the plugin does with a question.
+/// The plugin's reaction to a question.
 pub(super) enum Reply {
     /// An answer with status 200.
     Json(Value),
-    /// Another answer.
+    /// An answer with another status.
     Odd(StatusCode, String),
-    /// An answer when the token is cancelled, and the question seen long before.
+    /// An answer once the token is cancelled, long after the question arrived.
     Late(CancellationToken, Value),
 }
 
@@ -34,7 +34,7 @@ pub(super) enum Reply {
 pub(super) struct Question {
     pub(super) head: Request<()>,
     pub(super) body: Value,
-    /// The port that it came from.
+    /// The source port of the question.
     pub(super) port: u16,
 }
 
@@ -56,7 +56,7 @@ impl Plugin {
         Self::start_with(None, reply).await
     }
 
-    /// With a certificate that it made for itself.
+    /// Uses a generated certificate.
     pub(super) async fn start_https(
         reply: impl Fn(&Value) -> Reply + Send + Sync + 'static,
     ) -> Self {
@@ -101,7 +101,7 @@ impl Plugin {
         }
     }
 
-    /// Its entry in the configuration.
+    /// The plugin's entry in the configuration.
     pub(super) fn entry(&self, ops: &[Op]) -> HttpPlugin {
         let scheme = if self.is_https {
             PluginScheme::Https { verify: false }
@@ -114,19 +114,19 @@ impl Plugin {
         }
     }
 
-    /// The next question that it was asked.
+    /// The next question.
     pub(super) async fn question(&mut self) -> Question {
         let question = timeout(LIMIT, self.questions.recv()).await;
         question.expect("the plugin is not asked").unwrap()
     }
 
-    /// What it was asked meanwhile.
+    /// The number of questions since the last call.
     pub(super) fn questions(&mut self) -> usize {
         std::iter::from_fn(|| self.questions.try_recv().ok()).count()
     }
 }
 
-/// An entry for whatever is on a port.
+/// An entry for a plugin at any port.
 pub(super) fn entry(port: u16, ops: &[Op]) -> HttpPlugin {
     HttpPlugin {
         name: "test".into(),
@@ -150,7 +150,7 @@ impl<F: Fn(&Value) -> Reply + Send + Sync + 'static> Handler for Answering<F> {
         let body = body.collect().await.unwrap().to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap();
         let reply = (self.reply)(&body);
-        // Fails when the test has seen enough.
+        // Fails once the test has ended.
         let _ = self.questions.send(Question {
             head: Request::from_parts(head, ()),
             body,
