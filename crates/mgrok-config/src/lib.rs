@@ -48,8 +48,10 @@ mod environment;
 
 mod io_reason;
 
+mod legacy_keys;
 mod mistake;
 mod nearest;
+mod number_ranges;
 mod settings;
 
 mod source_map;

@@ -14,7 +14,7 @@ use crate::report::Report;
 use crate::section::Section;
 use crate::server::ServerConfig;
 use crate::settings::Settings;
-use crate::source::{self, Entry};
+use crate::source::{self, Entry, Role};
 use crate::unsupported_keys::{self, UnsupportedKey};
 
 /// The longest text that is read: more than 100,000 proxies need, and little enough to keep a wrong path harmless.
@@ -68,7 +68,7 @@ pub fn load_server(
     options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ServerConfig>, LoadError> {
     let text = read(path)?;
-    let loading = Loading::new(options.into()).reading_files();
+    let loading = Loading::new(Role::Server, options.into()).reading_files();
     loading.text(&text, &path.to_string_lossy()).server()
 }
 
@@ -79,7 +79,7 @@ pub fn load_client(
     options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ClientConfig>, LoadError> {
     let text = read(path)?;
-    let loading = Loading::new(options.into()).reading_files();
+    let loading = Loading::new(Role::Client, options.into()).reading_files();
     let loading = loading.text(&text, &path.to_string_lossy());
     loading.client(&Environment::of_process())
 }
@@ -89,7 +89,7 @@ pub fn load_server_from_settings(
     settings: &Settings,
     options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ServerConfig>, LoadError> {
-    let loading = Loading::new(options.into()).reading_files();
+    let loading = Loading::new(Role::Server, options.into()).reading_files();
     loading.settings(settings).server()
 }
 
@@ -99,7 +99,7 @@ pub fn load_client_from_settings(
     settings: &Settings,
     options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ClientConfig>, LoadError> {
-    let loading = Loading::new(options.into()).reading_files();
+    let loading = Loading::new(Role::Client, options.into()).reading_files();
     let loading = loading.settings(settings);
     loading.client(&Environment::of_process())
 }
@@ -110,7 +110,9 @@ pub fn load_server_from_str(
     origin: &str,
     options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ServerConfig>, LoadError> {
-    Loading::new(options.into()).text(text, origin).server()
+    Loading::new(Role::Server, options.into())
+        .text(text, origin)
+        .server()
 }
 
 /// Reads the client's configuration from a text and nothing else; `origin` is what messages call it.
@@ -129,20 +131,22 @@ pub fn load_client_in(
     origin: &str,
     options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ClientConfig>, LoadError> {
-    let loading = Loading::new(options.into()).text(text, origin);
+    let loading = Loading::new(Role::Client, options.into()).text(text, origin);
     loading.client(environment)
 }
 
 /// A configuration on its way from its sources to checked values.
 struct Loading {
+    role: Role,
     report: Report,
     /// The tree, and its position.
     root: (Vec<Entry>, usize),
 }
 
 impl Loading {
-    fn new(options: LoadOptions) -> Self {
+    fn new(role: Role, options: LoadOptions) -> Self {
         Self {
+            role,
             report: Report::new(options.strictness()),
             root: (Vec::new(), 0),
         }
@@ -156,7 +160,7 @@ impl Loading {
     }
 
     fn text(mut self, text: &str, origin: &str) -> Self {
-        self.root = source::read(&mut self.report, text, origin);
+        self.root = source::read(&mut self.report, text, origin, self.role);
         self
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Report {
     reads_files: bool,
     /// The dotted keys that tables outside lists were asked for, in small letters.
     known: RefCell<BTreeSet<String>>,
+    /// A warning about all of it.
+    headline: Option<String>,
     mistakes: RefCell<Found>,
     warnings: RefCell<Found>,
 }
@@ -47,6 +49,7 @@ impl Report {
             strictness,
             reads_files: false,
             known: RefCell::default(),
+            headline: None,
             mistakes: RefCell::default(),
             warnings: RefCell::default(),
         }
@@ -97,6 +100,10 @@ impl Report {
         field: &str,
         known: impl Iterator<Item = &'k str>,
     ) {
+        if self.sources.is_old_format(at) {
+            let what = "does nothing in this section".to_owned();
+            return self.warning(at, key, what);
+        }
         let found = match self.strictness {
             Strictness::Lenient => &self.warnings,
             Strictness::Strict => &self.mistakes,
@@ -106,6 +113,32 @@ impl Report {
             belongs: None,
             nearest: nearest(field, known).map(str::to_owned),
         });
+    }
+
+    /// As [`unknown`](Self::unknown), but never more than a warning.
+    pub(crate) fn unknown_leniently<'k>(
+        &self,
+        at: usize,
+        key: String,
+        field: &str,
+        known: impl Iterator<Item = &'k str>,
+    ) {
+        self.note(&self.warnings, at, key, || Problem::Unknown {
+            field: field.escape_debug().to_string(),
+            belongs: None,
+            nearest: nearest(field, known).map(str::to_owned),
+        });
+    }
+
+    pub(crate) fn invalid(&self, at: usize, key: String, why: String) {
+        self.mistake(at, key, Problem::Invalid(why));
+    }
+
+    /// Notes that a file is written in frp's old format.
+    // frp: this wording (cmd/frps/root.go, cmd/frpc/sub/root.go)
+    pub(crate) fn deprecated_ini(&mut self) {
+        self.headline = Some("ini format is deprecated and the support will be removed in the future, please use yaml/json/toml format instead!"
+            .to_owned());
     }
 
     pub(crate) fn warning(&self, at: usize, key: String, what: String) {
@@ -125,7 +158,8 @@ impl Report {
         Mistakes::none_of(in_order(mistakes.listed), mistakes.omitted)?;
 
         let listed = in_order(warnings.listed);
-        let mut lines: Vec<String> = listed.iter().map(ToString::to_string).collect();
+        let mut lines: Vec<String> = self.headline.into_iter().collect();
+        lines.extend(listed.iter().map(ToString::to_string));
         if warnings.omitted > 0 {
             let origin = self.sources.first_origin();
             lines.push(format!("{origin}: and {} more", warnings.omitted));
@@ -150,7 +184,7 @@ impl Report {
             origin: origin.to_owned(),
             position,
             // A quoted key of TOML may hold line breaks.
-            key: key.escape_debug().to_string(),
+            key: self.sources.shown_key(at, key).escape_debug().to_string(),
             problem: problem(),
         };
         found.listed.push((at, mistake));

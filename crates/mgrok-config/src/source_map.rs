@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::legacy_keys::OldNames;
 use crate::mistake::Position;
 
 /// All texts of one configuration.
@@ -28,6 +29,8 @@ struct Source {
     base: usize,
     origin: String,
     kind: Kind,
+    /// Of a text in frp's old format.
+    old_names: Option<OldNames>,
 }
 
 enum Kind {
@@ -86,6 +89,25 @@ impl SourceMap {
         }
     }
 
+    /// From here on, keys of the text that begins at `base` are shown as they are written there.
+    pub(crate) fn rename(&mut self, base: usize, names: OldNames) {
+        let index = self.index(base);
+        if let Some(source) = self.sources.get_mut(index) {
+            source.old_names = Some(names);
+        }
+    }
+
+    /// Whether `at` is in a text in frp's old format.
+    pub(crate) fn is_old_format(&self, at: usize) -> bool {
+        self.source(at).old_names.is_some()
+    }
+
+    /// The dotted `key`, which something at `at` is about, as it is written there.
+    pub(crate) fn shown_key(&self, at: usize, key: String) -> String {
+        let names = self.source(at).old_names.as_ref();
+        names.and_then(|names| names.old_name(&key)).unwrap_or(key)
+    }
+
     /// What messages call the text that was added first.
     pub(crate) fn first_origin(&self) -> &str {
         self.sources
@@ -101,13 +123,18 @@ impl SourceMap {
             base,
             origin: origin.to_owned(),
             kind,
+            old_names: None,
         });
         base
     }
 
     fn source(&self, at: usize) -> &Source {
+        &self.sources[self.index(at)]
+    }
+
+    fn index(&self, at: usize) -> usize {
         let after = self.sources.partition_point(|source| source.base <= at);
-        &self.sources[after.saturating_sub(1)]
+        after.saturating_sub(1)
     }
 }
 

@@ -4,6 +4,7 @@ mod client;
 mod client_plugins;
 mod examples;
 mod files;
+mod formats;
 mod kinds;
 mod messages;
 mod proxies;
