@@ -48,11 +48,13 @@ mod environment;
 
 mod io_reason;
 
+mod go_number;
 mod legacy_keys;
 mod mistake;
 mod nearest;
 mod number_ranges;
 mod settings;
+mod template;
 
 mod source_map;
 
@@ -76,11 +78,11 @@ pub use auth::Auth;
 pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
 pub use client::{ClientConfig, ClientTls, ClientTransport, Protocol, ServerAddr, WireProtocol};
 pub use client_plugin::{HttpsFront, Plugin, Website};
-pub use environment::Environment;
+pub use environment::{Environment, Variables};
 pub use liveness::LivenessKeys;
 pub use load::{
     LoadError, Loaded, load_client, load_client_from_settings, load_client_from_str,
-    load_client_in, load_server, load_server_from_settings, load_server_from_str,
+    load_client_in, load_server, load_server_from_settings, load_server_from_str, load_server_in,
 };
 pub use local_addr::LocalAddr;
 pub use log::{Log, LogLevel, LogTarget};

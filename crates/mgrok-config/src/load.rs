@@ -62,26 +62,29 @@ pub enum LoadError {
     },
 }
 
-/// Reads the server's configuration from a file, and looks whether the files that it names are there.
+/// Reads the server's configuration from a file, which may be a template, and looks whether the files that it names are there.
 pub fn load_server(
     path: &Path,
     options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ServerConfig>, LoadError> {
     let text = read(path)?;
+    let environment = Environment::of_process();
     let loading = Loading::new(Role::Server, options.into()).reading_files();
-    loading.text(&text, &path.to_string_lossy()).server()
+    let origin = path.to_string_lossy();
+    loading.text(&text, &origin, &environment).server()
 }
 
-/// Reads the client's configuration from a file, and from the process's environment what it may say, and looks whether the files that it
-/// names are there.
+/// Reads the client's configuration from a file, which may be a template, and from the process's environment what it may say, and looks
+/// whether the files that it names are there.
 pub fn load_client(
     path: &Path,
     options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ClientConfig>, LoadError> {
     let text = read(path)?;
+    let environment = Environment::of_process();
     let loading = Loading::new(Role::Client, options.into()).reading_files();
-    let loading = loading.text(&text, &path.to_string_lossy());
-    loading.client(&Environment::of_process())
+    let loading = loading.text(&text, &path.to_string_lossy(), &environment);
+    loading.client(&environment)
 }
 
 /// Makes the server's configuration of settings, and looks whether the files that they name are there.
@@ -104,15 +107,13 @@ pub fn load_client_from_settings(
     loading.client(&Environment::of_process())
 }
 
-/// Reads the server's configuration from a text; `origin` is what messages call it.
+/// Reads the server's configuration from a text and nothing else; `origin` is what messages call it.
 pub fn load_server_from_str(
     text: &str,
     origin: &str,
     options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ServerConfig>, LoadError> {
-    Loading::new(Role::Server, options.into())
-        .text(text, origin)
-        .server()
+    load_server_in(&Environment::default(), text, origin, options)
 }
 
 /// Reads the client's configuration from a text and nothing else; `origin` is what messages call it.
@@ -124,6 +125,17 @@ pub fn load_client_from_str(
     load_client_in(&Environment::default(), text, origin, options)
 }
 
+/// As [`load_server_from_str`], in an environment.
+pub fn load_server_in(
+    environment: &Environment,
+    text: &str,
+    origin: &str,
+    options: impl Into<LoadOptions>,
+) -> Result<Loaded<ServerConfig>, LoadError> {
+    let loading = Loading::new(Role::Server, options.into());
+    loading.text(text, origin, environment).server()
+}
+
 /// As [`load_client_from_str`], in an environment.
 pub fn load_client_in(
     environment: &Environment,
@@ -131,8 +143,8 @@ pub fn load_client_in(
     origin: &str,
     options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ClientConfig>, LoadError> {
-    let loading = Loading::new(Role::Client, options.into()).text(text, origin);
-    loading.client(environment)
+    let loading = Loading::new(Role::Client, options.into());
+    loading.text(text, origin, environment).client(environment)
 }
 
 /// A configuration on its way from its sources to checked values.
@@ -159,8 +171,9 @@ impl Loading {
         }
     }
 
-    fn text(mut self, text: &str, origin: &str) -> Self {
-        self.root = source::read(&mut self.report, text, origin, self.role);
+    fn text(mut self, text: &str, origin: &str, environment: &Environment) -> Self {
+        let variables = &environment.variables;
+        self.root = source::read(&mut self.report, text, origin, self.role, variables);
         self
     }
 

@@ -4,7 +4,6 @@
 
 mod ini;
 mod json;
-mod number;
 mod settings;
 mod toml;
 mod tree;
@@ -13,7 +12,9 @@ mod yaml;
 use std::collections::HashMap;
 use std::path::Path;
 
+use crate::environment::Variables;
 use crate::report::Report;
+use crate::template::{self, Rendered};
 
 pub(crate) use self::settings::read as read_settings;
 
@@ -121,13 +122,93 @@ pub(crate) fn read(
     text: &str,
     origin: &str,
     role: Role,
+    variables: &Variables,
 ) -> (Vec<Entry>, usize) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let base = report.sources_mut().add_text(origin, text.to_owned());
-    (read_at(report, text, origin, base, role), base)
+    if !template::is_template(text) {
+        let base = report.sources_mut().add_text(origin, text.to_owned());
+        return (read_at(report, text, origin, base, role), base);
+    }
+    let rendered = match template::render(text, variables.as_map()) {
+        Ok(rendered) => rendered,
+        Err(error) => {
+            let base = report.sources_mut().add_text(origin, text.to_owned());
+            report.syntax(base + error.at, format!("template: {}", error.why));
+            return (Vec::new(), base);
+        }
+    };
+    let Rendered {
+        text: made,
+        origins,
+        missing,
+    } = rendered;
+    if !missing.is_empty() {
+        // What is wrong with the template stands in the template, which is a text of its own.
+        let base = report.sources_mut().add_text(origin, text.to_owned());
+        for (at, name) in missing {
+            // frp: prints this too
+            let what = format!(
+                "the environment variable `{name}` is not set, so that `<no value>` stands here"
+            );
+            report.warning(base + at, String::new(), what);
+        }
+    }
+    let sources = report.sources_mut();
+    let base = sources.add_template(origin, text.to_owned(), origins, made.len());
+    (read_at(report, &made, origin, base, role), base)
 }
 
 fn read_at(report: &mut Report, text: &str, origin: &str, base: usize, role: Role) -> Vec<Entry> {
+    let entries = read_format(report, text, origin, base, role);
+    if text.contains("${") {
+        for entry in &entries {
+            explain_references(report, &entry.key, &entry.node);
+        }
+    }
+    entries
+}
+
+/// Warns of texts that somebody may expect to be filled in from the environment.
+fn explain_references(report: &Report, key: &str, node: &Node) {
+    match &node.value {
+        Value::Text(text) => {
+            if let Some(name) = reference(text) {
+                let what = format!(
+                    "`${{{name}}}` is taken as it stands; an environment variable is written `{{{{ .Envs.{name} }}}}`"
+                );
+                report.warning(node.at, key.to_owned(), what);
+            }
+        }
+        Value::Table(entries) => {
+            for entry in entries {
+                explain_references(report, &format!("{key}.{}", entry.key), &entry.node);
+            }
+        }
+        Value::List(nodes) => {
+            for (index, node) in nodes.iter().enumerate() {
+                explain_references(report, &format!("{key}[{index}]"), node);
+            }
+        }
+        Value::Boolean(_) | Value::Float(_) | Value::Integer(_) => {}
+    }
+}
+
+/// The name in a text like `${NAME}`.
+fn reference(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("${")?;
+    let (name, _) = rest.split_once('}')?;
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let begins = name.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_');
+    (begins && name.bytes().all(is_part)).then_some(name)
+}
+
+fn read_format(
+    report: &mut Report,
+    text: &str,
+    origin: &str,
+    base: usize,
+    role: Role,
+) -> Vec<Entry> {
     let toml = toml::read(text, base);
     if ini::has_common(text) && toml.as_ref().map_or(true, |entries| is_flat(entries)) {
         report.deprecated_ini();

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::legacy_keys::OldNames;
 use crate::mistake::Position;
+use crate::template::Origins;
 
 /// All texts of one configuration.
 #[derive(Default)]
@@ -44,15 +45,46 @@ enum Kind {
 struct Lines {
     text: String,
     starts: Vec<usize>,
+    /// Where the pieces came from of the text that was made of this one and whose offsets count; `None` if it is this one.
+    origins: Option<Origins>,
 }
 
 impl SourceMap {
     /// Adds a text and returns its base. `origin` is what messages call it.
     pub(crate) fn add_text(&mut self, origin: &str, text: String) -> usize {
         let len = text.len();
+        self.add_rendered(origin, text, None, len)
+    }
+
+    /// As [`add_text`](Self::add_text), for a template, of which positions are counted in the text of `len` bytes that it became.
+    pub(crate) fn add_template(
+        &mut self,
+        origin: &str,
+        template: String,
+        origins: Origins,
+        len: usize,
+    ) -> usize {
+        self.add_rendered(origin, template, Some(origins), len)
+    }
+
+    fn add_rendered(
+        &mut self,
+        origin: &str,
+        text: String,
+        origins: Option<Origins>,
+        len: usize,
+    ) -> usize {
         let after_breaks = text.match_indices('\n').map(|(at, _)| at + 1);
         let starts = std::iter::once(0).chain(after_breaks).collect();
-        self.add(origin, Kind::Text(Lines { text, starts }), len)
+        self.add(
+            origin,
+            Kind::Text(Lines {
+                text,
+                starts,
+                origins,
+            }),
+            len,
+        )
     }
 
     /// Adds a flag and returns its position.
@@ -140,6 +172,8 @@ impl SourceMap {
 
 impl Lines {
     fn position(&self, at: usize) -> Position {
+        let origins = self.origins.as_ref();
+        let at = origins.map_or(at, |origins| origins.find(at));
         let line = self.starts.partition_point(|start| *start <= at);
         let start = self.starts[line - 1];
         let before = self.text.get(start..at).unwrap_or_default();

@@ -13,6 +13,7 @@ mod server;
 mod server_hooks;
 mod settings;
 mod starts;
+mod templates;
 mod transports;
 mod unsupported_keys;
 mod visitors;
