@@ -104,7 +104,7 @@ impl<'e> Evaluator<'e, '_> {
                 otherwise,
             } => self.scoped(*at, |this| {
                 let found = this.pipeline(value, dot)?;
-                this.set(value, &[found.clone()]);
+                this.set(value, std::slice::from_ref(&found));
                 match found.is_true() {
                     true => this.steps(then, &found),
                     false => this.steps(otherwise, dot),
@@ -152,7 +152,7 @@ impl<'e> Evaluator<'e, '_> {
             is_empty = false;
             self.spend(at, 0)?;
             match over.variables.len() {
-                1 => self.set(over, &[item.clone()]),
+                1 => self.set(over, std::slice::from_ref(&item)),
                 _ => self.set(over, &[key, item.clone()]),
             }
             let flow = self.steps(body, &item)?;
