@@ -76,7 +76,7 @@ pub use load::{
     load_server_from_str,
 };
 pub use local_addr::LocalAddr;
-pub use log::{Log, LogLevel, LogTarget};
+pub use log::{Log, LogFormat, LogLevel, LogTarget};
 pub use mistake::{Mistake, Mistakes, Position, Problem};
 pub use network::{Network, NetworkError};
 pub use port_set::PortSet;

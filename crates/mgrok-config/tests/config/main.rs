@@ -5,6 +5,7 @@ mod client_plugins;
 mod examples;
 mod files;
 mod kinds;
+mod logs;
 mod messages;
 mod proxies;
 mod robust;
