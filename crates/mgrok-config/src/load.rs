@@ -9,10 +9,12 @@ use crate::client::ClientConfig;
 use crate::environment::Environment;
 use crate::io_reason::io_reason;
 use crate::mistake::Mistakes;
-use crate::report::{Report, Strictness};
+use crate::options::LoadOptions;
+use crate::report::Report;
 use crate::section::Section;
 use crate::server::ServerConfig;
-use crate::source;
+use crate::settings::Settings;
+use crate::source::{self, Entry, Role};
 use crate::unsupported_keys::{self, UnsupportedKey};
 
 /// The longest text that is read: more than 100,000 proxies need, and little enough to keep a wrong path harmless.
@@ -60,44 +62,78 @@ pub enum LoadError {
     },
 }
 
-/// Reads the server's configuration from a file, and looks whether the files that it names are there.
-pub fn load_server(path: &Path, strictness: Strictness) -> Result<Loaded<ServerConfig>, LoadError> {
-    let (text, origin) = (read(path)?, path.to_string_lossy());
-    let report = Report::new(&text, &origin, strictness).reading_files();
-    load(report, unsupported_keys::SERVER, check::server)
-}
-
-/// Reads the client's configuration from a file, and from the process's environment what it may say, and looks whether the files that it
-/// names are there.
-pub fn load_client(path: &Path, strictness: Strictness) -> Result<Loaded<ClientConfig>, LoadError> {
+/// Reads the server's configuration from a file, which may be a template, and looks whether the files that it names are there.
+pub fn load_server(
+    path: &Path,
+    options: impl Into<LoadOptions>,
+) -> Result<Loaded<ServerConfig>, LoadError> {
+    let text = read(path)?;
     let environment = Environment::of_process();
-    let (text, origin) = (read(path)?, path.to_string_lossy());
-    let report = Report::new(&text, &origin, strictness).reading_files();
-    load(report, unsupported_keys::CLIENT, |root| {
-        check::client(root, &environment)
-    })
+    let loading = Loading::new(Role::Server, options.into()).reading_files();
+    let origin = path.to_string_lossy();
+    loading.text(&text, &origin, &environment).server()
 }
 
-/// Reads the server's configuration from a text; `origin` is what messages call it.
+/// Reads the client's configuration from a file, which may be a template, and from the process's environment what it may say, and looks
+/// whether the files that it names are there.
+pub fn load_client(
+    path: &Path,
+    options: impl Into<LoadOptions>,
+) -> Result<Loaded<ClientConfig>, LoadError> {
+    let text = read(path)?;
+    let environment = Environment::of_process();
+    let loading = Loading::new(Role::Client, options.into()).reading_files();
+    let loading = loading.text(&text, &path.to_string_lossy(), &environment);
+    loading.client(&environment)
+}
+
+/// Makes the server's configuration of settings, and looks whether the files that they name are there.
+pub fn load_server_from_settings(
+    settings: &Settings,
+    options: impl Into<LoadOptions>,
+) -> Result<Loaded<ServerConfig>, LoadError> {
+    let loading = Loading::new(Role::Server, options.into()).reading_files();
+    loading.settings(settings).server()
+}
+
+/// Makes the client's configuration of settings and of what the process's environment may say, and looks whether the files that they
+/// name are there.
+pub fn load_client_from_settings(
+    settings: &Settings,
+    options: impl Into<LoadOptions>,
+) -> Result<Loaded<ClientConfig>, LoadError> {
+    let loading = Loading::new(Role::Client, options.into()).reading_files();
+    let loading = loading.settings(settings);
+    loading.client(&Environment::of_process())
+}
+
+/// Reads the server's configuration from a text and nothing else; `origin` is what messages call it.
 pub fn load_server_from_str(
     text: &str,
     origin: &str,
-    strictness: Strictness,
+    options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ServerConfig>, LoadError> {
-    load(
-        Report::new(text, origin, strictness),
-        unsupported_keys::SERVER,
-        check::server,
-    )
+    load_server_in(&Environment::default(), text, origin, options)
 }
 
 /// Reads the client's configuration from a text and nothing else; `origin` is what messages call it.
 pub fn load_client_from_str(
     text: &str,
     origin: &str,
-    strictness: Strictness,
+    options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ClientConfig>, LoadError> {
-    load_client_in(&Environment::default(), text, origin, strictness)
+    load_client_in(&Environment::default(), text, origin, options)
+}
+
+/// As [`load_server_from_str`], in an environment.
+pub fn load_server_in(
+    environment: &Environment,
+    text: &str,
+    origin: &str,
+    options: impl Into<LoadOptions>,
+) -> Result<Loaded<ServerConfig>, LoadError> {
+    let loading = Loading::new(Role::Server, options.into());
+    loading.text(text, origin, environment).server()
 }
 
 /// As [`load_client_from_str`], in an environment.
@@ -105,24 +141,66 @@ pub fn load_client_in(
     environment: &Environment,
     text: &str,
     origin: &str,
-    strictness: Strictness,
+    options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ClientConfig>, LoadError> {
-    load(
-        Report::new(text, origin, strictness),
-        unsupported_keys::CLIENT,
-        |root| check::client(root, environment),
-    )
+    let loading = Loading::new(Role::Client, options.into());
+    loading.text(text, origin, environment).client(environment)
 }
 
-fn load<T>(
-    report: Report<'_>,
-    unsupported_keys: &'static [&'static [UnsupportedKey]],
-    check: impl FnOnce(Section<'_>) -> T,
-) -> Result<Loaded<T>, LoadError> {
-    let entries = source::read(&report);
-    let config = check(Section::root(&entries, &report, unsupported_keys));
-    let warnings = report.finish()?;
-    Ok(Loaded { config, warnings })
+/// A configuration on its way from its sources to checked values.
+struct Loading {
+    role: Role,
+    report: Report,
+    /// The tree, and its position.
+    root: (Vec<Entry>, usize),
+}
+
+impl Loading {
+    fn new(role: Role, options: LoadOptions) -> Self {
+        Self {
+            role,
+            report: Report::new(options.strictness()),
+            root: (Vec::new(), 0),
+        }
+    }
+
+    fn reading_files(self) -> Self {
+        Self {
+            report: self.report.reading_files(),
+            ..self
+        }
+    }
+
+    fn text(mut self, text: &str, origin: &str, environment: &Environment) -> Self {
+        let variables = &environment.variables;
+        self.root = source::read(&mut self.report, text, origin, self.role, variables);
+        self
+    }
+
+    fn settings(mut self, settings: &Settings) -> Self {
+        self.root = source::read_settings(&mut self.report, settings);
+        self
+    }
+
+    fn server(self) -> Result<Loaded<ServerConfig>, LoadError> {
+        self.check(unsupported_keys::SERVER, check::server)
+    }
+
+    fn client(self, environment: &Environment) -> Result<Loaded<ClientConfig>, LoadError> {
+        self.check(unsupported_keys::CLIENT, |root| {
+            check::client(root, environment)
+        })
+    }
+
+    fn check<T>(
+        self,
+        unsupported_keys: &'static [&'static [UnsupportedKey]],
+        check: impl FnOnce(Section<'_>) -> T,
+    ) -> Result<Loaded<T>, LoadError> {
+        let config = check(Section::root(&self.root, &self.report, unsupported_keys));
+        let warnings = self.report.finish()?;
+        Ok(Loaded { config, warnings })
+    }
 }
 
 fn read(path: &Path) -> Result<String, LoadError> {

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration file.
+//! What can be wrong with a configuration.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ pub struct Position {
     pub column: usize,
 }
 
-/// One thing to put right, printed as `<file>:<line>:<column>: <what>`.
+/// One thing to put right, printed as `<file>:<line>:<column>: <key>: <what>`, or as `<flag>: <what>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// The file, or what else the text came from.
+    /// The file, the flag, or what else it came from.
     pub origin: String,
-    /// Where in the text.
-    pub position: Position,
+    /// Where in the text; `None` if it was no text but a flag.
+    pub position: Option<Position>,
     /// The dotted key it is about, like `proxies[0].localPort`; empty if it is about the text itself.
     pub key: String,
     /// What is wrong.
@@ -26,13 +26,24 @@ pub struct Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Position { line, column } = self.position;
-        write!(f, "{}:{line}:{column}: ", self.origin)?;
+        match self.position {
+            Some(Position { line, column }) => write!(f, "{}:{line}:{column}: ", self.origin)?,
+            None => write!(f, "{}: ", self.origin)?,
+        }
+        // A flag says which key it sets, and whoever types it need not know the key.
+        let says_key = !self.key.is_empty() && !self.is_of_flag();
         match &self.problem {
-            Problem::Invalid(why) | Problem::Syntax(why) if self.key.is_empty() => f.write_str(why),
-            Problem::Invalid(why) | Problem::Syntax(why) => write!(f, "{}: {why}", self.key),
+            Problem::Invalid(why) | Problem::Syntax(why) => {
+                if says_key {
+                    write!(f, "{}: ", self.key)?;
+                }
+                f.write_str(why)
+            }
             Problem::Kind { expected, found } => {
-                write!(f, "{}: must be {expected}, not {found}", self.key)
+                if says_key {
+                    write!(f, "{}: ", self.key)?;
+                }
+                write!(f, "must be {expected}, not {found}")
             }
             Problem::Unknown {
                 field,
@@ -57,6 +68,12 @@ impl fmt::Display for Mistake {
                 write!(f, "{what} is not supported by this version of mgrok")
             }
         }
+    }
+}
+
+impl Mistake {
+    fn is_of_flag(&self) -> bool {
+        self.position.is_none() && self.origin.starts_with('-')
     }
 }
 
@@ -101,9 +118,9 @@ pub enum Problem {
     },
 }
 
-/// All mistakes of one text, in its order; at least one. Printed one per line.
+/// All mistakes of one configuration, in its order; at least one. Printed one per line.
 ///
-/// Of a text with thousands of mistakes only the number is known beyond the first thousand.
+/// Of a configuration with thousands of mistakes only the number is known beyond the first thousand.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Mistakes {
     listed: Vec<Mistake>,
@@ -119,7 +136,7 @@ impl Mistakes {
         Err(Self { listed, omitted })
     }
 
-    /// The mistakes, in the order of the text.
+    /// The mistakes, in the order of the configuration.
     pub fn iter(&self) -> std::slice::Iter<'_, Mistake> {
         self.listed.iter()
     }

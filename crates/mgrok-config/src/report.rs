@@ -1,10 +1,11 @@
-//! Collects what is wrong with one text, so that all of it can be reported at once.
+//! Collects what is wrong with a configuration, so that all of it can be reported at once.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use crate::mistake::{Mistake, Mistakes, Position, Problem};
+use crate::mistake::{Mistake, Mistakes, Problem};
 use crate::nearest::nearest;
+use crate::source_map::{Location, SourceMap};
 
 /// What becomes of keys that nothing knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,46 +17,45 @@ pub enum Strictness {
     Lenient,
 }
 
-/// The most mistakes, and the most warnings, that are reported for one text. Nobody reads more, and a text that has more is
-/// not a configuration.
+/// The most mistakes, and the most warnings, that are reported for one configuration. Nobody reads more, and a text that has
+/// more is not a configuration.
 const MAX_LISTED: usize = 1000;
 
 /// What was found so far. Shared by all sections that are being read.
-pub(crate) struct Report<'a> {
-    origin: &'a str,
-    text: &'a str,
-    line_starts: Vec<usize>,
+pub(crate) struct Report {
+    sources: SourceMap,
     strictness: Strictness,
-    /// Looks at the files that the text names.
+    /// Looks at the files that the configuration names.
     reads_files: bool,
     /// The dotted keys that tables outside lists were asked for, in small letters.
     known: RefCell<BTreeSet<String>>,
+    /// A warning about all of it.
+    headline: Option<String>,
     mistakes: RefCell<Found>,
     warnings: RefCell<Found>,
 }
 
+/// Mistakes or warnings, each with its position.
 #[derive(Default)]
 struct Found {
-    listed: Vec<Mistake>,
+    listed: Vec<(usize, Mistake)>,
     omitted: usize,
 }
 
-impl<'a> Report<'a> {
-    pub(crate) fn new(text: &'a str, origin: &'a str, strictness: Strictness) -> Self {
-        let after_breaks = text.match_indices('\n').map(|(at, _)| at + 1);
+impl Report {
+    pub(crate) fn new(strictness: Strictness) -> Self {
         Self {
-            origin,
-            text,
-            line_starts: std::iter::once(0).chain(after_breaks).collect(),
+            sources: SourceMap::default(),
             strictness,
             reads_files: false,
             known: RefCell::default(),
+            headline: None,
             mistakes: RefCell::default(),
             warnings: RefCell::default(),
         }
     }
 
-    /// From here on, files that the text names must exist.
+    /// From here on, files that the configuration names must exist.
     pub(crate) fn reading_files(self) -> Self {
         Self {
             reads_files: true,
@@ -63,8 +63,9 @@ impl<'a> Report<'a> {
         }
     }
 
-    pub(crate) fn text(&self) -> &'a str {
-        self.text
+    /// The texts that positions point into, to add others.
+    pub(crate) fn sources_mut(&mut self) -> &mut SourceMap {
+        &mut self.sources
     }
 
     pub(crate) fn reads_files(&self) -> bool {
@@ -99,6 +100,10 @@ impl<'a> Report<'a> {
         field: &str,
         known: impl Iterator<Item = &'k str>,
     ) {
+        if self.sources.is_old_format(at) {
+            let what = "does nothing in this section".to_owned();
+            return self.warning(at, key, what);
+        }
         let found = match self.strictness {
             Strictness::Lenient => &self.warnings,
             Strictness::Strict => &self.mistakes,
@@ -110,6 +115,32 @@ impl<'a> Report<'a> {
         });
     }
 
+    /// As [`unknown`](Self::unknown), but never more than a warning.
+    pub(crate) fn unknown_leniently<'k>(
+        &self,
+        at: usize,
+        key: String,
+        field: &str,
+        known: impl Iterator<Item = &'k str>,
+    ) {
+        self.note(&self.warnings, at, key, || Problem::Unknown {
+            field: field.escape_debug().to_string(),
+            belongs: None,
+            nearest: nearest(field, known).map(str::to_owned),
+        });
+    }
+
+    pub(crate) fn invalid(&self, at: usize, key: String, why: String) {
+        self.mistake(at, key, Problem::Invalid(why));
+    }
+
+    /// Notes that a file is written in frp's old format.
+    // frp: this wording (cmd/frps/root.go, cmd/frpc/sub/root.go)
+    pub(crate) fn deprecated_ini(&mut self) {
+        self.headline = Some("ini format is deprecated and the support will be removed in the future, please use yaml/json/toml format instead!"
+            .to_owned());
+    }
+
     pub(crate) fn warning(&self, at: usize, key: String, what: String) {
         self.note(&self.warnings, at, key, || Problem::Invalid(what));
     }
@@ -119,7 +150,7 @@ impl<'a> Report<'a> {
         let mut mistakes = self.mistakes.into_inner();
         let mut warnings = self.warnings.into_inner();
         let known = self.known.into_inner();
-        for mistake in mistakes.listed.iter_mut().chain(&mut warnings.listed) {
+        for (_, mistake) in mistakes.listed.iter_mut().chain(&mut warnings.listed) {
             if let Problem::Unknown { belongs, .. } = &mut mistake.problem {
                 *belongs = outer_key(&mistake.key, &known);
             }
@@ -127,9 +158,11 @@ impl<'a> Report<'a> {
         Mistakes::none_of(in_order(mistakes.listed), mistakes.omitted)?;
 
         let listed = in_order(warnings.listed);
-        let mut lines: Vec<String> = listed.iter().map(ToString::to_string).collect();
+        let mut lines: Vec<String> = self.headline.into_iter().collect();
+        lines.extend(listed.iter().map(ToString::to_string));
         if warnings.omitted > 0 {
-            lines.push(format!("{}: and {} more", self.origin, warnings.omitted));
+            let origin = self.sources.first_origin();
+            lines.push(format!("{origin}: and {} more", warnings.omitted));
         }
         Ok(lines)
     }
@@ -146,23 +179,15 @@ impl<'a> Report<'a> {
             found.omitted += 1;
             return;
         }
-        found.listed.push(Mistake {
-            origin: self.origin.to_owned(),
-            position: self.position(at),
+        let Location { origin, position } = self.sources.locate(at, &key);
+        let mistake = Mistake {
+            origin: origin.to_owned(),
+            position,
             // A quoted key of TOML may hold line breaks.
-            key: key.escape_debug().to_string(),
+            key: self.sources.shown_key(at, key).escape_debug().to_string(),
             problem: problem(),
-        });
-    }
-
-    fn position(&self, at: usize) -> Position {
-        let line = self.line_starts.partition_point(|start| *start <= at);
-        let start = self.line_starts[line - 1];
-        let before = self.text.get(start..at).unwrap_or_default();
-        Position {
-            line,
-            column: before.chars().count() + 1,
-        }
+        };
+        found.listed.push((at, mistake));
     }
 }
 
@@ -178,7 +203,7 @@ fn outer_key(key: &str, known: &BTreeSet<String>) -> Option<String> {
     None
 }
 
-fn in_order(mut found: Vec<Mistake>) -> Vec<Mistake> {
-    found.sort_by_key(|mistake| mistake.position);
-    found
+fn in_order(mut found: Vec<(usize, Mistake)>) -> Vec<Mistake> {
+    found.sort_by_key(|(at, _)| *at);
+    found.into_iter().map(|(_, mistake)| mistake).collect()
 }

@@ -22,7 +22,7 @@ use crate::unsupported_keys::UnsupportedKey;
 
 /// A table that is being read, possibly one that the file does not have.
 pub(crate) struct Section<'a> {
-    report: &'a Report<'a>,
+    report: &'a Report,
     unsupported_keys: &'static [&'static [UnsupportedKey]],
     entries: &'a [Entry],
     /// Where the table stands, for what is wrong with keys that it lacks.
@@ -44,17 +44,17 @@ pub(crate) struct Item {
 }
 
 impl<'a> Section<'a> {
-    /// The whole text. Of the keys that are not asked for, those in `unsupported_keys` are refused by name.
+    /// The whole configuration and its position. Of the keys that are not asked for, those in `unsupported_keys` are refused by name.
     pub(crate) fn root(
-        entries: &'a [Entry],
-        report: &'a Report<'a>,
+        (entries, at): &'a (Vec<Entry>, usize),
+        report: &'a Report,
         unsupported_keys: &'static [&'static [UnsupportedKey]],
     ) -> Self {
         Self {
             report,
             unsupported_keys,
             entries,
-            at: 0,
+            at: *at,
             path: String::new(),
             schema: String::new(),
             asked: Vec::new(),

@@ -2,31 +2,50 @@
 //!
 //! Every file format becomes this tree, and all that follows reads nothing else, so a new format is a new module here.
 
+mod ini;
+mod json;
+mod settings;
 mod toml;
+mod tree;
+mod yaml;
 
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::environment::Variables;
 use crate::report::Report;
+use crate::template::{self, Rendered};
 
-/// What frp would fill in before it reads the text.
-const TEMPLATE: &str = "a template (`{{ … }}`)";
+pub(crate) use self::settings::read as read_settings;
+
+/// How deeply lists and tables may be nested. frp's own keys need six levels.
+const MAX_DEPTH: usize = 128;
+
+/// Whose configuration it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Client,
+    Server,
+}
 
 /// A key and what it is set to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) key: String,
-    /// The offset of the key in the text. All positions here are such offsets.
+    /// The position of the key, as the report's `SourceMap` counts them. So are all positions here.
     pub(crate) at: usize,
     pub(crate) node: Node,
 }
 
 /// A value and where it stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) at: usize,
     pub(crate) value: Value,
 }
 
 /// What a file can say.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Value {
     Boolean(bool),
     Float(f64),
@@ -63,64 +82,239 @@ impl Value {
     }
 }
 
-/// Reads the text. If it cannot be read, the report says why and nothing comes out, as from an empty text.
-pub(crate) fn read(report: &Report<'_>) -> Vec<Entry> {
-    let text = report.text();
-    if let Some(at) = ini_header(text) {
-        report.unsupported(at, "frp's old INI format");
-        return Vec::new();
-    }
-    match toml::read(text) {
-        Ok(document) => {
-            for at in document.templates {
-                report.unsupported(at, TEMPLATE);
-            }
-            document.entries
+/// What became of a text.
+#[derive(Default)]
+struct Outcome {
+    /// `None` if there is nothing in it.
+    root: Option<Node>,
+    mistakes: Vec<(usize, String)>,
+    /// Keys that do not count, because they come again.
+    overridden: Vec<(usize, String)>,
+}
+
+impl Outcome {
+    /// Keeps the last of entries with the same key.
+    // frp: the last counts, in YAML and JSON
+    fn last_of_each(&mut self, entries: &mut Vec<Entry>) {
+        let mut last: HashMap<String, usize> = HashMap::with_capacity(entries.len());
+        for (index, entry) in entries.iter().enumerate() {
+            last.insert(entry.key.clone(), index);
         }
-        Err(mistakes) => {
-            if let Some((at, format)) = other_format(text) {
-                report.unsupported(at, format);
-                return Vec::new();
+        if last.len() == entries.len() {
+            return;
+        }
+        let mut index = 0;
+        entries.retain(|entry| {
+            index += 1;
+            let counts = last.get(&entry.key) == Some(&(index - 1));
+            if !counts {
+                self.overridden.push((entry.at, entry.key.clone()));
             }
-            if let Some(at) = action(text) {
-                report.unsupported(at, TEMPLATE);
+            counts
+        });
+    }
+}
+
+/// Reads a text, and returns its tree with its own position. If it cannot be read, the report says why and nothing comes out, as
+/// from an empty text.
+pub(crate) fn read(
+    report: &mut Report,
+    text: &str,
+    origin: &str,
+    role: Role,
+    variables: &Variables,
+) -> (Vec<Entry>, usize) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if !template::is_template(text) {
+        let base = report.sources_mut().add_text(origin, text.to_owned());
+        return (read_at(report, text, origin, base, role), base);
+    }
+    let rendered = match template::render(text, variables.as_map()) {
+        Ok(rendered) => rendered,
+        Err(error) => {
+            let base = report.sources_mut().add_text(origin, text.to_owned());
+            report.syntax(base + error.at, format!("template: {}", error.why));
+            return (Vec::new(), base);
+        }
+    };
+    let Rendered {
+        text: made,
+        origins,
+        missing,
+    } = rendered;
+    if !missing.is_empty() {
+        // What is wrong with the template stands in the template, which is a text of its own.
+        let base = report.sources_mut().add_text(origin, text.to_owned());
+        for (at, name) in missing {
+            // frp: prints this too
+            let what = format!(
+                "the environment variable `{name}` is not set, so that `<no value>` stands here"
+            );
+            report.warning(base + at, String::new(), what);
+        }
+    }
+    let sources = report.sources_mut();
+    let base = sources.add_template(origin, text.to_owned(), origins, made.len());
+    (read_at(report, &made, origin, base, role), base)
+}
+
+fn read_at(report: &mut Report, text: &str, origin: &str, base: usize, role: Role) -> Vec<Entry> {
+    let entries = read_format(report, text, origin, base, role);
+    if text.contains("${") {
+        for entry in &entries {
+            explain_references(report, &entry.key, &entry.node);
+        }
+    }
+    entries
+}
+
+/// Warns of texts that somebody may expect to be filled in from the environment.
+fn explain_references(report: &Report, key: &str, node: &Node) {
+    match &node.value {
+        Value::Text(text) => {
+            if let Some(name) = reference(text) {
+                let what = format!(
+                    "`${{{name}}}` is taken as it stands; an environment variable is written `{{{{ .Envs.{name} }}}}`"
+                );
+                report.warning(node.at, key.to_owned(), what);
             }
-            for (at, why) in mistakes {
-                report.syntax(at, format!("toml: {why}"));
+        }
+        Value::Table(entries) => {
+            for entry in entries {
+                explain_references(report, &format!("{key}.{}", entry.key), &entry.node);
             }
+        }
+        Value::List(nodes) => {
+            for (index, node) in nodes.iter().enumerate() {
+                explain_references(report, &format!("{key}[{index}]"), node);
+            }
+        }
+        Value::Boolean(_) | Value::Float(_) | Value::Integer(_) => {}
+    }
+}
+
+/// The name in a text like `${NAME}`.
+fn reference(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("${")?;
+    let (name, _) = rest.split_once('}')?;
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let begins = name.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_');
+    (begins && name.bytes().all(is_part)).then_some(name)
+}
+
+fn read_format(
+    report: &mut Report,
+    text: &str,
+    origin: &str,
+    base: usize,
+    role: Role,
+) -> Vec<Entry> {
+    let toml = toml::read(text, base);
+    if ini::has_common(text) && toml.as_ref().map_or(true, |entries| is_flat(entries)) {
+        report.deprecated_ini();
+        let (entries, names) = ini::read(report, text, base, role, false);
+        report.sources_mut().rename(base, names);
+        return entries;
+    }
+    let mistakes = match toml {
+        Ok(entries) => return entries,
+        Err(mistakes) => mistakes,
+    };
+    let other = other_format(text);
+    let extension = Path::new(origin).extension().and_then(|it| it.to_str());
+    let extension = extension.unwrap_or_default().to_ascii_lowercase();
+    let outcome = match (extension.as_str(), other) {
+        // frp: such a file is nothing else
+        ("toml", None) => None,
+        ("toml", Some((at, format))) => {
+            let advice = format!(
+                "it looks like {format}, so its name must end with {}",
+                format.ending()
+            );
+            report.syntax(
+                base + at,
+                format!(
+                    "toml: {}; {advice}",
+                    mistakes.first().map_or("", |(_, why)| why)
+                ),
+            );
+            return Vec::new();
+        }
+        ("json", _) | (_, Some((_, Format::Json))) => Some(json::read(text, base)),
+        ("yaml" | "yml", _) | (_, Some((_, Format::Yaml))) => Some(yaml::read(text, base)),
+        (_, None) => None,
+    };
+    let Some(outcome) = outcome else {
+        for (at, why) in mistakes {
+            report.syntax(at, format!("toml: {why}"));
+        }
+        return Vec::new();
+    };
+    for (at, why) in outcome.mistakes {
+        report.syntax(at, why);
+    }
+    for (at, key) in outcome.overridden {
+        let what = "does nothing, because the key comes again further below".to_owned();
+        report.warning(at, key, what);
+    }
+    match outcome.root {
+        None => Vec::new(),
+        Some(Node {
+            value: Value::Table(entries),
+            ..
+        }) => entries,
+        Some(Node { at, value }) => {
+            let kind = value.kind();
+            report.syntax(
+                at,
+                format!("must be a table of keys and their values, not {kind}"),
+            );
             Vec::new()
         }
     }
 }
 
-/// Where the first action of a template stands in a text that, maybe because of it, is not TOML.
-fn action(text: &str) -> Option<usize> {
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        if !line.trim_start().starts_with('#')
-            && let Some(column) = line.find("{{")
-        {
-            return Some(at + column);
-        }
-        at += line.len();
-    }
-    None
+/// Whether a text that could be read as TOML has sections only, and values only in them, as a text in INI has.
+fn is_flat(entries: &[Entry]) -> bool {
+    entries.iter().all(|section| match &section.node.value {
+        Value::Table(settings) => settings
+            .iter()
+            .all(|setting| !matches!(setting.node.value, Value::Table(_) | Value::List(_))),
+        Value::Boolean(_)
+        | Value::Float(_)
+        | Value::Integer(_)
+        | Value::List(_)
+        | Value::Text(_) => false,
+    })
 }
 
-/// Where the section stands that makes frp take a file for INI, even if it could be read as TOML.
-fn ini_header(text: &str) -> Option<usize> {
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        if line.trim() == "[common]" {
-            return Some(at);
+/// A format that begins in a way that TOML cannot.
+#[derive(Clone, Copy)]
+enum Format {
+    Json,
+    Yaml,
+}
+
+impl Format {
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Json => "`.json`",
+            Self::Yaml => "`.yaml`",
         }
-        at += line.len();
     }
-    None
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Json => "JSON",
+            Self::Yaml => "YAML",
+        })
+    }
 }
 
 /// What else a text that is not TOML may be, going by its first line that is neither empty nor a comment.
-fn other_format(text: &str) -> Option<(usize, &'static str)> {
+fn other_format(text: &str) -> Option<(usize, Format)> {
     let mut at = 0;
     for line in text.split_inclusive('\n') {
         let content = line.trim();
@@ -129,14 +323,16 @@ fn other_format(text: &str) -> Option<(usize, &'static str)> {
             continue;
         }
         let word = content.split(':').next().unwrap_or_default();
-        let format = if content.starts_with("{{") {
-            TEMPLATE
-        } else if content.starts_with('{') {
-            "JSON"
-        } else if word.len() < content.len()
-            && word.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"._\"'<- ".contains(&byte);
+        let is_key = word.len() < content.len() && word.bytes().all(is_word);
+        let format = if content.starts_with('{') {
+            Format::Json
+        } else if is_key
+            || content.starts_with("---")
+            || content.starts_with("- ")
+            || content.starts_with('%')
         {
-            "YAML"
+            Format::Yaml
         } else {
             return None;
         };

@@ -5,34 +5,27 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Entry, Node, Value};
 
-/// A text that could be read.
-pub(super) struct Document {
-    pub(super) entries: Vec<Entry>,
-    /// Where texts stand that frp would fill in from the environment.
-    pub(super) templates: Vec<usize>,
-}
-
-/// Reads a text, or says where it is wrong and why.
-pub(super) fn read(text: &str) -> Result<Document, Vec<(usize, String)>> {
+/// Reads a text that begins at `base`, or says where it is wrong and why.
+pub(super) fn read(text: &str, base: usize) -> Result<Vec<Entry>, Vec<(usize, String)>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         return Err(errors
             .iter()
             .map(|error| {
                 let at = error.span().map_or(text.len(), |span| span.start);
-                (at, with_advice(error.message()))
+                (base + at, with_advice(error.message()))
             })
             .collect());
     }
-    let mut reading = Reading::default();
+    let mut reading = Reading {
+        base,
+        mistakes: Vec::new(),
+    };
     let entries = reading.table(document.into_inner());
     if !reading.mistakes.is_empty() {
         return Err(reading.mistakes);
     }
-    Ok(Document {
-        entries,
-        templates: reading.templates,
-    })
+    Ok(entries)
 }
 
 /// What the parser says, and what to do where people are known to get stuck.
@@ -49,10 +42,9 @@ fn with_advice(message: &str) -> String {
 }
 
 /// What is noticed on the way through the tree, whose depth the parser has limited.
-#[derive(Default)]
 struct Reading {
+    base: usize,
     mistakes: Vec<(usize, String)>,
-    templates: Vec<usize>,
 }
 
 impl Reading {
@@ -60,9 +52,8 @@ impl Reading {
         table
             .into_iter()
             .map(|(key, value)| {
-                let at = key.span().start;
+                let at = self.base + key.span().start;
                 let key = key.into_inner().into_owned();
-                self.look_for_template(at, &key);
                 Entry {
                     key,
                     at,
@@ -73,7 +64,7 @@ impl Reading {
     }
 
     fn node(&mut self, value: Spanned<DeValue<'_>>) -> Node {
-        let at = value.span().start;
+        let at = self.base + value.span().start;
         let value = match value.into_inner() {
             DeValue::Array(nodes) => {
                 Value::List(nodes.into_iter().map(|node| self.node(node)).collect())
@@ -90,18 +81,9 @@ impl Reading {
                     0
                 }))
             }
-            DeValue::String(text) => {
-                self.look_for_template(at, &text);
-                Value::Text(text.into_owned())
-            }
+            DeValue::String(text) => Value::Text(text.into_owned()),
             DeValue::Table(table) => Value::Table(self.table(table)),
         };
         Node { at, value }
-    }
-
-    fn look_for_template(&mut self, at: usize, text: &str) {
-        if text.contains("{{") {
-            self.templates.push(at);
-        }
     }
 }
