@@ -48,6 +48,8 @@ mod environment;
 
 mod io_reason;
 
+mod file;
+
 mod go_number;
 mod legacy_keys;
 mod mistake;
@@ -56,13 +58,16 @@ mod number_ranges;
 mod settings;
 mod template;
 
+mod options;
+mod value;
+
 mod source_map;
 
 mod report;
 
-mod options;
-
 mod source;
+
+mod includes;
 
 mod unsupported_keys;
 
@@ -88,7 +93,7 @@ pub use local_addr::LocalAddr;
 pub use log::{Log, LogFormat, LogLevel, LogTarget};
 pub use mistake::{Mistake, Mistakes, Position, Problem};
 pub use network::{Network, NetworkError};
-pub use options::LoadOptions;
+pub use options::{LoadOptions, Strictness};
 pub use port_set::PortSet;
 pub use proxy::{
     Domains, Group, HealthCheck, HealthCheckKind, HttpProxy, Private, ProxyConfig, ProxyKind,
@@ -96,7 +101,6 @@ pub use proxy::{
 };
 pub use proxy_url::{ProxyCredentials, ProxyScheme, ProxyUrl, ProxyUrlError};
 pub use quic::Quic;
-pub use report::Strictness;
 pub use server::{ServerConfig, ServerTls, ServerTransport, Vhost};
 pub use server_hook::{HttpPlugin, PluginScheme};
 pub use settings::{SettingValue, Settings};

@@ -26,12 +26,36 @@ pub(crate) struct Location<'a> {
     pub(crate) position: Option<Position>,
 }
 
+/// How many entries of each list stand ahead of those of an included file.
+#[derive(Clone, Copy)]
+pub(crate) struct Shift {
+    pub(crate) proxies: usize,
+    pub(crate) visitors: usize,
+}
+
+impl Shift {
+    /// The key, with an entry's number in its own file instead of that among all.
+    fn undo(self, key: String) -> String {
+        for (list, ahead) in [("proxies[", self.proxies), ("visitors[", self.visitors)] {
+            let parts = key.strip_prefix(list).and_then(|it| it.split_once(']'));
+            if let Some((index, rest)) = parts
+                && let Ok(index) = index.parse::<usize>()
+            {
+                return format!("{list}{}]{rest}", index.saturating_sub(ahead));
+            }
+        }
+        key
+    }
+}
+
 struct Source {
     base: usize,
     origin: String,
     kind: Kind,
     /// Of a text in frp's old format.
     old_names: Option<OldNames>,
+    /// Of an included file.
+    shift: Option<Shift>,
 }
 
 enum Kind {
@@ -129,6 +153,14 @@ impl SourceMap {
         }
     }
 
+    /// From here on, entries of lists in the text that begins at `base` have the numbers that they have there.
+    pub(crate) fn shift(&mut self, base: usize, shift: Shift) {
+        let index = self.index(base);
+        if let Some(source) = self.sources.get_mut(index) {
+            source.shift = Some(shift);
+        }
+    }
+
     /// Whether `at` is in a text in frp's old format.
     pub(crate) fn is_old_format(&self, at: usize) -> bool {
         self.source(at).old_names.is_some()
@@ -136,7 +168,12 @@ impl SourceMap {
 
     /// The dotted `key`, which something at `at` is about, as it is written there.
     pub(crate) fn shown_key(&self, at: usize, key: String) -> String {
-        let names = self.source(at).old_names.as_ref();
+        let source = self.source(at);
+        let key = match source.shift {
+            Some(shift) => shift.undo(key),
+            None => key,
+        };
+        let names = source.old_names.as_ref();
         names.and_then(|names| names.old_name(&key)).unwrap_or(key)
     }
 
@@ -156,6 +193,7 @@ impl SourceMap {
             origin: origin.to_owned(),
             kind,
             old_names: None,
+            shift: None,
         });
         base
     }
