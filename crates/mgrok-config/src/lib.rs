@@ -1,9 +1,17 @@
 //! From a configuration file, in frp's keys, to values that cannot be wrong.
 //!
-//! A text goes through three forms. `source` makes it a tree of values with their positions, whatever its format.
-//! `section` reads that tree table by table and notes every mistake instead of stopping at the first. `check` asks
-//! the sections for keys and builds the types that the server and the client work with. Keys of frp's that mgrok does
-//! not support yet stand in `unsupported_keys`, so that they are refused by name and never ignored.
+//! A text goes through three forms. `source` makes it a tree of values with their positions, whatever its format: TOML, YAML, JSON or
+//! frp's old INI format, told apart by what is in the text, and filled in by `template` if it is one. Flags of a command line
+//! ([`Settings`]) become the same tree. `section` reads that tree table by table and notes every mistake instead of stopping at the
+//! first. `check` asks the sections for keys and builds the types that the server and the client work with. Keys of frp's that mgrok
+//! does not support yet stand in `unsupported_keys`, so that they are refused by name and never ignored.
+//!
+//! A position is one number: `source_map` lays all texts of a configuration end to end, with those that a client's file `includes`, and
+//! finds text, line and column again, also through a template.
+//!
+//! A secret need not stand in a configuration: beside each key of one there is a `…Source` that names a file, or a program, which only
+//! runs if [`LoadOptions`] allow it. They are read when a configuration is loaded from a file, and left alone by
+//! [`LoadOptions::without_sources`], as for `verify`.
 //!
 //! ```
 //! use mgrok_config::{Strictness, load_server_from_str};
@@ -48,17 +56,26 @@ mod environment;
 
 mod io_reason;
 
+mod file;
+
+mod go_number;
+mod legacy_keys;
 mod mistake;
 mod nearest;
+mod number_ranges;
 mod settings;
+mod template;
+
+mod options;
+mod value;
 
 mod source_map;
 
 mod report;
 
-mod options;
-
 mod source;
+
+mod includes;
 
 mod unsupported_keys;
 
@@ -74,17 +91,17 @@ pub use auth::Auth;
 pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
 pub use client::{ClientConfig, ClientTls, ClientTransport, Protocol, ServerAddr, WireProtocol};
 pub use client_plugin::{HttpsFront, Plugin, Website};
-pub use environment::Environment;
+pub use environment::{Environment, Variables};
 pub use liveness::LivenessKeys;
 pub use load::{
     LoadError, Loaded, load_client, load_client_from_settings, load_client_from_str,
-    load_client_in, load_server, load_server_from_settings, load_server_from_str,
+    load_client_in, load_server, load_server_from_settings, load_server_from_str, load_server_in,
 };
 pub use local_addr::LocalAddr;
-pub use log::{Log, LogLevel, LogTarget};
+pub use log::{Log, LogFormat, LogLevel, LogTarget};
 pub use mistake::{Mistake, Mistakes, Position, Problem};
 pub use network::{Network, NetworkError};
-pub use options::LoadOptions;
+pub use options::{LoadOptions, Strictness};
 pub use port_set::PortSet;
 pub use proxy::{
     Domains, Group, HealthCheck, HealthCheckKind, HttpProxy, Private, ProxyConfig, ProxyKind,
@@ -92,7 +109,6 @@ pub use proxy::{
 };
 pub use proxy_url::{ProxyCredentials, ProxyScheme, ProxyUrl, ProxyUrlError};
 pub use quic::Quic;
-pub use report::Strictness;
 pub use server::{ServerConfig, ServerTls, ServerTransport, Vhost};
 pub use server_hook::{HttpPlugin, PluginScheme};
 pub use settings::{SettingValue, Settings};

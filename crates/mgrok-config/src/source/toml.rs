@@ -5,58 +5,76 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Entry, Node, Value};
 
-/// A text that could be read.
-pub(super) struct Document {
-    pub(super) entries: Vec<Entry>,
-    /// Where texts stand that frp would fill in from the environment.
-    pub(super) templates: Vec<usize>,
-}
-
 /// Reads a text that begins at `base`, or says where it is wrong and why.
-pub(super) fn read(text: &str, base: usize) -> Result<Document, Vec<(usize, String)>> {
+pub(super) fn read(text: &str, base: usize) -> Result<Vec<Entry>, Vec<(usize, String)>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        return Err(errors
-            .iter()
-            .map(|error| {
-                let at = error.span().map_or(text.len(), |span| span.start);
-                (base + at, with_advice(error.message()))
-            })
-            .collect());
+        let told = errors.iter().map(|error| {
+            let at = error.span().map_or(text.len(), |span| span.start);
+            (base + at, with_advice(error.message(), text, at))
+        });
+        return Err(without_echoes(told.collect()));
     }
     let mut reading = Reading {
         base,
         mistakes: Vec::new(),
-        templates: Vec::new(),
     };
     let entries = reading.table(document.into_inner());
     if !reading.mistakes.is_empty() {
         return Err(reading.mistakes);
     }
-    Ok(Document {
-        entries,
-        templates: reading.templates,
-    })
+    Ok(entries)
 }
 
 /// What the parser says, and what to do where people are known to get stuck.
-fn with_advice(message: &str) -> String {
-    if message.contains("escape") {
+fn with_advice(message: &str, text: &str, at: usize) -> String {
+    let rest = text.get(at..).unwrap_or_default();
+    let has_value = !rest.is_empty() && !rest.starts_with(['\n', '\r', '}', ']', ',', '#']);
+    let is_about_value = message.contains("must be quoted") || message.contains("literal string");
+    if is_about_value && !has_value {
+        return "a value is missing here".to_owned();
+    }
+    if message.contains("escape") || message.contains("unicode") {
         return format!(
             "{message}; in single quotes a `\\` is only a `\\`, as paths of Windows need it"
         );
     }
-    if message.contains("must be quoted") || message.contains("invalid boolean") {
+    let word: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
+    let is_boolean = ["true", "false", "yes", "no", "on", "off"]
+        .iter()
+        .any(|it| word.eq_ignore_ascii_case(it));
+    if message.contains("invalid boolean") || (message.contains("must be quoted") && is_boolean) {
+        return format!("{message}; a boolean is `true` or `false`, in small letters");
+    }
+    if message.contains("must be quoted") {
         return format!("{message}; text stands in straight double quotes, like key = \"text\"");
     }
+    if message.contains("leading zero") {
+        return "a number must not begin with a zero".to_owned();
+    }
     message.to_owned()
+}
+
+/// Leaves out what is only wrong because of something before it.
+fn without_echoes(mut mistakes: Vec<(usize, String)>) -> Vec<(usize, String)> {
+    mistakes.dedup();
+    let unclosed = mistakes
+        .iter()
+        .find(|(_, why)| why.contains("unclosed array"));
+    match (mistakes.first(), unclosed) {
+        // What follows was read as if it stood in the list.
+        (Some((at, _)), Some(_)) => {
+            let why = "a list that begins with `[` has no `]` ahead of this".to_owned();
+            vec![(*at, why)]
+        }
+        (Some(_) | None, _) => mistakes,
+    }
 }
 
 /// What is noticed on the way through the tree, whose depth the parser has limited.
 struct Reading {
     base: usize,
     mistakes: Vec<(usize, String)>,
-    templates: Vec<usize>,
 }
 
 impl Reading {
@@ -66,7 +84,6 @@ impl Reading {
             .map(|(key, value)| {
                 let at = self.base + key.span().start;
                 let key = key.into_inner().into_owned();
-                self.look_for_template(at, &key);
                 Entry {
                     key,
                     at,
@@ -94,18 +111,9 @@ impl Reading {
                     0
                 }))
             }
-            DeValue::String(text) => {
-                self.look_for_template(at, &text);
-                Value::Text(text.into_owned())
-            }
+            DeValue::String(text) => Value::Text(text.into_owned()),
             DeValue::Table(table) => Value::Table(self.table(table)),
         };
         Node { at, value }
-    }
-
-    fn look_for_template(&mut self, at: usize, text: &str) {
-        if text.contains("{{") {
-            self.templates.push(at);
-        }
     }
 }

@@ -1,19 +1,27 @@
 //! The loader, from the outside: what files mean, what is wrong with them, and how that is told.
 
+mod broken;
 mod client;
 mod client_plugins;
 mod examples;
 mod files;
+mod formats;
+mod includes;
 mod kinds;
+mod logs;
 mod messages;
+mod nearest_values;
+mod port_ranges;
 mod proxies;
 mod robust;
 mod server;
 mod server_hooks;
 mod settings;
 mod starts;
+mod templates;
 mod transports;
 mod unsupported_keys;
+mod value_sources;
 mod visitors;
 mod web_server;
 
