@@ -25,9 +25,9 @@ use crate::conn::Conn;
 use copy::Direction;
 use failure::Failure;
 
-/// How long one direction may go on when the other has failed, or has ended and [`HalfClose::EndsBoth`] applies, unless
-/// [`Relay::with_linger`] says otherwise. A reply that is in flight arrives within this time. Without it, closing a
-/// socket that still receives would reset the connection and destroy the reply.
+/// How long one direction may go on when the other has failed, or has ended and [`HalfClose::EndsBoth`] applies. A reply
+/// that is in flight arrives within this time. Without it, closing a socket that still receives would reset the
+/// connection and destroy the reply.
 pub const LINGER: Duration = Duration::from_secs(1);
 
 /// How many checks an idle timeout is divided into. The relay ends after this many checks in a row without a moved
@@ -162,7 +162,8 @@ impl<'a> Relay<'a> {
 
     /// Sets how long one direction may go on when the end of both is decided, in place of [`LINGER`]. Rounded down to
     /// milliseconds.
-    pub fn with_linger(mut self, linger: Duration) -> Self {
+    #[cfg(test)]
+    fn with_linger(mut self, linger: Duration) -> Self {
         self.linger_millis = millis(linger);
         self
     }
