@@ -7,6 +7,7 @@ mod files;
 mod formats;
 mod includes;
 mod kinds;
+mod logs;
 mod messages;
 mod nearest_values;
 mod port_ranges;
