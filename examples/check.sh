@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the example configurations, the systemd units and, with --images, the container images.
+# Checks the example configurations, those in the documentation, the systemd units and, with --images, the container images.
 #
 #   examples/check.sh [--images]
 #
@@ -33,7 +33,7 @@ check() {
 }
 
 configurations() {
-    local server=${MGROKS_BIN:-} client=${MGROKC_BIN:-} examples=$PWD/examples file
+    local server=${MGROKS_BIN:-} client=${MGROKC_BIN:-} file
     if [[ -z $server || -z $client ]]; then
         cargo build --quiet -p mgroks -p mgrokc
         local target=${CARGO_TARGET_DIR:-target}/debug
@@ -42,12 +42,48 @@ configurations() {
     server=$(realpath "$server") client=$(realpath "$client")
     mkdir "$scratch/files"
     certificates
-    for file in examples/*server.toml examples/transports/*server.toml; do
+    for file in examples/*server.toml examples/transports/*server.toml examples/docker/quickstart/server.toml \
+        packaging/etc/server.toml; do
         configuration "$server"
     done
-    for file in examples/*client.toml examples/transports/*client.toml; do
+    for file in examples/*client.toml examples/transports/*client.toml examples/docker/quickstart/client.toml \
+        packaging/etc/client.toml; do
         configuration "$client"
     done
+    for file in README.md docs/*.md; do
+        document
+    done
+}
+
+# Checks the configurations in $file: the blocks in TOML, YAML, INI or JSON whose first line names a file of the server or the client in a comment.
+# Every block in TOML has to; what is not for mgrok is a block of text.
+document() {
+    local line kind='' first='' number=0 begin=0 program block
+    while IFS= read -r line; do
+        number=$((number + 1))
+        if [[ -z $kind ]]; then
+            if [[ $line =~ ^\ *\`\`\`(toml|yaml|ini|json)$ ]]; then
+                kind=${BASH_REMATCH[1]} first='' begin=$number
+                block=$scratch/files/block.$kind
+                : >"$block"
+            fi
+        elif [[ $line =~ ^\ *\`\`\`$ ]]; then
+            case $first in
+                '# server.'*) program=$server ;;
+                '# client.'*) program=$client ;;
+                *) program= ;;
+            esac
+            if [[ -n $program ]]; then
+                check "$file:$begin" verify "$program" "$block"
+            elif [[ $kind == toml ]]; then
+                failed "$file:$begin: its first line has to be # server.toml or # client.toml"
+            fi
+            kind=
+        else
+            first=${first:-$line}
+            printf '%s\n' "$line" >>"$block"
+        fi
+    done <"$file"
 }
 
 # configuration PROGRAM: checks $file.
@@ -55,7 +91,7 @@ configuration() {
     if [[ $file == *tls-mutual* ]] && ! command -v openssl >/dev/null; then
         skipped "$file" "openssl is not installed, which makes its certificates"
     else
-        check "$file" verify "$1" "$examples/${file#examples/}"
+        check "$file" verify "$1" "$PWD/$file"
     fi
 }
 
