@@ -46,7 +46,7 @@ configurations() {
         packaging/etc/server.toml; do
         configuration "$server"
     done
-    for file in examples/*client.toml examples/transports/*client.toml examples/docker/quickstart/client.toml \
+    for file in examples/*client.{toml,yaml} examples/transports/*client.toml examples/docker/quickstart/client.toml \
         packaging/etc/client.toml; do
         configuration "$client"
     done
@@ -107,7 +107,35 @@ certificates() {
 
 # verify PROGRAM FILE: the file as seen from where the files are that it names.
 verify() {
-    (cd "$scratch/files" && "$1" verify -c "$2")
+    (cd "$scratch/files" && SERVER=127.0.0.1 TOKEN=token "$1" verify -c "$2")
+}
+
+# log_lines: the lines of the log that docs/operating.md explains are written by the programs.
+log_lines() {
+    local line
+    # A text that goes on in the next line of the source is one text.
+    find crates mgroks mgrokc -path '*/src/*' -name '*.rs' -exec cat {} + | sed ':more; /\\$/ { N; s/\\\n *//; b more }' >"$scratch/sources"
+    sed -n '/^## Troubleshooting by log line/,$ s/^| `\([^`]*\)` |.*/\1/p' docs/operating.md >"$scratch/lines"
+    [[ -s $scratch/lines ]] || return 1
+    while IFS= read -r line; do
+        grep -qF "$line" "$scratch/sources" || { echo "nothing logs: $line"; return 1; }
+    done <"$scratch/lines"
+}
+
+# links FILE: the files that it links to are there.
+links() {
+    local link
+    while IFS= read -r link; do
+        [[ -e ${1%/*}/$link ]] || { echo "there is no $link"; return 1; }
+    done < <(grep -o '](\([a-zA-Z0-9_./-]*\)[)#]' "$1" | sed 's/^](//; s/[)#]$//' | grep .)
+}
+
+documentation() {
+    local file
+    check "docs/operating.md, log lines" log_lines
+    for file in ./README.md docs/*.md; do
+        check "${file#./}, links" links "$file"
+    done
 }
 
 units() {
@@ -168,6 +196,7 @@ image_runs() {
 }
 
 configurations
+documentation
 units
 images "$@"
 printf '%d passed, %d failed, %d skipped\n' "$checked" "$failed" "$skipped"

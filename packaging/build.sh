@@ -84,7 +84,7 @@ lay_out() {
     for page in README.md CHANGELOG.md docs/*.md; do
         copy 644 "$page" "$doc/${page##*/}"
     done
-    for page in examples/*"${file%.toml}".toml; do
+    for page in examples/*"${file%.toml}".*; do
         copy 644 "$page" "$doc/examples/${page##*/}"
     done
     for page in examples/transports/*"${file%.toml}".toml; do

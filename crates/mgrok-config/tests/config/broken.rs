@@ -2,10 +2,6 @@
 //!
 //! `broken/<number>-<program>-<what>.<format>` is a file, and `.expected` beside it is what the loader says. With `UPDATE_EXPECTED=1` in
 //! the environment the latter are written anew, to be read before they are kept.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a panic is how a test fails, in its helpers too"
-)]
 
 use std::env;
 use std::fmt::Write;

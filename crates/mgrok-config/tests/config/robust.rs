@@ -194,15 +194,19 @@ fn action() -> impl Strategy<Value = String> {
 }
 
 fn load(text: &str) {
-    for strictness in [Strictness::Strict, Strictness::Lenient] {
-        // The name decides what a text is taken for that is no TOML.
-        for name in ["f", "f.yaml", "f.json"] {
-            // Whether it is right does not matter here, but what is said about it must be printable.
-            let server = load_server_from_str(text, name, strictness);
-            let client = load_client_from_str(text, name, strictness);
-            for error in [server.err(), client.err()].into_iter().flatten() {
-                assert!(!error.to_string().is_empty());
-            }
+    let (strict, lenient) = (Strictness::Strict, Strictness::Lenient);
+    // The name decides what a text is taken for that is no TOML.
+    for (name, strictness) in [
+        ("f", strict),
+        ("f", lenient),
+        ("f.yaml", strict),
+        ("f.json", lenient),
+    ] {
+        // Whether it is right does not matter here, but what is said about it must be printable.
+        let server = load_server_from_str(text, name, strictness);
+        let client = load_client_from_str(text, name, strictness);
+        for error in [server.err(), client.err()].into_iter().flatten() {
+            assert!(!error.to_string().is_empty());
         }
     }
 }
