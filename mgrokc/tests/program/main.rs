@@ -56,12 +56,36 @@ fn free_port() -> u16 {
 
 #[test]
 fn verify_reads_the_default_file() {
-    let directory = config("serverPort = 7000\n");
+    let pin = "ab".repeat(32);
+    let directory = config(&format!(
+        "auth.token = \"secret\"\ntransport.tls.pinnedSha256 = \"{pin}\"\n"
+    ));
     let (code, text) = Process::start(client_in(directory.path()).arg("verify")).ended();
     assert_eq!(
         text,
         "mgrokc: the configuration file ./client.toml syntax is ok"
     );
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn a_client_that_trusts_everybody_says_which_line_to_add() {
+    let directory = config("serverPort = 7000\n");
+    let (code, text) = Process::start(client_in(directory.path()).arg("verify")).ended();
+    let lines: Vec<_> = text.lines().collect();
+    let [token, pin, ok] = lines.as_slice() else {
+        panic!("{text}");
+    };
+    assert!(
+        token.starts_with("WARNING: ") && token.contains("auth.token = "),
+        "{text}"
+    );
+    assert!(pin.contains("transport.tls.pinnedSha256 = "), "{text}");
+    assert!(
+        pin.contains("transport.tls.trustSystemRoots = true"),
+        "{text}"
+    );
+    assert!(ok.ends_with(" syntax is ok"), "{text}");
     assert_eq!(code, Some(0));
 }
 

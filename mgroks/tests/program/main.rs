@@ -67,7 +67,7 @@ fn free_port() -> u16 {
 
 #[test]
 fn verify_accepts_a_good_file() {
-    let config = Config::new("bindPort = 7000\n");
+    let config = Config::new("bindPort = 7000\nauth.token = \"secret\"\n");
     for args in [
         ["verify", "-c", config.path()],
         ["-c", config.path(), "verify"],
