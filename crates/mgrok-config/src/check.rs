@@ -7,6 +7,7 @@ mod conflicts;
 mod entries;
 mod health;
 mod kinds;
+mod port_ranges;
 mod proxies;
 mod server;
 mod server_addrs;
@@ -16,8 +17,6 @@ mod visitors;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use mgrok_proto::auth::Secret;
 
 use crate::auth::Auth;
 use crate::liveness::LivenessKeys;
@@ -35,18 +34,14 @@ pub(crate) use self::server::server;
 const MAX_V1_DATAGRAM: usize = 7635;
 
 fn auth(mut section: Section<'_>) -> Auth {
-    match section.text("method").as_deref() {
-        None | Some("token") => {}
-        Some("oidc") => section.unsupported("method", "`auth.method = \"oidc\"`"),
-        Some(other) => {
-            section.invalid(
-                "method",
-                format!("invalid auth method {other:?}, must be \"token\""),
-            );
-        }
+    let method = section.choice("method", &["token", "oidc"], |word| {
+        format!("invalid auth method {word:?}, must be \"token\"")
+    });
+    if method.as_deref() == Some("oidc") {
+        section.unsupported("method", "`auth.method = \"oidc\"`");
     }
     let mut auth = Auth {
-        token: section.text("token").map(Secret::new).unwrap_or_default(),
+        token: section.secret("token", "tokenSource").unwrap_or_default(),
         ..Auth::default()
     };
     for scope in section.texts("additionalScopes") {
@@ -57,7 +52,12 @@ fn auth(mut section: Section<'_>) -> Auth {
                 let why = format!(
                     "invalid auth additional scopes: {other:?} is neither \"HeartBeats\" nor \"NewWorkConns\""
                 );
-                section.invalid_item("additionalScopes", &scope, why);
+                section.no_choice(
+                    "additionalScopes",
+                    &scope,
+                    &["HeartBeats", "NewWorkConns"],
+                    why,
+                );
             }
         }
     }
@@ -72,20 +72,15 @@ fn log(mut section: Section<'_>) -> Log {
         Some(file) => LogTarget::File(file),
     };
     let mut level = default.level;
-    if let Some(word) = section.text("level") {
-        match LogLevel::ALL
-            .into_iter()
-            .find(|level| level.as_str() == word)
-        {
-            Some(named) => level = named,
-            None => {
-                let levels = LogLevel::ALL.map(LogLevel::as_str).join(", ");
-                section.invalid(
-                    "level",
-                    format!("invalid log level {word:?}, must be one of {levels}"),
-                );
-            }
-        }
+    let levels = LogLevel::ALL.map(LogLevel::as_str);
+    let word = section.choice("level", &levels, |word| {
+        let levels = levels.join(", ");
+        format!("invalid log level {word:?}, must be one of {levels}")
+    });
+    if let Some(word) = word
+        && let Some(named) = LogLevel::ALL.into_iter().find(|it| it.as_str() == word)
+    {
+        level = named;
     }
     let max_days = match section.integer("maxDays") {
         None => default.max_days,
@@ -173,8 +168,7 @@ fn web_server(mut section: Section<'_>) -> Option<WebServer> {
         port: section.port("port").unwrap_or(default.port),
         user: section.text("user").unwrap_or_default(),
         password: section
-            .text("password")
-            .map(Secret::new)
+            .secret("password", "passwordSource")
             .unwrap_or_default(),
     };
     if web_server.port == 0 {

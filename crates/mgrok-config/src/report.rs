@@ -1,21 +1,13 @@
 //! Collects what is wrong with a configuration, so that all of it can be reported at once.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::mistake::{Mistake, Mistakes, Problem};
 use crate::nearest::nearest;
+use crate::options::{LoadOptions, Strictness};
 use crate::source_map::{Location, SourceMap};
-
-/// What becomes of keys that nothing knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Strictness {
-    /// They are mistakes.
-    #[default]
-    Strict,
-    /// They are warnings.
-    Lenient,
-}
+use crate::value::Entry;
 
 /// The most mistakes, and the most warnings, that are reported for one configuration. Nobody reads more, and a text that has
 /// more is not a configuration.
@@ -24,11 +16,13 @@ const MAX_LISTED: usize = 1000;
 /// What was found so far. Shared by all sections that are being read.
 pub(crate) struct Report {
     sources: SourceMap,
-    strictness: Strictness,
+    options: LoadOptions,
     /// Looks at the files that the configuration names.
     reads_files: bool,
-    /// The dotted keys that tables outside lists were asked for, in small letters.
-    known: RefCell<BTreeSet<String>>,
+    /// The dotted keys that tables outside lists were asked for, by what they are in small letters.
+    known: RefCell<BTreeMap<String, String>>,
+    /// A warning about all of it.
+    headline: Option<String>,
     mistakes: RefCell<Found>,
     warnings: RefCell<Found>,
 }
@@ -41,12 +35,13 @@ struct Found {
 }
 
 impl Report {
-    pub(crate) fn new(strictness: Strictness) -> Self {
+    pub(crate) fn new(options: LoadOptions) -> Self {
         Self {
             sources: SourceMap::default(),
-            strictness,
+            options,
             reads_files: false,
             known: RefCell::default(),
+            headline: None,
             mistakes: RefCell::default(),
             warnings: RefCell::default(),
         }
@@ -69,9 +64,31 @@ impl Report {
         self.reads_files
     }
 
+    pub(crate) fn options(&self) -> LoadOptions {
+        self.options
+    }
+
+    /// Tells what becomes of entries of included files that are neither proxies nor visitors, when all keys are known.
+    // frp: known keys are read and have no effect
+    pub(crate) fn judge_ignored(&self, entries: &[Entry]) {
+        let known = self.known.borrow();
+        for entry in entries {
+            if known.contains_key(&entry.key.to_ascii_lowercase()) {
+                let what =
+                    "does nothing in an included file, of which proxies and visitors are read";
+                self.warning(entry.at, entry.key.clone(), what.to_owned());
+                continue;
+            }
+            let names = known.values().map(String::as_str);
+            let outer = names.filter(|name| !name.contains('.'));
+            self.unknown(entry.at, entry.key.clone(), &entry.key, outer);
+        }
+    }
+
     /// Adds a dotted key that the text may have outside lists.
     pub(crate) fn know(&self, key: &str) {
-        self.known.borrow_mut().insert(key.to_ascii_lowercase());
+        let known = &mut self.known.borrow_mut();
+        known.insert(key.to_ascii_lowercase(), key.to_owned());
     }
 
     pub(crate) fn mistake(&self, at: usize, key: String, problem: Problem) {
@@ -97,7 +114,11 @@ impl Report {
         field: &str,
         known: impl Iterator<Item = &'k str>,
     ) {
-        let found = match self.strictness {
+        if self.sources.is_old_format(at) {
+            let what = "does nothing in this section".to_owned();
+            return self.warning(at, key, what);
+        }
+        let found = match self.options.strictness() {
             Strictness::Lenient => &self.warnings,
             Strictness::Strict => &self.mistakes,
         };
@@ -106,6 +127,32 @@ impl Report {
             belongs: None,
             nearest: nearest(field, known).map(str::to_owned),
         });
+    }
+
+    /// As [`unknown`](Self::unknown), but never more than a warning.
+    pub(crate) fn unknown_leniently<'k>(
+        &self,
+        at: usize,
+        key: String,
+        field: &str,
+        known: impl Iterator<Item = &'k str>,
+    ) {
+        self.note(&self.warnings, at, key, || Problem::Unknown {
+            field: field.escape_debug().to_string(),
+            belongs: None,
+            nearest: nearest(field, known).map(str::to_owned),
+        });
+    }
+
+    pub(crate) fn invalid(&self, at: usize, key: String, why: String) {
+        self.mistake(at, key, Problem::Invalid(why));
+    }
+
+    /// Notes that a file is written in frp's old format.
+    // frp: this wording (cmd/frps/root.go, cmd/frpc/sub/root.go)
+    pub(crate) fn deprecated_ini(&mut self) {
+        self.headline = Some("ini format is deprecated and the support will be removed in the future, please use yaml/json/toml format instead!"
+            .to_owned());
     }
 
     pub(crate) fn warning(&self, at: usize, key: String, what: String) {
@@ -125,7 +172,8 @@ impl Report {
         Mistakes::none_of(in_order(mistakes.listed), mistakes.omitted)?;
 
         let listed = in_order(warnings.listed);
-        let mut lines: Vec<String> = listed.iter().map(ToString::to_string).collect();
+        let mut lines: Vec<String> = self.headline.into_iter().collect();
+        lines.extend(listed.iter().map(ToString::to_string));
         if warnings.omitted > 0 {
             let origin = self.sources.first_origin();
             lines.push(format!("{origin}: and {} more", warnings.omitted));
@@ -150,7 +198,7 @@ impl Report {
             origin: origin.to_owned(),
             position,
             // A quoted key of TOML may hold line breaks.
-            key: key.escape_debug().to_string(),
+            key: self.sources.shown_key(at, key).escape_debug().to_string(),
             problem: problem(),
         };
         found.listed.push((at, mistake));
@@ -158,10 +206,10 @@ impl Report {
 }
 
 /// The key of the whole text, among `known`, that was written below a table and so became the unknown `key` of that.
-fn outer_key(key: &str, known: &BTreeSet<String>) -> Option<String> {
+fn outer_key(key: &str, known: &BTreeMap<String, String>) -> Option<String> {
     let mut rest = key;
     while let Some((_, inner)) = rest.split_once('.') {
-        if known.contains(&inner.to_ascii_lowercase()) {
+        if known.contains_key(&inner.to_ascii_lowercase()) {
             return Some(inner.to_owned());
         }
         rest = inner;

@@ -1,134 +1,292 @@
-//! The raw form of a configuration: a tree of values with their positions in the text.
+//! From texts to a tree of values with their positions.
 //!
 //! Every file format becomes this tree, and all that follows reads nothing else, so a new format is a new module here.
 
+mod ini;
+mod json;
 mod settings;
 mod toml;
+mod tree;
+mod yaml;
 
+use std::collections::HashMap;
+use std::path::Path;
+
+use crate::environment::Variables;
 use crate::report::Report;
+use crate::template::{self, Rendered};
+
+pub(crate) use crate::value::{Entry, Node, Value};
 
 pub(crate) use self::settings::read as read_settings;
+pub(crate) use crate::source_map::Shift;
 
-/// What frp would fill in before it reads the text.
-const TEMPLATE: &str = "a template (`{{ … }}`)";
+/// How deeply lists and tables may be nested. frp's own keys need six levels.
+const MAX_DEPTH: usize = 128;
 
-/// A key and what it is set to.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) key: String,
-    /// The position of the key, as the report's `SourceMap` counts them. So are all positions here.
-    pub(crate) at: usize,
-    pub(crate) node: Node,
+/// Whose configuration it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Client,
+    Server,
 }
 
-/// A value and where it stands.
-#[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) at: usize,
-    pub(crate) value: Value,
+/// A text that is to be read.
+#[derive(Clone, Copy)]
+pub(crate) struct Text<'t> {
+    pub(crate) text: &'t str,
+    /// What messages call it.
+    pub(crate) origin: &'t str,
+    pub(crate) role: Role,
+    /// How many entries of each list stand ahead of those of an included file.
+    pub(crate) included: Option<Shift>,
+    /// Whether it is in frp's old format because the file is that includes it.
+    pub(crate) is_old: bool,
 }
 
-/// What a file can say.
-#[derive(Debug)]
-pub(crate) enum Value {
-    Boolean(bool),
-    Float(f64),
-    Integer(i64),
-    List(Vec<Node>),
-    Table(Vec<Entry>),
-    Text(String),
+/// What became of a text.
+#[derive(Default)]
+struct Outcome {
+    /// `None` if there is nothing in it.
+    root: Option<Node>,
+    mistakes: Vec<(usize, String)>,
+    /// Keys that do not count, because they come again.
+    overridden: Vec<(usize, String)>,
 }
 
-impl Value {
-    /// The value's kind in words, with an article.
-    pub(crate) fn kind(&self) -> &'static str {
-        match self {
-            Self::Boolean(_) => "a boolean",
-            Self::Float(_) => "a fractional number",
-            Self::Integer(_) => "an integer",
-            Self::List(_) => "a list",
-            Self::Table(_) => "a table",
-            Self::Text(_) => "a string",
+impl Outcome {
+    /// Keeps the last of entries with the same key.
+    // frp: the last counts, in YAML and JSON
+    fn last_of_each(&mut self, entries: &mut Vec<Entry>) {
+        let mut last: HashMap<String, usize> = HashMap::with_capacity(entries.len());
+        for (index, entry) in entries.iter().enumerate() {
+            last.insert(entry.key.clone(), index);
         }
-    }
-
-    /// Whether this says no more than an absent key does.
-    // frp: the zero value of a key's type is "not set"
-    pub(crate) fn is_zero(&self) -> bool {
-        match self {
-            Self::Boolean(value) => !value,
-            Self::Float(value) => *value == 0.0,
-            Self::Integer(value) => *value == 0,
-            Self::List(nodes) => nodes.is_empty(),
-            Self::Table(entries) => entries.is_empty(),
-            Self::Text(text) => text.is_empty(),
+        if last.len() == entries.len() {
+            return;
         }
+        let mut index = 0;
+        entries.retain(|entry| {
+            index += 1;
+            let counts = last.get(&entry.key) == Some(&(index - 1));
+            if !counts {
+                self.overridden.push((entry.at, entry.key.clone()));
+            }
+            counts
+        });
     }
 }
 
 /// Reads a text, and returns its tree with its own position. If it cannot be read, the report says why and nothing comes out, as
 /// from an empty text.
-pub(crate) fn read(report: &mut Report, text: &str, origin: &str) -> (Vec<Entry>, usize) {
-    let base = report.sources_mut().add_text(origin, text.to_owned());
+pub(crate) fn read(
+    report: &mut Report,
+    mut text: Text<'_>,
+    variables: &Variables,
+) -> (Vec<Entry>, usize) {
+    let written = text.text.strip_prefix('\u{feff}').unwrap_or(text.text);
+    text.text = written;
+    let Text { origin, .. } = text;
+    if !template::is_template(written) {
+        let base = report.sources_mut().add_text(origin, written.to_owned());
+        return (read_at(report, text, base), base);
+    }
+    let rendered = match template::render(written, variables.as_map()) {
+        Ok(rendered) => rendered,
+        Err(error) => {
+            let base = report.sources_mut().add_text(origin, written.to_owned());
+            report.syntax(base + error.at, format!("template: {}", error.why));
+            return (Vec::new(), base);
+        }
+    };
+    let Rendered {
+        text: made,
+        origins,
+        missing,
+    } = rendered;
+    if !missing.is_empty() {
+        // What is wrong with the template stands in the template, which is a text of its own.
+        let base = report.sources_mut().add_text(origin, written.to_owned());
+        for (at, name) in missing {
+            // frp: prints this too
+            let what = format!(
+                "the environment variable `{name}` is not set, so that `<no value>` stands here"
+            );
+            report.warning(base + at, String::new(), what);
+        }
+    }
+    let sources = report.sources_mut();
+    let base = sources.add_template(origin, written.to_owned(), origins, made.len());
+    let text = Text {
+        text: &made,
+        ..text
+    };
     (read_at(report, text, base), base)
 }
 
-fn read_at(report: &Report, text: &str, base: usize) -> Vec<Entry> {
-    if let Some(at) = ini_header(text) {
-        report.unsupported(base + at, "frp's old INI format");
-        return Vec::new();
+fn read_at(report: &mut Report, text: Text<'_>, base: usize) -> Vec<Entry> {
+    if let Some(shift) = text.included {
+        report.sources_mut().shift(base, shift);
     }
-    match toml::read(text, base) {
-        Ok(document) => {
-            for at in document.templates {
-                report.unsupported(at, TEMPLATE);
-            }
-            document.entries
+    let entries = read_format(report, text, base);
+    if text.text.contains("${") {
+        for entry in &entries {
+            explain_references(report, &entry.key, &entry.node);
         }
-        Err(mistakes) => {
-            if let Some((at, format)) = other_format(text) {
-                report.unsupported(base + at, format);
-                return Vec::new();
+    }
+    entries
+}
+
+/// Warns of texts that somebody may expect to be filled in from the environment.
+fn explain_references(report: &Report, key: &str, node: &Node) {
+    match &node.value {
+        Value::Text(text) => {
+            if let Some(name) = reference(text) {
+                let what = format!(
+                    "`${{{name}}}` is taken as it stands; an environment variable is written `{{{{ .Envs.{name} }}}}`"
+                );
+                report.warning(node.at, key.to_owned(), what);
             }
-            if let Some(at) = action(text) {
-                report.unsupported(base + at, TEMPLATE);
+        }
+        Value::Table(entries) => {
+            for entry in entries {
+                explain_references(report, &format!("{key}.{}", entry.key), &entry.node);
             }
-            for (at, why) in mistakes {
-                report.syntax(at, format!("toml: {why}"));
+        }
+        Value::List(nodes) => {
+            for (index, node) in nodes.iter().enumerate() {
+                explain_references(report, &format!("{key}[{index}]"), node);
             }
+        }
+        Value::Boolean(_) | Value::Float(_) | Value::Integer(_) => {}
+    }
+}
+
+/// The name in a text like `${NAME}`.
+fn reference(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("${")?;
+    let (name, _) = rest.split_once('}')?;
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let begins = name.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_');
+    (begins && name.bytes().all(is_part)).then_some(name)
+}
+
+fn read_format(report: &mut Report, text: Text<'_>, base: usize) -> Vec<Entry> {
+    let Text {
+        text,
+        origin,
+        role,
+        included,
+        is_old,
+    } = text;
+    let extension = Path::new(origin).extension().and_then(|it| it.to_str());
+    let extension = extension.unwrap_or_default().to_ascii_lowercase();
+    let toml = toml::read(text, base);
+    let could_be_toml = toml.as_ref().is_ok_and(|entries| !is_flat(entries));
+    let says_otherwise = matches!(extension.as_str(), "toml" | "yaml" | "yml" | "json");
+    if (ini::has_common(text) && !could_be_toml) || (is_old && !says_otherwise) {
+        report.deprecated_ini();
+        let (entries, names) = ini::read(report, text, base, role, included.is_some());
+        report.sources_mut().rename(base, names);
+        return entries;
+    }
+    let mistakes = match toml {
+        Ok(entries) => return entries,
+        Err(mistakes) => mistakes,
+    };
+    let other = other_format(text);
+    let outcome = match (extension.as_str(), other) {
+        // frp: such a file is nothing else
+        ("toml", None) => None,
+        ("toml", Some((at, format))) => {
+            let advice = format!(
+                "it looks like {format}, so its name must end with {}",
+                format.ending()
+            );
+            report.syntax(
+                base + at,
+                format!(
+                    "toml: {}; {advice}",
+                    mistakes.first().map_or("", |(_, why)| why)
+                ),
+            );
+            return Vec::new();
+        }
+        ("json", _) | (_, Some((_, Format::Json))) => Some(json::read(text, base)),
+        ("yaml" | "yml", _) | (_, Some((_, Format::Yaml))) => Some(yaml::read(text, base)),
+        (_, None) => None,
+    };
+    let Some(outcome) = outcome else {
+        for (at, why) in mistakes {
+            report.syntax(at, format!("toml: {why}"));
+        }
+        return Vec::new();
+    };
+    for (at, why) in outcome.mistakes {
+        report.syntax(at, why);
+    }
+    for (at, key) in outcome.overridden {
+        let what = "does nothing, because the key comes again further below".to_owned();
+        report.warning(at, key, what);
+    }
+    match outcome.root {
+        None => Vec::new(),
+        Some(Node {
+            value: Value::Table(entries),
+            ..
+        }) => entries,
+        Some(Node { at, value }) => {
+            let kind = value.kind();
+            report.syntax(
+                at,
+                format!("must be a table of keys and their values, not {kind}"),
+            );
             Vec::new()
         }
     }
 }
 
-/// Where the first action of a template stands in a text that, maybe because of it, is not TOML.
-fn action(text: &str) -> Option<usize> {
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        if !line.trim_start().starts_with('#')
-            && let Some(column) = line.find("{{")
-        {
-            return Some(at + column);
-        }
-        at += line.len();
-    }
-    None
+/// Whether a text that could be read as TOML has sections only, and values only in them, as a text in INI has.
+fn is_flat(entries: &[Entry]) -> bool {
+    entries.iter().all(|section| match &section.node.value {
+        Value::Table(settings) => settings
+            .iter()
+            .all(|setting| !matches!(setting.node.value, Value::Table(_) | Value::List(_))),
+        Value::Boolean(_)
+        | Value::Float(_)
+        | Value::Integer(_)
+        | Value::List(_)
+        | Value::Text(_) => false,
+    })
 }
 
-/// Where the section stands that makes frp take a file for INI, even if it could be read as TOML.
-fn ini_header(text: &str) -> Option<usize> {
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        if line.trim() == "[common]" {
-            return Some(at);
+/// A format that begins in a way that TOML cannot.
+#[derive(Clone, Copy)]
+enum Format {
+    Json,
+    Yaml,
+}
+
+impl Format {
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Json => "`.json`",
+            Self::Yaml => "`.yaml`",
         }
-        at += line.len();
     }
-    None
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Json => "JSON",
+            Self::Yaml => "YAML",
+        })
+    }
 }
 
 /// What else a text that is not TOML may be, going by its first line that is neither empty nor a comment.
-fn other_format(text: &str) -> Option<(usize, &'static str)> {
+fn other_format(text: &str) -> Option<(usize, Format)> {
     let mut at = 0;
     for line in text.split_inclusive('\n') {
         let content = line.trim();
@@ -137,14 +295,16 @@ fn other_format(text: &str) -> Option<(usize, &'static str)> {
             continue;
         }
         let word = content.split(':').next().unwrap_or_default();
-        let format = if content.starts_with("{{") {
-            TEMPLATE
-        } else if content.starts_with('{') {
-            "JSON"
-        } else if word.len() < content.len()
-            && word.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"._\"'<- ".contains(&byte);
+        let is_key = word.len() < content.len() && word.bytes().all(is_word);
+        let format = if content.starts_with('{') {
+            Format::Json
+        } else if is_key
+            || content.starts_with("---")
+            || content.starts_with("- ")
+            || content.starts_with('%')
         {
-            "YAML"
+            Format::Yaml
         } else {
             return None;
         };

@@ -21,6 +21,9 @@ pub(crate) fn client(mut root: Section<'_>, environment: &Environment) -> Client
     let default = ClientConfig::default();
     // frp: allowed and without a meaning
     root.text("version");
+    // They were read ahead of this.
+    root.texts("includes");
+    feature_gates(root.section("featureGates"));
     let servers = servers(&mut root).unwrap_or(default.servers);
     let connect_all = root.boolean("connectAll").unwrap_or(default.connect_all);
     if connect_all && servers.len() == 1 {
@@ -56,6 +59,11 @@ pub(crate) fn client(mut root: Section<'_>, environment: &Environment) -> Client
             .unwrap_or(default.nat_hole_stun_server),
         web_server,
     }
+}
+
+/// Switches for what frp takes for unfinished. What they lead to is refused by its own key.
+fn feature_gates(mut section: Section<'_>) {
+    section.boolean("VirtualNet");
 }
 
 fn dns_server(root: &mut Section<'_>) -> Option<SocketAddr> {

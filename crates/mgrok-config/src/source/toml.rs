@@ -5,15 +5,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Entry, Node, Value};
 
-/// A text that could be read.
-pub(super) struct Document {
-    pub(super) entries: Vec<Entry>,
-    /// Where texts stand that frp would fill in from the environment.
-    pub(super) templates: Vec<usize>,
-}
-
 /// Reads a text that begins at `base`, or says where it is wrong and why.
-pub(super) fn read(text: &str, base: usize) -> Result<Document, Vec<(usize, String)>> {
+pub(super) fn read(text: &str, base: usize) -> Result<Vec<Entry>, Vec<(usize, String)>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         return Err(errors
@@ -27,16 +20,12 @@ pub(super) fn read(text: &str, base: usize) -> Result<Document, Vec<(usize, Stri
     let mut reading = Reading {
         base,
         mistakes: Vec::new(),
-        templates: Vec::new(),
     };
     let entries = reading.table(document.into_inner());
     if !reading.mistakes.is_empty() {
         return Err(reading.mistakes);
     }
-    Ok(Document {
-        entries,
-        templates: reading.templates,
-    })
+    Ok(entries)
 }
 
 /// What the parser says, and what to do where people are known to get stuck.
@@ -56,7 +45,6 @@ fn with_advice(message: &str) -> String {
 struct Reading {
     base: usize,
     mistakes: Vec<(usize, String)>,
-    templates: Vec<usize>,
 }
 
 impl Reading {
@@ -66,7 +54,6 @@ impl Reading {
             .map(|(key, value)| {
                 let at = self.base + key.span().start;
                 let key = key.into_inner().into_owned();
-                self.look_for_template(at, &key);
                 Entry {
                     key,
                     at,
@@ -94,18 +81,9 @@ impl Reading {
                     0
                 }))
             }
-            DeValue::String(text) => {
-                self.look_for_template(at, &text);
-                Value::Text(text.into_owned())
-            }
+            DeValue::String(text) => Value::Text(text.into_owned()),
             DeValue::Table(table) => Value::Table(self.table(table)),
         };
         Node { at, value }
-    }
-
-    fn look_for_template(&mut self, at: usize, text: &str) {
-        if text.contains("{{") {
-            self.templates.push(at);
-        }
     }
 }

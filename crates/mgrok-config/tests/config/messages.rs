@@ -2,7 +2,7 @@
 
 use mgrok_config::{LoadError, Position, Problem, Strictness, load_server_from_str};
 
-use super::{client_mistakes, server, server_mistakes, warnings};
+use super::{server, server_mistakes, warnings};
 
 #[test]
 fn all_mistakes_at_once() {
@@ -113,43 +113,6 @@ fn texts_that_are_not_toml() {
         ],
     );
     server_mistakes("bindPort = 1\nbindPort = 2", &["2:1: toml: duplicate key"]);
-    for (text, what) in [
-        ("[common]\nbind_port = 7000", "1:1: frp's old INI format"),
-        (
-            "# x\n[common]\nserver_addr = a.b",
-            "2:1: frp's old INI format",
-        ),
-        ("\n{ \"bindPort\": 7000 }", "2:1: JSON"),
-        ("bindPort: 7000\n", "1:1: YAML"),
-        ("# x\nwebServer:\n  port: 7500\n", "2:1: YAML"),
-        (
-            "{{ if true }}\nbindPort = 1\n{{ end }}",
-            "1:1: a template (`{{ … }}`)",
-        ),
-    ] {
-        server_mistakes(
-            text,
-            &[&format!("{what} is not supported by this version of mgrok")],
-        );
-    }
-}
-
-#[test]
-fn templates_are_not_taken_literally() {
-    server_mistakes(
-        "bindPort = 7001\n# {{ a }}\n{{- if true }}\nbindAddr = \"::\"",
-        &[
-            "3:1: a template (`{{ … }}`) is not supported by this version of mgrok",
-            "3:1: toml: invalid key-value pair, expected key",
-        ],
-    );
-    client_mistakes(
-        "# {{ .Envs.X }}\nauth.token = \"{{ .Envs.TOKEN }}\"\nuser = \"}}\"\n[metadatas]\n\"{{\" = \"x\"",
-        &[
-            "2:14: a template (`{{ … }}`) is not supported by this version of mgrok",
-            "5:1: a template (`{{ … }}`) is not supported by this version of mgrok",
-        ],
-    );
 }
 
 #[test]
