@@ -112,10 +112,10 @@ fn ask(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let answered = runtime.block_on(timeout(
-        arguments.api_timeout,
-        exchange(&admin, method, path),
-    ));
+    let answered = runtime.block_on(async {
+        let exchange = exchange(&admin, method, path);
+        timeout(arguments.api_timeout, exchange).await
+    });
     // A name that is being looked up would hold up the end.
     runtime.shutdown_background();
     match answered {
