@@ -1,5 +1,6 @@
 //! What an operator asks for at the admin port and only the program can do: reading the configuration file again, and the end.
 
+use std::future::ready;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -82,7 +83,7 @@ impl Operator {
                 reload.clone().reload(strictness(&request))
             })
             .with(Method::POST, "/api/stop", move |_request| {
-                stop.clone().stop()
+                ready(stop.stop())
             })
             .with(Method::GET, "/api/config", move |_request| {
                 read.clone().read_file()
@@ -105,7 +106,7 @@ impl Operator {
         }
     }
 
-    async fn stop(self) -> Result<Answer, Refusal> {
+    fn stop(&self) -> Result<Answer, Refusal> {
         self.ask(AdminRequest::Stop)?;
         Ok(Answer::empty())
     }
