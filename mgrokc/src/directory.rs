@@ -7,14 +7,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use mgrok_client::Client;
-use mgrok_config::{ClientConfig, LoadOptions, load_client};
+use mgrok_config::{LoadOptions, load_client};
 use mgrok_daemon::{Daemon, say, say_warnings};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::PROGRAM;
-use crate::run::{introduce, serve_requests};
+use crate::run::{Reload, introduce, serve_requests};
 
 /// Runs them all, each until it is stopped or cannot go on.
 ///
@@ -49,13 +49,33 @@ pub(crate) fn run(directory: &Path, options: LoadOptions) -> anyhow::Result<Exit
     daemon.block_on(async |running| {
         let stopping = CancellationToken::new();
         let mut started = JoinSet::new();
+        let mut reloads = Vec::new();
         let count = clients.len();
         for (file, config) in clients {
-            started.spawn(client(file, config, options, stopping.clone()));
+            let shown = file.display();
+            info!("start frpc service for config file [{shown}] with aggregated configuration");
+            introduce(&config);
+            match Client::new(config) {
+                Ok(client) => {
+                    let reload = Reload {
+                        path: file,
+                        options,
+                        reloader: client.reloader(),
+                        log: None,
+                        requests: None,
+                    };
+                    started.spawn(run_one(client, reload.clone(), stopping.clone()));
+                    reloads.push(reload);
+                }
+                Err(error) => report(&file, &error.into(), |line| error!("{line}")),
+            }
         }
+        let reload = running
+            .reloads()
+            .run(async || reload_all(&reloads, options).await);
         let stopped = running.stopped();
-        tokio::pin!(stopped);
-        let (mut cut, mut failed) = (0, 0);
+        tokio::pin!(reload, stopped);
+        let (mut cut, mut failed) = (0, count - started.len());
         loop {
             tokio::select! {
                 ended = started.join_next() => match ended {
@@ -64,6 +84,7 @@ pub(crate) fn run(directory: &Path, options: LoadOptions) -> anyhow::Result<Exit
                     Some(_) => failed += 1,
                 },
                 () = &mut stopped, if !stopping.is_cancelled() => stopping.cancel(),
+                never = &mut reload => match never {},
             }
         }
         if failed == count {
@@ -73,33 +94,44 @@ pub(crate) fn run(directory: &Path, options: LoadOptions) -> anyhow::Result<Exit
     })
 }
 
+/// Has each client read its file again. One that cannot keeps what it has.
+async fn reload_all(reloads: &[Reload], options: LoadOptions) -> anyhow::Result<String> {
+    let mut changes = Vec::new();
+    let mut failures = Vec::new();
+    for reload in reloads {
+        let file = reload.path.display();
+        match reload.run(options).await {
+            Ok(changed) => changes.push(format!("[{file}] {changed}")),
+            Err(error) => failures.push(format!("[{file}] {error:#}")),
+        }
+    }
+    match failures.is_empty() {
+        true => Ok(changes.join("; ")),
+        false => bail!("{}", failures.join("\n")),
+    }
+}
+
 /// Runs one client. What ends it is logged.
-async fn client(
-    file: PathBuf,
-    config: ClientConfig,
-    options: LoadOptions,
+async fn run_one(
+    mut client: Client,
+    reload: Reload,
     stopping: CancellationToken,
 ) -> Result<usize, ()> {
-    let shown = file.display();
-    info!("start frpc service for config file [{shown}] with aggregated configuration");
-    introduce(&config);
     let run = async {
-        let mut client = Client::new(config)?;
         client.open_admin_port().await?;
-        let requests = client.admin_requests(&file);
-        let reloader = client.reloader();
+        let requests = client.admin_requests(&reload.path);
         // A stop that the admin port is asked for ends this client alone.
         let alone = stopping.child_token();
-        let stop = || alone.cancel();
-        let requests = serve_requests(requests, &reloader, &file, options, stop);
+        let requests = serve_requests(requests, &reload, || alone.cancel());
         tokio::select! {
             ended = client.run(alone.clone().cancelled_owned()) => anyhow::Ok(ended?.cut),
             never = requests => match never {},
         }
     };
     let ended = run.await;
-    info!("frpc service for config file [{shown}] stopped");
-    ended.map_err(|error| report(&file, &error, |line| tracing::error!("{line}")))
+    let file = reload.path.display();
+    info!("frpc service for config file [{file}] stopped");
+    ended.map_err(|error| report(&reload.path, &error, |line| error!("{line}")))
 }
 
 fn report(file: &Path, error: &anyhow::Error, say: impl Fn(&str)) {

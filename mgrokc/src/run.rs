@@ -2,13 +2,13 @@
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use mgrok_client::{AdminRequest, AdminRequests, Client, ProgressWatch, ReloadFailure, Reloader};
 use mgrok_config::{ClientConfig, LoadError, LoadOptions, load_client};
-use mgrok_daemon::{Daemon, ServiceManager, say_warnings};
+use mgrok_daemon::{Daemon, LogReloader, ReloadRequests, ServiceManager, say_warnings};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -19,6 +19,18 @@ use crate::advice::advice;
 
 /// How long changes gather before the service manager is told.
 const REPORT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a reload of one client reads and changes.
+#[derive(Clone, Debug)]
+pub(crate) struct Reload {
+    pub(crate) path: PathBuf,
+    pub(crate) options: LoadOptions,
+    pub(crate) reloader: Reloader,
+    /// The log; `None` if it is not this client's alone.
+    pub(crate) log: Option<LogReloader>,
+    /// Where changes of the file ask for a reload; `None` if they do not.
+    pub(crate) requests: Option<ReloadRequests>,
+}
 
 /// Runs a client with the configuration in `path`.
 ///
@@ -33,18 +45,23 @@ pub(crate) fn with_file(path: &Path, options: LoadOptions) -> anyhow::Result<Exi
     // frp: scripts look for these words (client/service.go, cmd/frpc/sub/root.go)
     info!("start frpc service for config file [{file}] with aggregated configuration");
     introduce(&config);
+    let reload_on_change = config.reload_on_change;
     daemon.block_on(async |running| {
         let mut client = Client::new(config)?;
         client.open_admin_port().await?;
         let requests = client.admin_requests(path);
         let reports = report(client.progress(), running.manager());
-        let reloader = client.reloader();
-        let reloads = running
-            .reloads()
-            .run(async || reload(&reloader, path, options).await);
+        let reload = Reload {
+            path: path.to_owned(),
+            options,
+            reloader: client.reloader(),
+            log: Some(running.log()),
+            requests: Some(running.reloads()),
+        };
+        reload.watch(reload_on_change);
+        let reloads = running.reloads().run(async || reload.run(options).await);
         let stop_requested = Notify::new();
-        let stop = || stop_requested.notify_one();
-        let requests = serve_requests(requests, &reloader, path, options, stop);
+        let requests = serve_requests(requests, &reload, || stop_requested.notify_one());
         let stopped = async {
             tokio::select! {
                 () = running.stopped() => {}
@@ -90,9 +107,7 @@ pub(crate) fn introduce(config: &ClientConfig) {
 /// Does what is asked for at the admin port.
 pub(crate) async fn serve_requests(
     mut requests: AdminRequests,
-    reloader: &Reloader,
-    path: &Path,
-    options: LoadOptions,
+    reload: &Reload,
     stop: impl Fn(),
 ) -> Infallible {
     loop {
@@ -102,8 +117,8 @@ pub(crate) async fn serve_requests(
                 stop();
             }
             AdminRequest::Reload { strictness, answer } => {
-                let options = options.with_strictness(strictness);
-                let outcome = match reload(reloader, path, options).await {
+                let options = reload.options.with_strictness(strictness);
+                let outcome = match reload.run(options).await {
                     Ok(changes) => {
                         // frp: these words
                         info!("success reload conf: {changes}");
@@ -121,14 +136,34 @@ pub(crate) async fn serve_requests(
     }
 }
 
-/// Reads the file again and gives the client what it says; returns what has changed.
-async fn reload(reloader: &Reloader, path: &Path, options: LoadOptions) -> anyhow::Result<String> {
-    let path = path.to_owned();
-    let loaded = spawn_blocking(move || load_client(&path, options)).await??;
-    for warning in loaded.warnings {
-        warn!("{warning}");
+impl Reload {
+    /// Reads the file again and gives the client what it says; returns what has changed.
+    pub(crate) async fn run(&self, options: LoadOptions) -> anyhow::Result<String> {
+        let path = self.path.clone();
+        let loaded = spawn_blocking(move || load_client(&path, options)).await??;
+        for warning in loaded.warnings {
+            warn!("{warning}");
+        }
+        let config = loaded.config;
+        let (log, reload_on_change) = (config.log.clone(), config.reload_on_change);
+        if let Some(reloader) = &self.log {
+            reloader.check(&log)?;
+        }
+        let report = self.reloader.reload(config).await?;
+        if let Some(reloader) = &self.log {
+            reloader.change(&log);
+        }
+        self.watch(reload_on_change);
+        Ok(report.to_string())
     }
-    Ok(reloader.reload(loaded.config).await?.to_string())
+
+    /// Has the file read again when it changes, if that is wanted.
+    fn watch(&self, is_wanted: bool) {
+        if let Some(requests) = &self.requests {
+            let watched = is_wanted.then(|| self.path.clone());
+            requests.watch_files(watched.into_iter().collect());
+        }
+    }
 }
 
 /// Tells the service manager how the client is with its servers. It is ready when it is logged in for the first time.

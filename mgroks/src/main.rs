@@ -8,11 +8,11 @@ mod init;
 mod arguments;
 mod source;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::bail;
-use mgrok_config::{Log, ServerConfig, load_server};
-use mgrok_daemon::{Daemon, Program, say_warnings};
+use mgrok_config::{ServerConfig, load_server};
+use mgrok_daemon::{Daemon, LogReloader, Program, ReloadRequests, say_warnings};
 use mgrok_server::{ReloadReport, Reloader, Server};
 use tracing::{info, warn};
 
@@ -71,12 +71,20 @@ fn run(mut config: ServerConfig, source: &Source) -> anyhow::Result<ExitCode> {
         }
     }
     state::keep(&mut config);
-    let log = config.log.clone();
     daemon.block_on(async |running| {
+        let (reloads, log) = (running.reloads(), running.log());
+        watch(&reloads, source.file(), config.reload_on_change);
         let server = Server::bind(config).await?;
         running.ready();
-        let (reloads, reloader) = (running.reloads(), server.reloader());
-        let reload = async || reload(&reloader, source, &log).await;
+        let (reloader, requests) = (server.reloader(), reloads.clone());
+        let reload = async || {
+            let mut config = source.load()?.config;
+            state::keep(&mut config);
+            let reload_on_change = config.reload_on_change;
+            let changes = reload(&reloader, config, &log).await?;
+            watch(&requests, source.file(), reload_on_change);
+            Ok(changes)
+        };
         tokio::select! {
             report = server.run(running.stopped()) => Ok(report.cut),
             never = reloads.run(reload) => match never {},
@@ -84,14 +92,22 @@ fn run(mut config: ServerConfig, source: &Source) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Reads the configuration again and makes the server do what it says. `log` is where and what is logged, which only a restart changes.
-async fn reload(reloader: &Reloader, source: &Source, log: &Log) -> anyhow::Result<String> {
-    let mut config = source.load()?.config;
-    if config.log != *log {
-        bail!("log.* has changed, which takes a restart");
-    }
-    state::keep(&mut config);
+/// Has the configuration read again when its file changes, if that is wanted.
+fn watch(reloads: &ReloadRequests, file: Option<&Path>, is_wanted: bool) {
+    let watched = file.filter(|_| is_wanted);
+    reloads.watch_files(watched.map(Path::to_owned).into_iter().collect());
+}
+
+/// Makes the server do what `config` says; returns what has changed.
+async fn reload(
+    reloader: &Reloader,
+    config: ServerConfig,
+    log: &LogReloader,
+) -> anyhow::Result<String> {
+    let log_config = config.log.clone();
+    log.check(&log_config)?;
     let ReloadReport { opened, closed } = reloader.reload(config).await?;
+    log.change(&log_config);
     let opened = opened.iter().map(|(key, addr)| format!("{key} at {addr}"));
     let opened = opened.collect::<Vec<_>>().join(", ");
     Ok(match (opened.as_str(), closed.join(", ").as_str()) {

@@ -6,9 +6,11 @@
 //! output. What serves runs in a [`Daemon`].
 
 mod arguments;
+mod file_watch;
 mod flags;
 mod generate;
 mod limits;
+mod log_options;
 mod memory;
 mod program;
 pub mod random;
@@ -22,6 +24,7 @@ mod running;
 pub use arguments::{CommonArguments, Ignored};
 pub use flags::{Flag, FlagTable, FlagValues, Takes};
 pub use generate::{CompletionArguments, ManArguments};
+pub use log_options::LogReloader;
 pub use program::{Program, say, say_warnings};
 pub use reload::ReloadRequests;
 pub use running::{Daemon, Running};

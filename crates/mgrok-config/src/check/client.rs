@@ -51,6 +51,7 @@ pub(crate) fn client(mut root: Section<'_>, environment: &Environment) -> Client
         metadatas: root.map("metadatas"),
         auth,
         log: log(root.section("log")),
+        reload_on_change: root.boolean("reloadOnChange").unwrap_or_default(),
         grace_period: grace_period(&mut root).unwrap_or(default.grace_period),
         transport: transport(root.section("transport"), default.transport, environment),
         proxies,

@@ -1,5 +1,6 @@
 //! The loader, from the outside: what files mean, what is wrong with them, and how that is told.
 
+mod broken;
 mod client;
 mod client_plugins;
 mod examples;
@@ -7,6 +8,7 @@ mod files;
 mod formats;
 mod includes;
 mod kinds;
+mod logs;
 mod messages;
 mod nearest_values;
 mod port_ranges;
