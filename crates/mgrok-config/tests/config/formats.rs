@@ -303,14 +303,31 @@ fn ini_warns_of_what_does_nothing() {
 #[test]
 fn values_of_ini_may_have_quotes_and_more_lines() {
     let config = old_client(
-        "[common]\nuser = 'a b'\ntoken = \"a\"b\"\nmeta_x = one \\\n  two\nmeta_y = \"\"\"p\nq\"\"\"\nmeta_z = `r`\nmeta_e =\n",
+        "[common]\nuser = 'a b'\ntoken = \"a\"b\"\nmeta_x = one \\\n  two\nmeta_y = \"\"\"p\nq\"\"\"\nmeta_z = `r`\nmeta_e =\nmeta_w = w\\",
         &[],
     );
     assert_eq!(config.user, "a b");
     assert_eq!(config.auth.token.expose(), "\"a\"b\"");
     let metadatas: Vec<_> = config.metadatas.into_iter().collect();
-    let expect = [("e", ""), ("x", "one two"), ("y", "p\nq"), ("z", "r")];
+    let expect = [
+        ("e", ""),
+        ("w", "w"),
+        ("x", "one two"),
+        ("y", "p\nq"),
+        ("z", "r"),
+    ];
     assert_eq!(metadatas, expect.map(|(k, v)| (k.to_owned(), v.to_owned())));
+}
+
+#[test]
+fn references_between_values_of_ini_are_refused() {
+    client_mistakes(
+        "[common]\nuser = %(nothing)s\n[DEFAULT]\nhost = x\n[a]\nlocal_ip = %(host)s\nmeta_a = %(local_ip)s",
+        &[
+            "6:12: `%(host)s`, by which a value takes that of another key, is not supported by this version of mgrok",
+            "7:10: `%(local_ip)s`, by which a value takes that of another key, is not supported by this version of mgrok",
+        ],
+    );
 }
 
 #[test]
