@@ -4,8 +4,8 @@
 #   examples/check.sh [--images]
 #
 # MGROKS_BIN and MGROKC_BIN name the programs to check with, which are built otherwise.
-# What needs a tool that is not there is SKIPPED, with the reason. --images builds static release
-# programs first, which takes minutes, and packs and runs them with buildah.
+# What needs a tool that is not there is SKIPPED, with the reason. --images packs static programs with buildah, and runs them in
+# containers: those in the directory MGROK_STATIC, or else those that are built first, for release, which takes minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -171,28 +171,88 @@ images() {
         skipped "$dockerfile" "buildah is not installed"
         return
     fi
-    local host program
-    host=$(rustc -vV | sed -n 's/^host: //p')
-    cargo static --quiet --target "$host"
+    local programs=${MGROK_STATIC:-} program
+    if [[ -z $programs ]]; then
+        local host
+        host=$(rustc -vV | sed -n 's/^host: //p')
+        cargo static --quiet --target "$host"
+        programs=${CARGO_TARGET_DIR:-target}/$host/release
+    fi
     for program in mgroks mgrokc; do
-        check "$dockerfile, $program" \
-            image_runs "$dockerfile" "$program" "${CARGO_TARGET_DIR:-target}/$host/release"
+        check "$dockerfile, $program" image_runs "$dockerfile" "$program" "$programs"
     done
+    if [[ $EUID != 0 ]] || ! command -v ip >/dev/null || ! command -v python3 >/dev/null; then
+        skipped "examples/docker/quickstart, in images" "it takes root, ip and python3"
+    else
+        check "examples/docker/quickstart, in images" quickstart
+    fi
+}
+
+build_tool() {
+    buildah --root "$scratch/images" --runroot "$scratch/run" --storage-driver vfs "$@"
 }
 
 # Builds an image, and asks the program in it for its version and its opinion of a configuration.
 image_runs() {
     local dockerfile=$1 program=$2 context=$3
-    local buildah=(buildah --root "$scratch/images" --runroot "$scratch/run" --storage-driver vfs)
-    "${buildah[@]}" build --isolation chroot -f "$dockerfile" --target "$program" -t "$program" \
+    # Only this format knows health checks.
+    build_tool build --format docker --isolation chroot -f "$dockerfile" --target "$program" -t "$program" \
         "$context" || return 1
-    local container file=examples/client.toml
+    [[ $(build_tool inspect --type image --format '{{.Docker.Config.Healthcheck}}' "$program") == *health* ]] || return 1
+    local file=examples/client.toml
     [[ $program == mgroks ]] && file=examples/server.toml
-    container=$("${buildah[@]}" from "$program") || return 1
-    local run=("${buildah[@]}" run --isolation chroot
-        -v "$PWD/$file:/etc/mgrok/config.toml:ro" "$container" -- "/usr/bin/$program")
-    [[ $("${run[@]}" --version) == "$program "* ]] || return 1
-    "${run[@]}" verify -c /etc/mgrok/config.toml
+    [[ $(in_image "$program" "$file" --version) == "$program "* ]] || return 1
+    in_image "$program" "$file" verify -c /etc/mgrok/config.toml
+}
+
+# in_image PROGRAM FILE ARGUMENT...: runs the program in a container of its image, where the file is /etc/mgrok/config.toml.
+in_image() {
+    local program=$1 file=$2 container
+    shift 2
+    container=$(build_tool from "$program") || return 1
+    build_tool run --isolation chroot -v "$(realpath "$file"):/etc/mgrok/config.toml:ro" "$container" -- "/usr/bin/$program" "$@"
+}
+
+# Runs what compose.yaml runs, in a network of its own, where all have one address, until a user has the website's page.
+quickstart() {
+    local network=mgrok-example-$$
+    ip netns add "$network" || return 1
+    # shellcheck disable=SC2016 # Expanded in there.
+    ip netns exec "$network" bash -c 'ip link set lo up && . "$1" && in_network' -- <(
+        declare -p scratch
+        declare -f build_tool in_image in_network
+    )
+    local result=$?
+    ip netns del "$network"
+    return "$result"
+}
+
+in_network() {
+    local pids=() result=1 tries client=$scratch/quickstart.toml
+    sed 's/"server"/"127.0.0.1"/; s/"website"/"127.0.0.1"/; s/^localPort = 80$/localPort = 8000/' examples/docker/quickstart/client.toml >"$client"
+    chmod 644 "$client"
+    mkdir "$scratch/website"
+    echo hello >"$scratch/website/index.html"
+    python3 -m http.server --directory "$scratch/website" 8000 &
+    pids+=($!)
+    in_image mgroks examples/docker/quickstart/server.toml -c /etc/mgrok/config.toml &
+    pids+=($!)
+    in_image mgrokc "$client" -c /etc/mgrok/config.toml &
+    pids+=($!)
+    for tries in {1..20}; do
+        sleep 1
+        # As the health checks of the images do it.
+        in_image mgroks examples/docker/quickstart/server.toml health -c /etc/mgrok/config.toml || continue
+        in_image mgrokc "$client" health -c /etc/mgrok/config.toml || continue
+        [[ $(curl --silent --header 'Host: hello.localhost' http://127.0.0.1:8080/) == hello ]] && result=0
+        break
+    done
+    echo "after $tries tries: $result"
+    # The containers run in namespaces of their own, whose end is the end of what runs in them.
+    pkill --parent $$ 2>/dev/null
+    kill "${pids[@]}" 2>/dev/null
+    wait
+    return "$result"
 }
 
 configurations
