@@ -461,7 +461,10 @@ fn sighup_reloads_the_file_or_changes_nothing() {
 fn a_reload_changes_level_and_format_of_the_log() {
     let config = Config::of_server("");
     let base = std::fs::read_to_string(&config.file).unwrap();
-    let mut server = Process::start(&mut config.command());
+    let socket = config.directory.path().join("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut server = Process::start(config.command().env("NOTIFY_SOCKET", &socket));
     server.wait_for("frps started successfully");
     let stranger = |server: &mut Process| {
         let port = base.split("bindPort = ").nth(1).unwrap().trim();
@@ -485,7 +488,13 @@ fn a_reload_changes_level_and_format_of_the_log() {
 
     std::fs::write(&config.file, format!("{base}log.level = \"warn\"\n")).unwrap();
     server.signal(Signal::HUP);
-    server.wait_for("SIGHUP: reloading");
+    // At the start, and after each reload.
+    let mut ready = 0;
+    while ready < 3 {
+        let mut datagram = [0; 64];
+        let len = manager.recv(&mut datagram).unwrap();
+        ready += usize::from(&datagram[..len] == b"READY=1");
+    }
     server.signal(Signal::TERM);
     let (_, text) = server.ended();
     let after = text.rsplit_once("SIGHUP: reloading").unwrap().1;
