@@ -96,34 +96,31 @@ fn has_all(rows: &BTreeMap<String, Row>, keys: &Keys, table: &str, all: usize) {
 
 /// A text of the client or the server with `line` in it, within an entry of this type.
 fn text(table: &str, kind: &str, line: &str) -> String {
+    let entry: &[&str] = match (table, kind) {
+        ("proxies.", "http" | "https") => &["localPort = 1", "subdomain = \"a\""],
+        ("proxies.", "tcpmux") => &[
+            "localPort = 1",
+            "subdomain = \"a\"",
+            "multiplexer = \"httpconnect\"",
+        ],
+        ("proxies.", _) => &["localPort = 1"],
+        ("proxies.plugin.", "unix_domain_socket") => &["unixPath = \"a\""],
+        ("proxies.plugin.", _) => &["localAddr = \"a:1\""],
+        ("visitors.", _) => &["serverName = \"b\"", "bindPort = 1"],
+        _ => return format!("{line}\n"),
+    };
+    let key = |line: &str| line.split(" = ").next().map(str::to_owned);
+    let others = entry.iter().copied().filter(|it| key(it) != key(line));
+    let lines: Vec<&str> = others.chain([line]).collect();
+    let lines = lines.join("\n");
     match table {
-        "proxies." => {
-            let needs = match kind {
-                "http" | "https" => "subdomain = \"a\"",
-                "tcpmux" => "subdomain = \"a\"\nmultiplexer = \"httpconnect\"",
-                _ => "",
-            };
-            format!(
-                "[[proxies]]\nname = \"a\"\ntype = \"{kind}\"\nlocalPort = 1\n{needs}\n{line}\n"
-            )
-        }
-        "proxies.plugin." => {
-            let needs = match kind {
-                "unix_domain_socket" => "plugin.unixPath = \"a\"",
-                _ => "plugin.localAddr = \"a:1\"",
-            };
-            let line = match line {
-                "" => String::new(),
-                line => format!("plugin.{line}"),
-            };
-            format!(
-                "[[proxies]]\nname = \"a\"\ntype = \"tcp\"\nplugin.type = \"{kind}\"\n{needs}\n{line}\n"
-            )
-        }
-        "visitors." => format!(
-            "[[visitors]]\nname = \"a\"\ntype = \"{kind}\"\nserverName = \"b\"\nbindPort = 1\n{line}\n"
+        "proxies.plugin." => format!(
+            "[[proxies]]\nname = \"a\"\ntype = \"tcp\"\n[proxies.plugin]\ntype = \"{kind}\"\n{lines}\n"
         ),
-        _ => format!("{line}\n"),
+        table => {
+            let table = table.trim_end_matches('.');
+            format!("[[{table}]]\nname = \"a\"\ntype = \"{kind}\"\n{lines}\n")
+        }
     }
 }
 
