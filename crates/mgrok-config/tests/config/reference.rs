@@ -23,12 +23,13 @@ struct Row {
 /// The rows below a heading, by key.
 fn rows(heading: &str) -> BTreeMap<String, Row> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
-    let text = fs::read_to_string(path).unwrap();
+    let text =
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let start = text
         .find(&format!("\n## {heading}\n"))
         .unwrap_or_else(|| panic!("there is no heading {heading:?}"));
     let section = &text[start + 1..];
-    let section = section.split("\n## ").next().unwrap();
+    let section = section.split("\n## ").next().unwrap_or_default();
     let mut rows = BTreeMap::new();
     let mut has_types = false;
     for line in section.lines() {
