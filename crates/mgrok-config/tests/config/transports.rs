@@ -385,13 +385,13 @@ fn the_authorities_of_the_system_may_be_trusted() {
     client_mistakes(
         &format!("{key} = true\ntransport.tls.trustedCaFile = \"ca.crt\""),
         &[
-            "1:32: transport.tls.trustSystemRoots: must not be set beside `trustedCaFile`, because one of them alone can say who is trusted",
+            "1:34: transport.tls.trustSystemRoots: must not be set beside `trustedCaFile`, because one of them alone can say who is trusted",
         ],
     );
     client_warnings(
         &format!("transport.tls.enable = false\n{key} = true"),
         &[
-            "2:32: transport.tls.trustSystemRoots: does nothing while `transport.tls.enable` is false",
+            "2:34: transport.tls.trustSystemRoots: does nothing while `transport.tls.enable` is false",
         ],
     );
 }
