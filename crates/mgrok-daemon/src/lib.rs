@@ -10,6 +10,7 @@ mod file_watch;
 mod limits;
 mod log_options;
 mod memory;
+mod passed_sockets;
 mod program;
 mod service_manager;
 mod signals;
@@ -18,7 +19,9 @@ mod reload;
 
 mod running;
 
-pub use log_options::LogReloader;
+pub use log_options::{LogReloader, record_options};
+pub use mgrok_log::{Record, RecordOptions, Records};
+pub use passed_sockets::take_passed_sockets;
 pub use program::Program;
 pub use reload::ReloadRequests;
 pub use running::{Daemon, Running};
