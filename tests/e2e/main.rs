@@ -27,6 +27,7 @@ mod private;
 mod programs;
 mod proxy_protocol;
 mod reconnect;
+mod reload;
 mod several_servers;
 mod silence;
 mod stop;
