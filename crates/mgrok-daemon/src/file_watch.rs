@@ -216,6 +216,7 @@ mod tests {
         lab.write("a", "1");
         lab.write("b", "1");
         lab.watch(&["a"]);
+        lab.changes(0).await;
         lab.write("a", "22");
         let both = vec![lab.path("a"), lab.path("b")];
         lab.files.send_replace(stamps(both));

@@ -230,9 +230,10 @@ mod tests {
             let mut datagram = [0; 64];
             std::iter::from_fn(|| listening.recv(&mut datagram).ok()).count()
         };
-        let lived = tokio::time::timeout(Duration::from_secs(61), manager.keep_alive());
+        let lived = tokio::time::timeout(Duration::from_secs(31), manager.keep_alive());
         lived.await.unwrap_err();
-        assert_eq!(count(), 13);
+        // A socket keeps few.
+        assert_eq!(count(), 7);
         sleep(Duration::from_secs(60)).await;
         assert_eq!(count(), 0, "nobody polls it");
     }
