@@ -4,12 +4,13 @@
 
 mod ini;
 mod json;
+mod outcome;
 mod settings;
+mod text;
 mod toml;
 mod tree;
 mod yaml;
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use crate::environment::Variables;
@@ -19,63 +20,8 @@ use crate::template::{self, Rendered};
 pub(crate) use crate::value::{Entry, Node, Value};
 
 pub(crate) use self::settings::read as read_settings;
+pub(crate) use self::text::{Role, Text};
 pub(crate) use crate::source_map::Shift;
-
-/// How deeply lists and tables may be nested. frp's own keys need six levels.
-const MAX_DEPTH: usize = 128;
-
-/// Whose configuration it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    Client,
-    Server,
-}
-
-/// A text that is to be read.
-#[derive(Clone, Copy)]
-pub(crate) struct Text<'t> {
-    pub(crate) text: &'t str,
-    /// What messages call it.
-    pub(crate) origin: &'t str,
-    pub(crate) role: Role,
-    /// How many entries of each list stand ahead of those of an included file.
-    pub(crate) included: Option<Shift>,
-    /// Whether it is in frp's old format because the file is that includes it.
-    pub(crate) is_old: bool,
-}
-
-/// What became of a text.
-#[derive(Default)]
-struct Outcome {
-    /// `None` if there is nothing in it.
-    root: Option<Node>,
-    mistakes: Vec<(usize, String)>,
-    /// Keys that do not count, because they come again.
-    overridden: Vec<(usize, String)>,
-}
-
-impl Outcome {
-    /// Keeps the last of entries with the same key.
-    // frp: the last counts, in YAML and JSON
-    fn last_of_each(&mut self, entries: &mut Vec<Entry>) {
-        let mut last: HashMap<String, usize> = HashMap::with_capacity(entries.len());
-        for (index, entry) in entries.iter().enumerate() {
-            last.insert(entry.key.clone(), index);
-        }
-        if last.len() == entries.len() {
-            return;
-        }
-        let mut index = 0;
-        entries.retain(|entry| {
-            index += 1;
-            let counts = last.get(&entry.key) == Some(&(index - 1));
-            if !counts {
-                self.overridden.push((entry.at, entry.key.clone()));
-            }
-            counts
-        });
-    }
-}
 
 /// Reads a text, and returns its tree with its own position. If it cannot be read, the report says why and nothing comes out, as
 /// from an empty text.
@@ -108,11 +54,7 @@ pub(crate) fn read(
         // What is wrong with the template stands in the template, which is a text of its own.
         let base = report.sources_mut().add_text(origin, written.to_owned());
         for (at, name) in missing {
-            // frp: prints this too
-            let what = format!(
-                "the environment variable `{name}` is not set, so that `<no value>` stands here"
-            );
-            report.warning(base + at, String::new(), what);
+            report.missing_variable(base + at, &name);
         }
     }
     let sources = report.sources_mut();
@@ -181,7 +123,11 @@ fn read_format(report: &mut Report, text: Text<'_>, base: usize) -> Vec<Entry> {
     } = text;
     let extension = Path::new(origin).extension().and_then(|it| it.to_str());
     let extension = extension.unwrap_or_default().to_ascii_lowercase();
-    let toml = toml::read(text, base);
+    let toml = match text.trim_start().starts_with('{') {
+        // No TOML begins so, and to try would cost as much as to read it.
+        true => Err(vec![(base, "TOML does not begin with `{`".to_owned())]),
+        false => toml::read(text, base),
+    };
     let could_be_toml = toml.as_ref().is_ok_and(|entries| !is_flat(entries));
     let says_otherwise = matches!(extension.as_str(), "toml" | "yaml" | "yml" | "json");
     if (ini::has_common(text) && !could_be_toml) || (is_old && !says_otherwise) {
@@ -237,9 +183,18 @@ fn read_format(report: &mut Report, text: Text<'_>, base: usize) -> Vec<Entry> {
         }) => entries,
         Some(Node { at, value }) => {
             let kind = value.kind();
+            let advice = match &value {
+                Value::Text(text) if text.contains(':') => "; a space follows the `:` of a key",
+                Value::Boolean(_)
+                | Value::Float(_)
+                | Value::Integer(_)
+                | Value::List(_)
+                | Value::Table(_)
+                | Value::Text(_) => "",
+            };
             report.syntax(
                 at,
-                format!("must be a table of keys and their values, not {kind}"),
+                format!("must be a table of keys and their values, not {kind}{advice}"),
             );
             Vec::new()
         }

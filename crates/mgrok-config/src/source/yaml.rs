@@ -7,8 +7,9 @@ use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, Span};
 
-use super::{Entry, MAX_DEPTH, Node, Outcome, Value};
+use super::outcome::{MAX_DEPTH, Outcome};
 use crate::go_number::{float, integer_of_any_base};
+use crate::value::{Entry, Node, Value};
 
 /// How many values aliases may stand for altogether. A text of 16 MiB has room for a few million values of its own.
 const MAX_COPIED: usize = 1_000_000;
@@ -67,6 +68,8 @@ fn with_advice(message: &str) -> String {
         "; in single quotes a `\\` is only a `\\`, as paths of Windows need it"
     } else if message.contains("simple key expected ':'") {
         "; a key is followed by `: ` and its value"
+    } else if message.contains("illegal placement") || message.contains("unclosed bracket") {
+        "; what begins with `[` or `{` ends with `]` or `}`"
     } else if message.contains("unknown anchor") {
         "; a text that begins with `*` stands in quotes"
     } else {
