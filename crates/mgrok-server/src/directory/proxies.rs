@@ -121,11 +121,12 @@ pub(crate) struct ProxyRow(Arc<ProxyEntry>);
 pub(crate) struct ConnectionRow {
     proxy: Arc<ProxyEntry>,
     connection: Arc<Connection>,
-    place: usize,
+    /// A number of 32 bits, of which there are more than connections: each user holds this.
+    place: u32,
     /// What the access log is told at the end; `None`: nothing, because each request is noted for itself.
     end: Option<AccessEnd>,
-    /// The name that the user has asked for, if the access log is to be told.
-    host: Option<Box<str>>,
+    /// The name that the user has asked for, if the access log is to be told. Boxed twice, because hardly anybody has one.
+    host: Option<Box<Box<str>>>,
 }
 
 impl Proxies {
@@ -278,7 +279,7 @@ impl ProxyEntry {
     ) -> ConnectionRow {
         let id = self.proxies.connection_ids.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Connection::new(from, waker));
-        let place = self.connections.insert(id, connection.clone());
+        let place = self.connections.insert(id, connection.clone()) as u32;
         self.proxies.changes.publish(|| Change::ConnectionOpened {
             id,
             proxy: self.name().clone(),
@@ -391,7 +392,7 @@ impl ProxyRow {
 impl ConnectionRow {
     /// The same, of a user who has asked for `host`.
     pub(crate) fn with_host(mut self, host: Option<Box<str>>) -> Self {
-        self.host = host;
+        self.host = host.map(Box::new);
         self
     }
 
@@ -464,7 +465,7 @@ impl Drop for ProxyEntry {
 
 impl Drop for ConnectionRow {
     fn drop(&mut self) {
-        if let Some(id) = self.proxy.connections.remove(self.place) {
+        if let Some(id) = self.proxy.connections.remove(self.place as usize) {
             self.proxy
                 .proxies
                 .changes
@@ -487,7 +488,7 @@ impl Drop for ConnectionRow {
             access_log.note(&Access {
                 from,
                 proxy: Some(self.proxy.as_accessed()),
-                host: self.host.as_deref().unwrap_or_default(),
+                host: self.host.as_ref().map_or("", |it| it),
                 request: None,
                 since,
                 // None, if the clock was set back.
