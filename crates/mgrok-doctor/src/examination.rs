@@ -77,12 +77,13 @@ impl<'a> Examination<'a> {
         self.note(check, subject, verdict.unwrap_or_else(|_| Err(late())))
     }
 
-    /// Makes the same check of many subjects, several at a time.
+    /// Makes the same check of many subjects, several at a time, and returns which of them have passed.
     pub async fn check_each<F>(
         &mut self,
         check: &'static str,
         subjects: impl IntoIterator<Item = (String, F)>,
-    ) where
+    ) -> Vec<Passed<()>>
+    where
         F: Future<Output = Verdict<()>> + Send + 'static,
     {
         let turns = Arc::new(Semaphore::new(AT_A_TIME));
@@ -110,18 +111,18 @@ impl<'a> Examination<'a> {
                 told[place].1 = verdict;
             }
         }
+        let mut passed = Vec::new();
         for (subject, verdict) in told {
-            match verdict {
-                Some(verdict) => {
-                    // Nothing needs it.
-                    let _ = self.note(check, &subject, verdict);
-                }
+            passed.push(match verdict {
+                Some(verdict) => self.note(check, &subject, verdict),
                 None => {
                     let because = "no time was left".to_owned();
                     self.push(check, &subject, Outcome::Skipped { because });
+                    Err(Unmet(check))
                 }
-            }
+            });
         }
+        passed
     }
 
     /// Takes note of what a check has come to.
