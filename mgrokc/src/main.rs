@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use mgrok_client::{Client, ProgressWatch, Reloader};
 use mgrok_config::{ClientConfig, LoadError, Loaded, Strictness, load_client};
-use mgrok_daemon::{Daemon, Program, ServiceManager};
+use mgrok_daemon::{Daemon, LogReloader, Program, ReloadRequests, ServiceManager};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -54,14 +54,21 @@ fn run(
     // frp: scripts look for these words (client/service.go, cmd/frpc/sub/root.go)
     info!("start frpc service for config file [{file}] with aggregated configuration");
     info!("{}", PROGRAM.describe());
+    let reload_on_change = config.reload_on_change;
     daemon.block_on(async |running| {
         let mut client = Client::new(config)?;
         client.open_admin_port().await?;
         let reports = report(client.progress(), running.manager());
-        let reloader = client.reloader();
-        let reloads = running
-            .reloads()
-            .run(async || reload(&reloader, path, strictness).await);
+        let (reloader, log) = (client.reloader(), running.log());
+        let requests = running.reloads();
+        watch(&requests, path, reload_on_change);
+        let reloads = running.reloads().run(async || {
+            let config = load_again(path, strictness).await?;
+            let reload_on_change = config.reload_on_change;
+            let changes = reload(&reloader, config, &log).await?;
+            watch(&requests, path, reload_on_change);
+            Ok(changes)
+        });
         let ended = tokio::select! {
             ended = client.run(running.stopped()) => ended,
             never = reports => match never {},
@@ -72,18 +79,32 @@ fn run(
     })
 }
 
-/// Reads the file again and gives the client what it says; returns what has changed.
-async fn reload(
-    reloader: &Reloader,
-    path: &Path,
-    strictness: Strictness,
-) -> anyhow::Result<String> {
+/// Has the configuration read again when its file changes, if that is wanted.
+fn watch(reloads: &ReloadRequests, path: &Path, is_wanted: bool) {
+    let watched = is_wanted.then(|| path.to_owned());
+    reloads.watch_files(watched.into_iter().collect());
+}
+
+async fn load_again(path: &Path, strictness: Strictness) -> anyhow::Result<ClientConfig> {
     let path = path.to_owned();
     let loaded = spawn_blocking(move || load_client(&path, strictness)).await??;
     for warning in loaded.warnings {
         warn!("{warning}");
     }
-    Ok(reloader.reload(loaded.config).await?.to_string())
+    Ok(loaded.config)
+}
+
+/// Gives the client another configuration; returns what has changed.
+async fn reload(
+    reloader: &Reloader,
+    config: ClientConfig,
+    log: &LogReloader,
+) -> anyhow::Result<String> {
+    let log_config = config.log.clone();
+    log.check(&log_config)?;
+    let report = reloader.reload(config).await?;
+    log.change(&log_config);
+    Ok(report.to_string())
 }
 
 /// Tells the service manager how the client is with its servers. It is ready when it is logged in for the first time.

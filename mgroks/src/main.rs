@@ -5,11 +5,10 @@ mod state;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::bail;
 use mgrok_config::{
-    LoadError, Loaded, Log, ServerConfig, Strictness, load_server, load_server_from_str,
+    LoadError, Loaded, ServerConfig, Strictness, load_server, load_server_from_str,
 };
-use mgrok_daemon::{Daemon, Program};
+use mgrok_daemon::{Daemon, LogReloader, Program, ReloadRequests};
 use mgrok_server::{ReloadReport, Reloader, Server};
 use tracing::{info, warn};
 
@@ -51,12 +50,20 @@ fn run(
         );
     }
     state::keep(&mut config);
-    let log = config.log.clone();
     daemon.block_on(async |running| {
+        let (reloads, log) = (running.reloads(), running.log());
+        watch(&reloads, file, config.reload_on_change);
         let server = Server::bind(config).await?;
         running.ready();
-        let (reloads, reloader) = (running.reloads(), server.reloader());
-        let reload = async || reload(&reloader, file, strictness, &log).await;
+        let (reloader, requests) = (server.reloader(), reloads.clone());
+        let reload = async || {
+            let mut config = load(file, strictness)?.config;
+            state::keep(&mut config);
+            let reload_on_change = config.reload_on_change;
+            let changes = reload(&reloader, config, &log).await?;
+            watch(&requests, file, reload_on_change);
+            Ok(changes)
+        };
         tokio::select! {
             report = server.run(running.stopped()) => Ok(report.cut),
             never = reloads.run(reload) => match never {},
@@ -64,19 +71,22 @@ fn run(
     })
 }
 
-/// Reads the configuration again and makes the server do what it says. `log` is where and what is logged, which only a restart changes.
+/// Has the configuration read again when its file changes, if that is wanted.
+fn watch(reloads: &ReloadRequests, file: Option<&Path>, is_wanted: bool) {
+    let watched = file.filter(|_| is_wanted);
+    reloads.watch_files(watched.map(Path::to_owned).into_iter().collect());
+}
+
+/// Makes the server do what `config` says; returns what has changed.
 async fn reload(
     reloader: &Reloader,
-    file: Option<&Path>,
-    strictness: Strictness,
-    log: &Log,
+    config: ServerConfig,
+    log: &LogReloader,
 ) -> anyhow::Result<String> {
-    let mut config = load(file, strictness)?.config;
-    if config.log != *log {
-        bail!("log.* has changed, which takes a restart");
-    }
-    state::keep(&mut config);
+    let log_config = config.log.clone();
+    log.check(&log_config)?;
     let ReloadReport { opened, closed } = reloader.reload(config).await?;
+    log.change(&log_config);
     let opened = opened.iter().map(|(key, addr)| format!("{key} at {addr}"));
     let opened = opened.collect::<Vec<_>>().join(", ");
     Ok(match (opened.as_str(), closed.join(", ").as_str()) {

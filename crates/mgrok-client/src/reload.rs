@@ -294,7 +294,9 @@ fn fixed_keys(before: &ClientConfig, next: &ClientConfig) -> Vec<&'static str> {
         udp_packet_size,
         metadatas,
         auth,
-        log,
+        // It is the program's.
+        log: _,
+        reload_on_change: _,
         grace_period,
         transport,
         proxies: _,
@@ -332,7 +334,6 @@ fn fixed_keys(before: &ClientConfig, next: &ClientConfig) -> Vec<&'static str> {
         ("udpPacketSize", *udp_packet_size == next.udp_packet_size),
         ("metadatas", *metadatas == next.metadatas),
         ("auth", *auth == next.auth),
-        ("log", *log == next.log),
         ("gracePeriod", *grace_period == next.grace_period),
         ("transport.protocol", *protocol == it.protocol),
         ("transport.wireProtocol", *wire_protocol == it.wire_protocol),

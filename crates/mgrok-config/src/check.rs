@@ -7,6 +7,7 @@ mod conflicts;
 mod entries;
 mod health;
 mod kinds;
+mod port_ranges;
 mod proxies;
 mod server;
 mod server_addrs;
@@ -14,14 +15,15 @@ mod server_hooks;
 mod visitors;
 
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mgrok_proto::auth::Secret;
-
 use crate::auth::Auth;
 use crate::liveness::LivenessKeys;
-use crate::log::{Log, LogLevel, LogTarget};
+use crate::log::{
+    DEFAULT_MAX_DAYS, DEFAULT_MAX_FILES, Log, LogFormat, LogLevel, LogTarget, parse_max_size,
+};
 use crate::quic::Quic;
 use crate::section::Section;
 use crate::section::files::Content;
@@ -35,18 +37,14 @@ pub(crate) use self::server::server;
 const MAX_V1_DATAGRAM: usize = 7635;
 
 fn auth(mut section: Section<'_>) -> Auth {
-    match section.text("method").as_deref() {
-        None | Some("token") => {}
-        Some("oidc") => section.unsupported("method", "`auth.method = \"oidc\"`"),
-        Some(other) => {
-            section.invalid(
-                "method",
-                format!("invalid auth method {other:?}, must be \"token\""),
-            );
-        }
+    let method = section.choice("method", &["token", "oidc"], |word| {
+        format!("invalid auth method {word:?}, must be \"token\"")
+    });
+    if method.as_deref() == Some("oidc") {
+        section.unsupported("method", "`auth.method = \"oidc\"`");
     }
     let mut auth = Auth {
-        token: section.text("token").map(Secret::new).unwrap_or_default(),
+        token: section.secret("token", "tokenSource").unwrap_or_default(),
         ..Auth::default()
     };
     for scope in section.texts("additionalScopes") {
@@ -57,7 +55,12 @@ fn auth(mut section: Section<'_>) -> Auth {
                 let why = format!(
                     "invalid auth additional scopes: {other:?} is neither \"HeartBeats\" nor \"NewWorkConns\""
                 );
-                section.invalid_item("additionalScopes", &scope, why);
+                section.no_choice(
+                    "additionalScopes",
+                    &scope,
+                    &["HeartBeats", "NewWorkConns"],
+                    why,
+                );
             }
         }
     }
@@ -66,37 +69,73 @@ fn auth(mut section: Section<'_>) -> Auth {
 
 fn log(mut section: Section<'_>) -> Log {
     let default = Log::default();
-    let to = match section.path("to") {
-        None => default.to,
-        Some(console) if console.as_os_str() == "console" => LogTarget::Console,
-        Some(file) => LogTarget::File(file),
-    };
+    let to = log_target(&mut section);
     let mut level = default.level;
-    if let Some(word) = section.text("level") {
-        match LogLevel::ALL
-            .into_iter()
-            .find(|level| level.as_str() == word)
-        {
-            Some(named) => level = named,
-            None => {
-                let levels = LogLevel::ALL.map(LogLevel::as_str).join(", ");
-                section.invalid(
-                    "level",
-                    format!("invalid log level {word:?}, must be one of {levels}"),
-                );
-            }
-        }
+    let levels = LogLevel::ALL.map(LogLevel::as_str);
+    let word = section.choice("level", &levels, |word| {
+        let levels = levels.join(", ");
+        format!("invalid log level {word:?}, must be one of {levels}")
+    });
+    if let Some(word) = word
+        && let Some(named) = LogLevel::ALL.into_iter().find(|it| it.as_str() == word)
+    {
+        level = named;
     }
-    let max_days = match section.integer("maxDays") {
-        None => default.max_days,
-        Some(days) => u32::try_from(days).ok().or((days > 0).then_some(u32::MAX)),
-    };
+    let format = log_format(&mut section);
+    let (max_days, max_files, max_size) = log_rotation(&mut section);
     Log {
-        to,
+        to: to.unwrap_or(default.to),
         level,
+        format,
         max_days,
+        max_files,
+        max_size,
         color: !section.boolean("disablePrintColor").unwrap_or(false),
     }
+}
+
+fn log_target(section: &mut Section<'_>) -> Option<LogTarget> {
+    Some(match section.path("to")? {
+        console if console.as_os_str() == "console" => LogTarget::Console,
+        file => LogTarget::File(file),
+    })
+}
+
+fn log_format(section: &mut Section<'_>) -> LogFormat {
+    let Some(word) = section.text("format") else {
+        return LogFormat::default();
+    };
+    let named = LogFormat::ALL.into_iter().find(|it| it.as_str() == word);
+    named.unwrap_or_else(|| {
+        let formats = LogFormat::ALL.map(LogFormat::as_str).join(" or ");
+        section.invalid(
+            "format",
+            format!("invalid log format {word:?}, must be {formats}"),
+        );
+        LogFormat::default()
+    })
+}
+
+/// `maxDays`, `maxFiles` and `maxSize`, with what they are if they are not set.
+fn log_rotation(section: &mut Section<'_>) -> (Option<u32>, Option<u32>, Option<NonZeroU64>) {
+    let mut number = |key| {
+        let number = section.integer(key)?;
+        Some(
+            u32::try_from(number)
+                .ok()
+                .or((number > 0).then_some(u32::MAX)),
+        )
+    };
+    let (max_days, max_files) = (number("maxDays"), number("maxFiles"));
+    let max_size = section.text("maxSize").and_then(|text| {
+        let parsed = parse_max_size(&text);
+        parsed.map_err(|why| section.invalid("maxSize", why)).ok()
+    });
+    (
+        max_days.unwrap_or(Some(DEFAULT_MAX_DAYS)),
+        max_files.unwrap_or(max_size.map(|_| DEFAULT_MAX_FILES)),
+        max_size,
+    )
 }
 
 /// A certificate and its key, under these keys, which only count together.
@@ -173,8 +212,7 @@ fn web_server(mut section: Section<'_>) -> Option<WebServer> {
         port: section.port("port").unwrap_or(default.port),
         user: section.text("user").unwrap_or_default(),
         password: section
-            .text("password")
-            .map(Secret::new)
+            .secret("password", "passwordSource")
             .unwrap_or_default(),
     };
     if web_server.port == 0 {

@@ -39,6 +39,8 @@ pub struct ClientConfig {
     pub auth: Auth,
     /// What is logged, and where to.
     pub log: Log,
+    /// Whether the configuration is read again when its file changes.
+    pub reload_on_change: bool,
     /// How long user connections may finish after a request to stop.
     pub grace_period: Duration,
     /// How the server is connected.
@@ -67,6 +69,7 @@ impl Default for ClientConfig {
             metadatas: BTreeMap::new(),
             auth: Auth::default(),
             log: Log::default(),
+            reload_on_change: false,
             grace_period: DEFAULT_GRACE_PERIOD,
             transport: ClientTransport::default(),
             proxies: Vec::new(),

@@ -48,19 +48,26 @@ mod environment;
 
 mod io_reason;
 
+mod file;
+
+mod go_number;
 mod legacy_keys;
 mod mistake;
 mod nearest;
 mod number_ranges;
 mod settings;
+mod template;
+
+mod options;
+mod value;
 
 mod source_map;
 
 mod report;
 
-mod options;
-
 mod source;
+
+mod includes;
 
 mod unsupported_keys;
 
@@ -76,17 +83,17 @@ pub use auth::Auth;
 pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
 pub use client::{ClientConfig, ClientTls, ClientTransport, Protocol, ServerAddr, WireProtocol};
 pub use client_plugin::{HttpsFront, Plugin, Website};
-pub use environment::Environment;
+pub use environment::{Environment, Variables};
 pub use liveness::LivenessKeys;
 pub use load::{
     LoadError, Loaded, load_client, load_client_from_settings, load_client_from_str,
-    load_client_in, load_server, load_server_from_settings, load_server_from_str,
+    load_client_in, load_server, load_server_from_settings, load_server_from_str, load_server_in,
 };
 pub use local_addr::LocalAddr;
-pub use log::{Log, LogLevel, LogTarget};
+pub use log::{Log, LogFormat, LogLevel, LogTarget};
 pub use mistake::{Mistake, Mistakes, Position, Problem};
 pub use network::{Network, NetworkError};
-pub use options::LoadOptions;
+pub use options::{LoadOptions, Strictness};
 pub use port_set::PortSet;
 pub use proxy::{
     Domains, Group, HealthCheck, HealthCheckKind, HttpProxy, Private, ProxyConfig, ProxyKind,
@@ -94,7 +101,6 @@ pub use proxy::{
 };
 pub use proxy_url::{ProxyCredentials, ProxyScheme, ProxyUrl, ProxyUrlError};
 pub use quic::Quic;
-pub use report::Strictness;
 pub use server::{ServerConfig, ServerTls, ServerTransport, Vhost};
 pub use server_hook::{HttpPlugin, PluginScheme};
 pub use settings::{SettingValue, Settings};

@@ -1,12 +1,13 @@
 //! From a file to a checked configuration: the only ways in.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use crate::check;
 use crate::client::ClientConfig;
 use crate::environment::Environment;
+use crate::file::{self, ReadError};
+use crate::includes::include;
 use crate::io_reason::io_reason;
 use crate::mistake::Mistakes;
 use crate::options::LoadOptions;
@@ -16,9 +17,6 @@ use crate::server::ServerConfig;
 use crate::settings::Settings;
 use crate::source::{self, Entry, Role};
 use crate::unsupported_keys::{self, UnsupportedKey};
-
-/// The longest text that is read: more than 100,000 proxies need, and little enough to keep a wrong path harmless.
-const MAX_LEN: u64 = 16 * 1024 * 1024;
 
 /// A configuration, and what its author should know about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,26 +60,40 @@ pub enum LoadError {
     },
 }
 
-/// Reads the server's configuration from a file, and looks whether the files that it names are there.
+impl LoadError {
+    fn of_file(name: &str, error: ReadError) -> Self {
+        let path = name.to_owned();
+        match error {
+            ReadError::Encoding(what) => Self::Encoding { path, what },
+            ReadError::Open(error) => Self::Open { path, error },
+            ReadError::Read(error) => Self::Read { path, error },
+        }
+    }
+}
+
+/// Reads the server's configuration from a file, which may be a template, and looks whether the files that it names are there.
 pub fn load_server(
     path: &Path,
     options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ServerConfig>, LoadError> {
     let text = read(path)?;
+    let environment = Environment::of_process();
     let loading = Loading::new(Role::Server, options.into()).reading_files();
-    loading.text(&text, &path.to_string_lossy()).server()
+    let origin = path.to_string_lossy();
+    loading.text(&text, &origin, &environment).server()
 }
 
-/// Reads the client's configuration from a file, and from the process's environment what it may say, and looks whether the files that it
-/// names are there.
+/// Reads the client's configuration from a file, which may be a template, and from the process's environment what it may say, and looks
+/// whether the files that it names are there.
 pub fn load_client(
     path: &Path,
     options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ClientConfig>, LoadError> {
     let text = read(path)?;
+    let environment = Environment::of_process();
     let loading = Loading::new(Role::Client, options.into()).reading_files();
-    let loading = loading.text(&text, &path.to_string_lossy());
-    loading.client(&Environment::of_process())
+    let loading = loading.text(&text, &path.to_string_lossy(), &environment);
+    loading.including(path, &environment).client(&environment)
 }
 
 /// Makes the server's configuration of settings, and looks whether the files that they name are there.
@@ -104,15 +116,13 @@ pub fn load_client_from_settings(
     loading.client(&Environment::of_process())
 }
 
-/// Reads the server's configuration from a text; `origin` is what messages call it.
+/// Reads the server's configuration from a text and nothing else; `origin` is what messages call it.
 pub fn load_server_from_str(
     text: &str,
     origin: &str,
     options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ServerConfig>, LoadError> {
-    Loading::new(Role::Server, options.into())
-        .text(text, origin)
-        .server()
+    load_server_in(&Environment::default(), text, origin, options)
 }
 
 /// Reads the client's configuration from a text and nothing else; `origin` is what messages call it.
@@ -124,6 +134,17 @@ pub fn load_client_from_str(
     load_client_in(&Environment::default(), text, origin, options)
 }
 
+/// As [`load_server_from_str`], in an environment.
+pub fn load_server_in(
+    environment: &Environment,
+    text: &str,
+    origin: &str,
+    options: impl Into<LoadOptions>,
+) -> Result<Loaded<ServerConfig>, LoadError> {
+    let loading = Loading::new(Role::Server, options.into());
+    loading.text(text, origin, environment).server()
+}
+
 /// As [`load_client_from_str`], in an environment.
 pub fn load_client_in(
     environment: &Environment,
@@ -131,8 +152,8 @@ pub fn load_client_in(
     origin: &str,
     options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ClientConfig>, LoadError> {
-    let loading = Loading::new(Role::Client, options.into()).text(text, origin);
-    loading.client(environment)
+    let loading = Loading::new(Role::Client, options.into());
+    loading.text(text, origin, environment).client(environment)
 }
 
 /// A configuration on its way from its sources to checked values.
@@ -141,14 +162,17 @@ struct Loading {
     report: Report,
     /// The tree, and its position.
     root: (Vec<Entry>, usize),
+    /// What stands in included files besides proxies and visitors.
+    ignored: Vec<Entry>,
 }
 
 impl Loading {
     fn new(role: Role, options: LoadOptions) -> Self {
         Self {
             role,
-            report: Report::new(options.strictness()),
+            report: Report::new(options),
             root: (Vec::new(), 0),
+            ignored: Vec::new(),
         }
     }
 
@@ -159,8 +183,22 @@ impl Loading {
         }
     }
 
-    fn text(mut self, text: &str, origin: &str) -> Self {
-        self.root = source::read(&mut self.report, text, origin, self.role);
+    fn text(mut self, text: &str, origin: &str, environment: &Environment) -> Self {
+        let text = source::Text {
+            text,
+            origin,
+            role: self.role,
+            included: None,
+            is_old: false,
+        };
+        self.root = source::read(&mut self.report, text, &environment.variables);
+        self
+    }
+
+    /// Adds what the file at `path`, which was read by now, includes.
+    fn including(mut self, path: &Path, environment: &Environment) -> Self {
+        let variables = &environment.variables;
+        self.ignored = include(&mut self.report, &mut self.root.0, path, variables);
         self
     }
 
@@ -185,47 +223,13 @@ impl Loading {
         check: impl FnOnce(Section<'_>) -> T,
     ) -> Result<Loaded<T>, LoadError> {
         let config = check(Section::root(&self.root, &self.report, unsupported_keys));
+        self.report.judge_ignored(&self.ignored);
         let warnings = self.report.finish()?;
         Ok(Loaded { config, warnings })
     }
 }
 
 fn read(path: &Path) -> Result<String, LoadError> {
-    let name = || path.to_string_lossy().into_owned();
-    let file = File::open(path).map_err(|error| LoadError::Open {
-        path: name(),
-        error,
-    })?;
-    let mut bytes = Vec::new();
-    let read = file.take(MAX_LEN + 1).read_to_end(&mut bytes);
-    let error = match read {
-        Ok(len) if len as u64 <= MAX_LEN => {
-            return decode(bytes).map_err(|what| LoadError::Encoding { path: name(), what });
-        }
-        Ok(_) => io::Error::new(io::ErrorKind::FileTooLarge, "more than 16 MiB"),
-        Err(error) => error,
-    };
-    Err(LoadError::Read {
-        path: name(),
-        error,
-    })
-}
-
-/// The text of a file, or what kind of text it is instead.
-fn decode(bytes: Vec<u8>) -> Result<String, String> {
-    // With or without the mark in front: no configuration begins with a character of that number.
-    let is_utf16 = match bytes.as_slice() {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
-        [0, other, ..] | [other, 0, ..] => *other != 0,
-        _ => false,
-    };
-    if is_utf16 {
-        return Err("is text in UTF-16".to_owned());
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let before = error.as_bytes().iter().take(valid);
-        let line = before.filter(|byte| **byte == b'\n').count() + 1;
-        format!("line {line} is not text in UTF-8")
-    })
+    let name = path.to_string_lossy();
+    file::read(path).map_err(|error| LoadError::of_file(&name, error))
 }

@@ -1,7 +1,18 @@
 //! What is logged, and where to.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
+
+/// How many days a rotated file is kept unless the configuration says so.
+pub(crate) const DEFAULT_MAX_DAYS: u32 = 3;
+
+/// How many rotated files are kept where files have a largest size, unless the configuration says so: with it, what others cause cannot
+/// fill a disk.
+pub(crate) const DEFAULT_MAX_FILES: u32 = 10;
+
+/// The smallest size that a file may be limited to, in bytes: some hundred lines.
+const SMALLEST_MAX_SIZE: u64 = 64 << 10;
 
 /// The `log` section, the same on both ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,8 +21,14 @@ pub struct Log {
     pub to: LogTarget,
     /// The least important lines that are still written.
     pub level: LogLevel,
+    /// What a line looks like.
+    pub format: LogFormat,
     /// How many days a rotated file is kept; `None` keeps all.
     pub max_days: Option<u32>,
+    /// How many rotated files are kept; `None` is any number.
+    pub max_files: Option<u32>,
+    /// How large a file gets, in bytes, before a new one begins; `None` is any size.
+    pub max_size: Option<NonZeroU64>,
     /// Whether the console may be coloured.
     pub color: bool,
 }
@@ -21,11 +38,52 @@ impl Default for Log {
         Self {
             to: LogTarget::Console,
             level: LogLevel::Info,
+            format: LogFormat::Text,
             // frp: 3
-            max_days: Some(3),
+            max_days: Some(DEFAULT_MAX_DAYS),
+            max_files: None,
+            max_size: None,
             color: true,
         }
     }
+}
+
+/// What a log line looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// An object of JSON.
+    Json,
+    /// As frp's lines look.
+    #[default]
+    Text,
+}
+
+impl LogFormat {
+    /// All formats, in the order of the file format's documentation.
+    pub(crate) const ALL: [Self; 2] = [Self::Text, Self::Json];
+
+    /// The word that configuration files use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Text => "text",
+        }
+    }
+}
+
+/// Reads a size such as `100MB`, where a KB is 1024 bytes. Nothing may stand between number and unit.
+pub(crate) fn parse_max_size(text: &str) -> Result<NonZeroU64, String> {
+    let wrong = || format!("{text:?} is no size, write one like \"100MB\", in KB, MB or GB");
+    let units = [("KB", 1 << 10), ("MB", 1 << 20), ("GB", 1 << 30)];
+    let (number, unit) = units
+        .into_iter()
+        .find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, bytes)))
+        .ok_or_else(wrong)?;
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let bytes = number.saturating_mul(unit);
+    NonZeroU64::new(bytes)
+        .filter(|it| it.get() >= SMALLEST_MAX_SIZE)
+        .ok_or_else(|| format!("must be {}KB or more", SMALLEST_MAX_SIZE >> 10))
 }
 
 /// Where log lines go.

@@ -1,6 +1,14 @@
 //! How a configuration is loaded.
 
-use crate::report::Strictness;
+/// What becomes of keys that nothing knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strictness {
+    /// They are mistakes.
+    #[default]
+    Strict,
+    /// They are warnings.
+    Lenient,
+}
 
 /// How a configuration is loaded. A [`Strictness`] alone stands for the rest at its default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,21 +1,13 @@
 //! Collects what is wrong with a configuration, so that all of it can be reported at once.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::mistake::{Mistake, Mistakes, Problem};
 use crate::nearest::nearest;
+use crate::options::{LoadOptions, Strictness};
 use crate::source_map::{Location, SourceMap};
-
-/// What becomes of keys that nothing knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Strictness {
-    /// They are mistakes.
-    #[default]
-    Strict,
-    /// They are warnings.
-    Lenient,
-}
+use crate::value::Entry;
 
 /// The most mistakes, and the most warnings, that are reported for one configuration. Nobody reads more, and a text that has
 /// more is not a configuration.
@@ -24,11 +16,11 @@ const MAX_LISTED: usize = 1000;
 /// What was found so far. Shared by all sections that are being read.
 pub(crate) struct Report {
     sources: SourceMap,
-    strictness: Strictness,
+    options: LoadOptions,
     /// Looks at the files that the configuration names.
     reads_files: bool,
-    /// The dotted keys that tables outside lists were asked for, in small letters.
-    known: RefCell<BTreeSet<String>>,
+    /// The dotted keys that tables outside lists were asked for, by what they are in small letters.
+    known: RefCell<BTreeMap<String, String>>,
     /// A warning about all of it.
     headline: Option<String>,
     mistakes: RefCell<Found>,
@@ -43,10 +35,10 @@ struct Found {
 }
 
 impl Report {
-    pub(crate) fn new(strictness: Strictness) -> Self {
+    pub(crate) fn new(options: LoadOptions) -> Self {
         Self {
             sources: SourceMap::default(),
-            strictness,
+            options,
             reads_files: false,
             known: RefCell::default(),
             headline: None,
@@ -72,9 +64,31 @@ impl Report {
         self.reads_files
     }
 
+    pub(crate) fn options(&self) -> LoadOptions {
+        self.options
+    }
+
+    /// Tells what becomes of entries of included files that are neither proxies nor visitors, when all keys are known.
+    // frp: known keys are read and have no effect
+    pub(crate) fn judge_ignored(&self, entries: &[Entry]) {
+        let known = self.known.borrow();
+        for entry in entries {
+            if known.contains_key(&entry.key.to_ascii_lowercase()) {
+                let what =
+                    "does nothing in an included file, of which proxies and visitors are read";
+                self.warning(entry.at, entry.key.clone(), what.to_owned());
+                continue;
+            }
+            let names = known.values().map(String::as_str);
+            let outer = names.filter(|name| !name.contains('.'));
+            self.unknown(entry.at, entry.key.clone(), &entry.key, outer);
+        }
+    }
+
     /// Adds a dotted key that the text may have outside lists.
     pub(crate) fn know(&self, key: &str) {
-        self.known.borrow_mut().insert(key.to_ascii_lowercase());
+        let known = &mut self.known.borrow_mut();
+        known.insert(key.to_ascii_lowercase(), key.to_owned());
     }
 
     pub(crate) fn mistake(&self, at: usize, key: String, problem: Problem) {
@@ -104,7 +118,7 @@ impl Report {
             let what = "does nothing in this section".to_owned();
             return self.warning(at, key, what);
         }
-        let found = match self.strictness {
+        let found = match self.options.strictness() {
             Strictness::Lenient => &self.warnings,
             Strictness::Strict => &self.mistakes,
         };
@@ -192,10 +206,10 @@ impl Report {
 }
 
 /// The key of the whole text, among `known`, that was written below a table and so became the unknown `key` of that.
-fn outer_key(key: &str, known: &BTreeSet<String>) -> Option<String> {
+fn outer_key(key: &str, known: &BTreeMap<String, String>) -> Option<String> {
     let mut rest = key;
     while let Some((_, inner)) = rest.split_once('.') {
-        if known.contains(&inner.to_ascii_lowercase()) {
+        if known.contains_key(&inner.to_ascii_lowercase()) {
             return Some(inner.to_owned());
         }
         rest = inner;

@@ -9,16 +9,18 @@
 //! see all of them, matches keys case-sensitively where frp does not, and knows neither the place of a key in the file nor
 //! the keys that it was asked for, from which suggestions come.
 
+pub(crate) mod choice;
 pub(crate) mod files;
 mod numbers;
 mod rest;
+mod secrets;
 
 use std::collections::BTreeMap;
 
 use crate::mistake::Problem;
 use crate::report::Report;
-use crate::source::{Entry, Node, Value};
 use crate::unsupported_keys::UnsupportedKey;
+use crate::value::{Entry, Node, Value};
 
 /// A table that is being read, possibly one that the file does not have.
 pub(crate) struct Section<'a> {
@@ -233,6 +235,11 @@ impl<'a> Section<'a> {
     /// Whether a mistake was found in this very section, or it is no table.
     pub(crate) fn is_flawed(&self) -> bool {
         self.flawed
+    }
+
+    /// The dotted key of a key of this table.
+    fn full(&self, key: &str) -> String {
+        join(&self.path, key)
     }
 
     fn below(&self, key: &str, name: String, at: usize, entries: &'a [Entry]) -> Section<'a> {

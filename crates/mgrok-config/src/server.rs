@@ -44,6 +44,8 @@ pub struct ServerConfig {
     pub auth: Auth,
     /// What is logged, and where to.
     pub log: Log,
+    /// Whether the configuration is read again when its file changes.
+    pub reload_on_change: bool,
     /// How long user connections may finish after a request to stop.
     pub grace_period: Duration,
     /// How clients are connected.
@@ -124,6 +126,7 @@ impl Default for ServerConfig {
             allow_ports: PortSet::unrestricted(),
             auth: Auth::default(),
             log: Log::default(),
+            reload_on_change: false,
             grace_period: DEFAULT_GRACE_PERIOD,
             transport: ServerTransport::default(),
             vhost: Vhost::default(),

@@ -1,10 +1,9 @@
-//! The raw form of a configuration: a tree of values with their positions in the text.
+//! From texts to a tree of values with their positions.
 //!
 //! Every file format becomes this tree, and all that follows reads nothing else, so a new format is a new module here.
 
 mod ini;
 mod json;
-mod number;
 mod settings;
 mod toml;
 mod tree;
@@ -13,9 +12,14 @@ mod yaml;
 use std::collections::HashMap;
 use std::path::Path;
 
+use crate::environment::Variables;
 use crate::report::Report;
+use crate::template::{self, Rendered};
+
+pub(crate) use crate::value::{Entry, Node, Value};
 
 pub(crate) use self::settings::read as read_settings;
+pub(crate) use crate::source_map::Shift;
 
 /// How deeply lists and tables may be nested. frp's own keys need six levels.
 const MAX_DEPTH: usize = 128;
@@ -27,58 +31,17 @@ pub(crate) enum Role {
     Server,
 }
 
-/// A key and what it is set to.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) key: String,
-    /// The position of the key, as the report's `SourceMap` counts them. So are all positions here.
-    pub(crate) at: usize,
-    pub(crate) node: Node,
-}
-
-/// A value and where it stands.
-#[derive(Clone, Debug)]
-pub(crate) struct Node {
-    pub(crate) at: usize,
-    pub(crate) value: Value,
-}
-
-/// What a file can say.
-#[derive(Clone, Debug)]
-pub(crate) enum Value {
-    Boolean(bool),
-    Float(f64),
-    Integer(i64),
-    List(Vec<Node>),
-    Table(Vec<Entry>),
-    Text(String),
-}
-
-impl Value {
-    /// The value's kind in words, with an article.
-    pub(crate) fn kind(&self) -> &'static str {
-        match self {
-            Self::Boolean(_) => "a boolean",
-            Self::Float(_) => "a fractional number",
-            Self::Integer(_) => "an integer",
-            Self::List(_) => "a list",
-            Self::Table(_) => "a table",
-            Self::Text(_) => "a string",
-        }
-    }
-
-    /// Whether this says no more than an absent key does.
-    // frp: the zero value of a key's type is "not set"
-    pub(crate) fn is_zero(&self) -> bool {
-        match self {
-            Self::Boolean(value) => !value,
-            Self::Float(value) => *value == 0.0,
-            Self::Integer(value) => *value == 0,
-            Self::List(nodes) => nodes.is_empty(),
-            Self::Table(entries) => entries.is_empty(),
-            Self::Text(text) => text.is_empty(),
-        }
-    }
+/// A text that is to be read.
+#[derive(Clone, Copy)]
+pub(crate) struct Text<'t> {
+    pub(crate) text: &'t str,
+    /// What messages call it.
+    pub(crate) origin: &'t str,
+    pub(crate) role: Role,
+    /// How many entries of each list stand ahead of those of an included file.
+    pub(crate) included: Option<Shift>,
+    /// Whether it is in frp's old format because the file is that includes it.
+    pub(crate) is_old: bool,
 }
 
 /// What became of a text.
@@ -118,20 +81,112 @@ impl Outcome {
 /// from an empty text.
 pub(crate) fn read(
     report: &mut Report,
-    text: &str,
-    origin: &str,
-    role: Role,
+    mut text: Text<'_>,
+    variables: &Variables,
 ) -> (Vec<Entry>, usize) {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let base = report.sources_mut().add_text(origin, text.to_owned());
-    (read_at(report, text, origin, base, role), base)
+    let written = text.text.strip_prefix('\u{feff}').unwrap_or(text.text);
+    text.text = written;
+    let Text { origin, .. } = text;
+    if !template::is_template(written) {
+        let base = report.sources_mut().add_text(origin, written.to_owned());
+        return (read_at(report, text, base), base);
+    }
+    let rendered = match template::render(written, variables.as_map()) {
+        Ok(rendered) => rendered,
+        Err(error) => {
+            let base = report.sources_mut().add_text(origin, written.to_owned());
+            report.syntax(base + error.at, format!("template: {}", error.why));
+            return (Vec::new(), base);
+        }
+    };
+    let Rendered {
+        text: made,
+        origins,
+        missing,
+    } = rendered;
+    if !missing.is_empty() {
+        // What is wrong with the template stands in the template, which is a text of its own.
+        let base = report.sources_mut().add_text(origin, written.to_owned());
+        for (at, name) in missing {
+            // frp: prints this too
+            let what = format!(
+                "the environment variable `{name}` is not set, so that `<no value>` stands here"
+            );
+            report.warning(base + at, String::new(), what);
+        }
+    }
+    let sources = report.sources_mut();
+    let base = sources.add_template(origin, written.to_owned(), origins, made.len());
+    let text = Text {
+        text: &made,
+        ..text
+    };
+    (read_at(report, text, base), base)
 }
 
-fn read_at(report: &mut Report, text: &str, origin: &str, base: usize, role: Role) -> Vec<Entry> {
+fn read_at(report: &mut Report, text: Text<'_>, base: usize) -> Vec<Entry> {
+    if let Some(shift) = text.included {
+        report.sources_mut().shift(base, shift);
+    }
+    let entries = read_format(report, text, base);
+    if text.text.contains("${") {
+        for entry in &entries {
+            explain_references(report, &entry.key, &entry.node);
+        }
+    }
+    entries
+}
+
+/// Warns of texts that somebody may expect to be filled in from the environment.
+fn explain_references(report: &Report, key: &str, node: &Node) {
+    match &node.value {
+        Value::Text(text) => {
+            if let Some(name) = reference(text) {
+                let what = format!(
+                    "`${{{name}}}` is taken as it stands; an environment variable is written `{{{{ .Envs.{name} }}}}`"
+                );
+                report.warning(node.at, key.to_owned(), what);
+            }
+        }
+        Value::Table(entries) => {
+            for entry in entries {
+                explain_references(report, &format!("{key}.{}", entry.key), &entry.node);
+            }
+        }
+        Value::List(nodes) => {
+            for (index, node) in nodes.iter().enumerate() {
+                explain_references(report, &format!("{key}[{index}]"), node);
+            }
+        }
+        Value::Boolean(_) | Value::Float(_) | Value::Integer(_) => {}
+    }
+}
+
+/// The name in a text like `${NAME}`.
+fn reference(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("${")?;
+    let (name, _) = rest.split_once('}')?;
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let begins = name.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_');
+    (begins && name.bytes().all(is_part)).then_some(name)
+}
+
+fn read_format(report: &mut Report, text: Text<'_>, base: usize) -> Vec<Entry> {
+    let Text {
+        text,
+        origin,
+        role,
+        included,
+        is_old,
+    } = text;
+    let extension = Path::new(origin).extension().and_then(|it| it.to_str());
+    let extension = extension.unwrap_or_default().to_ascii_lowercase();
     let toml = toml::read(text, base);
-    if ini::has_common(text) && toml.as_ref().map_or(true, |entries| is_flat(entries)) {
+    let could_be_toml = toml.as_ref().is_ok_and(|entries| !is_flat(entries));
+    let says_otherwise = matches!(extension.as_str(), "toml" | "yaml" | "yml" | "json");
+    if (ini::has_common(text) && !could_be_toml) || (is_old && !says_otherwise) {
         report.deprecated_ini();
-        let (entries, names) = ini::read(report, text, base, role, false);
+        let (entries, names) = ini::read(report, text, base, role, included.is_some());
         report.sources_mut().rename(base, names);
         return entries;
     }
@@ -140,8 +195,6 @@ fn read_at(report: &mut Report, text: &str, origin: &str, base: usize, role: Rol
         Err(mistakes) => mistakes,
     };
     let other = other_format(text);
-    let extension = Path::new(origin).extension().and_then(|it| it.to_str());
-    let extension = extension.unwrap_or_default().to_ascii_lowercase();
     let outcome = match (extension.as_str(), other) {
         // frp: such a file is nothing else
         ("toml", None) => None,

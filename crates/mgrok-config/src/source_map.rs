@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::legacy_keys::OldNames;
 use crate::mistake::Position;
+use crate::template::Origins;
 
 /// All texts of one configuration.
 #[derive(Default)]
@@ -25,12 +26,36 @@ pub(crate) struct Location<'a> {
     pub(crate) position: Option<Position>,
 }
 
+/// How many entries of each list stand ahead of those of an included file.
+#[derive(Clone, Copy)]
+pub(crate) struct Shift {
+    pub(crate) proxies: usize,
+    pub(crate) visitors: usize,
+}
+
+impl Shift {
+    /// The key, with an entry's number in its own file instead of that among all.
+    fn undo(self, key: String) -> String {
+        for (list, ahead) in [("proxies[", self.proxies), ("visitors[", self.visitors)] {
+            let parts = key.strip_prefix(list).and_then(|it| it.split_once(']'));
+            if let Some((index, rest)) = parts
+                && let Ok(index) = index.parse::<usize>()
+            {
+                return format!("{list}{}]{rest}", index.saturating_sub(ahead));
+            }
+        }
+        key
+    }
+}
+
 struct Source {
     base: usize,
     origin: String,
     kind: Kind,
     /// Of a text in frp's old format.
     old_names: Option<OldNames>,
+    /// Of an included file.
+    shift: Option<Shift>,
 }
 
 enum Kind {
@@ -44,15 +69,46 @@ enum Kind {
 struct Lines {
     text: String,
     starts: Vec<usize>,
+    /// Where the pieces came from of the text that was made of this one and whose offsets count; `None` if it is this one.
+    origins: Option<Origins>,
 }
 
 impl SourceMap {
     /// Adds a text and returns its base. `origin` is what messages call it.
     pub(crate) fn add_text(&mut self, origin: &str, text: String) -> usize {
         let len = text.len();
+        self.add_rendered(origin, text, None, len)
+    }
+
+    /// As [`add_text`](Self::add_text), for a template, of which positions are counted in the text of `len` bytes that it became.
+    pub(crate) fn add_template(
+        &mut self,
+        origin: &str,
+        template: String,
+        origins: Origins,
+        len: usize,
+    ) -> usize {
+        self.add_rendered(origin, template, Some(origins), len)
+    }
+
+    fn add_rendered(
+        &mut self,
+        origin: &str,
+        text: String,
+        origins: Option<Origins>,
+        len: usize,
+    ) -> usize {
         let after_breaks = text.match_indices('\n').map(|(at, _)| at + 1);
         let starts = std::iter::once(0).chain(after_breaks).collect();
-        self.add(origin, Kind::Text(Lines { text, starts }), len)
+        self.add(
+            origin,
+            Kind::Text(Lines {
+                text,
+                starts,
+                origins,
+            }),
+            len,
+        )
     }
 
     /// Adds a flag and returns its position.
@@ -97,6 +153,14 @@ impl SourceMap {
         }
     }
 
+    /// From here on, entries of lists in the text that begins at `base` have the numbers that they have there.
+    pub(crate) fn shift(&mut self, base: usize, shift: Shift) {
+        let index = self.index(base);
+        if let Some(source) = self.sources.get_mut(index) {
+            source.shift = Some(shift);
+        }
+    }
+
     /// Whether `at` is in a text in frp's old format.
     pub(crate) fn is_old_format(&self, at: usize) -> bool {
         self.source(at).old_names.is_some()
@@ -104,7 +168,12 @@ impl SourceMap {
 
     /// The dotted `key`, which something at `at` is about, as it is written there.
     pub(crate) fn shown_key(&self, at: usize, key: String) -> String {
-        let names = self.source(at).old_names.as_ref();
+        let source = self.source(at);
+        let key = match source.shift {
+            Some(shift) => shift.undo(key),
+            None => key,
+        };
+        let names = source.old_names.as_ref();
         names.and_then(|names| names.old_name(&key)).unwrap_or(key)
     }
 
@@ -124,6 +193,7 @@ impl SourceMap {
             origin: origin.to_owned(),
             kind,
             old_names: None,
+            shift: None,
         });
         base
     }
@@ -140,6 +210,8 @@ impl SourceMap {
 
 impl Lines {
     fn position(&self, at: usize) -> Position {
+        let origins = self.origins.as_ref();
+        let at = origins.map_or(at, |origins| origins.find(at));
         let line = self.starts.partition_point(|start| *start <= at);
         let start = self.starts[line - 1];
         let before = self.text.get(start..at).unwrap_or_default();

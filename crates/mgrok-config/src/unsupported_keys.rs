@@ -2,7 +2,7 @@
 //!
 //! A change that adds support for a key removes it from this list and reads it in `check`.
 
-use crate::source::Value;
+use crate::value::Value;
 
 /// An unsupported key, and the value that is accepted all the same because mgrok already behaves that way.
 #[derive(Clone, Copy)]
@@ -118,8 +118,6 @@ pub(crate) const CLIENT: &[&[UnsupportedKey]] = &[
         key("auth.oidc.tokenEndpointURL"),
         key("auth.oidc.tokenSource"),
         key("auth.oidc.trustedCaFile"),
-        key("featureGates"),
-        key("includes"),
         key("store.path"),
         key("virtualNet.address"),
         key("visitors.plugin"),
@@ -128,7 +126,6 @@ pub(crate) const CLIENT: &[&[UnsupportedKey]] = &[
 
 const BOTH: &[UnsupportedKey] = &[
     key("auth.oidc.audience"),
-    key("auth.tokenSource"),
     key("webServer.assetsDir"),
     key("webServer.pprofEnable"),
     key("webServer.tls.certFile"),

@@ -6,7 +6,9 @@
 //! to standard error, everything else that ends the program to standard output.
 
 mod arguments;
+mod file_watch;
 mod limits;
+mod log_options;
 mod memory;
 mod program;
 mod service_manager;
@@ -16,6 +18,7 @@ mod reload;
 
 mod running;
 
+pub use log_options::LogReloader;
 pub use program::Program;
 pub use reload::ReloadRequests;
 pub use running::{Daemon, Running};

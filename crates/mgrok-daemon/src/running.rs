@@ -6,12 +6,14 @@ use std::process::ExitCode;
 use std::thread;
 
 use anyhow::Context as _;
-use mgrok_config::{Log, LogLevel, LogTarget};
+use mgrok_config::Log;
 use tokio::runtime;
 use tokio::sync::oneshot;
-use tracing::{Level, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::limits;
+use crate::log_options::LogReloader;
+use crate::log_options::options;
 use crate::memory;
 use crate::reload::ReloadRequests;
 use crate::service_manager::ServiceManager;
@@ -25,12 +27,14 @@ const MAX_BLOCKING_THREADS: usize = 64;
 #[derive(Debug)]
 pub struct Daemon {
     _log: mgrok_log::Log,
+    log_reloader: LogReloader,
     name: &'static str,
 }
 
 /// What a service is given to begin and to end well.
 #[derive(Debug)]
 pub struct Running {
+    log: LogReloader,
     manager: ServiceManager,
     reloads: ReloadRequests,
     stop: oneshot::Receiver<()>,
@@ -42,19 +46,14 @@ impl Daemon {
     /// # Errors
     /// When the process has a log already or the machine has no thread left.
     pub fn start(name: &'static str, log: &Log) -> anyhow::Result<Self> {
-        let log = mgrok_log::start(mgrok_log::Options {
-            color: log.color,
-            level: level(log.level),
-            max_days: log.max_days,
-            to: match &log.to {
-                LogTarget::Console => mgrok_log::Target::Console,
-                LogTarget::File(path) => mgrok_log::Target::File(path.clone()),
-            },
-        })
-        .context("cannot start the log")?;
+        let started = mgrok_log::start(options(log)).context("cannot start the log")?;
         log_panics();
         limits::raise_open_files();
-        Ok(Self { _log: log, name })
+        Ok(Self {
+            log_reloader: LogReloader::new(log, started.control()),
+            _log: started,
+            name,
+        })
     }
 
     /// Runs a service until it ends. It returns how many user connections it cut.
@@ -77,7 +76,7 @@ impl Daemon {
             .build()
             .context("cannot start the runtime")?;
         runtime.spawn(memory::give_back());
-        let ended = runtime.block_on(serve(service));
+        let ended = runtime.block_on(serve(service, self.log_reloader));
         // A name that is being looked up would hold up the end for seconds.
         runtime.shutdown_background();
         ended
@@ -86,12 +85,14 @@ impl Daemon {
 
 async fn serve(
     service: impl AsyncFnOnce(Running) -> anyhow::Result<usize>,
+    log: LogReloader,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let manager = ServiceManager::from_env();
     let (stopper, stop) = oneshot::channel();
     let reloads = ReloadRequests::new(manager.clone());
     let running = Running {
+        log,
         manager: manager.clone(),
         reloads: reloads.clone(),
         stop,
@@ -132,6 +133,11 @@ impl Running {
         self.manager.ready();
     }
 
+    /// What changes the log, for a service that reads its configuration again.
+    pub fn log(&self) -> LogReloader {
+        self.log.clone()
+    }
+
     /// The service manager, for a service that has more to tell.
     pub fn manager(&self) -> ServiceManager {
         self.manager.clone()
@@ -157,14 +163,4 @@ fn log_panics() {
         to_stderr(panic);
         error!("internal error: {panic}");
     }));
-}
-
-fn level(level: LogLevel) -> Level {
-    match level {
-        LogLevel::Trace => Level::TRACE,
-        LogLevel::Debug => Level::DEBUG,
-        LogLevel::Info => Level::INFO,
-        LogLevel::Warn => Level::WARN,
-        LogLevel::Error => Level::ERROR,
-    }
 }

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mgrok_log::{Options, Target};
+use mgrok_log::{Format, Options, Rotation, Target};
 use tracing::Level;
 
 /// Few enough to find room in the queue, so that no line is dropped.
@@ -23,13 +23,14 @@ fn main() {
     let Ok(directory) = tempfile::tempdir() else {
         return println!("no temporary directory");
     };
-    let log = mgrok_log::start(Options {
+    let options = Options {
         color: false,
+        format: Format::Text,
         level: Level::INFO,
-        max_days: None,
+        rotation: Rotation::default(),
         to: Target::File(directory.path().join("log")),
-    });
-    let Ok(log) = log else {
+    };
+    let Ok(log) = mgrok_log::start(options.clone()) else {
         return println!("no log");
     };
     let session =
@@ -40,6 +41,19 @@ fn main() {
     report("queued", LINES, |number| {
         tracing::info!(target: "mgrok_bench", "get a user connection [10.0.0.1:{number}]");
     });
+    let fields = |number| {
+        tracing::info!(target: "mgrok_bench", number, from = %"10.0.0.1", "get a user connection");
+    };
+    report("queued with fields", LINES, fields);
+    let json = Options {
+        format: Format::Json,
+        ..options
+    };
+    log.control().change(&json);
+    report("queued as JSON", LINES, |number| {
+        tracing::info!(target: "mgrok_bench", "get a user connection [10.0.0.1:{number}]");
+    });
+    report("JSON with fields", LINES, fields);
     report("disabled", DISABLED, |number| {
         tracing::debug!(target: "mgrok_bench", "get a user connection [10.0.0.1:{number}]");
     });

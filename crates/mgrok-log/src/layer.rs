@@ -16,17 +16,19 @@ use jiff::tz::TimeZone;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::span::Record;
+use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter};
-use tracing_subscriber::layer::{Filter, Layer};
+use tracing_subscriber::layer::{Context, Filter, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::json::Object;
 use crate::limiter::{Allowance, Last, Limiter, Source, Verdict};
 use crate::line::{self, Text};
 use crate::queue::{Queue, Room};
+use crate::settings::{Format, Settings};
 
 /// What the targets of mgrok's own crates begin with.
 const OWN_TARGETS: &str = "mgrok";
@@ -58,12 +60,11 @@ thread_local! {
 
 /// What the layer that makes lines is made of.
 pub(crate) struct LineLayer {
-    pub(crate) color: bool,
-    pub(crate) level: Level,
     pub(crate) limiter: Arc<Limiter>,
     /// Asks for the time. A function, so that a test can be at any time it likes.
     pub(crate) now: fn() -> Timestamp,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) zone: TimeZone,
 }
 
@@ -73,9 +74,9 @@ impl LineLayer {
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let format = LineFormat {
-            color: self.color,
             limiter: self.limiter,
             now: self.now,
+            settings: Arc::clone(&self.settings),
             zone: self.zone,
         };
         tracing_subscriber::fmt::layer()
@@ -84,25 +85,47 @@ impl LineLayer {
             .with_writer(QueueWriter(self.queue))
             // A line that is left out is no error.
             .log_internal_errors(false)
-            .with_filter(filter(self.level))
+            .with_filter(LevelOfNow(self.settings))
     }
 }
 
-/// Lets events of `level` pass, other crates' from [`OTHERS_LEVEL`] on, and of spans those that give prefixes. The answer is
-/// the same for each event of a call site, so that `tracing` asks once.
-fn filter<S>(level: Level) -> impl Filter<S> {
-    let targets = Targets::new()
-        .with_target(OWN_TARGETS, level)
-        .with_default(level.min(OTHERS_LEVEL));
-    let events = filter_fn(|metadata| metadata.is_event()).with_max_level_hint(LevelFilter::TRACE);
-    let prefixing = filter_fn(|metadata| {
-        metadata.is_span()
-            && metadata.target().starts_with(OWN_TARGETS)
-            && PrefixKind::of(metadata).is_some()
-    });
-    targets
-        .and(events)
-        .or(prefixing.with_max_level_hint(SPAN_LEVEL))
+/// Lets events of the level of this moment pass, other crates' from [`OTHERS_LEVEL`] on, and of spans those that give prefixes.
+///
+/// The answer is the same for each event of a call site until the level changes, so that `tracing` asks once. Whoever changes the level
+/// has it ask again (`rebuild_interest_cache`). Not `tracing_subscriber::reload`, whose lock is taken for each span that is made.
+struct LevelOfNow(Arc<Settings>);
+
+impl LevelOfNow {
+    fn lets_pass(&self, metadata: &Metadata<'_>) -> bool {
+        let is_own = metadata.target().starts_with(OWN_TARGETS);
+        if metadata.is_span() {
+            return is_own && *metadata.level() <= SPAN_LEVEL && PrefixKind::of(metadata).is_some();
+        }
+        let level = self.0.level();
+        let level = if is_own {
+            level
+        } else {
+            level.min(OTHERS_LEVEL)
+        };
+        *metadata.level() <= level
+    }
+}
+
+impl<S> Filter<S> for LevelOfNow {
+    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        self.lets_pass(metadata)
+    }
+
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        match self.lets_pass(metadata) {
+            true => Interest::always(),
+            false => Interest::never(),
+        }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::from_level(self.0.level()).max(SPAN_LEVEL))
+    }
 }
 
 /// Hands lines to the queue.
@@ -179,6 +202,15 @@ impl PrefixKind {
         }
     }
 
+    /// What JSON calls it.
+    fn json_name(self) -> &'static str {
+        match self {
+            Self::Hook => "reqid",
+            Self::Proxy => "proxy",
+            Self::Session => "run_id",
+        }
+    }
+
     /// What stands in front of it.
     // frp: the same (pkg/plugin/server/manager.go)
     fn label(self) -> &'static str {
@@ -242,9 +274,9 @@ impl Visit for Prefix {
 
 /// Makes the line of an event.
 struct LineFormat {
-    color: bool,
     limiter: Arc<Limiter>,
     now: fn() -> Timestamp,
+    settings: Arc<Settings>,
     zone: TimeZone,
 }
 
@@ -263,7 +295,7 @@ where
         match allowance(event.metadata()) {
             Some(allowance) => self.write_sourced(&mut line, event, context, allowance),
             None => {
-                self.write_line(&mut line, event, context, MESSAGE_LEN, "");
+                self.write_line(&mut line, event, context, MESSAGE_LEN, None);
             }
         }
         let written = writer.write_str(&line);
@@ -274,49 +306,96 @@ where
 }
 
 impl LineFormat {
-    /// Makes the line of an event, with `remark` at the end of its message. Returns where the message begins.
+    /// Makes the line of an event, which says if it is the last one of these for a while.
     fn write_line<S>(
         &self,
         line: &mut String,
         event: &Event<'_>,
         context: &FmtContext<'_, S, PrefixFields>,
         room: usize,
-        remark: &str,
-    ) -> usize
-    where
+        last: Option<Last>,
+    ) where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        match self.settings.format() {
+            Format::Json => self.write_object(line, event, context, room, last),
+            Format::Text => self.write_text(line, event, context, room, last),
+        }
+        line.push('\n');
+    }
+
+    fn write_text<S>(
+        &self,
+        line: &mut String,
+        event: &Event<'_>,
+        context: &FmtContext<'_, S, PrefixFields>,
+        room: usize,
+        last: Option<Last>,
+    ) where
         S: Subscriber + for<'a> LookupSpan<'a>,
     {
         let metadata = event.metadata();
-        let color = line::color(*metadata.level()).filter(|_| self.color);
+        let color = line::color(*metadata.level()).filter(|_| self.settings.is_colored());
         line.push_str(color.unwrap_or_default());
         line::push_head(line, self.zone.to_datetime((self.now)()), metadata);
-
-        let message_start = line.len();
-        push_prefixes(line, context);
-        let mut fields = String::new();
-        let mut message = Message {
-            empty: true,
-            fields: Text::new(&mut fields, room),
-            line: Text::new(line, room),
-        };
-        event.record(&mut message);
-        let Message {
-            empty,
-            fields: fields_text,
-            line: mut text,
-        } = message;
-        fields_text.end();
-        // Each field brings the space that parts it from what stands before it. Writing to a string does not fail.
-        let _ = text.write_str(if empty { fields.trim_start() } else { &fields });
-        text.end();
-        line.push_str(remark);
-
+        push_message(line, event, context, room);
+        line.push_str(match last {
+            None => "",
+            Some(Last::OfKind) => "; what else comes like this is only counted for a while",
+            Some(Last::OfSource) => {
+                "; what else comes like this from there is only counted for a while"
+            }
+        });
         // frp: the reset comes after the line break and colours the start of the next line.
         if color.is_some() {
             line.push_str(line::COLOR_RESET);
         }
-        line.push('\n');
-        message_start
+    }
+
+    fn write_object<S>(
+        &self,
+        line: &mut String,
+        event: &Event<'_>,
+        context: &FmtContext<'_, S, PrefixFields>,
+        room: usize,
+        last: Option<Last>,
+    ) where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let metadata = event.metadata();
+        let mut object = Object::begin(line, room);
+        object.time((self.now)(), &self.zone);
+        object.word("level", |out| {
+            out.push_str(line::level_word(*metadata.level()));
+        });
+        object.word("target", |out| out.push_str(metadata.target()));
+        object.word("caller", |out| line::push_caller(out, metadata));
+        for wanted in PrefixKind::ALL {
+            with_prefix(wanted, context, |name, prefix| {
+                object.text(name, format_args!("{prefix}"));
+            });
+        }
+        let mut fields = ObjectFields {
+            has_message: false,
+            object,
+        };
+        event.record(&mut fields);
+        let ObjectFields {
+            has_message,
+            mut object,
+        } = fields;
+        if !has_message {
+            object.text("message", format_args!(""));
+        }
+        if let Some(last) = last {
+            object.word("limited", |out| {
+                out.push_str(match last {
+                    Last::OfKind => "kind",
+                    Last::OfSource => "source",
+                });
+            });
+        }
+        object.end();
     }
 
     /// The same for an event that somebody else can cause as often as they like. Leaves `line` empty if the event is left out.
@@ -339,21 +418,42 @@ impl LineFormat {
             Verdict::Write => None,
             Verdict::WriteLast(last) => Some(last),
         };
-        let remark = match last {
-            None => "",
-            Some(Last::OfKind) => "; what else comes like this is only counted for a while",
-            Some(Last::OfSource) => {
-                "; what else comes like this from there is only counted for a while"
-            }
-        };
-        let start = self.write_line(line, event, context, SOURCED_MESSAGE_LEN, remark);
+        self.write_line(line, event, context, SOURCED_MESSAGE_LEN, last);
         if last.is_some() {
-            let message = line[start..].trim_end_matches(['\n']);
-            let message = message.strip_suffix(line::COLOR_RESET).unwrap_or(message);
-            let message = message.strip_suffix(remark).unwrap_or(message);
-            self.limiter.keep_example(metadata, source, message);
+            // This happens once in a while.
+            let mut message = String::new();
+            push_message(&mut message, event, context, SOURCED_MESSAGE_LEN);
+            self.limiter.keep_example(metadata, source, &message);
         }
     }
+}
+
+/// Appends the message of an event as text: the prefixes, the message itself, the fields.
+fn push_message<S>(
+    line: &mut String,
+    event: &Event<'_>,
+    context: &FmtContext<'_, S, PrefixFields>,
+    room: usize,
+) where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    push_prefixes(line, context);
+    let mut fields = String::new();
+    let mut message = Message {
+        empty: true,
+        fields: Text::new(&mut fields, room),
+        line: Text::new(line, room),
+    };
+    event.record(&mut message);
+    let Message {
+        empty,
+        fields: fields_text,
+        line: mut text,
+    } = message;
+    fields_text.end();
+    // Each field brings the space that parts it from what stands before it. Writing to a string does not fail.
+    let _ = text.write_str(if empty { fields.trim_start() } else { &fields });
+    text.end();
 }
 
 /// Whose allowance the event takes, if somebody else can cause it as often as they like.
@@ -369,19 +469,31 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     for wanted in PrefixKind::ALL {
-        for span in context.event_scope().into_iter().flatten() {
-            if PrefixKind::of(span.metadata()) != Some(wanted) {
-                continue;
-            }
-            let extensions = span.extensions();
-            let prefix = extensions.get::<FormattedFields<PrefixFields>>();
-            if let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) {
-                line.push('[');
-                line.push_str(wanted.label());
-                line.push_str(prefix);
-                line.push_str("] ");
-                break;
-            }
+        with_prefix(wanted, context, |_, prefix| {
+            line.push('[');
+            line.push_str(wanted.label());
+            line.push_str(prefix);
+            line.push_str("] ");
+        });
+    }
+}
+
+/// Gives `use_it` what the innermost span of this kind has for its lines, and the name it has in JSON, if there is one.
+fn with_prefix<S>(
+    wanted: PrefixKind,
+    context: &FmtContext<'_, S, PrefixFields>,
+    use_it: impl FnOnce(&'static str, &str),
+) where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    for span in context.event_scope().into_iter().flatten() {
+        if PrefixKind::of(span.metadata()) != Some(wanted) {
+            continue;
+        }
+        let extensions = span.extensions();
+        let prefix = extensions.get::<FormattedFields<PrefixFields>>();
+        if let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) {
+            return use_it(wanted.json_name(), prefix);
         }
     }
 }
@@ -468,6 +580,61 @@ impl Visit for Message<'_, '_> {
             name if Allowance::of_field(name).is_some() => Ok(()),
             name => write!(self.fields, " {name}={value:?}"),
         };
+    }
+}
+
+/// Appends the message and the fields of an event to an object.
+struct ObjectFields<'a> {
+    has_message: bool,
+    object: Object<'a>,
+}
+
+impl ObjectFields<'_> {
+    fn plain(&mut self, field: &Field, value: impl fmt::Display) {
+        // It says how the line is limited, and nothing of the event.
+        if field.name() != "per_session" {
+            self.object.plain_field(field.name(), value);
+        }
+    }
+}
+
+impl Visit for ObjectFields<'_> {
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.plain(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.plain(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.plain(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        match value.is_finite() {
+            true => self.plain(field, value),
+            // JSON has no number for it.
+            false => self.record_debug(field, &value),
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.record_debug(field, &Chain(value));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => {
+                self.has_message = true;
+                self.object.text("message", format_args!("{value:?}"));
+            }
+            name => self.object.text_field(name, format_args!("{value:?}")),
+        }
     }
 }
 

@@ -4,6 +4,19 @@
 //! 2026-11-23 23:40:01.123 [I] [server/session.rs:42] [3f0c9a7be1d24c55] [ssh] new proxy success port=6000
 //! ```
 //!
+//! With [`Format::Json`] a line is an object instead, whose names stay the same from version to version:
+//!
+//! ```text
+//! {"time":"2026-11-23T23:40:01.123+01:00","level":"info","target":"mgrok_server::session","caller":"server/session.rs:42",
+//!  "run_id":"3f0c9a7be1d24c55","proxy":"ssh","message":"new proxy success","port":6000}
+//! ```
+//!
+//! `time`, `level`, `target` (a module), `caller` (a place in the source, which may change) and `message` are always there; `run_id`, `proxy`
+//! (a proxy's or a visitor's name) and `reqid` (of a plugin's question) where they are known; then the fields of the event. `source`
+//! names who has caused it, where that may be a stranger. `cut` is how many bytes were left out of the line; `limited` says that it is the last one of
+//! its `kind`, or of its `source`, that is written for a while; `left_out` counts, with an `example`, those that were not, and `missing` those
+//! that came too fast or could not be written.
+//!
 //! The libraries know `tracing` only. Two kinds of span become prefixes of the lines inside
 //! them: `session` with a field `run_id`, and `proxy` with a field `name`; they are made at level
 //! info or above. Fields beside the message follow it as `key=value`.
@@ -24,15 +37,20 @@
 //! tracing::warn!(source = %from, "login of {from} refused");
 //! ```
 //!
-//! In order, lowest first: `line` (what a line looks like), `limiter` (how many of them others may cause), `file` and `console` (where
-//! they go), `queue`, `writer` (the thread), `layer` (what `tracing` calls).
+//! [`Records`] are lines of another kind, of what is over, such as a user's connection. They go to a place of their own.
+//!
+//! In order, lowest first: `settings` (what may change meanwhile), `line` and `json` (what a line looks like), `limiter` (how many of them
+//! others may cause), `file` and `console` (where they go), `queue`, `writer` (the thread), `layer` (what `tracing` calls), `records`.
 
 mod console;
 mod file;
+mod json;
 mod layer;
 mod limiter;
 mod line;
 mod queue;
+mod records;
+mod settings;
 mod writer;
 
 use std::io;
@@ -50,7 +68,11 @@ use file::LogFile;
 use layer::LineLayer;
 use limiter::Limiter;
 use queue::Queue;
-use writer::{Sink, Writer};
+use settings::Settings;
+use writer::{Content, Sink, Writer};
+
+pub use records::{Record, RecordOptions, Records};
+pub use settings::{Format, Rotation};
 
 /// How long the end of the program waits for the last lines to be written. A healthy disk needs
 /// milliseconds; a blocked terminal would keep the program for ever.
@@ -61,11 +83,13 @@ const LAST_LINES_WAIT: Duration = Duration::from_secs(1);
 pub struct Options {
     /// Colour the lines by level. Only a console that is a terminal is ever coloured.
     pub color: bool,
+    /// What a line looks like.
+    pub format: Format,
     /// The least important level that is written. Crates that are not mgrok's own are heard
     /// from `warn` on, whatever this says.
     pub level: Level,
-    /// How many days rotated files are kept; `None` keeps them all.
-    pub max_days: Option<u32>,
+    /// How much is kept of a file.
+    pub rotation: Rotation,
     /// Where the lines go.
     pub to: Target,
 }
@@ -75,7 +99,7 @@ pub struct Options {
 pub enum Target {
     /// Standard output.
     Console,
-    /// A file that is appended to and rotated at local midnight.
+    /// A file that is appended to and rotated at local midnight, or earlier if it gets too large.
     File(PathBuf),
 }
 
@@ -93,7 +117,16 @@ pub enum StartError {
 /// The running log. Dropping it writes what is queued, for a second at most.
 #[derive(Debug)]
 pub struct Log {
+    control: LogControl,
     queue: Arc<Queue>,
+}
+
+/// Changes what is logged while it is. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct LogControl {
+    /// Whether lines may be coloured where they go.
+    may_be_colored: bool,
+    settings: Arc<Settings>,
 }
 
 /// Makes the log of this process, and takes every `tracing` event from now on.
@@ -102,40 +135,85 @@ pub struct Log {
 /// A process has one log, and needs a thread for it. That a file cannot be opened is no error:
 /// standard error says so, and the log begins when the file can be opened.
 pub fn start(options: Options) -> Result<Log, StartError> {
+    let Options {
+        color,
+        format,
+        level,
+        rotation,
+        to,
+    } = options;
     // Go reads the time zone once as well. Its rules are all here, so a change to summer time
     // is followed; a change of the machine's zone is followed by the next start.
     let zone = TimeZone::system();
-    let (sink, color) = match options.to {
-        Target::Console => {
-            let console = Console::stdout().map_err(StartError::Thread)?;
-            let color = options.color && console.is_terminal();
-            (Sink::Console(console), color)
-        }
-        Target::File(path) => {
-            let file = LogFile::new(path, options.max_days, zone.clone(), Timestamp::now());
-            (Sink::File(file), false)
-        }
+    let sink = Sink::open(to, rotation, &zone)?;
+    let may_be_colored = match &sink {
+        Sink::Console(console) => console.is_terminal(),
+        Sink::File(_) => false,
     };
-
+    let color = color && may_be_colored;
+    let settings = Arc::new(Settings::new(color, format, level, rotation));
     let queue = Arc::new(Queue::default());
     let limiter = Arc::new(Limiter::default());
     let layer = LineLayer {
-        color,
-        level: options.level,
         limiter: Arc::clone(&limiter),
         now: Timestamp::now,
         queue: Arc::clone(&queue),
+        settings: Arc::clone(&settings),
         zone: zone.clone(),
     };
     let subscriber = tracing_subscriber::registry().with(layer.build());
     tracing::subscriber::set_global_default(subscriber).map_err(|_| StartError::AlreadyStarted)?;
     let log = Log {
+        control: LogControl {
+            may_be_colored,
+            settings: Arc::clone(&settings),
+        },
         queue: Arc::clone(&queue),
     };
-    Writer::new(sink, zone)
+    Writer::new(Content::Log, sink, settings, zone)
         .spawn(queue, limiter)
         .map_err(StartError::Thread)?;
     Ok(log)
+}
+
+impl Sink {
+    fn open(to: Target, rotation: Rotation, zone: &TimeZone) -> Result<Self, StartError> {
+        Ok(match to {
+            Target::Console => Self::Console(Console::stdout().map_err(StartError::Thread)?),
+            Target::File(path) => {
+                Self::File(LogFile::new(path, rotation, zone.clone(), Timestamp::now()))
+            }
+        })
+    }
+}
+
+impl Log {
+    /// What changes it.
+    pub fn control(&self) -> LogControl {
+        self.control.clone()
+    }
+}
+
+impl LogControl {
+    /// Logs as `options` say from now on, but where it did: a log has one target for its life.
+    pub fn change(&self, options: &Options) {
+        let Options {
+            color,
+            format,
+            level,
+            rotation,
+            to: _,
+        } = options;
+        let settings = &self.settings;
+        settings.set_color(*color && self.may_be_colored);
+        settings.set_format(*format);
+        settings.set_rotation(*rotation);
+        if settings.level() != *level {
+            settings.set_level(*level);
+            // Each call site has kept the answer whether it is wanted.
+            tracing::callsite::rebuild_interest_cache();
+        }
+    }
 }
 
 impl Drop for Log {

@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Write as _};
 
+use jiff::Timestamp;
 use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use tracing::{Level, Metadata};
 
 /// Ends what [`color`] began.
@@ -33,8 +35,38 @@ pub(crate) fn push_head(out: &mut String, time: DateTime, metadata: &Metadata<'_
     out.push_str("] ");
 }
 
+/// The word for a level in configuration files and in JSON.
+pub(crate) fn level_word(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
+}
+
 /// Appends `YYYY-MM-DD hh:mm:ss.mmm`.
 pub(crate) fn push_time(out: &mut String, time: DateTime) {
+    push_time_parted(out, time, " ");
+}
+
+/// Appends `YYYY-MM-DDThh:mm:ss.mmm+hh:mm`, or with `Z` at the end in UTC.
+pub(crate) fn push_rfc3339(out: &mut String, now: Timestamp, zone: &TimeZone) {
+    let offset = zone.to_offset(now);
+    push_time_parted(out, offset.to_datetime(now), "T");
+    let minutes = offset.seconds() / 60;
+    if minutes == 0 {
+        return out.push('Z');
+    }
+    out.push(if minutes < 0 { '-' } else { '+' });
+    let (hours, minutes) = (minutes.abs() / 60, minutes.abs() % 60);
+    // Writing to a string does not fail.
+    let _ = write!(out, "{hours:02}:{minutes:02}");
+}
+
+/// `part` stands between date and time.
+fn push_time_parted(out: &mut String, time: DateTime, part: &str) {
     // By hand: the formatting machinery would take most of the time that a line takes.
     let mut number = |value: i32, width: u32, end: &str| {
         for place in (0..width).rev() {
@@ -45,7 +77,7 @@ pub(crate) fn push_time(out: &mut String, time: DateTime) {
     };
     number(time.year().into(), 4, "-");
     number(time.month().into(), 2, "-");
-    number(time.day().into(), 2, " ");
+    number(time.day().into(), 2, part);
     number(time.hour().into(), 2, ":");
     number(time.minute().into(), 2, ":");
     number(time.second().into(), 2, ".");
@@ -54,7 +86,7 @@ pub(crate) fn push_time(out: &mut String, time: DateTime) {
 
 /// Appends `directory/file.rs:line`. A file at the top of a crate's `src` is shown under the
 /// crate's short name, because `src` would tell nothing.
-fn push_caller(out: &mut String, metadata: &Metadata<'_>) {
+pub(crate) fn push_caller(out: &mut String, metadata: &Metadata<'_>) {
     let Some(file) = metadata.file() else {
         out.push_str(metadata.target());
         return;
@@ -162,6 +194,20 @@ mod tests {
         out.clear();
         push_time(&mut out, date(2026, 11, 23).at(23, 59, 59, 999_999_999));
         assert_eq!(out, "2026-11-23 23:59:59.999");
+    }
+
+    #[test]
+    fn times_for_machines_have_their_offset() {
+        let now = Timestamp::from_millisecond(1_795_473_601_123).unwrap();
+        for (zone, expect) in [
+            ("UTC0", "2026-11-23T22:40:01.123Z"),
+            ("CET-1", "2026-11-23T23:40:01.123+01:00"),
+            ("NST3:30", "2026-11-23T19:10:01.123-03:30"),
+        ] {
+            let mut out = String::new();
+            push_rfc3339(&mut out, now, &TimeZone::posix(zone).unwrap());
+            assert_eq!(out, expect);
+        }
     }
 
     #[track_caller]

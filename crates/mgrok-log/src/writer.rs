@@ -7,6 +7,7 @@
 //! worker thread that logged. Here the worst that can happen is that lines are missing, and the
 //! log says so.
 
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::thread;
@@ -17,9 +18,14 @@ use jiff::tz::TimeZone;
 
 use crate::console::Console;
 use crate::file::LogFile;
+use crate::json::Object;
 use crate::limiter::{LeftOut, Limiter};
 use crate::line;
 use crate::queue::Queue;
+use crate::settings::{Format, Settings};
+
+/// Room enough for what the writer has to say.
+const OWN_MESSAGE_LEN: usize = 1 << 10;
 
 /// What is kept of a buffer that grew in a burst.
 const KEPT_BUFFER: usize = 16 << 10;
@@ -38,13 +44,24 @@ pub(crate) enum Sink {
     File(LogFile),
 }
 
+/// What is written, which decides how the writer's own lines look.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Content {
+    /// The lines of the program.
+    Log,
+    /// Records of what is over.
+    Records,
+}
+
 /// Writes batches of lines and keeps account of those that could not be written.
 #[derive(Debug)]
 pub(crate) struct Writer {
+    content: Content,
     /// The last attempt failed, and standard error has the reason.
     failing: bool,
     /// Lines missing in the log for which the log has no notice yet.
     lost: u64,
+    settings: Arc<Settings>,
     sink: Sink,
     /// The log ends within a line, because the disk filled up there.
     torn: bool,
@@ -53,10 +70,17 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// A writer that has written nothing yet.
-    pub(crate) fn new(sink: Sink, zone: TimeZone) -> Self {
+    pub(crate) fn new(
+        content: Content,
+        sink: Sink,
+        settings: Arc<Settings>,
+        zone: TimeZone,
+    ) -> Self {
         Self {
+            content,
             failing: false,
             lost: 0,
+            settings,
             sink,
             torn: false,
             zone,
@@ -66,6 +90,7 @@ impl Writer {
     /// Writes what comes through `queue` until that is closed, in a thread of its own. The thread
     /// is not joined: [`Queue::close`] waits for it, for a limited time.
     pub(crate) fn spawn(mut self, queue: Arc<Queue>, limiter: Arc<Limiter>) -> io::Result<()> {
+        let content = self.content;
         let run = move || {
             let mut text = String::new();
             loop {
@@ -91,8 +116,12 @@ impl Writer {
                 queue.gather(GATHERING);
             }
         };
+        let name = match content {
+            Content::Log => "log",
+            Content::Records => "records",
+        };
         thread::Builder::new()
-            .name("log".into())
+            .name(name.into())
             .stack_size(STACK_SIZE)
             .spawn(run)?;
         Ok(())
@@ -102,11 +131,11 @@ impl Writer {
     /// tell the operator on another way, once until writing works again.
     fn deliver(&mut self, text: &str, now: Timestamp) -> Option<String> {
         let mut problem = None;
-        if let Sink::File(file) = &mut self.sink
-            && let Err(error) = file.rotate_if_due(now)
-        {
-            let path = file.path().display();
-            problem = Some(format!("log: cannot rotate {path}, writing on: {error}"));
+        if let Sink::File(file) = &mut self.sink {
+            file.set_rotation(self.settings.rotation());
+            if let Err(error) = file.rotate_if_due(now) {
+                problem = Some(cannot_rotate(file, &error));
+            }
         }
         match self.try_deliver(text, now) {
             Ok(()) => self.failing = false,
@@ -119,6 +148,11 @@ impl Writer {
             }
             Err(_) => {}
         }
+        if let Sink::File(file) = &mut self.sink
+            && let Some(error) = file.take_problem()
+        {
+            problem.get_or_insert(cannot_rotate(file, &error));
+        }
         problem
     }
 
@@ -128,7 +162,7 @@ impl Writer {
             if self.torn {
                 notice.insert(0, '\n');
             }
-            if let Err((written, error)) = self.write_all(notice.as_bytes()) {
+            if let Err((written, error)) = self.write_all(notice.as_bytes(), now) {
                 self.torn |= written > 0;
                 self.lost += count_lines(text.as_bytes());
                 return Err(error);
@@ -136,21 +170,24 @@ impl Writer {
             self.lost = 0;
             self.torn = false;
         }
-        self.write_all(text.as_bytes()).map_err(|(written, error)| {
-            let (done, rest) = text.as_bytes().split_at(written);
-            self.lost += count_lines(rest);
-            self.torn = done.last().is_some_and(|it| *it != b'\n');
-            error
-        })
+        self.write_all(text.as_bytes(), now)
+            .map_err(|(written, error)| {
+                let (done, rest) = text.as_bytes().split_at(written);
+                self.lost += count_lines(rest);
+                self.torn = done.last().is_some_and(|it| *it != b'\n');
+                error
+            })
     }
 
     /// Writes all, or says how much was written before the error.
-    fn write_all(&mut self, text: &[u8]) -> Result<(), (usize, io::Error)> {
+    fn write_all(&mut self, text: &[u8], now: Timestamp) -> Result<(), (usize, io::Error)> {
+        // Logs that share standard output do not part each other's lines.
+        let _turn = matches!(self.sink, Sink::Console(_)).then(Console::turn);
         let mut written = 0;
         while written < text.len() {
             let result = match &mut self.sink {
                 Sink::Console(console) => console.write(&text[written..]),
-                Sink::File(file) => file.write(&text[written..]),
+                Sink::File(file) => file.write(&text[written..], now),
             };
             match result {
                 Ok(0) => return Err((written, io::ErrorKind::WriteZero.into())),
@@ -164,14 +201,34 @@ impl Writer {
 
     /// The notice of missing lines.
     fn notice(&self, now: Timestamp) -> String {
-        let mut out = String::new();
-        line::push_time(&mut out, self.zone.to_datetime(now));
         let lost = self.lost;
         let lines = if lost == 1 { "line is" } else { "lines are" };
-        out.push_str(&format!(
-            " [W] [log/writer.rs:{}] {lost} {lines} missing here: they came too fast or could not be written\n",
-            line!()
-        ));
+        let message =
+            format_args!("{lost} {lines} missing here: they came too fast or could not be written");
+        let mut out = String::new();
+        match (self.settings.format(), self.content) {
+            (Format::Json, content) => {
+                let mut object = Object::begin(&mut out, OWN_MESSAGE_LEN);
+                object.time(now, &self.zone);
+                if content == Content::Log {
+                    object.word("level", |out| out.push_str("warn"));
+                    object.word("target", |out| out.push_str(module_path!()));
+                    object.text("caller", format_args!("log/writer.rs:{}", line!()));
+                    object.text("message", message);
+                }
+                object.plain("missing", lost);
+                object.end();
+            }
+            (Format::Text, Content::Log) => {
+                line::push_time(&mut out, self.zone.to_datetime(now));
+                out.push_str(&format!(" [W] [log/writer.rs:{}] {message}", line!()));
+            }
+            (Format::Text, Content::Records) => {
+                line::push_time(&mut out, self.zone.to_datetime(now));
+                out.push_str(&format!(" missing={lost}"));
+            }
+        }
+        out.push('\n');
         out
     }
 
@@ -183,14 +240,38 @@ impl Writer {
             metadata,
             source,
         } = left_out;
-        line::push_head(text, self.zone.to_datetime(now), metadata);
         let lines = if *count == 1 { "line" } else { "lines" };
-        text.push_str(&format!("{count} more {lines} like this were left out"));
-        if !source.is_empty() {
-            text.push_str(&format!(", from {source}"));
-        }
-        if !example.is_empty() {
-            text.push_str(&format!(": {example}"));
+        let message = format_args!("{count} more {lines} like this were left out");
+        match self.settings.format() {
+            Format::Json => {
+                let mut object = Object::begin(text, OWN_MESSAGE_LEN);
+                object.time(now, &self.zone);
+                object.word("level", |out| {
+                    out.push_str(line::level_word(*metadata.level()));
+                });
+                object.word("target", |out| out.push_str(metadata.target()));
+                object.word("caller", |out| line::push_caller(out, metadata));
+                object.text("message", message);
+                object.plain("left_out", count);
+                if !source.is_empty() {
+                    object.text("source", format_args!("{source}"));
+                }
+                if !example.is_empty() {
+                    object.text("example", format_args!("{example}"));
+                }
+                object.end();
+            }
+            Format::Text => {
+                line::push_head(text, self.zone.to_datetime(now), metadata);
+                // Writing to a string does not fail.
+                let _ = write!(text, "{message}");
+                if !source.is_empty() {
+                    text.push_str(&format!(", from {source}"));
+                }
+                if !example.is_empty() {
+                    text.push_str(&format!(": {example}"));
+                }
+            }
         }
         text.push('\n');
     }
@@ -209,6 +290,11 @@ impl Writer {
             Sink::File(file) => file.path().display().to_string(),
         }
     }
+}
+
+fn cannot_rotate(file: &LogFile, error: &io::Error) -> String {
+    let path = file.path().display();
+    format!("log: cannot rotate {path}, writing on: {error}")
 }
 
 fn count_lines(text: &[u8]) -> u64 {

@@ -449,7 +449,7 @@ fn sighup_reloads_the_file_or_changes_nothing() {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     for (mistake, says) in [
         ("vhostHTTPort = 1\n", "vhostHTTPort"),
-        ("[log]\nlevel = \"debug\"\n", "log.* has changed"),
+        ("[log]\nto = \"elsewhere\"\n", "log.to cannot change"),
     ] {
         let line = reload(&mut server, mistake);
         assert!(
@@ -460,4 +460,99 @@ fn sighup_reloads_the_file_or_changes_nothing() {
     }
     let line = reload(&mut server, "");
     assert!(line.contains("closed vhostHTTPPort"), "{line}");
+}
+
+#[test]
+fn a_reload_changes_level_and_format_of_the_log() {
+    let config = Config::of_server("");
+    let base = std::fs::read_to_string(&config.file).unwrap();
+    let mut server = Process::start(&mut config.command());
+    server.wait_for("frps started successfully");
+    let stranger = |server: &mut Process| {
+        let port = base.split("bindPort = ").nth(1).unwrap().trim();
+        let mut stranger = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+        stranger.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        let from = stranger.local_addr().unwrap();
+        drop(stranger);
+        server.wait_for(&from.to_string())
+    };
+    std::fs::write(
+        &config.file,
+        format!("{base}[log]\nlevel = \"debug\"\nformat = \"json\"\n"),
+    )
+    .unwrap();
+    server.signal(Signal::HUP);
+    server.wait_for("] SIGHUP: reloading the configuration");
+    let line = server.wait_for("\"message\":\"reloaded: ");
+    assert!(line.starts_with("{\"time\":\""), "{line}");
+    let line = stranger(&mut server);
+    assert!(line.contains("\"level\":\"debug\""), "{line}");
+
+    std::fs::write(&config.file, format!("{base}log.level = \"warn\"\n")).unwrap();
+    server.signal(Signal::HUP);
+    server.wait_for("SIGHUP: reloading");
+    server.signal(Signal::TERM);
+    let (_, text) = server.ended();
+    let after = text.rsplit_once("SIGHUP: reloading").unwrap().1;
+    assert!(!after.contains("no user connections were cut"), "{text}");
+}
+
+#[test]
+fn a_file_that_changes_is_reloaded_if_that_is_wanted() {
+    let port = free_port();
+    let config = Config::of_server("reloadOnChange = true\n");
+    let base = std::fs::read_to_string(&config.file).unwrap();
+    let mut server = Process::start(&mut config.command());
+    server.wait_for("frps started successfully");
+    let replace = |more: &str| {
+        let next = config.directory.path().join("next");
+        std::fs::write(&next, format!("{base}{more}")).unwrap();
+        std::fs::rename(&next, &config.file).unwrap();
+    };
+    replace(&format!("vhostHTTPPort = {port}\n"));
+    server.wait_for("a configuration file has changed: reloading");
+    let line = server.wait_for("reloaded: ");
+    assert!(line.contains("opened vhostHTTPPort"), "{line}");
+    replace("vhostHTTPPort = \"\n");
+    server.wait_for("not reloaded, nothing has changed: ");
+    replace("");
+    let line = server.wait_for("reloaded: ");
+    assert!(line.contains("closed vhostHTTPPort"), "{line}");
+}
+
+#[test]
+fn a_log_file_of_limited_size_is_rotated() {
+    let directory = TempDir::new().unwrap();
+    let log = directory.path().join("server.log");
+    let config = Config::of_server(&format!(
+        "log.to = {log:?}\nlog.maxSize = \"64KB\"\nlog.maxFiles = 2\nlog.level = \"trace\"\n"
+    ));
+    let server = Process::start(&mut config.command());
+    let rotated = || {
+        let entries = std::fs::read_dir(directory.path()).unwrap();
+        let names = entries.map(|it| it.unwrap().file_name().into_string().unwrap());
+        names.filter(|it| it != "server.log").count()
+    };
+    let deadline = Instant::now() + LIMIT;
+    let has_started = || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        text.contains("frps started successfully")
+    };
+    while !has_started() {
+        assert!(Instant::now() < deadline, "no server");
+        thread::sleep(Duration::from_millis(5));
+    }
+    // Each reload has a few lines.
+    while rotated() < 2 {
+        assert!(Instant::now() < deadline, "{} rotated files", rotated());
+        server.signal(Signal::HUP);
+        thread::sleep(Duration::from_millis(1));
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().0, Some(0));
+    assert!(rotated() <= 2);
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let len = entry.unwrap().metadata().unwrap().len();
+        assert!(len <= 64 << 10, "{len} bytes");
+    }
 }

@@ -21,6 +21,9 @@ pub(crate) fn client(mut root: Section<'_>, environment: &Environment) -> Client
     let default = ClientConfig::default();
     // frp: allowed and without a meaning
     root.text("version");
+    // They were read ahead of this.
+    root.texts("includes");
+    feature_gates(root.section("featureGates"));
     let servers = servers(&mut root).unwrap_or(default.servers);
     let connect_all = root.boolean("connectAll").unwrap_or(default.connect_all);
     if connect_all && servers.len() == 1 {
@@ -48,6 +51,7 @@ pub(crate) fn client(mut root: Section<'_>, environment: &Environment) -> Client
         metadatas: root.map("metadatas"),
         auth,
         log: log(root.section("log")),
+        reload_on_change: root.boolean("reloadOnChange").unwrap_or_default(),
         grace_period: grace_period(&mut root).unwrap_or(default.grace_period),
         transport: transport(root.section("transport"), default.transport, environment),
         proxies,
@@ -56,6 +60,11 @@ pub(crate) fn client(mut root: Section<'_>, environment: &Environment) -> Client
             .unwrap_or(default.nat_hole_stun_server),
         web_server,
     }
+}
+
+/// Switches for what frp takes for unfinished. What they lead to is refused by its own key.
+fn feature_gates(mut section: Section<'_>) {
+    section.boolean("VirtualNet");
 }
 
 fn dns_server(root: &mut Section<'_>) -> Option<SocketAddr> {

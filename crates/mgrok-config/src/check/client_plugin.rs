@@ -8,6 +8,21 @@ use crate::client_plugin::{HttpsFront, Plugin, Website};
 use crate::local_addr::LocalAddr;
 use crate::proxy::ProxyKind;
 use crate::section::Section;
+use crate::section::choice::none_of;
+
+/// The types that frp has.
+const TYPES: [&str; 10] = [
+    "http2http",
+    "http2https",
+    "http_proxy",
+    "https2http",
+    "https2https",
+    "socks5",
+    "static_file",
+    "tls2raw",
+    "unix_domain_socket",
+    "virtual_net",
+];
 
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
@@ -47,7 +62,11 @@ pub(super) fn plugin(entry: &mut Section<'_>, kind: &ProxyKind) -> Option<Plugin
             // frp: this wording
             let why = match other {
                 "" => "plugin type is empty".to_owned(),
-                other => format!("unknown plugin type: {}", other.escape_debug()),
+                other => none_of(
+                    format!("unknown plugin type: {}", other.escape_debug()),
+                    other,
+                    &TYPES,
+                ),
             };
             if !section.is_flawed() {
                 section.invalid("type", why);

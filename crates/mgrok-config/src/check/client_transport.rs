@@ -63,26 +63,23 @@ pub(super) fn transport(
 
 fn protocol(section: &mut Section<'_>) -> Option<Protocol> {
     let key = "protocol";
-    let text = section.text(key)?;
-    let known = PROTOCOLS.iter().find(|(name, _)| *name == text);
-    if known.is_none() {
+    let text = section.choice(key, &PROTOCOLS.map(|(name, _)| name), |word| {
         let names = PROTOCOLS.map(|(name, _)| format!("{name:?}")).join(", ");
-        section.invalid(key, format!("must be one of {names}, not {text:?}"));
-    }
+        format!("must be one of {names}, not {word:?}")
+    })?;
+    let known = PROTOCOLS.iter().find(|(name, _)| *name == text);
     known.map(|(_, protocol)| *protocol)
 }
 
 fn wire_protocol(section: &mut Section<'_>) -> Option<WireProtocol> {
     let key = "wireProtocol";
-    match section.text(key)?.as_str() {
-        "auto" => Some(WireProtocol::Auto),
+    let word = section.choice(key, &["auto", "v1", "v2"], |word| {
+        format!("must be \"auto\", \"v1\" or \"v2\", not {word:?}")
+    })?;
+    match word.as_str() {
         "v1" => Some(WireProtocol::V1),
         "v2" => Some(WireProtocol::V2),
-        other => {
-            let why = format!("must be \"auto\", \"v1\" or \"v2\", not {other:?}");
-            section.invalid(key, why);
-            None
-        }
+        _ => Some(WireProtocol::Auto),
     }
 }
 

@@ -28,7 +28,9 @@ enum Claim {
 }
 
 /// Checks that no two proxies claim the same port or route, unless they share it.
-pub(super) fn check_proxies(proxies: &mut [(Section<'_>, ProxyConfig)]) {
+///
+/// Each proxy comes with the index of its section, of which one may stand for several proxies.
+pub(super) fn check_proxies(sections: &mut [Section<'_>], proxies: &[(usize, ProxyConfig)]) {
     let mut owners: HashMap<Claim, usize> = HashMap::new();
     let mut conflicts = Vec::new();
     for (index, (_, proxy)) in proxies.iter().enumerate() {
@@ -51,7 +53,12 @@ pub(super) fn check_proxies(proxies: &mut [(Section<'_>, ProxyConfig)]) {
         }
     }
     for (index, key, why) in conflicts {
-        proxies[index].0.invalid(key, why);
+        let section = &mut sections[proxies[index].0];
+        let key = match key {
+            "remotePort" if section.says("remotePorts") => "remotePorts",
+            key => key,
+        };
+        section.invalid(key, why);
     }
 }
 

@@ -25,7 +25,13 @@ pub(super) fn health_check(
     let interval = section.seconds_or_off("intervalSeconds").flatten();
     let path = section.text("path");
     let headers = headers(&mut section);
-    let kind = match section.text("type").as_deref() {
+    let kind = section.choice("type", &["tcp", "http"], |word| {
+        // frp: the first half of this wording
+        let word = word.escape_debug();
+        format!("not support health check type: {word}, must be \"tcp\" or \"http\"")
+    });
+    let kind = match kind.as_deref() {
+        None if section.says("type") => return None,
         None => {
             for key in ["path", "httpHeaders"] {
                 if section.says(key) {
@@ -42,19 +48,10 @@ pub(super) fn health_check(
             }
             HealthCheckKind::Tcp
         }
-        Some("http") => HealthCheckKind::Http {
+        Some(_) => HealthCheckKind::Http {
             path: http_path(&mut section, path),
             headers,
         },
-        Some(other) => {
-            // frp: the first half of this wording
-            let other = other.escape_debug();
-            section.invalid(
-                "type",
-                format!("not support health check type: {other}, must be \"tcp\" or \"http\""),
-            );
-            return None;
-        }
     };
     if local_port.is_none() {
         section.warn("type", "does nothing without `localPort`");

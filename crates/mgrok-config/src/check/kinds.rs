@@ -8,10 +8,44 @@ use crate::domain::{check_domain, check_subdomain, is_too_wide};
 use crate::header::{check_header, check_value};
 use crate::proxy::{Domains, HttpProxy, Private, ProxyKind, TcpMuxProxy};
 use crate::section::Section;
+use crate::section::choice::{nearest_word, none_of};
 
-/// Reads the type and its keys; `None` if there is no such type, so that the other keys mean nothing.
-pub(super) fn kind(entry: &mut Section<'_>) -> Option<ProxyKind> {
-    Some(match entry.text("type").unwrap_or_default().as_str() {
+/// The types that there are.
+const TYPES: [&str; 8] = [
+    "tcp", "udp", "http", "https", "tcpmux", "stcp", "sudp", "xtcp",
+];
+
+/// What a `type` says.
+pub(super) enum Typed<K> {
+    Known(K),
+    /// There is no such type, but one that is nearly called so, for which the other keys were read.
+    Guessed(K),
+    /// There is no such type, so that nobody knows which keys belong to it.
+    Unknown,
+}
+
+/// Reads the type and its keys.
+pub(super) fn kind(entry: &mut Section<'_>) -> Typed<ProxyKind> {
+    let word = entry.text("type").unwrap_or_default();
+    if let Some(kind) = kind_of(entry, &word) {
+        return Typed::Known(kind);
+    }
+    // frp: the beginning of this wording
+    let why = format!(
+        "unknown proxy type: {}, must be one of {}",
+        word.escape_debug(),
+        TYPES.join(", ")
+    );
+    entry.malformed("type", none_of(why, &word, &TYPES));
+    let guess = nearest_word(&word, &TYPES);
+    match guess.and_then(|guess| kind_of(entry, guess)) {
+        Some(kind) => Typed::Guessed(kind),
+        None => Typed::Unknown,
+    }
+}
+
+fn kind_of(entry: &mut Section<'_>, word: &str) -> Option<ProxyKind> {
+    Some(match word {
         "tcp" => ProxyKind::Tcp {
             remote_port: entry.port("remotePort").unwrap_or(0),
         },
@@ -27,14 +61,7 @@ pub(super) fn kind(entry: &mut Section<'_>) -> Option<ProxyKind> {
             private: private(entry),
             disable_assisted_addrs: disable_assisted_addrs(entry),
         },
-        other => {
-            // frp: this wording
-            let other = other.escape_debug();
-            entry.malformed("type", format!(
-                    "unknown proxy type: {other}, must be one of tcp, udp, http, https, tcpmux, stcp, sudp, xtcp"
-                ));
-            return None;
-        }
+        _ => return None,
     })
 }
 
@@ -59,17 +86,14 @@ fn http(entry: &mut Section<'_>) -> HttpProxy {
 
 fn tcpmux(entry: &mut Section<'_>) -> TcpMuxProxy {
     let key = "multiplexer";
-    match entry.text(key).as_deref() {
-        Some("httpconnect") => {}
-        None if entry.says(key) => {}
-        other => {
-            // frp: the first half of this wording
-            let other = other.unwrap_or("none").escape_debug();
-            entry.invalid(
-                key,
-                format!("not support multiplexer: {other}, must be \"httpconnect\""),
-            );
-        }
+    // frp: the first half of this wording
+    let why = |word: &str| {
+        let word = word.escape_debug();
+        format!("not support multiplexer: {word}, must be \"httpconnect\"")
+    };
+    let multiplexer = entry.choice(key, &["httpconnect"], why);
+    if multiplexer.is_none() && !entry.says(key) {
+        entry.invalid(key, why("none"));
     }
     TcpMuxProxy {
         domains: domains(entry),
@@ -80,7 +104,8 @@ fn tcpmux(entry: &mut Section<'_>) -> TcpMuxProxy {
 }
 
 fn private(entry: &mut Section<'_>) -> Private {
-    let secret_key = entry.text("secretKey").map(Secret::new).unwrap_or_default();
+    let secret_key = entry.secret("secretKey", "secretKeySource");
+    let secret_key = secret_key.unwrap_or_default();
     if secret_key.is_empty() {
         entry.warn(
             "secretKey",
@@ -152,8 +177,8 @@ fn user(entry: &mut Section<'_>, key: &'static str) -> String {
 }
 
 fn password(entry: &mut Section<'_>) -> Secret {
-    let password = entry.text("httpPassword");
-    password.map(Secret::new).unwrap_or_default()
+    let password = entry.secret("httpPassword", "httpPasswordSource");
+    password.unwrap_or_default()
 }
 
 /// Reads what a website is to see as `Host`; empty leaves it alone.

@@ -1,49 +1,102 @@
 //! The client's `[[proxies]]`.
 
+use std::collections::HashSet;
+
 use mgrok_proto::auth::Secret;
 
 use super::client_plugin::plugin;
 use super::conflicts;
 use super::entries::{Entry, Start};
 use super::health::health_check;
-use super::kinds::kind;
+use super::kinds::{Typed, kind};
+use super::port_ranges::{Pair, expand, port_pairs};
 use crate::annotations::check_annotations;
 use crate::auth::Auth;
 use crate::bandwidth::{Bandwidth, BandwidthMode};
 use crate::client_plugin::Plugin;
 use crate::proxy::{Group, ProxyConfig, ProxyKind, ProxyProtocol};
 use crate::section::Section;
+use crate::section::choice::none_of;
 
 /// Reads the proxies that will be used.
 pub(super) fn proxies(root: &mut Section<'_>, start: &mut Start, auth: &Auth) -> Vec<ProxyConfig> {
-    let mut read = Vec::new();
+    let (mut sections, mut read) = (Vec::new(), Vec::new());
+    let mut ranged = 0;
     for Entry {
         mut section,
         name,
         used,
     } in start.entries(root, "proxies", "proxy")
     {
-        match proxy(&mut section, name, auth) {
-            Some(proxy) if used => read.push((section, proxy)),
-            Some(_) => {}
-            None => section.abandon(),
+        match proxy(&mut section, name, auth, ranged) {
+            Typed::Known((proxy, pairs)) if used => {
+                let of = sections.len();
+                sections.push(section);
+                let Some(pairs) = pairs else {
+                    read.push((of, proxy));
+                    continue;
+                };
+                ranged += pairs.len();
+                let expanded = expand(&proxy, pairs);
+                read.extend(expanded.into_iter().map(|proxy| (of, proxy)));
+            }
+            Typed::Known(_) | Typed::Guessed(_) => {}
+            Typed::Unknown => section.abandon(),
         }
     }
-    conflicts::check_proxies(&mut read);
+    if ranged > 0 {
+        check_names(&mut sections, &read);
+    }
+    conflicts::check_proxies(&mut sections, &read);
     read.into_iter().map(|(_, proxy)| proxy).collect()
 }
 
-/// Reads a proxy; `None` if there is no such type, so that the other keys mean nothing.
-fn proxy(section: &mut Section<'_>, name: String, auth: &Auth) -> Option<ProxyConfig> {
+/// Checks that no proxy of a range is called as another; that entries have names of their own was checked before.
+fn check_names(sections: &mut [Section<'_>], proxies: &[(usize, ProxyConfig)]) {
+    let mut names = HashSet::new();
+    for (of, proxy) in proxies {
+        if !names.insert(proxy.name.as_str()) {
+            // frp: this wording
+            let why = format!("proxy name [{}] is duplicated", proxy.name.escape_debug());
+            sections[*of].invalid("name", why);
+        }
+    }
+}
+
+/// Reads a proxy, and the ports that it is for if there are several.
+fn proxy(
+    section: &mut Section<'_>,
+    name: String,
+    auth: &Auth,
+    ranged: usize,
+) -> Typed<(ProxyConfig, Option<Vec<Pair>>)> {
     if !section.says("name") {
         // frp: this wording
         section.invalid("name", "name should not be empty");
     }
-    let kind = kind(section)?;
+    let typed = kind(section);
+    let (kind, guessed, unknown) = match typed {
+        Typed::Known(kind) => (kind, false, false),
+        Typed::Guessed(kind) => (kind, true, false),
+        // What all types have is read as that of any.
+        Typed::Unknown => (ProxyKind::Tcp { remote_port: 0 }, false, true),
+    };
+    let pairs = match kind {
+        ProxyKind::Tcp { .. } | ProxyKind::Udp { .. } if !unknown => port_pairs(section, ranged),
+        ProxyKind::Tcp { .. }
+        | ProxyKind::Udp { .. }
+        | ProxyKind::Http(_)
+        | ProxyKind::Https(_)
+        | ProxyKind::TcpMux(_)
+        | ProxyKind::Stcp(_)
+        | ProxyKind::Sudp(_)
+        | ProxyKind::Xtcp { .. } => None,
+    };
     let default = ProxyConfig::new(name, kind, 0);
     let plugin = plugin(section, &default.kind);
-    let local_port = section.port("localPort");
-    if plugin.is_none() && !section.says("localPort") {
+    let first = pairs.as_ref().and_then(|pairs| pairs.first());
+    let local_port = section.port("localPort").or(first.map(|(port, _)| *port));
+    if plugin.is_none() && !section.says("localPort") && !section.says("localPorts") {
         section.warn(
             "localPort",
             "is not set, so nothing can be reached through this proxy",
@@ -56,7 +109,7 @@ fn proxy(section: &mut Section<'_>, name: String, auth: &Auth) -> Option<ProxyCo
     let local_host = section.text("localIP").unwrap_or(default.local_host);
     let metadatas = section.map("metadatas");
     let mut transport = section.section("transport");
-    Some(ProxyConfig {
+    let proxy = ProxyConfig {
         name: default.name,
         local_host,
         local_port: local_port.unwrap_or(default.local_port),
@@ -70,7 +123,12 @@ fn proxy(section: &mut Section<'_>, name: String, auth: &Auth) -> Option<ProxyCo
         health_check: health_check(section.section("healthCheck"), local_port),
         plugin,
         kind: default.kind,
-    })
+    };
+    match (guessed, unknown) {
+        (_, true) => Typed::Unknown,
+        (true, _) => Typed::Guessed((proxy, pairs)),
+        (false, _) => Typed::Known((proxy, pairs)),
+    }
 }
 
 fn use_encryption(transport: &mut Section<'_>, kind: &ProxyKind, auth: &Auth) -> bool {
@@ -108,6 +166,7 @@ fn bandwidth(transport: &mut Section<'_>) -> Option<Bandwidth> {
     let mode = transport.text("bandwidthLimitMode").unwrap_or_default();
     let mode = mode.parse().unwrap_or_else(|error| {
         let why = format!("{error}, not {mode:?}");
+        let why = none_of(why, &mode, &["client", "server"]);
         transport.invalid("bandwidthLimitMode", why);
         BandwidthMode::default()
     });
@@ -127,7 +186,11 @@ fn proxy_protocol(
     plugin: Option<&Plugin>,
 ) -> Option<ProxyProtocol> {
     let key = "proxyProtocolVersion";
-    let version = transport.text(key)?;
+    let version = transport.choice(key, &["v1", "v2"], |word| {
+        // frp: the first half of this wording
+        let word = word.escape_debug();
+        format!("not support proxy protocol version: {word}, must be \"v1\" or \"v2\"")
+    })?;
     if let Some(plugin) = plugin.filter(|plugin| plugin.is_http()) {
         let plugin = plugin.as_str();
         transport.warn(key, format!("does nothing with the plugin `{plugin}`"));
@@ -142,21 +205,12 @@ fn proxy_protocol(
             }
             Some(ProxyProtocol::V1)
         }
-        "v2" => Some(ProxyProtocol::V2),
-        other => {
-            // frp: the first half of this wording
-            let other = other.escape_debug();
-            transport.invalid(
-                key,
-                format!("not support proxy protocol version: {other}, must be \"v1\" or \"v2\""),
-            );
-            None
-        }
+        _ => Some(ProxyProtocol::V2),
     }
 }
 
 fn group(mut section: Section<'_>, kind: &ProxyKind) -> Option<Group> {
-    let key = section.text("groupKey");
+    let key = section.secret("groupKey", "groupKeySource");
     let Some(name) = section.text("group") else {
         if key.is_some() {
             section.warn("groupKey", "does nothing without `loadBalancer.group`");
@@ -167,7 +221,7 @@ fn group(mut section: Section<'_>, kind: &ProxyKind) -> Option<Group> {
         ProxyKind::Tcp { .. } | ProxyKind::Http(_) | ProxyKind::Https(_) | ProxyKind::TcpMux(_) => {
             Some(Group {
                 name,
-                key: key.map(Secret::new).unwrap_or_default(),
+                key: key.unwrap_or_default(),
             })
         }
         ProxyKind::Udp { .. }

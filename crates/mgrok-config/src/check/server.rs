@@ -70,6 +70,7 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         allow_ports: allow_ports(&mut root),
         auth: auth(root.section("auth")),
         log: log(root.section("log")),
+        reload_on_change: root.boolean("reloadOnChange").unwrap_or_default(),
         grace_period: grace_period(&mut root).unwrap_or(default.grace_period),
         transport: transport(root.section("transport"), default.transport, has_quic),
         vhost,

@@ -93,7 +93,7 @@ fn ops(entry: &mut Section<'_>) -> Vec<Op> {
                     "invalid http plugin ops: {:?} is none of {known}",
                     item.text
                 );
-                entry.invalid_item("ops", &item, why);
+                entry.no_choice("ops", &item, &Op::ALL.map(Op::name), why);
             }
         }
     }

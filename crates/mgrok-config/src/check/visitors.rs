@@ -2,15 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-use mgrok_proto::auth::Secret;
-
 use super::conflicts;
 use super::entries::{Entry, Start};
-use super::kinds::disable_assisted_addrs;
+use super::kinds::{Typed, disable_assisted_addrs};
 use super::proxies::warn_of_empty_key;
 use crate::section::Section;
+use crate::section::choice::{nearest_word, none_of};
 use crate::visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor};
 use crate::web_server::WebServer;
+
+/// The types that there are.
+const TYPES: [&str; 3] = ["stcp", "sudp", "xtcp"];
 
 /// The default listen address of visitors.
 // frp: the same
@@ -30,9 +32,9 @@ pub(super) fn visitors(
     } in start.entries(root, "visitors", "visitor")
     {
         match visitor(&mut section, name) {
-            Some(visitor) if used => read.push((section, visitor)),
-            Some(_) => {}
-            None => section.abandon(),
+            Typed::Known(visitor) if used => read.push((section, visitor)),
+            Typed::Known(_) | Typed::Guessed(_) => {}
+            Typed::Unknown => section.abandon(),
         }
     }
     check_fallbacks(&mut read);
@@ -40,38 +42,30 @@ pub(super) fn visitors(
     read.into_iter().map(|(_, visitor)| visitor).collect()
 }
 
-/// Reads a visitor; `None` if there is no such type, so that the other keys mean nothing.
-fn visitor(section: &mut Section<'_>, name: String) -> Option<VisitorConfig> {
+/// Reads a visitor.
+fn visitor(section: &mut Section<'_>, name: String) -> Typed<VisitorConfig> {
     if !section.says("name") {
         // frp: this wording
         section.invalid("name", "name is required");
     }
-    let kind = match section.text("type").unwrap_or_default().as_str() {
-        "stcp" => VisitorKind::Stcp,
-        "sudp" => VisitorKind::Sudp,
-        "xtcp" => VisitorKind::Xtcp(xtcp(section)),
-        other => {
-            // frp: this wording
-            let other = other.escape_debug();
-            section.malformed(
-                "type",
-                format!("unknown visitor type: {other}, must be one of stcp, sudp, xtcp"),
-            );
-            return None;
-        }
+    let (kind, as_known): (_, fn(VisitorConfig) -> Typed<VisitorConfig>) = match kind(section) {
+        Typed::Known(kind) => (kind, Typed::Known),
+        Typed::Guessed(kind) => (kind, Typed::Guessed),
+        // What all types have is read as that of any.
+        Typed::Unknown => (VisitorKind::Stcp, |_| Typed::Unknown),
     };
     if !section.says("serverName") {
         // frp: this wording
         section.invalid("serverName", "server name is required");
     }
-    let secret_key = section.text("secretKey").map(Secret::new);
+    let secret_key = section.secret("secretKey", "secretKeySource");
     let secret_key = secret_key.unwrap_or_default();
     let mut transport = section.section("transport");
     let use_encryption = transport.boolean("useEncryption").unwrap_or(false);
     if use_encryption {
         warn_of_empty_key(&transport, "secretKey", &secret_key);
     }
-    Some(VisitorConfig {
+    as_known(VisitorConfig {
         name,
         server_user: section.text("serverUser"),
         server_name: section.text("serverName").unwrap_or_default(),
@@ -83,6 +77,35 @@ fn visitor(section: &mut Section<'_>, name: String) -> Option<VisitorConfig> {
         use_encryption,
         use_compression: transport.boolean("useCompression").unwrap_or(false),
         kind,
+    })
+}
+
+/// Reads the type and its keys.
+fn kind(section: &mut Section<'_>) -> Typed<VisitorKind> {
+    let word = section.text("type").unwrap_or_default();
+    if let Some(kind) = kind_of(section, &word) {
+        return Typed::Known(kind);
+    }
+    // frp: the beginning of this wording
+    let why = format!(
+        "unknown visitor type: {}, must be one of {}",
+        word.escape_debug(),
+        TYPES.join(", ")
+    );
+    section.malformed("type", none_of(why, &word, &TYPES));
+    let guess = nearest_word(&word, &TYPES);
+    match guess.and_then(|guess| kind_of(section, guess)) {
+        Some(kind) => Typed::Guessed(kind),
+        None => Typed::Unknown,
+    }
+}
+
+fn kind_of(section: &mut Section<'_>, word: &str) -> Option<VisitorKind> {
+    Some(match word {
+        "stcp" => VisitorKind::Stcp,
+        "sudp" => VisitorKind::Sudp,
+        "xtcp" => VisitorKind::Xtcp(xtcp(section)),
+        _ => return None,
     })
 }
 
@@ -106,17 +129,13 @@ fn bind_port(section: &mut Section<'_>, kind: &VisitorKind) -> Option<u16> {
 
 fn xtcp(section: &mut Section<'_>) -> XtcpVisitor {
     let default = XtcpVisitor::default();
-    let protocol = match section.text("protocol").as_deref() {
-        None | Some("quic") => TunnelProtocol::Quic,
+    let protocol = section.choice("protocol", &["quic", "kcp"], |word| {
+        // frp: the first half of this wording
+        format!("protocol should be kcp or quic, not {word:?}")
+    });
+    let protocol = match protocol.as_deref() {
         Some("kcp") => TunnelProtocol::Kcp,
-        Some(other) => {
-            // frp: the first half of this wording
-            section.invalid(
-                "protocol",
-                format!("protocol should be kcp or quic, not {other:?}"),
-            );
-            default.protocol
-        }
+        Some(_) | None => TunnelProtocol::Quic,
     };
     let fallback_to = section.text("fallbackTo");
     let fallback_timeout = section.milliseconds_or_off("fallbackTimeoutMs");

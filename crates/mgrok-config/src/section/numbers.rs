@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Section;
-use crate::source::Value;
+use crate::value::Value;
 
 /// The longest time, in seconds: a hundred years. Longer ones count as this one, which keeps sums of times in range.
 const LONGEST: u64 = 100 * 366 * 24 * 60 * 60;

@@ -1,8 +1,8 @@
 //! What a section says beyond what it was asked for.
 
 use super::{Section, join};
-use crate::source::{Entry, Value};
 use crate::unsupported_keys::{Lookup, UnsupportedKey};
+use crate::value::{Entry, Value};
 
 impl Drop for Section<'_> {
     fn drop(&mut self) {

@@ -6,9 +6,9 @@
 
 use std::collections::HashMap;
 
-use super::number::integer_of_any_base;
 use super::tree::put;
 use super::{Entry, Node, Role, Value};
+use crate::go_number::integer_of_any_base;
 use crate::legacy_keys::{
     self, CLIENT, LegacyKey, LegacyKind, OldNames, PROXY, PROXY_PLUGINS, SERVER, SERVER_HOOK,
     VISITOR,

@@ -4,8 +4,8 @@ use jsonc_parser::ast;
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-use super::number::{float, integer};
 use super::{Entry, MAX_DEPTH, Node, Outcome, Value};
+use crate::go_number::{float, integer};
 
 /// Reads a text that begins at `base`.
 pub(super) fn read(text: &str, base: usize) -> Outcome {

@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, Span};
 
-use super::number::{float, integer_of_any_base};
 use super::{Entry, MAX_DEPTH, Node, Outcome, Value};
+use crate::go_number::{float, integer_of_any_base};
 
 /// How many values aliases may stand for altogether. A text of 16 MiB has room for a few million values of its own.
 const MAX_COPIED: usize = 1_000_000;

@@ -326,7 +326,7 @@ enable = "yes"
             "3:8: user: must be a string, not an integer",
             "4:15: start[1]: must be a string, not an integer",
             "5:28: metadatas.c: must be a string, not an integer",
-            "7:12: transport.protocol: must be one of \"tcp\", \"kcp\", \"quic\", \"websocket\", \"wss\", \"auto\", not \"tpc\"",
+            "7:12: transport.protocol: must be one of \"tcp\", \"kcp\", \"quic\", \"websocket\", \"wss\", \"auto\", not \"tpc\", did you mean \"tcp\"?",
             "8:16: transport.wireProtocol: must be \"auto\", \"v1\" or \"v2\", not \"v3\"",
             "9:21: transport.dialServerTimeout: must be a number of seconds, not -1",
             "10:24: transport.connectServerLocalIP: must be an IP address, not \"localhost\"",

@@ -139,7 +139,7 @@ fn values_that_make_no_sense() {
     for (keys, expect) in [
         (
             "type = \"socks4\"\nanything = 1",
-            "5:8: proxies[0].plugin.type: unknown plugin type: socks4",
+            "5:8: proxies[0].plugin.type: unknown plugin type: socks4, did you mean \"socks5\"?",
         ),
         (
             "anything = 1",

@@ -140,7 +140,7 @@ fn types() {
     client_mistakes(
         "[[proxies]]\nname = \"a\"\ntype = \"TCP\"\n[[proxies]]\nname = \"b\"\nanything = 1",
         &[
-            "3:8: proxies[0].type: unknown proxy type: TCP, must be one of tcp, udp, http, https, tcpmux, stcp, sudp, xtcp",
+            "3:8: proxies[0].type: unknown proxy type: TCP, must be one of tcp, udp, http, https, tcpmux, stcp, sudp, xtcp, did you mean \"tcp\"?",
             "4:1: proxies[1].type: unknown proxy type: , must be one of tcp, udp, http, https, tcpmux, stcp, sudp, xtcp",
         ],
     );
@@ -358,7 +358,7 @@ fn proxy_protocols() {
     client_mistakes(
         &tcp("transport.proxyProtocolVersion = \"2\""),
         &[
-            "5:34: proxies[0].transport.proxyProtocolVersion: not support proxy protocol version: 2, must be \"v1\" or \"v2\"",
+            "5:34: proxies[0].transport.proxyProtocolVersion: not support proxy protocol version: 2, must be \"v1\" or \"v2\", did you mean \"v2\"?",
         ],
     );
     client_warnings(

@@ -111,7 +111,7 @@ op = ["Login"]
         &[
             "2:1: httpPlugins[0].addr: must say where the plugin is, like \"host:port\"",
             "3:8: httpPlugins[0].name: must be a string, not an integer",
-            "4:17: httpPlugins[0].ops: invalid http plugin ops: \"login\" is none of Login, NewProxy, CloseProxy, Ping, NewWorkConn, NewUserConn",
+            "4:17: httpPlugins[0].ops: invalid http plugin ops: \"login\" is none of Login, NewProxy, CloseProxy, Ping, NewWorkConn, NewUserConn, did you mean \"Login\"?",
             "4:26: httpPlugins[0].ops: invalid http plugin ops: \"Logout\" is none of Login, NewProxy, CloseProxy, Ping, NewWorkConn, NewUserConn",
             "7:8: httpPlugins[1].path: must begin with \"/\" and be a path as in a URL, without a query",
             "8:7: httpPlugins[1].ops: must be a list of strings, not a string",

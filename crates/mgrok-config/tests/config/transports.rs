@@ -106,6 +106,7 @@ fn behind(
 ) -> Result<mgrok_config::Loaded<ClientConfig>, mgrok_config::LoadError> {
     let environment = Environment {
         http_proxy: Some(Secret::new(http_proxy)),
+        ..Environment::default()
     };
     load_client_in(&environment, text, "f", Strictness::Strict)
 }

@@ -14,7 +14,6 @@ fn check(keys: &[&str], check: impl Fn(&str, &[&str])) {
 
 const BOTH: &[&str] = &[
     "auth.oidc.audience = \"a\"",
-    "auth.tokenSource = { type = \"file\", file.path = \"t\" }",
     "webServer.assetsDir = \"d\"",
     "webServer.pprofEnable = true",
     "webServer.tls.certFile = \"c\"",
@@ -56,8 +55,6 @@ fn on_the_client() {
             "auth.oidc.tokenEndpointURL = \"u\"",
             "auth.oidc.tokenSource = { type = \"file\" }",
             "auth.oidc.trustedCaFile = \"f\"",
-            "featureGates = { VirtualNet = true }",
-            "includes = [\"conf.d/*.toml\"]",
             "store.path = \"s.json\"",
             "virtualNet.address = \"100.86.0.1/24\"",
         ],

@@ -169,7 +169,10 @@ fn what_is_not_used_must_only_be_readable() {
     );
     client_mistakes(
         &format!("{unused}type = \"tcp\"\nanything = 1"),
-        &["3:8: visitors[0].type: unknown visitor type: tcp, must be one of stcp, sudp, xtcp"],
+        &[
+            "3:8: visitors[0].type: unknown visitor type: tcp, must be one of stcp, sudp, xtcp, did you mean \"stcp\"?",
+            "4:1: visitors[0].anything: unknown field \"anything\"",
+        ],
     );
 }
 
@@ -201,6 +204,8 @@ bindPort = 0
             "13:12: visitors[2].bindPort: bind port is required",
             "14:1: visitors[3].name: name is required",
             "14:1: visitors[3].type: unknown visitor type: , must be one of stcp, sudp, xtcp",
+            "14:1: visitors[3].serverName: server name is required",
+            "14:1: visitors[3].bindPort: bind port is required",
         ],
     );
 }

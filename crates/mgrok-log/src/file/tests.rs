@@ -25,15 +25,29 @@ struct Lab {
 
 impl Lab {
     fn new(name: &str, max_days: Option<u32>) -> Self {
+        Self::with(
+            name,
+            Rotation {
+                max_days,
+                ..Rotation::default()
+            },
+        )
+    }
+
+    fn with(name: &str, rotation: Rotation) -> Self {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join(name);
-        let log = LogFile::new(path, max_days, berlin(), at(evening()));
+        let log = LogFile::new(path, rotation, berlin(), at(evening()));
         Self { directory, log }
     }
 
     fn write(&mut self, text: &str, now: DateTime) {
         self.log.rotate_if_due(at(now)).unwrap();
-        assert_eq!(self.log.write(text.as_bytes()).unwrap(), text.len());
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            let written = self.log.write(rest, at(now)).unwrap();
+            rest = &rest[written..];
+        }
     }
 
     fn touch(&self, name: &str) {
@@ -193,10 +207,112 @@ fn a_day_without_midnight_rotates_when_it_begins() {
     let before = local(date(2026, 3, 7).at(23, 59, 0, 0));
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("mgroks.log");
-    let mut log = LogFile::new(path, None, zone.clone(), before);
+    let mut log = LogFile::new(path, Rotation::default(), zone.clone(), before);
     assert_eq!(log.until_due(before), Duration::from_secs(60));
-    log.write(b"x\n").unwrap();
+    log.write(b"x\n", before).unwrap();
     log.rotate_if_due(before + SignedDuration::from_secs(60))
         .unwrap();
     assert!(directory.path().join("mgroks.20260308-010000.log").exists());
+}
+
+fn sized(max_size: u64, max_files: Option<u32>) -> Rotation {
+    Rotation {
+        max_files,
+        max_size: std::num::NonZeroU64::new(max_size),
+        ..Rotation::default()
+    }
+}
+
+#[test]
+fn a_file_of_the_largest_size_is_rotated_between_lines() {
+    let mut lab = Lab::with("mgroks.log", sized(10, None));
+    lab.write("one\ntwo\nthree\nfour\n", evening());
+    assert_eq!(
+        lab.names(),
+        [
+            "mgroks.20261123-235900.log",
+            "mgroks.20261123-235901.log",
+            "mgroks.log",
+        ]
+    );
+    assert_eq!(lab.read("mgroks.20261123-235900.log"), "one\ntwo\n");
+    assert_eq!(lab.read("mgroks.20261123-235901.log"), "three\n");
+    assert_eq!(lab.read("mgroks.log"), "four\n");
+}
+
+#[test]
+fn a_file_that_is_there_counts_with_its_size() {
+    let mut lab = Lab::with("mgroks.log", sized(10, None));
+    fs::write(lab.directory.path().join("mgroks.log"), "before\n").unwrap();
+    lab.write("after\n", evening());
+    assert_eq!(lab.read("mgroks.20261123-235900.log"), "before\n");
+    assert_eq!(lab.read("mgroks.log"), "after\n");
+}
+
+#[test]
+fn a_line_longer_than_the_largest_size_is_whole() {
+    let mut lab = Lab::with("mgroks.log", sized(4, None));
+    lab.write("a\nlonger\nb\n", evening());
+    assert_eq!(lab.read("mgroks.20261123-235900.log"), "a\n");
+    assert_eq!(lab.read("mgroks.20261123-235901.log"), "longer\n");
+    assert_eq!(lab.read("mgroks.log"), "b\n");
+}
+
+#[test]
+fn a_line_that_was_written_in_part_is_ended_in_its_file() {
+    let mut lab = Lab::with("mgroks.log", sized(6, None));
+    lab.log.write(b"abcde", at(evening())).unwrap();
+    lab.write("fgh\nnext\n", evening());
+    assert_eq!(lab.read("mgroks.20261123-235900.log"), "abcdefgh\n");
+    assert_eq!(lab.read("mgroks.log"), "next\n");
+}
+
+#[test]
+fn of_too_many_files_the_oldest_are_deleted() {
+    let mut lab = Lab::with("mgroks.log", sized(4, Some(2)));
+    lab.touch("mgroks.20200101-000000.log");
+    lab.touch("mgroks.20200101-000000.txt");
+    lab.write("1\n1\n2\n2\n3\n3\n4\n4\n5\n", evening());
+    assert_eq!(
+        lab.names(),
+        [
+            "mgroks.20200101-000000.txt",
+            "mgroks.20261123-235902.log",
+            "mgroks.20261123-235903.log",
+            "mgroks.log",
+        ]
+    );
+    assert_eq!(lab.read("mgroks.20261123-235902.log"), "3\n3\n");
+    assert_eq!(lab.read("mgroks.log"), "5\n");
+}
+
+#[test]
+fn a_clock_that_was_far_ahead_does_not_name_the_files_of_today() {
+    let mut lab = Lab::with("mgroks.log", sized(4, None));
+    lab.touch("mgroks.20500101-000000.log");
+    lab.write("1\n1\n2\n", evening());
+    assert_eq!(lab.read("mgroks.20261123-235900.log"), "1\n1\n");
+}
+
+#[test]
+fn a_device_has_no_size() {
+    let mut lab = Lab::with("device", sized(2, None));
+    symlink("/dev/null", lab.directory.path().join("device")).unwrap();
+    lab.write("one\ntwo\n", evening());
+    assert_eq!(lab.names(), ["device"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_rotated_is_written_on_and_that_is_told_once() {
+    let mut lab = Lab::with("mgroks.log", sized(4, None));
+    // All names that a rotated file may have are taken.
+    for second in 0..STAMPS_TRIED {
+        let stamp = evening().checked_add(second.seconds()).unwrap();
+        let name = format!("mgroks.{}.log", stamp.strftime(STAMP));
+        fs::create_dir(lab.directory.path().join(name)).unwrap();
+    }
+    lab.write("1\n2\n3\n", evening());
+    assert_eq!(lab.read("mgroks.log"), "1\n2\n3\n");
+    assert!(lab.log.take_problem().is_some());
+    assert!(lab.log.take_problem().is_none());
 }

@@ -4,6 +4,7 @@ use tracing::{Span, debug, debug_span, error, info, info_span, trace, warn};
 use tracing_subscriber::layer::SubscriberExt;
 
 use super::*;
+use crate::settings::Rotation;
 
 /// 2026-11-23 22:40:01.123 UTC, 23:40 in Berlin.
 fn a_winter_night() -> Timestamp {
@@ -21,13 +22,17 @@ fn berlin() -> TimeZone {
 
 /// Runs `code` under a log and returns what it wrote.
 fn logged(level: Level, color: bool, now: fn() -> Timestamp, code: impl FnOnce()) -> String {
+    let settings = Settings::new(color, Format::Text, level, Rotation::default());
+    logged_with(&Arc::new(settings), now, code)
+}
+
+fn logged_with(settings: &Arc<Settings>, now: fn() -> Timestamp, code: impl FnOnce()) -> String {
     let queue = Arc::new(Queue::default());
     let layer = LineLayer {
-        color,
-        level,
         limiter: Arc::default(),
         now,
         queue: Arc::clone(&queue),
+        settings: Arc::clone(settings),
         zone: berlin(),
     };
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer.build()), code);
@@ -321,4 +326,131 @@ fn a_session_may_cause_more_and_is_told_from_others() {
     assert_eq!(lines.len(), 4_000);
     assert_eq!(lines[0], "[3f0c] new proxy success");
     assert_eq!(lines[2_000], "[77ab] new proxy success");
+}
+
+/// The lines in JSON, without time and call site.
+fn objects(code: impl FnOnce()) -> Vec<String> {
+    let settings = Settings::new(true, Format::Json, Level::INFO, Rotation::default());
+    let text = logged_with(&Arc::new(settings), a_winter_night, code);
+    let rest = |line: &str| {
+        line.split_once("tests.rs:")
+            .map(|(_, rest)| rest.to_owned())
+    };
+    let rests = text.lines().filter_map(rest);
+    rests
+        .filter_map(|it| Some(it.split_once("\",")?.1.to_owned()))
+        .collect()
+}
+
+#[test]
+fn a_line_of_json_says_when_how_important_and_where() {
+    let settings = Settings::new(true, Format::Json, Level::INFO, Rotation::default());
+    let line = line!() + 2;
+    let text = logged_with(&Arc::new(settings), a_winter_night, || {
+        warn!("frps started successfully");
+    });
+    assert_eq!(
+        text,
+        format!(
+            "{{\"time\":\"2026-11-23T23:40:01.123+01:00\",\"level\":\"warn\",\"target\":\"mgrok_log::layer::tests\",\
+             \"caller\":\"layer/tests.rs:{line}\",\"message\":\"frps started successfully\"}}\n"
+        )
+    );
+}
+
+#[test]
+fn spans_become_values_of_json() {
+    let lines = objects(|| {
+        let session = info_span!("session", run_id = "3f0c");
+        session.in_scope(|| {
+            info_span!("proxy", name = "ssh").in_scope(|| info!(port = 6000, "new proxy"));
+        });
+        info_span!("visitor", name = "db").in_scope(|| info!("start visitor success"));
+    });
+    assert_eq!(
+        lines,
+        [
+            r#""run_id":"3f0c","proxy":"ssh","message":"new proxy","port":6000}"#,
+            r#""proxy":"db","message":"start visitor success"}"#,
+        ]
+    );
+}
+
+#[test]
+fn fields_keep_their_kinds_in_json() {
+    let lines = objects(|| {
+        info!(
+            text = "two \"words\"",
+            ok = true,
+            count = -3,
+            part = 0.5,
+            none = f64::NAN,
+            "all"
+        );
+        info!(debug = ?Some("x"), shown = %"a b", run_id = "event's own");
+        warn!(source = "192.0.2.7:4000", "login refused");
+        info!(per_session = true, "new proxy");
+    });
+    assert_eq!(
+        lines,
+        [
+            r#""message":"all","text":"two \"words\"","ok":true,"count":-3,"part":0.5,"none":"NaN"}"#,
+            r#""debug":"Some(\"x\")","shown":"a b","run_id_":"event's own","message":""}"#,
+            r#""message":"login refused","source":"192.0.2.7:4000"}"#,
+            r#""message":"new proxy"}"#,
+        ]
+    );
+}
+
+#[test]
+fn a_stranger_cannot_fill_a_line_of_json() {
+    let text = "\x1b".repeat(64 << 10);
+    let lines = objects(|| {
+        info!("hostname {text}");
+        info!(source = "192.0.2.7", text, "hostname");
+    });
+    for (line, most) in lines.iter().zip([4096, 1024]) {
+        assert!(line.contains("\"cut\":"), "{line}");
+        assert!(line.ends_with('}'), "{line}");
+        assert!(line.len() < most + 100, "{} bytes", line.len());
+    }
+}
+
+#[test]
+fn the_last_object_of_a_flood_says_so() {
+    let lines = objects(|| {
+        for _ in 0..100 {
+            warn!(source = "192.0.2.7:4000", "login refused");
+        }
+    });
+    assert_eq!(lines.len(), 30);
+    assert!(!lines[28].contains("limited"));
+    assert!(
+        lines[29].ends_with(",\"limited\":\"source\"}"),
+        "{}",
+        lines[29]
+    );
+}
+
+#[test]
+fn a_level_that_changes_counts_from_the_next_event_on() {
+    let settings = Settings::new(false, Format::Text, Level::INFO, Rotation::default());
+    let settings = Arc::new(settings);
+    let log = |number: u32| debug!("debug {number}");
+    let text = logged_with(&settings, a_winter_night, || {
+        log(1);
+        settings.set_level(Level::DEBUG);
+        tracing::callsite::rebuild_interest_cache();
+        log(2);
+        settings.set_format(Format::Json);
+        log(3);
+        settings.set_level(Level::WARN);
+        tracing::callsite::rebuild_interest_cache();
+        log(4);
+        info!("nor this");
+    });
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].ends_with("] debug 2"), "{text}");
+    assert!(lines[1].ends_with("\"message\":\"debug 3\"}"), "{text}");
 }

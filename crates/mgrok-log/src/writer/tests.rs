@@ -9,21 +9,29 @@ use tracing_subscriber::layer::SubscriberExt;
 use super::*;
 use crate::layer::LineLayer;
 use crate::queue::Room;
+use crate::settings::Rotation;
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_795_473_601).unwrap()
+}
+
+fn settings(format: Format) -> Arc<Settings> {
+    let settings = Settings::new(false, format, Level::INFO, Rotation::default());
+    Arc::new(settings)
 }
 
 /// A writer to `log` in a directory of its own.
 fn writer() -> (TempDir, PathBuf, Writer) {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("log");
-    let file = LogFile::new(path.clone(), None, TimeZone::UTC, now());
-    (
-        directory,
-        path,
-        Writer::new(Sink::File(file), TimeZone::UTC),
-    )
+    let file = LogFile::new(path.clone(), Rotation::default(), TimeZone::UTC, now());
+    let writer = Writer::new(
+        Content::Log,
+        Sink::File(file),
+        settings(Format::Text),
+        TimeZone::UTC,
+    );
+    (directory, path, writer)
 }
 
 #[test]
@@ -65,7 +73,12 @@ fn a_full_disk_is_told_once_and_the_log_recovers() {
 
     fs::remove_file(&path).unwrap();
     symlink("/dev/full", &path).unwrap();
-    writer.sink = Sink::File(LogFile::new(path, None, TimeZone::UTC, now()));
+    writer.sink = Sink::File(LogFile::new(
+        path,
+        Rotation::default(),
+        TimeZone::UTC,
+        now(),
+    ));
     assert!(
         writer.deliver("five\n", now()).is_some(),
         "a new trouble is told again"
@@ -119,11 +132,10 @@ fn what_strangers_were_not_allowed_to_write_is_told() {
     let queue = Arc::new(Queue::default());
     let limiter = Arc::new(Limiter::default());
     let layer = LineLayer {
-        color: false,
-        level: Level::INFO,
         limiter: Arc::clone(&limiter),
         now,
         queue: Arc::clone(&queue),
+        settings: settings(Format::Text),
         zone: TimeZone::UTC,
     };
     writer.spawn(Arc::clone(&queue), limiter).unwrap();
@@ -138,4 +150,25 @@ fn what_strangers_were_not_allowed_to_write_is_told() {
     assert!(text.lines().last().unwrap().ends_with(told), "{text}");
     assert!(text.contains(" [W] [writer/tests.rs:"), "{text}");
     assert_eq!(text.lines().count(), 31);
+}
+
+#[test]
+fn the_writers_own_lines_are_in_the_format_of_the_others() {
+    let (_directory, path, mut writer) = writer();
+    writer.settings.set_format(Format::Json);
+    writer.lost = 7;
+    writer.deliver("x\n", now());
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("{\"time\":\"2026-11-23T"), "{text}");
+    assert!(text.contains("\"level\":\"warn\""), "{text}");
+    assert!(text.ends_with(",\"missing\":7}\nx\n"), "{text}");
+
+    writer.content = Content::Records;
+    writer.lost = 2;
+    assert_eq!(
+        writer.notice(now()),
+        "{\"time\":\"2026-11-23T22:40:01.000Z\",\"missing\":2}\n"
+    );
+    writer.settings.set_format(Format::Text);
+    assert_eq!(writer.notice(now()), "2026-11-23 22:40:01.000 missing=2\n");
 }

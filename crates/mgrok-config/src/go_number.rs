@@ -1,7 +1,7 @@
-//! Numbers as formats without a parser of their own for them write them.
+//! Numbers as Go reads them.
 
 /// The integer that a decimal `text` is; `None` if it is none, and why it cannot be used if it is one.
-pub(super) fn integer(text: &str) -> Option<Result<i64, &'static str>> {
+pub(crate) fn integer(text: &str) -> Option<Result<i64, &'static str>> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|it| it.is_ascii_digit()) {
         return None;
@@ -10,7 +10,7 @@ pub(super) fn integer(text: &str) -> Option<Result<i64, &'static str>> {
 }
 
 /// As [`integer`], in the forms that Go takes: `0x`, `0o`, `0b` and a leading `0` say the base, and `_` may stand between digits.
-pub(super) fn integer_of_any_base(text: &str) -> Option<Result<i64, &'static str>> {
+pub(crate) fn integer_of_any_base(text: &str) -> Option<Result<i64, &'static str>> {
     let (sign, digits) = match text.split_at_checked(1) {
         Some((sign @ ("-" | "+"), digits)) => (sign, digits),
         Some(_) | None => ("", text),
@@ -33,7 +33,7 @@ pub(super) fn integer_of_any_base(text: &str) -> Option<Result<i64, &'static str
 }
 
 /// The fractional number that `text` is, in digits.
-pub(super) fn float(text: &str) -> Option<f64> {
+pub(crate) fn float(text: &str) -> Option<f64> {
     let is_right = |byte: u8| byte.is_ascii_digit() || b"+-.eE".contains(&byte);
     if !text.bytes().any(|it| it.is_ascii_digit()) || !text.bytes().all(is_right) {
         return None;
