@@ -1,5 +1,6 @@
 //! `mgrokc`, the client: publishes services behind a NAT through a server.
 
+mod doctor;
 mod nathole;
 
 use std::convert::Infallible;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use mgrok_client::{Client, ProgressWatch, Reloader};
 use mgrok_config::{ClientConfig, LoadError, Loaded, Strictness, load_client};
-use mgrok_daemon::{Daemon, LogReloader, Program, ReloadRequests, ServiceManager};
+use mgrok_daemon::{Daemon, DoctorArguments, LogReloader, Program, ReloadRequests, ServiceManager};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -30,6 +31,8 @@ const REPORT_PAUSE: Duration = Duration::from_millis(100);
 /// What the client can do besides what both programs can.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Find out which layer fails: file, network, TLS, login, local services, public ports
+    Doctor(DoctorArguments),
     /// Look into the ways past the server
     Nathole(nathole::Arguments),
 }
@@ -133,8 +136,18 @@ async fn report(mut progress: ProgressWatch, manager: ServiceManager) -> Infalli
     }
 }
 
-fn command(command: Command, file: Option<&Path>, strictness: Strictness) -> anyhow::Result<()> {
+fn command(
+    command: Command,
+    file: Option<&Path>,
+    strictness: Strictness,
+) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Nathole(arguments) => nathole::run(&arguments, || load(file, strictness)),
+        Command::Doctor(arguments) => {
+            doctor::run(&PROGRAM, arguments, file, load(file, strictness))
+        }
+        Command::Nathole(arguments) => {
+            nathole::run(&arguments, || load(file, strictness))?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }

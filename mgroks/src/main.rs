@@ -1,14 +1,16 @@
 //! `mgroks`, the server: a public host through which services behind a NAT are reached.
 
+mod doctor;
 mod state;
 
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::Subcommand;
 use mgrok_config::{
     LoadError, Loaded, ServerConfig, Strictness, load_server, load_server_from_str,
 };
-use mgrok_daemon::{Daemon, LogReloader, Program, ReloadRequests};
+use mgrok_daemon::{Daemon, DoctorArguments, LogReloader, Program, ReloadRequests};
 use mgrok_server::{ReloadReport, Reloader, Server};
 use tracing::{info, warn};
 
@@ -19,8 +21,24 @@ const PROGRAM: Program = Program {
     version: env!("CARGO_PKG_VERSION"),
 };
 
+/// What the server can do besides what both programs can.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Find out whether this host has what the server needs: ports, certificates, limits, names
+    Doctor(DoctorArguments),
+}
+
 fn main() -> ExitCode {
-    PROGRAM.main(std::env::args_os(), load, run)
+    PROGRAM.main_with(std::env::args_os(), load, run, command)
+}
+
+fn command(
+    command: Command,
+    file: Option<&Path>,
+    strictness: Strictness,
+) -> anyhow::Result<ExitCode> {
+    let Command::Doctor(arguments) = command;
+    doctor::run(&PROGRAM, arguments, file, load(file, strictness))
 }
 
 /// Without a file every setting has its default.

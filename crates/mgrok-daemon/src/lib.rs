@@ -18,7 +18,10 @@ mod reload;
 
 mod running;
 
+mod doctor;
+
 pub use log_options::LogReloader;
+pub use doctor::DoctorArguments;
 pub use program::Program;
 pub use reload::ReloadRequests;
 pub use running::{Daemon, Running};

@@ -53,7 +53,7 @@ impl Program {
         args: impl IntoIterator<Item = OsString>,
         load: impl FnOnce(Option<&Path>, Strictness) -> Result<Loaded<C>, LoadError>,
         run: impl FnOnce(C, Option<&Path>, Strictness) -> anyhow::Result<ExitCode>,
-        command: impl FnOnce(S, Option<&Path>, Strictness) -> anyhow::Result<()>,
+        command: impl FnOnce(S, Option<&Path>, Strictness) -> anyhow::Result<ExitCode>,
     ) -> ExitCode {
         let request = arguments::parse::<S>(self.name, self.about, self.default_config, args);
         let request = match request {
@@ -80,7 +80,7 @@ impl Program {
                 return ExitCode::SUCCESS;
             }
             Task::Verify => return self.verify(file, strictness, load),
-            Task::Own(own) => command(own, file, strictness).map(|()| ExitCode::SUCCESS),
+            Task::Own(own) => command(own, file, strictness),
             Task::Run => {
                 let loaded = load(file, strictness).map_err(anyhow::Error::from);
                 loaded.and_then(|Loaded { config, warnings }| {

@@ -57,6 +57,9 @@ mod ingress;
 
 mod server;
 
+// Beside the server: it looks at what a server needs, and nothing of the above needs it.
+pub mod doctor;
+
 pub use certificates::keep_certificate;
 pub use directory::{
     Change, ChangeFeed, ClientInfo, ConnectionInfo, Directory, Lagged, ProxyInfo, SessionInfo,

@@ -4,6 +4,7 @@
     reason = "a panic is how a test fails, in its helpers too"
 )]
 
+mod doctor;
 mod nathole;
 mod reload;
 // One package's tests cannot use another's without a crate for it, which this is not worth.
