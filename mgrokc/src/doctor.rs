@@ -17,7 +17,13 @@ pub(crate) fn run(
     file: Option<&Path>,
     loaded: Result<Loaded<ClientConfig>, LoadError>,
 ) -> anyhow::Result<ExitCode> {
-    program.doctor(arguments, file, loaded, CHECKS, async |config, examination| {
-        examine(config, examination).await;
-    })
+    program.doctor(
+        arguments,
+        file,
+        loaded,
+        CHECKS,
+        async |config, examination| {
+            examine(config, examination).await;
+        },
+    )
 }

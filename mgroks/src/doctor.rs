@@ -17,8 +17,14 @@ pub(crate) fn run(
     file: Option<&Path>,
     loaded: Result<Loaded<ServerConfig>, LoadError>,
 ) -> anyhow::Result<ExitCode> {
-    program.doctor(arguments, file, loaded, CHECKS, async |config, examination| {
-        // The system knows the names that users will ask for, as others do.
-        examine(config, None, examination).await;
-    })
+    program.doctor(
+        arguments,
+        file,
+        loaded,
+        CHECKS,
+        async |config, examination| {
+            // The system knows the names that users will ask for, as others do.
+            examine(config, None, examination).await;
+        },
+    )
 }

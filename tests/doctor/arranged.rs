@@ -32,7 +32,9 @@ pub(crate) async fn server(settings: &str) -> Running {
         }
     }
     let config = load_server_from_str(&text, "the test", Strictness::Strict).unwrap();
-    let server = Server::from_listener(config.config, listener).await.unwrap();
+    let server = Server::from_listener(config.config, listener)
+        .await
+        .unwrap();
     let (addr, quic, kcp) = (
         server.local_addr().unwrap(),
         server.quic_addr(),
@@ -109,10 +111,13 @@ pub(crate) fn blames(report: &Report, check: &str, words: &str) {
 #[track_caller]
 pub(crate) fn skips_login(report: &Report, check: &str) {
     let because = format!("needs \"{check}\"");
-    let is_skipped = report
-        .rows
-        .iter()
-        .any(|row| row.check == "login" && row.outcome == Outcome::Skipped { because: because.clone() });
+    let is_skipped = report.rows.iter().any(|row| {
+        row.check == "login"
+            && row.outcome
+                == Outcome::Skipped {
+                    because: because.clone(),
+                }
+    });
     assert!(is_skipped, "{}", text(report));
 }
 

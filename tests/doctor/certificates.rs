@@ -46,21 +46,35 @@ async fn a_certificate_that_is_good() {
     let report = examine(&file(server.addr, &verifying(&authority, "server.test"))).await;
     is_good(&report);
     assert_eq!(word(&report, "certificate"), "ok", "{}", text(&report));
-    assert!(text(&report).contains("for server.test, signed by [CN=the authority of a test]"), "{}", text(&report));
+    assert!(
+        text(&report).contains("for server.test, signed by [CN=the authority of a test]"),
+        "{}",
+        text(&report)
+    );
 }
 
 #[tokio::test]
 async fn a_certificate_that_has_expired() {
     let authority = Authority::new();
     let server = showing(&authority.sign_expired("server.test")).await;
-    everywhere(&server, &verifying(&authority, "server.test"), "it has expired at 2020-01-01").await;
+    everywhere(
+        &server,
+        &verifying(&authority, "server.test"),
+        "it has expired at 2020-01-01",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_certificate_for_another_name() {
     let authority = Authority::new();
     let server = showing(&authority.sign("other.test")).await;
-    everywhere(&server, &verifying(&authority, "server.test"), "it is for other.test, not for `server.test`").await;
+    everywhere(
+        &server,
+        &verifying(&authority, "server.test"),
+        "it is for other.test, not for `server.test`",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -75,7 +89,12 @@ async fn a_certificate_that_has_signed_itself() {
     let authority = Authority::new();
     let quic = ports::free();
     let server = server(&format!("quicBindPort = {quic}")).await;
-    everywhere(&server, &verifying(&authority, "server.test"), "it has signed itself").await;
+    everywhere(
+        &server,
+        &verifying(&authority, "server.test"),
+        "it has signed itself",
+    )
+    .await;
 }
 
 #[tokio::test]

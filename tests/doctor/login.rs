@@ -18,7 +18,11 @@ async fn streams_that_share_a_connection_at_one_end_only() {
         for tls in ["true", "false"] {
             let settings = format!("transport.tcpMux = {at_client}\ntransport.tls.enable = {tls}");
             let report = examine(&file(server.addr, &settings)).await;
-            blames(&report, "mux", &format!("set transport.tcpMux = {at_server} here"));
+            blames(
+                &report,
+                "mux",
+                &format!("set transport.tcpMux = {at_server} here"),
+            );
             assert_eq!(word(&report, "login"), "skipped");
         }
         let settings = format!("transport.tcpMux = {at_server}");
@@ -60,7 +64,11 @@ async fn a_server_of_v1_for_a_client_that_insists_on_v2() {
     assert_eq!(word(&report, "login"), "skipped");
     let report = examine(&file(old.addr(), plain)).await;
     is_good(&report);
-    assert!(text(&report).contains("v1, with a server of version 0.61.0"), "{}", text(&report));
+    assert!(
+        text(&report).contains("v1, with a server of version 0.61.0"),
+        "{}",
+        text(&report)
+    );
 }
 
 #[tokio::test]
@@ -86,7 +94,8 @@ fn run(file: &str) -> AbortOnDropHandle<()> {
 #[tokio::test]
 async fn a_client_id_that_somebody_has() {
     let server = server("").await;
-    let text = file(server.addr, "clientID = \"laptop\"");
+    // The other may come while the doctor has its name.
+    let text = file(server.addr, "clientID = \"laptop\"\nloginFailExit = false");
     is_good(&examine(&text).await);
     let _other = run(&text);
     let report = eventually("the other is online", async || {
@@ -94,7 +103,11 @@ async fn a_client_id_that_somebody_has() {
         (report.exit_code() != 0).then_some(report)
     });
     let report = within(PATIENCE, "the report", report).await;
-    blames(&report, "client_id", "clientID = \"laptop\" is online already");
+    blames(
+        &report,
+        "client_id",
+        "clientID = \"laptop\" is online already",
+    );
     assert_eq!(word(&report, "login"), "ok");
 }
 
@@ -111,7 +124,10 @@ async fn a_client_id_that_the_client_of_this_file_has() {
         ),
     );
     let _this = run(&text);
-    eventually("it publishes", async || TcpStream::connect(("127.0.0.1", public)).await.ok()).await;
+    eventually("it publishes", async || {
+        TcpStream::connect(("127.0.0.1", public)).await.ok()
+    })
+    .await;
     let report = examine(&text).await;
     is_good(&report);
     assert_eq!(word(&report, "client_id"), "ok");

@@ -33,7 +33,8 @@ async fn port_that_says(answer: &'static str, at_once: bool) -> SocketAddr {
     addr
 }
 
-const BAD_REQUEST: &str = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const BAD_REQUEST: &str =
+    "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 #[tokio::test]
 async fn everything_works() {
@@ -45,7 +46,11 @@ async fn everything_works() {
     }
     // Nobody has checked the certificate.
     assert_eq!(word(&report, "certificate"), "warning");
-    assert!(text(&report).contains("pinnedSha256 = \""), "{}", text(&report));
+    assert!(
+        text(&report).contains("pinnedSha256 = \""),
+        "{}",
+        text(&report)
+    );
 }
 
 #[tokio::test]
@@ -112,7 +117,11 @@ async fn a_port_that_accepts_and_says_nothing() {
 async fn an_http_server_in_place_of_the_server() {
     let addr = port_that_says(BAD_REQUEST, false).await;
     let report = examine(&file(addr, "")).await;
-    blames(&report, "tls", "an HTTP server is there, which says `HTTP/1.1 400 Bad Request`");
+    blames(
+        &report,
+        "tls",
+        "an HTTP server is there, which says `HTTP/1.1 400 Bad Request`",
+    );
     let report = examine(&file(addr, "transport.tls.enable = false")).await;
     blames(&report, "login", "an HTTP server is there");
 }
@@ -146,7 +155,10 @@ async fn websocket_works_within_tls_and_around_it() {
 #[tokio::test]
 async fn an_outbound_proxy_that_is_down() {
     let server = server("").await;
-    let url = format!("transport.proxyURL = \"http://ann:pr0xy-s3cret@{}\"", nobody());
+    let url = format!(
+        "transport.proxyURL = \"http://ann:pr0xy-s3cret@{}\"",
+        nobody()
+    );
     let report = examine(&file(server.addr, &url)).await;
     blames(&report, "proxy", "cannot reach the outbound proxy");
     skips_login(&report, "proxy");
@@ -172,7 +184,11 @@ fn by(protocol: &str) -> String {
 async fn a_port_of_udp_that_is_closed() {
     for protocol in ["quic", "kcp"] {
         let report = examine(&file(nobody(), &by(protocol))).await;
-        blames(&report, "udp", &format!("set {protocol}BindPort at the server"));
+        blames(
+            &report,
+            "udp",
+            &format!("set {protocol}BindPort at the server"),
+        );
         skips_login(&report, "udp");
     }
 }
@@ -226,7 +242,11 @@ async fn each_of_several_servers_has_its_lines() {
     );
     let report = examine(&all).await;
     is_good(&report);
-    let logins: Vec<_> = report.rows.iter().filter(|it| it.check == "login").collect();
+    let logins: Vec<_> = report
+        .rows
+        .iter()
+        .filter(|it| it.check == "login")
+        .collect();
     assert_eq!(logins.len(), 3, "{}", text(&report));
     let report = examine(&(all + "connectAll = true\n")).await;
     blames(&report, "tcp", "start mgroks");

@@ -30,11 +30,14 @@ async fn run(text: &str, admin: u16, phase: &str) -> AbortOnDropHandle<()> {
     }));
     eventually("the client has its answer", async || {
         let mut conn = TcpStream::connect(("127.0.0.1", admin)).await.ok()?;
-        let request = "GET /api/status HTTP/1.0\r\nAuthorization: Basic YW5uOmFkbTFuLXMzY3JldA==\r\n\r\n";
+        let request =
+            "GET /api/status HTTP/1.0\r\nAuthorization: Basic YW5uOmFkbTFuLXMzY3JldA==\r\n\r\n";
         conn.write_all(request.as_bytes()).await.ok()?;
         let mut answer = String::new();
         conn.read_to_string(&mut answer).await.ok()?;
-        answer.contains(&format!("\"status\":\"{phase}\"")).then_some(())
+        answer
+            .contains(&format!("\"status\":\"{phase}\""))
+            .then_some(())
     })
     .await;
     running
@@ -42,7 +45,9 @@ async fn run(text: &str, admin: u16, phase: &str) -> AbortOnDropHandle<()> {
 
 /// The settings of an admin port.
 fn admin(port: u16) -> String {
-    format!("webServer.port = {port}\nwebServer.user = \"ann\"\nwebServer.password = \"adm1n-s3cret\"\n")
+    format!(
+        "webServer.port = {port}\nwebServer.user = \"ann\"\nwebServer.password = \"adm1n-s3cret\"\n"
+    )
 }
 
 #[tokio::test]
@@ -113,7 +118,12 @@ async fn a_public_port_that_works_is_tried_without_an_admin_port_too() {
     let settings = proxy("tcp", echo.addr(), &format!("remotePort = {public}"));
     let without = file(server.addr, &settings);
     assert_eq!(word(&examine(&without).await, "public"), "skipped");
-    let _client = run(&file(server.addr, &(admin(port) + &settings)), port, "running").await;
+    let _client = run(
+        &file(server.addr, &(admin(port) + &settings)),
+        port,
+        "running",
+    )
+    .await;
     assert_eq!(word(&examine(&without).await, "public"), "ok");
 }
 
@@ -137,7 +147,11 @@ async fn a_public_port_that_cannot_be_reached() {
     let settings = admin(port) + &proxy("tcp", echo.addr(), &format!("remotePort = {public}"));
     let text = file(server.addr, &settings);
     let _client = run(&text, port, "running").await;
-    blames(&examine(&text).await, "public", "open it in the server's firewall");
+    blames(
+        &examine(&text).await,
+        "public",
+        "open it in the server's firewall",
+    );
 }
 
 #[tokio::test]
@@ -150,7 +164,11 @@ async fn a_public_port_that_does_not_come_out_at_the_local_side() {
     let report = examine(&text_of_file).await;
     assert_eq!(word(&report, "local"), "failed", "{}", text(&report));
     assert_eq!(word(&report, "public"), "failed", "{}", text(&report));
-    assert!(text(&report).contains("closes the connection at once"), "{}", text(&report));
+    assert!(
+        text(&report).contains("closes the connection at once"),
+        "{}",
+        text(&report)
+    );
 }
 
 #[tokio::test]
@@ -180,22 +198,38 @@ async fn a_web_site_is_asked_for_by_its_name() {
     let server = server(&format!("vhostHTTPPort = {vhost}")).await;
     let site = service::tcp(async |mut conn: TcpStream| {
         let _ = conn.read(&mut [0; 1024]).await;
-        let _ = conn.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        let _ = conn
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .await;
     })
     .await;
     let port = ports::free();
     let dns = mgrok_lab::dns::Dns::knowing(&[("site.test", [127, 0, 0, 1].into())]).await;
     let settings = format!("dnsServer = \"{}\"\n{}", dns.addr(), admin(port));
-    let found = file(server.addr, &(settings.clone() + &proxy("http", site.addr(), "customDomains = [\"site.test\"]")));
+    let found = file(
+        server.addr,
+        &(settings.clone() + &proxy("http", site.addr(), "customDomains = [\"site.test\"]")),
+    );
     let client = run(&found, port, "running").await;
     let report = examine(&found).await;
     is_good(&report);
-    assert!(text(&report).contains("answers with status 200"), "{}", text(&report));
+    assert!(
+        text(&report).contains("answers with status 200"),
+        "{}",
+        text(&report)
+    );
     drop(client);
 
     let port = ports::free();
     let settings = format!("dnsServer = \"{}\"\n{}", dns.addr(), admin(port));
-    let lost = file(server.addr, &(settings + &proxy("http", site.addr(), "customDomains = [\"lost.test\"]")));
+    let lost = file(
+        server.addr,
+        &(settings + &proxy("http", site.addr(), "customDomains = [\"lost.test\"]")),
+    );
     let _client = run(&lost, port, "running").await;
-    blames(&examine(&lost).await, "public", "the name must lead to the server");
+    blames(
+        &examine(&lost).await,
+        "public",
+        "the name must lead to the server",
+    );
 }

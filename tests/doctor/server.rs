@@ -56,7 +56,11 @@ async fn a_port_that_another_program_has() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let report = examine(&format!("bindPort = {port}"), None).await;
-    blames(&report, "port", &format!("(process {})", std::process::id()));
+    blames(
+        &report,
+        "port",
+        &format!("(process {})", std::process::id()),
+    );
 }
 
 #[tokio::test]
@@ -65,7 +69,11 @@ async fn a_port_of_udp_that_another_program_has() {
     let port = taken.local_addr().unwrap().port();
     for key in ["quicBindPort", "kcpBindPort"] {
         let report = examine(&format!("{key} = {port}"), None).await;
-        blames(&report, "port", &format!("(process {})", std::process::id()));
+        blames(
+            &report,
+            "port",
+            &format!("(process {})", std::process::id()),
+        );
     }
 }
 
@@ -83,14 +91,22 @@ async fn a_certificate_without_its_key() {
         "transport.tls.certFile = {:?}\ntransport.tls.keyFile = {:?}",
         one.cert, other.key
     );
-    blames(&examine(&settings, None).await, "certificate", "must be the key of the first certificate");
+    blames(
+        &examine(&settings, None).await,
+        "certificate",
+        "must be the key of the first certificate",
+    );
 }
 
 #[tokio::test]
 async fn a_certificate_that_has_expired() {
     let authority = Authority::new();
     let settings = authority.sign_expired("a.test").settings();
-    blames(&examine(&settings, None).await, "certificate", "it has expired at 2020-01-01");
+    blames(
+        &examine(&settings, None).await,
+        "certificate",
+        "it has expired at 2020-01-01",
+    );
     let settings = authority.sign("a.test").settings();
     let report = examine(&settings, None).await;
     is_good(&report);
@@ -105,7 +121,11 @@ async fn a_certificate_that_is_kept_is_not_made() {
     is_good(&examine(&settings, None).await);
     assert!(!path.exists());
     let settings = "transport.tls.autoGenCertPath = \"/nowhere/at/all/kept.pem\"";
-    blames(&examine(settings, None).await, "certificate", "there is no directory /nowhere/at/all");
+    blames(
+        &examine(settings, None).await,
+        "certificate",
+        "there is no directory /nowhere/at/all",
+    );
 }
 
 #[tokio::test]
@@ -131,7 +151,11 @@ async fn a_domain_for_subdomains_that_leads_here_or_elsewhere() {
 #[tokio::test]
 async fn what_lets_strangers_in_is_warned_of() {
     let admin = ports::free();
-    let report = examine(&format!("auth.token = \"\"\nwebServer.port = {admin}"), None).await;
+    let report = examine(
+        &format!("auth.token = \"\"\nwebServer.port = {admin}"),
+        None,
+    )
+    .await;
     is_good(&report);
     assert_eq!(word(&report, "token"), "warning");
     assert_eq!(word(&report, "admin"), "warning");
@@ -140,7 +164,9 @@ async fn what_lets_strangers_in_is_warned_of() {
 #[tokio::test]
 async fn a_plugin_that_cannot_be_reached() {
     let plugin = |port: u16| {
-        format!("\n[[httpPlugins]]\nname = \"gate\"\naddr = \"127.0.0.1:{port}\"\npath = \"/gate\"\nops = [\"Login\"]")
+        format!(
+            "\n[[httpPlugins]]\nname = \"gate\"\naddr = \"127.0.0.1:{port}\"\npath = \"/gate\"\nops = [\"Login\"]"
+        )
     };
     let report = examine(&plugin(ports::free()), None).await;
     blames(&report, "plugin", "cannot connect to it");

@@ -34,8 +34,26 @@ const FILES_PER_USER: u64 = 2;
 
 /// The names of all checks, in the order in which they are made. They stay the same from version to version.
 pub const CHECKS: &[&str] = &[
-    "files", "ports", "clock", "admin", "dns", "route", "proxy", "tcp", "websocket", "udp", "tls", "certificate", "mtu", "mux", "wire",
-    "login", "client_id", "local", "health", "public",
+    "files",
+    "ports",
+    "clock",
+    "admin",
+    "dns",
+    "route",
+    "proxy",
+    "tcp",
+    "websocket",
+    "udp",
+    "tls",
+    "certificate",
+    "mtu",
+    "mux",
+    "wire",
+    "login",
+    "client_id",
+    "local",
+    "health",
+    "public",
 ];
 
 /// Looks into everything that a client of `config` needs.

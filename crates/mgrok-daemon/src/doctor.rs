@@ -102,7 +102,10 @@ fn note_error(file: &str, error: &LoadError, examination: &mut Examination<'_>) 
                 note(mistake, "mend it there");
             }
         }
-        other => note(other, "name the file by -c; the user who runs this must be allowed to read it"),
+        other => note(
+            other,
+            "name the file by -c; the user who runs this must be allowed to read it",
+        ),
     }
 }
 

@@ -20,8 +20,8 @@ mod running;
 
 mod doctor;
 
-pub use log_options::LogReloader;
 pub use doctor::DoctorArguments;
+pub use log_options::LogReloader;
 pub use program::Program;
 pub use reload::ReloadRequests;
 pub use running::{Daemon, Running};

@@ -203,7 +203,9 @@ mod tests {
     use crate::outcome::Sound;
 
     fn words(rows: &[Row]) -> Vec<(&str, &str)> {
-        rows.iter().map(|it| (it.check, it.outcome.word())).collect()
+        rows.iter()
+            .map(|it| (it.check, it.outcome.word()))
+            .collect()
     }
 
     #[tokio::test]
@@ -214,7 +216,9 @@ mod tests {
             .await;
         assert_eq!(dns, Ok(7));
         let tcp: Passed<u8> = examination
-            .check("tcp", "a", dns, async |_| Err(Fault::new("refused", "start it")))
+            .check("tcp", "a", dns, async |_| {
+                Err(Fault::new("refused", "start it"))
+            })
             .await;
         let tls: Passed<u8> = examination
             .check("tls", "a", tcp, async |_| Ok(Sound::good(1, "")))
@@ -224,7 +228,12 @@ mod tests {
             .await;
         assert_eq!(login, Err(Unmet("tcp")));
         let report = examination.finish();
-        let expect = [("dns", "ok"), ("tcp", "failed"), ("tls", "skipped"), ("login", "skipped")];
+        let expect = [
+            ("dns", "ok"),
+            ("tcp", "failed"),
+            ("tls", "skipped"),
+            ("login", "skipped"),
+        ];
         assert_eq!(words(&report.rows), expect);
         let because = "needs \"tcp\"".to_owned();
         assert_eq!(report.rows[3].outcome, Outcome::Skipped { because });

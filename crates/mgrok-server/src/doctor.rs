@@ -30,7 +30,16 @@ const WANTED_BUFFER: u64 = 4 * 1024 * 1024;
 
 /// The names of all checks, in the order in which they are made. They stay the same from version to version.
 pub const CHECKS: &[&str] = &[
-    "files", "ports", "clock", "token", "port", "certificate", "sub_domain", "buffers", "admin", "plugin",
+    "files",
+    "ports",
+    "clock",
+    "token",
+    "port",
+    "certificate",
+    "sub_domain",
+    "buffers",
+    "admin",
+    "plugin",
 ];
 
 /// Looks into everything that a server of `config` needs. Names are looked up at `dns_server`, or at the system.
@@ -48,13 +57,17 @@ pub async fn examine(
     let _ = examination.note("token", "", Ok(token(config)));
     ports::examine(config, examination).await;
     let _ = examination
-        .check("certificate", "", Ok(()), async |()| certificate::examine(&config.transport.tls))
+        .check("certificate", "", Ok(()), async |()| {
+            certificate::examine(&config.transport.tls)
+        })
         .await;
     let host = &config.vhost.sub_domain_host;
     if !host.is_empty() {
         let resolver = Resolver::new(dns_server);
         let _ = examination
-            .check("sub_domain", host, Ok(()), async |()| sub_domain(host, &resolver).await)
+            .check("sub_domain", host, Ok(()), async |()| {
+                sub_domain(host, &resolver).await
+            })
             .await;
     }
     if config.kcp_bind_port.is_some() || config.quic_bind_port.is_some() {
@@ -62,7 +75,9 @@ pub async fn examine(
             Some(verdict) => {
                 let _ = examination.note("buffers", "", Ok(verdict));
             }
-            None => examination.leave_out("buffers", "", "the system does not say in this container"),
+            None => {
+                examination.leave_out("buffers", "", "the system does not say in this container")
+            }
         }
     }
     if let Some(web_server) = &config.web_server {
@@ -70,7 +85,9 @@ pub async fn examine(
     }
     let plugins = config.http_plugins.iter().map(|config| {
         let config = config.clone();
-        (format!("plugin `{}`", config.name), async move { plugin(&config).await })
+        (format!("plugin `{}`", config.name), async move {
+            plugin(&config).await
+        })
     });
     examination.check_each("plugin", plugins).await;
 }
@@ -96,18 +113,26 @@ fn token(config: &ServerConfig) -> Sound<()> {
 async fn sub_domain(host: &str, resolver: &Resolver) -> Verdict<()> {
     // One that nobody has asked for before, so that no cache and no record of its own answers.
     let name = format!("mgrok-doctor-{:08x}.{host}", fastrand::u32(..));
-    let remedy = format!("add a record for all names below it: `*.{host}` with the address of this host (A or AAAA)");
+    let remedy = format!(
+        "add a record for all names below it: `*.{host}` with the address of this host (A or AAAA)"
+    );
     let addrs = match timeout(PATIENCE, resolver.lookup(&name, 0)).await {
         Ok(Ok(addrs)) if !addrs.is_empty() => addrs,
         Ok(Ok(_)) => {
-            return Err(Fault::new(format_args!("`{name}` stands for no address"), remedy));
+            return Err(Fault::new(
+                format_args!("`{name}` stands for no address"),
+                remedy,
+            ));
         }
         Ok(Err(error)) => {
             let cause = format!("cannot resolve `{name}`: {}", Chain(&error));
             return Err(Fault::new(cause, remedy));
         }
         Err(_) => {
-            let cause = format!("nobody says what `{name}` is within {} s", PATIENCE.as_secs());
+            let cause = format!(
+                "nobody says what `{name}` is within {} s",
+                PATIENCE.as_secs()
+            );
             return Err(Fault::new(cause, "check the DNS server of this host"));
         }
     };
@@ -116,7 +141,10 @@ async fn sub_domain(host: &str, resolver: &Resolver) -> Verdict<()> {
     // The system lets us bind to what is ours.
     let is_ours = |addr: &SocketAddr| UdpSocket::bind((addr.ip(), 0)).is_ok();
     Ok(match addrs.iter().any(is_ours) {
-        true => Sound::good((), format_args!("names below it lead to {list}, which is here")),
+        true => Sound::good(
+            (),
+            format_args!("names below it lead to {list}, which is here"),
+        ),
         false => Sound::doubtful(
             (),
             format_args!("names below it lead to {list}, which is no address of this host"),
@@ -151,7 +179,10 @@ fn admin(web_server: &WebServer) -> Sound<()> {
     if !web_server.password.is_empty() {
         return Sound::good((), format_args!("{addr}:{port} wants a password"));
     }
-    let is_loopback = addr == "localhost" || addr.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    let is_loopback = addr == "localhost"
+        || addr
+            .parse()
+            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
     let whoever = match is_loopback {
         true => "every program and user of this host",
         false => "whoever reaches this host",
@@ -165,11 +196,15 @@ fn admin(web_server: &WebServer) -> Sound<()> {
 
 async fn plugin(config: &HttpPlugin) -> Verdict<()> {
     let HttpPlugin { host, port, .. } = config;
-    let remedy = "start it, or mend addr of httpPlugins: without it whatever it is asked about is refused";
+    let remedy =
+        "start it, or mend addr of httpPlugins: without it whatever it is asked about is refused";
     match timeout(PATIENCE, hooks::reach(config)).await {
         Ok(Ok(())) => Ok(Sound::good((), format_args!("{host}:{port} accepts"))),
         Ok(Err(error)) => Err(Fault::new(Chain(&*error), remedy)),
-        Err(_) => Err(Fault::new(format_args!("{host}:{port} does not answer"), remedy)),
+        Err(_) => Err(Fault::new(
+            format_args!("{host}:{port} does not answer"),
+            remedy,
+        )),
     }
 }
 
@@ -191,7 +226,11 @@ mod tests {
             port: 7500,
             ..WebServer::default()
         };
-        assert!(admin(&web_server).finding.contains("whoever reaches this host"));
+        assert!(
+            admin(&web_server)
+                .finding
+                .contains("whoever reaches this host")
+        );
         web_server.password = mgrok_proto::auth::Secret::new("x");
         assert!(admin(&web_server).remedy.is_none());
     }

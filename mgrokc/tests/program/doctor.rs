@@ -15,10 +15,17 @@ fn doctor(file: &Path, more: &[&str]) -> Ended {
 fn a_file_that_is_missing_ends_with_2() {
     let ended = doctor(Path::new("/nowhere/client.toml"), &[]);
     assert!(
-        ended.stdout.starts_with("failed   file         /nowhere/client.toml: open /nowhere/client.toml: no such file"),
+        ended.stdout.starts_with(
+            "failed   file         /nowhere/client.toml: open /nowhere/client.toml: no such file"
+        ),
         "{ended:?}"
     );
-    assert!(ended.stdout.contains("skipped  login        needs \"file\""), "{ended:?}");
+    assert!(
+        ended
+            .stdout
+            .contains("skipped  login        needs \"file\""),
+        "{ended:?}"
+    );
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(2), ""));
 }
 
@@ -26,15 +33,24 @@ fn a_file_that_is_missing_ends_with_2() {
 fn every_mistake_in_the_file_has_its_line() {
     let directory = config("serverPort = 70000\nserverAdr = \"x\"\n");
     let ended = doctor(&directory.path().join("client.toml"), &[]);
-    assert_eq!(ended.stdout.matches("failed   file").count(), 2, "{ended:?}");
-    assert!(ended.stdout.contains("client.toml:1:14: serverPort"), "{ended:?}");
+    assert_eq!(
+        ended.stdout.matches("failed   file").count(),
+        2,
+        "{ended:?}"
+    );
+    assert!(
+        ended.stdout.contains("client.toml:1:14: serverPort"),
+        "{ended:?}"
+    );
     assert_eq!(ended.code, Some(2));
 }
 
 #[test]
 fn a_server_that_is_not_there_ends_with_1() {
     let port = free_port();
-    let directory = config(&format!("serverAddr = \"127.0.0.1\"\nserverPort = {port}\n"));
+    let directory = config(&format!(
+        "serverAddr = \"127.0.0.1\"\nserverPort = {port}\n"
+    ));
     let ended = doctor(&directory.path().join("client.toml"), &[]);
     let row = format!("failed   tcp          127.0.0.1:{port} by tcp: cannot connect");
     assert!(ended.stdout.contains(&row), "{ended:?}");
@@ -46,9 +62,14 @@ fn a_server_that_is_not_there_ends_with_1() {
 #[test]
 fn all_is_well_ends_with_0_and_programs_get_one_object() {
     let port = start_server();
-    let directory = config(&format!("serverAddr = \"127.0.0.1\"\nserverPort = {port}\n"));
+    let directory = config(&format!(
+        "serverAddr = \"127.0.0.1\"\nserverPort = {port}\n"
+    ));
     let ended = doctor(&directory.path().join("client.toml"), &["--json"]);
-    let start = format!("{{\"program\":\"mgrokc\",\"version\":\"{}\",\"good\":true,\"failed\":0,", env!("CARGO_PKG_VERSION"));
+    let start = format!(
+        "{{\"program\":\"mgrokc\",\"version\":\"{}\",\"good\":true,\"failed\":0,",
+        env!("CARGO_PKG_VERSION")
+    );
     assert!(ended.stdout.starts_with(&start), "{ended:?}");
     let login = format!(
         "{{\"check\":\"login\",\"subject\":\"127.0.0.1:{port} by tcp\",\"outcome\":\"ok\",\"finding\":\"the server lets us in\"}}"
@@ -61,13 +82,20 @@ fn all_is_well_ends_with_0_and_programs_get_one_object() {
 #[test]
 fn few_open_files_are_told() {
     let port = start_server();
-    let directory = config(&format!("serverAddr = \"127.0.0.1\"\nserverPort = {port}\n"));
+    let directory = config(&format!(
+        "serverAddr = \"127.0.0.1\"\nserverPort = {port}\n"
+    ));
     let script = format!("ulimit -n 64 && exec {EXE} doctor -c client.toml");
     let output = Command::new("sh")
         .args(["-c", &script])
         .current_dir(directory.path())
         .output();
     let ended = Ended::from(output.unwrap());
-    assert!(ended.stdout.contains("failed   files        at most 64 open files"), "{ended:?}");
+    assert!(
+        ended
+            .stdout
+            .contains("failed   files        at most 64 open files"),
+        "{ended:?}"
+    );
     assert_eq!(ended.code, Some(1));
 }

@@ -9,7 +9,10 @@ fn the_port_of_a_server_that_runs_is_well_and_is_left_alone() {
     let mut server = Process::start(&mut config.command());
     server.wait_for("frps tcp listen on");
     let ended = run(EXE, ["doctor", "-c", config.path()]);
-    let found = format!("a server has it that runs already: mgroks (process {})", server.pid());
+    let found = format!(
+        "a server has it that runs already: mgroks (process {})",
+        server.pid()
+    );
     assert!(ended.stdout.contains(&found), "{ended:?}");
     assert!(!ended.stdout.contains("s3cret"), "{ended:?}");
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
@@ -31,6 +34,9 @@ fn a_port_that_cannot_be_had_ends_with_1() {
     let port = taken.local_addr().unwrap().port();
     let config = Config::new(&format!("bindAddr = \"127.0.0.1\"\nbindPort = {port}\n"));
     let ended = run(EXE, ["doctor", "-c", config.path()]);
-    assert!(ended.stdout.contains("failed   port         bindPort"), "{ended:?}");
+    assert!(
+        ended.stdout.contains("failed   port         bindPort"),
+        "{ended:?}"
+    );
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(1), ""));
 }

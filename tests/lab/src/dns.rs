@@ -19,7 +19,10 @@ impl Dns {
     /// # Panics
     /// When no port can be bound.
     pub async fn knowing(names: &[(&str, IpAddr)]) -> Self {
-        let names = names.iter().map(|(name, ip)| ((*name).to_owned(), *ip)).collect();
+        let names = names
+            .iter()
+            .map(|(name, ip)| ((*name).to_owned(), *ip))
+            .collect();
         Self::start(Some(names)).await
     }
 

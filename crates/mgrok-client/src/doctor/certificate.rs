@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use mgrok_config::ClientTls;
 use mgrok_doctor::{Fault, Sound, Verdict};
-use mgrok_net::tls::{CertificateDetails, CertificateFault, Fingerprint, ShownCertificate, Validity};
+use mgrok_net::tls::{
+    CertificateDetails, CertificateFault, Fingerprint, ShownCertificate, Validity,
+};
 
 /// How long before its end a certificate should be renewed at the latest.
 const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -15,7 +17,10 @@ const DAY: u64 = 24 * 60 * 60;
 /// What to say of the certificate that the server has `shown`, by a client with `tls` that has accepted it.
 pub(super) fn accepted(shown: &ShownCertificate, tls: Option<&ClientTls>) -> Verdict<()> {
     let mut finding = describe(shown);
-    let validity = shown.details.as_ref().map(|it| it.validity(SystemTime::now()));
+    let validity = shown
+        .details
+        .as_ref()
+        .map(|it| it.validity(SystemTime::now()));
     let by_authority = tls.is_some_and(|it| it.trusted_ca.is_some());
     let by_pin = tls.is_some_and(|it| it.pinned_sha256.is_some());
     let checked = match (by_authority, by_pin) {
@@ -53,7 +58,10 @@ pub(super) fn refused(
     let details = shown.and_then(|it| it.details.as_ref());
     let cause = match (fault, details) {
         (CertificateFault::Expired, Some(details)) => match details.validity(SystemTime::now()) {
-            Validity::NotYet(_) => format!("it is not valid before {}, by this host's clock", details.not_before),
+            Validity::NotYet(_) => format!(
+                "it is not valid before {}, by this host's clock",
+                details.not_before
+            ),
             Validity::Expired(_) | Validity::Valid(_) => {
                 format!("it has expired at {}", details.not_after)
             }
@@ -63,7 +71,10 @@ pub(super) fn refused(
             "it has signed itself, and is not among the authorities of this client".to_owned()
         }
         (CertificateFault::Issuer, Some(details)) => {
-            format!("it is signed by [{}], which no authority of this client is", details.issuer)
+            format!(
+                "it is signed by [{}], which no authority of this client is",
+                details.issuer
+            )
         }
         (CertificateFault::Issuer, None) => "no authority of this client has signed it".to_owned(),
         (CertificateFault::Name, Some(details)) => {
@@ -81,7 +92,9 @@ pub(super) fn refused(
         (CertificateFault::Other, _) => "it is not accepted".to_owned(),
     };
     let cause = match shown {
-        Some(shown) if fault != CertificateFault::NotPinned => format!("{cause}: {}", describe(shown)),
+        Some(shown) if fault != CertificateFault::NotPinned => {
+            format!("{cause}: {}", describe(shown))
+        }
         _ => cause,
     };
     Fault::new(cause, fault.advice())
@@ -90,7 +103,10 @@ pub(super) fn refused(
 /// For whom it is, who has signed it, and until when it is valid.
 pub(super) fn describe(shown: &ShownCertificate) -> String {
     let Some(details) = &shown.details else {
-        return format!("a certificate that cannot be read, with the fingerprint {}", shown.fingerprint);
+        return format!(
+            "a certificate that cannot be read, with the fingerprint {}",
+            shown.fingerprint
+        );
     };
     let signer = match (details.issuer.as_str(), details.issuer == details.subject) {
         (_, true) => "by itself".to_owned(),

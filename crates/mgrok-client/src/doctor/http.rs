@@ -87,7 +87,10 @@ fn head(read: &[u8]) -> io::Result<Option<(Answer, usize)>> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
     };
-    let date = response.headers.iter().find(|it| it.name.eq_ignore_ascii_case("date"));
+    let date = response
+        .headers
+        .iter()
+        .find(|it| it.name.eq_ignore_ascii_case("date"));
     let answer = Answer {
         status: response.code.unwrap_or_default(),
         date: date.map(|it| String::from_utf8_lossy(it.value).into_owned()),

@@ -38,7 +38,11 @@ pub(super) async fn examine(
         Attempt::In(welcome) => {
             layers_work(trial, subject, examination);
             let _ = examination.note("wire", subject, Ok(Sound::good((), wire(&welcome))));
-            let _ = examination.note("login", subject, Ok(Sound::good((), "the server lets us in")));
+            let _ = examination.note(
+                "login",
+                subject,
+                Ok(Sound::good((), "the server lets us in")),
+            );
             if !trial.config.client_id.is_empty() {
                 let finding = format!("nobody else is `{}`", trial.config.client_id);
                 let _ = examination.note("client_id", subject, Ok(Sound::good((), finding)));
@@ -121,9 +125,16 @@ fn refused(
 ) -> bool {
     let id = &trial.config.client_id;
     if !id.is_empty() && refusal.contains(IS_ONLINE) {
-        let _ = examination.note("login", subject, Ok(Sound::good((), "the server knows the token")));
+        let _ = examination.note(
+            "login",
+            subject,
+            Ok(Sound::good((), "the server knows the token")),
+        );
         let verdict = match running.publishes() {
-            true => Ok(Sound::good((), format_args!("`{id}` is online, and so is the client of this file that runs here"))),
+            true => Ok(Sound::good(
+                (),
+                format_args!("`{id}` is online, and so is the client of this file that runs here"),
+            )),
             false => Err(Fault::new(
                 format_args!("a client with clientID = \"{id}\" is online already"),
                 "give each client a clientID of its own, or stop the other; if that is the client of this file, all is well, and \
@@ -159,7 +170,8 @@ async fn blame(trial: &Trial, why: &str, subject: &str, examination: &mut Examin
         }
     }
     if trial.insists_on_v2() {
-        let v1 = trial.with(|config| config.transport.wire_protocol = mgrok_config::WireProtocol::V1);
+        let v1 =
+            trial.with(|config| config.transport.wire_protocol = mgrok_config::WireProtocol::V1);
         if v1.is_answered().await {
             layers_work(trial, subject, examination);
             let fault = Fault::new(
@@ -200,7 +212,9 @@ fn mux_differs(trial: &Trial, subject: &str, examination: &mut Examination<'_>) 
     }
     let fault = Fault::new(
         format_args!("this file wants {here}, the server does not"),
-        format_args!("set transport.tcpMux = {there} here, or the other value at the server: both must have the same"),
+        format_args!(
+            "set transport.tcpMux = {there} here, or the other value at the server: both must have the same"
+        ),
     );
     if let Err(unmet) = examination.note::<()>("mux", subject, Err(fault)) {
         let _ = examination.skip::<()>("wire", subject, unmet);

@@ -52,13 +52,19 @@ pub(super) async fn examine(
     for proxy in &config.proxies {
         let subject = subject(proxy);
         if let ProxyKind::Stcp(_) | ProxyKind::Sudp(_) | ProxyKind::Xtcp { .. } = proxy.kind {
-            examination.leave_out(CHECK, &subject, "visitors reach it, and it has no place of its own");
+            examination.leave_out(
+                CHECK,
+                &subject,
+                "visitors reach it, and it has no place of its own",
+            );
             continue;
         }
         match running.proxy(&config.user, &proxy.name) {
             Some(published) if published.runs() => match places(config, proxy, published) {
                 Some(places) => tried.push((subject, places, true)),
-                None => examination.leave_out(CHECK, &subject, "how its users come in cannot be tried"),
+                None => {
+                    examination.leave_out(CHECK, &subject, "how its users come in cannot be tried")
+                }
             },
             Some(published) => {
                 let _ = examination.note::<()>(CHECK, &subject, Err(not_running(published)));
@@ -88,7 +94,8 @@ pub(super) async fn examine(
         }
     }
     // Without a client that says so nobody knows that anybody is to be there.
-    let (known, guessed): (Vec<_>, Vec<_>) = tried.into_iter().partition(|(.., is_known)| *is_known);
+    let (known, guessed): (Vec<_>, Vec<_>) =
+        tried.into_iter().partition(|(.., is_known)| *is_known);
     let known = known.into_iter().map(|(subject, places, _)| {
         let resolver = resolver.clone();
         (subject, async move { all(&places, &resolver).await })
@@ -113,7 +120,10 @@ fn not_running(published: &PublishedProxy) -> Fault {
     let PublishedProxy { status, err, .. } = published;
     let remedy = if err.contains("not allowed") {
         "choose another remotePort, or have the server's allowPorts list it"
-    } else if err.contains("already used") || err.contains("in use") || err.contains("already exists") {
+    } else if err.contains("already used")
+        || err.contains("in use")
+        || err.contains("already exists")
+    {
         "another proxy has the place: choose another remotePort, domain or name, or stop the other client"
     } else if status == "check failed" {
         "its health check fails: see the check `health`"
@@ -122,7 +132,13 @@ fn not_running(published: &PublishedProxy) -> Fault {
     };
     match err.as_str() {
         "" => Fault::new(format_args!("the client that runs says: {status}"), remedy),
-        err => Fault::new(format_args!("the client that runs says: {status}: {}", crate::server_text::server_text(err)), remedy),
+        err => Fault::new(
+            format_args!(
+                "the client that runs says: {status}: {}",
+                crate::server_text::server_text(err)
+            ),
+            remedy,
+        ),
     }
 }
 
@@ -170,7 +186,10 @@ fn domain(proxy: &ProxyConfig, host: &str) -> Option<String> {
         ProxyKind::Https(domains) => domains,
         _ => return None,
     };
-    let known = domains.custom.iter().any(|it| it.eq_ignore_ascii_case(host));
+    let known = domains
+        .custom
+        .iter()
+        .any(|it| it.eq_ignore_ascii_case(host));
     let is_whole = !host.is_empty() && !host.contains('*');
     (is_whole && (known || !domains.subdomain.is_empty())).then(|| host.to_owned())
 }
@@ -193,7 +212,10 @@ async fn one(place: &Place, resolver: &Resolver) -> Verdict<()> {
                 format_args!("nobody listens at UDP {host}:{port}: its host says so"),
                 "see the server's log: the proxy may just have stopped",
             )),
-            false => Ok(Sound::good((), format_args!("nothing says that UDP {host}:{port} is closed"))),
+            false => Ok(Sound::good(
+                (),
+                format_args!("nothing says that UDP {host}:{port} is closed"),
+            )),
         };
     }
     let options = DialOptions {
@@ -241,21 +263,34 @@ async fn answers(mut conn: Conn, domain: &str, port: u16) -> Verdict<()> {
         port => format!("{domain}:{port}"),
     };
     let remedy = "see the check `local`, and the logs of the client that runs and of the server";
-    match timeout(PATIENCE, http::get(&mut conn, &host, "/", None, Wanted::Head)).await {
+    match timeout(
+        PATIENCE,
+        http::get(&mut conn, &host, "/", None, Wanted::Head),
+    )
+    .await
+    {
         Ok(Ok(answer)) if matches!(answer.status, 502..=504) => Err(Fault::new(
             format_args!("http://{host}/ answers with status {}", answer.status),
             remedy,
         )),
         Ok(Ok(answer)) => {
-            let date = answer.date.map(|it| format!("; its clock says {}", crate::server_text::server_text(&it)));
+            let date = answer
+                .date
+                .map(|it| format!("; its clock says {}", crate::server_text::server_text(&it)));
             let date = date.unwrap_or_default();
-            Ok(Sound::good((), format_args!("http://{host}/ answers with status {}{date}", answer.status)))
+            Ok(Sound::good(
+                (),
+                format_args!("http://{host}/ answers with status {}{date}", answer.status),
+            ))
         }
         Ok(Err(error)) => Err(Fault::new(
             format_args!("http://{host}/ gives no answer in HTTP: {}", Chain(&error)),
             remedy,
         )),
-        Err(_) => Err(Fault::new(format_args!("http://{host}/ does not answer"), remedy)),
+        Err(_) => Err(Fault::new(
+            format_args!("http://{host}/ does not answer"),
+            remedy,
+        )),
     }
 }
 
@@ -268,7 +303,10 @@ async fn secures(conn: Conn, domain: &str, port: u16) -> Verdict<()> {
     });
     let tls = tls.map_err(|error| failed(Chain(&error).to_string()))?;
     match timeout(PATIENCE, tls.connect(conn)).await {
-        Ok(Ok(_)) => Ok(Sound::good((), format_args!("https://{domain}:{port} speaks TLS"))),
+        Ok(Ok(_)) => Ok(Sound::good(
+            (),
+            format_args!("https://{domain}:{port} speaks TLS"),
+        )),
         Ok(Err(error)) => Err(failed(Chain(&error).to_string())),
         Err(_) => Err(failed("no answer to TLS".to_owned())),
     }

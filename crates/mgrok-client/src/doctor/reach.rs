@@ -36,9 +36,10 @@ const USUAL_PACKET: u16 = 1400;
 pub(super) async fn dns(host: &str, port: u16, resolver: &Resolver) -> Verdict<Vec<SocketAddr>> {
     let remedy = "check the name in serverAddr, and the DNS of this host; dnsServer names another";
     match timeout(PATIENCE, resolver.lookup(host, port)).await {
-        Ok(Ok(addrs)) if addrs.is_empty() => {
-            Err(Fault::new(format_args!("`{host}` stands for no address"), remedy))
-        }
+        Ok(Ok(addrs)) if addrs.is_empty() => Err(Fault::new(
+            format_args!("`{host}` stands for no address"),
+            remedy,
+        )),
         Ok(Ok(addrs)) => {
             let list = |is_v4: bool| {
                 let of_family = addrs.iter().filter(|it| it.is_ipv4() == is_v4);
@@ -56,7 +57,10 @@ pub(super) async fn dns(host: &str, port: u16, resolver: &Resolver) -> Verdict<V
             remedy,
         )),
         Err(_) => Err(Fault::new(
-            format_args!("nobody says what `{host}` is within {} s", PATIENCE.as_secs()),
+            format_args!(
+                "nobody says what `{host}` is within {} s",
+                PATIENCE.as_secs()
+            ),
             "the DNS server does not answer: check that of this host, or dnsServer",
         )),
     }
@@ -69,7 +73,9 @@ pub(super) fn route(addrs: &[SocketAddr]) -> Verdict<()> {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
-        StdUdpSocket::bind(any).and_then(|socket| socket.connect(addr)).is_ok()
+        StdUdpSocket::bind(any)
+            .and_then(|socket| socket.connect(addr))
+            .is_ok()
     };
     let (with, without): (Vec<_>, Vec<_>) = addrs.iter().partition(has_way);
     let list = |addrs: &[&SocketAddr]| {
@@ -79,15 +85,24 @@ pub(super) fn route(addrs: &[SocketAddr]) -> Verdict<()> {
     if !with.is_empty() {
         let finding = match without.is_empty() {
             true => "there is a way to every address".to_owned(),
-            false => format!("there is a way to {}, and none to {}", list(&with), list(&without)),
+            false => format!(
+                "there is a way to {}, and none to {}",
+                list(&with),
+                list(&without)
+            ),
         };
         return Ok(Sound::good((), finding));
     }
     let remedy = match addrs.iter().all(SocketAddr::is_ipv6) {
-        true => "the server has an address of IPv6 only: give its name one of IPv4 (an A record), or this host IPv6",
+        true => {
+            "the server has an address of IPv6 only: give its name one of IPv4 (an A record), or this host IPv6"
+        }
         false => "check the network of this host: it has no route there",
     };
-    Err(Fault::new(format_args!("this host has no way to {}", list(&without)), remedy))
+    Err(Fault::new(
+        format_args!("this host has no way to {}", list(&without)),
+        remedy,
+    ))
 }
 
 /// From here to a link over a transport of TCP.
@@ -106,7 +121,9 @@ pub(super) async fn tcp(
         Some(_) => "proxy",
         None => "tcp",
     };
-    let dialled = examination.check(check, subject, Ok(()), async |()| dial(&dialler).await).await;
+    let dialled = examination
+        .check(check, subject, Ok(()), async |()| dial(&dialler).await)
+        .await;
     let conn = match dialled {
         Ok(conn) => conn,
         Err(unmet) => return skip_rest(trial, subject, unmet, examination),
@@ -163,7 +180,9 @@ fn skip_rest<T>(
         ("tls", has_tls),
         ("certificate", has_tls),
     ];
-    let left = checks.into_iter().filter(|(check, is_there)| *is_there && *check != unmet.0);
+    let left = checks
+        .into_iter()
+        .filter(|(check, is_there)| *is_there && *check != unmet.0);
     // That which failed is the first of them, or comes before them all.
     for (check, _) in left {
         if check == own && ["files", "tls"].contains(&unmet.0) {
@@ -189,8 +208,7 @@ async fn dial(dialler: &Dialler) -> Verdict<Conn> {
     }
 }
 
-const SILENT_PORT: &str =
-    "a firewall or the cloud's security group swallows what is sent there, or the host is down: let the port through";
+const SILENT_PORT: &str = "a firewall or the cloud's security group swallows what is sent there, or the host is down: let the port through";
 
 fn dial_remedy(error: &ConnectError) -> &'static str {
     match error {
@@ -274,7 +292,11 @@ async fn tls(
     let tls = trial.config.transport.tls.as_ref();
     let failed = match timeout(PATIENCE, dialler.secure(conn)).await {
         Ok(Ok(conn)) => {
-            let _ = examination.note("tls", subject, Ok(Sound::good((), "both ends agree on TLS")));
+            let _ = examination.note(
+                "tls",
+                subject,
+                Ok(Sound::good((), "both ends agree on TLS")),
+            );
             if let Some(shown) = ShownCertificate::of_other_end(&conn) {
                 examination.note("certificate", subject, accepted(&shown, tls))?;
             }
@@ -328,7 +350,10 @@ async fn tls_fault(trial: &Trial, failed: Option<ConnectError>) -> Fault {
             "check that serverPort is the bindPort of mgroks or frps, and that nothing on the way looks into TLS",
         ),
         None => Fault::new(
-            format_args!("somebody accepts connections at that port, and says nothing for {} s", PATIENCE.as_secs()),
+            format_args!(
+                "somebody accepts connections at that port, and says nothing for {} s",
+                PATIENCE.as_secs()
+            ),
             "check that serverPort is the bindPort of mgroks or frps; a port that a firewall or balancer accepts for is silent, too",
         ),
     }
@@ -387,13 +412,19 @@ pub(super) async fn udp(
     if trial.transport == Transport::Kcp {
         let conn = match timeout(PATIENCE, dialler.connect_first()).await {
             Ok(Ok(conn)) => conn,
-            Ok(Err(error)) => return udp_failed(trial, Some(error), &addrs, subject, examination).await,
+            Ok(Err(error)) => {
+                return udp_failed(trial, Some(error), &addrs, subject, examination).await;
+            }
             Err(_) => return udp_failed(trial, None, &addrs, subject, examination).await,
         };
         let finding = "datagrams come back; how large ones get there is not known by KCP, which sends up to 1350 bytes";
         let _ = examination.note("udp", subject, Ok(Sound::good((), finding)));
         if dialler.has_tls() {
-            let _ = examination.note("tls", subject, Ok(Sound::good((), "both ends agree on TLS")));
+            let _ = examination.note(
+                "tls",
+                subject,
+                Ok(Sound::good((), "both ends agree on TLS")),
+            );
             if let Some(shown) = ShownCertificate::of_other_end(&conn) {
                 let tls = trial.config.transport.tls.as_ref();
                 examination.note("certificate", subject, accepted(&shown, tls))?;
@@ -403,10 +434,15 @@ pub(super) async fn udp(
     }
     let (connection, endpoint) = match timeout(PATIENCE, Box::pin(dialler.quic())).await {
         Ok(Ok(quic)) => quic,
-        Ok(Err(error)) => return udp_failed(trial, Some(error), &addrs, subject, examination).await,
+        Ok(Err(error)) => {
+            return udp_failed(trial, Some(error), &addrs, subject, examination).await;
+        }
         Err(_) => return udp_failed(trial, None, &addrs, subject, examination).await,
     };
-    let finding = format!("datagrams come back, in {} ms", connection.round_trip().as_millis());
+    let finding = format!(
+        "datagrams come back, in {} ms",
+        connection.round_trip().as_millis()
+    );
     let _ = examination.note("udp", subject, Ok(Sound::good((), finding)));
     let _ = examination.note("tls", subject, Ok(Sound::good((), "that of QUIC")));
     if let Some(shown) = connection.certificate() {
@@ -469,12 +505,20 @@ async fn udp_failed(
             let fault = if is_closed(addrs).await {
                 Fault::new(
                     "nobody listens at that port of UDP: its host says so",
-                    format_args!("set {transport}BindPort at the server, to serverPort of this file"),
+                    format_args!(
+                        "set {transport}BindPort at the server, to serverPort of this file"
+                    ),
                 )
             } else {
                 let why = match &error {
-                    Some(ConnectError::Silent { .. } | ConnectError::Dial(DialError::Timeout { .. })) | None => {
-                        format!("nothing comes back over UDP within {} s", PATIENCE.as_secs())
+                    Some(
+                        ConnectError::Silent { .. } | ConnectError::Dial(DialError::Timeout { .. }),
+                    )
+                    | None => {
+                        format!(
+                            "nothing comes back over UDP within {} s",
+                            PATIENCE.as_secs()
+                        )
                     }
                     Some(error) => Chain(error).to_string(),
                 };

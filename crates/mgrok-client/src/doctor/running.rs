@@ -66,7 +66,10 @@ impl RunningClient {
         match timeout(PATIENCE, proxies(web_server, resolver)).await {
             Ok(Ok(proxies)) => {
                 let running = proxies.values().filter(|it| it.runs()).count();
-                let finding = format!("a client runs, and publishes {running} of {} proxies", proxies.len());
+                let finding = format!(
+                    "a client runs, and publishes {running} of {} proxies",
+                    proxies.len()
+                );
                 // Nothing needs it.
                 let _ = examination.note(CHECK, &subject, Ok(Sound::good((), finding)));
                 Self::Found(proxies)
@@ -118,7 +121,9 @@ impl RunningClient {
             return None;
         };
         // frp: shows the user in front
-        proxies.get(name).or_else(|| proxies.get(&format!("{user}.{name}")))
+        proxies
+            .get(name)
+            .or_else(|| proxies.get(&format!("{user}.{name}")))
     }
 }
 
@@ -146,7 +151,13 @@ async fn proxies(
     let dialled = dial(host, web_server.port, &options).await;
     let mut conn = Conn::from(dialled.map_err(Silence::Nobody)?);
     let other = |error: io::Error| Silence::Other(Chain(&error).to_string());
-    let answer = http::get(&mut conn, "localhost", "/api/status", Some(web_server), Wanted::All);
+    let answer = http::get(
+        &mut conn,
+        "localhost",
+        "/api/status",
+        Some(web_server),
+        Wanted::All,
+    );
     let answer = answer.await.map_err(other)?;
     if answer.status != 200 {
         return Err(Silence::Refused(answer.status));

@@ -88,12 +88,16 @@ async fn find(
     examination: &mut Examination<'_>,
 ) -> Passed<Vec<SocketAddr>> {
     let found = examination
-        .check("dns", host, Ok(()), async |()| reach::dns(host, port, resolver).await)
+        .check("dns", host, Ok(()), async |()| {
+            reach::dns(host, port, resolver).await
+        })
         .await;
     let (addrs, need) = match found {
         Ok(addrs) => (addrs, Ok(())),
         Err(unmet) => (Vec::new(), Err(unmet)),
     };
-    let route = examination.check("route", host, need, async |()| reach::route(&addrs)).await;
+    let route = examination
+        .check("route", host, need, async |()| reach::route(&addrs))
+        .await;
     route.map(|()| addrs)
 }

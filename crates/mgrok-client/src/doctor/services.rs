@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mgrok_config::{ClientConfig, HealthCheck, LocalAddr, Plugin as PluginConfig, ProxyConfig, ProxyKind};
+use mgrok_config::{
+    ClientConfig, HealthCheck, LocalAddr, Plugin as PluginConfig, ProxyConfig, ProxyKind,
+};
 use mgrok_doctor::{Examination, Fault, Sound, Verdict};
 use mgrok_net::error_chain::Chain;
 use mgrok_net::resolver::Resolver;
@@ -32,7 +34,10 @@ pub(super) async fn examine(
     let proxies = &config.proxies;
     let local = proxies.iter().map(|proxy| {
         let (proxy, resolver) = (proxy.clone(), resolver.clone());
-        (subject(&proxy), async move { local(&proxy, &resolver).await })
+        (
+            subject(&proxy),
+            async move { local(&proxy, &resolver).await },
+        )
     });
     let reached = examination.check_each("local", local).await;
     let mut with_health = Vec::new();
@@ -49,7 +54,9 @@ pub(super) async fn examine(
     }
     let health = with_health.into_iter().map(|(proxy, check)| {
         let resolver = resolver.clone();
-        (subject(&proxy), async move { healthy(&proxy, check, &resolver).await })
+        (subject(&proxy), async move {
+            healthy(&proxy, check, &resolver).await
+        })
     });
     examination.check_each("health", health).await;
 }
@@ -94,7 +101,11 @@ async fn local(proxy: &ProxyConfig, resolver: &Resolver) -> Verdict<()> {
     if let Some(plugin) = &proxy.plugin
         && let Err(error) = Plugin::new(plugin, resolver)
     {
-        let what = format!("the plugin {} cannot be used: {}", plugin.as_str(), Chain(&error));
+        let what = format!(
+            "the plugin {} cannot be used: {}",
+            plugin.as_str(),
+            Chain(&error)
+        );
         return Err(Fault::new(what, "mend the files that the plugin names"));
     }
     match Place::of(proxy) {
@@ -109,11 +120,16 @@ async fn local(proxy: &ProxyConfig, resolver: &Resolver) -> Verdict<()> {
 
 async fn connect(local: Local<'_>, resolver: &Resolver) -> Verdict<()> {
     let began = Instant::now();
-    let remedy = format!("start the service, or mend localIP and localPort (or the plugin): nobody accepts at {local}");
+    let remedy = format!(
+        "start the service, or mend localIP and localPort (or the plugin): nobody accepts at {local}"
+    );
     match timeout(PATIENCE, local.connect(resolver)).await {
         Ok(Ok(_conn)) => {
             let took = began.elapsed().as_millis();
-            Ok(Sound::good((), format_args!("{local} accepts, in {took} ms")))
+            Ok(Sound::good(
+                (),
+                format_args!("{local} accepts, in {took} ms"),
+            ))
         }
         Ok(Err(error @ LocalError::Unix { .. })) => Err(Fault::new(
             Chain(&error),
@@ -147,7 +163,9 @@ async fn udp(host: &str, port: u16, resolver: &Resolver) -> Verdict<()> {
         )),
         false => Ok(Sound::good(
             (),
-            format_args!("nothing says that UDP {host}:{port} is closed; more cannot be known without speaking as its users do"),
+            format_args!(
+                "nothing says that UDP {host}:{port} is closed; more cannot be known without speaking as its users do"
+            ),
         )),
     }
 }

@@ -14,7 +14,9 @@ const MAX_SHOWN: usize = 60;
 pub(super) async fn identify(mut conn: Conn) -> Option<String> {
     let request = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let said = async {
-        conn.send(Bytes::from_static(request.as_bytes())).await.ok()?;
+        conn.send(Bytes::from_static(request.as_bytes()))
+            .await
+            .ok()?;
         conn.recv().await.ok()
     };
     let said = timeout(TIME, said).await.ok()??;

@@ -139,7 +139,10 @@ impl Trial {
         let Ok(Ok(link)) = timeout(PATIENCE, connector.link(self.transport, None)).await else {
             return false;
         };
-        matches!(self.log_in(&connector, link).await, Attempt::In(_) | Attempt::No(_))
+        matches!(
+            self.log_in(&connector, link).await,
+            Attempt::In(_) | Attempt::No(_)
+        )
     }
 
     /// Whether TLS is a matter of the configuration, rather than of the transport.

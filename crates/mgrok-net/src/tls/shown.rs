@@ -166,7 +166,9 @@ impl<'a> Der<'a> {
             if bytes.is_empty() || bytes.len() > 4 {
                 return None;
             }
-            len = bytes.iter().fold(0, |len, byte| len << 8 | usize::from(*byte));
+            len = bytes
+                .iter()
+                .fold(0, |len, byte| len << 8 | usize::from(*byte));
             rest = after;
         }
         let (content, after) = rest.split_at_checked(len)?;
@@ -214,7 +216,9 @@ fn text(tag: u8, value: &[u8]) -> String {
     if tag != BMP_STRING {
         return escaped(String::from_utf8_lossy(value).chars());
     }
-    let units = value.chunks_exact(2).map(|it| u16::from_be_bytes([it[0], it[1]]));
+    let units = value
+        .chunks_exact(2)
+        .map(|it| u16::from_be_bytes([it[0], it[1]]));
     escaped(char::decode_utf16(units).map(|it| it.unwrap_or(char::REPLACEMENT_CHARACTER)))
 }
 
@@ -249,8 +253,16 @@ fn alternative_name((tag, content): (u8, &[u8])) -> Option<String> {
     match tag {
         DNS_NAME => Some(text(tag, content)),
         IP_ADDRESS => {
-            let v4 = || <[u8; 4]>::try_from(content).ok().map(|it| IpAddr::V4(Ipv4Addr::from(it)));
-            let v6 = || <[u8; 16]>::try_from(content).ok().map(|it| IpAddr::V6(Ipv6Addr::from(it)));
+            let v4 = || {
+                <[u8; 4]>::try_from(content)
+                    .ok()
+                    .map(|it| IpAddr::V4(Ipv4Addr::from(it)))
+            };
+            let v6 = || {
+                <[u8; 16]>::try_from(content)
+                    .ok()
+                    .map(|it| IpAddr::V6(Ipv6Addr::from(it)))
+            };
             Some(v4().or_else(v6)?.to_string())
         }
         _ => None,
@@ -285,14 +297,15 @@ fn time(der: &mut Der<'_>) -> Option<UnixSeconds> {
         && hour < 24
         && minute < 60
         && second <= 60;
-    is_time.then(|| {
-        UnixSeconds(days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
-    })
+    is_time
+        .then(|| UnixSeconds(days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second))
 }
 
 fn number(digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0, |number, digit| {
-        digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'))
+        digit
+            .is_ascii_digit()
+            .then(|| number * 10 + i64::from(digit - b'0'))
     })
 }
 
@@ -336,8 +349,12 @@ mod tests {
     fn certificate() -> CertificateDer<'static> {
         let names = ["a.test", "*.b.test", "192.0.2.1", "2001:db8::1"];
         let mut params = CertificateParams::new(names.map(str::to_owned).to_vec()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "a \u{1b}[1m test");
-        params.distinguished_name.push(DnType::OrganizationName, "Ü");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "a \u{1b}[1m test");
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "Ü");
         params.not_before = date_time_ymd(2019, 2, 28);
         // Beyond 2050 it is written in the other form.
         params.not_after = date_time_ymd(2060, 2, 29);
@@ -349,9 +366,15 @@ mod tests {
     fn a_certificate_is_read() {
         let details = ShownCertificate::of(&certificate()).details.unwrap();
         assert_eq!(details.subject, details.issuer);
-        assert!(details.subject.contains("CN=a \\u{1b}[1m test"), "{details:?}");
+        assert!(
+            details.subject.contains("CN=a \\u{1b}[1m test"),
+            "{details:?}"
+        );
         assert!(details.subject.contains("O=Ü"), "{details:?}");
-        assert_eq!(details.names, ["a.test", "*.b.test", "192.0.2.1", "2001:db8::1"]);
+        assert_eq!(
+            details.names,
+            ["a.test", "*.b.test", "192.0.2.1", "2001:db8::1"]
+        );
         assert_eq!(details.not_before.to_string(), "2019-02-28 00:00 UTC");
         assert_eq!(details.not_after.to_string(), "2060-02-29 00:00 UTC");
     }

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 use mgrok_config::ServerTls as TlsConfig;
 use mgrok_doctor::{Fault, Sound, Verdict};
 use mgrok_net::error_chain::Chain;
-use mgrok_net::tls::{CertificateDetails, ServerTls, ServerTlsOptions, ShownCertificate, TlsError, Validity};
+use mgrok_net::tls::{
+    CertificateDetails, ServerTls, ServerTlsOptions, ShownCertificate, TlsError, Validity,
+};
 
 /// How long before its end a certificate should be renewed at the latest.
 const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -49,7 +51,10 @@ fn to_be_kept(path: &Path) -> Verdict<()> {
     match directory.is_dir() {
         true => Ok(Sound::good(
             (),
-            format_args!("the first start makes one, and keeps it in {}", path.display()),
+            format_args!(
+                "the first start makes one, and keeps it in {}",
+                path.display()
+            ),
         )),
         false => Err(Fault::new(
             format_args!("there is no directory {}", directory.display()),
@@ -63,7 +68,9 @@ fn remedy(error: &TlsError) -> &'static str {
         TlsError::Mismatch { .. } => {
             "transport.tls.keyFile must be the key of the first certificate in certFile, which is the server's own"
         }
-        TlsError::Read { .. } => "the file must be there, and the user who runs the server be allowed to read it",
+        TlsError::Read { .. } => {
+            "the file must be there, and the user who runs the server be allowed to read it"
+        }
         _ => "mend the files of transport.tls.certFile, keyFile and trustedCaFile",
     }
 }
@@ -72,7 +79,10 @@ fn shown(path: &Path) -> Verdict<()> {
     let shown = ShownCertificate::in_file(path);
     let shown = shown.map_err(|error| Fault::new(Chain(&error), remedy(&error)))?;
     let Some(details) = shown.details else {
-        return Ok(Sound::good((), "it goes with its key; more cannot be read of it"));
+        return Ok(Sound::good(
+            (),
+            "it goes with its key; more cannot be read of it",
+        ));
     };
     let CertificateDetails {
         names,
@@ -99,13 +109,19 @@ fn shown(path: &Path) -> Verdict<()> {
         )),
         Validity::Valid(left) if left < SOON => {
             let days = left.as_secs() / DAY;
-            Ok(Sound::doubtful((), finding, format_args!("renew it within {days} days")))
+            Ok(Sound::doubtful(
+                (),
+                finding,
+                format_args!("renew it within {days} days"),
+            ))
         }
-        Validity::Valid(_) if names.is_empty() && details.subject.contains("CN=") => Ok(Sound::doubtful(
-            (),
-            finding,
-            "clients that verify by an authority want the name as a subject alternative name, not as CN alone",
-        )),
+        Validity::Valid(_) if names.is_empty() && details.subject.contains("CN=") => {
+            Ok(Sound::doubtful(
+                (),
+                finding,
+                "clients that verify by an authority want the name as a subject alternative name, not as CN alone",
+            ))
+        }
         Validity::Valid(_) => Ok(Sound::good((), finding)),
     }
 }

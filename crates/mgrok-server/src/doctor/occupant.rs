@@ -71,7 +71,10 @@ fn sockets_at(table: &str, port: u16, is_tcp: bool) -> Vec<String> {
 
 /// Whether a process has one of `sockets` open.
 fn has_any(process: &Path, sockets: &BTreeSet<String>) -> bool {
-    let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+    let files = fs::read_dir(process.join("fd"))
+        .into_iter()
+        .flatten()
+        .flatten();
     files
         .filter_map(|it| fs::read_link(it.path()).ok())
         .any(|it| it.to_str().is_some_and(|it| sockets.contains(it)))

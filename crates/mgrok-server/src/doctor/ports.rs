@@ -23,7 +23,9 @@ pub(super) async fn examine(config: &ServerConfig, examination: &mut Examination
         let SocketAddress { host, port } = &at;
         let subject = format!("{port_key} ({kind} {host}:{port})");
         let _ = examination
-            .check("port", &subject, Ok(()), async |()| port_of(key, &at, address_key).await)
+            .check("port", &subject, Ok(()), async |()| {
+                port_of(key, &at, address_key).await
+            })
             .await;
     }
 }
@@ -43,7 +45,10 @@ async fn port_of(key: SocketKey, at: &SocketAddress, address_key: &str) -> Verdi
             format_args!("{host} is no address of this host"),
             format_args!("set {address_key} to an address of this host, or leave it out"),
         )),
-        _ => Err(Fault::new(Chain(&error), format_args!("mend {address_key}"))),
+        _ => Err(Fault::new(
+            Chain(&error),
+            format_args!("mend {address_key}"),
+        )),
     }
 }
 
