@@ -45,7 +45,7 @@ configurations() {
     for file in examples/*server.toml examples/transports/*server.toml; do
         configuration "$server"
     done
-    for file in examples/*client.toml examples/transports/*client.toml; do
+    for file in examples/*client.{toml,yaml} examples/transports/*client.toml; do
         configuration "$client"
     done
 }
@@ -71,7 +71,7 @@ certificates() {
 
 # verify PROGRAM FILE: the file as seen from where the files are that it names.
 verify() {
-    (cd "$scratch/files" && "$1" verify -c "$2")
+    (cd "$scratch/files" && SERVER=127.0.0.1 TOKEN=token "$1" verify -c "$2")
 }
 
 units() {

@@ -102,18 +102,15 @@ fn log_target(section: &mut Section<'_>) -> Option<LogTarget> {
 }
 
 fn log_format(section: &mut Section<'_>) -> LogFormat {
-    let Some(word) = section.text("format") else {
-        return LogFormat::default();
-    };
-    let named = LogFormat::ALL.into_iter().find(|it| it.as_str() == word);
-    named.unwrap_or_else(|| {
-        let formats = LogFormat::ALL.map(LogFormat::as_str).join(" or ");
-        section.invalid(
-            "format",
-            format!("invalid log format {word:?}, must be {formats}"),
-        );
-        LogFormat::default()
-    })
+    let formats = LogFormat::ALL.map(LogFormat::as_str);
+    let word = section.choice("format", &formats, |word| {
+        let formats = formats.join(" or ");
+        format!("invalid log format {word:?}, must be {formats}")
+    });
+    let named = LogFormat::ALL
+        .into_iter()
+        .find(|it| Some(it.as_str()) == word.as_deref());
+    named.unwrap_or_default()
 }
 
 /// `maxDays`, `maxFiles` and `maxSize`, with what they are if they are not set.

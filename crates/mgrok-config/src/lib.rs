@@ -1,9 +1,17 @@
 //! From a configuration file, in frp's keys, to values that cannot be wrong.
 //!
-//! A text goes through three forms. `source` makes it a tree of values with their positions, whatever its format.
-//! `section` reads that tree table by table and notes every mistake instead of stopping at the first. `check` asks
-//! the sections for keys and builds the types that the server and the client work with. Keys of frp's that mgrok does
-//! not support yet stand in `unsupported_keys`, so that they are refused by name and never ignored.
+//! A text goes through three forms. `source` makes it a tree of values with their positions, whatever its format: TOML, YAML, JSON or
+//! frp's old INI format, told apart by what is in the text, and filled in by `template` if it is one. Flags of a command line
+//! ([`Settings`]) become the same tree. `section` reads that tree table by table and notes every mistake instead of stopping at the
+//! first. `check` asks the sections for keys and builds the types that the server and the client work with. Keys of frp's that mgrok
+//! does not support yet stand in `unsupported_keys`, so that they are refused by name and never ignored.
+//!
+//! A position is one number: `source_map` lays all texts of a configuration end to end, with those that a client's file `includes`, and
+//! finds text, line and column again, also through a template.
+//!
+//! A secret need not stand in a configuration: beside each key of one there is a `…Source` that names a file, or a program, which only
+//! runs if [`LoadOptions`] allow it. They are read when a configuration is loaded from a file, and left alone by
+//! [`LoadOptions::without_sources`], as for `verify`.
 //!
 //! ```
 //! use mgrok_config::{Strictness, load_server_from_str};

@@ -25,6 +25,8 @@ pub(crate) struct Report {
     headline: Option<String>,
     mistakes: RefCell<Found>,
     warnings: RefCell<Found>,
+    /// Variables of the environment that were not there: what is wrong may be so because of them.
+    missing: RefCell<Found>,
 }
 
 /// Mistakes or warnings, each with its position.
@@ -44,6 +46,7 @@ impl Report {
             headline: None,
             mistakes: RefCell::default(),
             warnings: RefCell::default(),
+            missing: RefCell::default(),
         }
     }
 
@@ -106,6 +109,12 @@ impl Report {
         self.mistake(at, String::new(), Problem::Unsupported { what });
     }
 
+    /// As [`unsupported`](Self::unsupported), for a dotted key.
+    pub(crate) fn unsupported_key(&self, at: usize, key: String) {
+        let shown = self.sources.shown_key(at, key);
+        self.unsupported(at, format!("`{shown}`"));
+    }
+
     /// Notes a key that nothing knows: a mistake, or a warning when that was asked for.
     pub(crate) fn unknown<'k>(
         &self,
@@ -159,10 +168,25 @@ impl Report {
         self.note(&self.warnings, at, key, || Problem::Invalid(what));
     }
 
+    /// Notes that a variable of the environment is not there: a warning, but one that is told together with mistakes.
+    // frp: prints this text too
+    pub(crate) fn missing_variable(&self, at: usize, name: &str) {
+        self.note(&self.missing, at, String::new(), || {
+            Problem::Invalid(format!(
+                "the environment variable `{name}` is not set, so that `<no value>` stands here"
+            ))
+        });
+    }
+
     /// The warnings, if there is no mistake; otherwise all mistakes.
     pub(crate) fn finish(self) -> Result<Vec<String>, Mistakes> {
         let mut mistakes = self.mistakes.into_inner();
         let mut warnings = self.warnings.into_inner();
+        let missing = self.missing.into_inner().listed;
+        match mistakes.listed.is_empty() {
+            true => warnings.listed.extend(missing),
+            false => mistakes.listed.extend(missing),
+        }
         let known = self.known.into_inner();
         for (_, mistake) in mistakes.listed.iter_mut().chain(&mut warnings.listed) {
             if let Problem::Unknown { belongs, .. } = &mut mistake.problem {

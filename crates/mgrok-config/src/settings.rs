@@ -1,6 +1,7 @@
 //! Settings that do not come from a file, such as those of a command line's flags.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Settings in the order in which they were given, for [`load_server_from_settings`](crate::load_server_from_settings) and
 /// [`load_client_from_settings`](crate::load_client_from_settings).
@@ -30,7 +31,7 @@ pub struct Settings {
 }
 
 /// One setting.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct Setting {
     /// The dotted key.
     pub(crate) key: String,
@@ -39,7 +40,7 @@ pub(crate) struct Setting {
 }
 
 /// What a key is set to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum SettingValue {
     /// Yes or no.
     Boolean(bool),
@@ -94,6 +95,26 @@ impl Settings {
     pub(crate) fn flags(&self) -> impl Iterator<Item = (&str, &str)> {
         let flags = self.flags.iter();
         flags.map(|(key, flag)| (key.as_str(), flag.as_str()))
+    }
+}
+
+/// Without the value, which may be a secret.
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {}", self.key, self.flag)
+    }
+}
+
+/// The value's kind alone: it may be a secret.
+impl fmt::Debug for SettingValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Boolean(_) => "a boolean",
+            Self::Integer(_) => "an integer",
+            Self::Map(_) => "a map of texts",
+            Self::Text(_) => "a text",
+            Self::Texts(_) => "a list of texts",
+        })
     }
 }
 

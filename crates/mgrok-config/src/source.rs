@@ -108,11 +108,7 @@ pub(crate) fn read(
         // What is wrong with the template stands in the template, which is a text of its own.
         let base = report.sources_mut().add_text(origin, written.to_owned());
         for (at, name) in missing {
-            // frp: prints this too
-            let what = format!(
-                "the environment variable `{name}` is not set, so that `<no value>` stands here"
-            );
-            report.warning(base + at, String::new(), what);
+            report.missing_variable(base + at, &name);
         }
     }
     let sources = report.sources_mut();
@@ -237,9 +233,18 @@ fn read_format(report: &mut Report, text: Text<'_>, base: usize) -> Vec<Entry> {
         }) => entries,
         Some(Node { at, value }) => {
             let kind = value.kind();
+            let advice = match &value {
+                Value::Text(text) if text.contains(':') => "; a space follows the `:` of a key",
+                Value::Boolean(_)
+                | Value::Float(_)
+                | Value::Integer(_)
+                | Value::List(_)
+                | Value::Table(_)
+                | Value::Text(_) => "",
+            };
             report.syntax(
                 at,
-                format!("must be a table of keys and their values, not {kind}"),
+                format!("must be a table of keys and their values, not {kind}{advice}"),
             );
             Vec::new()
         }

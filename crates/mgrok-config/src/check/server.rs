@@ -252,9 +252,7 @@ fn transport(
         tcp_keepalive: section
             .seconds_or_off("tcpKeepalive")
             .unwrap_or(default.tcp_keepalive),
-        max_pool_count: section
-            .count("maxPoolCount")
-            .unwrap_or(default.max_pool_count),
+        max_pool_count: max_pool_count(&mut section).unwrap_or(default.max_pool_count),
         heartbeat_timeout: section
             .seconds_or_off("heartbeatTimeout")
             .unwrap_or((!tcp_mux).then_some(HEARTBEAT_TIMEOUT_WITHOUT_MUX)),
@@ -264,6 +262,16 @@ fn transport(
         quic: quic(section.section("quic"), default.quic),
         tls: tls(section.section("tls")),
     }
+}
+
+fn max_pool_count(section: &mut Section<'_>) -> Option<u32> {
+    let key = "maxPoolCount";
+    let number = section.integer(key)?;
+    if number < 0 {
+        // frp: this wording, since 0.71
+        section.invalid(key, "invalid transport.maxPoolCount, must be non-negative");
+    }
+    Some(u32::try_from(number.max(0)).unwrap_or(u32::MAX))
 }
 
 fn tls(mut section: Section<'_>) -> ServerTls {

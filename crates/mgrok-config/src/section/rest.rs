@@ -34,7 +34,7 @@ impl Section<'_> {
         match UnsupportedKey::find(self.unsupported_keys, &key) {
             Lookup::Key(unsupported) => {
                 if self.judged && !unsupported.is_default(&entry.node.value) {
-                    self.report.unsupported(entry.at, format!("`{shown}`"));
+                    self.report.unsupported_key(entry.at, shown);
                 }
             }
             Lookup::Prefix => match &entry.node.value {
@@ -45,7 +45,7 @@ impl Section<'_> {
                 }
                 value => {
                     if self.judged && !value.is_zero() {
-                        self.report.unsupported(entry.at, format!("`{shown}`"));
+                        self.report.unsupported_key(entry.at, shown);
                     }
                 }
             },

@@ -4,7 +4,7 @@
 //! key, a key alone is true, quotes around a value come off, a `\` at the end of a line continues it. Not by a crate: those that
 //! exist differ in just these points, and none says where a value stands.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::tree::put;
 use super::{Entry, Node, Role, Value};
@@ -116,7 +116,31 @@ fn sections(report: &Report, text: &str, base: usize) -> Vec<Section> {
     for section in &mut sections {
         last_of_each(report, section);
     }
+    refuse_references(report, &sections);
     sections
+}
+
+/// Refuses values with references to other keys, which frp's reader puts in.
+// frp: ini.v1 key.go#transformValue
+fn refuse_references(report: &Report, sections: &[Section]) {
+    let keys = |section: &Section| -> HashSet<String> {
+        section.settings.iter().map(|it| it.key.clone()).collect()
+    };
+    let default = sections.iter().find(|it| it.name == "DEFAULT").map(keys);
+    for section in sections {
+        let mut known = None;
+        for setting in &section.settings {
+            let rest = setting.value.split_once("%(").map(|(_, rest)| rest);
+            let Some((name, _)) = rest.and_then(|rest| rest.split_once(")s")) else {
+                continue;
+            };
+            let known = known.get_or_insert_with(|| keys(section));
+            if known.contains(name) || default.as_ref().is_some_and(|it| it.contains(name)) {
+                let what = format!("`%({name})s`, by which a value takes that of another key,");
+                report.unsupported(setting.value_at, what);
+            }
+        }
+    }
 }
 
 /// Keeps the last of settings with the same key.
@@ -216,10 +240,10 @@ fn until(lines: &mut Lines<'_>, first: &str, quote: &str) -> String {
 fn continued(lines: &mut Lines<'_>, first: &str) -> String {
     let mut value = first.to_owned();
     while value.ends_with('\\') {
+        value.pop();
         let Some((_, line)) = lines.next_line() else {
             break;
         };
-        value.pop();
         value.push_str(line.trim());
     }
     for quote in ['"', '\''] {

@@ -9,13 +9,11 @@ use super::{Entry, Node, Value};
 pub(super) fn read(text: &str, base: usize) -> Result<Vec<Entry>, Vec<(usize, String)>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        return Err(errors
-            .iter()
-            .map(|error| {
-                let at = error.span().map_or(text.len(), |span| span.start);
-                (base + at, with_advice(error.message()))
-            })
-            .collect());
+        let told = errors.iter().map(|error| {
+            let at = error.span().map_or(text.len(), |span| span.start);
+            (base + at, with_advice(error.message(), text, at))
+        });
+        return Err(without_echoes(told.collect()));
     }
     let mut reading = Reading {
         base,
@@ -29,16 +27,48 @@ pub(super) fn read(text: &str, base: usize) -> Result<Vec<Entry>, Vec<(usize, St
 }
 
 /// What the parser says, and what to do where people are known to get stuck.
-fn with_advice(message: &str) -> String {
-    if message.contains("escape") {
+fn with_advice(message: &str, text: &str, at: usize) -> String {
+    let rest = text.get(at..).unwrap_or_default();
+    let has_value = !rest.is_empty() && !rest.starts_with(['\n', '\r', '}', ']', ',', '#']);
+    let is_about_value = message.contains("must be quoted") || message.contains("literal string");
+    if is_about_value && !has_value {
+        return "a value is missing here".to_owned();
+    }
+    if message.contains("escape") || message.contains("unicode") {
         return format!(
             "{message}; in single quotes a `\\` is only a `\\`, as paths of Windows need it"
         );
     }
-    if message.contains("must be quoted") || message.contains("invalid boolean") {
+    let word: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
+    let is_boolean = ["true", "false", "yes", "no", "on", "off"]
+        .iter()
+        .any(|it| word.eq_ignore_ascii_case(it));
+    if message.contains("invalid boolean") || (message.contains("must be quoted") && is_boolean) {
+        return format!("{message}; a boolean is `true` or `false`, in small letters");
+    }
+    if message.contains("must be quoted") {
         return format!("{message}; text stands in straight double quotes, like key = \"text\"");
     }
+    if message.contains("leading zero") {
+        return "a number must not begin with a zero".to_owned();
+    }
     message.to_owned()
+}
+
+/// Leaves out what is only wrong because of something before it.
+fn without_echoes(mut mistakes: Vec<(usize, String)>) -> Vec<(usize, String)> {
+    mistakes.dedup();
+    let unclosed = mistakes
+        .iter()
+        .find(|(_, why)| why.contains("unclosed array"));
+    match (mistakes.first(), unclosed) {
+        // What follows was read as if it stood in the list.
+        (Some((at, _)), Some(_)) => {
+            let why = "a list that begins with `[` has no `]` ahead of this".to_owned();
+            vec![(*at, why)]
+        }
+        (Some(_) | None, _) => mistakes,
+    }
 }
 
 /// What is noticed on the way through the tree, whose depth the parser has limited.

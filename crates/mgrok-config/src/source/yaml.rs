@@ -67,6 +67,8 @@ fn with_advice(message: &str) -> String {
         "; in single quotes a `\\` is only a `\\`, as paths of Windows need it"
     } else if message.contains("simple key expected ':'") {
         "; a key is followed by `: ` and its value"
+    } else if message.contains("illegal placement") || message.contains("unclosed bracket") {
+        "; what begins with `[` or `{` ends with `]` or `}`"
     } else if message.contains("unknown anchor") {
         "; a text that begins with `*` stands in quotes"
     } else {

@@ -109,7 +109,7 @@ impl Directive {
                 return Err(format!("`%{verb}` is not supported; `%v` takes any value"));
             }
         };
-        Ok(self.padded(plain, matches!(value, Value::Integer(_) | Value::Float(_))))
+        Ok(self.padded(plain, value))
     }
 
     fn integer(&self, integer: i64, radix: u32) -> String {
@@ -143,7 +143,8 @@ impl Directive {
         }
     }
 
-    fn padded(&self, text: String, is_number: bool) -> String {
+    fn padded(&self, text: String, value: &Value<'_>) -> String {
+        let is_number = matches!(value, Value::Integer(_) | Value::Float(_));
         let width = self.width.unwrap_or(0);
         let missing = width.saturating_sub(text.chars().count());
         if missing == 0 {
@@ -152,7 +153,8 @@ impl Directive {
         if self.left {
             return text + &" ".repeat(missing);
         }
-        if self.zero && (!is_number || self.precision.is_none()) {
+        let has_digits = matches!(value, Value::Integer(_)) && self.precision.is_some();
+        if self.zero && !has_digits {
             let sign = text.len() - text.trim_start_matches(['-', '+']).len();
             let (sign, digits) = text.split_at(if is_number { sign } else { 0 });
             return format!("{sign}{}{digits}", "0".repeat(missing));

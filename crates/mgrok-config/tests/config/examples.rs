@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mgrok_config::{
-    ClientConfig, LivenessKeys, ServerConfig, Strictness, load_client_from_str,
-    load_server_from_str,
+    ClientConfig, Environment, LivenessKeys, ServerConfig, Strictness, load_client_from_str,
+    load_client_in, load_server_from_str,
 };
 
 use super::clean;
@@ -54,7 +54,8 @@ fn every_file_loads() {
     for entry in entries {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let Some(stem) = name.strip_suffix(".toml") else {
+        let stem = name.strip_suffix(".toml");
+        let Some(stem) = stem.or_else(|| name.strip_suffix(".yaml")) else {
             continue;
         };
         if stem.ends_with("server") {
@@ -64,7 +65,16 @@ fn every_file_loads() {
                 Strictness::Strict,
             ));
         } else if stem.ends_with("client") {
-            clean(load_client_from_str(
+            let variables = [("SERVER", "a.example"), ("TOKEN", "a\"b")];
+            let environment = Environment {
+                http_proxy: None,
+                variables: variables
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .into_iter()
+                    .collect(),
+            };
+            clean(load_client_in(
+                &environment,
                 &read(&path),
                 &name,
                 Strictness::Strict,
@@ -77,6 +87,8 @@ fn every_file_loads() {
     assert!(loaded.contains(&"server.toml".to_owned()));
     assert!(loaded.contains(&"client.toml".to_owned()));
     assert!(loaded.contains(&"quic-client.toml".to_owned()));
+    assert!(loaded.contains(&"yaml-client.yaml".to_owned()));
+    assert!(loaded.contains(&"template-client.toml".to_owned()));
 }
 
 #[test]

@@ -303,14 +303,31 @@ fn ini_warns_of_what_does_nothing() {
 #[test]
 fn values_of_ini_may_have_quotes_and_more_lines() {
     let config = old_client(
-        "[common]\nuser = 'a b'\ntoken = \"a\"b\"\nmeta_x = one \\\n  two\nmeta_y = \"\"\"p\nq\"\"\"\nmeta_z = `r`\nmeta_e =\n",
+        "[common]\nuser = 'a b'\ntoken = \"a\"b\"\nmeta_x = one \\\n  two\nmeta_y = \"\"\"p\nq\"\"\"\nmeta_z = `r`\nmeta_e =\nmeta_w = w\\",
         &[],
     );
     assert_eq!(config.user, "a b");
     assert_eq!(config.auth.token.expose(), "\"a\"b\"");
     let metadatas: Vec<_> = config.metadatas.into_iter().collect();
-    let expect = [("e", ""), ("x", "one two"), ("y", "p\nq"), ("z", "r")];
+    let expect = [
+        ("e", ""),
+        ("w", "w"),
+        ("x", "one two"),
+        ("y", "p\nq"),
+        ("z", "r"),
+    ];
     assert_eq!(metadatas, expect.map(|(k, v)| (k.to_owned(), v.to_owned())));
+}
+
+#[test]
+fn references_between_values_of_ini_are_refused() {
+    client_mistakes(
+        "[common]\nuser = %(nothing)s\n[DEFAULT]\nhost = x\n[a]\nlocal_ip = %(host)s\nmeta_a = %(local_ip)s",
+        &[
+            "6:12: `%(host)s`, by which a value takes that of another key, is not supported by this version of mgrok",
+            "7:10: `%(local_ip)s`, by which a value takes that of another key, is not supported by this version of mgrok",
+        ],
+    );
 }
 
 #[test]
@@ -446,4 +463,97 @@ fn nothing_at_all_is_a_configuration() {
         }
     }
     client_warnings("---\n", &[]);
+}
+
+/// Every key of the old format, by the section that it stands in.
+const OLD_SERVER: &str = "bind_addr bind_port kcp_bind_port quic_bind_port proxy_bind_addr quic_keepalive_period \
+    quic_max_idle_timeout quic_max_incoming_streams vhost_http_port vhost_https_port vhost_http_timeout \
+    tcpmux_httpconnect_port tcpmux_passthrough dashboard_addr dashboard_port dashboard_user dashboard_pwd assets_dir \
+    dashboard_tls_mode dashboard_tls_cert_file dashboard_tls_key_file pprof_enable enable_prometheus custom_404_page \
+    detailed_errors_to_client subdomain_host max_ports_per_client user_conn_timeout udp_packet_size log_file log_way \
+    log_level log_max_days disable_log_color tcp_mux tcp_mux_keepalive_interval tcp_keepalive max_pool_count \
+    heartbeat_timeout tls_only tls_cert_file tls_key_file tls_trusted_ca_file authentication_method token \
+    authenticate_heartbeats authenticate_new_work_conns oidc_issuer oidc_audience oidc_skip_expiry_check \
+    oidc_skip_issuer_check allow_ports nat_hole_analysis_data_reserve_hours";
+
+const OLD_CLIENT: &str = "server_addr server_port user dns_server login_fail_exit start udp_packet_size includes \
+    nat_hole_stun_server token authentication_method authenticate_heartbeats authenticate_new_work_conns oidc_client_id \
+    oidc_client_secret oidc_audience oidc_scope oidc_token_endpoint_url oidc_additional_x protocol http_proxy pool_count \
+    tcp_mux tcp_mux_keepalive_interval dial_server_timeout dial_server_keepalive connect_server_local_ip \
+    heartbeat_interval heartbeat_timeout quic_keepalive_period quic_max_idle_timeout quic_max_incoming_streams tls_enable \
+    tls_cert_file tls_key_file tls_trusted_ca_file tls_server_name disable_custom_tls_first_byte admin_addr admin_port \
+    admin_user admin_pwd assets_dir pprof_enable log_file log_way log_level log_max_days disable_log_color meta_x";
+
+const OLD_PROXY: &str = "type role local_ip local_port remote_port use_encryption use_compression bandwidth_limit \
+    bandwidth_limit_mode proxy_protocol_version group group_key health_check_type health_check_timeout_s \
+    health_check_max_failed health_check_interval_s health_check_url meta_x";
+
+const OLD_HTTP: &str = "custom_domains subdomain locations http_user http_pwd host_header_rewrite route_by_http_user header_x";
+
+const OLD_PLUGIN: &str =
+    "plugin_local_addr plugin_host_header_rewrite plugin_header_x plugin_crt_path plugin_key_path";
+
+const OLD_VISITOR: &str = "role type sk server_name server_user bind_addr bind_port protocol keep_tunnel_open \
+    max_retries_an_hour min_retry_interval fallback_to fallback_timeout_ms use_encryption use_compression";
+
+#[test]
+fn every_old_key_is_known() {
+    let client = |text: &str| match load_client_from_str(text, "f", Strictness::Strict) {
+        Ok(loaded) => loaded.warnings.join("\n"),
+        Err(error) => error.to_string(),
+    };
+    let server = |text: &str| match load_server_from_str(text, "f", Strictness::Strict) {
+        Ok(loaded) => loaded.warnings.join("\n"),
+        Err(error) => error.to_string(),
+    };
+    // Whether the value is right does not matter here.
+    for key in OLD_SERVER.split_whitespace() {
+        check_known(key, &server(&format!("[common]\n{key} = 1")));
+    }
+    for key in OLD_CLIENT.split_whitespace() {
+        check_known(key, &client(&format!("[common]\n{key} = 1")));
+    }
+    for (keys, section) in [
+        (OLD_PROXY, "[a]\ntype = tcp"),
+        (OLD_HTTP, "[a]\ntype = http"),
+        (
+            OLD_PLUGIN,
+            "[a]\ntype = https\nsubdomain = a\nplugin = https2http",
+        ),
+        ("plugin_unix_path", "[a]\nplugin = unix_domain_socket"),
+        ("sk allow_users", "[a]\ntype = stcp"),
+        (
+            "multiplexer custom_domains subdomain http_user http_pwd route_by_http_user",
+            "[a]\ntype = tcpmux",
+        ),
+        (OLD_VISITOR, "[a]\nrole = visitor\ntype = xtcp"),
+    ] {
+        for key in keys.split_whitespace() {
+            let line = match key {
+                "type" | "role" => "",
+                _ => " = 1",
+            };
+            let text = match line {
+                "" => format!("[common]\n{section}"),
+                line => format!("[common]\n{section}\n{key}{line}"),
+            };
+            check_known(key, &client(&text));
+        }
+    }
+    check_known(
+        "ops",
+        &server("[common]\n[plugin.a]\naddr = a:1\npath = /\nops = Login\ntlsVerify = true"),
+    );
+    // This test would be worth nothing if it could not fail.
+    assert!(is_unknown(&client("[common]\nlocal_port = 1")));
+    assert!(is_unknown(&client("[common]\n[a]\nsk = 1")));
+}
+
+#[track_caller]
+fn check_known(key: &str, told: &str) {
+    assert!(!is_unknown(told), "{key}: {told}");
+}
+
+fn is_unknown(told: &str) -> bool {
+    told.contains("unknown field") || told.contains("does nothing in this section")
 }

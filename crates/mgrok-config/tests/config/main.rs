@@ -1,5 +1,6 @@
 //! The loader, from the outside: what files mean, what is wrong with them, and how that is told.
 
+mod broken;
 mod client;
 mod client_plugins;
 mod examples;

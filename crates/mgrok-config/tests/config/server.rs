@@ -230,15 +230,18 @@ fn less_than_zero_switches_off() {
     let config = server(
         "maxPortsPerClient = -1\ngracePeriod = -1\nlog.maxDays = -1\n\
          natholeAnalysisDataReserveHours = -1\n\
-         transport = { tcpKeepalive = -1, maxPoolCount = -1, heartbeatTimeout = -1, tcpMux = false }",
+         transport = { tcpKeepalive = -1, heartbeatTimeout = -1, tcpMux = false }",
     );
     assert_eq!(config.max_ports_per_client, None);
     assert_eq!(config.grace_period, Duration::ZERO);
     assert_eq!(config.nathole_analysis_data_reserve, Duration::ZERO);
     assert_eq!(config.log.max_days, None);
     assert_eq!(config.transport.tcp_keepalive, None);
-    assert_eq!(config.transport.max_pool_count, 0);
     assert_eq!(config.transport.heartbeat_timeout, None);
+    server_mistakes(
+        "transport.maxPoolCount = -1",
+        &["1:26: transport.maxPoolCount: invalid transport.maxPoolCount, must be non-negative"],
+    );
 }
 
 #[test]

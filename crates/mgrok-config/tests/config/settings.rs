@@ -88,6 +88,15 @@ fn what_no_flag_says_is_missed_on_the_command_line() {
 }
 
 #[test]
+fn values_are_not_shown() {
+    let mut settings = Settings::default();
+    settings.set("auth.token", "s3cret", "--token");
+    let shown = format!("{settings:?}");
+    assert!(shown.contains("auth.token by --token"), "{shown}");
+    assert!(!shown.contains("s3cret"), "{shown}");
+}
+
+#[test]
 fn what_is_set_can_be_asked() {
     let mut settings = Settings::default();
     assert!(settings.is_empty());
