@@ -32,6 +32,15 @@ pub(super) fn accepted(shown: &ShownCertificate, tls: Option<&ClientTls>) -> Ver
     // Writing to memory does not fail.
     let _ = write!(finding, "; {checked}");
     let fingerprint = shown.fingerprint;
+    if let (Some(Validity::NotYet(_)), Some(details)) = (validity, &shown.details) {
+        let remedy =
+            "set the clock of this host, or that of the server, which made the certificate";
+        finding = format!(
+            "by this host's clock it is not valid before {}: {finding}",
+            details.not_before
+        );
+        return Ok(Sound::doubtful((), finding, remedy));
+    }
     if !by_authority && !by_pin {
         let remedy = format!(
             "if the server says that this is its own, insist on it by transport.tls.pinnedSha256 = \"{fingerprint}\""

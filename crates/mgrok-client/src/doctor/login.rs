@@ -29,10 +29,9 @@ pub(super) async fn examine(
             return false;
         }
     };
-    let connector = match trial.connector() {
-        Ok(connector) => connector,
-        // The link has come of one.
-        Err(_) => return false,
+    // The link has come of one.
+    let Ok(connector) = trial.connector() else {
+        return false;
     };
     match trial.log_in(&connector, link).await {
         Attempt::In(welcome) => {

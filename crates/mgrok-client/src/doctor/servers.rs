@@ -41,6 +41,11 @@ pub(super) async fn examine(
         }
         examination.end_choice(one_works);
     }
+    examination.leave_out(
+        "clock",
+        "the server",
+        "frp's protocol does not tell it, and no login depends on it; certificates do, and a website that is published shows it",
+    );
 }
 
 /// Tries one of them. Returns whether a client would get in.
