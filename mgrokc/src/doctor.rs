@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use mgrok_client::doctor::{CHECKS, examine};
-use mgrok_config::{ClientConfig, LoadError, Loaded};
+use mgrok_config::{ClientConfig, Loaded};
 use mgrok_daemon::{DoctorArguments, Program};
 
 /// Does it.
@@ -15,7 +15,7 @@ pub(crate) fn run(
     program: &Program,
     arguments: DoctorArguments,
     file: Option<&Path>,
-    loaded: Result<Loaded<ClientConfig>, LoadError>,
+    loaded: anyhow::Result<Loaded<ClientConfig>>,
 ) -> anyhow::Result<ExitCode> {
     program.doctor(
         arguments,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use mgrok_config::{LoadError, Loaded, ServerConfig};
+use mgrok_config::{Loaded, ServerConfig};
 use mgrok_daemon::{DoctorArguments, Program};
 use mgrok_server::doctor::{CHECKS, examine};
 
@@ -15,7 +15,7 @@ pub(crate) fn run(
     program: &Program,
     arguments: DoctorArguments,
     file: Option<&Path>,
-    loaded: Result<Loaded<ServerConfig>, LoadError>,
+    loaded: anyhow::Result<Loaded<ServerConfig>>,
 ) -> anyhow::Result<ExitCode> {
     program.doctor(
         arguments,

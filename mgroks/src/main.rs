@@ -1,85 +1,94 @@
 //! `mgroks`, the server: a public host through which services behind a NAT are reached.
 
-mod doctor;
 mod state;
+
+mod advice;
+mod doctor;
+mod init;
+
+mod arguments;
+mod source;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Subcommand;
-use mgrok_config::{
-    LoadError, Loaded, ServerConfig, Strictness, load_server, load_server_from_str,
-};
-use mgrok_daemon::{Daemon, DoctorArguments, LogReloader, Program, ReloadRequests};
+use mgrok_config::{ServerConfig, load_server};
+use mgrok_daemon::{Daemon, LogReloader, Program, ReloadRequests, say_warnings};
 use mgrok_server::{ReloadReport, Reloader, Server};
 use tracing::{info, warn};
 
+use crate::advice::advice;
+use crate::arguments::{Arguments, Command};
+use crate::source::Source;
+
 const PROGRAM: Program = Program {
     about: "The public end of a reverse tunnel",
-    default_config: None,
+    config_help: "The configuration file; without one, flags are the settings",
     name: "mgroks",
     version: env!("CARGO_PKG_VERSION"),
 };
 
-/// What the server can do besides what both programs can.
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Find out whether this host has what the server needs: ports, certificates, limits, names
-    Doctor(DoctorArguments),
-}
-
 fn main() -> ExitCode {
-    PROGRAM.main_with(std::env::args_os(), load, run, command)
+    PROGRAM.main(std::env::args_os(), start)
 }
 
-fn command(
-    command: Command,
-    file: Option<&Path>,
-    strictness: Strictness,
-) -> anyhow::Result<ExitCode> {
-    let Command::Doctor(arguments) = command;
-    doctor::run(&PROGRAM, arguments, file, load(file, strictness))
-}
-
-/// Without a file every setting has its default.
-fn load(file: Option<&Path>, strictness: Strictness) -> Result<Loaded<ServerConfig>, LoadError> {
-    match file {
-        Some(file) => load_server(file, strictness),
-        None => load_server_from_str("", "the defaults", strictness),
+fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let options = arguments.common.options();
+    let file = arguments.common.config();
+    match &arguments.command {
+        None => {
+            let source = Source::new(file, &arguments.settings, options)?;
+            let loaded = source.load()?;
+            say_warnings(&loaded.warnings);
+            run(loaded.config, &source)
+        }
+        Some(Command::Verify(_)) => PROGRAM.verify(file.as_deref(), |file| {
+            let mut loaded = load_server(file, options.without_sources())?;
+            loaded.warnings.extend(advice(&loaded.config));
+            Ok(loaded.warnings)
+        }),
+        Some(Command::Doctor(doctor)) => {
+            let source = Source::new(file, &arguments.settings, options)?;
+            let loaded = source.load().map_err(Into::into);
+            doctor::run(&PROGRAM, *doctor, source.file(), loaded)
+        }
+        Some(Command::Init(arguments)) => init::run(arguments),
+        Some(Command::Completion(arguments)) => PROGRAM.completion::<Arguments>(arguments),
+        Some(Command::Man(arguments)) => PROGRAM.man::<Arguments>(arguments),
     }
 }
 
-fn run(
-    mut config: ServerConfig,
-    file: Option<&Path>,
-    strictness: Strictness,
-) -> anyhow::Result<ExitCode> {
+fn run(mut config: ServerConfig, source: &Source) -> anyhow::Result<ExitCode> {
     let daemon = Daemon::start(PROGRAM.name, &config.log)?;
     // frp: scripts look for these words (cmd/frps/root.go#runServer)
-    match file {
+    match source.file() {
         Some(file) => info!("frps uses config file: {}", file.display()),
         None => info!("frps uses command line arguments for config"),
     }
     info!("{}", PROGRAM.describe());
-    let auth = &config.transport.tls.trusted_ca;
-    if config.auth.token.is_empty() && auth.is_none() && config.http_plugins.is_empty() {
+    if source.is_nothing() {
         warn!(
-            "auth.token is not set, so that whoever reaches the control port may publish services here"
+            "there is neither a file nor a flag, so that only this host gets in: `mgroks init` writes a file to start with, \
+             `mgroks --insecure` lets everybody in"
         );
+    } else {
+        for advice in advice(&config) {
+            warn!("{advice}");
+        }
     }
     state::keep(&mut config);
     daemon.block_on(async |running| {
         let (reloads, log) = (running.reloads(), running.log());
-        watch(&reloads, file, config.reload_on_change);
+        watch(&reloads, source.file(), config.reload_on_change);
         let server = Server::bind(config).await?;
         running.ready();
         let (reloader, requests) = (server.reloader(), reloads.clone());
         let reload = async || {
-            let mut config = load(file, strictness)?.config;
+            let mut config = source.load()?.config;
             state::keep(&mut config);
             let reload_on_change = config.reload_on_change;
             let changes = reload(&reloader, config, &log).await?;
-            watch(&requests, file, reload_on_change);
+            watch(&requests, source.file(), reload_on_change);
             Ok(changes)
         };
         tokio::select! {

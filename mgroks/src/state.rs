@@ -32,7 +32,7 @@ pub(crate) fn keep(config: &mut ServerConfig) {
     for directory in directories(|name| env::var_os(name)) {
         let path = directory.join(CERTIFICATE);
         match keep_in(&directory, &path) {
-            Ok(()) => {
+            Ok(_pin) => {
                 info!(
                     "the certificate that this server has made is kept in {}, so that clients may pin it",
                     path.display()
@@ -53,7 +53,29 @@ pub(crate) fn keep(config: &mut ServerConfig) {
     );
 }
 
-fn keep_in(directory: &Path, path: &Path) -> anyhow::Result<()> {
+/// The file of the kept certificate, which is made if there is none, and the fingerprint by which clients pin it.
+///
+/// # Errors
+/// If there is no place for it, or what is there cannot be used.
+pub(crate) fn certificate() -> anyhow::Result<(PathBuf, String)> {
+    let mut failed = None;
+    for directory in directories(|name| env::var_os(name)) {
+        match certificate_in(&directory) {
+            Ok(certificate) => return Ok(certificate),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    Err(failed.unwrap_or_else(|| anyhow::anyhow!("there is no directory for a certificate")))
+}
+
+/// As [`certificate`], in a directory.
+pub(crate) fn certificate_in(directory: &Path) -> anyhow::Result<(PathBuf, String)> {
+    let path = directory.join(CERTIFICATE);
+    let pin = keep_in(directory, &path)?;
+    Ok((path, pin))
+}
+
+fn keep_in(directory: &Path, path: &Path) -> anyhow::Result<String> {
     if !directory.is_dir() {
         DirBuilder::new()
             .recursive(true)
@@ -61,7 +83,7 @@ fn keep_in(directory: &Path, path: &Path) -> anyhow::Result<()> {
             .create(directory)
             .map_err(|error| anyhow::anyhow!("cannot create {}: {error}", directory.display()))?;
     }
-    Ok(keep_certificate(path)?)
+    Ok(keep_certificate(path)?.to_string())
 }
 
 /// Where state may be, the best place first. `variable` is the environment.

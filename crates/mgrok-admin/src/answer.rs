@@ -11,7 +11,14 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// What a request asked for.
 #[derive(Debug)]
-pub struct Answer(Bytes);
+pub struct Answer(Form);
+
+#[derive(Debug)]
+enum Form {
+    Empty,
+    Json(Bytes),
+    Text(Bytes),
+}
 
 /// Why a request does not get what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +47,7 @@ impl Answer {
     /// A 500 if `value` has no form in JSON: a map whose keys are no texts, for example.
     pub fn json(value: &impl Serialize) -> Result<Self, Refusal> {
         match json(value) {
-            Ok(bytes) => Ok(Self(bytes)),
+            Ok(bytes) => Ok(Self(Form::Json(bytes))),
             Err(error) => Err(Refusal {
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 message: error.to_string(),
@@ -48,12 +55,34 @@ impl Answer {
         }
     }
 
+    /// Nothing but that it is done.
+    pub fn empty() -> Self {
+        Self(Form::Empty)
+    }
+
+    /// A text.
+    pub fn text(text: impl Into<Bytes>) -> Self {
+        Self(Form::Text(text.into()))
+    }
+
     pub(crate) fn into_response(self) -> Response<Body> {
-        response(StatusCode::OK, JSON, self.0)
+        match self.0 {
+            Form::Empty => bare(StatusCode::OK),
+            Form::Json(bytes) => response(StatusCode::OK, JSON, bytes),
+            Form::Text(bytes) => response(StatusCode::OK, TEXT, bytes),
+        }
     }
 }
 
 impl Refusal {
+    /// A refusal with this status and reason.
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+        }
+    }
+
     pub(crate) fn to_response(&self) -> Response<Body> {
         let refused = Refused {
             code: self.status.as_u16(),

@@ -24,6 +24,7 @@
 //! Modules are in order, lowest first.
 
 mod answer;
+mod body;
 mod deadline;
 mod path;
 
@@ -32,6 +33,8 @@ mod routes;
 mod port;
 
 pub use answer::{Answer, Refusal};
-pub use hyper::{Method, StatusCode};
+pub use body::read_body;
+pub use hyper::body::Incoming;
+pub use hyper::{Method, Request, StatusCode};
 pub use port::{AdminLogin, AdminPort, BindError};
 pub use routes::Routes;

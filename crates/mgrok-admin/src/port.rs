@@ -189,6 +189,14 @@ async fn serve(
     }
 }
 
+/// Whether a browser says that a page of another site has made it ask, which may know no password and yet have one sent along
+/// (<https://www.w3.org/TR/fetch-metadata/>). Programs that are no browsers do not say, and are let in.
+// frp: lets any page that the operator looks at stop a client
+fn is_of_another_site(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site");
+    site.is_some_and(|site| site == "cross-site" || site == "same-site")
+}
+
 impl Site {
     async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
@@ -210,6 +218,13 @@ impl Site {
             Found::Unknown => return not_found(),
             Found::WrongMethod(allowed) => return wrong_method(&allowed),
         };
+        if is_of_another_site(request.headers()) {
+            debug!(
+                per_session = true,
+                "a page of another site asked for [{path}]"
+            );
+            return bare(StatusCode::FORBIDDEN);
+        }
         if !self.login.lets_in(request.headers()) {
             sleep(WRONG_CREDENTIALS_DELAY).await;
             return ask_for_credentials(false);

@@ -8,6 +8,7 @@ use mgrok_config::{Plugin, ProxyConfig};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::operator::Operator;
 use crate::progress::ProgressWatch;
 use crate::proxies::Table;
 use crate::status::ProxyStatus;
@@ -27,14 +28,22 @@ struct Row<'a> {
 }
 
 /// Everything that can be asked for.
-pub(crate) fn routes(tables: Vec<watch::Receiver<Table>>, progress: ProgressWatch) -> Routes {
+pub(crate) fn routes(
+    tables: Vec<watch::Receiver<Table>>,
+    progress: ProgressWatch,
+    operator: Option<Operator>,
+) -> Routes {
     let status = move |_request| {
         let tables: Vec<_> = tables.iter().map(watch::Receiver::borrow).collect();
         ready(Answer::json(&rows(tables.iter().map(|it| &**it))))
     };
-    Routes::default()
+    let routes = Routes::default()
         .with(Method::GET, "/api/status", status)
-        .ready_when(move || progress.ready())
+        .ready_when(move || progress.ready());
+    match operator {
+        Some(operator) => operator.add_to(routes),
+        None => routes,
+    }
 }
 
 /// The proxies by kind and name, those of one server after those of another. They are listed from the first login on.

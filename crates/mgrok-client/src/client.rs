@@ -1,6 +1,7 @@
 //! The client as a whole: its parts, its start and its stop.
 
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::sync::Arc;
 
 use mgrok_admin::{AdminPort, BindError};
@@ -16,6 +17,8 @@ use crate::admin;
 use crate::connect::{Connector, SetUpError};
 use crate::handle::Sessions;
 use crate::hole::Puncher;
+use crate::observer::{Observer, UserEvents};
+use crate::operator::{AdminRequests, Operator};
 use crate::progress::{Progress, ProgressWatch};
 use crate::proxies::{Proxies, StatusWatch};
 use crate::reload::{ProxySet, Reloader, Reloads, VisitorSet, Wanted};
@@ -62,6 +65,8 @@ pub struct Client {
     /// `None` if none is configured, or it is not open yet.
     admin: Option<AdminPort>,
     config: Arc<ClientConfig>,
+    /// Where what only the program can do is asked for; `None` if the program does not.
+    operator: Option<Operator>,
     /// What each supervisor does.
     progress: Progress,
     /// Which servers each supervisor has: all of them, or one.
@@ -122,6 +127,7 @@ impl Client {
         let (reloader, reloads) = Reloads::new(config.clone(), wanted.clone());
         Ok(Self {
             admin: None,
+            operator: None,
             progress: Progress::new(supervisors.len()),
             supervisors,
             reloader,
@@ -145,6 +151,24 @@ impl Client {
             self.admin = Some(AdminPort::bind(web_server).await?);
         }
         Ok(())
+    }
+
+    /// Has the admin port take requests for what only the program can do: it has read its configuration from `file`, and may read it
+    /// again or stop. Without this call the admin port has no routes for that.
+    pub fn admin_requests(&mut self, file: &Path) -> AdminRequests {
+        let (operator, requests) = Operator::new(file);
+        self.operator = Some(operator);
+        requests
+    }
+
+    /// Has users of proxies of type `tcp`, `http`, `https`, `tcpmux` and `stcp` told as they come and go, and of `http` proxies without
+    /// a plugin each request, for which the client reads and writes HTTP itself instead of passing bytes.
+    pub fn observe_users(&mut self) -> UserEvents {
+        let (observer, events) = Observer::new();
+        for supervisor in &mut self.supervisors {
+            supervisor.proxies.observe_by(observer.clone());
+        }
+        events
     }
 
     /// Follows the client's proxies. They appear in it with the first login. If the client publishes on all servers at once, this
@@ -215,6 +239,7 @@ impl Client {
         let Self {
             admin,
             config,
+            operator,
             progress,
             supervisors,
             key,
@@ -226,7 +251,7 @@ impl Client {
             sessions,
         } = self;
         if let Some(port) = admin {
-            serve_admin_port(port, &supervisors, &progress, owner.tasks());
+            serve_admin_port(port, &supervisors, &progress, operator, owner.tasks());
         }
         let visitors = Visitors::new(
             visitor::VisitorContext {
@@ -298,6 +323,7 @@ fn serve_admin_port(
     port: AdminPort,
     supervisors: &[SupervisorParts],
     progress: &Progress,
+    operator: Option<Operator>,
     tasks: &Tasks,
 ) {
     if let Ok(addr) = port.local_addr() {
@@ -305,7 +331,7 @@ fn serve_admin_port(
         info!("admin server listen on {addr}");
     }
     let tables = || supervisors.iter().map(|it| it.proxies.watch()).collect();
-    let routes = admin::routes(tables(), progress.watch(tables()));
+    let routes = admin::routes(tables(), progress.watch(tables()), operator);
     tasks.spawn(port.run(routes, tasks.part()));
 }
 

@@ -35,6 +35,8 @@ mod server_text;
 mod shared_span;
 mod signature;
 
+mod observer;
+
 mod plugin;
 
 mod proxy;
@@ -43,6 +45,8 @@ mod status;
 mod proxies;
 
 mod progress;
+
+mod operator;
 
 mod admin;
 mod describe;
@@ -85,6 +89,8 @@ pub mod doctor;
 pub use client::{Client, ClientError, StartError, StopReport};
 pub use connect::{ConnectError, SetUpError};
 pub use login::LoginError;
+pub use observer::{UserEvent, UserEventKind, UserEvents};
+pub use operator::{AdminRequest, AdminRequests, ReloadFailure};
 pub use progress::ProgressWatch;
 pub use proxies::StatusWatch;
 pub use reload::{Changes, ProxySet, ReloadError, ReloadReport, Reloader, VisitorSet};

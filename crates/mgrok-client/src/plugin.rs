@@ -7,16 +7,18 @@ mod front;
 
 mod bridge;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mgrok_config::{LocalAddr, Plugin as Config};
+use mgrok_config::{LocalAddr, Plugin as Config, Website};
 use mgrok_http::Forwarded;
 use mgrok_net::resolver::Resolver;
 
 use self::bridge::{Bridge, BridgeOptions};
 pub(crate) use self::error::PluginError;
 use self::front::Front;
+use crate::observer::Observer;
 
 /// A plugin. All users of its proxy share it.
 #[derive(Debug)]
@@ -30,6 +32,30 @@ pub(crate) enum Plugin {
 }
 
 impl Plugin {
+    /// Hands requests on to the local service, and shows them to `observer`.
+    pub(crate) fn observing(
+        service: LocalAddr,
+        observer: &Observer,
+        resolver: &Resolver,
+    ) -> Result<Self, PluginError> {
+        let website = Website {
+            local_addr: service,
+            host_header_rewrite: String::new(),
+            request_headers: BTreeMap::new(),
+        };
+        let bridge = Bridge::new(
+            &BridgeOptions {
+                front: None,
+                website: &website,
+                website_has_tls: false,
+                // The server has said who the user is.
+                forwarded: Forwarded::Keep,
+            },
+            resolver,
+        )?;
+        Ok(Self::Bridge(Arc::new(bridge.observed_by(observer.clone()))))
+    }
+
     /// Makes the plugin of `config`. Reads the files that it names. `resolver` looks up the names of its targets.
     pub(crate) fn new(config: &Config, resolver: &Resolver) -> Result<Self, PluginError> {
         // frp: what becomes of X-Forwarded-For in each of them (pkg/plugin/client/http2http.go,

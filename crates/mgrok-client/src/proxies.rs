@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use self::table::Entry;
 pub use self::table::StatusWatch;
 pub(crate) use self::table::Table;
+use crate::observer::Observer;
 use crate::proxy::{Proxy, local_name, wire_name};
 use crate::server_text::server_text;
 use crate::status::{ProxyPhase, ProxyStatus};
@@ -114,6 +115,8 @@ pub(crate) struct Proxies {
     server_addr: String,
     key: CipherKey,
     resolver: Resolver,
+    /// Whom users of the proxies are shown to, if to anybody.
+    observer: Option<Observer>,
     table: watch::Sender<Table>,
     due: Due,
     /// By configured name; only names with an announcement in force or unanswered.
@@ -140,6 +143,7 @@ impl Proxies {
             server_addr,
             key,
             resolver,
+            observer: None,
             table: watch::Sender::new(Table::default()),
             due: Due::default(),
             announcements: HashMap::new(),
@@ -147,6 +151,11 @@ impl Proxies {
             unanswered: 0,
             room_at: None,
         }
+    }
+
+    /// Shows users of proxies that start from here on to `observer`.
+    pub(crate) fn observe_by(&mut self, observer: Observer) {
+        self.observer = Some(observer);
     }
 
     /// Makes `configs` the proxies there are. Those that did not change are left alone.
@@ -178,7 +187,8 @@ impl Proxies {
             }
             let name: Arc<str> = name.into();
             let retired = CancellationToken::new();
-            let proxy = Proxy::new(config.clone(), &self.key, &self.resolver, retired.clone());
+            let proxy = Proxy::new(config.clone(), &self.key, &self.resolver, retired.clone())
+                .observed_by(self.observer.clone());
             let entry = Entry {
                 healthy: proxy.health_check().is_none(),
                 proxy: Arc::new(proxy),

@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug, Formatter};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use mgrok_config::{BandwidthMode, HealthCheck, ProxyConfig, ProxyKind, ProxyProtocol};
+use mgrok_config::{BandwidthMode, HealthCheck, LocalAddr, ProxyConfig, ProxyKind, ProxyProtocol};
 use mgrok_net::layers::{Layers, Limiter};
 use mgrok_net::proxy_protocol::Version;
 use mgrok_net::relay::Traffic;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Span, error_span};
 
 use crate::local::Local;
+use crate::observer::Observer;
 use crate::plugin::{Plugin, PluginError};
 use crate::shared_span::SharedSpan;
 
@@ -27,6 +28,7 @@ pub(crate) struct Proxy {
     layers: Layers,
     /// Made of the secret of an xtcp proxy.
     hole_key: Option<CipherKey>,
+    observer: Option<Observer>,
     /// Made before the server knows the proxy.
     plugin: OnceLock<Plugin>,
     resolver: Resolver,
@@ -62,6 +64,7 @@ impl Proxy {
                 compression: config.use_compression,
                 limit,
             },
+            observer: None,
             plugin: OnceLock::new(),
             resolver: resolver.clone(),
             span: SharedSpan::default(),
@@ -71,6 +74,16 @@ impl Proxy {
             hole_key,
             config,
         }
+    }
+
+    /// The same proxy, whose users are shown to `observer`.
+    pub(crate) fn observed_by(self, observer: Option<Observer>) -> Self {
+        Self { observer, ..self }
+    }
+
+    /// Whom its users are shown to, if to anybody.
+    pub(crate) fn observer(&self) -> Option<&Observer> {
+        self.observer.as_ref()
     }
 
     /// Ends the turn of the UDP work connection before, and gives the token of the next one: a
@@ -84,12 +97,24 @@ impl Proxy {
 
     /// Makes the plugin, if the proxy has one and it is not made yet. Reads the files that it names.
     pub(crate) fn make_plugin(&self) -> Result<(), PluginError> {
-        if let Some(config) = &self.config.plugin
-            && self.plugin.get().is_none()
-        {
-            // A second caller has made the same.
-            let _ = self.plugin.set(Plugin::new(config, &self.resolver)?);
+        if self.plugin.get().is_some() {
+            return Ok(());
         }
+        let plugin = match (&self.config.plugin, &self.observer, &self.config.kind) {
+            (Some(config), ..) => Plugin::new(config, &self.resolver)?,
+            // Requests are shown, so they have to be read.
+            (None, Some(observer), ProxyKind::Http(_)) => {
+                let config = &self.config;
+                let service = LocalAddr {
+                    host: config.local_host.clone(),
+                    port: config.local_port,
+                };
+                Plugin::observing(service, observer, &self.resolver)?
+            }
+            _ => return Ok(()),
+        };
+        // A second caller has made the same.
+        let _ = self.plugin.set(plugin);
         Ok(())
     }
 

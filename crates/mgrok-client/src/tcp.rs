@@ -1,7 +1,7 @@
 //! A user connection of a TCP proxy: from its work connection to the local service, or to a plugin.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use mgrok_config::ProxyKind;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use crate::local::Local;
+use crate::observer::{Observer, UserEventKind};
 use crate::plugin::Plugin;
 use crate::proxy::Proxy;
 
@@ -37,10 +38,37 @@ pub(crate) async fn serve(
     if let Some(plugin) = proxy.plugin() {
         return Box::pin(serve_by(plugin, proxy, &start, *work, half_close, stop)).await;
     }
+    if let Some(observer) = proxy.observer() {
+        return Box::pin(serve_observed(observer, proxy, start, *work, half_close)).await;
+    }
     // Boxed, because it is over when the bytes begin to move.
     let opening = Box::pin(open(proxy, start, *work, half_close));
     let Some(relay) = opening.await else { return };
     ended(&relay.await);
+}
+
+/// As [`serve`], and tells how it goes.
+async fn serve_observed(
+    observer: &Observer,
+    proxy: &Proxy,
+    start: Box<StartWorkConn>,
+    work: Conn,
+    half_close: HalfClose,
+) {
+    let (from, began) = (source(&start), Instant::now());
+    let Some(relay) = open(proxy, start, work, half_close).await else {
+        return observer.tell(from, UserEventKind::Unreachable);
+    };
+    observer.tell(from, UserEventKind::Connected);
+    let end = relay.await;
+    ended(&end);
+    // The relay's user is the local service.
+    let what = UserEventKind::Closed {
+        received: end.sent,
+        sent: end.received,
+        after: began.elapsed(),
+    };
+    observer.tell(from, what);
 }
 
 /// Connects the user to the local service of `proxy`.

@@ -206,6 +206,8 @@ pub struct ClientTls {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// A file of authorities that the server's certificate must come from; `None` accepts any certificate.
     pub trusted_ca: Option<PathBuf>,
+    /// The authorities that the system trusts count as those of `trusted_ca` do, which is `None` then.
+    pub trusts_system: bool,
     /// The SHA-256 fingerprint of the one certificate that the server may show; `None` is any.
     pub pinned_sha256: Option<[u8; 32]>,
     /// The name to ask for and to find in the server's certificate; `None`: the server's address.

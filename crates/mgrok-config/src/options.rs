@@ -47,6 +47,12 @@ impl LoadOptions {
         }
     }
 
+    /// The same with another strictness.
+    #[must_use]
+    pub fn with_strictness(self, strictness: Strictness) -> Self {
+        Self { strictness, ..self }
+    }
+
     /// What becomes of unknown keys.
     pub fn strictness(self) -> Strictness {
         self.strictness

@@ -4,12 +4,13 @@
 
 mod ini;
 mod json;
+mod outcome;
 mod settings;
+mod text;
 mod toml;
 mod tree;
 mod yaml;
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use crate::environment::Variables;
@@ -19,63 +20,8 @@ use crate::template::{self, Rendered};
 pub(crate) use crate::value::{Entry, Node, Value};
 
 pub(crate) use self::settings::read as read_settings;
+pub(crate) use self::text::{Role, Text};
 pub(crate) use crate::source_map::Shift;
-
-/// How deeply lists and tables may be nested. frp's own keys need six levels.
-const MAX_DEPTH: usize = 128;
-
-/// Whose configuration it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    Client,
-    Server,
-}
-
-/// A text that is to be read.
-#[derive(Clone, Copy)]
-pub(crate) struct Text<'t> {
-    pub(crate) text: &'t str,
-    /// What messages call it.
-    pub(crate) origin: &'t str,
-    pub(crate) role: Role,
-    /// How many entries of each list stand ahead of those of an included file.
-    pub(crate) included: Option<Shift>,
-    /// Whether it is in frp's old format because the file is that includes it.
-    pub(crate) is_old: bool,
-}
-
-/// What became of a text.
-#[derive(Default)]
-struct Outcome {
-    /// `None` if there is nothing in it.
-    root: Option<Node>,
-    mistakes: Vec<(usize, String)>,
-    /// Keys that do not count, because they come again.
-    overridden: Vec<(usize, String)>,
-}
-
-impl Outcome {
-    /// Keeps the last of entries with the same key.
-    // frp: the last counts, in YAML and JSON
-    fn last_of_each(&mut self, entries: &mut Vec<Entry>) {
-        let mut last: HashMap<String, usize> = HashMap::with_capacity(entries.len());
-        for (index, entry) in entries.iter().enumerate() {
-            last.insert(entry.key.clone(), index);
-        }
-        if last.len() == entries.len() {
-            return;
-        }
-        let mut index = 0;
-        entries.retain(|entry| {
-            index += 1;
-            let counts = last.get(&entry.key) == Some(&(index - 1));
-            if !counts {
-                self.overridden.push((entry.at, entry.key.clone()));
-            }
-            counts
-        });
-    }
-}
 
 /// Reads a text, and returns its tree with its own position. If it cannot be read, the report says why and nothing comes out, as
 /// from an empty text.

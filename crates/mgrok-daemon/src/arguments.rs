@@ -1,42 +1,20 @@
 //! The command line.
 //!
-//! frp's spellings are understood: `_` and `-` are the same in names, a flag that is given twice
-//! counts as given last, and yes or no may be written as Go does. Flags that set single settings
-//! are not: settings come from a file.
+//! frp's spellings are understood: `_` and `-` are the same in names, a flag that is given twice counts as given last, and yes or no
+//! may be written as Go does. Flags that set keys of the configuration are in `flags`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
-use mgrok_config::Strictness;
+use clap::error::ContextKind;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches};
+use mgrok_config::{LoadOptions, Strictness};
 
-/// Added to the answer when a flag or a command is not ours, for those who come from frp.
-const NOT_OURS: &str = "Settings are read from the configuration file that -c names.";
+/// What the flag `--allow-unsafe` may name.
+// frp: the same word
+const EXEC: &str = "TokenSourceExec";
 
-/// What the user asks for; `C` are the commands that only one program has.
-#[derive(Debug, Eq, PartialEq)]
-pub(crate) enum Task<C> {
-    /// A command of the program's own.
-    Own(C),
-    /// Run until stopped.
-    Run,
-    /// Say whether the configuration can be used.
-    Verify,
-    /// Print the version.
-    Version,
-}
-
-/// The command line, understood.
-#[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Request<C> {
-    /// The configuration file; `None` if there is none.
-    pub(crate) config: Option<PathBuf>,
-    pub(crate) strictness: Strictness,
-    pub(crate) task: Task<C>,
-}
-
-/// An answer instead of a request: help, or what is wrong.
+/// An answer instead of arguments: help, or what is wrong.
 #[derive(Debug)]
 pub(crate) struct Answer {
     /// Whether it is wrong arguments that led to it.
@@ -44,9 +22,9 @@ pub(crate) struct Answer {
     pub(crate) text: String,
 }
 
-#[derive(Debug, Parser)]
-#[command(args_override_self = true, disable_version_flag = true)]
-struct Arguments<C: Subcommand> {
+/// What can be said to every command of both programs.
+#[derive(Args, Clone, Debug)]
+pub struct CommonArguments {
     /// The configuration file
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<OsString>,
@@ -58,6 +36,8 @@ struct Arguments<C: Subcommand> {
         action = ArgAction::Set,
         default_missing_value = "true",
         default_value = "true",
+        hide_default_value = true,
+        hide_possible_values = true,
         num_args = 0..=1,
         require_equals = true,
         value_name = "BOOL",
@@ -65,66 +45,74 @@ struct Arguments<C: Subcommand> {
     )]
     strict_config: bool,
 
-    /// Print the version
-    #[arg(short, long, global = true)]
-    version: bool,
+    /// Let secrets of the configuration come from programs that are run
+    #[arg(long, global = true, value_delimiter = ',', value_name = "FEATURE", value_parser = [EXEC])]
+    allow_unsafe: Vec<String>,
 
-    #[command(subcommand)]
-    command: Option<Command<C>>,
+    /// Print the version
+    #[arg(
+        short,
+        long,
+        global = true,
+        action = ArgAction::Set,
+        default_missing_value = "true",
+        default_value = "false",
+        hide_default_value = true,
+        hide_possible_values = true,
+        num_args = 0..=1,
+        require_equals = true,
+        value_name = "BOOL",
+        value_parser = parse_bool,
+    )]
+    pub(crate) version: bool,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command<C: Subcommand> {
-    #[command(flatten)]
-    Own(C),
+/// Arguments that mean nothing.
+// frp: commands ignore what else they are given
+#[derive(Args, Clone, Debug)]
+pub struct Ignored {
+    #[arg(hide = true)]
+    ignored: Vec<OsString>,
+}
 
-    /// Say whether a configuration file can be used, without using it
-    Verify {
-        // frp: sub-commands ignore what else they are given.
-        #[arg(hide = true)]
-        ignored: Vec<OsString>,
-    },
+impl CommonArguments {
+    /// The configuration file that is named. An empty name, as in frp, names none on purpose.
+    pub fn config(&self) -> Option<PathBuf> {
+        self.config.as_ref().map(PathBuf::from)
+    }
+
+    /// How configurations are to be loaded.
+    pub fn options(&self) -> LoadOptions {
+        let strictness = match self.strict_config {
+            true => Strictness::Strict,
+            false => Strictness::Lenient,
+        };
+        LoadOptions::new(strictness).allowing_exec(self.allow_unsafe.iter().any(|it| it == EXEC))
+    }
+}
+
+/// The command line of `A`, of the program with this name.
+pub(crate) fn command<A: CommandFactory>(name: &'static str, about: &'static str) -> clap::Command {
+    A::command()
+        .name(name)
+        .bin_name(name)
+        .about(about)
+        .args_override_self(true)
+        .disable_version_flag(true)
 }
 
 /// Understands the arguments, the first of which is the program's path.
 ///
 /// # Errors
 /// The text to print instead of doing something.
-pub(crate) fn parse<C: Subcommand>(
-    name: &'static str,
-    about: &'static str,
-    default_config: Option<&'static str>,
+pub(crate) fn parse<A: FromArgMatches>(
+    mut command: clap::Command,
     args: impl IntoIterator<Item = OsString>,
-) -> Result<Request<C>, Answer> {
-    let mut command = Arguments::<C>::command()
-        .name(name)
-        .bin_name(name)
-        .about(about)
-        .mut_arg("config", |arg| match default_config {
-            Some(path) => arg.help(format!("The configuration file [default: {path}]")),
-            None => arg.help("The configuration file; without one, every setting has its default"),
-        });
-    let arguments = command
+) -> Result<A, Answer> {
+    command
         .try_get_matches_from_mut(args.into_iter().map(unify_spelling))
-        .and_then(|matches| Arguments::<C>::from_arg_matches(&matches))
-        .map_err(Answer::from)?;
-
-    let config = arguments.config.or(default_config.map(OsString::from));
-    Ok(Request {
-        // frp: an empty name means that there is no file
-        config: config.filter(|it| !it.is_empty()).map(PathBuf::from),
-        strictness: if arguments.strict_config {
-            Strictness::Strict
-        } else {
-            Strictness::Lenient
-        },
-        task: match arguments.command {
-            _ if arguments.version => Task::Version,
-            None => Task::Run,
-            Some(Command::Own(command)) => Task::Own(command),
-            Some(Command::Verify { .. }) => Task::Verify,
-        },
-    })
+        .and_then(|matches| A::from_arg_matches(&matches))
+        .map_err(Answer::from)
 }
 
 /// Writes `-` for `_` in the name of a long flag.
@@ -145,7 +133,7 @@ fn unify_spelling(argument: OsString) -> OsString {
 }
 
 /// The ways in which Go's flags say yes and no.
-fn parse_bool(text: &str) -> Result<bool, &'static str> {
+pub(crate) fn parse_bool(text: &str) -> Result<bool, &'static str> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
@@ -154,16 +142,14 @@ fn parse_bool(text: &str) -> Result<bool, &'static str> {
 }
 
 impl From<clap::Error> for Answer {
-    fn from(error: clap::Error) -> Self {
-        let mut text = error.to_string();
-        let not_ours = [ErrorKind::InvalidSubcommand, ErrorKind::UnknownArgument];
-        if not_ours.contains(&error.kind()) {
-            text.push_str(NOT_OURS);
-            text.push('\n');
+    fn from(mut error: clap::Error) -> Self {
+        // It would propose to pass a flag that is not known as a value, which helps nobody.
+        if error.kind() == clap::error::ErrorKind::UnknownArgument {
+            error.remove(ContextKind::Suggested);
         }
         Self {
             is_error: error.use_stderr(),
-            text,
+            text: error.to_string(),
         }
     }
 }

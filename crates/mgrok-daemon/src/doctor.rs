@@ -34,7 +34,7 @@ impl Program {
         &self,
         arguments: DoctorArguments,
         file: Option<&Path>,
-        loaded: Result<Loaded<C>, LoadError>,
+        loaded: anyhow::Result<Loaded<C>>,
         checks: &[&'static str],
         examine: impl AsyncFnOnce(&C, &mut Examination<'_>),
     ) -> anyhow::Result<ExitCode> {
@@ -92,20 +92,25 @@ fn note_file(file: &str, warnings: &[String], examination: &mut Examination<'_>)
     }
 }
 
-fn note_error(file: &str, error: &LoadError, examination: &mut Examination<'_>) {
+fn note_error(file: &str, error: &anyhow::Error, examination: &mut Examination<'_>) {
     let mut note = |cause: &dyn std::fmt::Display, remedy| {
         let _ = examination.note::<()>(FILE, file, Err(Fault::new(cause, remedy)));
     };
-    match error {
-        LoadError::Mistakes(mistakes) => {
+    match error.downcast_ref() {
+        Some(LoadError::Mistakes(mistakes)) => {
             for mistake in mistakes.iter() {
                 note(mistake, "mend it there");
             }
         }
-        other => note(
-            other,
-            "name the file by -c; the user who runs this must be allowed to read it",
-        ),
+        Some(_) | None => {
+            let text = format!("{error:#}");
+            // What follows the first line is advice, which people get elsewhere.
+            let first = text.lines().next().unwrap_or_default();
+            note(
+                &first,
+                "name the file by -c; the user who runs this must be allowed to read it",
+            );
+        }
     }
 }
 

@@ -1,16 +1,19 @@
 //! What both binaries do around their engine: arguments, log, signals, reload, service manager, exit codes.
 //!
-//! A binary says who it is with a [`Program`], how its configuration is loaded, and what it
-//! serves; [`Program::main`] does the rest. The exit codes and streams are frp's, because scripts
-//! know them: 0 after `verify`, help and a graceful stop, 1 for anything wrong; wrong arguments go
-//! to standard error, everything else that ends the program to standard output.
+//! A binary says who it is with a [`Program`] and what its arguments are, some of which come from tables of [`Flag`]s;
+//! [`Program::main`] reads them. The exit codes and streams are frp's, because scripts know them: 0 after `verify`, help and a
+//! graceful stop, 1 for anything wrong; wrong arguments go to standard error, everything else that ends the program to standard
+//! output. What serves runs in a [`Daemon`].
 
 mod arguments;
 mod file_watch;
+mod flags;
+mod generate;
 mod limits;
 mod log_options;
 mod memory;
 mod program;
+pub mod random;
 mod service_manager;
 mod signals;
 
@@ -20,9 +23,12 @@ mod running;
 
 mod doctor;
 
+pub use arguments::{CommonArguments, Ignored};
 pub use doctor::DoctorArguments;
+pub use flags::{Flag, FlagTable, FlagValues, Takes};
+pub use generate::{CompletionArguments, ManArguments};
 pub use log_options::LogReloader;
-pub use program::Program;
+pub use program::{Program, say, say_warnings};
 pub use reload::ReloadRequests;
 pub use running::{Daemon, Running};
 pub use service_manager::ServiceManager;

@@ -1,24 +1,24 @@
 //! What a run of the program does, from its arguments to its exit code.
 
-use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Subcommand;
-use mgrok_config::{LoadError, Loaded, Strictness};
+use clap::{CommandFactory, FromArgMatches};
+use mgrok_config::LoadError;
 use mgrok_proto::FRP_VERSION;
 
-use crate::arguments::{self, Request, Task};
+use crate::arguments::{self, CommonArguments};
+use crate::generate::{self, CompletionArguments, ManArguments};
 
 /// Who a binary is.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
     /// One line for the help text.
     pub about: &'static str,
-    /// The file that is read when none is named.
-    pub default_config: Option<&'static str>,
+    /// What the help says of the configuration file.
+    pub config_help: &'static str,
     /// What the binary is called.
     pub name: &'static str,
     /// The binary's own version.
@@ -32,32 +32,17 @@ impl Program {
         format!("{name} {version} (speaks frp {FRP_VERSION})")
     }
 
-    /// Does what the arguments ask for.
-    ///
-    /// `load` reads the configuration from a file, or makes one without. `run` serves until it is
-    /// stopped; it gets the file and its strictness for reloads, and an error that it returns is printed with all causes.
-    pub fn main<C>(
-        self,
+    /// Understands the arguments and has `run` do what they ask for. An error that it returns is printed with all causes.
+    pub fn main<A>(
+        &self,
         args: impl IntoIterator<Item = OsString>,
-        load: impl FnOnce(Option<&Path>, Strictness) -> Result<Loaded<C>, LoadError>,
-        run: impl FnOnce(C, Option<&Path>, Strictness) -> anyhow::Result<ExitCode>,
-    ) -> ExitCode {
-        self.main_with(args, load, run, |none: Infallible, _, _| match none {})
-    }
-
-    /// As [`Self::main`], with commands of the program's own.
-    ///
-    /// `command` does one of them; the file is the one it would be run with, read as strictly as asked for.
-    pub fn main_with<C, S: Subcommand>(
-        self,
-        args: impl IntoIterator<Item = OsString>,
-        load: impl FnOnce(Option<&Path>, Strictness) -> Result<Loaded<C>, LoadError>,
-        run: impl FnOnce(C, Option<&Path>, Strictness) -> anyhow::Result<ExitCode>,
-        command: impl FnOnce(S, Option<&Path>, Strictness) -> anyhow::Result<ExitCode>,
-    ) -> ExitCode {
-        let request = arguments::parse::<S>(self.name, self.about, self.default_config, args);
-        let request = match request {
-            Ok(request) => request,
+        run: impl FnOnce(A) -> anyhow::Result<ExitCode>,
+    ) -> ExitCode
+    where
+        A: CommandFactory + FromArgMatches + AsRef<CommonArguments>,
+    {
+        let arguments: A = match arguments::parse(self.command::<A>(), args) {
+            Ok(arguments) => arguments,
             Err(answer) if answer.is_error => {
                 // If this fails too, no output is left to report it on.
                 let _ = write!(io::stderr(), "{}", answer.text);
@@ -68,70 +53,77 @@ impl Program {
                 return ExitCode::SUCCESS;
             }
         };
-        let Request {
-            config,
-            strictness,
-            task,
-        } = request;
-        let file = config.as_deref();
-        let ended = match task {
-            Task::Version => {
-                say(&self.describe());
-                return ExitCode::SUCCESS;
-            }
-            Task::Verify => return self.verify(file, strictness, load),
-            Task::Own(own) => command(own, file, strictness),
-            Task::Run => {
-                let loaded = load(file, strictness).map_err(anyhow::Error::from);
-                loaded.and_then(|Loaded { config, warnings }| {
-                    say_warnings(&warnings);
-                    run(config, file, strictness)
-                })
-            }
-        };
-        ended.unwrap_or_else(|error| {
+        if arguments.as_ref().version {
+            say(&self.describe());
+            return ExitCode::SUCCESS;
+        }
+        run(arguments).unwrap_or_else(|error| {
             say(&format!("{error:#}"));
             ExitCode::FAILURE
         })
     }
 
-    fn verify<C>(
-        self,
+    /// Says whether the configuration of `file` can be used. `load` reads it and returns what its author should know.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn verify(
+        &self,
         file: Option<&Path>,
-        strictness: Strictness,
-        load: impl FnOnce(Option<&Path>, Strictness) -> Result<Loaded<C>, LoadError>,
-    ) -> ExitCode {
+        load: impl FnOnce(&Path) -> Result<Vec<String>, LoadError>,
+    ) -> anyhow::Result<ExitCode> {
         let name = self.name;
-        let Some(file) = file else {
+        let Some(file) = file.filter(|it| !it.as_os_str().is_empty()) else {
             // frp: this is no failure (cmd/frps/verify.go)
             say(&format!("{name}: the configuration file is not specified"));
-            return ExitCode::SUCCESS;
+            return Ok(ExitCode::SUCCESS);
         };
-        match load(Some(file), strictness) {
-            Ok(loaded) => {
-                say_warnings(&loaded.warnings);
-                let file = file.display();
-                say(&format!(
-                    "{name}: the configuration file {file} syntax is ok"
-                ));
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                say(&error.to_string());
-                ExitCode::FAILURE
-            }
-        }
+        say_warnings(&load(file)?);
+        let file = file.display();
+        say(&format!(
+            "{name}: the configuration file {file} syntax is ok"
+        ));
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Does `completion`.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn completion<A: CommandFactory>(
+        &self,
+        arguments: &CompletionArguments,
+    ) -> anyhow::Result<ExitCode> {
+        generate::completion(self.command::<A>(), arguments)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Does `man`.
+    ///
+    /// # Errors
+    /// If a page cannot be written.
+    pub fn man<A: CommandFactory>(&self, arguments: &ManArguments) -> anyhow::Result<ExitCode> {
+        // A page has its version in its foot.
+        let command = self.command::<A>().version(self.version);
+        generate::man(command, arguments)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn command<A: CommandFactory>(&self) -> clap::Command {
+        arguments::command::<A>(self.name, self.about)
+            .mut_arg("config", |arg| arg.help(self.config_help))
     }
 }
 
-fn say_warnings(warnings: &[String]) {
+/// Prints what the author of a configuration should know, before the log begins.
+pub fn say_warnings(warnings: &[String]) {
     for warning in warnings {
         say(&format!("WARNING: {warning}"));
     }
 }
 
 /// Prints a line before the log begins or after it has ended.
-fn say(line: &str) {
+pub fn say(line: &str) {
     // A script that has closed the pipe wants the exit code only.
     let _ = writeln!(io::stdout(), "{line}");
 }

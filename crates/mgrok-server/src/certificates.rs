@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mgrok_config::ServerTls as TlsConfig;
-use mgrok_net::tls::{self, ServerTls, ServerTlsOptions, TlsError};
+use mgrok_net::tls::{self, Fingerprint, ServerTls, ServerTlsOptions, TlsError};
 use tracing::info;
 
 use crate::start_error::StartError;
@@ -25,18 +25,18 @@ pub(crate) fn load(config: &TlsConfig) -> Result<ServerTls, TlsError> {
 }
 
 /// Makes sure that the file `path` has a certificate and its key, as [`ServerTls::auto_gen_cert_path`](TlsConfig::auto_gen_cert_path)
-/// wants it, and that they can be used. What is there is left alone.
+/// wants it, and that they can be used. What is there is left alone. Returns the certificate's fingerprint.
 ///
 /// Blocks for as long as it takes to read or write a file.
 ///
 /// # Errors
 /// The file cannot be made, or what is in it not be used.
-pub fn keep_certificate(path: &Path) -> Result<(), StartError> {
-    load(&TlsConfig {
+pub fn keep_certificate(path: &Path) -> Result<Fingerprint, StartError> {
+    let tls = load(&TlsConfig {
         auto_gen_cert_path: Some(path.to_owned()),
         ..TlsConfig::default()
     })?;
-    Ok(())
+    Ok(tls.fingerprint())
 }
 
 /// Tells the operator what clients need to know.

@@ -4,10 +4,17 @@
     reason = "a panic is how a test fails, in its helpers too"
 )]
 
+mod admin;
+mod directory;
 mod doctor;
+mod init;
 mod nathole;
+mod one_off;
+mod quick;
 mod reload;
 // One package's tests cannot use another's without a crate for it, which this is not worth.
+#[path = "../../../mgroks/tests/program/generated.rs"]
+mod generated;
 #[path = "../../../mgroks/tests/program/process.rs"]
 mod process;
 
@@ -50,12 +57,36 @@ fn free_port() -> u16 {
 
 #[test]
 fn verify_reads_the_default_file() {
-    let directory = config("serverPort = 7000\n");
+    let pin = "ab".repeat(32);
+    let directory = config(&format!(
+        "auth.token = \"secret\"\ntransport.tls.pinnedSha256 = \"{pin}\"\n"
+    ));
     let (code, text) = Process::start(client_in(directory.path()).arg("verify")).ended();
     assert_eq!(
         text,
         "mgrokc: the configuration file ./client.toml syntax is ok"
     );
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn a_client_that_trusts_everybody_says_which_line_to_add() {
+    let directory = config("serverPort = 7000\n");
+    let (code, text) = Process::start(client_in(directory.path()).arg("verify")).ended();
+    let lines: Vec<_> = text.lines().collect();
+    let [token, pin, ok] = lines.as_slice() else {
+        panic!("{text}");
+    };
+    assert!(
+        token.starts_with("WARNING: ") && token.contains("auth.token = "),
+        "{text}"
+    );
+    assert!(pin.contains("transport.tls.pinnedSha256 = "), "{text}");
+    assert!(
+        pin.contains("transport.tls.trustSystemRoots = true"),
+        "{text}"
+    );
+    assert!(ok.ends_with(" syntax is ok"), "{text}");
     assert_eq!(code, Some(0));
 }
 
@@ -69,11 +100,16 @@ fn verify_names_the_mistakes_of_a_bad_file() {
 }
 
 #[test]
-fn a_missing_file_is_named() {
+fn a_missing_file_says_what_to_do() {
     let directory = TempDir::new().unwrap();
-    let (code, text) = Process::start(&mut client_in(directory.path())).ended();
-    assert!(text.contains("./client.toml"), "{text}");
-    assert_eq!(code, Some(1));
+    for arguments in [&[][..], &["verify"], &["status"]] {
+        let mut client = client_in(directory.path());
+        let (code, text) = Process::start(client.args(arguments)).ended();
+        for part in ["./client.toml", "mgrokc http 3000 --server", "mgrokc init"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(code, Some(1));
+    }
 
     let ended = run(EXE, ["verify", "-c", ""]);
     assert_eq!(
@@ -88,9 +124,15 @@ fn version_and_wrong_arguments() {
     let ended = run(EXE, ["-v"]);
     assert!(ended.stdout.starts_with("mgrokc "), "{ended:?}");
     assert_eq!(ended.code, Some(0));
-    let ended = run(EXE, ["tcp", "--local-port", "22"]);
-    assert!(ended.stderr.contains("error: "), "{ended:?}");
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    for arguments in [
+        ["tpc", "22"],
+        ["tcp", "--local-port=many"],
+        ["tcp", "nowhere"],
+    ] {
+        let ended = run(EXE, arguments);
+        assert!(ended.stderr.contains("error: "), "{ended:?}");
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""));
+    }
 }
 
 #[test]
@@ -166,11 +208,13 @@ fn start_server() -> u16 {
 
 /// The same, at this port unless it is 0.
 fn start_server_at(port: u16) -> u16 {
-    let config = load_server_from_str(
-        "proxyBindAddr = \"127.0.0.1\"\n",
-        "the test",
-        Strictness::Strict,
-    );
+    start_server_with(port, "")
+}
+
+/// The same, with more settings.
+fn start_server_with(port: u16, settings: &str) -> u16 {
+    let text = format!("proxyBindAddr = \"127.0.0.1\"\n{settings}");
+    let config = load_server_from_str(&text, "the test", Strictness::Strict);
     let config = config.unwrap().config;
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {

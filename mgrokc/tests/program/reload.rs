@@ -12,7 +12,7 @@ use crate::process::{self, Process, greeted_user};
 use crate::{client_in, config, free_port, start_server};
 
 /// A service that greets with one byte and then sends everything back.
-fn service() -> u16 {
+pub(crate) fn service() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
@@ -29,14 +29,14 @@ fn service() -> u16 {
     port
 }
 
-fn proxy(name: &str, local_port: u16, remote_port: u16) -> String {
+pub(crate) fn proxy(name: &str, local_port: u16, remote_port: u16) -> String {
     format!(
         "[[proxies]]\nname = \"{name}\"\ntype = \"tcp\"\nlocalPort = {local_port}\n\
          remotePort = {remote_port}\n"
     )
 }
 
-fn rewrite(directory: &Path, text: &str) {
+pub(crate) fn rewrite(directory: &Path, text: &str) {
     std::fs::write(directory.join("client.toml"), text).unwrap();
 }
 

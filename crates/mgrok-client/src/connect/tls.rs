@@ -39,6 +39,7 @@ impl ServerTls {
             |config| ClientTlsOptions {
                 certificate: config.certificate.clone(),
                 trusted_ca: config.trusted_ca.clone(),
+                trusts_system: config.trusts_system,
                 pinned_sha256: config.pinned_sha256,
                 server_name: config.server_name.clone().unwrap_or_else(own_name),
                 custom_first_byte: config.custom_first_byte,
@@ -47,7 +48,9 @@ impl ServerTls {
         Ok(Self {
             enabled: config.is_some(),
             server: server.clone(),
-            verified: options.trusted_ca.is_some() || options.pinned_sha256.is_some(),
+            verified: options.trusted_ca.is_some()
+                || options.trusts_system
+                || options.pinned_sha256.is_some(),
             current: Mutex::new(ClientTls::new(options)?),
             told: Mutex::default(),
         })
@@ -91,9 +94,9 @@ impl ServerTls {
             told.remove(0);
         }
         told.push(shown);
-        info!(
-            "the certificate of {} is not verified; if the server says that it is its own, insist \
-             on it by transport.tls.pinnedSha256 = \"{shown}\"",
+        warn!(
+            "the certificate of {} is not verified, so that somebody in between could have shown it; if the server says that it is \
+             its own, insist on it by transport.tls.pinnedSha256 = \"{shown}\"",
             self.server
         );
     }

@@ -1,6 +1,7 @@
 //! From HTTP or HTTPS to a website with or without TLS.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
@@ -20,6 +21,7 @@ use super::error::PluginError;
 use super::front::Front;
 use super::handshake::in_time;
 use crate::local::Local;
+use crate::observer::{Observer, UserEventKind};
 
 /// What users may choose to speak over TLS.
 const HTTP2_OR_1: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -40,6 +42,7 @@ pub(super) struct BridgeOptions<'a> {
 pub(crate) struct Bridge {
     front: Option<Front>,
     has_http2: bool,
+    observer: Option<Observer>,
     upstream: Upstream,
 }
 
@@ -100,8 +103,17 @@ impl Bridge {
         Ok(Self {
             front,
             has_http2: options.front.is_none_or(|front| front.enable_http2),
+            observer: None,
             upstream: Upstream::new(Arc::new(to_website), upstream),
         })
+    }
+
+    /// The same bridge, which shows requests to `observer`.
+    pub(super) fn observed_by(self, observer: Observer) -> Self {
+        Self {
+            observer: Some(observer),
+            ..self
+        }
     }
 
     /// Serves a connection of `user` until it ends. After `stop`, only requests that are under way are finished.
@@ -141,7 +153,28 @@ impl Connect for ToWebsite {
 }
 
 impl Handler for Requests {
-    async fn handle(&self, mut request: Request<Body>, user: &User) -> Response<Body> {
+    async fn handle(&self, request: Request<Body>, user: &User) -> Response<Body> {
+        let Some(observer) = &self.bridge.observer else {
+            return self.answer(request, user).await;
+        };
+        let began = Instant::now();
+        let method = request.method().to_string();
+        let target = request.uri().to_string();
+        let response = self.answer(request, user).await;
+        let from = Some(user.addr()).filter(|it| !it.ip().is_unspecified());
+        let what = UserEventKind::Request {
+            method,
+            target,
+            status: response.status().as_u16(),
+            after: began.elapsed(),
+        };
+        observer.tell(from, what);
+        response
+    }
+}
+
+impl Requests {
+    async fn answer(&self, mut request: Request<Body>, user: &User) -> Response<Body> {
         // Users can speak it without having asked first.
         if request.version() == Version::HTTP_2 && !self.bridge.has_http2 {
             return empty(StatusCode::HTTP_VERSION_NOT_SUPPORTED);
@@ -159,9 +192,7 @@ impl Handler for Requests {
             Err(error) => self.failed(&error),
         }
     }
-}
 
-impl Requests {
     /// The answer to a request that got none from the website.
     fn failed(&self, error: &ForwardError) -> Response<Body> {
         let _proxy = self.span.enter();

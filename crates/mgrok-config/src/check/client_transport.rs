@@ -210,8 +210,11 @@ fn tls(mut section: Section<'_>, protocol: Protocol) -> Option<ClientTls> {
     } else if !enabled {
         for key in ["certFile", "keyFile", "trustedCaFile", "pinnedSha256"] {
             if section.text(key).is_some() {
-                section.warn(key, "does nothing while `transport.tls.enable` is false");
+                section.warn(key, NO_TLS);
             }
+        }
+        if section.boolean(TRUST_SYSTEM) == Some(true) {
+            section.warn(TRUST_SYSTEM, NO_TLS);
         }
         return None;
     }
@@ -222,10 +225,27 @@ fn tls(mut section: Section<'_>, protocol: Protocol) -> Option<ClientTls> {
             ["certFile", "keyFile"],
             "the server is shown none",
         ),
+        trusts_system: trusts_system(&mut section),
         trusted_ca: section.file("trustedCaFile", Content::Certificates),
         pinned_sha256: pinned_sha256(&mut section),
         server_name,
     })
+}
+
+/// mgrok's own key: the authorities that the system trusts.
+const TRUST_SYSTEM: &str = "trustSystemRoots";
+
+const NO_TLS: &str = "does nothing while `transport.tls.enable` is false";
+
+fn trusts_system(section: &mut Section<'_>) -> bool {
+    let trusts = section.boolean(TRUST_SYSTEM).unwrap_or(false);
+    if trusts && section.says("trustedCaFile") {
+        section.invalid(
+            TRUST_SYSTEM,
+            "must not be set beside `trustedCaFile`, because one of them alone can say who is trusted",
+        );
+    }
+    trusts
 }
 
 /// mgrok's own key.

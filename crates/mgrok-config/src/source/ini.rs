@@ -6,8 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::text::Role;
 use super::tree::put;
-use super::{Entry, Node, Role, Value};
 use crate::go_number::integer_of_any_base;
 use crate::legacy_keys::{
     self, CLIENT, LegacyKey, LegacyKind, OldNames, PROXY, PROXY_PLUGINS, SERVER, SERVER_HOOK,
@@ -16,6 +16,7 @@ use crate::legacy_keys::{
 use crate::nearest::nearest;
 use crate::number_ranges::parse_ranges;
 use crate::report::Report;
+use crate::value::{Entry, Node, Value};
 
 /// How many proxies the ranges of one file may stand for.
 const MAX_RANGE: usize = 10_000;

@@ -4,8 +4,9 @@ use jsonc_parser::ast;
 use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-use super::{Entry, MAX_DEPTH, Node, Outcome, Value};
+use super::outcome::{MAX_DEPTH, Outcome};
 use crate::go_number::{float, integer};
+use crate::value::{Entry, Node, Value};
 
 /// Reads a text that begins at `base`.
 pub(super) fn read(text: &str, base: usize) -> Outcome {

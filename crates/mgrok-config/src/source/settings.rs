@@ -1,9 +1,9 @@
 //! Settings as a tree of values.
 
 use super::tree::put;
-use super::{Entry, Node, Value};
 use crate::report::Report;
 use crate::settings::{SettingValue, Settings};
+use crate::value::{Entry, Node, Value};
 
 /// Makes a tree of the settings, and returns it with its own position.
 pub(crate) fn read(report: &mut Report, settings: &Settings) -> (Vec<Entry>, usize) {

@@ -1,6 +1,6 @@
 //! Puts values where dotted keys say.
 
-use super::{Entry, Node, Value};
+use crate::value::{Entry, Node, Value};
 
 /// Puts `node` at `path` below `entries`, whose parts may end with an index, like `proxies[0]`; false if there is no such place.
 /// What was there is replaced. Tables and lists on the way are made, with the position `made_at`.

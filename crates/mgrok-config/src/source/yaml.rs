@@ -7,8 +7,9 @@ use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, Span};
 
-use super::{Entry, MAX_DEPTH, Node, Outcome, Value};
+use super::outcome::{MAX_DEPTH, Outcome};
 use crate::go_number::{float, integer_of_any_base};
+use crate::value::{Entry, Node, Value};
 
 /// How many values aliases may stand for altogether. A text of 16 MiB has room for a few million values of its own.
 const MAX_COPIED: usize = 1_000_000;

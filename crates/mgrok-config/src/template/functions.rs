@@ -111,7 +111,7 @@ impl Function {
             (Self::Slice, [value, ends @ ..]) if ends.len() <= 2 => slice(value, ends),
             (Self::Print, values) => Ok(Value::text(print(values))),
             (Self::Println, values) => {
-                let texts: Vec<String> = values.iter().map(as_argument).collect();
+                let texts: Vec<String> = values.iter().map(Value::as_argument).collect();
                 Ok(Value::text(texts.join(" ") + "\n"))
             }
             (Self::Printf, [Value::Text(format), values @ ..]) => {
@@ -146,14 +146,6 @@ impl Function {
     }
 }
 
-/// A value as Go prints an argument.
-pub(super) fn as_argument(value: &Value<'_>) -> String {
-    match value {
-        Value::Missing(_) => "<nil>".to_owned(),
-        value => value.to_string(),
-    }
-}
-
 /// As Go's `Sprint`: with spaces between two of which none is a text.
 fn print(values: &[Value<'_>]) -> String {
     let mut text = String::new();
@@ -163,7 +155,7 @@ fn print(values: &[Value<'_>]) -> String {
         if before.is_some_and(|before| !is_text(before) && !is_text(value)) {
             text.push(' ');
         }
-        text += &as_argument(value);
+        text += &value.as_argument();
         before = Some(value);
     }
     text

@@ -1,6 +1,5 @@
 //! Go's `printf`, with the verbs that texts, numbers and booleans have.
 
-use super::functions::as_argument;
 use super::value::Value;
 
 /// The widest field.
@@ -77,7 +76,7 @@ impl Directive {
         let plain = match (verb, value) {
             ('v', Value::Text(text)) if self.sharp => format!("{text:?}"),
             ('v', Value::Integer(integer)) => self.integer(*integer, 10),
-            ('v', value) => as_argument(value),
+            ('v', value) => value.as_argument(),
             ('s', Value::Text(text)) => match self.precision {
                 Some(precision) => text.chars().take(precision).collect(),
                 None => text.to_string(),

@@ -43,6 +43,14 @@ impl<'v> Value<'v> {
         }
     }
 
+    /// As Go prints an argument.
+    pub(super) fn as_argument(&self) -> String {
+        match self {
+            Self::Missing(_) => "<nil>".to_owned(),
+            value => value.to_string(),
+        }
+    }
+
     /// Whether `if` takes it for true.
     pub(super) fn is_true(&self) -> bool {
         match self {

@@ -198,6 +198,7 @@ fn every_key_arrives() {
         custom_first_byte: true,
         certificate: Some((PathBuf::from("c.crt"), PathBuf::from("c.key"))),
         trusted_ca: Some(PathBuf::from("ca.crt")),
+        trusts_system: false,
         pinned_sha256: Some(FINGERPRINT),
         server_name: Some("other.example.com".to_owned()),
     };

@@ -138,14 +138,14 @@ fn dates_are_texts() {
 
 #[test]
 fn a_text_that_is_no_configuration_gets_a_bounded_answer() {
-    let text = (0..200_000)
+    let text = (0..20_000)
         .map(|n| format!("k{n} = 1\n"))
         .collect::<String>();
     let error = load_server_from_str(&text, "f", Strictness::Strict).unwrap_err();
     let told = error.to_string();
     assert_eq!(told.lines().count(), 1001);
-    assert!(told.ends_with("\nand 199000 more"));
+    assert!(told.ends_with("\nand 19000 more"));
     let loaded = load_server_from_str(&text, "f", Strictness::Lenient).unwrap();
     assert_eq!(loaded.warnings.len(), 1001);
-    assert_eq!(loaded.warnings.last().unwrap(), "f: and 199000 more");
+    assert_eq!(loaded.warnings.last().unwrap(), "f: and 19000 more");
 }

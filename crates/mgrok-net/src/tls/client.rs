@@ -31,6 +31,8 @@ pub struct ClientTlsOptions {
     ///
     /// With it the certificate must be X.509 v3 and carry the name as a subject alternative name.
     pub trusted_ca: Option<PathBuf>,
+    /// The authorities that the system trusts count as those of `trusted_ca` do, which must be `None` then.
+    pub trusts_system: bool,
     /// The SHA-256 of the one certificate (in DER form, without its chain) that will do, whatever it says. It must be
     /// X.509 v3. With `trusted_ca` both must agree. See [`Fingerprint`](super::Fingerprint).
     pub pinned_sha256: Option<[u8; 32]>,
@@ -91,10 +93,16 @@ impl ClientTls {
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Setup)?;
-        let authority = match &options.trusted_ca {
+        let roots = match &options.trusted_ca {
+            Some(path) => Some(files::authorities(path)?),
+            None if options.trusts_system => Some(system::authorities()?),
             None => None,
-            Some(path) => {
-                let roots = Arc::new(files::authorities(path)?);
+        };
+        let has_authority = roots.is_some();
+        let authority = match roots {
+            None => None,
+            Some(roots) => {
+                let roots = Arc::new(roots);
                 let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
                     .build()
                     .map_err(|error| TlsError::Setup(rustls::Error::General(error.to_string())))?;
@@ -122,7 +130,7 @@ impl ClientTls {
         };
         let server_name = match server_name(&options.server_name) {
             // Nobody checks it, and addresses are not told to the server: nothing depends on this one.
-            Err(_) if options.trusted_ca.is_none() => Ipv4Addr::UNSPECIFIED.into(),
+            Err(_) if !has_authority => Ipv4Addr::UNSPECIFIED.into(),
             known => known?,
         };
         Ok(Self {

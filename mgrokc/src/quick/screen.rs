@@ -1,0 +1,205 @@
+//! What a quick tunnel prints: for people on a terminal, one fact a line elsewhere.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use mgrok_client::{UserEvent, UserEventKind};
+
+/// The longest target of a request that is shown, in characters.
+const MAX_TARGET: usize = 200;
+
+/// Standard output.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Screen {
+    is_terminal: bool,
+}
+
+impl Screen {
+    pub(super) fn new() -> Self {
+        Self {
+            is_terminal: io::stdout().is_terminal(),
+        }
+    }
+
+    /// Shows where users reach `service`.
+    pub(super) fn show_urls(self, urls: &[String], service: &str) {
+        self.print(&if self.is_terminal {
+            headline(urls, service)
+        } else {
+            urls.iter().map(|url| shown(url) + "\n").collect()
+        });
+    }
+
+    /// Shows what a user did, after how many events that are missing.
+    pub(super) fn show_event(self, event: &UserEvent, missed: u64) {
+        let now = TimeZone::system()
+            .to_datetime(Timestamp::now())
+            .strftime("%H:%M:%S")
+            .to_string();
+        let mut text = String::new();
+        if missed > 0 {
+            let _ = writeln!(text, "{now}  {missed} lines are left out");
+        }
+        let _ = writeln!(text, "{now}  {}", line(event));
+        self.print(&text);
+    }
+
+    fn print(self, text: &str) {
+        // Whoever reads it may have left.
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(text.as_bytes());
+        let _ = stdout.flush();
+    }
+}
+
+/// The URLs in a frame of their own.
+fn headline(urls: &[String], service: &str) -> String {
+    let urls: Vec<_> = urls.iter().map(|url| shown(url)).collect();
+    let width = urls.iter().map(|url| url.chars().count()).max();
+    let width = width.unwrap_or_default();
+    let bar = "─".repeat(width + 4);
+    let mut text = format!("\n  ┌{bar}┐\n");
+    for url in urls {
+        let _ = writeln!(text, "  │  \x1b[1;32m{url:width$}\x1b[0m  │");
+    }
+    let _ = writeln!(text, "  └{bar}┘");
+    let _ = writeln!(text, "  leads to {}; Ctrl-C ends it.\n", shown(service));
+    text
+}
+
+/// One line about a user.
+fn line(event: &UserEvent) -> String {
+    let from = match event.from {
+        Some(from) => from.to_string(),
+        None => "somebody".to_owned(),
+    };
+    match &event.what {
+        UserEventKind::Connected => format!("{from} connected"),
+        UserEventKind::Closed {
+            received,
+            sent,
+            after,
+        } => format!(
+            "{from} closed after {}, {} in, {} out",
+            time(*after),
+            size(*received),
+            size(*sent)
+        ),
+        UserEventKind::Unreachable => {
+            format!("{from} was turned away: the local service does not answer")
+        }
+        UserEventKind::Request {
+            method,
+            target,
+            status,
+            after,
+        } => {
+            let from = event.from.as_ref().map(SocketAddr::ip);
+            let from = from.map_or_else(|| "somebody".to_owned(), |ip| ip.to_string());
+            let target: String = target.chars().take(MAX_TARGET).collect();
+            format!(
+                "{} {}  {status}  {}  {from}",
+                shown(method),
+                shown(&target),
+                time(*after)
+            )
+        }
+    }
+}
+
+/// Without what a terminal would obey.
+fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+fn time(time: Duration) -> String {
+    let secs = time.as_secs();
+    match secs {
+        0 => format!("{}ms", time.as_millis()),
+        1..60 => format!("{:.1}s", time.as_secs_f64()),
+        60..3600 => format!("{}m{:02}s", secs / 60, secs % 60),
+        _ => format!("{}h{:02}m", secs / 3600, secs / 60 % 60),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    let mut units = ["KB", "MB", "GB", "TB"].iter();
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    // Precise enough for three digits.
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let mut amount = bytes as f64;
+    let mut unit = "B";
+    while amount >= 1000.0
+        && let Some(next) = units.next()
+    {
+        amount /= 1000.0;
+        unit = next;
+    }
+    format!("{amount:.1} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(what: UserEventKind, expect: &str) {
+        let from = Some("192.0.2.7:5000".parse().unwrap());
+        assert_eq!(line(&UserEvent { from, what }), expect);
+    }
+
+    #[test]
+    fn users_have_a_line_each() {
+        check(UserEventKind::Connected, "192.0.2.7:5000 connected");
+        check(
+            UserEventKind::Closed {
+                received: 999,
+                sent: 1_234_567,
+                after: Duration::from_millis(75_000),
+            },
+            "192.0.2.7:5000 closed after 1m15s, 999 B in, 1.2 MB out",
+        );
+        let request = |target: &str| UserEventKind::Request {
+            method: "GET".to_owned(),
+            target: target.to_owned(),
+            status: 200,
+            after: Duration::from_millis(12),
+        };
+        check(request("/a?b=c"), "GET /a?b=c  200  12ms  192.0.2.7");
+        check(
+            request("/\u{1b}[2J"),
+            "GET /\\u{1b}[2J  200  12ms  192.0.2.7",
+        );
+        let event = UserEvent {
+            from: None,
+            what: UserEventKind::Unreachable,
+        };
+        assert!(line(&event).starts_with("somebody was turned away"));
+    }
+
+    #[test]
+    fn a_headline_has_every_url_in_a_frame() {
+        let urls = ["http://a.test".to_owned(), "http://long.a.test".to_owned()];
+        let text = headline(&urls, "127.0.0.1:3000");
+        let lines: Vec<_> = text
+            .lines()
+            .map(|it| it.replace("\x1b[1;32m", "").replace("\x1b[0m", ""))
+            .collect();
+        assert_eq!(lines[2], "  │  http://a.test       │");
+        assert_eq!(lines[3], "  │  http://long.a.test  │");
+        assert_eq!(lines[1].chars().count(), lines[3].chars().count());
+    }
+}

@@ -1,0 +1,193 @@
+//! A client that runs until it is stopped, and reads its file again when it is told to.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use mgrok_client::{AdminRequest, AdminRequests, Client, ProgressWatch, ReloadFailure, Reloader};
+use mgrok_config::{ClientConfig, LoadError, LoadOptions, load_client};
+use mgrok_daemon::{Daemon, LogReloader, ReloadRequests, ServiceManager, say_warnings};
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::PROGRAM;
+use crate::advice::advice;
+
+/// How long changes gather before the service manager is told.
+const REPORT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a reload of one client reads and changes.
+#[derive(Clone, Debug)]
+pub(crate) struct Reload {
+    pub(crate) path: PathBuf,
+    pub(crate) options: LoadOptions,
+    pub(crate) reloader: Reloader,
+    /// The log; `None` if it is not this client's alone.
+    pub(crate) log: Option<LogReloader>,
+    /// Where changes of the file ask for a reload; `None` if they do not.
+    pub(crate) requests: Option<ReloadRequests>,
+}
+
+/// Runs a client with the configuration in `path`.
+///
+/// # Errors
+/// What is wrong with it, or why the client has ended.
+pub(crate) fn with_file(path: &Path, options: LoadOptions) -> anyhow::Result<ExitCode> {
+    let loaded = load_client(path, options)?;
+    say_warnings(&loaded.warnings);
+    let config = loaded.config;
+    let daemon = Daemon::start(PROGRAM.name, &config.log)?;
+    let file = path.display();
+    // frp: scripts look for these words (client/service.go, cmd/frpc/sub/root.go)
+    info!("start frpc service for config file [{file}] with aggregated configuration");
+    introduce(&config);
+    let reload_on_change = config.reload_on_change;
+    daemon.block_on(async |running| {
+        let mut client = Client::new(config)?;
+        client.open_admin_port().await?;
+        let requests = client.admin_requests(path);
+        let reports = report(client.progress(), running.manager());
+        let reload = Reload {
+            path: path.to_owned(),
+            options,
+            reloader: client.reloader(),
+            log: Some(running.log()),
+            requests: Some(running.reloads()),
+        };
+        reload.watch(reload_on_change);
+        let reloads = running.reloads().run(async || reload.run(options).await);
+        let stop_requested = Notify::new();
+        let requests = serve_requests(requests, &reload, || stop_requested.notify_one());
+        let stopped = async {
+            tokio::select! {
+                () = running.stopped() => {}
+                () = stop_requested.notified() => {}
+            }
+        };
+        let ended = tokio::select! {
+            ended = client.run(stopped) => ended,
+            never = reports => match never {},
+            never = reloads => match never {},
+            never = requests => match never {},
+        };
+        info!("frpc service for config file [{file}] stopped");
+        Ok(ended?.cut)
+    })
+}
+
+/// Runs a client with a configuration that is in no file.
+///
+/// # Errors
+/// Why the client has ended.
+pub(crate) fn without_file(config: ClientConfig) -> anyhow::Result<ExitCode> {
+    let daemon = Daemon::start(PROGRAM.name, &config.log)?;
+    introduce(&config);
+    daemon.block_on(async |running| {
+        let client = Client::new(config)?;
+        let reports = report(client.progress(), running.manager());
+        tokio::select! {
+            ended = client.run(running.stopped()) => Ok(ended?.cut),
+            never = reports => match never {},
+        }
+    })
+}
+
+/// Says who runs, and what its operator should know.
+pub(crate) fn introduce(config: &ClientConfig) {
+    info!("{}", PROGRAM.describe());
+    for advice in advice(config) {
+        warn!("{advice}");
+    }
+}
+
+/// Does what is asked for at the admin port.
+pub(crate) async fn serve_requests(
+    mut requests: AdminRequests,
+    reload: &Reload,
+    stop: impl Fn(),
+) -> Infallible {
+    loop {
+        match requests.next().await {
+            AdminRequest::Stop => {
+                info!("stopping, as the admin port was told to");
+                stop();
+            }
+            AdminRequest::Reload { strictness, answer } => {
+                let options = reload.options.with_strictness(strictness);
+                let outcome = match reload.run(options).await {
+                    Ok(changes) => {
+                        // frp: these words
+                        info!("success reload conf: {changes}");
+                        Ok(())
+                    }
+                    Err(error) if error.is::<LoadError>() => {
+                        Err(ReloadFailure::Invalid(format!("{error:#}")))
+                    }
+                    Err(error) => Err(ReloadFailure::NotApplied(format!("{error:#}"))),
+                };
+                // Whoever asked may have left.
+                let _ = answer.send(outcome);
+            }
+        }
+    }
+}
+
+impl Reload {
+    /// Reads the file again and gives the client what it says; returns what has changed.
+    pub(crate) async fn run(&self, options: LoadOptions) -> anyhow::Result<String> {
+        let path = self.path.clone();
+        let loaded = spawn_blocking(move || load_client(&path, options)).await??;
+        for warning in loaded.warnings {
+            warn!("{warning}");
+        }
+        let config = loaded.config;
+        let (log, reload_on_change) = (config.log.clone(), config.reload_on_change);
+        if let Some(reloader) = &self.log {
+            reloader.check(&log)?;
+        }
+        let report = self.reloader.reload(config).await?;
+        if let Some(reloader) = &self.log {
+            reloader.change(&log);
+        }
+        self.watch(reload_on_change);
+        Ok(report.to_string())
+    }
+
+    /// Has the file read again when it changes, if that is wanted.
+    fn watch(&self, is_wanted: bool) {
+        if let Some(requests) = &self.requests {
+            let watched = is_wanted.then(|| self.path.clone());
+            requests.watch_files(watched.into_iter().collect());
+        }
+    }
+}
+
+/// Tells the service manager how the client is with its servers. It is ready when it is logged in for the first time.
+async fn report(mut progress: ProgressWatch, manager: ServiceManager) -> Infallible {
+    if !manager.is_there() {
+        return pending().await;
+    }
+    let mut is_ready = false;
+    let mut told = String::new();
+    loop {
+        let status = progress.to_string();
+        if status != told {
+            match is_ready {
+                true => manager.status(&status),
+                false => manager.starting(&status),
+            }
+            told = status;
+        }
+        if !is_ready && progress.is_logged_in() {
+            is_ready = true;
+            manager.ready();
+        }
+        progress.changed().await;
+        // A thousand proxies that start are not told one by one.
+        sleep(REPORT_PAUSE).await;
+    }
+}
