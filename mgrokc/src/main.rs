@@ -69,8 +69,11 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let file = file::find(named);
             let loaded = match &file {
                 Ok(file) => load_client(file, options).map_err(Into::into),
-                // There is one way only to have no file.
-                Err(advice) => Err(anyhow::anyhow!("{advice:#}")),
+                // There is one way only to have none.
+                Err(_) => Err(anyhow::anyhow!(
+                    "none is named by -c, and none of {} is here",
+                    file::DEFAULTS.join(", ")
+                )),
             };
             doctor::run(&PROGRAM, *arguments, file.as_deref().ok(), loaded)
         }

@@ -26,9 +26,6 @@ use mgrok_net::resolver::Resolver;
 
 use self::running::RunningClient;
 
-/// How long what is waited for may take. Less than a whole check, so that what did not come can be named.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(4);
-
 /// How many files a user of a client takes at most: the connection to the local service, and one to the server where there is no multiplexer.
 const FILES_PER_USER: u64 = 2;
 

@@ -102,15 +102,10 @@ fn note_error(file: &str, error: &anyhow::Error, examination: &mut Examination<'
                 note(mistake, "mend it there");
             }
         }
-        Some(_) | None => {
-            let text = format!("{error:#}");
-            // What follows the first line is advice, which people get elsewhere.
-            let first = text.lines().next().unwrap_or_default();
-            note(
-                &first,
-                "name the file by -c; the user who runs this must be allowed to read it",
-            );
-        }
+        Some(_) | None => note(
+            &format_args!("{error:#}"),
+            "name a file by -c that the user who runs this is allowed to read",
+        ),
     }
 }
 

@@ -16,8 +16,14 @@ pub const MAX_STEP: Duration = Duration::from_secs(5);
 /// How long all of them may take together; what is left then is skipped.
 pub const MAX_TOTAL: Duration = Duration::from_secs(90);
 
+/// How long a check may wait for one thing: less than all of its time, so that it can say what did not come.
+pub const PATIENCE: Duration = Duration::from_secs(4);
+
 /// How many checks of one kind are made at a time.
 const AT_A_TIME: usize = 32;
+
+/// Why a check is not made once all have taken as long as they may.
+pub const NO_TIME: &str = "no time was left";
 
 /// The name of the check that has not passed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,8 +74,7 @@ impl<'a> Examination<'a> {
         };
         let now = Instant::now();
         if now >= self.deadline {
-            let because = "no time was left".to_owned();
-            self.push(check, subject, Outcome::Skipped { because });
+            self.leave_out(check, subject, NO_TIME);
             return Err(Unmet(check));
         }
         let until = self.deadline.min(now + MAX_STEP);
@@ -86,12 +91,31 @@ impl<'a> Examination<'a> {
     where
         F: Future<Output = Verdict<()>> + Send + 'static,
     {
+        let (subjects, works): (Vec<_>, Vec<_>) = subjects.into_iter().unzip();
+        let verdicts = self.try_each(works).await;
+        let noted = subjects
+            .iter()
+            .zip(verdicts)
+            .map(|(subject, verdict)| match verdict {
+                Some(verdict) => self.note(check, subject, verdict),
+                None => {
+                    self.leave_out(check, subject, NO_TIME);
+                    Err(Unmet(check))
+                }
+            });
+        noted.collect()
+    }
+
+    /// Does all of `works`, several at a time, each as long as a check may take, and tells of none. `None` is what there was no time for.
+    pub async fn try_each<F>(&self, works: Vec<F>) -> Vec<Option<Verdict<()>>>
+    where
+        F: Future<Output = Verdict<()>> + Send + 'static,
+    {
         let turns = Arc::new(Semaphore::new(AT_A_TIME));
         let deadline = self.deadline;
+        let mut verdicts: Vec<_> = works.iter().map(|_| None).collect();
         let mut running = JoinSet::new();
-        let mut told = Vec::new();
-        for (place, (subject, work)) in subjects.into_iter().enumerate() {
-            told.push((subject, None));
+        for (place, work) in works.into_iter().enumerate() {
             let turns = turns.clone();
             running.spawn(async move {
                 // Never closed, so that there is always a turn to come.
@@ -108,21 +132,15 @@ impl<'a> Examination<'a> {
         while let Some(ended) = running.join_next().await {
             // One that panicked has left its place empty.
             if let Ok((place, verdict)) = ended {
-                told[place].1 = verdict;
+                verdicts[place] = verdict;
             }
         }
-        let mut passed = Vec::new();
-        for (subject, verdict) in told {
-            passed.push(match verdict {
-                Some(verdict) => self.note(check, &subject, verdict),
-                None => {
-                    let because = "no time was left".to_owned();
-                    self.push(check, &subject, Outcome::Skipped { because });
-                    Err(Unmet(check))
-                }
-            });
-        }
-        passed
+        verdicts
+    }
+
+    /// When all of it has to be over.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// Takes note of what a check has come to.

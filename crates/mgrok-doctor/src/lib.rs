@@ -17,7 +17,7 @@ mod host;
 
 mod show;
 
-pub use examination::{Examination, MAX_STEP, MAX_TOTAL, Passed, Unmet};
+pub use examination::{Examination, MAX_STEP, MAX_TOTAL, NO_TIME, PATIENCE, Passed, Unmet};
 pub use host::{clock, open_files, outgoing_ports};
 pub use outcome::{Fault, Outcome, Row, Sound, Verdict};
 pub use report::{Report, UNREADABLE};

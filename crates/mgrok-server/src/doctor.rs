@@ -9,18 +9,16 @@ mod ports;
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
 
 use mgrok_config::{HttpPlugin, ServerConfig, WebServer};
-use mgrok_doctor::{Examination, Fault, Sound, Verdict, clock, open_files, outgoing_ports};
+use mgrok_doctor::{
+    Examination, Fault, PATIENCE, Sound, Verdict, clock, open_files, outgoing_ports,
+};
 use mgrok_net::error_chain::Chain;
 use mgrok_net::resolver::Resolver;
 use tokio::time::timeout;
 
 use crate::hooks;
-
-/// How long what is waited for may take. Less than a whole check, so that what did not come can be named.
-const PATIENCE: Duration = Duration::from_secs(4);
 
 /// How many files a user of the server takes at most: the connection of the user, and one of the client's where there is no multiplexer.
 const FILES_PER_USER: u64 = 2;

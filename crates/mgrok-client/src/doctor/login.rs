@@ -238,7 +238,7 @@ async fn who_is_there(trial: &Trial) -> Option<String> {
     }
     let connector = trial.unverified().connector().ok()?;
     let dialler: Dialler = connector.dialler(trial.transport);
-    let dialled = tokio::time::timeout(super::PATIENCE, async {
+    let dialled = tokio::time::timeout(mgrok_doctor::PATIENCE, async {
         let conn = dialler.dial().await.ok()?;
         match dialler.has_tls() {
             true => dialler.secure(conn).await.ok(),

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use mgrok_config::{ClientConfig, Domains, ProxyConfig, ProxyKind};
-use mgrok_doctor::{Examination, Fault, Sound, Verdict};
+use mgrok_doctor::{Examination, Fault, NO_TIME, PATIENCE, Sound, Verdict};
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::resolver::{Resolver, without_zone};
@@ -13,7 +13,6 @@ use mgrok_net::tcp::{DialOptions, dial};
 use mgrok_net::tls::{ClientTls, ClientTlsOptions};
 use tokio::time::timeout;
 
-use super::PATIENCE;
 use super::http::{self, Wanted};
 use super::reach::is_closed;
 use super::running::{PublishedProxy, RunningClient};
@@ -101,17 +100,26 @@ pub(super) async fn examine(
         (subject, async move { all(&places, &resolver).await })
     });
     examination.check_each(CHECK, known).await;
-    for (subject, places, _) in guessed {
-        match all(&places, &resolver).await {
-            Ok(Sound { finding, .. }) => {
+    let (subjects, works): (Vec<_>, Vec<_>) = guessed
+        .into_iter()
+        .map(|(subject, places, _)| {
+            let resolver = resolver.clone();
+            (subject, async move { all(&places, &resolver).await })
+        })
+        .unzip();
+    let tried = examination.try_each(works).await;
+    for (subject, verdict) in subjects.iter().zip(tried) {
+        match verdict {
+            Some(Ok(Sound { finding, .. })) => {
                 let finding = format!("{finding}, whoever publishes there");
-                let _ = examination.note(CHECK, &subject, Ok(Sound::good((), finding)));
+                let _ = examination.note(CHECK, subject, Ok(Sound::good((), finding)));
             }
-            Err(Fault { cause, .. }) => examination.leave_out(
+            Some(Err(Fault { cause, .. })) => examination.leave_out(
                 CHECK,
-                &subject,
+                subject,
                 format_args!("not known, because no client is known to run: {cause}"),
             ),
+            None => examination.leave_out(CHECK, subject, NO_TIME),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket};
 use std::time::Duration;
 
-use mgrok_doctor::{Examination, Fault, Passed, Sound, Unmet, Verdict};
+use mgrok_doctor::{Examination, Fault, PATIENCE, Passed, Sound, Unmet, Verdict};
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::outbound::OutboundError;
@@ -15,7 +15,6 @@ use mgrok_net::tls::ShownCertificate;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::PATIENCE;
 use super::certificate::{accepted, refused};
 use super::stranger::identify;
 use super::trial::Trial;

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 
 use mgrok_config::{ClientConfig, WebServer};
-use mgrok_doctor::{Examination, Fault, Sound};
+use mgrok_doctor::{Examination, Fault, PATIENCE, Sound};
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::resolver::Resolver;
@@ -13,7 +13,6 @@ use mgrok_net::tcp::{DialError, DialOptions, dial};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::PATIENCE;
 use super::http::{self, Wanted};
 
 /// What is known of it.

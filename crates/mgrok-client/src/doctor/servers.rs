@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use mgrok_config::{ClientConfig, ServerAddr};
-use mgrok_doctor::{Examination, Passed};
+use mgrok_doctor::{Examination, NO_TIME, Passed};
 use mgrok_net::resolver::Resolver;
+use tokio::time::timeout_at;
 
 use super::running::RunningClient;
 use super::trial::Trial;
@@ -37,7 +38,13 @@ pub(super) async fn examine(
         let mut one_works = false;
         for (DialCandidate { server, transport }, _) in candidates.order(now()) {
             let trial = Trial::new(config, &servers[server], transport, &resolver);
-            one_works |= candidate(&trial, &mut addrs, running, examination).await;
+            let subject = format!("{} by {}", trial.server, trial.transport);
+            let until = examination.deadline();
+            let tried = candidate(&trial, &subject, &mut addrs, running, examination);
+            match timeout_at(until, Box::pin(tried)).await {
+                Ok(works) => one_works |= works,
+                Err(_) => examination.leave_out("login", &subject, NO_TIME),
+            }
         }
         examination.end_choice(one_works);
     }
@@ -51,15 +58,15 @@ pub(super) async fn examine(
 /// Tries one of them. Returns whether a client would get in.
 async fn candidate(
     trial: &Trial,
+    subject: &str,
     addrs: &mut Addrs,
     running: &RunningClient,
     examination: &mut Examination<'_>,
 ) -> bool {
-    let subject = format!("{} by {}", trial.server, trial.transport);
     let is_udp = trial.transport.is_udp();
     let link = if trial.config.transport.proxy_url.is_some() && !is_udp {
         // The proxy looks the server's name up.
-        reach::tcp(trial, Ok(()), &subject, examination).await
+        reach::tcp(trial, Ok(()), subject, examination).await
     } else {
         let ServerAddr { host, port } = &trial.server;
         let addrs = match addrs.get(host) {
@@ -78,11 +85,11 @@ async fn candidate(
             addrs.into_iter().map(with_port).collect::<Vec<_>>()
         });
         match is_udp {
-            true => reach::udp(trial, addrs, &subject, examination).await,
-            false => reach::tcp(trial, addrs.map(drop), &subject, examination).await,
+            true => reach::udp(trial, addrs, subject, examination).await,
+            false => reach::tcp(trial, addrs.map(drop), subject, examination).await,
         }
     };
-    login::examine(trial, link, &subject, running, examination).await
+    login::examine(trial, link, subject, running, examination).await
 }
 
 /// The addresses of a server, if this host has a way to one of them.

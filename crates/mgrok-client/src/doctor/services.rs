@@ -6,12 +6,11 @@ use std::time::Duration;
 use mgrok_config::{
     ClientConfig, HealthCheck, LocalAddr, Plugin as PluginConfig, ProxyConfig, ProxyKind,
 };
-use mgrok_doctor::{Examination, Fault, Sound, Verdict};
+use mgrok_doctor::{Examination, Fault, PATIENCE, Sound, Verdict};
 use mgrok_net::error_chain::Chain;
 use mgrok_net::resolver::Resolver;
 use tokio::time::{Instant, timeout};
 
-use super::PATIENCE;
 use super::reach::is_closed;
 use crate::health;
 use crate::local::{Local, LocalError};

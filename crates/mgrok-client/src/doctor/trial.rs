@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use mgrok_config::{ClientConfig, ClientTls, ServerAddr, WireProtocol};
+use mgrok_doctor::PATIENCE;
 use mgrok_net::resolver::Resolver;
 use mgrok_proto::WireVersion;
 use mgrok_proto::cipher::CipherKey;
 use tokio::time::timeout;
 
-use super::PATIENCE;
 use crate::connect::{Connector, Link, SetUpError, Transport};
 use crate::login::{LoginError, Request, log_in};
 use crate::wire::WireChoice;
