@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use mgrok_config::{LoadOptions, load_client};
 use mgrok_daemon::{Program, say};
 
-use crate::advice::advice;
+use crate::advice::{advice, unverified};
 use crate::arguments::{Arguments, Command, Private, VisitorCommand};
 
 const PROGRAM: Program = Program {
@@ -109,6 +109,7 @@ fn verify(named: Option<&Path>, options: LoadOptions) -> anyhow::Result<ExitCode
     PROGRAM.verify(file.as_deref(), |file| {
         let mut loaded = load_client(file, options.without_sources())?;
         loaded.warnings.extend(advice(&loaded.config));
+        loaded.warnings.extend(unverified(&loaded.config));
         Ok(loaded.warnings)
     })
 }

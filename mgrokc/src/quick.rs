@@ -65,7 +65,14 @@ pub(crate) fn run<T: FlagTable>(
         return run::without_file(one_off::load(&settings, options)?);
     };
     complete(&mut settings, kind, local, |name| env::var(name).ok())?;
-    tunnel(one_off::load(&settings, options)?)
+    let is_server_named = settings.has("serverAddr") || settings.has("serverPort");
+    let ended = tunnel(one_off::load(&settings, options)?);
+    ended.map_err(|error| match is_server_named {
+        true => error,
+        false => anyhow::anyhow!(
+            "{error:#}\nNo server is named, so it was looked for on this host; name it by --server example.com, or in {SERVER_VARIABLE}."
+        ),
+    })
 }
 
 fn set_server(settings: &mut Settings, server: &HostPort, origin: &str) {

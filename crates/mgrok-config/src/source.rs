@@ -123,7 +123,11 @@ fn read_format(report: &mut Report, text: Text<'_>, base: usize) -> Vec<Entry> {
     } = text;
     let extension = Path::new(origin).extension().and_then(|it| it.to_str());
     let extension = extension.unwrap_or_default().to_ascii_lowercase();
-    let toml = toml::read(text, base);
+    let toml = match text.trim_start().starts_with('{') {
+        // No TOML begins so, and to try would cost as much as to read it.
+        true => Err(vec![(base, "TOML does not begin with `{`".to_owned())]),
+        false => toml::read(text, base),
+    };
     let could_be_toml = toml.as_ref().is_ok_and(|entries| !is_flat(entries));
     let says_otherwise = matches!(extension.as_str(), "toml" | "yaml" | "yml" | "json");
     if (ini::has_common(text) && !could_be_toml) || (is_old && !says_otherwise) {

@@ -3,9 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
+use mgrok_lab::certs::Authority;
+
 use crate::process::{Process, greeted_user, run};
 use crate::reload::service;
-use crate::{EXE, free_port, start_server};
+use crate::{EXE, free_port, start_server, start_server_with};
 
 /// A client at the server in this process.
 fn client(server_port: u16, words: &[&str]) -> Command {
@@ -66,6 +68,49 @@ fn a_visitor_finds_its_service() {
     command.args(["--server-name", "secret", "--bind_port", &bind.to_string()]);
     let _visitor = Process::start(&mut command);
     greeted_user(SocketAddr::from((Ipv4Addr::LOCALHOST, bind)));
+}
+
+#[test]
+fn a_server_is_verified_by_the_authorities_of_the_system() {
+    let authority = Authority::new();
+    let certificate = authority.sign("tunnel.test");
+    let server = start_server_with(0, &certificate.settings());
+    for (name, expect) in [
+        ("tunnel.test", "] [a] start proxy success"),
+        ("other.test", "login to the server failed: "),
+    ] {
+        let words = [
+            "tcp",
+            "-n",
+            "a",
+            "-l",
+            "1",
+            "--trust-system-roots",
+            "--tls-server-name",
+            name,
+        ];
+        let mut command = client(server, &words);
+        command
+            .env("SSL_CERT_FILE", authority.file())
+            .env_remove("SSL_CERT_DIR");
+        Process::start(&mut command).wait_for(expect);
+    }
+    // The system trusts somebody else.
+    let other = Authority::new();
+    let words = [
+        "tcp",
+        "-n",
+        "a",
+        "-l",
+        "1",
+        "--trust-system-roots",
+        "--tls-server-name=tunnel.test",
+    ];
+    let mut command = client(server, &words);
+    command
+        .env("SSL_CERT_FILE", other.file())
+        .env_remove("SSL_CERT_DIR");
+    Process::start(&mut command).wait_for("login to the server failed: ");
 }
 
 #[test]

@@ -149,6 +149,19 @@ fn the_environment_names_server_and_token() {
 }
 
 #[test]
+fn without_a_server_it_is_looked_for_here() {
+    let mut command = Command::new(EXE);
+    // Whether the default port is free here is not the question.
+    command
+        .args(["tcp", "22", "-p", "quic"])
+        .env_remove("MGROK_SERVER");
+    command.env("MGROK_PIN", "00".repeat(32));
+    let (code, text) = Process::start(&mut command).ended();
+    assert!(text.contains("--server example.com"), "{text}");
+    assert_eq!(code, Some(1));
+}
+
+#[test]
 fn what_contradicts_itself_is_refused() {
     for words in [
         &["tcp", "22", "--server", "a.test", "-s", "b.test"][..],

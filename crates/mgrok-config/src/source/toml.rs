@@ -5,11 +5,14 @@ use toml::de::{DeTable, DeValue};
 
 use crate::value::{Entry, Node, Value};
 
+/// How many mistakes are kept of a text that is hardly TOML. The report lists fewer.
+const MAX_TOLD: usize = 2000;
+
 /// Reads a text that begins at `base`, or says where it is wrong and why.
 pub(super) fn read(text: &str, base: usize) -> Result<Vec<Entry>, Vec<(usize, String)>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
-        let told = errors.iter().map(|error| {
+        let told = errors.iter().take(MAX_TOLD).map(|error| {
             let at = error.span().map_or(text.len(), |span| span.start);
             (base + at, with_advice(error.message(), text, at))
         });

@@ -224,6 +224,7 @@ fn the_complete_files_show_every_key() {
         "transport.tls.enable",
         "transport.tls.trustedCaFile",
         "transport.tls.pinnedSha256",
+        "transport.tls.trustSystemRoots",
         "transport.tls.serverName",
         "transport.tls.certFile",
         "transport.tls.keyFile",

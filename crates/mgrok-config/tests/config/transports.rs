@@ -374,3 +374,24 @@ fn a_certificate_that_is_made_and_kept() {
         ],
     );
 }
+
+#[test]
+fn the_authorities_of_the_system_may_be_trusted() {
+    let key = "transport.tls.trustSystemRoots";
+    for (text, trusts) in [(String::new(), false), (format!("{key} = true"), true)] {
+        let tls = client(&text).transport.tls.unwrap();
+        assert_eq!(tls.trusts_system, trusts);
+    }
+    client_mistakes(
+        &format!("{key} = true\ntransport.tls.trustedCaFile = \"ca.crt\""),
+        &[
+            "1:34: transport.tls.trustSystemRoots: must not be set beside `trustedCaFile`, because one of them alone can say who is trusted",
+        ],
+    );
+    client_warnings(
+        &format!("transport.tls.enable = false\n{key} = true"),
+        &[
+            "2:34: transport.tls.trustSystemRoots: does nothing while `transport.tls.enable` is false",
+        ],
+    );
+}
