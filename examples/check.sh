@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Checks the example configurations, the systemd units and, with --images, the container images.
+# Checks the example configurations, those in the documentation, the systemd units and, with --images, the container images.
 #
 #   examples/check.sh [--images]
 #
 # MGROKS_BIN and MGROKC_BIN name the programs to check with, which are built otherwise.
-# What needs a tool that is not there is SKIPPED, with the reason. --images builds static release
-# programs first, which takes minutes, and packs and runs them with buildah.
+# What needs a tool that is not there is SKIPPED, with the reason. --images packs static programs with buildah, and runs them in
+# containers: those in the directory MGROK_STATIC, or else those that are built first, for release, which takes minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -33,7 +33,7 @@ check() {
 }
 
 configurations() {
-    local server=${MGROKS_BIN:-} client=${MGROKC_BIN:-} examples=$PWD/examples file
+    local server=${MGROKS_BIN:-} client=${MGROKC_BIN:-} file
     if [[ -z $server || -z $client ]]; then
         cargo build --quiet -p mgroks -p mgrokc
         local target=${CARGO_TARGET_DIR:-target}/debug
@@ -42,12 +42,48 @@ configurations() {
     server=$(realpath "$server") client=$(realpath "$client")
     mkdir "$scratch/files"
     certificates
-    for file in examples/*server.toml examples/transports/*server.toml; do
+    for file in examples/*server.toml examples/transports/*server.toml examples/docker/quickstart/server.toml \
+        packaging/etc/server.toml; do
         configuration "$server"
     done
-    for file in examples/*client.{toml,yaml} examples/transports/*client.toml; do
+    for file in examples/*client.{toml,yaml} examples/transports/*client.toml examples/docker/quickstart/client.toml \
+        packaging/etc/client.toml; do
         configuration "$client"
     done
+    for file in README.md docs/*.md; do
+        document
+    done
+}
+
+# Checks the configurations in $file: the blocks in TOML, YAML, INI or JSON whose first line names a file of the server or the client in a comment.
+# Every block in TOML has to; what is not for mgrok is a block of text.
+document() {
+    local line kind='' first='' number=0 begin=0 program block
+    while IFS= read -r line; do
+        number=$((number + 1))
+        if [[ -z $kind ]]; then
+            if [[ $line =~ ^\ *\`\`\`(toml|yaml|ini|json)$ ]]; then
+                kind=${BASH_REMATCH[1]} first='' begin=$number
+                block=$scratch/files/block.$kind
+                : >"$block"
+            fi
+        elif [[ $line =~ ^\ *\`\`\`$ ]]; then
+            case $first in
+                '# server.'*) program=$server ;;
+                '# client.'*) program=$client ;;
+                *) program= ;;
+            esac
+            if [[ -n $program ]]; then
+                check "$file:$begin" verify "$program" "$block"
+            elif [[ $kind == toml ]]; then
+                failed "$file:$begin: its first line has to be # server.toml or # client.toml"
+            fi
+            kind=
+        else
+            first=${first:-$line}
+            printf '%s\n' "$line" >>"$block"
+        fi
+    done <"$file"
 }
 
 # configuration PROGRAM: checks $file.
@@ -55,7 +91,7 @@ configuration() {
     if [[ $file == *tls-mutual* ]] && ! command -v openssl >/dev/null; then
         skipped "$file" "openssl is not installed, which makes its certificates"
     else
-        check "$file" verify "$1" "$examples/${file#examples/}"
+        check "$file" verify "$1" "$PWD/$file"
     fi
 }
 
@@ -72,6 +108,34 @@ certificates() {
 # verify PROGRAM FILE: the file as seen from where the files are that it names.
 verify() {
     (cd "$scratch/files" && SERVER=127.0.0.1 TOKEN=token "$1" verify -c "$2")
+}
+
+# log_lines: the lines of the log that docs/operating.md explains are written by the programs.
+log_lines() {
+    local line
+    # A text that goes on in the next line of the source is one text.
+    find crates mgroks mgrokc -path '*/src/*' -name '*.rs' -exec cat {} + | sed ':more; /\\$/ { N; s/\\\n *//; b more }' >"$scratch/sources"
+    sed -n '/^## Troubleshooting by log line/,$ s/^| `\([^`]*\)` |.*/\1/p' docs/operating.md >"$scratch/lines"
+    [[ -s $scratch/lines ]] || return 1
+    while IFS= read -r line; do
+        grep -qF "$line" "$scratch/sources" || { echo "nothing logs: $line"; return 1; }
+    done <"$scratch/lines"
+}
+
+# links FILE: the files that it links to are there.
+links() {
+    local link
+    while IFS= read -r link; do
+        [[ -e ${1%/*}/$link ]] || { echo "there is no $link"; return 1; }
+    done < <(grep -o '](\([a-zA-Z0-9_./-]*\)[)#]' "$1" | sed 's/^](//; s/[)#]$//' | grep .)
+}
+
+documentation() {
+    local file
+    check "docs/operating.md, log lines" log_lines
+    for file in ./README.md docs/*.md; do
+        check "${file#./}, links" links "$file"
+    done
 }
 
 units() {
@@ -107,31 +171,92 @@ images() {
         skipped "$dockerfile" "buildah is not installed"
         return
     fi
-    local host program
-    host=$(rustc -vV | sed -n 's/^host: //p')
-    cargo static --quiet --target "$host"
+    local programs=${MGROK_STATIC:-} program
+    if [[ -z $programs ]]; then
+        local host
+        host=$(rustc -vV | sed -n 's/^host: //p')
+        cargo static --quiet --target "$host"
+        programs=${CARGO_TARGET_DIR:-target}/$host/release
+    fi
     for program in mgroks mgrokc; do
-        check "$dockerfile, $program" \
-            image_runs "$dockerfile" "$program" "${CARGO_TARGET_DIR:-target}/$host/release"
+        check "$dockerfile, $program" image_runs "$dockerfile" "$program" "$programs"
     done
+    if [[ $EUID != 0 ]] || ! command -v ip >/dev/null || ! command -v python3 >/dev/null; then
+        skipped "examples/docker/quickstart, in images" "it takes root, ip and python3"
+    else
+        check "examples/docker/quickstart, in images" quickstart
+    fi
+}
+
+build_tool() {
+    buildah --root "$scratch/images" --runroot "$scratch/run" --storage-driver vfs "$@"
 }
 
 # Builds an image, and asks the program in it for its version and its opinion of a configuration.
 image_runs() {
     local dockerfile=$1 program=$2 context=$3
-    local buildah=(buildah --root "$scratch/images" --runroot "$scratch/run" --storage-driver vfs)
-    "${buildah[@]}" build --isolation chroot -f "$dockerfile" --target "$program" -t "$program" \
+    # Only this format knows health checks.
+    build_tool build --format docker --isolation chroot -f "$dockerfile" --target "$program" -t "$program" \
         "$context" || return 1
-    local container file=examples/client.toml
+    [[ $(build_tool inspect --type image --format '{{.Docker.Config.Healthcheck}}' "$program") == *health* ]] || return 1
+    local file=examples/client.toml
     [[ $program == mgroks ]] && file=examples/server.toml
-    container=$("${buildah[@]}" from "$program") || return 1
-    local run=("${buildah[@]}" run --isolation chroot
-        -v "$PWD/$file:/etc/mgrok/config.toml:ro" "$container" -- "/usr/bin/$program")
-    [[ $("${run[@]}" --version) == "$program "* ]] || return 1
-    "${run[@]}" verify -c /etc/mgrok/config.toml
+    [[ $(in_image "$program" "$file" --version) == "$program "* ]] || return 1
+    in_image "$program" "$file" verify -c /etc/mgrok/config.toml
+}
+
+# in_image PROGRAM FILE ARGUMENT...: runs the program in a container of its image, where the file is /etc/mgrok/config.toml.
+in_image() {
+    local program=$1 file=$2 container
+    shift 2
+    container=$(build_tool from "$program") || return 1
+    build_tool run --isolation chroot -v "$(realpath "$file"):/etc/mgrok/config.toml:ro" "$container" -- "/usr/bin/$program" "$@"
+}
+
+# Runs what compose.yaml runs, in a network of its own, where all have one address, until a user has the website's page.
+quickstart() {
+    local network=mgrok-example-$$
+    ip netns add "$network" || return 1
+    # shellcheck disable=SC2016 # Expanded in there.
+    ip netns exec "$network" bash -c 'ip link set lo up && . "$1" && in_network' -- <(
+        declare -p scratch
+        declare -f build_tool in_image in_network
+    )
+    local result=$?
+    ip netns del "$network"
+    return "$result"
+}
+
+in_network() {
+    local pids=() result=1 tries client=$scratch/quickstart.toml
+    sed 's/"server"/"127.0.0.1"/; s/"website"/"127.0.0.1"/; s/^localPort = 80$/localPort = 8000/' examples/docker/quickstart/client.toml >"$client"
+    chmod 644 "$client"
+    mkdir "$scratch/website"
+    echo hello >"$scratch/website/index.html"
+    python3 -m http.server --directory "$scratch/website" 8000 &
+    pids+=($!)
+    in_image mgroks examples/docker/quickstart/server.toml -c /etc/mgrok/config.toml &
+    pids+=($!)
+    in_image mgrokc "$client" -c /etc/mgrok/config.toml &
+    pids+=($!)
+    for tries in {1..20}; do
+        sleep 1
+        # As the health checks of the images do it.
+        in_image mgroks examples/docker/quickstart/server.toml health -c /etc/mgrok/config.toml || continue
+        in_image mgrokc "$client" health -c /etc/mgrok/config.toml || continue
+        [[ $(curl --silent --header 'Host: hello.localhost' http://127.0.0.1:8080/) == hello ]] && result=0
+        break
+    done
+    echo "after $tries tries: $result"
+    # The containers run in namespaces of their own, whose end is the end of what runs in them.
+    pkill --parent $$ 2>/dev/null
+    kill "${pids[@]}" 2>/dev/null
+    wait
+    return "$result"
 }
 
 configurations
+documentation
 units
 images "$@"
 printf '%d passed, %d failed, %d skipped\n' "$checked" "$failed" "$skipped"

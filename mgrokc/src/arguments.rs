@@ -71,6 +71,9 @@ pub(crate) enum Command {
     /// Stop the client that runs with this file
     Stop(admin::Arguments),
 
+    /// Say whether the client that runs with this file serves users, for a container's health check
+    Health(Ignored),
+
     /// Look into the ways past the server
     Nathole(nathole::Arguments),
 

@@ -24,7 +24,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use mgrok_config::{LoadOptions, load_client};
-use mgrok_daemon::{Program, say};
+use mgrok_daemon::{Program, health, say};
 
 use crate::advice::{advice, unverified};
 use crate::arguments::{Arguments, Command, Private, VisitorCommand};
@@ -80,6 +80,7 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Reload(arguments) => admin::reload(arguments, &file::find(named)?, options),
         Command::Status(arguments) => admin::status(arguments, &file::find(named)?, options),
         Command::Stop(arguments) => admin::stop(arguments, &file::find(named)?, options),
+        Command::Health(_) => health(&file::find(named)?, options),
         Command::Nathole(arguments) => {
             let file = file::find(named);
             nathole::run(arguments, || {
@@ -99,6 +100,16 @@ fn private(kind: &'static str, it: &Private, options: LoadOptions) -> anyhow::Re
             one_off::visitor(kind, &it.client, visitor, options)
         }
     }
+}
+
+fn health(file: &Path, options: LoadOptions) -> anyhow::Result<ExitCode> {
+    let config = load_client(file, options.without_sources())?.config;
+    match &config.web_server {
+        Some(admin) => say(&health::ask(admin)?),
+        // Where nobody can be asked, nothing is known to be wrong.
+        None => say("set webServer.port in the file to have the client asked"),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn verify(named: Option<&Path>, options: LoadOptions) -> anyhow::Result<ExitCode> {

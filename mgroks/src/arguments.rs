@@ -57,6 +57,9 @@ pub(crate) enum Command {
     /// Write a file to start with, with a fresh token, and say what the clients need
     Init(init::Arguments),
 
+    /// Say whether the server that runs with this file serves users, for a container's health check
+    Health(Ignored),
+
     /// Print a script that completes commands and flags in a shell
     Completion(CompletionArguments),
 

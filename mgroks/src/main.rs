@@ -12,8 +12,9 @@ mod source;
 use std::path::Path;
 use std::process::ExitCode;
 
-use mgrok_config::{ServerConfig, load_server};
-use mgrok_daemon::{Daemon, LogReloader, Program, ReloadRequests, say_warnings};
+use anyhow::Context as _;
+use mgrok_config::{LoadOptions, ServerConfig, load_server};
+use mgrok_daemon::{Daemon, LogReloader, Program, ReloadRequests, health, say, say_warnings};
 use mgrok_server::{ReloadReport, Reloader, Server};
 use tracing::{info, warn};
 
@@ -52,10 +53,23 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let loaded = source.load().map_err(Into::into);
             doctor::run(&PROGRAM, *doctor, source.file(), loaded)
         }
+        Some(Command::Health(_)) => health(file.as_deref(), options),
         Some(Command::Init(arguments)) => init::run(arguments),
         Some(Command::Completion(arguments)) => PROGRAM.completion::<Arguments>(arguments),
         Some(Command::Man(arguments)) => PROGRAM.man::<Arguments>(arguments),
     }
+}
+
+fn health(file: Option<&Path>, options: LoadOptions) -> anyhow::Result<ExitCode> {
+    let file = file.context("-c has to name the file that the server runs with")?;
+    let config = load_server(file, options.without_sources())?.config;
+    let well = match &config.web_server {
+        Some(admin) => health::ask(admin)?,
+        // All that can be seen from outside.
+        None => health::accepts(&config.bind_addr, config.bind_port)?,
+    };
+    say(&well);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run(mut config: ServerConfig, source: &Source) -> anyhow::Result<ExitCode> {

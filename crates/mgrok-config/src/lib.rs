@@ -86,12 +86,15 @@ mod check;
 mod liveness;
 mod load;
 
+mod keys;
+
 pub use annotations::{AnnotationError, check_annotations};
 pub use auth::Auth;
 pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
 pub use client::{ClientConfig, ClientTls, ClientTransport, Protocol, ServerAddr, WireProtocol};
 pub use client_plugin::{HttpsFront, Plugin, Website};
 pub use environment::{Environment, Variables};
+pub use keys::{Keys, client_keys, server_keys};
 pub use liveness::LivenessKeys;
 pub use load::{
     LoadError, Loaded, load_client, load_client_from_settings, load_client_from_str,

@@ -1,5 +1,6 @@
 //! From a file to a checked configuration: the only ways in.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -156,6 +157,29 @@ pub fn load_client_in(
     loading.text(text, origin, environment).client(environment)
 }
 
+/// The dotted keys, without the indices of lists, that the server's file is asked for if it holds `text`. A key of a list, or of a type of
+/// something, is asked for where the text has such a thing.
+pub(crate) fn keys_of_server(text: &str) -> BTreeSet<String> {
+    let loading = Loading::new(Role::Server, LoadOptions::default()).noting_keys();
+    let loading = loading.text(text, "", &Environment::default());
+    check::server(Section::root(
+        &loading.root,
+        &loading.report,
+        unsupported_keys::SERVER,
+    ));
+    loading.report.into_keys()
+}
+
+/// As [`keys_of_server`], for the client.
+pub(crate) fn keys_of_client(text: &str) -> BTreeSet<String> {
+    let environment = Environment::default();
+    let loading = Loading::new(Role::Client, LoadOptions::default()).noting_keys();
+    let loading = loading.text(text, "", &environment);
+    let root = Section::root(&loading.root, &loading.report, unsupported_keys::CLIENT);
+    check::client(root, &environment);
+    loading.report.into_keys()
+}
+
 /// A configuration on its way from its sources to checked values.
 struct Loading {
     role: Role,
@@ -193,6 +217,13 @@ impl Loading {
         };
         self.root = source::read(&mut self.report, text, &environment.variables);
         self
+    }
+
+    fn noting_keys(self) -> Self {
+        Self {
+            report: self.report.noting_keys(),
+            ..self
+        }
     }
 
     /// Adds what the file at `path`, which was read by now, includes.

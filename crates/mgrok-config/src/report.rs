@@ -1,7 +1,7 @@
 //! Collects what is wrong with a configuration, so that all of it can be reported at once.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::mistake::{Mistake, Mistakes, Problem};
 use crate::nearest::nearest;
@@ -21,6 +21,8 @@ pub(crate) struct Report {
     reads_files: bool,
     /// The dotted keys that tables outside lists were asked for, by what they are in small letters.
     known: RefCell<BTreeMap<String, String>>,
+    /// All dotted keys that were asked for, without the indices of lists, if somebody wants to know.
+    asked: Option<RefCell<BTreeSet<String>>>,
     /// A warning about all of it.
     headline: Option<String>,
     mistakes: RefCell<Found>,
@@ -43,6 +45,7 @@ impl Report {
             options,
             reads_files: false,
             known: RefCell::default(),
+            asked: None,
             headline: None,
             mistakes: RefCell::default(),
             warnings: RefCell::default(),
@@ -86,6 +89,30 @@ impl Report {
             let outer = names.filter(|name| !name.contains('.'));
             self.unknown(entry.at, entry.key.clone(), &entry.key, outer);
         }
+    }
+
+    /// From here on, notes which keys are asked for.
+    pub(crate) fn noting_keys(self) -> Self {
+        Self {
+            asked: Some(RefCell::default()),
+            ..self
+        }
+    }
+
+    pub(crate) fn notes_keys(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Notes a dotted key that was asked for.
+    pub(crate) fn note_key(&self, key: String) {
+        if let Some(asked) = &self.asked {
+            asked.borrow_mut().insert(key);
+        }
+    }
+
+    /// The keys that were noted.
+    pub(crate) fn into_keys(self) -> BTreeSet<String> {
+        self.asked.map(RefCell::into_inner).unwrap_or_default()
     }
 
     /// Adds a dotted key that the text may have outside lists.

@@ -9,6 +9,7 @@ mod arguments;
 mod file_watch;
 mod flags;
 mod generate;
+pub mod health;
 mod limits;
 mod log_options;
 mod memory;

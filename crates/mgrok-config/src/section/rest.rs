@@ -12,6 +12,11 @@ impl Drop for Section<'_> {
                 self.report.know(&join(&self.schema, key));
             }
         }
+        if self.report.notes_keys() {
+            for key in &self.asked {
+                self.report.note_key(join(&self.schema, key));
+            }
+        }
         for entry in self.entries {
             if !self.was_asked(&entry.key) {
                 self.refuse(entry, &self.path, &self.schema);

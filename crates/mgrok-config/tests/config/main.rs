@@ -13,6 +13,7 @@ mod messages;
 mod nearest_values;
 mod port_ranges;
 mod proxies;
+mod reference;
 mod robust;
 mod server;
 mod server_hooks;
