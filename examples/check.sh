@@ -139,18 +139,24 @@ documentation() {
 }
 
 units() {
-    local unit program
+    local unit file program
     for program in mgroks mgrokc; do
-        unit=examples/systemd/$program.service
+        # systemd wants the programs to be there, and here they are not installed.
+        install -m 0755 /dev/stdin "$scratch/$program" <<<'#!/bin/sh'
+    done
+    mkdir "$scratch/units"
+    for unit in examples/systemd/*.{service,socket}; do
+        sed "s#/usr/local/bin/#$scratch/#" "$unit" >"$scratch/units/${unit##*/}"
+    done
+    for unit in examples/systemd/*.{service,socket}; do
         if ! command -v systemd-analyze >/dev/null; then
             skipped "$unit" "systemd-analyze is not installed"
             continue
         fi
-        # systemd wants the program to be there, and here it is not installed.
-        install -m 0755 /dev/stdin "$scratch/$program" <<<'#!/bin/sh'
-        sed "s#/usr/local/bin/#$scratch/#" "$unit" >"$scratch/$program.service"
+        # A template is checked by the unit of one name.
+        file=$scratch/units/${unit##*/}
         check "$unit" complains_of_nothing \
-            systemd-analyze verify --man=no "$scratch/$program.service"
+            systemd-analyze verify --man=no "${file/@./@office.}"
     done
 }
 
