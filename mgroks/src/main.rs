@@ -4,6 +4,7 @@ mod access_log;
 mod state;
 
 mod advice;
+mod doctor;
 mod init;
 
 mod arguments;
@@ -51,6 +52,11 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
             loaded.warnings.extend(advice(&loaded.config));
             Ok(loaded.warnings)
         }),
+        Some(Command::Doctor(doctor)) => {
+            let source = Source::new(file, &arguments.settings, options)?;
+            let loaded = source.load().map_err(Into::into);
+            doctor::run(&PROGRAM, *doctor, source.file(), loaded)
+        }
         Some(Command::Health(_)) => health(file.as_deref(), options),
         Some(Command::Init(arguments)) => init::run(arguments),
         Some(Command::Completion(arguments)) => PROGRAM.completion::<Arguments>(arguments),

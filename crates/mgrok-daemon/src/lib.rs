@@ -23,7 +23,10 @@ mod reload;
 
 mod running;
 
+mod doctor;
+
 pub use arguments::{CommonArguments, Ignored};
+pub use doctor::DoctorArguments;
 pub use flags::{Flag, FlagTable, FlagValues, Takes};
 pub use generate::{CompletionArguments, ManArguments};
 pub use log_options::{LogReloader, record_options};

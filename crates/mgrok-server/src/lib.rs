@@ -58,6 +58,9 @@ mod ingress;
 
 mod server;
 
+// Beside the server: it looks at what a server needs, and nothing of the above needs it.
+pub mod doctor;
+
 pub use access_log::{Access, AccessEnd, AccessLog, AccessProxy, AccessRequest, AccessSink};
 pub use certificates::keep_certificate;
 pub use directory::{

@@ -58,7 +58,7 @@ enum InheritedSocket {
 
 impl SocketKey {
     /// The keys of the configuration that say where it listens: the address, the port.
-    fn config_keys(self) -> (&'static str, &'static str) {
+    pub(crate) fn config_keys(self) -> (&'static str, &'static str) {
         match self {
             Self::Control => ("bindAddr", "bindPort"),
             Self::Kcp => ("bindAddr", "kcpBindPort"),
@@ -71,8 +71,23 @@ impl SocketKey {
     }
 
     /// Whether TCP ports are what it competes for.
-    fn is_tcp(self) -> bool {
+    pub(crate) fn is_tcp(self) -> bool {
         !matches!(self, Self::Kcp | Self::Quic)
+    }
+
+    /// Whether the system lets us listen at `at`. Nothing is open afterwards.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) async fn try_bind(self, at: &SocketAddress) -> io::Result<()> {
+        let SocketAddress { host, port } = at;
+        match self {
+            Self::Kcp => kcp::Listener::bind(host, *port).await.map(drop),
+            Self::Quic => quic::bind(host, *port).await.map(drop),
+            Self::Admin | Self::Control | Self::TcpMux | Self::VhostHttp | Self::VhostHttps => {
+                tcp::bind(host, *port).await.map(drop)
+            }
+        }
     }
 }
 

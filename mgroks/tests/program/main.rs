@@ -4,6 +4,7 @@
     reason = "a panic is how a test fails, in its helpers too"
 )]
 
+mod doctor;
 mod flags;
 mod generated;
 mod init;
