@@ -115,6 +115,7 @@ log_lines() {
     local line
     # A text that goes on in the next line of the source is one text.
     find crates mgroks mgrokc -path '*/src/*' -name '*.rs' -exec cat {} + | sed ':more; /\\$/ { N; s/\\\n *//; b more }' >"$scratch/sources"
+    # shellcheck disable=SC2016 # No shell's.
     sed -n '/^## Troubleshooting by log line/,$ s/^| `\([^`]*\)` |.*/\1/p' docs/operating.md >"$scratch/lines"
     [[ -s $scratch/lines ]] || return 1
     while IFS= read -r line; do
@@ -139,18 +140,24 @@ documentation() {
 }
 
 units() {
-    local unit program
+    local unit file program
     for program in mgroks mgrokc; do
-        unit=examples/systemd/$program.service
+        # systemd wants the programs to be there, and here they are not installed.
+        install -m 0755 /dev/stdin "$scratch/$program" <<<'#!/bin/sh'
+    done
+    mkdir "$scratch/units"
+    for unit in examples/systemd/*.{service,socket}; do
+        sed "s#/usr/local/bin/#$scratch/#" "$unit" >"$scratch/units/${unit##*/}"
+    done
+    for unit in examples/systemd/*.{service,socket}; do
         if ! command -v systemd-analyze >/dev/null; then
             skipped "$unit" "systemd-analyze is not installed"
             continue
         fi
-        # systemd wants the program to be there, and here it is not installed.
-        install -m 0755 /dev/stdin "$scratch/$program" <<<'#!/bin/sh'
-        sed "s#/usr/local/bin/#$scratch/#" "$unit" >"$scratch/$program.service"
+        # A template is checked by the unit of one name.
+        file=$scratch/units/${unit##*/}
         check "$unit" complains_of_nothing \
-            systemd-analyze verify --man=no "$scratch/$program.service"
+            systemd-analyze verify --man=no "${file/@./@office.}"
     done
 }
 
@@ -223,22 +230,26 @@ quickstart() {
         declare -f build_tool in_image in_network
     )
     local result=$?
+    # The containers, and all that is in them. They unmount what they have mounted.
+    local tries
+    for tries in {1..50}; do
+        [[ -n $(ip netns pids "$network") ]] || break
+        ((tries % 10 != 1)) || ip netns pids "$network" | xargs --no-run-if-empty kill
+        sleep 0.2
+    done
     ip netns del "$network"
     return "$result"
 }
 
 in_network() {
-    local pids=() result=1 tries client=$scratch/quickstart.toml
+    local result=1 tries client=$scratch/quickstart.toml
     sed 's/"server"/"127.0.0.1"/; s/"website"/"127.0.0.1"/; s/^localPort = 80$/localPort = 8000/' examples/docker/quickstart/client.toml >"$client"
     chmod 644 "$client"
     mkdir "$scratch/website"
     echo hello >"$scratch/website/index.html"
     python3 -m http.server --directory "$scratch/website" 8000 &
-    pids+=($!)
     in_image mgroks examples/docker/quickstart/server.toml -c /etc/mgrok/config.toml &
-    pids+=($!)
     in_image mgrokc "$client" -c /etc/mgrok/config.toml &
-    pids+=($!)
     for tries in {1..20}; do
         sleep 1
         # As the health checks of the images do it.
@@ -248,10 +259,6 @@ in_network() {
         break
     done
     echo "after $tries tries: $result"
-    # The containers run in namespaces of their own, whose end is the end of what runs in them.
-    pkill --parent $$ 2>/dev/null
-    kill "${pids[@]}" 2>/dev/null
-    wait
     return "$result"
 }
 

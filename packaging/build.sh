@@ -54,6 +54,7 @@ lay_out() {
         copy 644 "$out/unit" "usr/lib/systemd/system/${unit##*/}"
     done
     rm "$out/unit"
+    copy 644 examples/systemd/mgrok.sysusers "usr/lib/sysusers.d/$program.conf"
 
     "$host_programs/$program" man --dir "$out/man"
     for page in "$out"/man/*; do

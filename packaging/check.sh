@@ -50,6 +50,7 @@ expected() {
     cat <<END
 -rwxr-xr-x /usr/bin/$program
 -rw-r--r-- /usr/lib/systemd/system/$program.service
+-rw-r--r-- /usr/lib/sysusers.d/$program.conf
 -rw-r--r-- /usr/share/man/man1/$program.1.gz
 -rw-r--r-- /usr/share/bash-completion/completions/$program
 -rw-r--r-- /usr/share/fish/vendor_completions.d/$program.fish
@@ -73,13 +74,13 @@ deb_conffiles() { [[ $(dpkg-deb -I "$1" conffiles | grep -v '^$') == "/etc/mgrok
 rpm_contents() { rpm -qplv "$1" | has_all "$2" "$3"; }
 rpm_conffiles() { [[ $(rpm -qpc "$1") == "/etc/mgrok/$2" ]]; }
 
-# All files of a root, but for what a package manager and a shell's run leave.
+# All files of a root, but for what a package manager and a shell's run leave, and for the users, who stay.
 files_of() {
     (cd "$1" && find . -xdev \( -path ./proc -o -path ./sys -o -path ./dev -o -path ./tmp -o -path ./var/lib/dpkg -o -path ./var/log \
-        -o -path ./var/lib/rpm -o -path ./usr/lib/sysimage -o -path ./run \) -prune -o -print | sort)
+        -o -path ./var/lib/rpm -o -path ./etc/.pwd.lock -o -path ./etc/passwd\* -o -path ./etc/group\* -o -path ./etc/shadow\* -o -path ./etc/gshadow\* -o -path ./usr/lib/sysimage -o -path ./run \) -prune -o ! -type d -print | sort)
 }
 
-# unit_command ROOT PROGRAM: the command line of a unit, for a shell in which CREDENTIALS_DIRECTORY is set.
+# unit_command ROOT PROGRAM: the command line of a unit.
 unit_command() {
     sed -n 's/^ExecStart=//p' "$1/usr/lib/systemd/system/$2.service"
 }
@@ -96,23 +97,22 @@ await() {
     done
 }
 
-# run_installed ROOT: the server and the client, each as its unit runs it, as nobody, in a network of their own, where the client logs
-# in to the server. Both end when they are asked to.
+# run_installed ROOT: the server and the client, each as its unit runs it, as the unit's user, in a network of their own, where the client
+# logs in to the server. Both end when they are asked to.
 run_installed() {
-    local root=$1 program file text log pid pids=()
-    mkdir -p "$root/run/credentials" "$root/var/lib/mgrok-check"
-    chown 65534:65534 "$root/var/lib/mgrok-check"
+    local root=$1 program text log pid ids pids=()
+    ids=$(sed -n 's/^mgrok:[^:]*:\([0-9]*:[0-9]*\):.*/\1/p' "$root/etc/passwd")
+    mkdir "$root/var/lib/mgrok-check"
+    chown "$ids" "$root/var/lib/mgrok-check"
     for program in mgroks mgrokc; do
-        file=server.toml text='frps started successfully'
-        [[ $program == mgroks ]] || file=client.toml text='login to server success'
-        # As systemd's LoadCredential does it.
-        install -D -m 0400 -o 65534 -g 65534 "$root/etc/mgrok/$file" "$root/run/credentials/$program.service/$file"
+        grep -qx 'User=mgrok' "$root/usr/lib/systemd/system/$program.service" || return 1
+        text='frps started successfully'
+        [[ $program == mgroks ]] || text='login to server success'
         log=$scratch/$program.log
-        local command
-        command=$(CREDENTIALS_DIRECTORY=/run/credentials/$program.service envsubst <<<"$(unit_command "$root" "$program")")
-        # shellcheck disable=SC2086 # The words of the command line.
+        : >"$log"
+        # shellcheck disable=SC2046 # The words of the command line.
         "${in_network[@]}" env -i PATH="$PATH" STATE_DIRECTORY=/var/lib/mgrok-check \
-            chroot --userspec=65534:65534 "$root" $command >"$log" 2>&1 &
+            chroot --userspec="$ids" "$root" $(unit_command "$root" "$program") >"$log" 2>&1 &
         pid=$!
         pids+=("$pid")
         started+=("$pid")
@@ -122,7 +122,8 @@ run_installed() {
         kill "$pid"
         wait "$pid" || return 1
     done
-    rm -rf "$root/run/credentials" "$root/var/lib/mgrok-check"
+    started=()
+    rm -rf "$root/var/lib/mgrok-check"
 }
 
 # installs_and_removes KIND ROOT
@@ -149,7 +150,12 @@ bare_remove() {
 }
 debian_install() { cp "$packages"/*.deb "$1/tmp/" && chroot "$1" sh -c 'dpkg -i /tmp/*.deb'; }
 debian_remove() { chroot "$1" dpkg -r mgroks mgrokc && chroot "$1" dpkg -P mgroks mgrokc; }
-rpm_install() { rpm --root "$1" --nodeps --noscripts -i "$packages"/*.rpm; }
+rpm_install() {
+    rpm --root "$1" --nodeps --noscripts -i "$packages"/*.rpm || return 1
+    # As the script does it, for which this root has no shell.
+    systemd-sysusers --root="$1" mgroks.conf || return 1
+    chgrp "$(sed -n 's/^mgrok:[^:]*:\([0-9]*\):.*/\1/p' "$1/etc/group")" "$1"/etc/mgrok/*
+}
 rpm_remove() { rpm --root "$1" --noscripts -e mgroks mgrokc; }
 
 debs() {
@@ -174,6 +180,8 @@ debs() {
     fi
     local root=$scratch/bare
     mkdir -p "$root/var/lib/dpkg/info" "$root/var/lib/dpkg/updates" "$root/dev"
+    mkdir -p "$root/etc"
+    touch "$root/etc/passwd" "$root/etc/group"
     touch "$root/var/lib/dpkg/status" "$root/var/lib/dpkg/available" "$root/dev/null"
     check "Debian packages in an empty root" installs_and_removes bare "$root"
     if [[ ${1:-} != --debootstrap ]]; then
@@ -207,7 +215,7 @@ rpms() {
         return
     fi
     local root=$scratch/rpm
-    mkdir -p "$root/dev" && touch "$root/dev/null"
+    mkdir -p "$root/dev" "$root/etc" && touch "$root/dev/null"
     rpm --root "$root" --initdb
     check "RPM packages in an empty root" installs_and_removes rpm "$root"
 }

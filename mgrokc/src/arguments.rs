@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use mgrok_daemon::{
-    CommonArguments, CompletionArguments, FlagTable, FlagValues, Ignored, ManArguments,
+    CommonArguments, CompletionArguments, DoctorArguments, FlagTable, FlagValues, Ignored,
+    ManArguments,
 };
 
 use crate::flags::{
@@ -57,6 +58,9 @@ pub(crate) enum Command {
 
     /// Say whether a configuration file can be used, without using it
     Verify(Ignored),
+
+    /// Find out which layer fails: file, network, TLS, login, local services, public ports
+    Doctor(DoctorArguments),
 
     /// Have the client that runs with this file read it again
     Reload(admin::Arguments),

@@ -10,6 +10,7 @@ mod status;
 
 mod admin;
 mod directory;
+mod doctor;
 mod init;
 mod nathole;
 mod run;
@@ -64,6 +65,18 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Xtcp(it) => private("xtcp", it, options),
         Command::Init(arguments) => init::run(arguments),
         Command::Verify(_) => verify(named.as_deref(), options),
+        Command::Doctor(arguments) => {
+            let file = file::find(named);
+            let loaded = match &file {
+                Ok(file) => load_client(file, options).map_err(Into::into),
+                // There is one way only to have none.
+                Err(_) => Err(anyhow::anyhow!(
+                    "none is named by -c, and none of {} is here",
+                    file::DEFAULTS.join(", ")
+                )),
+            };
+            doctor::run(&PROGRAM, *arguments, file.as_deref().ok(), loaded)
+        }
         Command::Reload(arguments) => admin::reload(arguments, &file::find(named)?, options),
         Command::Status(arguments) => admin::status(arguments, &file::find(named)?, options),
         Command::Stop(arguments) => admin::stop(arguments, &file::find(named)?, options),

@@ -2,7 +2,8 @@
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use mgrok_daemon::{
-    CommonArguments, CompletionArguments, Flag, FlagTable, FlagValues, Ignored, ManArguments, Takes,
+    CommonArguments, CompletionArguments, DoctorArguments, Flag, FlagTable, FlagValues, Ignored,
+    ManArguments, Takes,
 };
 
 use crate::init;
@@ -49,6 +50,9 @@ pub(crate) struct SettingArguments {
 pub(crate) enum Command {
     /// Say whether a configuration file can be used, without using it
     Verify(Ignored),
+
+    /// Find out whether this host has what the server needs: ports, certificates, limits, names
+    Doctor(DoctorArguments),
 
     /// Write a file to start with, with a fresh token, and say what the clients need
     Init(init::Arguments),

@@ -1,8 +1,10 @@
 //! `mgroks`, the server: a public host through which services behind a NAT are reached.
 
+mod access_log;
 mod state;
 
 mod advice;
+mod doctor;
 mod init;
 
 mod arguments;
@@ -11,9 +13,12 @@ mod source;
 use std::path::Path;
 use std::process::ExitCode;
 
+use access_log::Keeper;
 use anyhow::Context as _;
 use mgrok_config::{LoadOptions, ServerConfig, load_server};
-use mgrok_daemon::{Daemon, LogReloader, Program, ReloadRequests, health, say, say_warnings};
+use mgrok_daemon::{
+    Daemon, LogReloader, Program, ReloadRequests, health, say, say_warnings, take_passed_sockets,
+};
 use mgrok_server::{ReloadReport, Reloader, Server};
 use tracing::{info, warn};
 
@@ -47,6 +52,11 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
             loaded.warnings.extend(advice(&loaded.config));
             Ok(loaded.warnings)
         }),
+        Some(Command::Doctor(doctor)) => {
+            let source = Source::new(file, &arguments.settings, options)?;
+            let loaded = source.load().map_err(Into::into);
+            doctor::run(&PROGRAM, *doctor, source.file(), loaded)
+        }
         Some(Command::Health(_)) => health(file.as_deref(), options),
         Some(Command::Init(arguments)) => init::run(arguments),
         Some(Command::Completion(arguments)) => PROGRAM.completion::<Arguments>(arguments),
@@ -88,14 +98,16 @@ fn run(mut config: ServerConfig, source: &Source) -> anyhow::Result<ExitCode> {
     daemon.block_on(async |running| {
         let (reloads, log) = (running.reloads(), running.log());
         watch(&reloads, source.file(), config.reload_on_change);
-        let server = Server::bind(config).await?;
+        let access_log = config.access_log.clone();
+        let server = Server::from_sockets(config, take_passed_sockets()).await?;
+        let mut access_log = Keeper::start(server.directory().access_log(), access_log.as_ref())?;
         running.ready();
         let (reloader, requests) = (server.reloader(), reloads.clone());
         let reload = async || {
             let mut config = source.load()?.config;
             state::keep(&mut config);
             let reload_on_change = config.reload_on_change;
-            let changes = reload(&reloader, config, &log).await?;
+            let changes = reload(&reloader, config, &log, &mut access_log).await?;
             watch(&requests, source.file(), reload_on_change);
             Ok(changes)
         };
@@ -117,11 +129,14 @@ async fn reload(
     reloader: &Reloader,
     config: ServerConfig,
     log: &LogReloader,
+    access_log: &mut Keeper,
 ) -> anyhow::Result<String> {
     let log_config = config.log.clone();
     log.check(&log_config)?;
+    let next_access_log = access_log.prepare(config.access_log.as_ref())?;
     let ReloadReport { opened, closed } = reloader.reload(config).await?;
     log.change(&log_config);
+    access_log.apply(next_access_log);
     let opened = opened.iter().map(|(key, addr)| format!("{key} at {addr}"));
     let opened = opened.collect::<Vec<_>>().join(", ");
     Ok(match (opened.as_str(), closed.join(", ").as_str()) {

@@ -9,6 +9,7 @@
     reason = "a panic is how tests fail"
 )]
 
+mod access_log;
 mod admin;
 mod auth;
 mod bandwidth;
@@ -26,6 +27,7 @@ mod private;
 mod programs;
 mod proxy_protocol;
 mod reconnect;
+mod reload;
 mod several_servers;
 mod silence;
 mod stop;

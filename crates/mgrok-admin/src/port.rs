@@ -143,9 +143,9 @@ impl AdminPort {
         let mut conns = JoinSet::new();
         loop {
             tokio::select! {
-                (stream, _from) = tcp::accept(&listener), if conns.len() < MAX_CONNS => {
+                (stream, from) = tcp::accept(&listener), if conns.len() < MAX_CONNS => {
                     let (site, stop) = (site.clone(), stop.clone());
-                    conns.spawn(async move { serve(stream, &site, &stop).await });
+                    conns.spawn(async move { serve(stream, from, &site, &stop).await });
                 }
                 // One that panicked has been reported, and is none of the others' business.
                 Some(_ended) = conns.join_next() => {}
@@ -162,11 +162,12 @@ impl AdminPort {
 /// Serves one connection to its end. After `stop`, a request that is under way is still answered.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    from: SocketAddr,
     site: &Site,
     stop: &CancellationToken,
 ) {
     // An answer that takes too long is none: the connection ends.
-    let service = service_fn(|request| timeout(TIME_LIMIT, site.respond(request)));
+    let service = service_fn(|request| timeout(TIME_LIMIT, site.respond(request, from)));
     let conn = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(TIME_LIMIT)
@@ -185,7 +186,7 @@ async fn serve(
         }
     };
     if let Err(error) = ended {
-        debug!("a connection to the admin port ended: {error}");
+        debug!(source = %from, "a connection of {from} to the admin port ended: {error}");
     }
 }
 
@@ -198,7 +199,7 @@ fn is_of_another_site(headers: &HeaderMap) -> bool {
 }
 
 impl Site {
-    async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn respond(&self, request: Request<Incoming>, from: SocketAddr) -> Response<Body> {
         let path = request.uri().path();
         // Others than paths are not written with dots.
         if path.starts_with('/') {
@@ -226,32 +227,37 @@ impl Site {
             return bare(StatusCode::FORBIDDEN);
         }
         if !self.login.lets_in(request.headers()) {
+            if request.headers().contains_key(header::AUTHORIZATION) {
+                warn!(source = %from, "admin port: wrong user or password, from {from}");
+            }
             sleep(WRONG_CREDENTIALS_DELAY).await;
             return ask_for_credentials(false);
         }
-        // frp: these words, which scripts look for (pkg/util/http)
+        // frp: these words, which scripts look for (pkg/util/http). It says them of requests that only look as well, with which monitors
+        // would fill the log.
         let path = path.to_owned();
-        info!(per_session = true, "http request: [{path}]");
+        let is_look = request.method().is_safe();
+        match is_look {
+            true => debug!(source = %from, "http request: [{path}]"),
+            false => info!(source = %from, "http request: [{path}]"),
+        }
         let response = match page {
             Page::Home => moved_to("/static/"),
             Page::Route(responder) => match responder(request).await {
                 Ok(answer) => answer.into_response(),
                 Err(refusal) => {
-                    warn!(
-                        per_session = true,
-                        "http response [{path}]: error: {refusal}"
-                    );
+                    warn!(source = %from, "http response [{path}]: error: {refusal}");
                     refusal.to_response()
                 }
             },
             // There is no dashboard.
             Page::Static => not_found(),
         };
-        info!(
-            per_session = true,
-            "http response [{path}]: code [{}]",
-            response.status().as_u16()
-        );
+        let code = response.status().as_u16();
+        match is_look {
+            true => debug!(source = %from, "http response [{path}]: code [{code}]"),
+            false => info!(source = %from, "http response [{path}]: code [{code}]"),
+        }
         response
     }
 }

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mgrok_config::{ClientConfig, LivenessKeys, ProxyScheme, ProxyUrl, ServerAddr};
+use mgrok_net::conn::Conn;
 use mgrok_net::outbound::{OutboundCredentials, OutboundProxy, OutboundScheme};
 use mgrok_net::quic::QuicOptions;
 use mgrok_net::resolver::Resolver;
@@ -26,7 +27,8 @@ use mgrok_proto::hello::Bootstrap;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use self::dial::{DialContext, Dialler};
+use self::dial::DialContext;
+pub(crate) use self::dial::Dialler;
 pub use self::error::{ConnectError, SetUpError};
 pub(crate) use self::link::{Link, LinkEnd, Streams};
 use self::tls::ServerTls;
@@ -105,11 +107,21 @@ impl Connector {
             return Ok(Link::quic(connection, endpoint));
         }
         let first = hurried.connect_first().await?;
+        Ok(self.carried_by(first, dialler))
+    }
+
+    /// The steps by which `transport` connects, for whoever takes them one by one.
+    pub(crate) fn dialler(&self, transport: Transport) -> Dialler {
+        Dialler::new(self.context.clone(), transport)
+    }
+
+    /// A link that begins with `first`, which `dialler` has made.
+    pub(crate) fn carried_by(&self, first: Conn, dialler: Dialler) -> Link {
         let drivers = self.context.drivers.clone();
-        Ok(match self.mux_keepalive {
-            Some(keepalive) => Link::muxed(transport, first, keepalive, drivers),
+        match self.mux_keepalive {
+            Some(keepalive) => Link::muxed(dialler.transport(), first, keepalive, drivers),
             None => Link::connections(first, dialler, drivers),
-        })
+        }
     }
 
     /// Whether a stream over `transport` can signal the end of one direction. Plain KCP has no such signal, so half-close would leave the

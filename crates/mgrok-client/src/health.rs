@@ -31,7 +31,7 @@ const FIRST_LOOK: Duration = Duration::from_millis(500);
 
 /// Why a local service does not count as well this time.
 #[derive(Debug, thiserror::Error)]
-enum CheckError {
+pub(crate) enum CheckError {
     #[error(transparent)]
     Dial(#[from] DialError),
     #[error(transparent)]
@@ -151,7 +151,7 @@ async fn watch(proxy: &Arc<Proxy>, reports: &HealthReports) {
 }
 
 /// One try, which takes no longer than it may.
-async fn attempt(
+pub(crate) async fn attempt(
     check: &HealthCheck,
     host: &str,
     port: u16,

@@ -83,6 +83,9 @@ mod supervisor;
 
 mod client;
 
+// Beside the client: it takes the same steps, and nothing of the above takes any of its.
+pub mod doctor;
+
 pub use client::{Client, ClientError, StartError, StopReport};
 pub use connect::{ConnectError, SetUpError};
 pub use login::LoginError;

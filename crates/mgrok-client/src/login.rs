@@ -104,6 +104,8 @@ pub(crate) struct LoggedIn {
     pub(crate) negotiated: Negotiated,
     pub(crate) link: Link,
     pub(crate) run_id: RunId,
+    /// The server's version, as it says.
+    pub(crate) version: String,
 }
 
 /// Logs in over `link`. If the server turns out not to speak v2, and need not, does so in v1 over another link by the same transport. `wire` is
@@ -155,6 +157,7 @@ pub(crate) async fn log_in(
         control,
         link,
         run_id,
+        version,
     })
 }
 

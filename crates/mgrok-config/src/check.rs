@@ -22,7 +22,8 @@ use std::time::Duration;
 use crate::auth::Auth;
 use crate::liveness::LivenessKeys;
 use crate::log::{
-    DEFAULT_MAX_DAYS, DEFAULT_MAX_FILES, Log, LogFormat, LogLevel, LogTarget, parse_max_size,
+    AccessLog, DEFAULT_MAX_DAYS, DEFAULT_MAX_FILES, Log, LogFormat, LogLevel, LogTarget,
+    parse_max_size,
 };
 use crate::quic::Quic;
 use crate::section::Section;
@@ -92,6 +93,34 @@ fn log(mut section: Section<'_>) -> Log {
         max_size,
         color: !section.boolean("disablePrintColor").unwrap_or(false),
     }
+}
+
+/// The access log, which there is if it has a place that is not the log's.
+fn access_log(mut section: Section<'_>, log: &Log) -> Option<AccessLog> {
+    let to = log_target(&mut section);
+    let format = log_format(&mut section);
+    let (max_days, max_files, max_size) = log_rotation(&mut section);
+    let Some(to) = to else {
+        for key in ["format", "maxDays", "maxFiles", "maxSize"] {
+            if section.says(key) {
+                section.warn(key, "is not used without `accessLog.to`");
+            }
+        }
+        return None;
+    };
+    if matches!(to, LogTarget::File(_)) && to == log.to {
+        section.invalid(
+            "to",
+            "is where `log.to` is, and each needs a file of its own",
+        );
+    }
+    Some(AccessLog {
+        to,
+        format,
+        max_days,
+        max_files,
+        max_size,
+    })
 }
 
 fn log_target(section: &mut Section<'_>) -> Option<LogTarget> {

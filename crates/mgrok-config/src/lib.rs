@@ -101,7 +101,7 @@ pub use load::{
     load_client_in, load_server, load_server_from_settings, load_server_from_str, load_server_in,
 };
 pub use local_addr::LocalAddr;
-pub use log::{Log, LogFormat, LogLevel, LogTarget};
+pub use log::{AccessLog, Log, LogFormat, LogLevel, LogTarget};
 pub use mistake::{Mistake, Mistakes, Position, Problem};
 pub use network::{Network, NetworkError};
 pub use options::{LoadOptions, Strictness};

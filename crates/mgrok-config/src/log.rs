@@ -48,6 +48,21 @@ impl Default for Log {
     }
 }
 
+/// The `accessLog` section: where there is a line for each connection and each HTTP request of a user that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Where lines go.
+    pub to: LogTarget,
+    /// What a line looks like.
+    pub format: LogFormat,
+    /// As in [`Log`].
+    pub max_days: Option<u32>,
+    /// As in [`Log`].
+    pub max_files: Option<u32>,
+    /// As in [`Log`].
+    pub max_size: Option<NonZeroU64>,
+}
+
 /// What a log line looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {

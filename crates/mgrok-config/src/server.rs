@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::liveness::LivenessKeys;
-use crate::log::Log;
+use crate::log::{AccessLog, Log};
 use crate::network::Network;
 use crate::port_set::PortSet;
 use crate::quic::Quic;
@@ -44,6 +44,8 @@ pub struct ServerConfig {
     pub auth: Auth,
     /// What is logged, and where to.
     pub log: Log,
+    /// Where the ends of users' connections and requests are noted; `None` is nowhere.
+    pub access_log: Option<AccessLog>,
     /// Whether the configuration is read again when its file changes.
     pub reload_on_change: bool,
     /// How long user connections may finish after a request to stop.
@@ -126,6 +128,7 @@ impl Default for ServerConfig {
             allow_ports: PortSet::unrestricted(),
             auth: Auth::default(),
             log: Log::default(),
+            access_log: None,
             reload_on_change: false,
             grace_period: DEFAULT_GRACE_PERIOD,
             transport: ServerTransport::default(),

@@ -23,7 +23,7 @@ const SETTLING: Duration = Duration::from_millis(500);
 
 /// What a file looks like from outside.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Stamp {
+pub(crate) struct Stamp {
     device: u64,
     inode: u64,
     modified: (i64, i64),
@@ -42,19 +42,30 @@ impl Stamp {
     }
 }
 
-type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
+/// What is watched, and what it looked like.
+pub(crate) type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
 
-/// Calls `changed` each time that one of `files` has changed and all of them are there. Files that are added to the list are watched
-/// from then on.
+/// What these files look like now.
+pub(crate) fn stamps(files: Vec<PathBuf>) -> Stamps {
+    let stamp = |path: PathBuf| {
+        let stamp = Stamp::of(&path);
+        (path, stamp)
+    };
+    files.into_iter().map(stamp).collect()
+}
+
+/// Calls `changed` each time that one of `files` has changed and all of them are there. A file that is added to them has changed when it
+/// does not look any more as it is said to look there.
 pub(crate) async fn run(
-    mut files: watch::Receiver<Vec<PathBuf>>,
+    mut files: watch::Receiver<Stamps>,
     mut changed: impl FnMut(),
 ) -> Infallible {
     let mut known = Stamps::new();
     loop {
-        let watched = files.borrow_and_update().clone();
-        known.retain(|path, _| watched.contains(path));
-        for (path, stamp) in look(&watched).await {
+        let listed = files.borrow_and_update().clone();
+        let watched: Vec<_> = listed.keys().cloned().collect();
+        known.retain(|path, _| listed.contains_key(path));
+        for (path, stamp) in listed {
             known.entry(path).or_insert(stamp);
         }
         let has_new_list = async {
@@ -99,15 +110,8 @@ async fn watch_these(watched: &[PathBuf], known: &mut Stamps, changed: &mut impl
 /// On a thread where it holds up nobody: the files may be on a network.
 async fn look(files: &[PathBuf]) -> Stamps {
     let files = files.to_vec();
-    let look = move || {
-        let stamp = |path: PathBuf| {
-            let stamp = Stamp::of(&path);
-            (path, stamp)
-        };
-        files.into_iter().map(stamp).collect()
-    };
     // It does not panic, and it is not cancelled but with everything.
-    spawn_blocking(look).await.unwrap_or_default()
+    spawn_blocking(|| stamps(files)).await.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -123,7 +127,7 @@ mod tests {
     /// A directory with files that are watched.
     struct Lab {
         directory: TempDir,
-        files: watch::Sender<Vec<PathBuf>>,
+        files: watch::Sender<Stamps>,
         count: Arc<AtomicUsize>,
     }
 
@@ -144,9 +148,9 @@ mod tests {
             fs::write(self.path(name), text).unwrap();
         }
 
-        async fn watch(&self, names: &[&str]) {
+        fn watch(&self, names: &[&str]) {
             let paths = names.iter().map(|name| self.path(name)).collect();
-            self.files.send_replace(paths);
+            self.files.send_replace(stamps(paths));
             if self.files.receiver_count() == 0 {
                 let count = self.count.clone();
                 let files = self.files.subscribe();
@@ -154,8 +158,6 @@ mod tests {
                     count.fetch_add(1, Ordering::Relaxed);
                 }));
             }
-            // The first look is over.
-            sleep(LOOK).await;
         }
 
         /// There have been so many changes after some looks.
@@ -173,7 +175,7 @@ mod tests {
     async fn a_file_that_is_written_or_replaced_has_changed_once() {
         let lab = Lab::new();
         lab.write("a", "1");
-        lab.watch(&["a"]).await;
+        lab.watch(&["a"]);
         lab.write("a", "22");
         lab.changes(1).await;
         lab.write("new", "33");
@@ -191,7 +193,7 @@ mod tests {
         // As Kubernetes does it.
         symlink("v1", lab.path("data")).unwrap();
         symlink("data/a", lab.path("a")).unwrap();
-        lab.watch(&["a"]).await;
+        lab.watch(&["a"]);
         symlink("v2", lab.path("data.new")).unwrap();
         fs::rename(lab.path("data.new"), lab.path("data")).unwrap();
         lab.changes(1).await;
@@ -201,7 +203,7 @@ mod tests {
     async fn a_file_that_is_gone_is_waited_for() {
         let lab = Lab::new();
         lab.write("a", "1");
-        lab.watch(&["a"]).await;
+        lab.watch(&["a"]);
         fs::remove_file(lab.path("a")).unwrap();
         lab.changes(0).await;
         lab.write("a", "22");
@@ -213,13 +215,15 @@ mod tests {
         let lab = Lab::new();
         lab.write("a", "1");
         lab.write("b", "1");
-        lab.watch(&["a"]).await;
+        lab.watch(&["a"]);
+        lab.changes(0).await;
         lab.write("a", "22");
-        lab.files.send_replace(vec![lab.path("a"), lab.path("b")]);
+        let both = vec![lab.path("a"), lab.path("b")];
+        lab.files.send_replace(stamps(both));
         lab.changes(1).await;
         lab.write("b", "22");
         lab.changes(2).await;
-        lab.watch(&[]).await;
+        lab.watch(&[]);
         lab.write("b", "333");
         lab.changes(2).await;
     }

@@ -13,6 +13,7 @@ pub mod health;
 mod limits;
 mod log_options;
 mod memory;
+mod passed_sockets;
 mod program;
 pub mod random;
 mod service_manager;
@@ -22,10 +23,15 @@ mod reload;
 
 mod running;
 
+mod doctor;
+
 pub use arguments::{CommonArguments, Ignored};
+pub use doctor::DoctorArguments;
 pub use flags::{Flag, FlagTable, FlagValues, Takes};
 pub use generate::{CompletionArguments, ManArguments};
-pub use log_options::LogReloader;
+pub use log_options::{LogReloader, record_options};
+pub use mgrok_log::{Record, RecordOptions, Records};
+pub use passed_sockets::take_passed_sockets;
 pub use program::{Program, say, say_warnings};
 pub use reload::ReloadRequests;
 pub use running::{Daemon, Running};

@@ -3,8 +3,8 @@
 use std::num::NonZeroU64;
 
 use anyhow::bail;
-use mgrok_config::{Log, LogFormat, LogLevel, LogTarget};
-use mgrok_log::{Format, LogControl, Options, Rotation, Target};
+use mgrok_config::{AccessLog, Log, LogFormat, LogLevel, LogTarget};
+use mgrok_log::{Format, LogControl, Options, RecordOptions, Rotation, Target};
 use tracing::Level;
 
 /// Changes the log of a program that runs. Clones are the same.
@@ -51,6 +51,15 @@ pub(crate) fn options(log: &Log) -> Options {
             LogLevel::Warn => Level::WARN,
             LogLevel::Error => Level::ERROR,
         },
+        rotation: rotation(log.max_days, log.max_files, log.max_size),
+        to: target(&log.to),
+    }
+}
+
+/// How records are written for an access log.
+pub fn record_options(log: &AccessLog) -> RecordOptions {
+    RecordOptions {
+        format: format(log.format),
         rotation: rotation(log.max_days, log.max_files, log.max_size),
         to: target(&log.to),
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, watch};
 use tracing::{error, info};
 
-use crate::file_watch;
+use crate::file_watch::{self, Stamps, stamps};
 use crate::service_manager::ServiceManager;
 
 /// The requests to read the configuration again. A service runs its reload for each of them, beside what it serves:
@@ -31,7 +31,7 @@ use crate::service_manager::ServiceManager;
 #[derive(Clone, Debug)]
 pub struct ReloadRequests {
     /// The files that are watched.
-    files: watch::Sender<Vec<PathBuf>>,
+    files: watch::Sender<Stamps>,
     /// Whether it is a file that the latest request comes from.
     is_by_file: Arc<AtomicBool>,
     manager: ServiceManager,
@@ -57,11 +57,8 @@ impl ReloadRequests {
 
     /// Asks for a reload whenever one of these files has changed, from now on; of none, never.
     pub fn watch_files(&self, files: Vec<PathBuf>) {
-        self.files.send_if_modified(|watched| {
-            let is_new = *watched != files;
-            *watched = files;
-            is_new
-        });
+        // What they look like now is what was read of them, or nearly so.
+        self.files.send_replace(stamps(files));
     }
 
     /// Runs `reload` for each request, one after the other, until the future is dropped. Logs what `reload` says has changed, or its

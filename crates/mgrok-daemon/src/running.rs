@@ -119,6 +119,7 @@ async fn serve(
             Ok(ExitCode::SUCCESS)
         }
         signal = stopped_twice => Ok(end_at_once(signal)),
+        never = manager.keep_alive() => match never {},
     }
 }
 

@@ -3,8 +3,11 @@
 //! Not by `sd-notify` (0.5), which does not know sockets with abstract names, as containers pass them on, and whose socket
 //! blocks: a manager that does not read would stop the program.
 
+use std::convert::Infallible;
 use std::env;
+use std::future::pending;
 use std::io;
+#[cfg(target_os = "linux")]
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -13,6 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::runtime::Handle;
+use tokio::time::sleep;
 use tracing::debug;
 
 /// Where the service manager says that it listens.
@@ -25,6 +30,8 @@ const STARTING_TIME: Duration = Duration::from_secs(120);
 #[derive(Clone, Debug)]
 pub struct ServiceManager {
     addr: Option<SocketAddr>,
+    /// The longest time without a sign of life; `None`: it asks for none.
+    watchdog: Option<Duration>,
     /// Whether it was told that the program is ready, which a reload must not say earlier.
     is_ready: Arc<AtomicBool>,
 }
@@ -33,12 +40,21 @@ impl ServiceManager {
     /// The one that the environment names.
     pub(crate) fn from_env() -> Self {
         let addr = env::var_os(SOCKET_VARIABLE).and_then(|it| socket_addr(it.as_bytes()).ok());
-        Self::at(addr)
+        let variable = |name| env::var(name).ok();
+        Self {
+            watchdog: watchdog_time(
+                std::process::id(),
+                variable("WATCHDOG_PID").as_deref(),
+                variable("WATCHDOG_USEC").as_deref(),
+            ),
+            ..Self::at(addr)
+        }
     }
 
     fn at(addr: Option<SocketAddr>) -> Self {
         Self {
             addr,
+            watchdog: None,
             is_ready: Arc::default(),
         }
     }
@@ -83,6 +99,21 @@ impl ServiceManager {
         }
     }
 
+    /// Gives a sign of life as often as the manager wants it, for as long as this is polled and the threads of the runtime run what they
+    /// are given: a program that hangs gives none, and is started anew.
+    pub(crate) async fn keep_alive(&self) -> Infallible {
+        let Some(time) = self.watchdog else {
+            return pending().await;
+        };
+        loop {
+            if Handle::current().spawn(async {}).await.is_ok() {
+                self.notify("WATCHDOG=1");
+            }
+            // sd_watchdog_enabled(3) advises half the time.
+            sleep(time / 2).await;
+        }
+    }
+
     /// The program is on its way out.
     pub(crate) fn stopping(&self) {
         self.notify("STOPPING=1");
@@ -98,11 +129,19 @@ impl ServiceManager {
     }
 }
 
+/// How long the process `id` may be without a sign of life. The environment may be that of a program which has started this one.
+fn watchdog_time(id: u32, pid: Option<&str>, micros: Option<&str>) -> Option<Duration> {
+    let is_ours = pid.is_none_or(|it| it.parse() == Ok(id));
+    let micros: u64 = micros?.parse().ok()?;
+    (is_ours && micros > 0).then_some(Duration::from_micros(micros))
+}
+
 /// A path, or with `@` in front a name in Linux' abstract space.
 fn socket_addr(name: &[u8]) -> io::Result<SocketAddr> {
     match name.strip_prefix(b"@") {
+        #[cfg(target_os = "linux")]
         Some(name) => SocketAddr::from_abstract_name(name),
-        None => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(name)),
+        _ => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(name)),
     }
 }
 
@@ -165,6 +204,38 @@ mod tests {
         assert!(micros.parse::<u64>().unwrap() > 0);
         manager.reloaded();
         assert_eq!(recv(), "READY=1");
+    }
+
+    #[test]
+    fn only_a_watchdog_of_this_process_counts() {
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(watchdog_time(7, Some("7"), Some("1000000")), second);
+        assert_eq!(watchdog_time(7, None, Some("1000000")), second);
+        assert_eq!(watchdog_time(7, Some("8"), Some("1000000")), None);
+        for wrong in [None, Some("0"), Some("-1"), Some("x")] {
+            assert_eq!(watchdog_time(7, Some("7"), wrong), None);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn signs_of_life_come_while_the_program_lives() {
+        let addr = socket_addr(format!("@mgrok-watch-{}", std::process::id()).as_bytes()).unwrap();
+        let listening = UnixDatagram::bind_addr(&addr).unwrap();
+        listening.set_nonblocking(true).unwrap();
+        let manager = ServiceManager {
+            watchdog: Some(Duration::from_secs(10)),
+            ..ServiceManager::at(Some(addr))
+        };
+        let count = || {
+            let mut datagram = [0; 64];
+            std::iter::from_fn(|| listening.recv(&mut datagram).ok()).count()
+        };
+        let lived = tokio::time::timeout(Duration::from_secs(31), manager.keep_alive());
+        lived.await.unwrap_err();
+        // A socket keeps few.
+        assert_eq!(count(), 7);
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(count(), 0, "nobody polls it");
     }
 
     #[test]

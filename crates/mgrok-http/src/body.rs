@@ -8,7 +8,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::sync::oneshot;
 
 use crate::activity::InFlight;
-use crate::meter::Metered;
+use crate::meter::{BodyEnd, Metered};
 use crate::pool::Lease;
 
 /// The body of a request or a response: nothing, bytes that are at hand, or what arrives on another
@@ -40,6 +40,7 @@ struct Arriving {
     _passed_on: Option<oneshot::Sender<()>>,
     /// Counts its bytes.
     metered: Option<Metered>,
+    end: BodyEnd,
 }
 
 impl Body {
@@ -64,8 +65,18 @@ impl Body {
             lease: Some(lease),
             _passed_on: None,
             metered: None,
+            end: BodyEnd::default(),
         }))
         .into()
+    }
+
+    /// How long it is, if it does not arrive from elsewhere.
+    pub fn len_at_hand(&self) -> Option<usize> {
+        match &self.source {
+            Source::Arriving(_) => None,
+            Source::AtHand(bytes) => Some(bytes.len()),
+            Source::Empty => Some(0),
+        }
     }
 
     /// Tells when all of it has been passed on. `None`: there is nothing to wait for.
@@ -107,6 +118,13 @@ impl Arriving {
 impl Drop for Arriving {
     fn drop(&mut self) {
         self.release_at_end();
+        if let Some(metered) = &self.metered {
+            let end = match self.end {
+                BodyEnd::Abandoned if self.incoming.is_end_stream() => BodyEnd::Whole,
+                end => end,
+            };
+            metered.note_end(end);
+        }
     }
 }
 
@@ -139,6 +157,11 @@ impl HttpBody for Body {
                     in_flight.note_waiting(cx);
                 }
                 let frame = ready!(polled);
+                match &frame {
+                    None => arriving.end = BodyEnd::Whole,
+                    Some(Err(_)) => arriving.end = BodyEnd::Failed,
+                    Some(Ok(_)) => {}
+                }
                 if let (Some(metered), Some(Ok(frame))) = (&arriving.metered, &frame)
                     && let Some(data) = frame.data_ref()
                 {
@@ -191,6 +214,7 @@ impl From<Incoming> for Body {
             lease: None,
             _passed_on: None,
             metered: None,
+            end: BodyEnd::default(),
         }))
         .into()
     }

@@ -113,13 +113,16 @@ pub async fn serve<H: Handler>(
     };
     match Box::pin(switch.run()).await {
         Ok(end) => debug!(
+            source = %from,
             %from,
             sent = end.sent,
             received = end.received,
             "raw bytes ended: {}",
             end.reason
         ),
-        Err(error) => debug!(%from, "the protocol did not change: {}", Chain(&error)),
+        Err(error) => {
+            debug!(source = %from, %from, "the protocol did not change: {}", Chain(&error))
+        }
     }
 }
 
@@ -135,8 +138,8 @@ async fn begin<T>(
     };
     match begun {
         Ok(Ok(begun)) => return Some(begun),
-        Ok(Err(error)) => debug!(%from, "a user connection failed: {error}"),
-        Err(_elapsed) => debug!(%from, "no request came within {HEAD_TIME:?}"),
+        Ok(Err(error)) => debug!(source = %from, %from, "a user connection failed: {error}"),
+        Err(_elapsed) => debug!(source = %from, %from, "no request came within {HEAD_TIME:?}"),
     }
     None
 }
@@ -309,7 +312,7 @@ impl<H: Handler> Serving<H> {
     }
 
     fn refuse(&self, refusal: Refusal) -> Response<Body> {
-        debug!(from = %self.user.addr(), "request refused: {refusal}");
+        debug!(source = %self.user.addr(), from = %self.user.addr(), "request refused: {refusal}");
         let mut response = Response::new(Body::empty());
         *response.status_mut() = refusal.status();
         let close = HeaderValue::from_static("close");
@@ -321,7 +324,7 @@ impl<H: Handler> Serving<H> {
     fn log(&self, ended: Result<(), hyper::Error>) {
         if let Err(error) = ended {
             let from = self.user.addr();
-            debug!(%from, "a user connection ended: {}", Chain(&error));
+            debug!(source = %from, %from, "a user connection ended: {}", Chain(&error));
         }
     }
 

@@ -2,7 +2,9 @@
 //!
 //! They pass through a queue and a writer of their own, as the lines of the log do, so that neither can push out the other.
 
+use std::cell::Cell;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,8 +17,6 @@ use crate::queue::{Queue, Room};
 use crate::settings::{Format, Rotation, Settings};
 use crate::writer::{Content, Writer};
 use crate::{LAST_LINES_WAIT, Sink, StartError, Target};
-
-use std::cell::Cell;
 
 /// The longest text of one value, in bytes. Many of them come from strangers.
 const VALUE_LEN: usize = 1 << 10;
@@ -89,10 +89,15 @@ impl Records {
         })))
     }
 
-    /// Changes what lines look like and how much is kept, from now on.
-    pub fn change(&self, format: Format, rotation: Rotation) {
-        self.0.settings.set_format(format);
-        self.0.settings.set_rotation(rotation);
+    /// Changes what lines look like and how much is kept, from now on. They go where they did.
+    pub fn change(&self, options: &RecordOptions) {
+        let RecordOptions {
+            format,
+            rotation,
+            to: _,
+        } = options;
+        self.0.settings.set_format(*format);
+        self.0.settings.set_rotation(*rotation);
     }
 
     /// Writes a record with the values that `fill` gives it. Never waits: one that finds the queue full is counted, and the next line
@@ -146,6 +151,16 @@ impl<'a> Record<'a> {
             Line::Json(object) => object.plain(name, value),
             // Writing to a string does not fail.
             Line::Text(line) => drop(fmt::write(line, format_args!(" {name}={value}"))),
+        }
+    }
+
+    /// An address. One of IPv6 that stands for one of IPv4 is written as that.
+    pub fn address(&mut self, name: &'static str, addr: &SocketAddr) {
+        let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        match &mut self.0 {
+            Line::Json(object) => object.text(name, format_args!("{addr}")),
+            // Writing to a string does not fail.
+            Line::Text(line) => drop(fmt::write(line, format_args!(" {name}={addr}"))),
         }
     }
 
@@ -207,7 +222,8 @@ mod tests {
     }
 
     fn fill(record: &mut Record<'_>) {
-        record.text("user", "192.0.2.7:4000");
+        let mapped = "[::ffff:192.0.2.7]:4000".parse().unwrap();
+        record.address("from", &mapped);
         record.text("host", "");
         record.text("path", "/a b\"\x1b[2J\n");
         record.number("sent", 7);
@@ -218,7 +234,7 @@ mod tests {
     fn text_is_a_time_and_values_by_name() {
         assert_eq!(
             record(Format::Text, fill),
-            "2026-11-23 22:40:01.123 user=192.0.2.7:4000 path=\"/a b\\\"\\u001b[2J\\n\" sent=7 seconds=1.500"
+            "2026-11-23 22:40:01.123 from=192.0.2.7:4000 path=\"/a b\\\"\\u001b[2J\\n\" sent=7 seconds=1.500"
         );
     }
 
@@ -226,7 +242,7 @@ mod tests {
     fn json_is_an_object() {
         assert_eq!(
             record(Format::Json, fill),
-            "{\"time\":\"2026-11-23T22:40:01.123Z\",\"user\":\"192.0.2.7:4000\",\"path\":\"/a b\\\"\\u001b[2J\\n\",\"sent\":7,\
+            "{\"time\":\"2026-11-23T22:40:01.123Z\",\"from\":\"192.0.2.7:4000\",\"path\":\"/a b\\\"\\u001b[2J\\n\",\"sent\":7,\
              \"seconds\":1.500}"
         );
     }
@@ -252,11 +268,14 @@ mod tests {
             rotation: Rotation::default(),
             to: Target::File(path.clone()),
         };
-        let records = Records::start(options).unwrap();
+        let records = Records::start(options.clone()).unwrap();
         for number in 0..1_000 {
             records.write(|record| record.number("number", number));
         }
-        records.change(Format::Json, Rotation::default());
+        records.change(&RecordOptions {
+            format: Format::Json,
+            ..options
+        });
         records.write(|record| record.number("number", 1_000));
         drop(records);
         let text = std::fs::read_to_string(path).unwrap();

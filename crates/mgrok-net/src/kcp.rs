@@ -74,6 +74,18 @@ impl Listener {
         Err(last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
     }
 
+    /// As [`bind`](Self::bind), on a socket that is bound already.
+    pub fn from_socket(socket: std::net::UdpSocket) -> io::Result<(Self, ListenerDriver)> {
+        let socket = Socket::from(socket);
+        socket.set_nonblocking(true)?;
+        enlarge_queues(&socket);
+        let addr = socket.local_addr()?;
+        let addr = addr.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let socket = UdpSocket::new(socket, addr, false)?;
+        let (inner, driver) = mgrok_kcp::Listener::new(socket, Config::frp_server())?;
+        Ok((Self { inner }, driver))
+    }
+
     /// The next session and its source address, which may be forged until the peer has answered; `None` when the driver
     /// is gone. Cancel-safe.
     pub async fn accept(&mut self) -> Option<(Conn, SocketAddr)> {
@@ -92,11 +104,15 @@ fn open(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     tcp::dual_stack(&socket, addr)?;
     socket.set_nonblocking(true)?;
+    enlarge_queues(&socket);
+    socket.bind(&addr.into())?;
+    Ok(socket)
+}
+
+fn enlarge_queues(socket: &Socket) {
     // Best effort: the default size works, too.
     let _ = socket.set_recv_buffer_size(SYSTEM_QUEUE);
     let _ = socket.set_send_buffer_size(SYSTEM_QUEUE);
-    socket.bind(&addr.into())?;
-    Ok(socket)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use rustls::pki_types::CertificateDer;
 use crate::conn::{Conn, Flows, NO_ERROR, QuicStream, StreamPermit, connection_lost, settle};
 use crate::printable::printable;
 use crate::tcp;
-use crate::tls::{CertificateFault, Fingerprint, TlsError};
+use crate::tls::{CertificateFault, Fingerprint, ShownCertificate, TlsError};
 
 pub use endpoint::{Endpoint, Incoming, QuicClient, QuicServer, bind};
 
@@ -230,6 +230,19 @@ impl Connection {
         let identity = self.inner.peer_identity()?;
         let chain = identity.downcast::<Vec<CertificateDer<'static>>>().ok()?;
         chain.first().map(Fingerprint::of)
+    }
+
+    /// The certificate that the peer showed; `None` if it showed none. Nobody has checked it for that.
+    pub fn certificate(&self) -> Option<ShownCertificate> {
+        let identity = self.inner.peer_identity()?;
+        let chain = identity.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+        chain.first().map(ShownCertificate::of)
+    }
+
+    /// The largest packet, in bytes of UDP's payload, that is known to get there. It grows in the first moments of a connection, as
+    /// larger ones are tried.
+    pub fn largest_packet(&self) -> u16 {
+        self.inner.stats().path.current_mtu
     }
 
     /// The estimated round-trip time to the peer.

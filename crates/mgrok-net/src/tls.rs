@@ -15,6 +15,7 @@ mod fingerprint;
 mod pinned;
 mod self_signed;
 mod server;
+mod shown;
 mod system;
 
 use std::io;
@@ -32,6 +33,7 @@ pub use fingerprint::Fingerprint;
 pub use self_signed::kept_certificate;
 pub(crate) use server::config as server_config;
 pub use server::{ServerTls, ServerTlsOptions};
+pub use shown::{CertificateDetails, ShownCertificate, UnixSeconds, Validity};
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]

@@ -24,6 +24,7 @@ mod one_by_one;
 mod outbox;
 mod quic_outbox;
 mod socket;
+mod user_meter;
 mod user_table;
 mod users;
 
@@ -37,6 +38,7 @@ pub use datagrams::Datagrams;
 pub use drops::Drops;
 pub use outbox::{Outbox, QueueError};
 pub use socket::{LocalAddr, Sent, UdpSocket};
+pub use user_meter::{Metering, UserMeter};
 pub use user_table::UserTable;
 pub use users::{ExchangeEnd, Users};
 

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use crate::access_log::AccessEnd;
 use crate::directory::{ConnectionRow, ProxyEntry};
 use crate::hooks::{HookError, UserHook};
 
@@ -245,13 +246,15 @@ impl Opened {
     }
 }
 
-/// Carries one user, from its first byte to its last, to the first of `backends` that opens.
+/// Carries one user, from its first byte to its last, to the first of `backends` that opens. `host` is the name that the user has asked
+/// for, where several share a port.
 pub(crate) fn serve(
     user: Conn,
     addrs: PeerAddrs,
+    host: &str,
     backends: impl Iterator<Item = Arc<Backend>> + Send,
 ) -> impl Future<Output = ()> + Send {
-    carry(open(user, addrs, HalfClose::Carried, backends))
+    carry(open(user, addrs, host, HalfClose::Carried, backends))
 }
 
 /// Carries the user that `opening` comes to, if it comes to one.
@@ -263,7 +266,7 @@ pub(crate) fn carry(
     async move {
         let Some(opened) = opening.await else { return };
         let Opened {
-            connection,
+            mut connection,
             user,
             work,
             half_close,
@@ -274,8 +277,14 @@ pub(crate) fn carry(
         let end = served.await;
         let from = connection.from();
         match end {
-            Some(end) => debug!(source = %from, "user connection [{from}] ended: {end:?}"),
-            None => debug!(source = %from, "user connection [{from}] was closed by command"),
+            Some(end) => {
+                connection.note_end(AccessEnd::from(&end));
+                debug!(source = %from, "user connection [{from}] ended: {end:?}");
+            }
+            None => {
+                connection.note_end(AccessEnd::Command);
+                debug!(source = %from, "user connection [{from}] was closed by command");
+            }
         }
     }
 }
@@ -285,16 +294,19 @@ pub(crate) fn carry(
 pub(crate) async fn open(
     user: Conn,
     addrs: PeerAddrs,
+    host: &str,
     user_half_close: HalfClose,
     backends: impl Iterator<Item = Arc<Backend>>,
 ) -> Option<Box<Opened>> {
-    let (backend, work) = open_first(addrs, backends).await?;
+    let (backend, work) = open_first(addrs, host, backends).await?;
     let half_close = match user_half_close {
         HalfClose::Carried => backend.half_close(),
         HalfClose::EndsBoth => HalfClose::EndsBoth,
     };
+    let proxy = backend.proxy();
+    let host = (proxy.access_log().is_on() && !host.is_empty()).then(|| host.into());
     Some(Box::new(Opened {
-        connection: backend.proxy().open_connection(addrs.from).await,
+        connection: proxy.open_connection(addrs.from).await.with_host(host),
         user,
         work,
         half_close,
@@ -305,11 +317,14 @@ pub(crate) async fn open(
 /// The first of `backends` that opens for a user, and the stream to its service; `None` if the user is refused, which the log says.
 async fn open_first(
     addrs: PeerAddrs,
+    host: &str,
     backends: impl Iterator<Item = Arc<Backend>>,
 ) -> Option<(Arc<Backend>, Conn)> {
     let from = addrs.from;
     let mut refusal = None;
+    let mut tried: Option<Arc<Backend>> = None;
     for backend in backends {
+        let backend = &*tried.insert(backend);
         if backend.is_disabled() {
             debug!(source = %from, "[{}] is disabled", backend.proxy_name());
             continue;
@@ -317,15 +332,19 @@ async fn open_first(
         if let Err(error) = backend.admit(from).await {
             // frp: these words (server/proxy/proxy.go#handleUserTCPConnection)
             warn!(source = %from, "the user conn [{from}] was rejected, err:{error}");
+            backend.proxy().note_refusal(from, host);
             return None;
         }
         match backend.open(Some(addrs)).await {
-            Ok(work) => return Some((backend, work)),
+            Ok(work) => return Some((backend.clone(), work)),
             Err(error) => {
                 debug!(source = %from, "[{}] cannot serve the user: {error}", backend.proxy_name());
                 refusal = Some(error);
             }
         }
+    }
+    if let Some(backend) = tried {
+        backend.proxy().note_refusal(from, host);
     }
     match refusal {
         Some(error) => warn!(source = %from, "user connection [{from}] refused: {}", Chain(&error)),

@@ -11,6 +11,7 @@ mod takeover;
 
 mod proxies;
 mod sessions;
+mod udp_users;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use tracing::info;
 use self::changes::Changes;
 use self::proxies::Proxies;
 use self::sessions::Sessions;
+use crate::access_log::AccessLog;
 use crate::excerpt::Excerpt;
 #[cfg(test)]
 use crate::holder::Holder;
@@ -35,6 +37,7 @@ pub use self::sessions::{ClientInfo, SessionInfo};
 pub(crate) use self::gate::Gate;
 pub(crate) use self::proxies::{ConnectionRow, ProxyEntry, ProxyRow, ProxySpec};
 pub(crate) use self::sessions::{ClaimError, Identity, SessionHandle, SessionRow, StopCause};
+pub(crate) use self::udp_users::UdpUsers;
 
 /// Who is on one server, and how to act on them. Clones are the same.
 ///
@@ -60,15 +63,18 @@ pub struct Directory {
     sessions: Arc<Sessions>,
     proxies: Arc<Proxies>,
     changes: Arc<Changes>,
+    access_log: AccessLog,
 }
 
 impl Default for Directory {
     fn default() -> Self {
         let changes = Arc::new(Changes::default());
+        let access_log = AccessLog::default();
         Self {
             sessions: Arc::new(Sessions::new(changes.clone())),
-            proxies: Arc::new(Proxies::new(changes.clone())),
+            proxies: Arc::new(Proxies::new(changes.clone(), access_log.clone())),
             changes,
+            access_log,
         }
     }
 }
@@ -106,6 +112,11 @@ impl Directory {
     /// A reader that is slow delays nobody, and learns that it missed something.
     pub fn subscribe(&self) -> ChangeFeed {
         self.changes.subscribe()
+    }
+
+    /// Where the ends of connections and requests are noted.
+    pub fn access_log(&self) -> AccessLog {
+        self.access_log.clone()
     }
 }
 

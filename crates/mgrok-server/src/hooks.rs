@@ -271,6 +271,17 @@ impl UserHook {
     }
 }
 
+/// Connects to the plugin of `config`, and asks it nothing.
+///
+/// # Errors
+/// It cannot be used or reached. Nothing but the dial limits the time.
+pub(crate) async fn reach(
+    config: &HttpPlugin,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    Plugin::new(config)?.reach().await?;
+    Ok(())
+}
+
 /// Waits for one of a client's turns, as long as for an answer at most.
 async fn turn(turns: &Semaphore, op: Op) -> Result<Option<SemaphorePermit<'_>>, HookError> {
     match timeout(CALL_TIMEOUT, turns.acquire()).await {

@@ -18,6 +18,7 @@ mod routes;
 mod tasks;
 mod who;
 
+mod access_log;
 mod hooks;
 mod start_error;
 
@@ -57,6 +58,10 @@ mod ingress;
 
 mod server;
 
+// Beside the server: it looks at what a server needs, and nothing of the above needs it.
+pub mod doctor;
+
+pub use access_log::{Access, AccessEnd, AccessLog, AccessProxy, AccessRequest, AccessSink};
 pub use certificates::keep_certificate;
 pub use directory::{
     Change, ChangeFeed, ClientInfo, ConnectionInfo, Directory, Lagged, ProxyInfo, SessionInfo,

@@ -7,6 +7,7 @@ mod reload;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use mgrok_config::ServerConfig;
@@ -59,6 +60,20 @@ impl Server {
     ) -> Result<Self, StartError> {
         let mut inherited = Inherited::default();
         inherited.add(SocketKey::Control, control);
+        Self::start(config, inherited).await
+    }
+
+    /// As [`bind`](Self::bind), with sockets that are open already, such as the service manager passes. Each is for the port whose key in
+    /// the configuration is its name, like `bindPort`; one with another name is for the port that it is bound to.
+    ///
+    /// # Errors
+    /// As for [`bind`](Self::bind), and when there is a socket that the configuration has no use for: whoever connects there would
+    /// wait for ever.
+    pub async fn from_sockets(
+        config: ServerConfig,
+        sockets: impl IntoIterator<Item = (String, OwnedFd)>,
+    ) -> Result<Self, StartError> {
+        let inherited = Inherited::of(&config, sockets)?;
         Self::start(config, inherited).await
     }
 

@@ -176,8 +176,10 @@ impl Session {
             // A client that is killed or loses its network is a state, not a fault.
             EndReason::Closed | EndReason::Stopped | EndReason::Recv(RecvError::Io(_)) => {}
             // frp: these words
-            EndReason::HeartbeatTimeout => warn!("heartbeat timeout"),
-            EndReason::Recv(_) | EndReason::Send(_) => warn!("{}", Excerpt(Chain(&reason))),
+            EndReason::HeartbeatTimeout => warn!(per_session = true, "heartbeat timeout"),
+            EndReason::Recv(_) | EndReason::Send(_) => {
+                warn!(per_session = true, "{}", Excerpt(Chain(&reason)));
+            }
         }
         let mut stopping: JoinSet<String> = self
             .proxies
@@ -196,28 +198,42 @@ impl Session {
         let moved = cause == Some(StopCause::Moved);
         match &reason {
             EndReason::Stopped if moved => {
-                info!("client exit success: {who} goes on over another connection");
+                info!(
+                    per_session = true,
+                    "client exit success: {who} goes on over another connection"
+                );
             }
             EndReason::Stopped if cause == Some(StopCause::Replaced) => {
-                info!("client exit success: {who} was replaced by its next login");
+                info!(
+                    per_session = true,
+                    "client exit success: {who} was replaced by its next login"
+                );
             }
             EndReason::Stopped if cause == Some(StopCause::Operator) => {
-                info!("client exit success: {who} was ended by command");
+                info!(
+                    per_session = true,
+                    "client exit success: {who} was ended by command"
+                );
             }
             // frp: the first words, however a client ends (server/control.go#worker)
             EndReason::Closed | EndReason::Stopped => {
-                info!("client exit success: {who}, {reason}");
+                info!(per_session = true, "client exit success: {who}, {reason}");
             }
             // frp: its clients drop the connection when they are stopped, so one that is killed looks the same.
             EndReason::Recv(RecvError::Io(_)) if !self.client.negotiated.can_migrate => {
                 let reason = Chain(&reason);
                 info!(
+                    per_session = true,
                     "client exit success: {who}, gone without a word: {}",
                     Excerpt(reason)
                 );
             }
             EndReason::HeartbeatTimeout | EndReason::Recv(_) | EndReason::Send(_) => {
-                info!("client lost: {who}, {}", Excerpt(Chain(&reason)));
+                info!(
+                    per_session = true,
+                    "client lost: {who}, {}",
+                    Excerpt(Chain(&reason))
+                );
             }
         }
         if moved { Ended::Moved } else { Ended::Gone }

@@ -5,12 +5,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
 
 use mgrok_config::ServerConfig;
 use mgrok_net::kcp;
 use mgrok_net::quic;
 use mgrok_net::tcp;
+use socket2::{Socket as Socket2, Type};
 use tokio::net::TcpListener;
 
 use crate::policy::Policy;
@@ -46,11 +48,17 @@ pub(crate) enum Socket {
 
 /// The sockets that a server got from its predecessor or its service manager.
 #[derive(Debug, Default)]
-pub(crate) struct Inherited(HashMap<SocketKey, TcpListener>);
+pub(crate) struct Inherited(HashMap<SocketKey, InheritedSocket>);
+
+#[derive(Debug)]
+enum InheritedSocket {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
 
 impl SocketKey {
     /// The keys of the configuration that say where it listens: the address, the port.
-    fn config_keys(self) -> (&'static str, &'static str) {
+    pub(crate) fn config_keys(self) -> (&'static str, &'static str) {
         match self {
             Self::Control => ("bindAddr", "bindPort"),
             Self::Kcp => ("bindAddr", "kcpBindPort"),
@@ -63,8 +71,23 @@ impl SocketKey {
     }
 
     /// Whether TCP ports are what it competes for.
-    fn is_tcp(self) -> bool {
+    pub(crate) fn is_tcp(self) -> bool {
         !matches!(self, Self::Kcp | Self::Quic)
+    }
+
+    /// Whether the system lets us listen at `at`. Nothing is open afterwards.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) async fn try_bind(self, at: &SocketAddress) -> io::Result<()> {
+        let SocketAddress { host, port } = at;
+        match self {
+            Self::Kcp => kcp::Listener::bind(host, *port).await.map(drop),
+            Self::Quic => quic::bind(host, *port).await.map(drop),
+            Self::Admin | Self::Control | Self::TcpMux | Self::VhostHttp | Self::VhostHttps => {
+                tcp::bind(host, *port).await.map(drop)
+            }
+        }
     }
 }
 
@@ -119,7 +142,54 @@ pub(crate) fn compete(
 impl Inherited {
     /// Leaves `listener` to the server as its socket for `key`.
     pub(crate) fn add(&mut self, key: SocketKey, listener: TcpListener) {
-        self.0.insert(key, listener);
+        self.0.insert(key, InheritedSocket::Tcp(listener));
+    }
+
+    /// Finds what each of `sockets` is for: by its name, which is the key of a port, or by where it is bound.
+    pub(crate) fn of(
+        config: &ServerConfig,
+        sockets: impl IntoIterator<Item = (String, OwnedFd)>,
+    ) -> Result<Self, StartError> {
+        let wanted = wanted(config);
+        let mut inherited = Self::default();
+        for (name, socket) in sockets {
+            let added = inherited.add_passed(&wanted, &name, socket);
+            added.map_err(|why| StartError::Passed { name, why })?;
+        }
+        Ok(inherited)
+    }
+
+    fn add_passed(
+        &mut self,
+        wanted: &[(SocketKey, SocketAddress)],
+        name: &str,
+        socket: OwnedFd,
+    ) -> Result<(), String> {
+        let failed = |error: io::Error| error.to_string();
+        let socket = Socket2::from(socket);
+        let is_tcp = socket.r#type().map_err(failed)? == Type::STREAM;
+        let addr = socket.local_addr().map_err(failed)?.as_socket();
+        let addr = addr.ok_or("it is not one of the internet")?;
+        let fits = |key: SocketKey| key.is_tcp() == is_tcp && !self.0.contains_key(&key);
+        let named = wanted.iter().find(|(key, _)| key.to_string() == name);
+        let found = match named {
+            Some((key, _)) => Some(*key).filter(|key| fits(*key)),
+            None => wanted
+                .iter()
+                .find(|(key, at)| fits(*key) && at.port == addr.port())
+                .map(|(key, _)| *key),
+        };
+        let key = found.ok_or_else(|| {
+            let what = if is_tcp { "TCP" } else { "UDP" };
+            format!("no key of the configuration wants another {what} port at {addr}")
+        })?;
+        socket.set_nonblocking(true).map_err(failed)?;
+        let socket = match is_tcp {
+            true => InheritedSocket::Tcp(TcpListener::from_std(socket.into()).map_err(failed)?),
+            false => InheritedSocket::Udp(socket.into()),
+        };
+        self.0.insert(key, socket);
+        Ok(())
     }
 
     /// The socket for `key`: the inherited one, else one that is bound to `at`. Clients that come by QUIC are to be accepted as
@@ -133,9 +203,6 @@ impl Inherited {
         at: &SocketAddress,
         policy: &Policy,
     ) -> Result<Socket, StartError> {
-        if let Some(listener) = self.0.remove(&key) {
-            return Ok(Socket::Tcp(listener));
-        }
         let SocketAddress { host, port } = at;
         let failed = |source| {
             let (address_key, port_key) = key.config_keys();
@@ -147,6 +214,20 @@ impl Inherited {
                 source,
             }
         };
+        match self.0.remove(&key) {
+            None => {}
+            Some(InheritedSocket::Tcp(listener)) => return Ok(Socket::Tcp(listener)),
+            Some(InheritedSocket::Udp(socket)) if key == SocketKey::Kcp => {
+                let (listener, driver) = kcp::Listener::from_socket(socket).map_err(failed)?;
+                return Ok(Socket::Kcp(listener, driver));
+            }
+            Some(InheritedSocket::Udp(socket)) => {
+                return Ok(Socket::Quic(quic::Endpoint::server(
+                    socket,
+                    policy.quic()?,
+                )?));
+            }
+        }
         Ok(match key {
             SocketKey::Kcp => {
                 let bound = kcp::Listener::bind(host, *port).await;

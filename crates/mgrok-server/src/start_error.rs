@@ -27,6 +27,14 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// A socket that the service manager has passed cannot be used.
+    #[error("the socket {name:?} was passed to this server, and cannot be used: {why}")]
+    Passed {
+        /// What the service manager calls it.
+        name: String,
+        /// The reason.
+        why: String,
+    },
     /// A plugin of `httpPlugins` cannot be used.
     #[error(transparent)]
     Plugin(#[from] PluginError),

@@ -6,6 +6,7 @@
 pub(crate) mod http;
 pub(crate) mod https;
 pub(crate) mod pages;
+mod request_note;
 pub(crate) mod tcpmux;
 mod user_rows;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use self::http::HttpVhost;
 use self::https::HttpsVhost;
 use self::tcpmux::TcpMuxVhost;
+use crate::access_log::AccessLog;
 use crate::per_source::{Limits, PerSource};
 use crate::policy::CurrentPolicy;
 use crate::routes::Routes;
@@ -39,12 +41,13 @@ pub(crate) struct Vhosts {
 
 impl Vhosts {
     /// The shared ports as `policy` wants them, without a service yet.
-    pub(crate) fn new(policy: &CurrentPolicy, tasks: &Tasks) -> Self {
+    pub(crate) fn new(policy: &CurrentPolicy, access_log: AccessLog, tasks: &Tasks) -> Self {
         let unnamed = PerSource::new(UNNAMED);
         Self {
             http: Arc::new(HttpVhost {
                 routes: Routes::default(),
                 policy: policy.clone(),
+                access_log,
                 stop: tasks.stop_listening.clone(),
             }),
             https: Arc::new(HttpsVhost {

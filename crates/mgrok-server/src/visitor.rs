@@ -128,7 +128,7 @@ pub(crate) async fn serve(
     let served = backend::carry(async move {
         info!(source = %addrs.from, "get a user connection [{}]", addrs.from);
         let backend = service.backend.clone();
-        backend::open(user, addrs, half_close, std::iter::once(backend)).await
+        backend::open(user, addrs, "", half_close, std::iter::once(backend)).await
     });
     context.tasks.serve_user(served.instrument(span));
 }

@@ -6,6 +6,7 @@
 
 mod admin;
 mod directory;
+mod doctor;
 mod init;
 mod nathole;
 mod one_off;

@@ -4,6 +4,7 @@
     reason = "a panic is how a test fails, in its helpers too"
 )]
 
+mod doctor;
 mod flags;
 mod generated;
 mod init;
@@ -559,4 +560,131 @@ fn a_log_file_of_limited_size_is_rotated() {
         let len = entry.unwrap().metadata().unwrap().len();
         assert!(len <= 64 << 10, "{len} bytes");
     }
+}
+
+/// The server, started by a service manager that passes it `listener`.
+fn with_passed_socket(config: &Config, listener: &TcpListener) -> Process {
+    let mut shell = Command::new("sh");
+    let script = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"";
+    shell.args(["-c", script, "sh", EXE, "-c", config.path()]);
+    shell.env("STATE_DIRECTORY", config.directory.path().join("state"));
+    let passed = std::os::fd::OwnedFd::from(listener.try_clone().unwrap());
+    Process::start_with(&mut shell, passed.into())
+}
+
+#[test]
+fn a_socket_that_is_passed_outlives_the_server() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let config = Config::of_server(&format!(
+        "webServer.addr = \"127.0.0.1\"\nwebServer.port = {port}\n"
+    ));
+    let ask = || {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+        stream
+    };
+    let answer = |mut stream: TcpStream| {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let mut server = with_passed_socket(&config, &listener);
+    server.wait_for("frps started successfully");
+    assert!(answer(ask()).starts_with("HTTP/1.0 200"));
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().0, Some(0));
+    // Nobody is there, and who comes waits.
+    let waiting = ask();
+    let mut server = with_passed_socket(&config, &listener);
+    server.wait_for("frps started successfully");
+    assert!(answer(waiting).starts_with("HTTP/1.0 200"));
+}
+
+#[test]
+fn a_socket_that_nobody_wants_ends_the_start() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let config = Config::of_server("");
+    let (code, text) = with_passed_socket(&config, &listener).ended();
+    assert_eq!(code, Some(1), "{text}");
+    let addr = listener.local_addr().unwrap();
+    let expect = format!("no key of the configuration wants another TCP port at {addr}");
+    assert!(text.contains(&expect), "{text}");
+}
+
+#[test]
+fn the_watchdog_hears_of_the_server_as_long_as_it_runs() {
+    let config = Config::of_server("");
+    let socket = config.directory.path().join("notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    manager.set_read_timeout(Some(LIMIT)).unwrap();
+    let hears = || {
+        let mut datagram = [0; 64];
+        let len = manager.recv(&mut datagram)?;
+        std::io::Result::Ok(datagram[..len].starts_with(b"WATCHDOG=1"))
+    };
+    let mut command = config.command();
+    command.env("NOTIFY_SOCKET", &socket);
+    command.env("WATCHDOG_USEC", "100000");
+    let server = Process::start(&mut command);
+    for _ in 0..3 {
+        while !hears().unwrap() {}
+    }
+    server.signal(Signal::STOP);
+    // What was under way arrives, and nothing after that.
+    manager
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .unwrap();
+    let end = (0..100).find_map(|_| hears().err());
+    assert_eq!(end.unwrap().kind(), std::io::ErrorKind::WouldBlock);
+    server.signal(Signal::CONT);
+}
+
+#[test]
+fn a_reload_turns_the_access_log_on_and_off() {
+    let web = free_port();
+    let config = Config::of_server(&format!(
+        "vhostHTTPPort = {web}\nproxyBindAddr = \"127.0.0.1\"\n"
+    ));
+    let base = std::fs::read_to_string(&config.file).unwrap();
+    let log = config.directory.path().join("access.log");
+    let mut server = Process::start(&mut config.command());
+    server.wait_for("frps started successfully");
+    let ask = |path: &str| {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, web)).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    };
+    let mut reload = |more: String| {
+        std::fs::write(&config.file, format!("{base}{more}")).unwrap();
+        server.signal(Signal::HUP);
+        server.wait_for("] reloaded: ");
+    };
+    ask("/before");
+    reload(format!("accessLog.to = {log:?}\n"));
+    ask("/text");
+    reload(format!(
+        "accessLog.to = {log:?}\naccessLog.format = \"json\"\n"
+    ));
+    ask("/json");
+    reload(String::new());
+    ask("/after");
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended().0, Some(0));
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(
+        lines[0].contains(" host=a.test method=GET path=/text status=404 "),
+        "{text}"
+    );
+    assert!(
+        lines[1].contains("\"path\":\"/json\",\"status\":404,"),
+        "{text}"
+    );
 }

@@ -52,11 +52,12 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it. What it prints is read all the time, so it never waits for the test.
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::start_with(command, Stdio::null())
+    }
+
+    /// The same, with this standard input.
+    pub(crate) fn start_with(command: &mut Command, stdin: Stdio) -> Self {
+        let mut child = command.stdin(stdin).stdout(Stdio::piped()).spawn().unwrap();
         let lines = read_lines(child.stdout.take().unwrap());
         Self {
             child,

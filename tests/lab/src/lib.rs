@@ -17,6 +17,7 @@
 mod binaries;
 pub mod certs;
 mod config;
+pub mod dns;
 pub mod link;
 mod log;
 #[cfg(target_os = "linux")]

@@ -16,6 +16,9 @@ use crate::{
     wait::{PATIENCE, within},
 };
 
+/// What the configuration file is called.
+const FILE: &str = "config.toml";
+
 /// How often a server is started anew when its port was taken meanwhile.
 const ATTEMPTS: usize = 5;
 
@@ -47,7 +50,7 @@ struct Running {
     how: How,
     log: Log,
     // Holds the configuration file; removed after the peer has ended.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 enum How {
@@ -58,7 +61,7 @@ enum How {
 impl Running {
     fn start(peer: Peer, role: Role, toml: &str, open_files: Option<u32>) -> Self {
         let directory = TempDir::new().unwrap();
-        let file = directory.path().join("config.toml");
+        let file = directory.path().join(FILE);
         std::fs::write(&file, toml).unwrap();
         let log = Log::new(&format!("{role:?} ({peer:?})").to_lowercase());
         let program = |path: PathBuf| How::Process(Process::start(&path, &file, open_files, &log));
@@ -76,8 +79,12 @@ impl Running {
         Self {
             how,
             log,
-            _directory: directory,
+            directory,
         }
+    }
+
+    fn rewrite(&self, toml: &str) {
+        std::fs::write(self.directory.path().join(FILE), toml).unwrap();
     }
 
     async fn stop(&mut self) -> Ended {
@@ -178,6 +185,14 @@ impl Server {
         self.addr
     }
 
+    /// Has its configuration file say something else, which it does not read by itself.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn rewrite(&self, settings: &str) {
+        self.running.rewrite(&server_toml(self.addr, settings));
+    }
+
     /// What it has printed.
     pub fn log(&self) -> &Log {
         &self.running.log
@@ -253,6 +268,15 @@ impl Client {
             proxies: proxies.to_vec(),
             visitors: visitors.len(),
         }
+    }
+
+    /// Has its configuration file say something else, which it does not read by itself.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn rewrite(&self, server: SocketAddr, settings: &str, proxies: &[Proxy]) {
+        let toml = client_toml(server, settings, proxies, &[]);
+        self.running.rewrite(&toml);
     }
 
     /// Waits until all its proxies are published and its visitors' listeners are open; only what was logged after `mark`

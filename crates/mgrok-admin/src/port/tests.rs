@@ -22,7 +22,8 @@ async fn exchange(routes: Routes, request: &str) -> (String, Duration) {
     let (ours, mut theirs): (DuplexStream, DuplexStream) = duplex(64 * 1024);
     let start = Instant::now();
     let (site, stop) = (site(routes), CancellationToken::new());
-    let serve = serve(ours, &site, &stop);
+    let from = ([127, 0, 0, 1], 7).into();
+    let serve = serve(ours, from, &site, &stop);
     let user = async {
         theirs.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
@@ -68,7 +69,8 @@ async fn a_request_under_way_is_answered_when_the_port_is_closed() {
     let site = site(Routes::default().with(Method::GET, "/slow", slow));
     let (ours, mut theirs) = duplex(1024);
     let stop = CancellationToken::new();
-    let serve = serve(ours, &site, &stop);
+    let from = ([127, 0, 0, 1], 7).into();
+    let serve = serve(ours, from, &site, &stop);
     let user = async {
         let request = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n";
         theirs.write_all(request).await.unwrap();

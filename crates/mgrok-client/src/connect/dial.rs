@@ -78,7 +78,7 @@ impl Dialler {
     }
 
     /// Connects for the first time, which shows that somebody is there.
-    pub(super) async fn connect_first(&self) -> Result<Conn, ConnectError> {
+    pub(crate) async fn connect_first(&self) -> Result<Conn, ConnectError> {
         match self.transport {
             Transport::Kcp => self.kcp(true).await,
             _ => self.connect().await,
@@ -103,18 +103,29 @@ impl Dialler {
 
     async fn websocket(&self) -> Result<Conn, ConnectError> {
         let conn = self.dial().await?;
-        let server = &self.context.server;
-        let host = ServerAddr::new(without_zone(&server.host), server.port);
-        let conn = upgrade(conn, &host.to_string()).await?;
+        let conn = self.upgrade(conn).await?;
         self.secure_if_on(conn).await
     }
 
     async fn wss(&self) -> Result<Conn, ConnectError> {
         let conn = self.dial().await?;
-        // What terminates TLS in front of a server knows no byte of frp's own.
-        let tls = self.tls.without_custom_first_byte();
-        let conn = self.secure(conn, &tls).await?;
-        upgrade(conn, &self.host_of_wss()).await
+        let conn = self.secure(conn).await?;
+        self.upgrade(conn).await
+    }
+
+    /// Takes the step from HTTP to WebSocket.
+    pub(crate) async fn upgrade(&self, conn: Conn) -> Result<Conn, ConnectError> {
+        let host = match self.transport {
+            Transport::Wss => self.host_of_wss(),
+            _ => {
+                let server = &self.context.server;
+                ServerAddr::new(without_zone(&server.host), server.port).to_string()
+            }
+        };
+        match timeout(HANDSHAKE_TIMEOUT, websocket::connect(conn, &host)).await {
+            Ok(connected) => Ok(connected?),
+            Err(_) => Err(ConnectError::HandshakeTimeout { layer: "WebSocket" }),
+        }
     }
 
     /// Whom the request is for: the server's name in TLS, without a port.
@@ -132,7 +143,7 @@ impl Dialler {
         let DialContext { server, .. } = &*self.context;
         let options = udp(&self.dial);
         let addrs = Candidates::find(&server.host, server.port, &options).await?;
-        let has_tls = self.context.tls.is_on(self.transport);
+        let has_tls = self.has_tls();
         let asks = !has_tls && (is_first || addrs.len() > 1);
         let connected = addrs.ipv4_first().first_that(|addr| async move {
             let (stream, driver) = kcp::connect(addr).map_err(ConnectError::Kcp)?;
@@ -146,7 +157,7 @@ impl Dialler {
     }
 
     /// The connection, and what it runs on.
-    pub(super) async fn quic(&self) -> Result<(Connection, Endpoint), ConnectError> {
+    pub(crate) async fn quic(&self) -> Result<(Connection, Endpoint), ConnectError> {
         let DialContext {
             server, quic, tls, ..
         } = &*self.context;
@@ -172,7 +183,7 @@ impl Dialler {
     }
 
     /// A connection of TCP, be it through an outbound proxy.
-    async fn dial(&self) -> Result<Conn, ConnectError> {
+    pub(crate) async fn dial(&self) -> Result<Conn, ConnectError> {
         let DialContext { server, proxy, .. } = &*self.context;
         let options = &self.dial;
         Ok(match proxy {
@@ -182,13 +193,24 @@ impl Dialler {
     }
 
     async fn secure_if_on(&self, conn: Conn) -> Result<Conn, ConnectError> {
-        match self.context.tls.is_on(self.transport) {
-            true => self.secure(conn, &self.tls).await,
+        match self.has_tls() {
+            true => self.secure(conn).await,
             false => Ok(conn),
         }
     }
 
-    async fn secure(&self, conn: Conn, tls: &ClientTls) -> Result<Conn, ConnectError> {
+    /// Whether connections have TLS.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.context.tls.is_on(self.transport)
+    }
+
+    /// Puts TLS on a connection.
+    pub(crate) async fn secure(&self, conn: Conn) -> Result<Conn, ConnectError> {
+        let tls = match self.transport {
+            // What terminates TLS in front of a server knows no byte of frp's own.
+            Transport::Wss => self.tls.without_custom_first_byte(),
+            _ => self.tls.clone(),
+        };
         let conn = match timeout(HANDSHAKE_TIMEOUT, tls.connect(conn)).await {
             Ok(Ok(conn)) => conn,
             Ok(Err(error)) => {
@@ -217,13 +239,6 @@ impl Dialler {
             },
             other => other,
         }
-    }
-}
-
-async fn upgrade(conn: Conn, host: &str) -> Result<Conn, ConnectError> {
-    match timeout(HANDSHAKE_TIMEOUT, websocket::connect(conn, host)).await {
-        Ok(connected) => Ok(connected?),
-        Err(_) => Err(ConnectError::HandshakeTimeout { layer: "WebSocket" }),
     }
 }
 

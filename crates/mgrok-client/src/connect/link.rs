@@ -151,7 +151,7 @@ impl Link {
     }
 
     /// Streams on `connection`, which runs on `endpoint`.
-    pub(super) fn quic(connection: Connection, endpoint: Endpoint) -> Self {
+    pub(crate) fn quic(connection: Connection, endpoint: Endpoint) -> Self {
         Self {
             transport: Transport::Quic,
             streams: Streams::Quic(connection.clone()),

@@ -30,7 +30,7 @@ impl Transport {
     }
 
     /// Whether it runs over UDP, which outbound proxies do not carry.
-    pub(super) fn is_udp(self) -> bool {
+    pub(crate) fn is_udp(self) -> bool {
         match self {
             Self::Kcp | Self::Quic => true,
             Self::Tcp | Self::WebSocket | Self::Wss => false,

@@ -25,7 +25,7 @@ const MAX_SHOWN: usize = 16;
 
 /// Why a request has not led to a 2xx response.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum HttpError {
+pub(crate) enum HttpError {
     #[error("the service closed the connection before its response was complete")]
     Closed,
     #[error(transparent)]

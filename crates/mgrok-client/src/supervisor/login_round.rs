@@ -235,6 +235,7 @@ impl Server {
             negotiated,
             link,
             run_id,
+            version: _,
         } = log_in(&self.connector, link, &mut self.wire, &request).await?;
         self.run_id = Some(run_id.clone());
         let ended = tasks.part();

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::conflicts::overlap;
 use super::server_hooks::http_plugins;
 use super::{
-    auth, certificate, grace_period, liveness_keys, log, quic, udp_packet_size, web_server,
+    access_log, auth, certificate, grace_period, liveness_keys, log, quic, udp_packet_size,
+    web_server,
 };
 use crate::domain::check_host;
 use crate::network::Network;
@@ -53,6 +54,8 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
             .into_iter()
             .chain(shared_ports(&vhost).map(|(port, key)| (&proxy_bind_addr, port, key))),
     );
+    let log = log(root.section("log"));
+    let access_log = access_log(root.section("accessLog"), &log);
     ServerConfig {
         bind_addr,
         bind_port,
@@ -69,7 +72,8 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         udp_packet_size: udp_packet_size(&mut root).unwrap_or(default.udp_packet_size),
         allow_ports: allow_ports(&mut root),
         auth: auth(root.section("auth")),
-        log: log(root.section("log")),
+        log,
+        access_log,
         reload_on_change: root.boolean("reloadOnChange").unwrap_or_default(),
         grace_period: grace_period(&mut root).unwrap_or(default.grace_period),
         transport: transport(root.section("transport"), default.transport, has_quic),

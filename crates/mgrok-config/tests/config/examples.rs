@@ -162,6 +162,11 @@ fn the_complete_files_show_every_key() {
         "auth.additionalScopes",
         "log.to",
         "log.level",
+        "accessLog.format",
+        "accessLog.maxDays",
+        "accessLog.maxFiles",
+        "accessLog.maxSize",
+        "accessLog.to",
         "log.format",
         "log.maxDays",
         "log.maxFiles",
@@ -305,6 +310,7 @@ fn what_is_shown_as_a_default_is_one() {
         .lines()
         .filter(|line| {
             ![
+                "accessLog.",
                 "acceptProxyProtocolFrom",
                 "allowPorts",
                 "auth.",

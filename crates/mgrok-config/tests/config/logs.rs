@@ -1,8 +1,8 @@
 //! What is logged: formats and limits, the same on both ends.
 
-use mgrok_config::LogFormat;
+use mgrok_config::{AccessLog, LogFormat, LogTarget};
 
-use super::{server, server_mistakes};
+use super::{server, server_mistakes, server_warnings};
 
 #[test]
 fn a_log_has_a_format_and_limits() {
@@ -35,4 +35,29 @@ fn a_log_has_a_format_and_limits() {
         &["1:15: log.maxSize: must be 64KB or more"],
     );
     assert!(server("reloadOnChange = true").reload_on_change);
+}
+
+#[test]
+fn an_access_log_is_there_if_it_has_a_place() {
+    assert_eq!(server("").access_log, None);
+    let expect = AccessLog {
+        to: LogTarget::File("access.log".into()),
+        format: LogFormat::Json,
+        max_days: None,
+        max_files: Some(10),
+        max_size: std::num::NonZeroU64::new(1 << 30),
+    };
+    let text =
+        "accessLog = { to = \"access.log\", format = \"json\", maxDays = -1, maxSize = \"1GB\" }";
+    assert_eq!(server(text).access_log, Some(expect));
+    let console = server("accessLog.to = \"console\"").access_log;
+    assert_eq!(console.map(|it| it.to), Some(LogTarget::Console));
+    server_mistakes(
+        "log.to = \"a.log\"\naccessLog.to = \"a.log\"",
+        &["2:16: accessLog.to: is where `log.to` is, and each needs a file of its own"],
+    );
+    server_warnings(
+        "accessLog.format = \"json\"",
+        &["1:20: accessLog.format: is not used without `accessLog.to`"],
+    );
 }

@@ -85,6 +85,16 @@ pub(super) fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(store)
 }
 
+/// The first certificate of a file.
+pub(super) fn first_certificate(path: &Path) -> Result<CertificateDer<'static>, TlsError> {
+    // There is one, or that was the error.
+    let missing = || TlsError::Missing {
+        path: path.to_owned(),
+        wanted: "certificate",
+    };
+    certificates(path)?.into_iter().next().ok_or_else(missing)
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
     let found = found.map_err(|source| TlsError::Pem {

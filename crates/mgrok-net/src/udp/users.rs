@@ -15,7 +15,8 @@ use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
 
 use super::{
-    DatagramConn, Datagrams, Drops, LocalAddr, Outbox, RecvError, Sent, UdpSocket, UserTable,
+    DatagramConn, Datagrams, Drops, LocalAddr, Metering, Outbox, RecvError, Sent, UdpSocket,
+    UserMeter, UserTable,
 };
 use crate::relay::Traffic;
 
@@ -62,12 +63,24 @@ pub struct Users<'a> {
     packet_size: usize,
     traffic: &'a Traffic,
     outbox: Outbox,
-    /// The users that can be answered, each with the local address that the user wrote to.
-    table: UserTable<Option<LocalAddr>>,
+    /// The users that can be answered.
+    table: UserTable<User>,
+    /// Counts what single users move.
+    metering: Option<&'a dyn Metering>,
+    /// Whether any user has had a meter.
+    has_meters: bool,
     /// Shows how many users there are.
     gauge: Option<&'a AtomicUsize>,
     drops: Drops,
     recv_pause: Option<Pin<Box<Sleep>>>,
+}
+
+/// What is known of a user.
+#[derive(Debug)]
+struct User {
+    /// The address that it wrote to.
+    asked: Option<LocalAddr>,
+    meter: Option<Box<dyn UserMeter>>,
 }
 
 impl<'a> Users<'a> {
@@ -81,6 +94,8 @@ impl<'a> Users<'a> {
             // Every datagram fits this framing; the first connection may change it.
             outbox: Outbox::new(Framing::Binary),
             table: UserTable::new(MAX_USERS),
+            metering: None,
+            has_meters: false,
             gauge: None,
             drops: Drops::default(),
             recv_pause: None,
@@ -91,6 +106,14 @@ impl<'a> Users<'a> {
     pub fn with_gauge(self, gauge: &'a AtomicUsize) -> Self {
         Self {
             gauge: Some(gauge),
+            ..self
+        }
+    }
+
+    /// Counts each new user by itself, if `metering` gives a meter for it.
+    pub fn with_metering(self, metering: &'a dyn Metering) -> Self {
+        Self {
+            metering: Some(metering),
             ..self
         }
     }
@@ -198,6 +221,7 @@ impl<'a> Users<'a> {
         }
         let mut bytes = 0;
         let (outbox, table, drops) = (&mut self.outbox, &mut self.table, &mut self.drops);
+        let (metering, has_meters) = (self.metering, &mut self.has_meters);
         let packet_size = outbox.framing().packet_size(self.packet_size);
         let mut now = None;
         let mut last = None;
@@ -208,21 +232,32 @@ impl<'a> Users<'a> {
                 Ok(()) => bytes += payload.len() as u64,
                 Err(error) => drops.not_queued(error),
             }
-            if last == Some((user, local)) {
+            if last == Some((user, local)) && !*has_meters {
                 return;
             }
             let now = *now.get_or_insert_with(Instant::now);
             match table.slot(&user) {
                 Some(slot) => {
                     table.wrote(slot, now);
-                    if let Some(asked) = table.get_mut(slot) {
-                        *asked = local;
+                    if let Some(user) = table.get_mut(slot) {
+                        user.asked = local;
+                        if let (Some(meter), Ok(())) = (&mut user.meter, &queued) {
+                            meter.count_received(payload.len() as u64);
+                        }
                     }
                 }
                 // A dropped datagram gets no answer, so its sender must not displace another user.
                 None if queued.is_err() => return,
                 None => {
-                    table.insert(user, now, |_| local);
+                    let mut meter = metering.and_then(|it| it.meter(user));
+                    if let Some(meter) = &mut meter {
+                        *has_meters = true;
+                        meter.count_received(payload.len() as u64);
+                    }
+                    table.insert(user, now, |_| User {
+                        asked: local,
+                        meter,
+                    });
                     is_changed = true;
                 }
             }
@@ -258,8 +293,17 @@ impl<'a> Users<'a> {
                 return None;
             }
             table.answered(slot);
-            table.get(slot).copied()
+            table.get(slot).map(|user| user.asked)
         });
+        if !self.has_meters {
+            return;
+        }
+        for (payload, addr) in replies.iter() {
+            let user = table.slot(&addr).and_then(|slot| table.get_mut(slot));
+            if let Some(meter) = user.and_then(|user| user.meter.as_mut()) {
+                meter.count_sent(payload.len() as u64);
+            }
+        }
     }
 
     /// Sends `replies` to the users. Ready when none is left.

@@ -96,7 +96,7 @@ impl Connection {
         self.waker.wake_by_ref();
     }
 
-    fn info(&self, id: u64, proxy: &Arc<str>) -> ConnectionInfo {
+    pub(super) fn info(&self, id: u64, proxy: &Arc<str>) -> ConnectionInfo {
         let Moved { sent, received } = Moved::of(&self.traffic);
         ConnectionInfo {
             id,

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Waker};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use mgrok_http::Meter;
 use mgrok_net::relay::Traffic;
@@ -18,6 +18,7 @@ use mgrok_proto::RunId;
 use super::changes::{Change, Changes};
 use super::connections::{Connection, ConnectionInfo, Connections, Moved, Totals};
 use super::gate::Gate;
+use crate::access_log::{Access, AccessEnd, AccessLog, AccessProxy};
 use crate::holder::{Holder, Rival};
 
 /// How many names may be disabled. They are kept until they are enabled again, whether somebody has them or not.
@@ -79,6 +80,7 @@ pub(super) struct Proxies {
     proxy_ids: AtomicU64,
     connection_ids: AtomicU64,
     changes: Arc<Changes>,
+    access_log: AccessLog,
 }
 
 #[derive(Debug, Default)]
@@ -119,16 +121,22 @@ pub(crate) struct ProxyRow(Arc<ProxyEntry>);
 pub(crate) struct ConnectionRow {
     proxy: Arc<ProxyEntry>,
     connection: Arc<Connection>,
-    place: usize,
+    /// A number of 32 bits, of which there are more than connections: each user holds this.
+    place: u32,
+    /// What the access log is told at the end; `None`: nothing, because each request is noted for itself.
+    end: Option<AccessEnd>,
+    /// The name that the user has asked for, if the access log is to be told. Boxed twice, because hardly anybody has one.
+    host: Option<Box<Box<str>>>,
 }
 
 impl Proxies {
-    pub(super) fn new(changes: Arc<Changes>) -> Self {
+    pub(super) fn new(changes: Arc<Changes>, access_log: AccessLog) -> Self {
         Self {
             table: Mutex::default(),
             proxy_ids: AtomicU64::new(1),
             connection_ids: AtomicU64::new(1),
             changes,
+            access_log,
         }
     }
 
@@ -257,10 +265,13 @@ impl ProxyEntry {
     /// to be closed; see [`ConnectionRow::until_closed`].
     pub(crate) async fn open_connection(self: &Arc<Self>, from: SocketAddr) -> ConnectionRow {
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-        self.add_connection(from, waker)
+        let mut row = self.add_connection(from, waker);
+        // Unless it is told that it ended otherwise.
+        row.end = Some(AccessEnd::Cut);
+        row
     }
 
-    /// As [`open_connection`](Self::open_connection). `waker` is woken once when the connection is to be closed.
+    /// As [`open_connection`](Self::open_connection), but the end is not noted. `waker` is woken once when the connection is to be closed.
     pub(crate) fn add_connection(
         self: &Arc<Self>,
         from: SocketAddr,
@@ -268,7 +279,7 @@ impl ProxyEntry {
     ) -> ConnectionRow {
         let id = self.proxies.connection_ids.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Connection::new(from, waker));
-        let place = self.connections.insert(id, connection.clone());
+        let place = self.connections.insert(id, connection.clone()) as u32;
         self.proxies.changes.publish(|| Change::ConnectionOpened {
             id,
             proxy: self.name().clone(),
@@ -277,7 +288,44 @@ impl ProxyEntry {
             proxy: self.clone(),
             connection,
             place,
+            end: None,
+            host: None,
         }
+    }
+
+    /// Where the ends of its users are noted.
+    pub(crate) fn access_log(&self) -> &AccessLog {
+        &self.proxies.access_log
+    }
+
+    /// As the access log names it.
+    pub(crate) fn as_accessed(&self) -> AccessProxy<'_> {
+        let ProxySpec {
+            holder,
+            kind,
+            run_id,
+            client_id: _,
+        } = &self.spec;
+        AccessProxy {
+            name: &holder.proxy,
+            kind,
+            run_id: run_id.as_str(),
+        }
+    }
+
+    /// Notes that a user from `from`, who has asked for `host`, was not let in.
+    pub(crate) fn note_refusal(&self, from: SocketAddr, host: &str) {
+        self.access_log().note(&Access {
+            from,
+            proxy: Some(self.as_accessed()),
+            host,
+            request: None,
+            since: SystemTime::now(),
+            duration: Duration::ZERO,
+            sent: 0,
+            received: 0,
+            end: AccessEnd::Refused,
+        });
     }
 
     /// `None` if it is not listed.
@@ -342,6 +390,17 @@ impl ProxyRow {
 }
 
 impl ConnectionRow {
+    /// The same, of a user who has asked for `host`.
+    pub(crate) fn with_host(mut self, host: Option<Box<str>>) -> Self {
+        self.host = host.map(Box::new);
+        self
+    }
+
+    /// Notes why the connection is over.
+    pub(crate) fn note_end(&mut self, end: AccessEnd) {
+        self.end = Some(end);
+    }
+
     /// Where the user comes from.
     pub(crate) fn from(&self) -> SocketAddr {
         self.connection.from
@@ -406,7 +465,7 @@ impl Drop for ProxyEntry {
 
 impl Drop for ConnectionRow {
     fn drop(&mut self) {
-        if let Some(id) = self.proxy.connections.remove(self.place) {
+        if let Some(id) = self.proxy.connections.remove(self.place as usize) {
             self.proxy
                 .proxies
                 .changes
@@ -414,6 +473,30 @@ impl Drop for ConnectionRow {
                     id,
                     proxy: self.proxy.name().clone(),
                 });
+        }
+        let access_log = self.proxy.access_log();
+        if let Some(end) = self.end
+            && access_log.is_on()
+        {
+            let ConnectionInfo {
+                from,
+                since,
+                sent,
+                received,
+                ..
+            } = self.connection.info(0, self.proxy.name());
+            access_log.note(&Access {
+                from,
+                proxy: Some(self.proxy.as_accessed()),
+                host: self.host.as_ref().map_or("", |it| it),
+                request: None,
+                since,
+                // None, if the clock was set back.
+                duration: since.elapsed().unwrap_or_default(),
+                sent,
+                received,
+                end,
+            });
         }
     }
 }

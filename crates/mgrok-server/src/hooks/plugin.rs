@@ -1,5 +1,6 @@
 //! One plugin, and the conversation with it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,7 @@ pub(super) struct Plugin {
     name: String,
     ops: Vec<Wanted>,
     host: HeaderValue,
+    connect: Arc<ToPlugin>,
     upstream: Upstream,
 }
 
@@ -132,6 +134,7 @@ impl Plugin {
             name: name.clone(),
             ops: ops?,
             host: host_header(host, *port, *scheme)?,
+            connect: connect.clone(),
             // The whole call has a limit, and nothing is passed on from anybody else.
             upstream: Upstream::new(
                 connect,
@@ -149,6 +152,12 @@ impl Plugin {
 
     pub(super) fn wants(&self, op: Op) -> bool {
         self.ops.iter().any(|it| it.op == op)
+    }
+
+    /// Connects to it, and asks nothing.
+    pub(super) async fn reach(&self) -> Result<(), CallError> {
+        let connected = self.connect.dial().await;
+        connected.map(drop).map_err(CallError::Connect)
     }
 
     /// Asks about `content`, under the id of what happens.
@@ -236,21 +245,32 @@ struct ToPlugin {
     tls: Option<ClientTls>,
 }
 
+impl ToPlugin {
+    async fn dial(&self) -> Result<Conn, ConnectError> {
+        let options = DialOptions {
+            timeout: CALL_TIMEOUT,
+            keepalive: None,
+            local_ip: None,
+            resolver: self.resolver.clone(),
+        };
+        let conn = Conn::from(tcp::dial(&self.host, self.port, &options).await?);
+        match &self.tls {
+            Some(tls) => Ok(tls.connect(conn).await?),
+            None => Ok(conn),
+        }
+    }
+}
+
+/// Without what it holds.
+impl fmt::Debug for ToPlugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ToPlugin").finish_non_exhaustive()
+    }
+}
+
 impl Connect for ToPlugin {
     fn connect<'a>(&'a self, _user: &'a User) -> Connecting<'a> {
-        Box::pin(async move {
-            let options = DialOptions {
-                timeout: CALL_TIMEOUT,
-                keepalive: None,
-                local_ip: None,
-                resolver: self.resolver.clone(),
-            };
-            let conn = Conn::from(tcp::dial(&self.host, self.port, &options).await?);
-            match &self.tls {
-                Some(tls) => Ok(tls.connect(conn).await?),
-                None => Ok(conn),
-            }
-        })
+        Box::pin(self.dial())
     }
 }
 

@@ -20,7 +20,7 @@ impl UserService for PortService {
     // Not an async function, whose future would hold the arguments beside what they are passed to.
     fn serve(self, user: Conn, addrs: PeerAddrs) -> impl Future<Output = ()> + Send + 'static {
         info!(source = %addrs.from, "get a user connection [{}]", addrs.from);
-        backend::serve(user, addrs, self.0.in_turn())
+        backend::serve(user, addrs, "", self.0.in_turn())
     }
 }
 

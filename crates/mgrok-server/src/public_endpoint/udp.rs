@@ -7,6 +7,7 @@ mod tests;
 
 use std::error::Error;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mgrok_net::conn::Conn;
@@ -17,7 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::directory::{Gate, ProxyEntry};
+use crate::directory::{Gate, ProxyEntry, UdpUsers};
 
 /// The pace of a proxy's work connections.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +48,7 @@ pub(crate) async fn run<E: Error, F: Future<Output = Result<Conn, E>>>(
     open: impl Fn() -> F,
     negotiated: Negotiated,
     packet_size: usize,
-    proxy: &ProxyEntry,
+    proxy: &Arc<ProxyEntry>,
     stop: CancellationToken,
 ) -> Drops {
     run_at(
@@ -68,11 +69,13 @@ async fn run_at<E: Error, F: Future<Output = Result<Conn, E>>>(
     open: impl Fn() -> F,
     negotiated: Negotiated,
     packet_size: usize,
-    proxy: &ProxyEntry,
+    proxy: &Arc<ProxyEntry>,
     stop: CancellationToken,
 ) -> Drops {
     let users = Users::new(socket, packet_size, proxy.datagrams());
-    let mut users = users.with_gauge(proxy.udp_users());
+    let users = users.with_gauge(proxy.udp_users());
+    let metering = UdpUsers(proxy.clone());
+    let mut users = users.with_metering(&metering);
     let gate = proxy.gate();
     let passing = async {
         loop {

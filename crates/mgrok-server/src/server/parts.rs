@@ -49,7 +49,7 @@ impl Parts {
         let (directory, tasks) = (Directory::default(), Tasks::default());
         let private = PrivateServices::default();
         let holes = HolePunchBroker::new(private.clone(), retention);
-        let vhosts = Arc::new(Vhosts::new(&policy, &tasks));
+        let vhosts = Arc::new(Vhosts::new(&policy, directory.access_log(), &tasks));
         let accept = AcceptContext {
             client_addrs: ClientAddrResolver::new(policy.clone()),
             tasks: tasks.clone(),

@@ -9,7 +9,7 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use mgrok_config::Vhost as VhostConfig;
 use mgrok_http::{
-    AnswerLimits, Body, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler,
+    AnswerLimits, Body, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler, Meter,
     RequestTarget, Rules, UNREACHABLE, Upstream, UpstreamOptions, User, ask_for_credentials,
     repetition,
 };
@@ -21,8 +21,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::pages::Page;
+use super::request_note::RequestNote;
 use super::user_rows::UserRows;
 use crate::accept::UserService;
+use crate::access_log::AccessLog;
 use crate::backend::{Backend, PeerAddrs};
 use crate::backend_set::BackendSet;
 use crate::policy::CurrentPolicy;
@@ -33,6 +35,7 @@ use crate::routes::Routes;
 pub(crate) struct HttpVhost {
     pub(crate) routes: Routes<Arc<HttpRoute>>,
     pub(crate) policy: CurrentPolicy,
+    pub(crate) access_log: AccessLog,
     /// Cancelled when requests under way are to be the last.
     pub(crate) stop: CancellationToken,
 }
@@ -171,12 +174,26 @@ impl UserService for Arc<HttpVhost> {
 
 impl Handler for Requests {
     async fn handle(&self, request: Request<Body>, user: &User) -> Response<Body> {
-        self.vhost.answer(request, user, &self.rows).await
+        let vhost = &self.vhost;
+        if !vhost.access_log.is_on() {
+            return vhost.answer(request, user, &self.rows, None).await;
+        }
+        let note = RequestNote::of(&vhost.access_log, &request, user.addr());
+        let response = vhost.answer(request, user, &self.rows, Some(&note)).await;
+        note.answered(&response);
+        response
     }
 }
 
 impl HttpVhost {
-    async fn answer(&self, request: Request<Body>, user: &User, rows: &UserRows) -> Response<Body> {
+    /// `note` is that of the request, if there is an access log.
+    async fn answer(
+        &self,
+        request: Request<Body>,
+        user: &User,
+        rows: &UserRows,
+        note: Option<&Arc<RequestNote>>,
+    ) -> Response<Body> {
         let address = RequestTarget::of(&request);
         let route = self
             .routes
@@ -210,10 +227,15 @@ impl HttpVhost {
                 }
             };
             let again = members.peek().and_then(|_| repetition(&request));
-            let row = rows.of(member.backend.proxy());
+            let proxy = member.backend.proxy();
+            let row = rows.of(proxy);
+            let meter: Arc<dyn Meter> = match note {
+                Some(note) => Arc::new(note.meter(proxy, row)),
+                None => row,
+            };
             let forwarded = member
                 .upstream
-                .forward_on(place, request, user, Some(row))
+                .forward_on(place, request, user, Some(meter))
                 .await;
             if let Some(again) = again
                 && is_without_service(&forwarded)

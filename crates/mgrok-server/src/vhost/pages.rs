@@ -84,7 +84,13 @@ impl Page {
         match read(file).await {
             Ok(page) => page,
             Err(error) => {
-                warn!("cannot read {} {}: {error}", self.key, file.display());
+                // Strangers ask for it.
+                warn!(
+                    source = self.key,
+                    "cannot read {} {}: {error}",
+                    self.key,
+                    file.display()
+                );
                 ours
             }
         }

@@ -96,28 +96,28 @@ impl UserService for Arc<TcpMuxVhost> {
         let from = addrs.from;
         // Boxed, because it is over when the bytes begin to move.
         let asked = Box::pin(self.ask(user, from)).await;
-        let Some((mut user, route, len, mut bytes)) = asked else {
+        let Some((mut user, route, connect, mut bytes)) = asked else {
             return;
         };
         info!(source = %from, "get a user connection [{from}]");
         // With passthrough, the local service answers the request.
         if !self.policy.now().config.vhost.tcpmux_passthrough {
             // What came along with the request is the service's.
-            bytes = bytes.split_off(len);
+            bytes = bytes.split_off(connect.len);
             answer(&mut user, Bytes::from_static(OK)).await;
         }
         user.unread(bytes);
-        backend::serve(user, addrs, route.backends.in_turn()).await;
+        backend::serve(user, addrs, &connect.host, route.backends.in_turn()).await;
     }
 }
 
 impl TcpMuxVhost {
-    /// Reads requests until one leads to a service. Returns that, how long the request is, and all that was read.
+    /// Reads requests until one leads to a service. Returns that, the request, and all that was read.
     async fn ask(
         &self,
         mut user: Conn,
         from: SocketAddr,
-    ) -> Option<(Conn, Arc<TcpMuxRoute>, usize, Bytes)> {
+    ) -> Option<(Conn, Arc<TcpMuxRoute>, Connect, Bytes)> {
         for tries in 1.. {
             let request = read(&mut user);
             let request = self.unnamed.work(from.ip(), REQUEST_TIMEOUT, request);
@@ -144,7 +144,7 @@ impl TcpMuxVhost {
                 break;
             };
             if route.admits(&connect) {
-                return Some((user, route, connect.len, bytes));
+                return Some((user, route, connect, bytes));
             }
             debug!(source = %from,
                 "tcpmux connection of {from}: wrong user or password for [{}]",

@@ -1,0 +1,19 @@
+//! Counting what a single user of a socket moves, for whoever wants to know.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Counts for one user. It is dropped when the user is not known any more.
+pub trait UserMeter: fmt::Debug + Send {
+    /// Counts the payload of a datagram to the user.
+    fn count_sent(&mut self, bytes: u64);
+
+    /// Counts the payload of a datagram from the user.
+    fn count_received(&mut self, bytes: u64);
+}
+
+/// Makes meters for new users.
+pub trait Metering: fmt::Debug + Sync {
+    /// One for the user at this address; `None`: nobody wants to know.
+    fn meter(&self, user: SocketAddr) -> Option<Box<dyn UserMeter>>;
+}

@@ -1,0 +1,225 @@
+//! What is told of each connection and each HTTP request of a user when it is over.
+//!
+//! Whoever serves a user notes the end where it happens, in a call that is made once for each connection or request, and only if somebody wants to
+//! know. Nothing of this is on the way of a byte.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use mgrok_net::relay::{EndReason, Leg, RelayEnd};
+
+/// Takes note of what is over.
+pub trait AccessSink: fmt::Debug + Send + Sync {
+    /// Takes note of one connection or request. Called in the task that served it, which waits meanwhile.
+    fn note(&self, access: &Access<'_>);
+}
+
+/// A connection or a request of a user that is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Access<'a> {
+    /// Where the user comes from.
+    pub from: SocketAddr,
+    /// The proxy it went to, or the last that was tried; `None` if it found none.
+    pub proxy: Option<AccessProxy<'a>>,
+    /// The name that was asked for, where several share a port; else empty.
+    pub host: &'a str,
+    /// What was asked for over HTTP; `None` if it was not HTTP, or is not looked into.
+    pub request: Option<AccessRequest<'a>>,
+    /// When it began.
+    pub since: SystemTime,
+    /// How long it took.
+    pub duration: Duration,
+    /// Bytes that the user was sent; of HTTP the bodies alone.
+    pub sent: u64,
+    /// Bytes that the user has sent; of HTTP the bodies alone.
+    pub received: u64,
+    /// Why it is over.
+    pub end: AccessEnd,
+}
+
+/// Whom a user came to.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessProxy<'a> {
+    /// The name of the proxy.
+    pub name: &'a str,
+    /// Its type, as in frp's configuration.
+    pub kind: &'static str,
+    /// The session whose proxy it is.
+    pub run_id: &'a str,
+}
+
+/// What was asked for over HTTP. The query is not told: secrets are in it.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessRequest<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The decoded path, without the query; empty for CONNECT.
+    pub path: &'a str,
+    /// The status of the answer; `None` if there was none.
+    pub status: Option<u16>,
+}
+
+/// Why a connection or request is over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum AccessEnd {
+    /// In order: both ends have ended, or the answer is whole.
+    Closed,
+    /// By an operator's command.
+    Command,
+    /// Ended in the middle: the user of a request left before the answer was whole, or the server stopped.
+    Cut,
+    /// A user of a UDP port is silent for long, had to give way, or the port is closed.
+    Gone,
+    /// Nothing moved for as long as `transport.userIdleTimeout` allows.
+    Idle,
+    /// Nobody could serve the user, or a plugin did not want it.
+    Refused,
+    /// The service ended, and the user, who went on sending, was cut.
+    ServiceEnded,
+    /// The connection to the service failed.
+    ServiceFailed,
+    /// The user ended, and the service, which went on sending, was cut.
+    UserEnded,
+    /// The connection to the user failed.
+    UserFailed,
+}
+
+impl AccessEnd {
+    const ALL: [Self; 10] = [
+        Self::Closed,
+        Self::Command,
+        Self::Cut,
+        Self::Gone,
+        Self::Idle,
+        Self::Refused,
+        Self::ServiceEnded,
+        Self::ServiceFailed,
+        Self::UserEnded,
+        Self::UserFailed,
+    ];
+
+    /// A word for it, which stays the same from version to version.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Command => "command",
+            Self::Cut => "cut",
+            Self::Gone => "gone",
+            Self::Idle => "idle",
+            Self::Refused => "refused",
+            Self::ServiceEnded => "service_ended",
+            Self::ServiceFailed => "service_failed",
+            Self::UserEnded => "user_ended",
+            Self::UserFailed => "user_failed",
+        }
+    }
+}
+
+impl From<&RelayEnd> for AccessEnd {
+    fn from(end: &RelayEnd) -> Self {
+        match end.reason {
+            EndReason::Closed => Self::Closed,
+            EndReason::Cut(Leg::Outside) => Self::UserEnded,
+            EndReason::Cut(Leg::Tunnel) => Self::ServiceEnded,
+            EndReason::Idle => Self::Idle,
+            EndReason::Failed {
+                leg: Leg::Outside, ..
+            } => Self::UserFailed,
+            EndReason::Failed {
+                leg: Leg::Tunnel, ..
+            } => Self::ServiceFailed,
+        }
+    }
+}
+
+/// Where the ends of one server are noted, if anywhere. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct AccessLog(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Looked at first, so that a log that is off costs nothing.
+    is_on: AtomicBool,
+    sink: RwLock<Option<Arc<dyn AccessSink>>>,
+}
+
+impl AccessLog {
+    /// Has ends noted in `sink` from now on; `None`: nowhere.
+    pub fn set_sink(&self, sink: Option<Arc<dyn AccessSink>>) {
+        let mut current = self.0.sink.write().unwrap_or_else(PoisonError::into_inner);
+        self.0.is_on.store(sink.is_some(), Ordering::Release);
+        let before = std::mem::replace(&mut *current, sink);
+        drop(current);
+        drop(before);
+    }
+
+    /// Whether anybody wants to know.
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.is_on.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn note(&self, access: &Access<'_>) {
+        if !self.is_on() {
+            return;
+        }
+        let sink = {
+            let sink = self.0.sink.read().unwrap_or_else(PoisonError::into_inner);
+            sink.clone()
+        };
+        if let Some(sink) = sink {
+            sink.note(access);
+        }
+    }
+}
+
+/// How something ends, as far as it is known yet.
+#[derive(Debug)]
+pub(crate) struct EndCell(AtomicU8);
+
+impl EndCell {
+    pub(crate) fn new(end: AccessEnd) -> Self {
+        Self(AtomicU8::new(end as u8))
+    }
+
+    pub(crate) fn set(&self, end: AccessEnd) {
+        self.0.store(end as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> AccessEnd {
+        let number = usize::from(self.0.load(Ordering::Relaxed));
+        AccessEnd::ALL
+            .get(number)
+            .copied()
+            .unwrap_or(AccessEnd::Cut)
+    }
+}
+
+/// A status of HTTP that is known later.
+#[derive(Debug, Default)]
+pub(crate) struct StatusCell(AtomicU16);
+
+impl StatusCell {
+    pub(crate) fn set(&self, status: u16) {
+        self.0.store(status, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Option<u16> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|it| *it != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_what_it_was_set_to() {
+        for end in AccessEnd::ALL {
+            assert_eq!(EndCell::new(end).get(), end);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What only a login shows: multiplexing, the version of the protocol, the token, who is online.
+
+use mgrok_client::Client;
+use mgrok_config::{Strictness, load_client_from_str};
+use mgrok_lab::{PATIENCE, eventually, service, within};
+use mgrok_net::message::MessageConn;
+use mgrok_proto::WireVersion;
+use mgrok_proto::message::{LoginResp, Message};
+use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::arranged::{blames, examine, file, is_good, server, text, word};
+
+#[tokio::test]
+async fn streams_that_share_a_connection_at_one_end_only() {
+    for (at_server, at_client) in [("false", "true"), ("true", "false")] {
+        let server = server(&format!("transport.tcpMux = {at_server}")).await;
+        for tls in ["true", "false"] {
+            let settings = format!("transport.tcpMux = {at_client}\ntransport.tls.enable = {tls}");
+            let report = examine(&file(server.addr, &settings)).await;
+            blames(
+                &report,
+                "mux",
+                &format!("set transport.tcpMux = {at_server} here"),
+            );
+            assert_eq!(word(&report, "login"), "skipped");
+        }
+        let settings = format!("transport.tcpMux = {at_server}");
+        is_good(&examine(&file(server.addr, &settings)).await);
+    }
+}
+
+/// A server that knows v1 only, without TLS and multiplexing.
+async fn old_server() -> service::Service {
+    service::tcp(async |conn: TcpStream| {
+        let mut first = [0];
+        let _ = conn.peek(&mut first).await;
+        // A login in v1; all else is hung up on.
+        if first[0] != b'o' {
+            return;
+        }
+        let mut conn = MessageConn::new(conn.into(), WireVersion::V1);
+        let Ok(Some(Message::Login(_))) = conn.recv().await else {
+            return;
+        };
+        let answer = LoginResp {
+            run_id: "0123456789abcdef".to_owned(),
+            version: "0.61.0".to_owned(),
+            ..LoginResp::default()
+        };
+        conn.send(&answer.into()).await.unwrap();
+        let _ = conn.recv().await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_server_of_v1_for_a_client_that_insists_on_v2() {
+    let old = old_server().await;
+    let plain = "transport.tls.enable = false\ntransport.tcpMux = false\n";
+    let settings = format!("{plain}transport.wireProtocol = \"v2\"");
+    let report = examine(&file(old.addr(), &settings)).await;
+    blames(&report, "wire", "transport.wireProtocol = \"auto\"");
+    assert_eq!(word(&report, "login"), "skipped");
+    let report = examine(&file(old.addr(), plain)).await;
+    is_good(&report);
+    assert!(
+        text(&report).contains("v1, with a server of version 0.61.0"),
+        "{}",
+        text(&report)
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_is_wrong() {
+    let server = server("").await;
+    for wire in ["auto", "v1"] {
+        let settings = format!("auth.token = \"another\"\ntransport.wireProtocol = \"{wire}\"");
+        let report = examine(&file(server.addr, &settings)).await;
+        blames(&report, "login", "auth.token must be the same on both ends");
+        assert_eq!(word(&report, "mux"), "ok");
+    }
+}
+
+/// A client that runs, until this is dropped.
+fn run(file: &str) -> AbortOnDropHandle<()> {
+    let config = load_client_from_str(file, "the test", Strictness::Strict);
+    let client = Client::new(config.unwrap().config).unwrap();
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let _ = client.run(std::future::pending()).await;
+    }))
+}
+
+#[tokio::test]
+async fn a_client_id_that_somebody_has() {
+    let server = server("").await;
+    // The other may come while the doctor has its name.
+    let text = file(server.addr, "clientID = \"laptop\"\nloginFailExit = false");
+    is_good(&examine(&text).await);
+    let _other = run(&text);
+    let report = eventually("the other is online", async || {
+        let report = examine(&text).await;
+        (report.exit_code() != 0).then_some(report)
+    });
+    let report = within(PATIENCE, "the report", report).await;
+    blames(
+        &report,
+        "client_id",
+        "clientID = \"laptop\" is online already",
+    );
+    assert_eq!(word(&report, "login"), "ok");
+}
+
+#[tokio::test]
+async fn a_client_id_that_the_client_of_this_file_has() {
+    let server = server("").await;
+    let echo = service::tcp_echo().await;
+    let (admin, public) = (mgrok_lab::ports::free(), mgrok_lab::ports::free());
+    let text = file(
+        server.addr,
+        &format!(
+            "clientID = \"laptop\"\nwebServer.port = {admin}\n[[proxies]]\nname = \"echo\"\ntype = \"tcp\"\nlocalPort = {}\nremotePort = {public}",
+            echo.addr().port()
+        ),
+    );
+    let _this = run(&text);
+    eventually("it publishes", async || {
+        TcpStream::connect(("127.0.0.1", public)).await.ok()
+    })
+    .await;
+    let report = examine(&text).await;
+    is_good(&report);
+    assert_eq!(word(&report, "client_id"), "ok");
+    // It was not disturbed.
+    TcpStream::connect(("127.0.0.1", public)).await.unwrap();
+}
