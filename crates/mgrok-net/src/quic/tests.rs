@@ -573,7 +573,8 @@ async fn a_server_can_be_exchanged_for_another() {
 
 #[tokio::test]
 async fn last_bytes_arrive_although_the_connection_is_dropped() {
-    let payload = pattern(1024 * 1024);
+    // Little enough to arrive within the time that a connection is given for it, also on a busy machine.
+    let payload = pattern(64 * 1024);
     for dropped in [false, true] {
         let (near, far) = pair(&QuicOptions::default()).await;
         let (mut sending, mut receiving) = stream(&near, &far).await;
