@@ -28,7 +28,8 @@ impl LoadOptions {
         }
     }
 
-    /// Leaves the files and programs that secrets come from alone, as `verify` does. Those secrets are then empty.
+    /// Leaves the files and programs that secrets come from alone, as `verify` does. A random text that nobody knows then stands for each
+    /// of those secrets.
     #[must_use]
     pub fn without_sources(self) -> Self {
         Self {
