@@ -431,7 +431,7 @@ async fn users_of_a_member_that_vanishes_are_served_by_the_others() {
     let public = SocketAddr::from(([127, 0, 0, 1], port));
     let mark = server.log().mark();
     drop(second);
-    server.log().wait_after(mark, "client lost").await;
+    server.log().client_gone(mark).await;
     evenly(&shares(6, async || by_tcp(public).await).await, 1, 6);
 }
 

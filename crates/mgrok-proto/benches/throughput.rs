@@ -1,4 +1,4 @@
-//! Measures what proxied bytes go through in this crate. Run it with `--release`.
+//! Measures what proxied bytes go through in this crate. Run it by `cargo bench -p mgrok-proto`.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,

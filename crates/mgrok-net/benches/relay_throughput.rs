@@ -4,7 +4,7 @@
 //! `tokio::io::copy_bidirectional`. The relay runs in a thread of its own, and the CPU time of that thread is the
 //! figure that counts; throughput is also limited by the threads that produce and consume the bytes.
 //!
-//! `cargo run --release -p mgrok-net --example relay_throughput [GiB per run] [rounds]`
+//! `cargo bench -p mgrok-net --bench relay_throughput -- [GiB per run] [rounds]`
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -53,7 +53,7 @@ struct Measured {
 }
 
 fn main() -> io::Result<()> {
-    let mut args = std::env::args().skip(1);
+    let mut args = std::env::args().skip(1).filter(|it| it != "--bench");
     let mut number = |default: u64| {
         args.next()
             .and_then(|arg| arg.parse().ok())

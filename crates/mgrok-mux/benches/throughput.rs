@@ -4,7 +4,7 @@
 //! The cases take turns several times, so that whatever else the machine does hits all of them;
 //! medians are printed. Processor time says more than throughput on a machine that is not idle.
 //!
-//! `cargo run --release -p mgrok-mux --example throughput [rounds] [milliseconds per case]`
+//! `cargo bench -p mgrok-mux --bench throughput -- [rounds] [milliseconds per case]`
 
 #![allow(clippy::print_stdout, reason = "the program's purpose")]
 
@@ -46,7 +46,7 @@ const CARRIERS: [(&str, Carrier); 3] = [
 ];
 
 fn main() -> Result<()> {
-    let mut args = std::env::args().skip(1);
+    let mut args = std::env::args().skip(1).filter(|it| it != "--bench");
     let rounds: usize = args.next().map_or(Ok(9), |text| text.parse())?;
     let time = Duration::from_millis(args.next().map_or(Ok(500), |text| text.parse())?);
     let runtime = tokio::runtime::Builder::new_multi_thread()

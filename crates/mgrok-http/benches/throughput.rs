@@ -1,4 +1,4 @@
-//! What a request costs the proxy, in processor time: `throughput [USERS [SECONDS]]`.
+//! What a request costs the proxy, in processor time: `cargo bench -p mgrok-http --bench throughput -- [USERS [SECONDS]]`.
 //!
 //! The proxy has one thread of its own; users and backend, which are as cheap as can be, have others.
 //! Processor time is counted, not requests per second, so that what else runs here matters little.
@@ -71,7 +71,7 @@ impl Handler for Forward {
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).filter(|it| it != "--bench");
     let mut number = |default| arguments.next().map_or(default, |it| it.parse().unwrap());
     let (users, seconds) = (number(32), number(5));
     let others = tokio::runtime::Builder::new_multi_thread()
