@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use mgrok_client::{AdminRequest, AdminRequests, Client, ProgressWatch, ReloadFailure, Reloader};
-use mgrok_config::{ClientConfig, LoadError, LoadOptions, load_client};
+use mgrok_config::{ClientConfig, ConfigFiles, LoadError, LoadOptions, load_client};
 use mgrok_daemon::{Daemon, LogReloader, ReloadRequests, ServiceManager, say_warnings};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
@@ -39,7 +39,7 @@ pub(crate) struct Reload {
 pub(crate) fn with_file(path: &Path, options: LoadOptions) -> anyhow::Result<ExitCode> {
     let loaded = load_client(path, options)?;
     say_warnings(&loaded.warnings);
-    let config = loaded.config;
+    let (config, files) = (loaded.config, loaded.files);
     let daemon = Daemon::start(PROGRAM.name, &config.log)?;
     let file = path.display();
     // frp: scripts look for these words (client/service.go, cmd/frpc/sub/root.go)
@@ -58,7 +58,7 @@ pub(crate) fn with_file(path: &Path, options: LoadOptions) -> anyhow::Result<Exi
             log: Some(running.log()),
             requests: Some(running.reloads()),
         };
-        reload.watch(reload_on_change);
+        reload.watch(files, reload_on_change);
         let reloads = running.reloads().run(async || reload.run(options).await);
         let stop_requested = Notify::new();
         let requests = serve_requests(requests, &reload, || stop_requested.notify_one());
@@ -144,7 +144,7 @@ impl Reload {
         for warning in loaded.warnings {
             warn!("{warning}");
         }
-        let config = loaded.config;
+        let (config, files) = (loaded.config, loaded.files);
         let (log, reload_on_change) = (config.log.clone(), config.reload_on_change);
         if let Some(reloader) = &self.log {
             reloader.check(&log)?;
@@ -153,15 +153,18 @@ impl Reload {
         if let Some(reloader) = &self.log {
             reloader.change(&log);
         }
-        self.watch(reload_on_change);
+        self.watch(files, reload_on_change);
         Ok(report.to_string())
     }
 
-    /// Has the file read again when it changes, if that is wanted.
-    fn watch(&self, is_wanted: bool) {
+    /// Has the files read again when one changes, if that is wanted.
+    fn watch(&self, files: ConfigFiles, is_wanted: bool) {
         if let Some(requests) = &self.requests {
-            let watched = is_wanted.then(|| self.path.clone());
-            requests.watch_files(watched.into_iter().collect());
+            requests.watch_files(if is_wanted {
+                files
+            } else {
+                ConfigFiles::default()
+            });
         }
     }
 }

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use access_log::Keeper;
 use anyhow::Context as _;
-use mgrok_config::{LoadOptions, ServerConfig, load_server};
+use mgrok_config::{ConfigFiles, LoadOptions, Loaded, ServerConfig, load_server};
 use mgrok_daemon::{
     Daemon, LogReloader, Program, ReloadRequests, health, say, say_warnings, take_passed_sockets,
 };
@@ -45,7 +45,7 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
             let source = Source::new(file, &arguments.settings, options)?;
             let loaded = source.load()?;
             say_warnings(&loaded.warnings);
-            run(loaded.config, &source)
+            run(loaded.config, loaded.files, &source)
         }
         Some(Command::Verify(_)) => PROGRAM.verify(file.as_deref(), |file| {
             let mut loaded = load_server(file, options.without_sources())?;
@@ -76,7 +76,7 @@ fn health(file: Option<&Path>, options: LoadOptions) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(mut config: ServerConfig, source: &Source) -> anyhow::Result<ExitCode> {
+fn run(mut config: ServerConfig, files: ConfigFiles, source: &Source) -> anyhow::Result<ExitCode> {
     let daemon = Daemon::start(PROGRAM.name, &config.log)?;
     // frp: scripts look for these words (cmd/frps/root.go#runServer)
     match source.file() {
@@ -97,18 +97,20 @@ fn run(mut config: ServerConfig, source: &Source) -> anyhow::Result<ExitCode> {
     state::keep(&mut config);
     daemon.block_on(async |running| {
         let (reloads, log) = (running.reloads(), running.log());
-        watch(&reloads, source.file(), config.reload_on_change);
+        watch(&reloads, files, config.reload_on_change);
         let access_log = config.access_log.clone();
         let server = Server::from_sockets(config, take_passed_sockets()).await?;
         let mut access_log = Keeper::start(server.directory().access_log(), access_log.as_ref())?;
         running.ready();
         let (reloader, requests) = (server.reloader(), reloads.clone());
         let reload = async || {
-            let mut config = source.load()?.config;
+            let Loaded {
+                mut config, files, ..
+            } = source.load()?;
             state::keep(&mut config);
             let reload_on_change = config.reload_on_change;
             let changes = reload(&reloader, config, &log, &mut access_log).await?;
-            watch(&requests, source.file(), reload_on_change);
+            watch(&requests, files, reload_on_change);
             Ok(changes)
         };
         tokio::select! {
@@ -118,10 +120,13 @@ fn run(mut config: ServerConfig, source: &Source) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Has the configuration read again when its file changes, if that is wanted.
-fn watch(reloads: &ReloadRequests, file: Option<&Path>, is_wanted: bool) {
-    let watched = file.filter(|_| is_wanted);
-    reloads.watch_files(watched.map(Path::to_owned).into_iter().collect());
+/// Has the configuration read again when one of its files changes, if that is wanted.
+fn watch(reloads: &ReloadRequests, files: ConfigFiles, is_wanted: bool) {
+    reloads.watch_files(if is_wanted {
+        files
+    } else {
+        ConfigFiles::default()
+    });
 }
 
 /// Makes the server do what `config` says; returns what has changed.

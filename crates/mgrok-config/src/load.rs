@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::check;
 use crate::client::ClientConfig;
+use crate::config_files::ConfigFiles;
 use crate::environment::Environment;
 use crate::file::{self, ReadError};
 use crate::includes::include;
@@ -24,6 +25,8 @@ use crate::unsupported_keys::{self, UnsupportedKey};
 pub struct Loaded<T> {
     /// The configuration.
     pub config: T,
+    /// Where it was read.
+    pub files: ConfigFiles,
     /// One sentence each, in the order of the text, with their position in it.
     pub warnings: Vec<String>,
 }
@@ -80,6 +83,7 @@ pub fn load_server(
     let text = read(path)?;
     let environment = Environment::of_process();
     let loading = Loading::new(Role::Server, options.into()).reading_files();
+    let loading = loading.beginning_with(path);
     let origin = path.to_string_lossy();
     loading.text(&text, &origin, &environment).server()
 }
@@ -93,6 +97,7 @@ pub fn load_client(
     let text = read(path)?;
     let environment = Environment::of_process();
     let loading = Loading::new(Role::Client, options.into()).reading_files();
+    let loading = loading.beginning_with(path);
     let loading = loading.text(&text, &path.to_string_lossy(), &environment);
     loading.including(path, &environment).client(&environment)
 }
@@ -207,6 +212,11 @@ impl Loading {
         }
     }
 
+    fn beginning_with(self, path: &Path) -> Self {
+        self.report.note_main(path);
+        self
+    }
+
     fn text(mut self, text: &str, origin: &str, environment: &Environment) -> Self {
         let text = source::Text {
             text,
@@ -255,8 +265,13 @@ impl Loading {
     ) -> Result<Loaded<T>, LoadError> {
         let config = check(Section::root(&self.root, &self.report, unsupported_keys));
         self.report.judge_ignored(&self.ignored);
+        let files = self.report.take_files();
         let warnings = self.report.finish()?;
-        Ok(Loaded { config, warnings })
+        Ok(Loaded {
+            config,
+            files,
+            warnings,
+        })
     }
 }
 

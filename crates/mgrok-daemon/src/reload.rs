@@ -1,14 +1,14 @@
 //! Requests to read the configuration again: by SIGHUP, and because its file has changed.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use mgrok_config::ConfigFiles;
 use tokio::sync::{Notify, watch};
 use tracing::{error, info};
 
-use crate::file_watch::{self, Stamps, stamps};
+use crate::file_watch::{self, Watched};
 use crate::service_manager::ServiceManager;
 
 /// The requests to read the configuration again. A service runs its reload for each of them, beside what it serves:
@@ -31,7 +31,7 @@ use crate::service_manager::ServiceManager;
 #[derive(Clone, Debug)]
 pub struct ReloadRequests {
     /// The files that are watched.
-    files: watch::Sender<Stamps>,
+    files: watch::Sender<Watched>,
     /// Whether it is a file that the latest request comes from.
     is_by_file: Arc<AtomicBool>,
     manager: ServiceManager,
@@ -55,10 +55,10 @@ impl ReloadRequests {
         self.requested.notify_one();
     }
 
-    /// Asks for a reload whenever one of these files has changed, from now on; of none, never.
-    pub fn watch_files(&self, files: Vec<PathBuf>) {
-        // What they look like now is what was read of them, or nearly so.
-        self.files.send_replace(stamps(files));
+    /// Asks for a reload whenever one of these files has changed, and whenever another appears for what they include, from now on; of
+    /// none, never.
+    pub fn watch_files(&self, files: ConfigFiles) {
+        self.files.send_replace(Watched::new(files));
     }
 
     /// Runs `reload` for each request, one after the other, until the future is dropped. Logs what `reload` says has changed, or its
