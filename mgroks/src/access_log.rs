@@ -82,6 +82,7 @@ fn fill(record: &mut Record<'_>, access: &Access<'_>) {
         sent,
         received,
         end,
+        reason,
     } = access;
     record.address("from", from);
     if let Some(proxy) = proxy {
@@ -101,6 +102,7 @@ fn fill(record: &mut Record<'_>, access: &Access<'_>) {
     record.number("received", received);
     record.number("seconds", Seconds(*duration));
     record.text("ended", end.as_str());
+    record.text("reason", reason);
 }
 
 /// Seconds with their thousandths.

@@ -325,6 +325,7 @@ impl ProxyEntry {
             sent: 0,
             received: 0,
             end: AccessEnd::Refused,
+            reason: "",
         });
     }
 
@@ -496,6 +497,7 @@ impl Drop for ConnectionRow {
                 sent,
                 received,
                 end,
+                reason: "",
             });
         }
     }

@@ -24,7 +24,7 @@ use super::pages::Page;
 use super::request_note::RequestNote;
 use super::user_rows::UserRows;
 use crate::accept::UserService;
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessLog, AccessRequest};
 use crate::backend::{Backend, PeerAddrs};
 use crate::backend_set::BackendSet;
 use crate::policy::CurrentPolicy;
@@ -182,6 +182,17 @@ impl Handler for Requests {
         let response = vhost.answer(request, user, &self.rows, Some(&note)).await;
         note.answered(&response);
         response
+    }
+
+    fn refused(&self, user: &User, status: StatusCode, reason: &str) {
+        // What it asked for is not told, as nobody can say what that was.
+        let request = AccessRequest {
+            method: "",
+            path: "",
+            status: Some(status.as_u16()),
+        };
+        let log = &self.vhost.access_log;
+        log.note_stranger(user.addr(), "", Some(request), reason);
     }
 }
 
