@@ -8,13 +8,13 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use mgrok_client::Client;
 use mgrok_config::{LoadOptions, load_client};
-use mgrok_daemon::{Daemon, say, say_warnings};
+use mgrok_daemon::{Daemon, say, say_warnings, serve_admin_requests};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::PROGRAM;
-use crate::run::{Reload, introduce, serve_requests};
+use crate::run::{Reload, introduce};
 
 /// Runs them all, each until it is stopped or cannot go on.
 ///
@@ -72,7 +72,7 @@ pub(crate) fn run(directory: &Path, options: LoadOptions) -> anyhow::Result<Exit
         }
         let reload = running
             .reloads()
-            .run(async || reload_all(&reloads, options).await);
+            .run(None, async |_| reload_all(&reloads).await);
         let stopped = running.stopped();
         tokio::pin!(reload, stopped);
         let (mut cut, mut failed) = (0, count - started.len());
@@ -95,12 +95,12 @@ pub(crate) fn run(directory: &Path, options: LoadOptions) -> anyhow::Result<Exit
 }
 
 /// Has each client read its file again. One that cannot keeps what it has.
-async fn reload_all(reloads: &[Reload], options: LoadOptions) -> anyhow::Result<String> {
+async fn reload_all(reloads: &[Reload]) -> anyhow::Result<String> {
     let mut changes = Vec::new();
     let mut failures = Vec::new();
     for reload in reloads {
         let file = reload.path.display();
-        match reload.run(options).await {
+        match reload.run(None).await {
             Ok(changed) => changes.push(format!("[{file}] {changed}")),
             Err(error) => failures.push(format!("[{file}] {error:#}")),
         }
@@ -122,7 +122,8 @@ async fn run_one(
         let requests = client.admin_requests(&reload.path);
         // A stop that the admin port is asked for ends this client alone.
         let alone = stopping.child_token();
-        let requests = serve_requests(requests, &reload, || alone.cancel());
+        let reload = async |strictness| reload.run(strictness).await;
+        let requests = serve_admin_requests(requests, reload, || alone.cancel());
         tokio::select! {
             ended = client.run(alone.clone().cancelled_owned()) => anyhow::Ok(ended?.cut),
             never = requests => match never {},

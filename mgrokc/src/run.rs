@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use mgrok_client::{AdminRequest, AdminRequests, Client, ProgressWatch, ReloadFailure, Reloader};
-use mgrok_config::{ClientConfig, ConfigFiles, LoadError, LoadOptions, load_client};
+use mgrok_client::{Client, ProgressWatch, Reloader};
+use mgrok_config::{ClientConfig, ConfigFiles, LoadOptions, Strictness, load_client};
 use mgrok_daemon::{Daemon, LogReloader, ReloadRequests, ServiceManager, say_warnings};
-use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -59,20 +58,13 @@ pub(crate) fn with_file(path: &Path, options: LoadOptions) -> anyhow::Result<Exi
             requests: Some(running.reloads()),
         };
         reload.watch(files, reload_on_change);
-        let reloads = running.reloads().run(async || reload.run(options).await);
-        let stop_requested = Notify::new();
-        let requests = serve_requests(requests, &reload, || stop_requested.notify_one());
-        let stopped = async {
-            tokio::select! {
-                () = running.stopped() => {}
-                () = stop_requested.notified() => {}
-            }
-        };
+        let reloads = running.reloads().run(Some(requests), async |strictness| {
+            reload.run(strictness).await
+        });
         let ended = tokio::select! {
-            ended = client.run(stopped) => ended,
+            ended = client.run(running.stopped()) => ended,
             never = reports => match never {},
             never = reloads => match never {},
-            never = requests => match never {},
         };
         info!("frpc service for config file [{file}] stopped");
         Ok(ended?.cut)
@@ -104,42 +96,14 @@ pub(crate) fn introduce(config: &ClientConfig) {
     }
 }
 
-/// Does what is asked for at the admin port.
-pub(crate) async fn serve_requests(
-    mut requests: AdminRequests,
-    reload: &Reload,
-    stop: impl Fn(),
-) -> Infallible {
-    loop {
-        match requests.next().await {
-            AdminRequest::Stop => {
-                info!("stopping, as the admin port was told to");
-                stop();
-            }
-            AdminRequest::Reload { strictness, answer } => {
-                let options = reload.options.with_strictness(strictness);
-                let outcome = match reload.run(options).await {
-                    Ok(changes) => {
-                        // frp: these words
-                        info!("success reload conf: {changes}");
-                        Ok(())
-                    }
-                    Err(error) if error.is::<LoadError>() => {
-                        Err(ReloadFailure::Invalid(format!("{error:#}")))
-                    }
-                    Err(error) => Err(ReloadFailure::NotApplied(format!("{error:#}"))),
-                };
-                // Whoever asked may have left.
-                let _ = answer.send(outcome);
-            }
-        }
-    }
-}
-
 impl Reload {
-    /// Reads the file again and gives the client what it says; returns what has changed.
-    pub(crate) async fn run(&self, options: LoadOptions) -> anyhow::Result<String> {
+    /// Reads the file again and gives the client what it says; returns what has changed. `strictness` is for this time alone.
+    pub(crate) async fn run(&self, strictness: Option<Strictness>) -> anyhow::Result<String> {
         let path = self.path.clone();
+        let options = match strictness {
+            Some(strictness) => self.options.with_strictness(strictness),
+            None => self.options,
+        };
         let loaded = spawn_blocking(move || load_client(&path, options)).await??;
         for warning in loaded.warnings {
             warn!("{warning}");

@@ -9,6 +9,8 @@ mod init;
 mod arguments;
 mod source;
 
+mod admin;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -42,7 +44,7 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         None => {
             let source = Source::new(file, &arguments.settings, options)?;
-            let loaded = source.load()?;
+            let loaded = source.load(None)?;
             say_warnings(&loaded.warnings);
             run(loaded.config, loaded.files, &source)
         }
@@ -53,8 +55,16 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }),
         Some(Command::Doctor(doctor)) => {
             let source = Source::new(file, &arguments.settings, options)?;
-            let loaded = source.load().map_err(Into::into);
+            let loaded = source.load(None).map_err(Into::into);
             doctor::run(&PROGRAM, *doctor, source.file(), loaded)
+        }
+        Some(Command::Reload(reload)) => {
+            let source = Source::new(file, &arguments.settings, options)?;
+            admin::reload(reload, &source, options)
+        }
+        Some(Command::Stop(stop)) => {
+            let source = Source::new(file, &arguments.settings, options)?;
+            admin::stop(stop, &source)
         }
         Some(Command::Health(_)) => health(file.as_deref(), options),
         Some(Command::Init(arguments)) => init::run(arguments),
@@ -102,20 +112,21 @@ fn run(mut config: ServerConfig, files: ConfigFiles, source: &Source) -> anyhow:
         let mut access_log =
             AccessLogKeeper::start(server.directory().access_log(), access_log.as_ref())?;
         running.ready();
-        let (reloader, requests) = (server.reloader(), reloads.clone());
-        let reload = async || {
+        let (reloader, watcher) = (server.reloader(), reloads.clone());
+        let requests = server.admin_requests();
+        let reload = async |strictness| {
             let Loaded {
                 mut config, files, ..
-            } = source.load()?;
+            } = source.load(strictness)?;
             state::keep(&mut config);
             let reload_on_change = config.reload_on_change;
             let changes = reload(&reloader, config, &log, &mut access_log).await?;
-            watch(&requests, files, reload_on_change);
+            watch(&watcher, files, reload_on_change);
             Ok(changes)
         };
         tokio::select! {
             report = server.run(running.stopped()) => Ok(report.cut),
-            never = reloads.run(reload) => match never {},
+            never = reloads.run(Some(requests), reload) => match never {},
         }
     })
 }

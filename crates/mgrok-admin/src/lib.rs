@@ -35,6 +35,7 @@ mod extract;
 mod routes;
 
 mod guard;
+mod program;
 
 mod port;
 
@@ -46,4 +47,5 @@ pub use axum::response::Response;
 pub use events::{EventStream, ServerEvent};
 pub use extract::{Caller, JsonBody, Path, Query, read_body};
 pub use port::{AdminPort, OpenError};
+pub use program::{AdminRequest, AdminRequests, ProgramLink, ReloadFailure, ReloadQuery};
 pub use routes::Routes;

@@ -1,10 +1,12 @@
-//! Requests to read the configuration again: by SIGHUP, and because its file has changed.
+//! Requests to read the configuration again: by SIGHUP, because its file has changed, and at the admin port, where the end can be asked for
+//! too.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mgrok_config::ConfigFiles;
+use mgrok_admin::{AdminRequest, AdminRequests, ReloadFailure};
+use mgrok_config::{ConfigFiles, LoadError, Strictness};
 use tokio::sync::{Notify, watch};
 use tracing::{error, info};
 
@@ -22,7 +24,7 @@ use crate::service_manager::ServiceManager;
 ///     let reloads = running.reloads();
 ///     tokio::select! {
 ///         ended = serve(running.stopped()) => ended,
-///         never = reloads.run(async || reload()) => match never {},
+///         never = reloads.run(None, async |_| reload()) => match never {},
 ///     }
 /// })?;
 /// # Ok(())
@@ -37,15 +39,19 @@ pub struct ReloadRequests {
     manager: ServiceManager,
     /// Holds at most one request, so that many signals during one reload cause one more.
     requested: Arc<Notify>,
+    /// Asks for the end of the service.
+    stop: Arc<Notify>,
 }
 
 impl ReloadRequests {
-    pub(crate) fn new(manager: ServiceManager) -> Self {
+    /// `stop` is told when the admin port is asked for the end.
+    pub(crate) fn new(manager: ServiceManager, stop: Arc<Notify>) -> Self {
         Self {
             files: watch::Sender::default(),
             is_by_file: Arc::default(),
             manager,
             requested: Arc::default(),
+            stop,
         }
     }
 
@@ -62,38 +68,117 @@ impl ReloadRequests {
     }
 
     /// Runs `reload` for each request, one after the other, until the future is dropped. Logs what `reload` says has changed, or its
-    /// error with all causes, and tells the service manager when a reload begins and ends.
+    /// error with all causes, and tells the service manager when a reload begins and ends. Does what is asked for at an admin port as
+    /// well, for which `reload` is told what is to become of unknown keys, if that was said.
     ///
     /// `reload` must change nothing if it fails.
-    pub async fn run(self, reload: impl AsyncFnMut() -> anyhow::Result<String>) -> Infallible {
+    pub async fn run(
+        self,
+        admin: Option<AdminRequests>,
+        reload: impl AsyncFnMut(Option<Strictness>) -> anyhow::Result<String>,
+    ) -> Infallible {
         let by_file = || {
             self.is_by_file.store(true, Ordering::Relaxed);
             self.requested.notify_one();
         };
         tokio::select! {
-            never = self.serve(reload) => match never {},
+            never = self.serve(admin, reload) => match never {},
             never = file_watch::run(self.files.subscribe(), by_file) => match never {},
         }
     }
 
-    async fn serve(&self, mut reload: impl AsyncFnMut() -> anyhow::Result<String>) -> Infallible {
+    async fn serve(
+        &self,
+        mut admin: Option<AdminRequests>,
+        mut reload: impl AsyncFnMut(Option<Strictness>) -> anyhow::Result<String>,
+    ) -> Infallible {
         loop {
-            self.requested.notified().await;
-            match self.is_by_file.load(Ordering::Relaxed) {
-                true => info!("a configuration file has changed: reloading the configuration"),
-                false => info!("SIGHUP: reloading the configuration"),
-            }
-            self.manager.reloading();
-            match reload().await {
-                Ok(changes) => info!("reloaded: {changes}"),
-                Err(error) => {
-                    // A file may have many mistakes, each of which is a line.
-                    for line in format!("{error:#}").lines() {
-                        error!("not reloaded, nothing has changed: {line}");
+            let asked = async {
+                match &mut admin {
+                    Some(admin) => admin.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.requested.notified() => self.reload(&mut reload).await,
+                request = asked => {
+                    let is_reload = matches!(request, AdminRequest::Reload { .. });
+                    if is_reload {
+                        self.manager.reloading();
+                    }
+                    answer(request, &mut reload, || self.stop.notify_one()).await;
+                    if is_reload {
+                        self.manager.reloaded();
                     }
                 }
             }
-            self.manager.reloaded();
         }
+    }
+
+    async fn reload(
+        &self,
+        reload: &mut impl AsyncFnMut(Option<Strictness>) -> anyhow::Result<String>,
+    ) {
+        match self.is_by_file.load(Ordering::Relaxed) {
+            true => info!("a configuration file has changed: reloading the configuration"),
+            false => info!("SIGHUP: reloading the configuration"),
+        }
+        self.manager.reloading();
+        match reload(None).await {
+            Ok(changes) => info!("reloaded: {changes}"),
+            Err(error) => log_failure(&error),
+        }
+        self.manager.reloaded();
+    }
+}
+
+/// Does what is asked for at an admin port, until the future is dropped: runs `reload`, which is told what is to become of unknown keys,
+/// if that was said, and must change nothing if it fails, or `stop`.
+pub async fn serve_admin_requests(
+    mut requests: AdminRequests,
+    mut reload: impl AsyncFnMut(Option<Strictness>) -> anyhow::Result<String>,
+    stop: impl Fn(),
+) -> Infallible {
+    loop {
+        let request = requests.next().await;
+        answer(request, &mut reload, &stop).await;
+    }
+}
+
+async fn answer(
+    request: AdminRequest,
+    reload: &mut impl AsyncFnMut(Option<Strictness>) -> anyhow::Result<String>,
+    stop: impl Fn(),
+) {
+    let (strictness, answer) = match request {
+        AdminRequest::Stop => {
+            info!("stopping, as the admin port was told to");
+            return stop();
+        }
+        AdminRequest::Reload { strictness, answer } => (strictness, answer),
+    };
+    let outcome = match reload(strictness).await {
+        Ok(changes) => {
+            // frp: these words
+            info!("success reload conf: {changes}");
+            Ok(changes)
+        }
+        Err(error) => {
+            log_failure(&error);
+            let why = format!("{error:#}");
+            Err(match error.is::<LoadError>() {
+                true => ReloadFailure::Invalid(why),
+                false => ReloadFailure::NotApplied(why),
+            })
+        }
+    };
+    // Whoever asked may have left.
+    let _ = answer.send(outcome);
+}
+
+fn log_failure(error: &anyhow::Error) {
+    // A file may have many mistakes, each of which is a line.
+    for line in format!("{error:#}").lines() {
+        error!("not reloaded, nothing has changed: {line}");
     }
 }
