@@ -75,8 +75,8 @@ async fn answering(answer: String) -> service::Service {
     .await
 }
 
-/// The settings of a client that verifies, and an admin port that names the port at which the server serves web sites.
-async fn beside_a_website(authority: &Authority, port: u16) -> (String, service::Service) {
+/// The settings of a client that verifies, with a web site for which its admin port names `port` of the server; and what is there of it.
+async fn beside_a_website(authority: &Authority, port: u16) -> (String, [service::Service; 2]) {
     let status = format!(
         r#"{{"http":[{{"name":"site","status":"running","remote_addr":"127.0.0.1:{port}"}}]}}"#
     );
@@ -88,7 +88,7 @@ async fn beside_a_website(authority: &Authority, port: u16) -> (String, service:
         admin.addr().port(),
         site.addr().port()
     );
-    (settings, admin)
+    (settings, [admin, site])
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn a_clock_of_this_host_that_is_wrong() {
     let server = showing(&authority.sign_from(2090, "server.test")).await;
     let date = "Date: Thu, 01 Jun 2090 12:00:00 GMT";
     let web = answering(format!("HTTP/1.0 404 Not Found\r\n{date}\r\n\r\n")).await;
-    let (settings, _admin) = beside_a_website(&authority, web.addr().port()).await;
+    let (settings, _there) = beside_a_website(&authority, web.addr().port()).await;
     let report = examine(&file(server.addr, &settings)).await;
     blames(
         &report,
@@ -118,7 +118,7 @@ async fn a_certificate_that_has_expired_by_both_clocks() {
     let vhost = ports::free();
     let certificate = authority.sign_expired("server.test").settings();
     let server = server(&format!("{certificate}vhostHTTPPort = {vhost}")).await;
-    let (settings, _admin) = beside_a_website(&authority, vhost).await;
+    let (settings, _there) = beside_a_website(&authority, vhost).await;
     let report = examine(&file(server.addr, &settings)).await;
     blames(&report, "certificate", "by both clocks");
     assert!(

@@ -1,6 +1,7 @@
 //! From the name to a connection: DNS, routes, ports, outbound proxies, UDP.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket};
 use std::sync::Arc;
 
@@ -228,10 +229,10 @@ async fn narrow(to: SocketAddr, largest: usize) -> SocketAddr {
         let mut users: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
         let mut datagram = [0; 2048];
         while let Ok((len, from)) = near.recv_from(&mut datagram).await {
-            if !users.contains_key(&from) {
+            if let Entry::Vacant(newcomer) = users.entry(from) {
                 let far = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
                 far.connect(to).await.unwrap();
-                users.insert(from, far.clone());
+                newcomer.insert(far.clone());
                 let near = near.clone();
                 tokio::spawn(async move {
                     let mut datagram = [0; 2048];
@@ -255,7 +256,11 @@ async fn a_way_that_swallows_the_large_packets_of_kcp() {
     for tls in ["true", "false"] {
         let settings = format!("{}\ntransport.tls.enable = {tls}", by("kcp"));
         let report = examine(&file(way, &settings)).await;
-        blames(&report, "mtu", "those of 1358 bytes, which KCP sends, do not");
+        blames(
+            &report,
+            "mtu",
+            "those of 1358 bytes, which KCP sends, do not",
+        );
         skips_login(&report, "mtu");
         assert_eq!(word(&report, "udp"), "ok", "{}", text(&report));
     }

@@ -83,7 +83,9 @@ async fn a_socket_that_is_not_there() {
 async fn a_port_of_a_visitor_that_another_program_has() {
     let server = server("").await;
     let visitor = |kind: &str, port: u16| {
-        format!("[[visitors]]\nname = \"it\"\ntype = \"{kind}\"\nserverName = \"there\"\nsecretKey = \"k\"\nbindPort = {port}")
+        format!(
+            "[[visitors]]\nname = \"it\"\ntype = \"{kind}\"\nserverName = \"there\"\nsecretKey = \"k\"\nbindPort = {port}"
+        )
     };
     let process = format!("(process {})", std::process::id());
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
