@@ -125,4 +125,4 @@ pub use settings::{SettingValue, Settings};
 pub use store::{Store, StoredEntry, StoredKind};
 pub use stored::StoreError;
 pub use visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor};
-pub use web_server::WebServer;
+pub use web_server::{WebServer, WebServerTls};
