@@ -11,14 +11,11 @@ use mgrok_config::{Plugin, ProxyConfig, StoredKind};
 use serde::Serialize;
 
 use self::config::ConfigFile;
-use self::lists::Lists;
+use self::lists::{Lists, STORE, local_addr};
 use crate::operator::Operator;
 use crate::progress::ProgressWatch;
 use crate::proxies::Table;
 use crate::status::ProxyStatus;
-
-/// What rows say of stored entries.
-const STORE: &str = "store";
 
 /// One proxy in the answer to `/api/status`.
 // frp: these fields in this order, all of them always (client/http)
@@ -98,21 +95,6 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Where the local service is; empty if it has no port.
-fn local_addr(config: &ProxyConfig) -> String {
-    match config.local_port {
-        0 => String::new(),
-        port => host_port(&config.local_host, port),
-    }
-}
-
-fn host_port(host: &str, port: u16) -> String {
-    match host.contains(':') {
-        true => format!("[{host}]:{port}"),
-        false => format!("{host}:{port}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
@@ -155,7 +137,11 @@ mod tests {
 
     fn json(proxies: &Proxies) -> String {
         let is_stored = |name: &str| name == "b";
-        serde_json::to_string(&rows(std::iter::once(&*proxies.watch().borrow()), is_stored)).unwrap()
+        serde_json::to_string(&rows(
+            std::iter::once(&*proxies.watch().borrow()),
+            is_stored,
+        ))
+        .unwrap()
     }
 
     #[test]

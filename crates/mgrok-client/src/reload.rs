@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 
-use mgrok_config::{ClientConfig, ClientTransport, Mistakes, ProxyConfig, Store, StoredEntry, VisitorConfig};
+use mgrok_config::{
+    ClientConfig, ClientTransport, Mistakes, ProxyConfig, Store, StoredEntry, VisitorConfig,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;

@@ -134,6 +134,9 @@ mod tests {
         let file = directory.path().join("f/g");
         fs::write(directory.path().join("f"), "no directory").unwrap();
         let why = replace_file(&file, b"x").unwrap_err();
-        assert!(why.contains("f/g cannot be written and is as it was"), "{why}");
+        assert!(
+            why.contains("f/g cannot be written and is as it was"),
+            "{why}"
+        );
     }
 }

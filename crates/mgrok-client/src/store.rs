@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use mgrok_config::{Store, StoreError, StoredEntry, StoredKind};
+use mgrok_config::{Mistakes, Store, StoreError, StoredEntry, StoredKind};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::version::{Changed, Condition, Version};
@@ -25,6 +25,11 @@ pub(crate) enum StoreFailure {
     /// Somebody else has changed the entry.
     #[error(transparent)]
     Changed(#[from] Changed),
+    /// Somebody has changed the file by hand, and made it wrong.
+    #[error(
+        "the store's file was changed by hand and is wrong; nothing is written until it is mended: {0}"
+    )]
+    Broken(#[from] Mistakes),
     /// The file cannot be written.
     // frp: the first words
     #[error("failed to persist: {0}")]
@@ -109,20 +114,27 @@ impl StoreHandle {
     ) -> Result<Option<StoredEntry>, StoreFailure> {
         let (answer, answered) = oneshot::channel();
         let request = StoreRequest { change, answer };
-        self.requests.try_send(request).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreFailure::Busy,
-            mpsc::error::TrySendError::Closed(_) => StoreFailure::Stopping,
-        })?;
+        self.requests
+            .try_send(request)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => StoreFailure::Busy,
+                mpsc::error::TrySendError::Closed(_) => StoreFailure::Stopping,
+            })?;
         answered.await.unwrap_or(Err(StoreFailure::Stopping))
     }
 }
 
 impl StoreChange {
-    /// What `store` becomes, and the entry in it, unless it is no more. May block.
-    pub(crate) fn apply(
-        self,
-        store: &Store,
-    ) -> Result<(Store, Option<StoredEntry>), StoreFailure> {
+    /// What `store` becomes, and the entry in it, unless it is no more. What somebody has written into the file by hand is not lost. Blocks.
+    pub(crate) fn apply(self, store: &Store) -> Result<(Store, Option<StoredEntry>), StoreFailure> {
+        let read;
+        let store = match store.path().exists() {
+            true => {
+                read = store.read_again()?;
+                &read
+            }
+            false => store,
+        };
         let kind = self.kind;
         let name = match &self.action {
             StoreAction::Create(entry) | StoreAction::Update(entry) => entry.name().to_owned(),

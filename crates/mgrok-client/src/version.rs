@@ -57,16 +57,17 @@ impl Condition {
         let Some(tags) = &self.if_match else {
             return Ok(());
         };
-        let meant = current.is_some_and(|Version(current)| {
-            tags.iter().any(|tag| tag == "*" || tag == current)
-        });
+        let meant = current
+            .is_some_and(|Version(current)| tags.iter().any(|tag| tag == "*" || tag == current));
         meant.then_some(()).ok_or(Changed)
     }
 }
 
 /// Somebody else was faster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it has changed since it was read: read it again, and make the change in what is there now")]
+#[error(
+    "it has changed since it was read: read it again, and make the change in what is there now"
+)]
 pub(crate) struct Changed;
 
 impl From<Changed> for Refusal {

@@ -5,11 +5,13 @@ use mgrok_config::{Plugin, ProxyConfig, StoredKind, VisitorConfig};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{STORE, host_port, local_addr};
 use crate::proxies::Table;
 use crate::status::{ProxyPhase, ProxyStatus};
 use crate::store::StoreHandle;
 use crate::visitor;
+
+/// What rows say of stored entries.
+pub(super) const STORE: &str = "store";
 
 /// What the routes tell of. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -103,10 +105,14 @@ impl Lists {
         let mut rows = Vec::new();
         for table in &self.tables {
             let table = table.borrow();
-            let of_server = table.proxies().map(|(config, status)| self.proxy_row(config, status));
-            rows.extend(of_server.filter(|row| {
-                filter.lets_through(&row.name, row.kind, row.source, &row.status)
-            }));
+            let of_server = table
+                .proxies()
+                .map(|(config, status)| self.proxy_row(config, status));
+            rows.extend(
+                of_server.filter(|row| {
+                    filter.lets_through(&row.name, row.kind, row.source, &row.status)
+                }),
+            );
         }
         // Those of several servers one after the other.
         rows.sort_by(|one, other| one.name.cmp(&other.name));
@@ -147,7 +153,10 @@ impl Lists {
             // It waits for nothing.
             None => (ProxyPhase::Running, String::new()),
         };
-        let bind_addr = match (self.listeners.borrow().listener(&config.name), config.bind_port) {
+        let bind_addr = match (
+            self.listeners.borrow().listener(&config.name),
+            config.bind_port,
+        ) {
             (Some(listener), _) => listener.to_string(),
             (None, Some(port)) => host_port(&config.bind_addr, port),
             (None, None) => String::new(),
@@ -212,5 +221,20 @@ impl Filter {
         let is = |wanted: &str, it: &str| wanted.is_empty() || wanted == it;
         let has = |part: &str| name.to_lowercase().contains(&part.to_lowercase());
         has(&self.q) && is(&self.kind, kind) && is(&self.source, source) && is(&self.status, status)
+    }
+}
+
+/// Where the local service is; empty if it has no port.
+pub(super) fn local_addr(config: &ProxyConfig) -> String {
+    match config.local_port {
+        0 => String::new(),
+        port => host_port(&config.local_host, port),
+    }
+}
+
+fn host_port(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
     }
 }

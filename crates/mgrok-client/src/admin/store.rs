@@ -1,6 +1,8 @@
 //! The routes for the store: its proxies and visitors, one by one.
 
-use mgrok_admin::{Answer, Caller, HeaderMap, JsonBody, Method, Path, Query, Refusal, Routes, StatusCode};
+use mgrok_admin::{
+    Answer, Caller, HeaderMap, JsonBody, Method, Path, Query, Refusal, Routes, StatusCode,
+};
 use mgrok_config::{StoreError, StoredEntry, StoredKind};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -25,8 +27,20 @@ impl Changing {
 
 /// Adds what can be asked of `store` to `routes`.
 pub(super) fn add_to(routes: Routes, store: &StoreHandle) -> Routes {
-    let routes = add_kind(routes, store, StoredKind::Proxy, "/api/store/proxies", "/api/store/proxies/{name}");
-    add_kind(routes, store, StoredKind::Visitor, "/api/store/visitors", "/api/store/visitors/{name}")
+    let routes = add_kind(
+        routes,
+        store,
+        StoredKind::Proxy,
+        "/api/store/proxies",
+        "/api/store/proxies/{name}",
+    );
+    add_kind(
+        routes,
+        store,
+        StoredKind::Visitor,
+        "/api/store/visitors",
+        "/api/store/visitors/{name}",
+    )
 }
 
 fn add_kind(
@@ -40,8 +54,13 @@ fn add_kind(
         store: store.clone(),
         kind,
     };
-    let (list, get, create, update, delete) =
-        (stored.clone(), stored.clone(), stored.clone(), stored.clone(), stored);
+    let (list, get, create, update, delete) = (
+        stored.clone(),
+        stored.clone(),
+        stored.clone(),
+        stored.clone(),
+        stored,
+    );
     routes
         .with(Method::GET, all, async move || list.list())
         .with(
@@ -50,10 +69,14 @@ fn add_kind(
             async move |Query(query): Query<Changing>,
                         caller: Caller,
                         JsonBody(definition): JsonBody<Value>| {
-                create.create(query.only_check(), &caller, &definition).await
+                create
+                    .create(query.only_check(), &caller, &definition)
+                    .await
             },
         )
-        .with(Method::GET, one, async move |Path(name): Path<String>| get.get(&name))
+        .with(Method::GET, one, async move |Path(name): Path<String>| {
+            get.get(&name)
+        })
         .with(
             Method::PUT,
             one,
@@ -64,7 +87,9 @@ fn add_kind(
                         JsonBody(definition): JsonBody<Value>| {
                 let condition = Condition::of(&headers);
                 let only_check = query.only_check();
-                update.update(&name, condition, only_check, &caller, &definition).await
+                update
+                    .update(&name, condition, only_check, &caller, &definition)
+                    .await
             },
         )
         .with(
@@ -85,7 +110,11 @@ struct Stored {
 
 impl Stored {
     fn list(&self) -> Result<Answer, Refusal> {
-        let store = self.store.now().ok_or(StoreFailure::Disabled).map_err(refusal)?;
+        let store = self
+            .store
+            .now()
+            .ok_or(StoreFailure::Disabled)
+            .map_err(refusal)?;
         let entries = store.entries(self.kind);
         let definitions: Vec<_> = entries.map(|it| it.definition(self.kind)).collect();
         let key = match self.kind {
@@ -98,7 +127,11 @@ impl Stored {
     }
 
     fn get(&self, name: &str) -> Result<Answer, Refusal> {
-        let store = self.store.now().ok_or(StoreFailure::Disabled).map_err(refusal)?;
+        let store = self
+            .store
+            .now()
+            .ok_or(StoreFailure::Disabled)
+            .map_err(refusal)?;
         match store.entry(self.kind, name) {
             Some(entry) => self.tell(entry),
             None => {
@@ -118,7 +151,15 @@ impl Stored {
         let entry = self.entry(definition)?;
         let name = entry.name().to_owned();
         let action = StoreAction::Create(entry);
-        self.change(action, Condition::default(), only_check, caller, "created", &name).await
+        self.change(
+            action,
+            Condition::default(),
+            only_check,
+            caller,
+            "created",
+            &name,
+        )
+        .await
     }
 
     async fn update(
@@ -136,7 +177,8 @@ impl Stored {
             return Err(Refusal::bad_request(why));
         }
         let action = StoreAction::Update(entry);
-        self.change(action, condition, only_check, caller, "updated", name).await
+        self.change(action, condition, only_check, caller, "updated", name)
+            .await
     }
 
     async fn delete(
@@ -146,7 +188,8 @@ impl Stored {
         caller: &Caller,
     ) -> Result<Answer, Refusal> {
         let action = StoreAction::Delete(name.clone());
-        self.change(action, condition, false, caller, "deleted", &name).await
+        self.change(action, condition, false, caller, "deleted", &name)
+            .await
     }
 
     fn entry(&self, definition: &Value) -> Result<StoredEntry, Refusal> {
@@ -200,7 +243,7 @@ fn refusal(failure: StoreFailure) -> Refusal {
             return Refusal::new(status, format!("{class}: {error}"));
         }
         StoreFailure::Changed(changed) => return (*changed).into(),
-        StoreFailure::NotWritten(_) | StoreFailure::NotApplied(_) => {
+        StoreFailure::Broken(_) | StoreFailure::NotWritten(_) | StoreFailure::NotApplied(_) => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
         StoreFailure::Busy | StoreFailure::Stopping => StatusCode::SERVICE_UNAVAILABLE,

@@ -72,9 +72,7 @@ impl Table {
     pub(crate) fn phase(&self, name: &str) -> (ProxyPhase, String) {
         match self.entries.get(name) {
             Some(entry) if entry.listener.is_some() => (ProxyPhase::Running, String::new()),
-            Some(entry) if !entry.error.is_empty() => {
-                (ProxyPhase::StartError, entry.error.clone())
-            }
+            Some(entry) if !entry.error.is_empty() => (ProxyPhase::StartError, entry.error.clone()),
             Some(_) | None => (ProxyPhase::WaitStart, String::new()),
         }
     }
