@@ -102,7 +102,7 @@ fn tcp(name: &str, block: Value) -> String {
 
 impl Running {
     fn new() -> Self {
-        Self::with("", |directory| client_in(directory))
+        Self::with("", client_in)
     }
 
     fn with(more: &str, command: impl Fn(&std::path::Path) -> Command) -> Self {
@@ -492,7 +492,7 @@ fn a_visitor_whose_port_is_taken_is_not_stored() {
 
 #[test]
 fn a_configuration_is_checked_before_it_takes_the_place_of_the_file() {
-    let running = Running::with(&proxy("kept", 22, 0), |directory| client_in(directory));
+    let running = Running::with(&proxy("kept", 22, 0), client_in);
     let file = running.directory.path().join("client.toml");
     let before = fs::read_to_string(&file).unwrap();
     let wrong = format!("{before}localPrt = 1\n[[proxies]]\nname = \"b\"\ntype = \"tpc\"\n");
