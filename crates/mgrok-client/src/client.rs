@@ -4,7 +4,7 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
-use mgrok_admin::{AdminPort, BindError};
+use mgrok_admin::{AdminPort, OpenError};
 use mgrok_config::ClientConfig;
 use mgrok_net::resolver::Resolver;
 use mgrok_proto::cipher::CipherKey;
@@ -31,7 +31,7 @@ use crate::visitor::{self, ListenerWatch, Visitors};
 pub enum StartError {
     /// The admin port cannot be opened.
     #[error(transparent)]
-    Admin(#[from] BindError),
+    Admin(#[from] OpenError),
     /// The files of TLS cannot be used.
     #[error(transparent)]
     SetUp(#[from] SetUpError),

@@ -128,8 +128,4 @@ const BOTH: &[UnsupportedKey] = &[
     key("auth.oidc.audience"),
     key("webServer.assetsDir"),
     key("webServer.pprofEnable"),
-    key("webServer.tls.certFile"),
-    key("webServer.tls.keyFile"),
-    key("webServer.tls.serverName"),
-    key("webServer.tls.trustedCaFile"),
 ];

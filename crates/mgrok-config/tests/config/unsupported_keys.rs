@@ -16,10 +16,6 @@ const BOTH: &[&str] = &[
     "auth.oidc.audience = \"a\"",
     "webServer.assetsDir = \"d\"",
     "webServer.pprofEnable = true",
-    "webServer.tls.certFile = \"c\"",
-    "webServer.tls.keyFile = \"k\"",
-    "webServer.tls.trustedCaFile = \"a\"",
-    "webServer.tls.serverName = \"n\"",
     "webServer.PPROFEnable = true",
 ];
 

@@ -39,6 +39,7 @@ fn every_key_arrives() {
             port: 7500,
             user: "admin".to_owned(),
             password: Secret::new("secret"),
+            tls: None,
         }),
     );
 }

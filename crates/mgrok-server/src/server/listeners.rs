@@ -52,7 +52,7 @@ pub(super) fn serve(
             }
             SocketKey::Admin => {
                 log_listening(&listener, "dashboard listen on", "");
-                let admin = AdminPort::new(listener, parts.admin_login.clone());
+                let admin = AdminPort::new(listener, parts.admin_access.clone());
                 let stopping = tasks.stop_listening.clone();
                 let routes = admin::routes(parts.directory.clone()).ready_when(move || {
                     match stopping.is_cancelled() {
