@@ -231,7 +231,7 @@ async fn the_beginning_leads_to_the_dashboard() {
     let port = served("", "").await;
     port.check_all("/", 301).await;
     let response = port.ask("GET", "/").await;
-    assert!(response.head.contains("location: /static/\n"));
+    assert!(response.head.contains("location: static/\n"));
 }
 
 #[tokio::test]

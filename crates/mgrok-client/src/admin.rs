@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mgrok_admin::{Answer, Method, Routes};
+use mgrok_admin::{Answer, Dashboard, Method, Routes};
 use mgrok_config::{Plugin, ProxyConfig};
 use serde::Serialize;
 use tokio::sync::watch;
@@ -38,6 +38,7 @@ pub(crate) fn routes(
     };
     let routes = Routes::default()
         .with(Method::GET, "/api/status", status)
+        .dashboard(Dashboard::Client)
         .ready_when(move || progress.ready());
     match operator {
         Some(operator) => operator.add_to(routes),

@@ -126,6 +126,5 @@ pub(crate) const CLIENT: &[&[UnsupportedKey]] = &[
 
 const BOTH: &[UnsupportedKey] = &[
     key("auth.oidc.audience"),
-    key("webServer.assetsDir"),
     key("webServer.pprofEnable"),
 ];

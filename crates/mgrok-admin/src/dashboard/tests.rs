@@ -98,7 +98,7 @@ fn pages_name_only_files_that_there_are_and_all_of_them() {
                 continue;
             }
             let (folder, _) = path.split_once('/').unwrap();
-            for name in quoted(&text(dashboard, &path), "from \"") {
+            for name in quoted(&text(dashboard, &path), "} from \"") {
                 open.push(match name.strip_prefix("../") {
                     Some(path) => path.to_owned(),
                     None => format!("{folder}/{}", name.strip_prefix("./").unwrap()),
