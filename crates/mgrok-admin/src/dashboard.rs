@@ -143,7 +143,8 @@ impl Page {
 /// The file at `path` below `dir`, and never one elsewhere, whatever the path says and wherever links in `dir` lead.
 fn own(dir: &Path, path: &str) -> io::Result<Page> {
     let path = if path.is_empty() { "index.html" } else { path };
-    let is_name = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', ':', '\0']);
+    let is_name =
+        |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', ':', '\0']);
     if !path.split('/').all(is_name) {
         return Err(io::ErrorKind::NotFound.into());
     }
@@ -153,7 +154,10 @@ fn own(dir: &Path, path: &str) -> io::Result<Page> {
     if !file.starts_with(&dir) || !about.is_file() || about.len() > MAX_FILE {
         return Err(io::ErrorKind::NotFound.into());
     }
-    let changed = about.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let changed = about
+        .modified()?
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Ok(Page {
         kind: content_type(path),
         etag: format!("\"{:x}-{:x}\"", about.len(), changed.as_nanos()),

@@ -124,7 +124,4 @@ pub(crate) const CLIENT: &[&[UnsupportedKey]] = &[
     ],
 ];
 
-const BOTH: &[UnsupportedKey] = &[
-    key("auth.oidc.audience"),
-    key("webServer.pprofEnable"),
-];
+const BOTH: &[UnsupportedKey] = &[key("auth.oidc.audience"), key("webServer.pprofEnable")];
