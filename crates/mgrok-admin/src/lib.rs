@@ -25,6 +25,7 @@ mod answer;
 mod attempts;
 mod dashboard;
 mod deadline;
+mod page;
 mod path;
 mod tls;
 
@@ -47,5 +48,6 @@ pub use axum::response::Response;
 pub use dashboard::Dashboard;
 pub use events::{EventStream, ServerEvent};
 pub use extract::{Caller, JsonBody, Path, Query, read_body};
+pub use page::{Page, PageQuery};
 pub use port::{AdminPort, OpenError};
 pub use routes::Routes;
