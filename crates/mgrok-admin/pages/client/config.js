@@ -51,8 +51,8 @@ export async function configScreen(context) {
     const text = area.value;
     const { data } = await request("POST", "api/v2/config/check", { text, signal: context.signal });
     if (text !== area.value) return false;
-    const all = [...data.errors.map((it) => ({ ...it, kind: "bad" })), ...data.warnings.map((it) => ({ ...it, kind: "warn" }))];
-    marks = new Map(all.toReversed().map((it) => [it.line, it.kind]));
+    const all = [...data.errors.map((it) => ({ ...it, kind: "bad" })), ...data.warnings.map((it) => ({ message: it, kind: "warn" }))];
+    marks = new Map(data.errors.map((it) => [it.line, "bad"]));
     drawNumbers();
     const item = (it) => {
       const place = it.line ? button(`line ${it.line}`, () => goTo(it.line, it.column), "small") : null;

@@ -151,12 +151,12 @@ export const editScreen = (kind) => async (context) => {
   return { title: label, content: [back(screen, `${title === "Proxy" ? "Proxies" : "Visitors"}`), heading(label), element], keeps: () => isDirty };
 };
 
-/** The mistakes in a refusal of the checker, one a line, with the keys that they are about. */
-export function mistakes(text) {
-  const lines = text.split(/\n|; (?=(?:proxies|visitors)\[)/).map((it) => it.trim()).filter(Boolean);
-  return lines.map((line) => {
-    const found = /(?:^|[\s:])(?:(?:proxies|visitors)\[\d+\]\.)([\w.[\]-]+): (.*)$/.exec(line);
-    if (found) return { path: found[1], text: found[2] };
-    return { path: /already exists|name is required/.test(line) ? "name" : "", text: line.replace(/^invalid argument: (validation error: )?/, "") };
+/** The mistakes in a refusal of the checker, one a line, with the keys that they are about: `[{ path, text, line }]`. */
+export function mistakes(refusal) {
+  const lines = refusal.replace(/^invalid argument: (validation error: )?/, "").split("\n");
+  return lines.filter(Boolean).map((line) => {
+    const [, path = "", text = line] = /^([A-Za-z][\w.[\]-]*): (.*)$/.exec(line) ?? [];
+    if (/already exists:|name (is required|cannot be empty)/.test(line)) return { path: "name", text, line };
+    return { path, text, line };
   });
 }

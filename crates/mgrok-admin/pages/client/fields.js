@@ -35,7 +35,7 @@ export const SECTIONS = {
       title: "Local service",
       fields: [
         key("plugin.type", "What answers", "choice", {
-          options: ["", ...TO_SERVICE, "unix_domain_socket", "http_proxy", "socks5", "static_file"],
+          options: ["", ...TO_SERVICE, "unix_domain_socket"],
           words: { "": "a service at an address" },
         }),
         key("localIP", "Host", "text", { direct: true, placeholder: "127.0.0.1" }),
@@ -47,12 +47,6 @@ export const SECTIONS = {
         pluginKey("keyPath", "Key file", "text", WITH_TLS),
         pluginKey("enableHTTP2", "HTTP/2", "default-on", ["https2http", "https2https"]),
         pluginKey("unixPath", "Path of the socket", "text", ["unix_domain_socket"]),
-        pluginKey("localPath", "Directory", "text", ["static_file"]),
-        pluginKey("stripPrefix", "Prefix of the address", "text", ["static_file"]),
-        pluginKey("username", "User", "text", ["socks5"]),
-        pluginKey("password", "Password", "secret", ["socks5"]),
-        pluginKey("httpUser", "User", "text", ["http_proxy", "static_file"]),
-        pluginKey("httpPassword", "Password", "secret", ["http_proxy", "static_file"]),
       ],
     },
     {

@@ -52,16 +52,16 @@ export function entryForm(kind, type, block, changed) {
     return h("div", { class: `field ${isSwitch ? "switch" : ""} ${isLong ? "long" : ""}` }, isSwitch ? [input, label] : [label, input], hint, error);
   }
 
-  /** Puts messages beside their fields, and returns those that belong to none. `messages`: `[{ path, text }]`. */
+  /** Puts messages beside their fields, and returns those that belong to none. `messages`: `[{ path, text, line }]`. */
   function tell(messages, isShown = () => true) {
     for (const { input, error } of inputs.values()) {
       show(error);
       input.removeAttribute("aria-invalid");
     }
     const others = [];
-    for (const { path, text } of messages) {
+    for (const { path, text, line } of messages) {
       const found = inputs.get(path) ?? inputs.get(parent(path, inputs));
-      if (!found) others.push(text);
+      if (!found) others.push(line);
       else if (isShown(path)) {
         show(found.error, found.error.textContent && `${found.error.textContent} `, text);
         found.input.setAttribute("aria-invalid", "true");
