@@ -54,6 +54,8 @@ mod describe;
 mod tasks;
 
 mod connect;
+mod settings;
+
 mod handle;
 mod wire;
 

@@ -234,7 +234,10 @@ fn commands_speak_tls_where_the_admin_port_does() {
     assert!(text.contains("with the certificate of "), "{text}");
     assert_eq!(code, Some(1));
 
-    rewrite(running.directory.path(), &format!("{}{}", running.head, running.kept));
+    rewrite(
+        running.directory.path(),
+        &format!("{}{}", running.head, running.kept),
+    );
     let done = (Some(0), "stop success\n".to_owned());
     assert_eq!(running.command(&["stop"]), done);
     assert_eq!(running.client.ended().0, Some(0));
