@@ -1,5 +1,6 @@
 //! `mgrokc --config-dir`: one client for each file of a directory, in one process.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use mgrok_client::Client;
 use mgrok_config::{LoadOptions, load_client};
-use mgrok_daemon::{Daemon, say, say_warnings, serve_admin_requests};
+use mgrok_daemon::{AdminRequest, AdminRequests, Daemon, answer_reload, say, say_warnings};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -119,11 +120,10 @@ async fn run_one(
 ) -> Result<usize, ()> {
     let run = async {
         client.open_admin_port().await?;
-        let requests = client.admin_requests(&reload.path);
+        let requests = client.admin_requests(&reload.path, reload.options);
         // A stop that the admin port is asked for ends this client alone.
         let alone = stopping.child_token();
-        let reload = async |strictness| reload.run(strictness).await;
-        let requests = serve_admin_requests(requests, reload, || alone.cancel());
+        let requests = serve_requests(requests, &reload, &alone);
         tokio::select! {
             ended = client.run(alone.clone().cancelled_owned()) => anyhow::Ok(ended?.cut),
             never = requests => match never {},
@@ -133,6 +133,25 @@ async fn run_one(
     let file = reload.path.display();
     info!("frpc service for config file [{file}] stopped");
     ended.map_err(|error| report(&reload.path, &error, |line| error!("{line}")))
+}
+
+/// Does what is asked for at the admin port of one client.
+async fn serve_requests(
+    mut requests: AdminRequests,
+    reload: &Reload,
+    stopping: &CancellationToken,
+) -> Infallible {
+    loop {
+        match requests.next().await {
+            AdminRequest::Stop => {
+                info!("stopping, as the admin port was told to");
+                stopping.cancel();
+            }
+            AdminRequest::Reload { strictness, answer } => {
+                answer_reload(answer, reload.run(strictness).await);
+            }
+        }
+    }
 }
 
 fn report(file: &Path, error: &anyhow::Error, say: impl Fn(&str)) {

@@ -1,6 +1,5 @@
 //! `mgroks`, the server: a public host through which services behind a NAT are reached.
 
-mod access_log;
 mod state;
 
 mod advice;
@@ -15,11 +14,11 @@ mod admin;
 use std::path::Path;
 use std::process::ExitCode;
 
-use access_log::Keeper;
 use anyhow::Context as _;
 use mgrok_config::{ConfigFiles, LoadOptions, Loaded, ServerConfig, load_server};
 use mgrok_daemon::{
-    Daemon, LogReloader, Program, ReloadRequests, health, say, say_warnings, take_passed_sockets,
+    AccessLogKeeper, Daemon, LogReloader, Program, ReloadRequests, health, say, say_warnings,
+    take_passed_sockets,
 };
 use mgrok_server::{ReloadReport, Reloader, Server};
 use tracing::{info, warn};
@@ -110,7 +109,8 @@ fn run(mut config: ServerConfig, files: ConfigFiles, source: &Source) -> anyhow:
         watch(&reloads, files, config.reload_on_change);
         let access_log = config.access_log.clone();
         let server = Server::from_sockets(config, take_passed_sockets()).await?;
-        let mut access_log = Keeper::start(server.directory().access_log(), access_log.as_ref())?;
+        let mut access_log =
+            AccessLogKeeper::start(server.directory().access_log(), access_log.as_ref())?;
         running.ready();
         let (reloader, watcher) = (server.reloader(), reloads.clone());
         let requests = server.admin_requests();
@@ -145,7 +145,7 @@ async fn reload(
     reloader: &Reloader,
     config: ServerConfig,
     log: &LogReloader,
-    access_log: &mut Keeper,
+    access_log: &mut AccessLogKeeper,
 ) -> anyhow::Result<String> {
     let log_config = config.log.clone();
     log.check(&log_config)?;

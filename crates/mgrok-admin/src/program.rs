@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use crate::answer::{Answer, Refusal};
-use crate::extract::{Caller, Query};
+use crate::extract::{Caller, Query, is_true};
 use crate::routes::Routes;
 
 /// Requests that may wait for the program.
@@ -147,12 +147,11 @@ pub struct ReloadQuery {
 
 impl ReloadQuery {
     /// What is to become of unknown keys; `None`: it does not say.
-    // frp: what it does not know counts as false
     pub fn strictness(&self) -> Option<Strictness> {
-        let value = self.strict_config.as_deref()?;
-        Some(match value {
-            "1" | "t" | "T" | "true" | "TRUE" | "True" => Strictness::Strict,
-            _ => Strictness::Lenient,
+        let word = self.strict_config.as_deref()?;
+        Some(match is_true(word) {
+            true => Strictness::Strict,
+            false => Strictness::Lenient,
         })
     }
 }

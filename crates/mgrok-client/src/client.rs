@@ -4,8 +4,8 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
-use mgrok_admin::{AdminPort, AdminRequests, OpenError};
-use mgrok_config::ClientConfig;
+use mgrok_admin::{AdminPort, AdminRequests, OpenError, Routes};
+use mgrok_config::{ClientConfig, LoadOptions};
 use mgrok_net::resolver::Resolver;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info};
 
 use crate::admin;
+use crate::admin::config::ConfigFile;
+use crate::admin::lists::Lists;
 use crate::connect::SetUpError;
 use crate::handle::Sessions;
 use crate::hole::Puncher;
@@ -22,6 +24,7 @@ use crate::progress::{Progress, ProgressWatch};
 use crate::proxies::{Proxies, StatusWatch};
 use crate::reload::{ProxySet, Reloader, Reloads, VisitorSet, Wanted};
 use crate::settings::LoginSettings;
+use crate::store::{StoreChanges, StoreHandle};
 use crate::supervisor::{FirstLogins, LoginFailure, SessionSupervisor, SupervisorContext};
 use crate::tasks::{TaskOwner, Tasks};
 use crate::visitor::{self, ListenerWatch, Visitors};
@@ -66,7 +69,7 @@ pub struct Client {
     admin: Option<AdminPort>,
     config: Arc<ClientConfig>,
     /// Where what only the program can do is asked for; `None` if the program does not.
-    operator: Option<Operator>,
+    program: Option<(Operator, ConfigFile)>,
     /// What each supervisor does.
     progress: Progress,
     /// The proxies of each supervisor.
@@ -75,6 +78,7 @@ pub struct Client {
     puncher: Puncher,
     reloader: Reloader,
     reloads: Reloads,
+    store: StoreHandle,
     wanted: Wanted,
     /// The visitors there are.
     visitors: watch::Sender<visitor::Table>,
@@ -95,6 +99,7 @@ impl Client {
         // One resolver for each purpose, so that an unresolvable name delays only lookups of its kind.
         let to_servers = Resolver::new(config.dns_server);
         let to_services = Resolver::new(config.dns_server);
+        let (store, changes) = StoreChanges::new(config.store.take());
         let settings = Arc::new(LoginSettings::new(config, &to_servers)?);
         let config = settings.config.clone();
         let new_proxies = |_| {
@@ -103,14 +108,16 @@ impl Client {
         };
         let supervisors: Vec<_> = settings.connectors.iter().map(new_proxies).collect();
         let settings = watch::Sender::new(settings);
-        let (reloader, reloads) = Reloads::new(settings.clone(), to_servers, wanted.clone());
+        let (reloader, reloads) =
+            Reloads::new(settings.clone(), to_servers, changes, wanted.clone());
         Ok(Self {
             admin: None,
-            operator: None,
+            program: None,
             progress: Progress::new(supervisors.len()),
             supervisors,
             reloader,
             reloads,
+            store,
             wanted,
             visitors: watch::Sender::default(),
             puncher: Puncher::new(&config),
@@ -132,11 +139,11 @@ impl Client {
         Ok(())
     }
 
-    /// Has the admin port take requests for what only the program can do: it has read its configuration from `file`, and may read it
-    /// again or stop. Without this call the admin port has no routes for that.
-    pub fn admin_requests(&mut self, file: &Path) -> AdminRequests {
-        let (operator, requests) = Operator::new(file);
-        self.operator = Some(operator);
+    /// Has the admin port take requests for what only the program can do: it has read its configuration from `file`, with these options, and
+    /// may read it again or stop. Without this call the admin port has no routes for that.
+    pub fn admin_requests(&mut self, file: &Path, options: LoadOptions) -> AdminRequests {
+        let (operator, requests) = Operator::new();
+        self.program = Some((operator, ConfigFile::new(file, options)));
         requests
     }
 
@@ -218,20 +225,30 @@ impl Client {
         let Self {
             admin,
             config,
-            operator,
+            program,
             progress,
             supervisors,
             settings,
             puncher,
             reloader: _,
             reloads,
+            store,
             wanted,
             visitors,
             sessions,
         } = self;
         let admin_access = admin.as_ref().map(AdminPort::access);
         if let Some(port) = admin {
-            serve_admin_port(port, &supervisors, &progress, operator, owner.tasks());
+            let tables: Vec<_> = supervisors.iter().map(Proxies::watch).collect();
+            let progress = progress.watch(tables.clone());
+            let lists = Lists {
+                tables,
+                visitors: wanted.visitors(),
+                listeners: visitors.subscribe(),
+                store,
+            };
+            let routes = admin::routes(lists, progress, program);
+            serve_admin_port(port, routes, owner.tasks());
         }
         let visitors = Visitors::new(
             visitor::VisitorContext {
@@ -296,19 +313,11 @@ async fn publish(
 }
 
 /// Answers on the admin port to the very end of the client.
-fn serve_admin_port(
-    port: AdminPort,
-    supervisors: &[Proxies],
-    progress: &Progress,
-    operator: Option<Operator>,
-    tasks: &Tasks,
-) {
+fn serve_admin_port(port: AdminPort, routes: Routes, tasks: &Tasks) {
     if let Ok(addr) = port.local_addr() {
         // frp: these words, which scripts look for (client/service.go)
         info!("admin server listen on {addr}");
     }
-    let tables = || supervisors.iter().map(Proxies::watch).collect();
-    let routes = admin::routes(tables(), progress.watch(tables()), operator);
     tasks.spawn(port.run(routes, tasks.part()));
 }
 

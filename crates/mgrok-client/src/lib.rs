@@ -31,9 +31,11 @@ mod clock;
 mod future_size;
 mod heartbeat;
 mod local;
+mod replace_file;
 mod server_text;
 mod shared_span;
 mod signature;
+mod version;
 
 mod observer;
 
@@ -45,10 +47,10 @@ mod status;
 mod proxies;
 
 mod progress;
+mod store;
 
 mod operator;
 
-mod admin;
 mod describe;
 
 mod tasks;
@@ -66,6 +68,8 @@ mod tunnel;
 mod hole;
 
 mod visitor;
+
+mod admin;
 
 mod reload;
 

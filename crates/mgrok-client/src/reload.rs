@@ -11,14 +11,16 @@ use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 
 use mgrok_admin::{AdminAccess, NextAdminAccess};
-use mgrok_config::{ClientConfig, ProxyConfig, VisitorConfig};
+use mgrok_config::{ClientConfig, Mistakes, ProxyConfig, Store, StoredEntry, VisitorConfig};
 use mgrok_net::resolver::Resolver;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::connect::SetUpError;
+use crate::replace_file::replace_file;
 use crate::settings::{KeyChanges, LoginSettings};
+use crate::store::{StoreChange, StoreChanges, StoreFailure, StoreRequest};
 use crate::tasks::Tasks;
 use crate::visitor::{ListenError, Visitors};
 
@@ -37,6 +39,9 @@ pub enum ReloadError {
     /// The files of TLS cannot be used.
     #[error(transparent)]
     SetUp(#[from] SetUpError),
+    /// The store has become wrong since the configuration was loaded.
+    #[error(transparent)]
+    Store(#[from] Mistakes),
     /// The client stops, or has stopped.
     #[error("the client stops")]
     Stopping,
@@ -216,6 +221,11 @@ impl Wanted {
         report
     }
 
+    /// The visitors, for the admin port.
+    pub(crate) fn visitors(&self) -> watch::Receiver<Vec<VisitorConfig>> {
+        self.visitors.subscribe()
+    }
+
     /// The proxies, for a supervisor.
     pub(crate) fn proxies(&self) -> watch::Receiver<Vec<ProxyConfig>> {
         self.proxies.subscribe()
@@ -241,6 +251,7 @@ pub(crate) struct Reloads {
     settings: watch::Sender<Arc<LoginSettings>>,
     /// Looks up the names of servers.
     resolver: Resolver,
+    store: StoreChanges,
     wanted: Wanted,
 }
 
@@ -248,6 +259,7 @@ impl Reloads {
     pub(crate) fn new(
         settings: watch::Sender<Arc<LoginSettings>>,
         resolver: Resolver,
+        store: StoreChanges,
         wanted: Wanted,
     ) -> (Reloader, Self) {
         let (sender, requests) = mpsc::channel(MAX_QUEUED);
@@ -255,13 +267,14 @@ impl Reloads {
             requests,
             settings,
             resolver,
+            store,
             wanted,
         };
         (Reloader { requests: sender }, reloads)
     }
 
-    /// Keeps `visitors` as they are wanted and does the reloads that are asked for, until the client stops. Then it closes them.
-    /// `admin` is who is let in to the admin port, if there is one.
+    /// Keeps `visitors` as they are wanted and does the reloads and changes of the store that are asked for, until the client stops. Then it
+    /// closes them. `admin` is who is let in to the admin port, if there is one.
     pub(crate) async fn run(
         mut self,
         mut visitors: Visitors,
@@ -285,10 +298,15 @@ impl Reloads {
                     // The reload stands, whether anybody waits for the answer or not.
                     let _ = answer.send(outcome);
                 }
+                Some(StoreRequest { change, answer }) = self.store.requests.recv() => {
+                    let outcome = self.change_store(change, &mut visitors, &stopping).await;
+                    // So does the change.
+                    let _ = answer.send(outcome);
+                }
             }
         }
         // Later requests get the error that the client stops at once.
-        drop(self.requests);
+        drop((self.requests, self.store.requests));
         visitors.close_all().await;
     }
 
@@ -303,6 +321,15 @@ impl Reloads {
         let changes = KeyChanges::between(&before.config, &next);
         if !changes.fixed.is_empty() {
             return Err(ReloadError::FixedKeys(changes.fixed));
+        }
+        let mut store = next.store.take();
+        if let Some(loaded) = store {
+            // It may have been changed since it was loaded.
+            let read = spawn_blocking(move || loaded.read_again()).await;
+            let read = read.map_err(|_| ReloadError::Stopping)??;
+            next.proxies = read.proxies().to_vec();
+            next.visitors = read.visitors().to_vec();
+            store = Some(read);
         }
         let next_proxies = std::mem::take(&mut next.proxies);
         let next_visitors = std::mem::take(&mut next.visitors);
@@ -322,6 +349,7 @@ impl Reloads {
         let mut report = self
             .wanted
             .replace(Some(next_proxies), Some(next_visitors.clone()));
+        self.store.current.send_replace(store.map(Arc::new));
         visitors.apply_bound(&next_visitors, listeners).await;
         report.at_once = changes.at_once;
         report.at_login = changes.at_login;
@@ -334,6 +362,56 @@ impl Reloads {
             !report.at_login.is_empty()
         });
         Ok(report)
+    }
+
+    /// Changes the store in steps of which each but the last can fail, and leaves all as it was then: the change is checked, new listeners are
+    /// opened, the file is written, and the client gets what it is to have.
+    async fn change_store(
+        &self,
+        change: StoreChange,
+        visitors: &mut Visitors,
+        stopping: &CancellationToken,
+    ) -> Result<Option<StoredEntry>, StoreFailure> {
+        let store = self.store.current.borrow().clone();
+        let store = store.ok_or(StoreFailure::Disabled)?;
+        let only_check = change.only_check;
+        // A secret may come from a program that takes its time.
+        let checked = tokio::select! {
+            biased;
+            () = stopping.cancelled() => return Err(StoreFailure::Stopping),
+            checked = spawn_blocking(move || change.apply(&store)) => checked,
+        };
+        let (next, entry) = checked.map_err(|_| StoreFailure::Stopping)??;
+        if only_check {
+            return Ok(entry);
+        }
+        let listeners = tokio::select! {
+            biased;
+            () = stopping.cancelled() => return Err(StoreFailure::Stopping),
+            bound = visitors.bind(next.visitors()) => bound,
+        };
+        let listeners = listeners.map_err(|error| StoreFailure::NotApplied(error.to_string()))?;
+        let next = write(next).await?;
+        self.wanted.replace(
+            Some(next.proxies().to_vec()),
+            Some(next.visitors().to_vec()),
+        );
+        let configs = next.visitors().to_vec();
+        self.store.current.send_replace(Some(Arc::new(next)));
+        visitors.apply_bound(&configs, listeners).await;
+        Ok(entry)
+    }
+}
+
+/// Writes the file of `store`, and returns it.
+async fn write(store: Store) -> Result<Store, StoreFailure> {
+    let written = spawn_blocking(move || {
+        let written = replace_file(store.path(), store.text().as_bytes());
+        written.map(|()| store)
+    });
+    match written.await {
+        Ok(written) => written.map_err(StoreFailure::NotWritten),
+        Err(error) => Err(StoreFailure::NotWritten(error.to_string())),
     }
 }
 

@@ -94,6 +94,8 @@ impl KeyChanges {
             proxies: _,
             visitors: _,
             nat_hole_stun_server,
+            // It is read anew.
+            store: _,
             web_server,
         } = before;
         let ClientTransport {

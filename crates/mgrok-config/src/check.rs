@@ -12,6 +12,7 @@ mod proxies;
 mod server;
 mod server_addrs;
 mod server_hooks;
+mod stored;
 mod visitors;
 
 use std::net::IpAddr;
@@ -32,6 +33,7 @@ use crate::web_server::{WebServer, WebServerTls};
 
 pub(crate) use self::client::client;
 pub(crate) use self::server::server;
+pub(crate) use self::stored::stored;
 
 /// The longest datagram that a message of frp's first wire format can carry, between IPv4 addresses: its base64 text
 /// and the JSON around it must not have more than 10,240 bytes.
@@ -261,9 +263,6 @@ fn web_server(mut section: Section<'_>) -> Option<WebServer> {
 }
 
 fn web_server_tls(section: &mut Section<'_>) -> Option<WebServerTls> {
-    if !section.says("tls") {
-        return None;
-    }
     let mut tls = section.section("tls");
     let [cert_key, key_key] = ["certFile", "keyFile"];
     // frp: reads neither (pkg/util/http/server.go)
@@ -272,14 +271,15 @@ fn web_server_tls(section: &mut Section<'_>) -> Option<WebServerTls> {
             tls.warn(idle, "does nothing for the admin port, as in frp");
         }
     }
-    // A password must not pass in the clear because half of it is missing.
+    // Not by `certificate`, which does without: a password must not pass in the clear because half of it is missing.
     for (has, lacks) in [(cert_key, key_key), (key_key, cert_key)] {
         if tls.says(has) && !tls.says(lacks) {
             tls.invalid(has, format!("needs `{lacks}` beside it"));
-            return None;
         }
     }
-    let files = certificate(&mut tls, [cert_key, key_key], "");
+    let cert_file = tls.file(cert_key, Content::Certificates);
+    let key_file = tls.file(key_key, Content::PrivateKey);
+    let files = cert_file.zip(key_file);
     files.map(|(cert_file, key_file)| WebServerTls {
         cert_file,
         key_file,

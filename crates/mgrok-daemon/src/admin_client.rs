@@ -1,5 +1,6 @@
 //! Asking the program that runs with the same file, at its admin port.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -90,7 +91,8 @@ impl AdminClient {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let answered = runtime.block_on(timeout(limit, self.exchange_now(method, path)));
+        let answered =
+            runtime.block_on(async { timeout(limit, self.exchange_now(method, path)).await });
         // A name that is being looked up would hold up the end.
         runtime.shutdown_background();
         match answered {
@@ -154,13 +156,17 @@ impl AdminClient {
             let body = body.await.map_err(anyhow::Error::from_boxed)?;
             anyhow::Ok((status, body.to_bytes()))
         };
-        tokio::select! {
-            answered = exchange => answered,
-            ended = conn => {
-                ended.with_context(no_admin_port)?;
-                bail!("the {who} at {authority} closed the connection");
-            }
-        }
+        let mut exchange = pin!(exchange);
+        let ended = tokio::select! {
+            answered = &mut exchange => return answered,
+            ended = conn => ended,
+        };
+        // The answer may have come with the end.
+        let Ok(answered) = exchange.await else {
+            ended.with_context(no_admin_port)?;
+            bail!("the {who} at {authority} closed the connection");
+        };
+        Ok(answered)
     }
 
     /// Where it is, as in a URL.

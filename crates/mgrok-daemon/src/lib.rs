@@ -19,6 +19,7 @@ pub mod random;
 mod service_manager;
 mod signals;
 
+mod access_log;
 mod admin_client;
 mod reload;
 
@@ -28,16 +29,17 @@ mod running;
 
 mod doctor;
 
+pub use access_log::{AccessLogKeeper, NextAccessLog};
 pub use admin_client::{AdminArguments, AdminClient};
 pub use arguments::{CommonArguments, Ignored};
 pub use doctor::DoctorArguments;
 pub use flags::{Flag, FlagTable, FlagValues, Takes};
 pub use generate::{CompletionArguments, ManArguments};
 pub use hyper::Method;
-pub use log_options::{LogReloader, record_options};
-pub use mgrok_log::{Record, RecordOptions, Records};
+pub use log_options::LogReloader;
+pub use mgrok_admin::{AdminRequest, AdminRequests};
 pub use passed_sockets::take_passed_sockets;
 pub use program::{Program, say, say_warnings};
-pub use reload::{ReloadRequests, serve_admin_requests};
+pub use reload::{ReloadRequests, answer_reload};
 pub use running::{Daemon, Running};
 pub use service_manager::ServiceManager;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mgrok_admin::{AdminRequest, AdminRequests, ReloadFailure};
 use mgrok_config::{ConfigFiles, LoadError, Strictness};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tracing::{error, info};
 
 use crate::file_watch::{self, Watched};
@@ -101,16 +101,17 @@ impl ReloadRequests {
             };
             tokio::select! {
                 () = self.requested.notified() => self.reload(&mut reload).await,
-                request = asked => {
-                    let is_reload = matches!(request, AdminRequest::Reload { .. });
-                    if is_reload {
-                        self.manager.reloading();
+                request = asked => match request {
+                    AdminRequest::Stop => {
+                        info!("stopping, as the admin port was told to");
+                        self.stop.notify_one();
                     }
-                    answer(request, &mut reload, || self.stop.notify_one()).await;
-                    if is_reload {
+                    AdminRequest::Reload { strictness, answer } => {
+                        self.manager.reloading();
+                        answer_reload(answer, reload(strictness).await);
                         self.manager.reloaded();
                     }
-                }
+                },
             }
         }
     }
@@ -132,32 +133,12 @@ impl ReloadRequests {
     }
 }
 
-/// Does what is asked for at an admin port, until the future is dropped: runs `reload`, which is told what is to become of unknown keys,
-/// if that was said, and must change nothing if it fails, or `stop`.
-pub async fn serve_admin_requests(
-    mut requests: AdminRequests,
-    mut reload: impl AsyncFnMut(Option<Strictness>) -> anyhow::Result<String>,
-    stop: impl Fn(),
-) -> Infallible {
-    loop {
-        let request = requests.next().await;
-        answer(request, &mut reload, &stop).await;
-    }
-}
-
-async fn answer(
-    request: AdminRequest,
-    reload: &mut impl AsyncFnMut(Option<Strictness>) -> anyhow::Result<String>,
-    stop: impl Fn(),
+/// Tells whoever asked for a reload at an admin port how it went, and the log.
+pub fn answer_reload(
+    answer: oneshot::Sender<Result<String, ReloadFailure>>,
+    outcome: anyhow::Result<String>,
 ) {
-    let (strictness, answer) = match request {
-        AdminRequest::Stop => {
-            info!("stopping, as the admin port was told to");
-            return stop();
-        }
-        AdminRequest::Reload { strictness, answer } => (strictness, answer),
-    };
-    let outcome = match reload(strictness).await {
+    let outcome = match outcome {
         Ok(changes) => {
             // frp: these words
             info!("success reload conf: {changes}");

@@ -12,10 +12,11 @@ mod user_rows;
 
 use std::sync::Arc;
 
+use mgrok_net::access_log::AccessLog;
+
 use self::http::HttpVhost;
 use self::https::HttpsVhost;
 use self::tcpmux::TcpMuxVhost;
-use crate::access_log::AccessLog;
 use crate::per_source::{Limits, PerSource};
 use crate::policy::CurrentPolicy;
 use crate::routes::Routes;

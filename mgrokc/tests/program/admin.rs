@@ -214,7 +214,7 @@ fn commands_speak_tls_where_the_admin_port_does() {
         "webServer.tls.certFile = {:?}\nwebServer.tls.keyFile = {:?}\n",
         certificate.cert, certificate.key
     );
-    let mut running = Running::with(&tls);
+    let running = Running::with(&tls);
     let (code, text) = running.command(&["status"]);
     assert!(text.contains("kept  running  127.0.0.1:"), "{text}");
     assert_eq!(code, Some(0));

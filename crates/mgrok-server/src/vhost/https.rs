@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mgrok_net::access_log::AccessLog;
 use mgrok_net::client_hello::{self, ReadError, UNRECOGNIZED_NAME};
 use mgrok_net::conn::Conn;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::accept::UserService;
-use crate::access_log::AccessLog;
 use crate::backend::{self, Backend, PeerAddrs};
 use crate::backend_set::BackendSet;
 use crate::per_source::PerSource;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use hyper::header::HeaderValue;
 use mgrok_http::{Credentials, host_name};
+use mgrok_net::access_log::{AccessLog, AccessRequest};
 use mgrok_net::conn::Conn;
 use mgrok_proto::auth::Secret;
 use tokio::time::timeout;
@@ -14,7 +15,6 @@ use tracing::{debug, info};
 
 use super::pages::Page;
 use crate::accept::UserService;
-use crate::access_log::{AccessLog, AccessRequest};
 use crate::backend::{self, Backend, PeerAddrs};
 use crate::backend_set::BackendSet;
 use crate::per_source::PerSource;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::ready;
 
 use mgrok_config::ServerConfig;
+use mgrok_net::access_log::AccessLog;
 use mgrok_net::conn::Conn;
 use mgrok_proto::message::{Message, NewProxy};
 use mgrok_proto::{Negotiated, RunId, WireVersion};
@@ -12,7 +13,6 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::accept::AcceptContext;
-use crate::access_log::AccessLog;
 use crate::client_addr::ClientAddrResolver;
 use crate::directory::{ClientInfo, Directory};
 use crate::hole_punch::HolePunchBroker;
