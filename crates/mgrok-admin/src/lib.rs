@@ -35,6 +35,8 @@ mod extract;
 
 mod routes;
 
+mod log_routes;
+
 mod guard;
 
 mod port;
@@ -46,6 +48,7 @@ pub use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 pub use axum::response::Response;
 pub use events::{EventStream, ServerEvent};
 pub use extract::{Caller, JsonBody, Path, Query, read_body};
+pub use log_routes::with_log;
 pub use page::{Page, PageQuery};
 pub use port::{AdminPort, OpenError};
 pub use routes::Routes;

@@ -32,6 +32,7 @@ pub use doctor::DoctorArguments;
 pub use flags::{Flag, FlagTable, FlagValues, Takes};
 pub use generate::{CompletionArguments, ManArguments};
 pub use log_options::LogReloader;
+pub use mgrok_log::LogControl;
 pub use passed_sockets::take_passed_sockets;
 pub use program::{Program, say, say_warnings};
 pub use reload::ReloadRequests;
