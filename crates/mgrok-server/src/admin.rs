@@ -12,7 +12,7 @@ mod events;
 mod v1;
 mod v2;
 
-use mgrok_admin::Routes;
+use mgrok_admin::{Dashboard, Routes};
 
 pub(crate) use self::context::AdminContext;
 
@@ -23,7 +23,8 @@ const WHY: &str = "by the admin port";
 
 /// What can be asked for.
 pub(crate) fn routes(context: &AdminContext) -> Routes {
-    let routes = v1::add(Routes::default(), context);
+    let routes = Routes::default().dashboard(Dashboard::Server);
+    let routes = v1::add(routes, context);
     let routes = v2::add(routes, context);
     let routes = acting::add(routes, context);
     events::add(routes, context)
