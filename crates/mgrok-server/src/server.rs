@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use mgrok_admin::Routes;
+use mgrok_admin::{AdminRequests, ProgramLink, Routes};
 use mgrok_config::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::OwnedMutexGuard;
@@ -102,6 +102,15 @@ impl Server {
     /// the first call counts.
     pub fn add_admin_routes(&self, add: impl Fn(Routes) -> Routes + Send + Sync + 'static) {
         self.parts.more_routes.set(add);
+    }
+
+    /// Has the admin port take requests for what only the program can do: reading its configuration again, and the end. Without this
+    /// call the admin port has no routes for that. Only the first call counts.
+    pub fn admin_requests(&self) -> AdminRequests {
+        let (program, requests) = ProgramLink::new();
+        // Whoever asks first is the program.
+        let _ = self.parts.program.set(program);
+        requests
     }
 
     /// Where clients connect to.

@@ -493,6 +493,7 @@ impl ProxyEntry {
             sent: 0,
             received: 0,
             end: AccessEnd::Refused,
+            reason: "",
         });
     }
 
@@ -722,6 +723,7 @@ impl Drop for ConnectionRow {
                 sent,
                 received,
                 end,
+                reason: "",
             });
         }
     }

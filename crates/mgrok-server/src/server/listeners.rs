@@ -58,16 +58,18 @@ pub(super) fn serve(
                     directory: parts.directory.clone(),
                     policy: parts.policy.clone(),
                 };
-                let routes = parts
-                    .more_routes
-                    .add(admin::routes(&context))
-                    .ready_when(
-                        move || match (stopping.is_cancelled(), directory.is_draining()) {
-                            (true, _) => Err("stopping".to_owned()),
-                            (false, true) => Err("draining".to_owned()),
-                            (false, false) => Ok(()),
-                        },
-                    );
+                let routes = parts.more_routes.add(admin::routes(&context));
+                let routes = match parts.program.get() {
+                    Some(program) => program.clone().add_to(routes),
+                    None => routes,
+                };
+                let routes = routes.ready_when(move || {
+                    match (stopping.is_cancelled(), directory.is_draining()) {
+                        (true, _) => Err("stopping".to_owned()),
+                        (false, true) => Err("draining".to_owned()),
+                        (false, false) => Ok(()),
+                    }
+                });
                 tasks.spawn(admin.run(routes, stop))
             }
             SocketKey::Control | SocketKey::Kcp | SocketKey::Quic => {

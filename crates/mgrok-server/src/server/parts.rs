@@ -3,7 +3,7 @@
 use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, OnceLock};
 
-use mgrok_admin::{AdminAccess, Routes};
+use mgrok_admin::{AdminAccess, ProgramLink, Routes};
 use mgrok_net::quic::Endpoint;
 use tokio::sync::watch;
 
@@ -33,6 +33,8 @@ pub(super) struct Parts {
     pub(super) accept: AcceptContext,
     pub(super) vhosts: Arc<Vhosts>,
     pub(super) holes: HolePunchBroker,
+    /// Where the admin port has what only the program can do; empty if the program does not.
+    pub(super) program: OnceLock<ProgramLink>,
     /// Who is let in to the admin port.
     pub(super) admin_access: AdminAccess,
     /// What the program answers at the admin port besides.
@@ -130,6 +132,7 @@ impl Parts {
             accept,
             vhosts,
             holes,
+            program: OnceLock::new(),
             admin_access: AdminAccess::default(),
             more_routes: MoreRoutes::default(),
             quic: watch::Sender::new(None),
