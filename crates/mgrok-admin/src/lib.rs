@@ -23,6 +23,7 @@
 
 mod answer;
 mod attempts;
+mod dashboard;
 mod deadline;
 mod page;
 mod path;
@@ -36,6 +37,7 @@ mod extract;
 mod routes;
 
 mod guard;
+mod program;
 
 mod port;
 
@@ -44,8 +46,10 @@ pub use answer::{Answer, Refusal};
 pub use axum::extract::Request;
 pub use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 pub use axum::response::Response;
+pub use dashboard::Dashboard;
 pub use events::{EventStream, ServerEvent};
-pub use extract::{Caller, JsonBody, Path, Query, read_body};
+pub use extract::{Caller, JsonBody, Path, Query, is_true, read_body};
 pub use page::{Page, PageQuery};
 pub use port::{AdminPort, OpenError};
+pub use program::{AdminRequest, AdminRequests, ProgramLink, ReloadFailure, ReloadQuery};
 pub use routes::Routes;
