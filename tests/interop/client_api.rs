@@ -7,7 +7,7 @@ use mgrok_lab::{Client, Peer, Proxy, Server, eventually, ports};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     time::sleep,
 };
 
@@ -32,7 +32,7 @@ async fn ask(admin: SocketAddr, request: &str, body: &str) -> (u16, Value) {
 }
 
 /// What is asked of either client, in this order.
-fn requests(remote: u16, bind: u16) -> Vec<(&'static str, String)> {
+fn requests([remote, bind, other, local]: [u16; 4]) -> Vec<(&'static str, String)> {
     let proxy = |name: &str, kind: &str, block: Value| {
         json!({ "name": name, "type": kind, kind: block }).to_string()
     };
@@ -154,6 +154,17 @@ fn requests(remote: u16, bind: u16) -> Vec<(&'static str, String)> {
     ] {
         all.push((path, String::new()));
     }
+    let unwatched =
+        json!({ "localPort": local, "remotePort": other, "healthCheck": { "type": "tcp" } });
+    let unknown = json!({ "localPort": 1, "enabled": false, "future": 1 });
+    all.extend([
+        (create, proxy("k", "tcp", unwatched)),
+        ("GET /api/status", String::new()),
+        ("GET /api/proxy/k/config", String::new()),
+        ("DELETE /api/store/proxies/k", String::new()),
+        (create, proxy("unknown", "tcp", unknown)),
+        ("DELETE /api/store/proxies/unknown", String::new()),
+    ]);
     let put = "PUT /api/store/proxies/t";
     all.extend([
         (
@@ -198,7 +209,7 @@ fn requests(remote: u16, bind: u16) -> Vec<(&'static str, String)> {
 }
 
 /// What a client answers to all of it.
-async fn answers(peer: Peer, remote: u16, bind: u16, web: &Proxy) -> Vec<(u16, Value)> {
+async fn answers(peer: Peer, ports: [u16; 4], web: &Proxy) -> Vec<(u16, Value)> {
     let server = Server::start(Peer::MgrokProgram, "").await;
     let admin = SocketAddr::from(([127, 0, 0, 1], ports::free()));
     let settings = format!(
@@ -208,13 +219,14 @@ async fn answers(peer: Peer, remote: u16, bind: u16, web: &Proxy) -> Vec<(u16, V
     let proxies = std::slice::from_ref(web);
     let _client = Client::start(peer, server.addr(), &settings, proxies).await;
     let mut answers = Vec::new();
-    for (request, body) in requests(remote, bind) {
+    for (request, body) in requests(ports) {
         if request == "GET /api/status" {
             // Proxies start after the answer to what has made them.
             eventually("nothing is under way", async || {
                 let (_, rows) = ask(admin, request, "").await;
                 let text = rows.to_string();
-                let waits = text.contains("\"new\"") || text.contains("wait start");
+                let waits = ["\"new\"", "wait start", "check failed"];
+                let waits = waits.iter().any(|it| text.contains(it));
                 let all = answers.len() < 5 || text.contains("\"xtcp\"");
                 (!waits && all && rows != json!({})).then_some(())
             })
@@ -227,8 +239,21 @@ async fn answers(peer: Peer, remote: u16, bind: u16, web: &Proxy) -> Vec<(u16, V
     answers
 }
 
-/// What mgrok answers otherwise than frpc on purpose: to which request, where in the answer, and why.
-const DIFFERENT: &[(&str, &str, &str)] = &[("GET /api/proxy/s/config", "/stcp/bandwidthLimit", "")];
+/// What mgrok answers otherwise than frpc on purpose: the beginning of what is found, and why.
+const DIFFERENT: &[(&str, &str)] = &[
+    (
+        "GET /api/proxy/k/config : /tcp/healthCheck/",
+        "the numbers that go without saying are told too",
+    ),
+    (
+        "POST /api/store/proxies {\"name\":\"unknown\"",
+        "an unknown key is refused, so that nobody takes it for one that counts",
+    ),
+    (
+        "DELETE /api/store/proxies/unknown",
+        "so it is not there either",
+    ),
+];
 
 #[tokio::test]
 #[cfg_attr(
@@ -236,31 +261,27 @@ const DIFFERENT: &[(&str, &str, &str)] = &[("GET /api/proxy/s/config", "/stcp/ba
     ignore = "FRPS_BIN and FRPC_BIN do not name an frps and an frpc"
 )]
 async fn every_route_answers_as_frpc_does() {
-    let (remote, bind) = (ports::free(), ports::free());
-    let web = Proxy::tcp("web", ([127, 0, 0, 1], 80).into());
-    let frp = answers(Peer::Frp, remote, bind, &web).await;
-    let mgrok = answers(Peer::MgrokProgram, remote, bind, &web).await;
+    // What the health check connects to.
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let local = service.local_addr().unwrap();
+    let ports = [ports::free(), ports::free(), ports::free(), local.port()];
+    let web = Proxy::tcp("web", local);
+    let frp = answers(Peer::Frp, ports, &web).await;
+    let mgrok = answers(Peer::MgrokProgram, ports, &web).await;
     let mut found = Vec::new();
-    for (index, (request, body)) in requests(remote, bind).into_iter().enumerate() {
+    for (index, (request, body)) in requests(ports).into_iter().enumerate() {
         let (theirs, ours) = (&frp[index], &mgrok[index]);
+        let at = format!("{request} {body}: ");
         if theirs.0 != ours.0 {
-            found.push(format!(
-                "{request} {body}: status {} for {}",
-                ours.0, theirs.0
-            ));
+            found.push(format!("{at}status {} for {}", ours.0, theirs.0));
         }
-        compare(
-            &theirs.1,
-            &ours.1,
-            &format!("{request} {body}: "),
-            &mut found,
-        );
+        compare(&theirs.1, &ours.1, &at, &mut found);
     }
-    found.retain(|it| {
-        !DIFFERENT
-            .iter()
-            .any(|(request, at, _)| it.starts_with(request) && it.contains(at))
-    });
+    for (different, why) in DIFFERENT {
+        let before = found.len();
+        found.retain(|it| !it.starts_with(different));
+        assert!(found.len() < before, "{different} is as in frpc: {why}");
+    }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
