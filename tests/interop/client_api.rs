@@ -1,14 +1,13 @@
 //! The client's admin port answers as frpc's, field for field: the same requests to both, and every difference with its reason.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::path::Path;
 
 use mgrok_lab::{Client, Peer, Proxy, Server, eventually, ports};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    time::sleep,
 };
 
 /// The status of an answer and its body: JSON, or a text.
@@ -233,8 +232,6 @@ async fn answers(peer: Peer, ports: [u16; 4], web: &Proxy) -> Vec<(u16, Value)> 
             .await;
         }
         answers.push(ask(admin, request, &body).await);
-        // frpc looks at its proxies only so often.
-        sleep(Duration::from_millis(1)).await;
     }
     answers
 }
@@ -307,4 +304,35 @@ fn compare(theirs: &Value, ours: &Value, at: &str, found: &mut Vec<String>) {
         _ if theirs != ours => found.push(format!("{at}: {ours} for {theirs}")),
         _ => {}
     }
+}
+
+/// Adds a proxy to the store at `path`, and gives the names of all that are stored then.
+async fn add_to_store(peer: Peer, path: &Path, name: &str) -> Vec<String> {
+    let server = Server::start(Peer::MgrokProgram, "").await;
+    let admin = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+    let settings = format!("webServer.port = {}\nstore.path = {path:?}", admin.port());
+    let client = Client::start(peer, server.addr(), &settings, &[]).await;
+    client.log().wait_for("login to server success").await;
+    let block = json!({ "localPort": 1, "metadatas": { "by": format!("{peer:?}") } });
+    let definition = json!({ "name": name, "type": "tcp", "tcp": block }).to_string();
+    let (status, told) = ask(admin, "POST /api/store/proxies", &definition).await;
+    assert_eq!(status, 200, "{told}");
+    let (_, list) = ask(admin, "GET /api/store/proxies", "").await;
+    let list = list["proxies"].as_array().unwrap().iter();
+    list.map(|it| it["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+#[cfg_attr(
+    not(frp),
+    ignore = "FRPS_BIN and FRPC_BIN do not name an frps and an frpc"
+)]
+async fn a_store_may_go_from_one_to_the_other_and_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.json");
+    assert_eq!(add_to_store(Peer::MgrokProgram, &path, "a").await, ["a"]);
+    assert_eq!(add_to_store(Peer::Frp, &path, "b").await, ["a", "b"]);
+    let all = add_to_store(Peer::MgrokProgram, &path, "c").await;
+    assert_eq!(all, ["a", "b", "c"]);
 }
