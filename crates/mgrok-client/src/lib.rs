@@ -37,6 +37,12 @@ mod signature;
 
 mod observer;
 
+mod inspector;
+
+mod users;
+
+mod exchange;
+
 mod plugin;
 
 mod proxy;

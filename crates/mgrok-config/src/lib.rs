@@ -34,6 +34,7 @@ mod annotations;
 mod bandwidth;
 mod domain;
 mod header;
+mod inspect;
 mod local_addr;
 mod network;
 mod port_set;
@@ -101,6 +102,7 @@ pub use load::{
     load_client_in, load_server, load_server_from_settings, load_server_from_str, load_server_in,
 };
 pub use local_addr::LocalAddr;
+pub use inspect::Inspect;
 pub use log::{AccessLog, Log, LogFormat, LogLevel, LogTarget};
 pub use mistake::{Mistake, Mistakes, Position, Problem};
 pub use network::{Network, NetworkError};
