@@ -1,11 +1,12 @@
 //! The client as a whole: its parts, its start and its stop.
 
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mgrok_admin::{AdminPort, OpenError};
+use mgrok_admin::{AdminPort, OpenError, Routes};
 use mgrok_config::ClientConfig;
+use mgrok_net::access_log::AccessLog;
 use mgrok_net::resolver::Resolver;
 use mgrok_proto::cipher::CipherKey;
 use tokio::sync::watch;
@@ -14,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info};
 
 use crate::admin;
+use crate::admin::events::Watched;
+use crate::admin::state::Told;
 use crate::connect::{Connector, SetUpError};
 use crate::handle::Sessions;
 use crate::hole::Puncher;
@@ -22,8 +25,10 @@ use crate::operator::{AdminRequests, Operator};
 use crate::progress::{Progress, ProgressWatch};
 use crate::proxies::{Proxies, StatusWatch};
 use crate::reload::{ProxySet, Reloader, Reloads, VisitorSet, Wanted};
+use crate::session_status::SessionStatuses;
 use crate::supervisor::{FirstLogins, LoginFailure, SessionSupervisor, SupervisorContext};
 use crate::tasks::{TaskOwner, Tasks};
+use crate::users::Users;
 use crate::visitor::{self, ListenerWatch, Visitors};
 
 /// Why a client cannot start.
@@ -67,8 +72,13 @@ pub struct Client {
     config: Arc<ClientConfig>,
     /// Where what only the program can do is asked for; `None` if the program does not.
     operator: Option<Operator>,
+    /// What the program has read its configuration from, if it says so.
+    file: Option<PathBuf>,
     /// What each supervisor does.
     progress: Progress,
+    session_statuses: SessionStatuses,
+    /// Who is connected to the services.
+    users: Users,
     /// Which servers each supervisor has: all of them, or one.
     supervisors: Vec<SupervisorParts>,
     key: CipherKey,
@@ -107,6 +117,7 @@ impl Client {
         for server in &config.servers {
             connectors.push(Connector::new(&config, server, &to_servers)?);
         }
+        let users = Users::default();
         let groups = match config.connect_all {
             true => connectors.into_iter().map(|it| vec![it]).collect(),
             false => vec![connectors],
@@ -120,7 +131,8 @@ impl Client {
                     String::new(),
                     key.clone(),
                     to_services.clone(),
-                ),
+                )
+                .with_users(users.clone()),
             })
             .collect();
         let config = Arc::new(config);
@@ -128,7 +140,10 @@ impl Client {
         Ok(Self {
             admin: None,
             operator: None,
+            file: None,
             progress: Progress::new(supervisors.len()),
+            session_statuses: SessionStatuses::new(supervisors.len()),
+            users,
             supervisors,
             reloader,
             reloads,
@@ -158,16 +173,20 @@ impl Client {
     pub fn admin_requests(&mut self, file: &Path) -> AdminRequests {
         let (operator, requests) = Operator::new(file);
         self.operator = Some(operator);
+        self.file = Some(file.to_owned());
         requests
     }
 
-    /// Has users of proxies of type `tcp`, `http`, `https`, `tcpmux` and `stcp` told as they come and go, and of `http` proxies without
+    /// Where the ends of user connections are noted, and of requests where they are inspected or observed.
+    pub fn access_log(&self) -> AccessLog {
+        self.users.access_log().clone()
+    }
+
+    /// Has users of proxies of type `tcp`, `http`, `https`, `tcpmux`, `stcp`, `udp` and `sudp` told as they come and go, and of `http` proxies without
     /// a plugin each request, for which the client reads and writes HTTP itself instead of passing bytes.
     pub fn observe_users(&mut self) -> UserEvents {
         let (observer, events) = Observer::new();
-        for supervisor in &mut self.supervisors {
-            supervisor.proxies.observe_by(observer.clone());
-        }
+        self.users.observe_by(observer);
         events
     }
 
@@ -240,7 +259,10 @@ impl Client {
             admin,
             config,
             operator,
+            file,
             progress,
+            session_statuses,
+            users,
             supervisors,
             key,
             puncher,
@@ -251,7 +273,24 @@ impl Client {
             sessions,
         } = self;
         if let Some(port) = admin {
-            serve_admin_port(port, &supervisors, &progress, operator, owner.tasks());
+            let tables: Vec<_> = supervisors.iter().map(|it| it.proxies.watch()).collect();
+            let progress = progress.watch(tables.clone());
+            let sessions = session_statuses.watch();
+            let told = Told {
+                config: config.clone(),
+                file,
+                has_store: false,
+                sessions: sessions.clone(),
+            };
+            let watched = Watched {
+                users,
+                tables: tables.clone(),
+                sessions,
+                progress: progress.clone(),
+            };
+            let routes = admin::routes(tables, progress, operator);
+            let routes = admin::add_watched(routes, told, watched);
+            serve_admin_port(port, routes, owner.tasks());
         }
         let visitors = Visitors::new(
             visitor::VisitorContext {
@@ -272,6 +311,7 @@ impl Client {
             key,
             progress,
             puncher,
+            session_statuses,
             sessions,
             stopping,
             tasks: tasks.clone(),
@@ -319,19 +359,11 @@ async fn publish(
 }
 
 /// Answers on the admin port to the very end of the client.
-fn serve_admin_port(
-    port: AdminPort,
-    supervisors: &[SupervisorParts],
-    progress: &Progress,
-    operator: Option<Operator>,
-    tasks: &Tasks,
-) {
+fn serve_admin_port(port: AdminPort, routes: Routes, tasks: &Tasks) {
     if let Ok(addr) = port.local_addr() {
         // frp: these words, which scripts look for (client/service.go)
         info!("admin server listen on {addr}");
     }
-    let tables = || supervisors.iter().map(|it| it.proxies.watch()).collect();
-    let routes = admin::routes(tables(), progress.watch(tables()), operator);
     tasks.spawn(port.run(routes, tasks.part()));
 }
 

@@ -51,6 +51,7 @@ mod status;
 mod proxies;
 
 mod progress;
+mod session_status;
 
 mod operator;
 

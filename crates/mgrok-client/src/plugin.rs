@@ -15,8 +15,8 @@ use mgrok_config::{LocalAddr, Plugin as Config, Website};
 use mgrok_http::Forwarded;
 use mgrok_net::resolver::Resolver;
 
-use self::bridge::{Bridge, BridgeOptions};
 pub(crate) use self::bridge::Tap;
+use self::bridge::{Bridge, BridgeOptions};
 pub(crate) use self::error::PluginError;
 use self::front::Front;
 

@@ -294,7 +294,8 @@ fn fixed_keys(before: &ClientConfig, next: &ClientConfig) -> Vec<&'static str> {
         udp_packet_size,
         metadatas,
         auth,
-        // It is the program's.
+        // They are the program's.
+        access_log: _,
         log: _,
         reload_on_change: _,
         grace_period,

@@ -197,7 +197,10 @@ impl Users {
     }
 
     fn proxies(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Weak<ProxyUsers>>> {
-        self.0.proxies.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .proxies
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

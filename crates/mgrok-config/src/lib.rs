@@ -95,6 +95,7 @@ pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
 pub use client::{ClientConfig, ClientTls, ClientTransport, Protocol, ServerAddr, WireProtocol};
 pub use client_plugin::{HttpsFront, Plugin, Website};
 pub use environment::{Environment, Variables};
+pub use inspect::Inspect;
 pub use keys::{Keys, client_keys, server_keys};
 pub use liveness::LivenessKeys;
 pub use load::{
@@ -102,7 +103,6 @@ pub use load::{
     load_client_in, load_server, load_server_from_settings, load_server_from_str, load_server_in,
 };
 pub use local_addr::LocalAddr;
-pub use inspect::Inspect;
 pub use log::{AccessLog, Log, LogFormat, LogLevel, LogTarget};
 pub use mistake::{Mistake, Mistakes, Position, Problem};
 pub use network::{Network, NetworkError};

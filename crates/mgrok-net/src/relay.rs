@@ -242,14 +242,12 @@ impl<'a> Relay<'a> {
             (Leg::Tunnel, false) | (Leg::Outside, true) => sent,
         };
         let stepped = match source {
-            Leg::Outside => {
-                self.receiving
-                    .poll_step(&mut self.user, &mut self.work, counter, cx)
-            }
-            Leg::Tunnel => {
-                self.sending
-                    .poll_step(&mut self.work, &mut self.user, counter, cx)
-            }
+            Leg::Outside => self
+                .receiving
+                .poll_step(&mut self.user, &mut self.work, counter, cx),
+            Leg::Tunnel => self
+                .sending
+                .poll_step(&mut self.work, &mut self.user, counter, cx),
         };
         match stepped {
             Poll::Pending => false,

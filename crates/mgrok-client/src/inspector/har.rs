@@ -56,7 +56,7 @@ fn of_entry(entry: &Entry) -> Value {
         },
         "cache": {},
         "timings": {"send": 0, "wait": wait, "receive": (total - wait).max(0.0)},
-        "_proxy": entry.proxy,
+        "_proxy": &*entry.proxy,
         "_remoteAddress": entry.remote_addr,
         "_error": entry.progress.end.get().and_then(|it| it.error.as_deref()),
     });

@@ -9,8 +9,8 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use mgrok_config::{HttpsFront, Inspect, LocalAddr, Website};
 use mgrok_http::{
-    Body, Connect, Connecting, ForwardError, Forwarded, Handler, Meter, RequestTarget, Rules, Upstream,
-    UpstreamOptions, User, host_name,
+    Body, Connect, Connecting, ForwardError, Forwarded, Handler, Meter, RequestTarget, Rules,
+    Upstream, UpstreamOptions, User, host_name,
 };
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
@@ -177,7 +177,8 @@ impl Bridge {
                 Ok(response) => {
                     exchange.answered(&response);
                     let mut body = response.into_body();
-                    while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {}
+                    while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                    }
                 }
                 Err(error) => exchange.failed(Chain(&error).to_string()),
             }

@@ -72,11 +72,7 @@ pub(super) struct LocalSockets<'a> {
 }
 
 impl<'a> LocalSockets<'a> {
-    pub(super) fn new(
-        service: Service,
-        users: &'a Arc<ProxyUsers>,
-        options: &UdpOptions,
-    ) -> Self {
+    pub(super) fn new(service: Service, users: &'a Arc<ProxyUsers>, options: &UdpOptions) -> Self {
         Self {
             service,
             held: Datagrams::default(),

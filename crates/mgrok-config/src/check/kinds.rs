@@ -95,9 +95,7 @@ fn inspect(mut section: Section<'_>) -> Option<Inspect> {
             ..=Inspect::MAX_BODY => Ok(usize::try_from(size).unwrap_or(usize::MAX)),
             _ => Err(format!("must be {}MB or less", Inspect::MAX_BODY >> 20)),
         });
-        parsed
-            .map_err(|why| section.invalid("bodyLimit", why))
-            .ok()
+        parsed.map_err(|why| section.invalid("bodyLimit", why)).ok()
     });
     let redact = section.texts("redact");
     for item in &redact {
