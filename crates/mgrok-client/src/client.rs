@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mgrok_admin::{AdminPort, OpenError, Routes};
-use mgrok_config::ClientConfig;
+use mgrok_config::{ClientConfig, LoadOptions};
 use mgrok_net::access_log::AccessLog;
 use mgrok_net::resolver::Resolver;
 use mgrok_proto::cipher::CipherKey;
@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info};
 
 use crate::admin;
+use crate::admin::config::ConfigFile;
 use crate::admin::events::Watched;
+use crate::admin::lists::Lists;
 use crate::admin::state::Told;
 use crate::connect::{Connector, SetUpError};
 use crate::handle::Sessions;
@@ -26,6 +28,7 @@ use crate::progress::{Progress, ProgressWatch};
 use crate::proxies::{Proxies, StatusWatch};
 use crate::reload::{ProxySet, Reloader, Reloads, VisitorSet, Wanted};
 use crate::session_status::SessionStatuses;
+use crate::store::{StoreChanges, StoreHandle};
 use crate::supervisor::{FirstLogins, LoginFailure, SessionSupervisor, SupervisorContext};
 use crate::tasks::{TaskOwner, Tasks};
 use crate::users::Users;
@@ -71,7 +74,7 @@ pub struct Client {
     admin: Option<AdminPort>,
     config: Arc<ClientConfig>,
     /// Where what only the program can do is asked for; `None` if the program does not.
-    operator: Option<Operator>,
+    program: Option<(Operator, ConfigFile)>,
     /// What the program has read its configuration from, if it says so.
     file: Option<PathBuf>,
     /// What each supervisor does.
@@ -85,6 +88,7 @@ pub struct Client {
     puncher: Puncher,
     reloader: Reloader,
     reloads: Reloads,
+    store: StoreHandle,
     wanted: Wanted,
     /// The visitors there are.
     visitors: watch::Sender<visitor::Table>,
@@ -135,11 +139,12 @@ impl Client {
                 .with_users(users.clone()),
             })
             .collect();
+        let (store, changes) = StoreChanges::new(config.store.take());
         let config = Arc::new(config);
-        let (reloader, reloads) = Reloads::new(config.clone(), wanted.clone());
+        let (reloader, reloads) = Reloads::new(config.clone(), changes, wanted.clone());
         Ok(Self {
             admin: None,
-            operator: None,
+            program: None,
             file: None,
             progress: Progress::new(supervisors.len()),
             session_statuses: SessionStatuses::new(supervisors.len()),
@@ -147,6 +152,7 @@ impl Client {
             supervisors,
             reloader,
             reloads,
+            store,
             wanted,
             visitors: watch::Sender::default(),
             puncher: Puncher::new(&config),
@@ -168,11 +174,11 @@ impl Client {
         Ok(())
     }
 
-    /// Has the admin port take requests for what only the program can do: it has read its configuration from `file`, and may read it
-    /// again or stop. Without this call the admin port has no routes for that.
-    pub fn admin_requests(&mut self, file: &Path) -> AdminRequests {
-        let (operator, requests) = Operator::new(file);
-        self.operator = Some(operator);
+    /// Has the admin port take requests for what only the program can do: it has read its configuration from `file`, with these options, and
+    /// may read it again or stop. Without this call the admin port has no routes for that.
+    pub fn admin_requests(&mut self, file: &Path, options: LoadOptions) -> AdminRequests {
+        let (operator, requests) = Operator::new();
+        self.program = Some((operator, ConfigFile::new(file, options)));
         self.file = Some(file.to_owned());
         requests
     }
@@ -258,7 +264,7 @@ impl Client {
         let Self {
             admin,
             config,
-            operator,
+            program,
             file,
             progress,
             session_statuses,
@@ -268,6 +274,7 @@ impl Client {
             puncher,
             reloader: _,
             reloads,
+            store,
             wanted,
             visitors,
             sessions,
@@ -279,16 +286,23 @@ impl Client {
             let told = Told {
                 config: config.clone(),
                 file,
-                has_store: false,
+                has_store: store.now().is_some(),
                 sessions: sessions.clone(),
             };
             let watched = Watched {
-                users,
+                users: users.clone(),
                 tables: tables.clone(),
                 sessions,
                 progress: progress.clone(),
             };
-            let routes = admin::routes(tables, progress, operator);
+            let lists = Lists {
+                tables,
+                users,
+                visitors: wanted.visitors(),
+                listeners: visitors.subscribe(),
+                store,
+            };
+            let routes = admin::routes(lists, progress, program);
             let routes = admin::add_watched(routes, told, watched);
             serve_admin_port(port, routes, owner.tasks());
         }

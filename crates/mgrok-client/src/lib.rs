@@ -31,9 +31,11 @@ mod clock;
 mod future_size;
 mod heartbeat;
 mod local;
+mod replace_file;
 mod server_text;
 mod shared_span;
 mod signature;
+mod version;
 
 mod observer;
 
@@ -52,10 +54,10 @@ mod proxies;
 
 mod progress;
 mod session_status;
+mod store;
 
 mod operator;
 
-mod admin;
 mod describe;
 
 mod tasks;
@@ -71,6 +73,8 @@ mod tunnel;
 mod hole;
 
 mod visitor;
+
+mod admin;
 
 mod reload;
 

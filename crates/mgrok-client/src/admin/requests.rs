@@ -8,7 +8,7 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Request, Uri};
 use mgrok_admin::{
     Answer, Caller, Method, PageQuery, Path, Query, Refusal, Request as AdminRequest, Routes,
-    StatusCode, header as admin_header, read_body,
+    StatusCode, read_body,
 };
 use mgrok_http::Body;
 use serde::{Deserialize, Serialize};
@@ -120,8 +120,8 @@ pub(super) fn add_to(routes: Routes, users: &Users, tables: Vec<watch::Receiver<
                 let entries = archived.list(&filter);
                 let name = r#"attachment; filename="requests.har""#;
                 let archive = Answer::json(&har(entries.iter().rev().map(|it| &**it)))?;
-                let name = admin_header::HeaderValue::from_static(name);
-                Ok::<_, Refusal>(archive.with_header(admin_header::CONTENT_DISPOSITION, name))
+                let name = HeaderValue::from_static(name);
+                Ok::<_, Refusal>(archive.with_header(header::CONTENT_DISPOSITION, name))
             },
         )
 }
