@@ -4,11 +4,12 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mgrok_client::{AdminRequest, AdminRequests, Client, ProgressWatch, ReloadFailure, Reloader};
-use mgrok_config::{ClientConfig, LoadError, LoadOptions, load_client};
-use mgrok_daemon::{Daemon, LogReloader, ReloadRequests, ServiceManager, say_warnings};
+use mgrok_config::{AccessLog, ClientConfig, LoadError, LoadOptions, load_client};
+use mgrok_daemon::{AccessLogKeeper, Daemon, LogReloader, ReloadRequests, ServiceManager, say_warnings};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -26,6 +27,7 @@ pub(crate) struct Reload {
     pub(crate) path: PathBuf,
     pub(crate) options: LoadOptions,
     pub(crate) reloader: Reloader,
+    pub(crate) access_log: Arc<Mutex<AccessLogKeeper>>,
     /// The log; `None` if it is not this client's alone.
     pub(crate) log: Option<LogReloader>,
     /// Where changes of the file ask for a reload; `None` if they do not.
@@ -47,6 +49,7 @@ pub(crate) fn with_file(path: &Path, options: LoadOptions) -> anyhow::Result<Exi
     introduce(&config);
     let reload_on_change = config.reload_on_change;
     daemon.block_on(async |running| {
+        let access_log = config.access_log.clone();
         let mut client = Client::new(config)?;
         client.open_admin_port().await?;
         let requests = client.admin_requests(path, options);
@@ -55,6 +58,7 @@ pub(crate) fn with_file(path: &Path, options: LoadOptions) -> anyhow::Result<Exi
             path: path.to_owned(),
             options,
             reloader: client.reloader(),
+            access_log: keep_access_log(&client, access_log.as_ref())?,
             log: Some(running.log()),
             requests: Some(running.reloads()),
         };
@@ -104,6 +108,15 @@ pub(crate) fn introduce(config: &ClientConfig) {
     }
 }
 
+/// Has the access log of `client` written as `config` wants it.
+pub(crate) fn keep_access_log(
+    client: &Client,
+    config: Option<&AccessLog>,
+) -> anyhow::Result<Arc<Mutex<AccessLogKeeper>>> {
+    let keeper = AccessLogKeeper::start(client.access_log(), config)?;
+    Ok(Arc::new(Mutex::new(keeper)))
+}
+
 /// Does what is asked for at the admin port.
 pub(crate) async fn serve_requests(
     mut requests: AdminRequests,
@@ -149,12 +162,20 @@ impl Reload {
         if let Some(reloader) = &self.log {
             reloader.check(&log)?;
         }
+        let access_log = self.access_log().prepare(config.access_log.as_ref())?;
         let report = self.reloader.reload(config).await?;
+        self.access_log().apply(access_log);
         if let Some(reloader) = &self.log {
             reloader.change(&log);
         }
         self.watch(reload_on_change);
         Ok(report.to_string())
+    }
+
+    fn access_log(&self) -> MutexGuard<'_, AccessLogKeeper> {
+        self.access_log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the file read again when it changes, if that is wanted.

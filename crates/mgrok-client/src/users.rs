@@ -301,11 +301,6 @@ impl ProxyUsers {
         });
     }
 
-    /// Whether requests are to be noted.
-    pub(crate) fn notes_requests(&self) -> bool {
-        self.shared.access_log.is_on()
-    }
-
     /// Tells those who follow the events.
     pub(crate) fn publish(&self, entry: &Arc<Entry>) {
         self.shared
