@@ -14,7 +14,7 @@ fn record(proxy: &str, path: &str, body: &[u8]) -> Record {
     let progress = Progress::default();
     progress
         .response_size
-        .store(body.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        .store(body.len() as u64, Ordering::Relaxed);
     let end = End {
         duration: Duration::from_millis(20),
         error: None,

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::drops::Drops;
 use super::*;
+use crate::users::{ProxyUsers, Users};
 
 fn options() -> UdpOptions {
     UdpOptions::new(1500)
