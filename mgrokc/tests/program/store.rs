@@ -102,7 +102,7 @@ fn tcp(name: &str, block: Value) -> String {
 
 impl Running {
     fn new() -> Self {
-        Self::with("", |directory| client_in(directory))
+        Self::with("", client_in)
     }
 
     fn with(more: &str, command: impl Fn(&std::path::Path) -> Command) -> Self {
@@ -492,15 +492,15 @@ fn a_visitor_whose_port_is_taken_is_not_stored() {
 
 #[test]
 fn a_configuration_is_checked_before_it_takes_the_place_of_the_file() {
-    let running = Running::with(&proxy("kept", 22, 0), |directory| client_in(directory));
+    let running = Running::with(&proxy("kept", 22, 0), client_in);
     let file = running.directory.path().join("client.toml");
     let before = fs::read_to_string(&file).unwrap();
     let wrong = format!("{before}localPrt = 1\n[[proxies]]\nname = \"b\"\ntype = \"tpc\"\n");
     let refused = running.admin.ask("PUT /api/config", "", &wrong);
-    refused.refused(400, "client.toml:9:1: proxies[0].localPrt: unknown field");
+    refused.refused(400, "client.toml:10:1: proxies[0].localPrt: unknown field");
     refused.refused(
         400,
-        "client.toml:12:8: proxies[1].type: unknown proxy type: tpc",
+        "client.toml:13:8: proxies[1].type: unknown proxy type: tpc",
     );
     assert_eq!(fs::read_to_string(&file).unwrap(), before);
 
@@ -510,7 +510,7 @@ fn a_configuration_is_checked_before_it_takes_the_place_of_the_file() {
         .json();
     let errors = checked["data"]["errors"].as_array().unwrap();
     assert_eq!(errors.len(), 2, "{checked}");
-    assert_eq!(errors[1]["line"], 12);
+    assert_eq!(errors[1]["line"], 13);
     assert_eq!(errors[1]["column"], 8);
     assert_eq!(errors[1]["key"], "proxies[1].type");
     let message = errors[1]["message"].as_str().unwrap();
