@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use mgrok_client::{AdminRequest, AdminRequests, Client, ProgressWatch, ReloadFailure, Reloader};
 use mgrok_config::{AccessLog, ClientConfig, LoadError, LoadOptions, load_client};
-use mgrok_daemon::{AccessLogKeeper, Daemon, LogReloader, ReloadRequests, ServiceManager, say_warnings};
+use mgrok_daemon::{
+    AccessLogKeeper, Daemon, LogReloader, ReloadRequests, ServiceManager, say_warnings,
+};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;

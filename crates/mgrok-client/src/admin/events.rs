@@ -150,25 +150,7 @@ impl Reader {
 
     /// Queues what has changed since the last look.
     fn look(&mut self) {
-        let mut proxies = BTreeMap::new();
-        for (place, table) in self.watched.tables.iter_mut().enumerate() {
-            let table = table.borrow_and_update();
-            let statuses = table.statuses();
-            proxies
-                .extend(statuses.map(|(name, status)| ((place, name.to_owned()), status.clone())));
-        }
-        for (key, status) in &proxies {
-            if self.proxies.get(key) != Some(status) {
-                let state = status.phase.to_string();
-                let error = status.error.as_deref().unwrap_or_default();
-                self.queue.push_back(proxy(&key.1, &state, error));
-            }
-        }
-        for (_, name) in self.proxies.keys().filter(|it| !proxies.contains_key(*it)) {
-            self.queue.push_back(proxy(name, "removed", ""));
-        }
-        self.proxies = proxies;
-
+        // Ahead of its proxies.
         let sessions = self.watched.sessions.borrow_and_update().clone();
         for (place, status) in sessions.iter().enumerate() {
             let before = self.sessions.get(place);
@@ -189,6 +171,25 @@ impl Reader {
             self.queue.push_back(ServerEvent::new("session", &event));
         }
         self.sessions = sessions;
+
+        let mut proxies = BTreeMap::new();
+        for (place, table) in self.watched.tables.iter_mut().enumerate() {
+            let table = table.borrow_and_update();
+            let statuses = table.statuses();
+            proxies
+                .extend(statuses.map(|(name, status)| ((place, name.to_owned()), status.clone())));
+        }
+        for (key, status) in &proxies {
+            if self.proxies.get(key) != Some(status) {
+                let state = status.phase.to_string();
+                let error = status.error.as_deref().unwrap_or_default();
+                self.queue.push_back(proxy(&key.1, &state, error));
+            }
+        }
+        for (_, name) in self.proxies.keys().filter(|it| !proxies.contains_key(*it)) {
+            self.queue.push_back(proxy(name, "removed", ""));
+        }
+        self.proxies = proxies;
     }
 }
 
