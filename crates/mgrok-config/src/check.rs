@@ -243,6 +243,7 @@ fn web_server(mut section: Section<'_>) -> Option<WebServer> {
             .secret("password", "passwordSource")
             .unwrap_or_default(),
         tls: web_server_tls(&mut section),
+        assets_dir: section.directory("assetsDir"),
     };
     if web_server.port == 0 {
         for key in ["addr", "user", "password"] {

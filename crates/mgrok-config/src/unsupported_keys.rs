@@ -123,8 +123,4 @@ pub(crate) const CLIENT: &[&[UnsupportedKey]] = &[
     ],
 ];
 
-const BOTH: &[UnsupportedKey] = &[
-    key("auth.oidc.audience"),
-    key("webServer.assetsDir"),
-    key("webServer.pprofEnable"),
-];
+const BOTH: &[UnsupportedKey] = &[key("auth.oidc.audience"), key("webServer.pprofEnable")];

@@ -18,6 +18,8 @@ pub struct WebServer {
     pub password: Secret,
     /// The files of its TLS; `None`: it speaks plain HTTP.
     pub tls: Option<WebServerTls>,
+    /// A directory with pages that take the place of the program's own.
+    pub assets_dir: Option<PathBuf>,
 }
 
 /// The files of the admin port's TLS.
@@ -39,6 +41,7 @@ impl Default for WebServer {
             user: String::new(),
             password: Secret::default(),
             tls: None,
+            assets_dir: None,
         }
     }
 }

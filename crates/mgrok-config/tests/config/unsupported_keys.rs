@@ -14,7 +14,6 @@ fn check(keys: &[&str], check: impl Fn(&str, &[&str])) {
 
 const BOTH: &[&str] = &[
     "auth.oidc.audience = \"a\"",
-    "webServer.assetsDir = \"d\"",
     "webServer.pprofEnable = true",
     "webServer.PPROFEnable = true",
 ];

@@ -33,6 +33,7 @@ fn every_key_arrives() {
         port = 7500
         user = "admin"
         password = "secret"
+        assetsDir = "pages"
         "#,
         Some(WebServer {
             addr: "192.0.2.1".to_owned(),
@@ -40,6 +41,7 @@ fn every_key_arrives() {
             user: "admin".to_owned(),
             password: Secret::new("secret"),
             tls: None,
+            assets_dir: Some("pages".into()),
         }),
     );
 }
