@@ -37,6 +37,7 @@ mod extract;
 mod routes;
 
 mod guard;
+mod program;
 
 mod port;
 
@@ -47,7 +48,8 @@ pub use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 pub use axum::response::Response;
 pub use dashboard::Dashboard;
 pub use events::{EventStream, ServerEvent};
-pub use extract::{Caller, JsonBody, Path, Query, read_body};
+pub use extract::{Caller, JsonBody, Path, Query, is_true, read_body};
 pub use page::{Page, PageQuery};
 pub use port::{AdminPort, OpenError};
+pub use program::{AdminRequest, AdminRequests, ProgramLink, ReloadFailure, ReloadQuery};
 pub use routes::Routes;

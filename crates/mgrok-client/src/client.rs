@@ -4,7 +4,7 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mgrok_admin::{AdminPort, OpenError, Routes};
+use mgrok_admin::{AdminPort, AdminRequests, OpenError, Routes};
 use mgrok_config::{ClientConfig, LoadOptions};
 use mgrok_net::access_log::AccessLog;
 use mgrok_net::resolver::Resolver;
@@ -23,7 +23,7 @@ use crate::connect::{Connector, SetUpError};
 use crate::handle::Sessions;
 use crate::hole::Puncher;
 use crate::observer::{Observer, UserEvents};
-use crate::operator::{AdminRequests, Operator};
+use crate::operator::Operator;
 use crate::progress::{Progress, ProgressWatch};
 use crate::proxies::{Proxies, StatusWatch};
 use crate::reload::{ProxySet, Reloader, Reloads, VisitorSet, Wanted};

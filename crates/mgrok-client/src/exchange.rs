@@ -405,6 +405,7 @@ impl Drop for Exchange {
             sent: self.traffic.sent.load(Ordering::Relaxed),
             received: self.traffic.received.load(Ordering::Relaxed),
             end,
+            reason: "",
         });
     }
 }

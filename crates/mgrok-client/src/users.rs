@@ -280,6 +280,7 @@ impl ProxyUsers {
             sent: 0,
             received: 0,
             end: AccessEnd::Refused,
+            reason: "",
         });
     }
 
@@ -417,6 +418,7 @@ impl Drop for UserRow {
             sent,
             received,
             end: self.end.get(),
+            reason: "",
         });
     }
 }
@@ -462,6 +464,7 @@ impl Drop for UdpUser {
             sent,
             received,
             end: AccessEnd::Gone,
+            reason: "",
         });
     }
 }

@@ -48,16 +48,18 @@ impl Vhosts {
             http: Arc::new(HttpVhost {
                 routes: Routes::default(),
                 policy: policy.clone(),
-                access_log,
+                access_log: access_log.clone(),
                 stop: tasks.stop_listening.clone(),
             }),
             https: Arc::new(HttpsVhost {
                 unnamed: unnamed.clone(),
                 routes: Routes::default(),
+                access_log: access_log.clone(),
             }),
             tcpmux: Arc::new(TcpMuxVhost {
                 unnamed,
                 routes: Routes::default(),
+                access_log,
                 policy: policy.clone(),
             }),
             policy: policy.clone(),

@@ -324,6 +324,7 @@ impl ProxyEntry {
             sent: 0,
             received: 0,
             end: AccessEnd::Refused,
+            reason: "",
         });
     }
 
@@ -489,6 +490,7 @@ impl Drop for ConnectionRow {
                 sent,
                 received,
                 end,
+                reason: "",
             });
         }
     }

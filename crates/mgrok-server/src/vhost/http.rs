@@ -13,7 +13,7 @@ use mgrok_http::{
     RequestTarget, Rules, UNREACHABLE, Upstream, UpstreamOptions, User, ask_for_credentials,
     repetition,
 };
-use mgrok_net::access_log::AccessLog;
+use mgrok_net::access_log::{AccessLog, AccessRequest};
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_proto::auth::Secret;
@@ -182,6 +182,17 @@ impl Handler for Requests {
         let response = vhost.answer(request, user, &self.rows, Some(&note)).await;
         note.answered(&response);
         response
+    }
+
+    fn refused(&self, user: &User, status: StatusCode, reason: &str) {
+        // What it asked for is not told, as nobody can say what that was.
+        let request = AccessRequest {
+            method: "",
+            path: "",
+            status: Some(status.as_u16()),
+        };
+        let log = &self.vhost.access_log;
+        log.note_stranger(user.addr(), "", Some(request), reason);
     }
 }
 
