@@ -63,6 +63,8 @@ mod describe;
 mod tasks;
 
 mod connect;
+mod settings;
+
 mod handle;
 mod wire;
 
