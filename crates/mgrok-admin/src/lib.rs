@@ -36,6 +36,8 @@ mod extract;
 
 mod routes;
 
+mod log_routes;
+
 mod guard;
 mod program;
 
@@ -49,6 +51,7 @@ pub use axum::response::Response;
 pub use dashboard::Dashboard;
 pub use events::{EventStream, ServerEvent};
 pub use extract::{Caller, JsonBody, Path, Query, is_true, read_body};
+pub use log_routes::with_log;
 pub use page::{Page, PageQuery};
 pub use port::{AdminPort, OpenError};
 pub use program::{AdminRequest, AdminRequests, ProgramLink, ReloadFailure, ReloadQuery};

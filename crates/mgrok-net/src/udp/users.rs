@@ -6,7 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ pub struct Users<'a> {
     has_meters: bool,
     /// Shows how many users there are.
     gauge: Option<&'a AtomicUsize>,
+    /// Whether nobody else is to become a user.
+    is_closed: Option<&'a AtomicBool>,
     drops: Drops,
     recv_pause: Option<Pin<Box<Sleep>>>,
 }
@@ -97,6 +99,7 @@ impl<'a> Users<'a> {
             metering: None,
             has_meters: false,
             gauge: None,
+            is_closed: None,
             drops: Drops::default(),
             recv_pause: None,
         }
@@ -106,6 +109,14 @@ impl<'a> Users<'a> {
     pub fn with_gauge(self, gauge: &'a AtomicUsize) -> Self {
         Self {
             gauge: Some(gauge),
+            ..self
+        }
+    }
+
+    /// Takes no new users while `is_closed`.
+    pub fn unless_closed(self, is_closed: &'a AtomicBool) -> Self {
+        Self {
+            is_closed: Some(is_closed),
             ..self
         }
     }
@@ -226,7 +237,12 @@ impl<'a> Users<'a> {
         let mut now = None;
         let mut last = None;
         let mut is_changed = false;
+        let is_closed = self.is_closed.is_some_and(|it| it.load(Ordering::Relaxed));
         let each = |payload: &[u8], user, local| {
+            if is_closed && table.slot(&user).is_none() {
+                drops.unconnected += 1;
+                return;
+            }
             let queued = outbox.push(payload, user);
             match &queued {
                 Ok(()) => bytes += payload.len() as u64,

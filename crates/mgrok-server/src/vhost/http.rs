@@ -175,7 +175,7 @@ impl UserService for Arc<HttpVhost> {
 impl Handler for Requests {
     async fn handle(&self, request: Request<Body>, user: &User) -> Response<Body> {
         let vhost = &self.vhost;
-        if !vhost.access_log.is_on() {
+        if !vhost.access_log.wants_requests() {
             return vhost.answer(request, user, &self.rows, None).await;
         }
         let note = RequestNote::of(&vhost.access_log, &request, user.addr());
@@ -224,7 +224,10 @@ impl HttpVhost {
         let mut is_down = false;
         let mut members = route.members(user).peekable();
         while let Some(member) = members.next() {
-            if member.backend.is_disabled() {
+            if member.backend.turns_away() {
+                if member.backend.proxy().is_draining() {
+                    return status(StatusCode::SERVICE_UNAVAILABLE, Body::empty());
+                }
                 is_down = true;
                 continue;
             }
