@@ -109,6 +109,11 @@ impl AdminPort {
         self.more = routes;
     }
 
+    /// Who is let in, which may change while the port is served.
+    pub fn access(&self) -> AdminAccess {
+        self.access.clone()
+    }
+
     /// Where it is.
     ///
     /// # Errors

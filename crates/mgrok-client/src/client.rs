@@ -7,7 +7,6 @@ use std::sync::Arc;
 use mgrok_admin::{AdminPort, AdminRequests, OpenError, Routes};
 use mgrok_config::{ClientConfig, LoadOptions};
 use mgrok_net::resolver::Resolver;
-use mgrok_proto::cipher::CipherKey;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +15,7 @@ use tracing::{Instrument, info};
 use crate::admin;
 use crate::admin::config::ConfigFile;
 use crate::admin::lists::Lists;
-use crate::connect::{Connector, SetUpError};
+use crate::connect::SetUpError;
 use crate::handle::Sessions;
 use crate::hole::Puncher;
 use crate::observer::{Observer, UserEvents};
@@ -24,6 +23,7 @@ use crate::operator::Operator;
 use crate::progress::{Progress, ProgressWatch};
 use crate::proxies::{Proxies, StatusWatch};
 use crate::reload::{ProxySet, Reloader, Reloads, VisitorSet, Wanted};
+use crate::settings::LoginSettings;
 use crate::store::{StoreChanges, StoreHandle};
 use crate::supervisor::{FirstLogins, LoginFailure, SessionSupervisor, SupervisorContext};
 use crate::tasks::{TaskOwner, Tasks};
@@ -72,9 +72,9 @@ pub struct Client {
     program: Option<(Operator, ConfigFile)>,
     /// What each supervisor does.
     progress: Progress,
-    /// Which servers each supervisor has: all of them, or one.
-    supervisors: Vec<SupervisorParts>,
-    key: CipherKey,
+    /// The proxies of each supervisor.
+    supervisors: Vec<Proxies>,
+    settings: watch::Sender<Arc<LoginSettings>>,
     puncher: Puncher,
     reloader: Reloader,
     reloads: Reloads,
@@ -86,20 +86,12 @@ pub struct Client {
     sessions: watch::Sender<Sessions>,
 }
 
-/// What a supervisor will be made of.
-#[derive(Debug)]
-struct SupervisorParts {
-    connectors: Vec<Arc<Connector>>,
-    proxies: Proxies,
-}
-
 impl Client {
     /// Makes a client of `config`. Connects nowhere yet, but reads the files that TLS needs.
     ///
     /// # Errors
     /// If those files cannot be used.
     pub fn new(mut config: ClientConfig) -> Result<Self, StartError> {
-        let key = CipherKey::derive(&config.auth.token);
         let wanted = Wanted::default();
         // A start is a reload from nothing.
         let proxies = std::mem::take(&mut config.proxies);
@@ -107,29 +99,17 @@ impl Client {
         // One resolver for each purpose, so that an unresolvable name delays only lookups of its kind.
         let to_servers = Resolver::new(config.dns_server);
         let to_services = Resolver::new(config.dns_server);
-        let mut connectors = Vec::new();
-        for server in &config.servers {
-            connectors.push(Connector::new(&config, server, &to_servers)?);
-        }
-        let groups = match config.connect_all {
-            true => connectors.into_iter().map(|it| vec![it]).collect(),
-            false => vec![connectors],
-        };
-        let supervisors: Vec<_> = groups
-            .into_iter()
-            .map(|connectors| SupervisorParts {
-                connectors,
-                proxies: Proxies::new(
-                    config.user.clone(),
-                    String::new(),
-                    key.clone(),
-                    to_services.clone(),
-                ),
-            })
-            .collect();
         let (store, changes) = StoreChanges::new(config.store.take());
-        let config = Arc::new(config);
-        let (reloader, reloads) = Reloads::new(config.clone(), changes, wanted.clone());
+        let settings = Arc::new(LoginSettings::new(config, &to_servers)?);
+        let config = settings.config.clone();
+        let new_proxies = |_| {
+            let (user, key) = (config.user.clone(), settings.key.clone());
+            Proxies::new(user, String::new(), key, to_services.clone())
+        };
+        let supervisors: Vec<_> = settings.connectors.iter().map(new_proxies).collect();
+        let settings = watch::Sender::new(settings);
+        let (reloader, reloads) =
+            Reloads::new(settings.clone(), to_servers, changes, wanted.clone());
         Ok(Self {
             admin: None,
             program: None,
@@ -142,7 +122,7 @@ impl Client {
             visitors: watch::Sender::default(),
             puncher: Puncher::new(&config),
             sessions: watch::Sender::default(),
-            key,
+            settings,
             config,
         })
     }
@@ -184,8 +164,8 @@ impl Client {
     /// a plugin each request, for which the client reads and writes HTTP itself instead of passing bytes.
     pub fn observe_users(&mut self) -> UserEvents {
         let (observer, events) = Observer::new();
-        for supervisor in &mut self.supervisors {
-            supervisor.proxies.observe_by(observer.clone());
+        for proxies in &mut self.supervisors {
+            proxies.observe_by(observer.clone());
         }
         events
     }
@@ -194,7 +174,7 @@ impl Client {
     /// is how they are on the first; [`statuses`](Self::statuses) has them all.
     pub fn status(&self) -> StatusWatch {
         match self.supervisors.first() {
-            Some(first) => StatusWatch::new(first.proxies.watch()),
+            Some(first) => StatusWatch::new(first.watch()),
             None => StatusWatch::new(watch::Sender::default().subscribe()),
         }
     }
@@ -202,13 +182,13 @@ impl Client {
     /// Follows the client's proxies on each server that it publishes on at the same time: one, unless
     /// [`connect_all`](ClientConfig::connect_all).
     pub fn statuses(&self) -> Vec<StatusWatch> {
-        let tables = self.supervisors.iter().map(|it| it.proxies.watch());
+        let tables = self.supervisors.iter().map(Proxies::watch);
         tables.map(StatusWatch::new).collect()
     }
 
     /// Follows how the client is with its servers.
     pub fn progress(&self) -> ProgressWatch {
-        let tables = self.supervisors.iter().map(|it| it.proxies.watch());
+        let tables = self.supervisors.iter().map(Proxies::watch);
         self.progress.watch(tables.collect())
     }
 
@@ -261,7 +241,7 @@ impl Client {
             program,
             progress,
             supervisors,
-            key,
+            settings,
             puncher,
             reloader: _,
             reloads,
@@ -270,8 +250,9 @@ impl Client {
             visitors,
             sessions,
         } = self;
+        let admin_access = admin.as_ref().map(AdminPort::access);
         if let Some(port) = admin {
-            let tables: Vec<_> = supervisors.iter().map(|it| it.proxies.watch()).collect();
+            let tables: Vec<_> = supervisors.iter().map(Proxies::watch).collect();
             let progress = progress.watch(tables.clone());
             let lists = Lists {
                 tables,
@@ -294,18 +275,19 @@ impl Client {
             visitors,
         );
         let tasks = owner.tasks();
-        tasks.spawn(reloads.run(visitors, stopping.clone(), tasks.clone()));
+        let reloads = reloads.run(visitors, admin_access, stopping.clone(), tasks.clone());
+        tasks.spawn(reloads);
         let context = SupervisorContext {
             first_logins: Arc::new(FirstLogins::new(supervisors.len(), config.login_fail_exit)),
             config,
-            key,
+            key: settings.borrow().key.clone(),
             progress,
             puncher,
             sessions,
             stopping,
             tasks: tasks.clone(),
         };
-        let cut = publish(supervisors, &context, &wanted).await;
+        let cut = publish(supervisors, &context, &wanted, &settings).await;
         owner.finish().await;
         Ok(StopReport { cut: cut? })
     }
@@ -313,19 +295,15 @@ impl Client {
 
 /// Publishes until the client is stopped and the grace period is over; returns how many user connections are left.
 async fn publish(
-    supervisors: Vec<SupervisorParts>,
+    supervisors: Vec<Proxies>,
     context: &SupervisorContext,
     wanted: &Wanted,
+    settings: &watch::Sender<Arc<LoginSettings>>,
 ) -> Result<usize, ClientError> {
     let mut running = JoinSet::new();
-    for (number, published) in supervisors.into_iter().enumerate() {
-        let SupervisorParts {
-            connectors,
-            proxies,
-        } = published;
-        let wanted = wanted.proxies();
-        let supervisor =
-            SessionSupervisor::new(number, context.clone(), connectors, proxies, wanted);
+    for (number, proxies) in supervisors.into_iter().enumerate() {
+        let (wanted, settings) = (wanted.proxies(), settings.subscribe());
+        let supervisor = SessionSupervisor::new(number, context.clone(), proxies, wanted, settings);
         running.spawn(supervisor.run().in_current_span());
     }
     let mut cut = Ok(0);

@@ -56,6 +56,8 @@ mod describe;
 mod tasks;
 
 mod connect;
+mod settings;
+
 mod handle;
 mod wire;
 

@@ -101,6 +101,32 @@ impl Servers {
         }
     }
 
+    /// Logs in by `connectors` from now on, as `next` says and no longer `before`. What is known of a server stays.
+    pub(super) fn replace(
+        &mut self,
+        connectors: Vec<Arc<Connector>>,
+        before: &ClientConfig,
+        next: &ClientConfig,
+    ) {
+        let mut replaced = Self::new(connectors, next);
+        for server in &mut replaced.servers {
+            let mut known = self.servers.iter();
+            let known = known.find(|it| it.connector.server() == server.connector.server());
+            if let Some(known) = known {
+                server.run_id = known.run_id.clone();
+                if before.transport.wire_protocol == next.transport.wire_protocol {
+                    server.wire = known.wire.clone();
+                }
+            }
+        }
+        let are_tried_alike =
+            before.servers == next.servers && before.transport.protocol == next.transport.protocol;
+        if are_tried_alike {
+            std::mem::swap(&mut replaced.candidates, &mut self.candidates);
+        }
+        *self = replaced;
+    }
+
     /// The address of a candidate's server.
     pub(super) fn server(&self, candidate: DialCandidate) -> &ServerAddr {
         self.servers[candidate.server].connector.server()
