@@ -1,11 +1,12 @@
 //! The client as a whole: its parts, its start and its stop.
 
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mgrok_admin::{AdminPort, AdminRequests, OpenError, Routes};
 use mgrok_config::{ClientConfig, LoadOptions};
+use mgrok_net::access_log::AccessLog;
 use mgrok_net::resolver::Resolver;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -14,7 +15,9 @@ use tracing::{Instrument, info};
 
 use crate::admin;
 use crate::admin::config::ConfigFile;
+use crate::admin::events::Watched;
 use crate::admin::lists::Lists;
+use crate::admin::state::Told;
 use crate::connect::SetUpError;
 use crate::handle::Sessions;
 use crate::hole::Puncher;
@@ -23,10 +26,12 @@ use crate::operator::Operator;
 use crate::progress::{Progress, ProgressWatch};
 use crate::proxies::{Proxies, StatusWatch};
 use crate::reload::{ProxySet, Reloader, Reloads, VisitorSet, Wanted};
+use crate::session_status::SessionStatuses;
 use crate::settings::LoginSettings;
 use crate::store::{StoreChanges, StoreHandle};
 use crate::supervisor::{FirstLogins, LoginFailure, SessionSupervisor, SupervisorContext};
 use crate::tasks::{TaskOwner, Tasks};
+use crate::users::Users;
 use crate::visitor::{self, ListenerWatch, Visitors};
 
 /// Why a client cannot start.
@@ -70,8 +75,13 @@ pub struct Client {
     config: Arc<ClientConfig>,
     /// Where what only the program can do is asked for; `None` if the program does not.
     program: Option<(Operator, ConfigFile)>,
+    /// What the program has read its configuration from, if it says so.
+    file: Option<PathBuf>,
     /// What each supervisor does.
     progress: Progress,
+    session_statuses: SessionStatuses,
+    /// Who is connected to the services.
+    users: Users,
     /// The proxies of each supervisor.
     supervisors: Vec<Proxies>,
     settings: watch::Sender<Arc<LoginSettings>>,
@@ -99,12 +109,13 @@ impl Client {
         // One resolver for each purpose, so that an unresolvable name delays only lookups of its kind.
         let to_servers = Resolver::new(config.dns_server);
         let to_services = Resolver::new(config.dns_server);
+        let users = Users::default();
         let (store, changes) = StoreChanges::new(config.store.take());
         let settings = Arc::new(LoginSettings::new(config, &to_servers)?);
         let config = settings.config.clone();
         let new_proxies = |_| {
             let (user, key) = (config.user.clone(), settings.key.clone());
-            Proxies::new(user, String::new(), key, to_services.clone())
+            Proxies::new(user, String::new(), key, to_services.clone()).with_users(users.clone())
         };
         let supervisors: Vec<_> = settings.connectors.iter().map(new_proxies).collect();
         let settings = watch::Sender::new(settings);
@@ -113,7 +124,10 @@ impl Client {
         Ok(Self {
             admin: None,
             program: None,
+            file: None,
             progress: Progress::new(supervisors.len()),
+            session_statuses: SessionStatuses::new(supervisors.len()),
+            users,
             supervisors,
             reloader,
             reloads,
@@ -139,21 +153,38 @@ impl Client {
         Ok(())
     }
 
+    /// Whether the admin port is open.
+    pub fn has_admin_port(&self) -> bool {
+        self.admin.is_some()
+    }
+
+    /// Has the admin port, which has to be open, answer `routes` too, for what the program knows and the client does not: its log, for
+    /// example.
+    pub fn add_admin_routes(&mut self, routes: Routes) {
+        if let Some(admin) = &mut self.admin {
+            admin.add_routes(routes);
+        }
+    }
+
     /// Has the admin port take requests for what only the program can do: it has read its configuration from `file`, with these options, and
     /// may read it again or stop. Without this call the admin port has no routes for that.
     pub fn admin_requests(&mut self, file: &Path, options: LoadOptions) -> AdminRequests {
         let (operator, requests) = Operator::new();
         self.program = Some((operator, ConfigFile::new(file, options)));
+        self.file = Some(file.to_owned());
         requests
     }
 
-    /// Has users of proxies of type `tcp`, `http`, `https`, `tcpmux` and `stcp` told as they come and go, and of `http` proxies without
+    /// Where the ends of user connections are noted, and of requests where they are inspected or observed.
+    pub fn access_log(&self) -> AccessLog {
+        self.users.access_log().clone()
+    }
+
+    /// Has users of proxies of type `tcp`, `http`, `https`, `tcpmux`, `stcp`, `udp` and `sudp` told as they come and go, and of `http` proxies without
     /// a plugin each request, for which the client reads and writes HTTP itself instead of passing bytes.
     pub fn observe_users(&mut self) -> UserEvents {
         let (observer, events) = Observer::new();
-        for proxies in &mut self.supervisors {
-            proxies.observe_by(observer.clone());
-        }
+        self.users.observe_by(observer);
         events
     }
 
@@ -226,7 +257,10 @@ impl Client {
             admin,
             config,
             program,
+            file,
             progress,
+            session_statuses,
+            users,
             supervisors,
             settings,
             puncher,
@@ -241,13 +275,28 @@ impl Client {
         if let Some(port) = admin {
             let tables: Vec<_> = supervisors.iter().map(Proxies::watch).collect();
             let progress = progress.watch(tables.clone());
+            let sessions = session_statuses.watch();
+            let told = Told {
+                config: config.clone(),
+                file,
+                has_store: store.now().is_some(),
+                sessions: sessions.clone(),
+            };
+            let watched = Watched {
+                users: users.clone(),
+                tables: tables.clone(),
+                sessions,
+                progress: progress.clone(),
+            };
             let lists = Lists {
                 tables,
+                users,
                 visitors: wanted.visitors(),
                 listeners: visitors.subscribe(),
                 store,
             };
             let routes = admin::routes(lists, progress, program);
+            let routes = admin::add_watched(routes, told, watched);
             serve_admin_port(port, routes, owner.tasks());
         }
         let visitors = Visitors::new(
@@ -270,6 +319,7 @@ impl Client {
             key: settings.borrow().key.clone(),
             progress,
             puncher,
+            session_statuses,
             sessions,
             stopping,
             tasks: tasks.clone(),

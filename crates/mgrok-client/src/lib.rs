@@ -39,6 +39,12 @@ mod version;
 
 mod observer;
 
+mod inspector;
+
+mod users;
+
+mod exchange;
+
 mod plugin;
 
 mod proxy;
@@ -47,6 +53,7 @@ mod status;
 mod proxies;
 
 mod progress;
+mod session_status;
 mod store;
 
 mod operator;

@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 use self::table::Entry;
 pub use self::table::StatusWatch;
 pub(crate) use self::table::Table;
-use crate::observer::Observer;
 use crate::proxy::{Proxy, local_name, wire_name};
 use crate::server_text::server_text;
 use crate::status::{ProxyPhase, ProxyStatus};
+use crate::users::Users;
 
 /// How long an announcement may stay unanswered before it is repeated.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -115,8 +115,8 @@ pub(crate) struct Proxies {
     server_addr: String,
     key: CipherKey,
     resolver: Resolver,
-    /// Whom users of the proxies are shown to, if to anybody.
-    observer: Option<Observer>,
+    /// Who is connected to the services.
+    users: Users,
     table: watch::Sender<Table>,
     due: Due,
     /// By configured name; only names with an announcement in force or unanswered.
@@ -143,7 +143,7 @@ impl Proxies {
             server_addr,
             key,
             resolver,
-            observer: None,
+            users: Users::default(),
             table: watch::Sender::new(Table::default()),
             due: Due::default(),
             announcements: HashMap::new(),
@@ -153,9 +153,9 @@ impl Proxies {
         }
     }
 
-    /// Shows users of proxies that start from here on to `observer`.
-    pub(crate) fn observe_by(&mut self, observer: Observer) {
-        self.observer = Some(observer);
+    /// The same, whose users are among these.
+    pub(crate) fn with_users(self, users: Users) -> Self {
+        Self { users, ..self }
     }
 
     /// Encrypts with `key` from now on, while there is no session. The proxies begin anew.
@@ -200,7 +200,7 @@ impl Proxies {
             let name: Arc<str> = name.into();
             let retired = CancellationToken::new();
             let proxy = Proxy::new(config.clone(), &self.key, &self.resolver, retired.clone())
-                .observed_by(self.observer.clone());
+                .with_users(&self.users);
             let entry = Entry {
                 healthy: proxy.health_check().is_none(),
                 proxy: Arc::new(proxy),

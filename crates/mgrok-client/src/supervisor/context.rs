@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::handle::Sessions;
 use crate::hole::Puncher;
 use crate::progress::Progress;
+use crate::session_status::SessionStatuses;
 use crate::tasks::Tasks;
 
 /// What all supervisors of a client share.
@@ -20,6 +21,7 @@ pub(crate) struct SupervisorContext {
     pub(crate) first_logins: Arc<FirstLogins>,
     pub(crate) key: CipherKey,
     pub(crate) progress: Progress,
+    pub(crate) session_statuses: SessionStatuses,
     pub(crate) puncher: Puncher,
     pub(crate) sessions: watch::Sender<Sessions>,
     pub(crate) stopping: CancellationToken,
