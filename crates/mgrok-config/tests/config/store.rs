@@ -1,4 +1,8 @@
 //! The store of a client: how its file is read, what becomes of it beside the configuration, and what changes make of it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, in its helpers too"
+)]
 
 use std::fs;
 use std::path::PathBuf;
