@@ -94,7 +94,6 @@ pub(crate) const SERVER: &[&[UnsupportedKey]] = &[
         key("auth.oidc.issuer"),
         key("auth.oidc.skipExpiryCheck"),
         key("auth.oidc.skipIssuerCheck"),
-        key("enablePrometheus"),
         with_default(
             "sshTunnelGateway.autoGenPrivateKeyPath",
             "./.autogen_ssh_key",
@@ -127,7 +126,6 @@ pub(crate) const CLIENT: &[&[UnsupportedKey]] = &[
 const BOTH: &[UnsupportedKey] = &[
     key("auth.oidc.audience"),
     key("webServer.assetsDir"),
-    key("webServer.pprofEnable"),
     key("webServer.tls.certFile"),
     key("webServer.tls.keyFile"),
     key("webServer.tls.serverName"),

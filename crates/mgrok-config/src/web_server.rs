@@ -14,6 +14,10 @@ pub struct WebServer {
     pub user: String,
     /// That user's password.
     pub password: Secret,
+    /// Whether it answers `/metrics`, which Prometheus reads.
+    pub prometheus: bool,
+    /// Whether it answers the routes below `/debug/pprof/`.
+    pub pprof: bool,
 }
 
 impl Default for WebServer {
@@ -25,6 +29,8 @@ impl Default for WebServer {
             port: 0,
             user: String::new(),
             password: Secret::default(),
+            prometheus: false,
+            pprof: false,
         }
     }
 }

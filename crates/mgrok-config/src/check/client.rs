@@ -35,7 +35,7 @@ pub(crate) fn client(mut root: Section<'_>, environment: &Environment) -> Client
     let auth = auth(root.section("auth"));
     let mut start = Start::read(&mut root);
     let proxies = proxies(&mut root, &mut start, &auth);
-    let web_server = web_server(root.section("webServer"));
+    let web_server = web_server(&mut root);
     let visitors = visitors(&mut root, &mut start, web_server.as_ref());
     start.warn_of_absent(&root);
     ClientConfig {

@@ -15,12 +15,11 @@ fn check(keys: &[&str], check: impl Fn(&str, &[&str])) {
 const BOTH: &[&str] = &[
     "auth.oidc.audience = \"a\"",
     "webServer.assetsDir = \"d\"",
-    "webServer.pprofEnable = true",
     "webServer.tls.certFile = \"c\"",
     "webServer.tls.keyFile = \"k\"",
     "webServer.tls.trustedCaFile = \"a\"",
     "webServer.tls.serverName = \"n\"",
-    "webServer.PPROFEnable = true",
+    "webServer.AssetsDir = \"d\"",
 ];
 
 #[test]
@@ -31,7 +30,6 @@ fn on_the_server() {
             "auth.oidc.issuer = \"i\"",
             "auth.oidc.skipExpiryCheck = true",
             "auth.oidc.skipIssuerCheck = true",
-            "enablePrometheus = true",
             "sshTunnelGateway.authorizedKeysFile = \"f\"",
             "sshTunnelGateway.autoGenPrivateKeyPath = \"f\"",
             "sshTunnelGateway.bindPort = 2200",
