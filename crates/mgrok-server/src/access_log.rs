@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use mgrok_metrics::Label;
 use mgrok_net::relay::{EndReason, Leg, RelayEnd};
 
 /// Takes note of what is over.
@@ -88,8 +89,8 @@ pub enum AccessEnd {
     UserFailed,
 }
 
-impl AccessEnd {
-    const ALL: [Self; 10] = [
+impl Label for AccessEnd {
+    const ALL: &'static [Self] = &[
         Self::Closed,
         Self::Command,
         Self::Cut,
@@ -102,6 +103,16 @@ impl AccessEnd {
         Self::UserFailed,
     ];
 
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn as_str(self) -> &'static str {
+        Self::as_str(self)
+    }
+}
+
+impl AccessEnd {
     /// A word for it, which stays the same from version to version.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -219,7 +230,8 @@ mod tests {
     #[test]
     fn an_end_is_what_it_was_set_to() {
         for end in AccessEnd::ALL {
-            assert_eq!(EndCell::new(end).get(), end);
+            assert_eq!(EndCell::new(*end).get(), *end);
+            assert_eq!(AccessEnd::ALL[end.index()], *end);
         }
     }
 }

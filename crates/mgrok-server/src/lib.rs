@@ -7,6 +7,9 @@
 //! server listens. Imports point to modules of a lower layer only.
 
 // Lowest layer first.
+mod access_log;
+mod metrics;
+
 mod backend_set;
 mod excerpt;
 #[cfg(test)]
@@ -18,7 +21,6 @@ mod routes;
 mod tasks;
 mod who;
 
-mod access_log;
 mod hooks;
 mod start_error;
 

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use self::http::HttpVhost;
 use self::https::HttpsVhost;
 use self::tcpmux::TcpMuxVhost;
-use crate::access_log::AccessLog;
+use crate::directory::Directory;
+use crate::metrics::Limit;
 use crate::per_source::{Limits, PerSource};
 use crate::policy::CurrentPolicy;
 use crate::routes::Routes;
@@ -24,6 +25,7 @@ use crate::tasks::Tasks;
 /// Users of the HTTPS and tcpmux ports who have not said whom they want. All users of a balancer may be one source.
 const UNNAMED: Limits = Limits {
     what: "connections to a shared port",
+    limit: Limit::VhostOpenings,
     total: 16_384,
     per_source: 4_096,
     waiting: 32_768,
@@ -41,21 +43,25 @@ pub(crate) struct Vhosts {
 
 impl Vhosts {
     /// The shared ports as `policy` wants them, without a service yet.
-    pub(crate) fn new(policy: &CurrentPolicy, access_log: AccessLog, tasks: &Tasks) -> Self {
-        let unnamed = PerSource::new(UNNAMED);
+    pub(crate) fn new(policy: &CurrentPolicy, directory: &Directory, tasks: &Tasks) -> Self {
+        let metrics = directory.metrics();
+        let unnamed = PerSource::new(UNNAMED, metrics);
         Self {
             http: Arc::new(HttpVhost {
                 routes: Routes::default(),
                 policy: policy.clone(),
-                access_log,
+                access_log: directory.access_log(),
+                metrics: metrics.clone(),
                 stop: tasks.stop_listening.clone(),
             }),
             https: Arc::new(HttpsVhost {
                 unnamed: unnamed.clone(),
+                metrics: metrics.clone(),
                 routes: Routes::default(),
             }),
             tcpmux: Arc::new(TcpMuxVhost {
                 unnamed,
+                metrics: metrics.clone(),
                 routes: Routes::default(),
                 policy: policy.clone(),
             }),

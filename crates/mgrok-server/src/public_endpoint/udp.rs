@@ -73,7 +73,9 @@ async fn run_at<E: Error, F: Future<Output = Result<Conn, E>>>(
     stop: CancellationToken,
 ) -> Drops {
     let users = Users::new(socket, packet_size, proxy.datagrams());
-    let users = users.with_gauge(proxy.udp_users());
+    let users = users
+        .with_gauge(proxy.udp_users())
+        .with_drop_counters(proxy.metrics().dropped_datagrams.clone());
     let metering = UdpUsers(proxy.clone());
     let mut users = users.with_metering(&metering);
     let gate = proxy.gate();

@@ -16,6 +16,7 @@ use super::pages::Page;
 use crate::accept::UserService;
 use crate::backend::{self, Backend, PeerAddrs};
 use crate::backend_set::BackendSet;
+use crate::metrics::{Metrics, UserRefusal};
 use crate::per_source::PerSource;
 use crate::policy::CurrentPolicy;
 use crate::routes::Routes;
@@ -52,6 +53,7 @@ const UNAUTHORIZED_CLOSE: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r
 pub(crate) struct TcpMuxVhost {
     /// For users who have not said whom they want.
     pub(crate) unnamed: PerSource,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) routes: Routes<Arc<TcpMuxRoute>>,
     pub(crate) policy: CurrentPolicy,
 }
@@ -134,6 +136,7 @@ impl TcpMuxVhost {
                 }
             };
             let Some(route) = self.routes.find(&connect.host, b"", connect.user()) else {
+                self.metrics.users_refused.of(UserRefusal::NoRoute).inc();
                 debug!(source = %from,
                     "tcpmux connection of {from}: no proxy for [{}]",
                     connect.host

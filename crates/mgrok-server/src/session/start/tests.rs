@@ -12,7 +12,6 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::accept::AcceptContext;
-use crate::access_log::AccessLog;
 use crate::client_addr::ClientAddrResolver;
 use crate::directory::{ClientInfo, Directory};
 use crate::hole_punch::HolePunchBroker;
@@ -34,7 +33,7 @@ fn context() -> Arc<SessionContext> {
     let endpoints = PublicEndpoints {
         groups: Default::default(),
         ports: Ports::new(policy.clone()),
-        vhosts: Arc::new(Vhosts::new(&policy, AccessLog::default(), &tasks)),
+        vhosts: Arc::new(Vhosts::new(&policy, &directory, &tasks)),
         accept_context: AcceptContext {
             client_addrs: ClientAddrResolver::new(policy.clone()),
             tasks: tasks.clone(),
