@@ -18,6 +18,7 @@ mod groups;
 mod health;
 mod http;
 mod https;
+mod metrics;
 mod outbound;
 mod overload;
 mod plugins;

@@ -10,9 +10,7 @@
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let port = AdminPort::bind(&WebServer::default()).await?;
-//! let routes = Routes::default().with(Method::GET, "/api/users", |_request| async {
-//!     Answer::json(&["ada", "bob"])
-//! });
+//! let routes = Routes::default().with(Method::GET, "/api/users", async || Answer::json(&["ada", "bob"]));
 //! port.run(routes, CancellationToken::new()).await;
 //! # Ok(())
 //! # }
@@ -24,17 +22,31 @@
 //! Modules are in order, lowest first.
 
 mod answer;
-mod body;
+mod attempts;
 mod deadline;
 mod path;
+mod tls;
+
+mod access;
+
+mod events;
+mod extract;
 
 mod routes;
 
+mod metrics;
+
+mod guard;
+
 mod port;
 
+pub use access::{AdminAccess, NextAdminAccess};
 pub use answer::{Answer, Refusal};
-pub use body::read_body;
-pub use hyper::body::Incoming;
-pub use hyper::{Method, Request, StatusCode};
-pub use port::{AdminLogin, AdminPort, BindError};
+pub use axum::extract::Request;
+pub use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+pub use axum::response::Response;
+pub use events::{EventStream, ServerEvent};
+pub use extract::{Caller, JsonBody, Path, Query, read_body};
+pub use metrics::expose_runtime;
+pub use port::{AdminPort, OpenError};
 pub use routes::Routes;

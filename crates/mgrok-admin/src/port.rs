@@ -3,30 +3,36 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{self, HeaderValue};
+use axum::http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::header;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use mgrok_config::WebServer;
-use mgrok_http::{Body, Credentials, ask_for_credentials};
+use mgrok_net::conn::Conn;
 use mgrok_net::tcp;
-use mgrok_proto::auth::Secret;
+use mgrok_net::tls::{ServerTls, TlsError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
-use crate::answer::{bare, moved_to, not_found, readiness, wrong_method};
+use crate::access::{AdminAccess, NextAdminAccess};
+use crate::answer::moved_to;
 use crate::deadline::WriteDeadline;
+use crate::guard::{Guard, RemoteAddr};
 use crate::path::clean;
-use crate::routes::{Found, Page, Routes};
+use crate::routes::Routes;
+use crate::tls::reload_on_change;
 
 /// The most connections at a time. The next ones wait to be accepted: more than an operator with a
 /// browser, a few programs and a balancer needs, and few enough to cost nothing.
@@ -38,93 +44,59 @@ const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// The longest head of a request, in bytes, and what is read ahead. Users get a 431 beyond it, or
 /// beyond 100 headers. Browsers send the cookies of every other service on the same host along.
 const MAX_HEAD: usize = 16 * 1024;
-/// How long the answer to wrong credentials is delayed, against guessing.
-// frp: the same
-const WRONG_CREDENTIALS_DELAY: Duration = Duration::from_millis(200);
+/// How long a handshake of TLS may take.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// How long requests may take that are under way when the port is closed.
 const STOP_TIME: Duration = Duration::from_secs(1);
 
 /// Why an admin port cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot listen on {host}:{port}; choose another webServer.addr or webServer.port, or stop what has it"
-)]
-pub struct BindError {
-    /// The address asked for.
-    pub host: String,
-    /// The port asked for.
-    pub port: u16,
-    /// What the operating system said.
-    #[source]
-    pub source: io::Error,
+pub enum OpenError {
+    /// Its address cannot be listened on.
+    #[error(
+        "cannot listen on {host}:{port}; choose another webServer.addr or webServer.port, or stop what has it"
+    )]
+    Bind {
+        /// The address asked for.
+        host: String,
+        /// The port asked for.
+        port: u16,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The files of `webServer.tls` cannot be used.
+    #[error("the files of webServer.tls cannot be used")]
+    Tls(#[from] TlsError),
 }
 
 /// An admin port that is open but not yet served.
 #[derive(Debug)]
 pub struct AdminPort {
     listener: TcpListener,
-    login: AdminLogin,
-}
-
-/// What one has to know to be let in to an admin port; with both empty, nothing. It may change while the port is served. Clones are
-/// the same.
-#[derive(Clone, Debug)]
-pub struct AdminLogin(Arc<RwLock<(String, Secret)>>);
-
-impl AdminLogin {
-    /// What `config` asks for.
-    pub fn new(config: &WebServer) -> Self {
-        Self(Arc::new(RwLock::new((
-            config.user.clone(),
-            config.password.clone(),
-        ))))
-    }
-
-    /// From now on what `config` asks for.
-    pub fn replace(&self, config: &WebServer) {
-        let mut login = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        *login = (config.user.clone(), config.password.clone());
-    }
-
-    /// Whether a request with these `headers` is let in.
-    fn lets_in(&self, headers: &HeaderMap) -> bool {
-        let login = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let (user, password) = &*login;
-        if user.is_empty() && password.is_empty() {
-            return true;
-        }
-        headers
-            .get(header::AUTHORIZATION)
-            .and_then(Credentials::parse)
-            .is_some_and(|it| it.match_with(user, password.expose()))
-    }
-}
-
-/// What the connections of one port share.
-struct Site {
-    login: AdminLogin,
-    routes: Routes,
+    access: AdminAccess,
 }
 
 impl AdminPort {
     /// Listens where `config` says.
     ///
     /// # Errors
-    /// When that is not possible.
-    pub async fn bind(config: &WebServer) -> Result<Self, BindError> {
+    /// When that is not possible, or the files of its TLS cannot be used.
+    pub async fn bind(config: &WebServer) -> Result<Self, OpenError> {
+        let access = NextAdminAccess::new(config)?;
         let listener = tcp::bind(&config.addr, config.port)
             .await
-            .map_err(|source| BindError {
+            .map_err(|source| OpenError::Bind {
                 host: config.addr.clone(),
                 port: config.port,
                 source,
             })?;
-        Ok(Self::new(listener, AdminLogin::new(config)))
+        Ok(Self::new(listener, access.into()))
     }
 
     /// The admin port on a `listener` that is bound already.
-    pub fn new(listener: TcpListener, login: AdminLogin) -> Self {
-        Self { listener, login }
+    pub fn new(listener: TcpListener, access: AdminAccess) -> Self {
+        Self { listener, access }
     }
 
     /// Where it is.
@@ -138,17 +110,25 @@ impl AdminPort {
     /// Answers requests until `stop` is cancelled, and then those that are under way, within a
     /// second. Dropping the future cuts them at once.
     pub async fn run(self, routes: Routes, stop: CancellationToken) {
-        let Self { listener, login } = self;
-        let site = Arc::new(Site { login, routes });
+        let Self { listener, access } = self;
+        let site = Site::new(routes, access.clone(), stop.clone());
+        let reloads = reload_on_change(|| access.tls());
+        let mut reloads = pin!(reloads);
         let mut conns = JoinSet::new();
         loop {
             tokio::select! {
                 (stream, from) = tcp::accept(&listener), if conns.len() < MAX_CONNS => {
-                    let (site, stop) = (site.clone(), stop.clone());
-                    conns.spawn(async move { serve(stream, from, &site, &stop).await });
+                    let (site, tls, stop) = (site.clone(), access.tls(), stop.clone());
+                    conns.spawn(async move {
+                        match tls {
+                            None => serve(stream, from, &site, &stop).await,
+                            Some(tls) => serve_tls(stream.into(), from, &tls, &site, &stop).await,
+                        }
+                    });
                 }
                 // One that panicked has been reported, and is none of the others' business.
                 Some(_ended) = conns.join_next() => {}
+                never = &mut reloads => match never {},
                 () = stop.cancelled() => break,
             }
         }
@@ -156,6 +136,26 @@ impl AdminPort {
         let all_ended = async { while conns.join_next().await.is_some() {} };
         // What is late is cut by dropping it.
         let _ = timeout(STOP_TIME, all_ended).await;
+    }
+}
+
+async fn serve_tls(
+    conn: Conn,
+    from: SocketAddr,
+    tls: &ServerTls,
+    site: &Site,
+    stop: &CancellationToken,
+) {
+    let accepted = tokio::select! {
+        accepted = timeout(HANDSHAKE_TIME, tls.accept(conn)) => accepted,
+        () = stop.cancelled() => return,
+    };
+    match accepted {
+        Ok(Ok(conn)) => serve(conn, from, site, stop).await,
+        Ok(Err(error)) => {
+            debug!(source = %from, "{from} does not get through TLS to the admin port: {error}");
+        }
+        Err(_elapsed) => debug!(source = %from, "{from} is too slow for TLS to the admin port"),
     }
 }
 
@@ -190,73 +190,46 @@ async fn serve(
     }
 }
 
-/// Whether a browser says that a page of another site has made it ask, which may know no password and yet have one sent along
-/// (<https://www.w3.org/TR/fetch-metadata/>). Programs that are no browsers do not say, and are let in.
-// frp: lets any page that the operator looks at stop a client
-fn is_of_another_site(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site");
-    site.is_some_and(|site| site == "cross-site" || site == "same-site")
-}
+/// What the connections of one port share.
+#[derive(Clone, Debug)]
+struct Site(TowerToHyperService<Router>);
 
 impl Site {
-    async fn respond(&self, request: Request<Incoming>, from: SocketAddr) -> Response<Body> {
+    fn new(routes: Routes, access: AdminAccess, stop: CancellationToken) -> Self {
+        let guard = Arc::new(Guard::new(access, stop));
+        let router = routes.into_router(move |request, next| guard.clone().pass(request, next));
+        Self(TowerToHyperService::new(router))
+    }
+
+    async fn respond(&self, mut request: Request<Incoming>, from: SocketAddr) -> Response<Body> {
         let path = request.uri().path();
         // Others than paths are not written with dots.
-        if path.starts_with('/') {
-            let clean = clean(path);
-            if clean != path {
-                let query = request.uri().query();
-                return moved_to(&match query {
-                    Some(query) => format!("{clean}?{query}"),
-                    None => clean,
-                });
+        let clean = path.starts_with('/').then(|| clean(path));
+        let mut response = match clean {
+            Some(clean) if clean != path => moved_to(&match request.uri().query() {
+                Some(query) => format!("{clean}?{query}"),
+                None => clean,
+            }),
+            _ => {
+                request.extensions_mut().insert(RemoteAddr(from));
+                let Ok(response) = self.0.call(request).await;
+                response
             }
-        }
-        let page = match self.routes.find(request.method(), path) {
-            Found::Health => return bare(StatusCode::OK),
-            Found::Ready(ready) => return readiness(ready),
-            Found::Page(page) => page,
-            Found::Unknown => return not_found(),
-            Found::WrongMethod(allowed) => return wrong_method(&allowed),
         };
-        if is_of_another_site(request.headers()) {
-            debug!(
-                per_session = true,
-                "a page of another site asked for [{path}]"
-            );
-            return bare(StatusCode::FORBIDDEN);
-        }
-        if !self.login.lets_in(request.headers()) {
-            if request.headers().contains_key(header::AUTHORIZATION) {
-                warn!(source = %from, "admin port: wrong user or password, from {from}");
+        let headers = response.headers_mut();
+        for (name, value) in [
+            // Nothing here is to be guessed at, framed, or told to another site.
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::X_FRAME_OPTIONS, "DENY"),
+            (header::REFERRER_POLICY, "no-referrer"),
+            (
+                header::CONTENT_SECURITY_POLICY,
+                "default-src 'none'; frame-ancestors 'none'",
+            ),
+        ] {
+            if !headers.contains_key(&name) {
+                headers.insert(name, HeaderValue::from_static(value));
             }
-            sleep(WRONG_CREDENTIALS_DELAY).await;
-            return ask_for_credentials(false);
-        }
-        // frp: these words, which scripts look for (pkg/util/http). It says them of requests that only look as well, with which monitors
-        // would fill the log.
-        let path = path.to_owned();
-        let is_look = request.method().is_safe();
-        match is_look {
-            true => debug!(source = %from, "http request: [{path}]"),
-            false => info!(source = %from, "http request: [{path}]"),
-        }
-        let response = match page {
-            Page::Home => moved_to("/static/"),
-            Page::Route(responder) => match responder(request).await {
-                Ok(answer) => answer.into_response(),
-                Err(refusal) => {
-                    warn!(source = %from, "http response [{path}]: error: {refusal}");
-                    refusal.to_response()
-                }
-            },
-            // There is no dashboard.
-            Page::Static => not_found(),
-        };
-        let code = response.status().as_u16();
-        match is_look {
-            true => debug!(source = %from, "http response [{path}]: code [{code}]"),
-            false => info!(source = %from, "http response [{path}]: code [{code}]"),
         }
         response
     }

@@ -1,73 +1,60 @@
 //! Which request is for what.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Formatter};
-use std::pin::Pin;
+use std::sync::Arc;
 
-use hyper::body::Incoming;
-use hyper::{Method, Request};
+use axum::Router;
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::http::{Method, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::routing::{MethodFilter, MethodRouter, any, on};
 
-use crate::answer::{Answer, Refusal};
+use crate::answer::{bare, moved_to, not_found, readiness, wrong_method};
 
-/// What an end has to tell on its admin port, beside what every admin port has: `/healthz`, `/readyz`, `/` and
-/// `/static/`.
+/// What an end has to tell on its admin port, beside what every admin port has: `/healthz`, `/readyz` and `/`.
+///
+/// Handlers are those of axum, with the extractors of this crate, whose refusals have the form of the port.
 #[derive(Debug, Default)]
 pub struct Routes {
     ready: Ready,
-    routes: Vec<Route>,
+    routes: BTreeMap<&'static str, Route>,
 }
 
 /// Whether users can be served, or why not.
-struct Ready(Box<dyn Fn() -> Result<(), String> + Send + Sync>);
+struct Ready(Arc<dyn Fn() -> Result<(), String> + Send + Sync>);
 
+/// What is at one path.
+#[derive(Debug, Default)]
 struct Route {
-    method: Method,
-    path: &'static str,
-    responder: Responder,
-}
-
-type Responder = Box<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>;
-type Answering = Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send>>;
-
-/// What a request is for.
-pub(crate) enum Found<'a> {
-    /// Whether there is anybody.
-    Health,
-    /// Whether users can be served, or why not.
-    Ready(Result<(), String>),
-    /// Something that not everybody may see.
-    Page(Page<'a>),
-    Unknown,
-    /// Something that only these methods can ask for.
-    WrongMethod(String),
-}
-
-/// What credentials are asked for.
-pub(crate) enum Page<'a> {
-    /// The beginning: leads on to the dashboard.
-    Home,
-    Route(&'a Responder),
-    /// A file of the dashboard.
-    Static,
+    /// In the order of the calls.
+    methods: Vec<Method>,
+    handlers: MethodRouter,
 }
 
 impl Routes {
-    /// Has `responder` answer requests of `method` for `path`, which is clean: no empty parts and no
-    /// dots. Its future is dropped if the user leaves.
+    /// Has `handler` answer requests of `method` for `path`, as axum writes it (`/api/proxies/{name}`). Its future is dropped if whoever
+    /// asks leaves.
+    ///
+    /// # Panics
+    /// If there is such a handler already, or `method` is none of HTTP's own.
     #[must_use]
-    pub fn with<R>(
-        mut self,
-        method: Method,
-        path: &'static str,
-        responder: impl Fn(Request<Incoming>) -> R + Send + Sync + 'static,
-    ) -> Self
+    pub fn with<H, T>(mut self, method: Method, path: &'static str, handler: H) -> Self
     where
-        R: Future<Output = Result<Answer, Refusal>> + Send + 'static,
+        H: Handler<T, ()>,
+        T: 'static,
     {
-        self.routes.push(Route {
-            method,
-            path,
-            responder: Box::new(move |request| Box::pin(responder(request))),
-        });
+        let route = self.routes.entry(path).or_default();
+        #[allow(
+            clippy::expect_used,
+            reason = "the programmer's mistake, found by any test of the route"
+        )]
+        let filter = MethodFilter::try_from(method.clone()).expect("a method of HTTP");
+        let handlers = std::mem::take(&mut route.handlers);
+        route.handlers = handlers.merge(on(filter, handler));
+        route.methods.push(method);
         self
     }
 
@@ -77,49 +64,48 @@ impl Routes {
         mut self,
         ready: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
-        self.ready = Ready(Box::new(ready));
+        self.ready = Ready(Arc::new(ready));
         self
     }
 
-    pub(crate) fn find(&self, method: &Method, path: &str) -> Found<'_> {
-        match path {
+    /// The router of all this, in which `guard` stands before all that not everybody may see.
+    ///
+    /// Requests are matched before they are guarded: what is not there is 404 and a wrong method 405 for everybody, as in frp.
+    pub(crate) fn into_router<G, F>(self, guard: G) -> Router
+    where
+        G: Fn(Request, Next) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response> + Send + 'static,
+    {
+        let Self { ready, routes } = self;
+        let home = any(async || moved_to("/static/"));
+        let mut router = Router::new()
             // frp: any method
-            "/" => return Found::Page(Page::Home),
-            "/healthz" => return Found::Health,
-            "/readyz" => return Found::Ready((self.ready.0)()),
-            _ if !path.starts_with("/static/") => {}
-            _ if method == Method::GET => return Found::Page(Page::Static),
-            _ => return Found::WrongMethod(Method::GET.to_string()),
-        }
-        let mut allowed = Vec::new();
-        for route in self.routes.iter().filter(|route| route.path == path) {
-            if route.method == method {
-                return Found::Page(Page::Route(&route.responder));
+            .route("/healthz", any(async || bare(StatusCode::OK)))
+            .route("/readyz", any(async move || readiness((ready.0)())))
+            .route("/", home.layer(from_fn(guard.clone())));
+        for (path, Route { methods, handlers }) in routes {
+            let allowed: Vec<_> = methods.iter().map(Method::as_str).collect();
+            let allowed: Arc<str> = allowed.join(", ").into();
+            let wrong = async move || wrong_method(&allowed);
+            let mut handlers = handlers.route_layer(from_fn(guard.clone()));
+            // frp: HEAD is a method like any other, not a kind of GET
+            if !methods.contains(&Method::HEAD) {
+                handlers = handlers.on(MethodFilter::HEAD, wrong.clone());
             }
-            allowed.push(route.method.as_str());
+            router = router.route(path, handlers.fallback(wrong));
         }
-        if allowed.is_empty() {
-            Found::Unknown
-        } else {
-            Found::WrongMethod(allowed.join(", "))
-        }
+        router.fallback(async || not_found())
     }
 }
 
 impl Default for Ready {
     fn default() -> Self {
-        Self(Box::new(|| Ok(())))
+        Self(Arc::new(|| Ok(())))
     }
 }
 
 impl Debug for Ready {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", (self.0)())
-    }
-}
-
-impl Debug for Route {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method, self.path)
     }
 }

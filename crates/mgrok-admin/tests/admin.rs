@@ -8,7 +8,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mgrok_admin::{AdminPort, Answer, Method, Refusal, Routes, StatusCode};
+use futures_util::stream::{self, StreamExt as _};
+use mgrok_admin::{
+    AdminPort, Answer, EventStream, Method, Path, Refusal, Routes, ServerEvent, StatusCode,
+};
 use mgrok_config::WebServer;
 use mgrok_proto::auth::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +22,15 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// `admin:secret` in the header that asks for it.
 const CREDENTIALS: &str = "Authorization: Basic YWRtaW46c2VjcmV0\r\n";
 
+/// What every answer has, and is not looked at but in one test.
+const EVERYWHERE: [&str; 5] = [
+    "cache-control: no-store",
+    "content-security-policy: default-src 'none'; frame-ancestors 'none'",
+    "referrer-policy: no-referrer",
+    "x-content-type-options: nosniff",
+    "x-frame-options: DENY",
+];
+
 /// A port that is served for as long as the value lives.
 struct Served {
     addr: SocketAddr,
@@ -28,7 +40,7 @@ struct Served {
 
 /// What came back.
 struct Response {
-    /// The status line and the headers, but for the date.
+    /// The status line and the headers, but for the date and those of `EVERYWHERE`.
     head: String,
     body: String,
 }
@@ -42,15 +54,35 @@ async fn served(user: &str, password: &str) -> Served {
     let port = AdminPort::bind(&config).await.unwrap();
     let addr = port.local_addr().unwrap();
     let routes = Routes::default()
-        .with(Method::GET, "/api/names", |_request| async {
+        .with(Method::GET, "/api/names", async || {
             Answer::json(&["ada", "bob"])
         })
-        .with(Method::DELETE, "/api/names", |_request| async {
-            Err(Refusal {
-                status: StatusCode::CONFLICT,
-                message: "\"ada\" is here".to_owned(),
-            })
-        });
+        .with(
+            Method::GET,
+            "/api/v2/names/{name}",
+            async |Path(name): Path<String>| match name.as_str() {
+                "a/b" => Err(Refusal::not_found("a/b is not here")),
+                name => Answer::data(&name),
+            },
+        )
+        .with(
+            Method::GET,
+            "/api/v2/events",
+            async |stream: EventStream| {
+                let numbers = [1, 2].map(|it| ServerEvent::new("number", &it));
+                stream.answer(stream::iter(numbers).chain(stream::pending()))
+            },
+        )
+        .with(
+            Method::DELETE,
+            "/api/names",
+            async || -> Result<Answer, Refusal> {
+                Err(Refusal {
+                    status: StatusCode::CONFLICT,
+                    message: "\"ada\" is here".to_owned(),
+                })
+            },
+        );
     let stop = CancellationToken::new();
     let ended = tokio::spawn(port.run(routes, stop.clone()));
     Served {
@@ -67,7 +99,8 @@ impl Served {
         let mut text = String::new();
         conn.read_to_string(&mut text).await.unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        let head = head.lines().filter(|line| !line.starts_with("date: "));
+        let head = head.lines().filter(|line| !EVERYWHERE.contains(line));
+        let head = head.filter(|line| !line.starts_with("date: "));
         Response {
             head: head.collect::<Vec<_>>().join("\n"),
             body: body.to_owned(),
@@ -75,8 +108,9 @@ impl Served {
     }
 
     async fn ask_with(&self, method: &str, path: &str, headers: &str) -> Response {
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
+        );
         self.send(request.as_bytes()).await
     }
 
@@ -118,7 +152,7 @@ async fn an_answer_is_json() {
     let response = port.ask("GET", "/api/names").await;
     assert_eq!(
         response.head,
-        "HTTP/1.1 200 OK\ncontent-type: application/json\nconnection: close\ncontent-length: 14"
+        "HTTP/1.1 200 OK\ncontent-type: application/json\ncontent-length: 14\nconnection: close"
     );
     assert_eq!(response.body, "[\"ada\",\"bob\"]\n");
 }
@@ -138,13 +172,12 @@ async fn a_refusal_is_json_too() {
 #[tokio::test]
 async fn who_has_no_credentials_is_asked_for_them() {
     let port = served("admin", "secret").await;
-    for path in ["/", "/static/", "/static/x.css", "/api/names"] {
+    for path in ["/", "/api/names"] {
         let response = port.ask("GET", path).await;
         assert_eq!(
             response.head,
             "HTTP/1.1 401 Unauthorized\nwww-authenticate: Basic realm=\"Restricted\"\n\
-             content-type: text/plain; charset=utf-8\nx-content-type-options: nosniff\n\
-             connection: close\ncontent-length: 13",
+             content-type: text/plain; charset=utf-8\nconnection: close\ncontent-length: 13",
             "{path}"
         );
         assert_eq!(response.body, "Unauthorized\n");
@@ -194,17 +227,129 @@ async fn one_of_user_and_password_asks_for_both() {
 }
 
 #[tokio::test]
-async fn the_beginning_leads_to_the_dashboard_which_is_not_there_yet() {
+async fn the_beginning_leads_to_the_dashboard() {
     let port = served("", "").await;
     port.check_all("/", 301).await;
     let response = port.ask("GET", "/").await;
     assert!(response.head.contains("location: /static/\n"));
-    for path in ["/static/", "/static/x.css"] {
-        assert_eq!(port.ask("GET", path).await.status(), 404, "{path}");
-        let response = port.ask("POST", path).await;
-        assert_eq!(response.status(), 405, "{path}");
-        assert!(response.head.contains("allow: GET\n"));
+}
+
+#[tokio::test]
+async fn every_answer_says_what_browsers_may_do_with_it() {
+    let port = served("admin", "secret").await;
+    for (path, headers) in [
+        ("/api/names", CREDENTIALS),
+        ("/nosuch", ""),
+        ("/healthz", ""),
+        ("/", ""),
+    ] {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+        let mut conn = TcpStream::connect(port.addr).await.unwrap();
+        conn.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        conn.read_to_string(&mut text).await.unwrap();
+        // Only what was guarded may hold secrets.
+        let expect = &EVERYWHERE[usize::from(headers.is_empty())..];
+        for header in expect {
+            assert!(text.contains(&format!("{header}\r\n")), "{header}: {text}");
+        }
     }
+}
+
+#[tokio::test]
+async fn without_a_password_the_port_is_for_this_machine() {
+    let port = served("", "").await;
+    let request = "GET /api/names HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    let response = port.send(request.as_bytes()).await;
+    assert_eq!(response.status(), 403);
+    assert!(
+        response
+            .body
+            .contains("set webServer.user and webServer.password")
+    );
+    let request = request.replace("/api/names", "/healthz");
+    assert_eq!(port.send(request.as_bytes()).await.status(), 200);
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_may_not_act() {
+    let port = served("admin", "secret").await;
+    for header in ["Sec-Fetch-Site: cross-site", "Origin: http://evil.example"] {
+        let headers = format!("{CREDENTIALS}{header}\r\n");
+        let response = port.ask_with("DELETE", "/api/names", &headers).await;
+        assert_eq!(response.status(), 403, "{header}");
+    }
+}
+
+#[tokio::test]
+async fn who_guesses_has_to_wait() {
+    let port = served("admin", "secret").await;
+    let wrong = "Authorization: Basic YWRtaW46\r\n";
+    let guesses = (0..10).map(|_| port.ask_with("GET", "/api/names", wrong));
+    for response in futures_util::future::join_all(guesses).await {
+        assert_eq!(response.status(), 401);
+    }
+    for headers in [wrong, CREDENTIALS] {
+        let response = port.ask_with("GET", "/api/names", headers).await;
+        assert_eq!(response.status(), 429);
+        assert!(response.head.contains("retry-after: "), "{}", response.head);
+    }
+    assert_eq!(port.ask("GET", "/healthz").await.status(), 200);
+}
+
+#[tokio::test]
+async fn refusals_of_v2_have_its_form() {
+    let port = served("", "").await;
+    let response = port.ask("GET", "/api/v2/names/a%2Fb").await;
+    assert_eq!(response.status(), 404);
+    assert_eq!(
+        response.body,
+        "{\"code\":404,\"msg\":\"a/b is not here\",\"data\":null}\n"
+    );
+    let response = port.ask("GET", "/api/v2/names/a").await;
+    assert_eq!(
+        response.body,
+        "{\"code\":200,\"msg\":\"success\",\"data\":\"a\"}\n"
+    );
+}
+
+#[tokio::test]
+async fn events_stream_until_the_port_is_closed() {
+    let port = served("", "").await;
+    let mut conn = TcpStream::connect(port.addr).await.unwrap();
+    let request = "GET /api/v2/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    conn.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    let mut buf = [0; 1024];
+    while !text.contains("data: 2") {
+        let len = conn.read(&mut buf).await.unwrap();
+        assert!(len > 0, "{text}");
+        text.push_str(std::str::from_utf8(&buf[..len]).unwrap());
+    }
+    assert!(text.contains("content-type: text/event-stream"), "{text}");
+    assert!(text.contains("event: number\ndata: 1\n\n"), "{text}");
+    drop(port.stop);
+    port.ended.await.unwrap();
+    let mut rest = String::new();
+    conn.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.ends_with("0\r\n\r\n"), "the stream is whole: {rest}");
+}
+
+#[tokio::test]
+async fn event_streams_beyond_the_limit_are_refused() {
+    let port = served("", "").await;
+    let mut open = Vec::new();
+    for _ in 0..32 {
+        let mut conn = TcpStream::connect(port.addr).await.unwrap();
+        let request = "GET /api/v2/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        conn.write_all(request.as_bytes()).await.unwrap();
+        let mut first = [0; 12];
+        conn.read_exact(&mut first).await.unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+        open.push(conn);
+    }
+    assert_eq!(port.ask("GET", "/api/v2/events").await.status(), 503);
 }
 
 #[tokio::test]
@@ -217,11 +362,11 @@ async fn what_is_not_there_is_not_there_for_anybody() {
     assert_eq!(
         response.head,
         "HTTP/1.1 404 Not Found\ncontent-type: text/plain; charset=utf-8\n\
-         x-content-type-options: nosniff\nconnection: close\ncontent-length: 19"
+         content-length: 19\nconnection: close"
     );
     assert_eq!(response.body, "404 page not found\n");
     for strange in ["OPTIONS * HTTP/1.1", "CONNECT x:1 HTTP/1.1"] {
-        let request = format!("{strange}\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request = format!("{strange}\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         assert_eq!(port.send(request.as_bytes()).await.status(), 404);
     }
 }

@@ -1,7 +1,6 @@
 //! The routes of the client's admin port.
 
 use std::collections::BTreeMap;
-use std::future::ready;
 
 use mgrok_admin::{Answer, Method, Routes};
 use mgrok_config::{Plugin, ProxyConfig};
@@ -33,9 +32,9 @@ pub(crate) fn routes(
     progress: ProgressWatch,
     operator: Option<Operator>,
 ) -> Routes {
-    let status = move |_request| {
+    let status = async move || {
         let tables: Vec<_> = tables.iter().map(watch::Receiver::borrow).collect();
-        ready(Answer::json(&rows(tables.iter().map(|it| &**it))))
+        Answer::json(&rows(tables.iter().map(|it| &**it)))
     };
     let routes = Routes::default()
         .with(Method::GET, "/api/status", status)

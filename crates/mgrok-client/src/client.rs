@@ -4,8 +4,8 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
-use mgrok_admin::{AdminPort, BindError};
-use mgrok_config::ClientConfig;
+use mgrok_admin::{AdminPort, OpenError};
+use mgrok_config::{ClientConfig, WebServer};
 use mgrok_net::resolver::Resolver;
 use mgrok_proto::cipher::CipherKey;
 use tokio::sync::watch;
@@ -15,8 +15,10 @@ use tracing::{Instrument, info};
 
 use crate::admin;
 use crate::connect::{Connector, SetUpError};
+use crate::exposition::{self, Exposed};
 use crate::handle::Sessions;
 use crate::hole::Puncher;
+use crate::metrics::Metrics;
 use crate::observer::{Observer, UserEvents};
 use crate::operator::{AdminRequests, Operator};
 use crate::progress::{Progress, ProgressWatch};
@@ -31,7 +33,7 @@ use crate::visitor::{self, ListenerWatch, Visitors};
 pub enum StartError {
     /// The admin port cannot be opened.
     #[error(transparent)]
-    Admin(#[from] BindError),
+    Admin(#[from] OpenError),
     /// The files of TLS cannot be used.
     #[error(transparent)]
     SetUp(#[from] SetUpError),
@@ -72,6 +74,7 @@ pub struct Client {
     /// Which servers each supervisor has: all of them, or one.
     supervisors: Vec<SupervisorParts>,
     key: CipherKey,
+    metrics: Arc<Metrics>,
     puncher: Puncher,
     reloader: Reloader,
     reloads: Reloads,
@@ -111,7 +114,7 @@ impl Client {
             true => connectors.into_iter().map(|it| vec![it]).collect(),
             false => vec![connectors],
         };
-        let supervisors: Vec<_> = groups
+        let mut supervisors: Vec<_> = groups
             .into_iter()
             .map(|connectors| SupervisorParts {
                 connectors,
@@ -123,6 +126,10 @@ impl Client {
                 ),
             })
             .collect();
+        let metrics = Arc::new(Metrics::default());
+        for supervisor in &mut supervisors {
+            supervisor.proxies.count_in(metrics.clone());
+        }
         let config = Arc::new(config);
         let (reloader, reloads) = Reloads::new(config.clone(), wanted.clone());
         Ok(Self {
@@ -137,6 +144,7 @@ impl Client {
             puncher: Puncher::new(&config),
             sessions: watch::Sender::default(),
             key,
+            metrics,
             config,
         })
     }
@@ -243,6 +251,7 @@ impl Client {
             progress,
             supervisors,
             key,
+            metrics,
             puncher,
             reloader: _,
             reloads,
@@ -251,7 +260,14 @@ impl Client {
             sessions,
         } = self;
         if let Some(port) = admin {
-            serve_admin_port(port, &supervisors, &progress, operator, owner.tasks());
+            let web_server = config.web_server.clone().unwrap_or_default();
+            let tables: Vec<_> = supervisors.iter().map(|it| it.proxies.watch()).collect();
+            let exposed = Exposed {
+                metrics: metrics.clone(),
+                progress: progress.watch(tables.clone()),
+                tables,
+            };
+            serve_admin_port(port, &web_server, exposed, operator, owner.tasks());
         }
         let visitors = Visitors::new(
             visitor::VisitorContext {
@@ -270,6 +286,7 @@ impl Client {
             first_logins: Arc::new(FirstLogins::new(supervisors.len(), config.login_fail_exit)),
             config,
             key,
+            metrics,
             progress,
             puncher,
             sessions,
@@ -321,8 +338,8 @@ async fn publish(
 /// Answers on the admin port to the very end of the client.
 fn serve_admin_port(
     port: AdminPort,
-    supervisors: &[SupervisorParts],
-    progress: &Progress,
+    web_server: &WebServer,
+    exposed: Exposed,
     operator: Option<Operator>,
     tasks: &Tasks,
 ) {
@@ -330,8 +347,9 @@ fn serve_admin_port(
         // frp: these words, which scripts look for (client/service.go)
         info!("admin server listen on {addr}");
     }
-    let tables = || supervisors.iter().map(|it| it.proxies.watch()).collect();
-    let routes = admin::routes(tables(), progress.watch(tables()), operator);
+    let (tables, progress) = (exposed.tables.clone(), exposed.progress.clone());
+    let routes = admin::routes(tables, progress, operator);
+    let routes = exposition::add_to(routes, web_server, exposed);
     tasks.spawn(port.run(routes, tasks.part()));
 }
 

@@ -31,6 +31,7 @@ mod clock;
 mod future_size;
 mod heartbeat;
 mod local;
+mod metrics;
 mod server_text;
 mod shared_span;
 mod signature;
@@ -50,6 +51,7 @@ mod operator;
 
 mod admin;
 mod describe;
+mod exposition;
 
 mod tasks;
 

@@ -1,10 +1,9 @@
 //! What an operator asks for at the admin port and only the program can do: reading the configuration file again, and the end.
 
-use std::future::ready;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mgrok_admin::{Answer, Incoming, Method, Refusal, Request, Routes, StatusCode, read_body};
+use mgrok_admin::{Answer, Method, Refusal, Request, Routes, StatusCode, read_body};
 use mgrok_config::Strictness;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
@@ -79,17 +78,15 @@ impl Operator {
     pub(crate) fn add_to(self, routes: Routes) -> Routes {
         let (reload, stop, read, write) = (self.clone(), self.clone(), self.clone(), self);
         routes
-            .with(Method::GET, "/api/reload", move |request| {
-                reload.clone().reload(strictness(&request))
+            .with(Method::GET, "/api/reload", async move |request: Request| {
+                reload.reload(strictness(&request)).await
             })
-            .with(Method::POST, "/api/stop", move |_request| {
-                ready(stop.stop())
+            .with(Method::POST, "/api/stop", async move || stop.stop())
+            .with(Method::GET, "/api/config", async move || {
+                read.read_file().await
             })
-            .with(Method::GET, "/api/config", move |_request| {
-                read.clone().read_file()
-            })
-            .with(Method::PUT, "/api/config", move |request| {
-                write.clone().write_file(request)
+            .with(Method::PUT, "/api/config", async move |request: Request| {
+                write.write_file(request).await
             })
     }
 
@@ -122,7 +119,7 @@ impl Operator {
     }
 
     // frp: does not look at what it says, and overwrites the file in place
-    async fn write_file(self, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    async fn write_file(self, request: Request) -> Result<Answer, Refusal> {
         let text = read_body(request, MAX_FILE).await?;
         if text.is_empty() {
             // frp: these words
@@ -154,7 +151,7 @@ fn failed(why: impl Into<String>) -> Refusal {
 
 /// What a request says of unknown keys.
 // frp: those are passed over unless it says otherwise
-fn strictness(request: &Request<Incoming>) -> Strictness {
+fn strictness(request: &Request) -> Strictness {
     let query = request.uri().query().unwrap_or_default();
     let mut values = query.split('&').filter_map(|pair| pair.split_once('='));
     let value = values.find(|(name, _)| *name == "strictConfig");

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use self::table::Entry;
 pub use self::table::StatusWatch;
 pub(crate) use self::table::Table;
+use crate::metrics::Metrics;
 use crate::observer::Observer;
 use crate::proxy::{Proxy, local_name, wire_name};
 use crate::server_text::server_text;
@@ -117,6 +118,7 @@ pub(crate) struct Proxies {
     resolver: Resolver,
     /// Whom users of the proxies are shown to, if to anybody.
     observer: Option<Observer>,
+    metrics: Arc<Metrics>,
     table: watch::Sender<Table>,
     due: Due,
     /// By configured name; only names with an announcement in force or unanswered.
@@ -144,6 +146,7 @@ impl Proxies {
             key,
             resolver,
             observer: None,
+            metrics: Arc::default(),
             table: watch::Sender::new(Table::default()),
             due: Due::default(),
             announcements: HashMap::new(),
@@ -156,6 +159,11 @@ impl Proxies {
     /// Shows users of proxies that start from here on to `observer`.
     pub(crate) fn observe_by(&mut self, observer: Observer) {
         self.observer = Some(observer);
+    }
+
+    /// Counts proxies that start from here on in `metrics`.
+    pub(crate) fn count_in(&mut self, metrics: Arc<Metrics>) {
+        self.metrics = metrics;
     }
 
     /// Makes `configs` the proxies there are. Those that did not change are left alone.
@@ -188,7 +196,8 @@ impl Proxies {
             let name: Arc<str> = name.into();
             let retired = CancellationToken::new();
             let proxy = Proxy::new(config.clone(), &self.key, &self.resolver, retired.clone())
-                .observed_by(self.observer.clone());
+                .observed_by(self.observer.clone())
+                .counted_in(self.metrics.clone());
             let entry = Entry {
                 healthy: proxy.health_check().is_none(),
                 proxy: Arc::new(proxy),

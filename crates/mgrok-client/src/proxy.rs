@@ -1,7 +1,7 @@
 //! One configured proxy: how it is announced, and what its connections pass through.
 
 use std::fmt::{self, Debug, Formatter};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mgrok_config::{BandwidthMode, HealthCheck, LocalAddr, ProxyConfig, ProxyKind, ProxyProtocol};
 use mgrok_net::layers::{Layers, Limiter};
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Span, error_span};
 
 use crate::local::Local;
+use crate::metrics::Metrics;
 use crate::observer::Observer;
 use crate::plugin::{Plugin, PluginError};
 use crate::shared_span::SharedSpan;
@@ -29,6 +30,7 @@ pub(crate) struct Proxy {
     /// Made of the secret of an xtcp proxy.
     hole_key: Option<CipherKey>,
     observer: Option<Observer>,
+    metrics: Arc<Metrics>,
     /// Made before the server knows the proxy.
     plugin: OnceLock<Plugin>,
     resolver: Resolver,
@@ -65,6 +67,7 @@ impl Proxy {
                 limit,
             },
             observer: None,
+            metrics: Arc::default(),
             plugin: OnceLock::new(),
             resolver: resolver.clone(),
             span: SharedSpan::default(),
@@ -79,6 +82,16 @@ impl Proxy {
     /// The same proxy, whose users are shown to `observer`.
     pub(crate) fn observed_by(self, observer: Option<Observer>) -> Self {
         Self { observer, ..self }
+    }
+
+    /// The same proxy, which is counted in `metrics` with all others of its client.
+    pub(crate) fn counted_in(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// What is counted of all proxies of its client.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Whom its users are shown to, if to anybody.

@@ -29,6 +29,7 @@ use crate::clock::now;
 use crate::connect::Connector;
 use crate::describe::Head;
 use crate::health::Checks;
+use crate::metrics::SessionOver;
 use crate::progress::Stage;
 use crate::proxies::Proxies;
 use crate::session::SessionEnd;
@@ -62,7 +63,7 @@ impl SessionSupervisor {
     ) -> Self {
         Self {
             number,
-            servers: Servers::new(connectors, &context.config),
+            servers: Servers::new(connectors, &context),
             context,
             proxies,
             wanted,
@@ -155,6 +156,8 @@ impl SessionSupervisor {
             let ended = self.serve_one(&mut active, checks).instrument(span.clone());
             match ended.await {
                 ServeEnd::Migrated(next) => {
+                    let over = &self.context.metrics.sessions_over;
+                    over.of(SessionOver::Migrated).inc();
                     let left = std::mem::replace(&mut active, *next);
                     left.session.leave_to_users(&self.context.tasks);
                     self.proxies.end_session();
@@ -206,6 +209,9 @@ impl SessionSupervisor {
         self.context
             .sessions
             .send_modify(|sessions| sessions.end(self.number));
+        let outcome = end.as_ref().err().map(SessionEnd::outcome);
+        let over = &self.context.metrics.sessions_over;
+        over.of(outcome.unwrap_or(SessionOver::Stopped)).inc();
         let end = match end {
             Ok(()) => {
                 let deadline = now() + self.context.config.grace_period;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use crate::local::Local;
+use crate::metrics::LocalDial;
 use crate::observer::{Observer, UserEventKind};
 use crate::plugin::Plugin;
 use crate::proxy::Proxy;
@@ -44,7 +45,7 @@ pub(crate) async fn serve(
     // Boxed, because it is over when the bytes begin to move.
     let opening = Box::pin(open(proxy, start, *work, half_close));
     let Some(relay) = opening.await else { return };
-    ended(&relay.await);
+    ended(proxy, &relay.await);
 }
 
 /// As [`serve`], and tells how it goes.
@@ -61,7 +62,7 @@ async fn serve_observed(
     };
     observer.tell(from, UserEventKind::Connected);
     let end = relay.await;
-    ended(&end);
+    ended(proxy, &end);
     // The relay's user is the local service.
     let what = UserEventKind::Closed {
         received: end.sent,
@@ -90,6 +91,7 @@ async fn serve_by(
     half_close: HalfClose,
     stop: &CancellationToken,
 ) {
+    proxy.metrics().plugin_users.inc();
     let work = proxy.layers().wrap(work);
     match plugin {
         Plugin::Bridge(bridge) => {
@@ -120,7 +122,7 @@ async fn carry(
     half_close: HalfClose,
 ) {
     if let Some(relay) = connect(proxy, start, work, local, half_close).await {
-        ended(&relay.await);
+        ended(proxy, &relay.await);
     }
 }
 
@@ -132,9 +134,15 @@ async fn connect<'a>(
     local: Local<'_>,
     half_close: HalfClose,
 ) -> Option<Relay<'a>> {
+    let (metrics, began) = (proxy.metrics(), Instant::now());
     let mut service = match local.connect(proxy.resolver()).await {
-        Ok(conn) => conn,
+        Ok(conn) => {
+            metrics.local_dial.observe(began.elapsed());
+            metrics.local_dials.of(LocalDial::Ok).inc();
+            conn
+        }
         Err(e) => {
+            metrics.local_dials.of(LocalDial::Failed).inc();
             error!(source = %local, "connect to local service [{local}] error: {}", Chain(&e));
             if matches!(proxy.config().kind, ProxyKind::Http(_)) {
                 answer_for_service(work).await;
@@ -152,7 +160,8 @@ async fn connect<'a>(
     Some(relay(service, work, half_close, proxy.traffic()))
 }
 
-fn ended(end: &RelayEnd) {
+fn ended(proxy: &Proxy, end: &RelayEnd) {
+    proxy.metrics().count_relay(end);
     debug!(per_session = true, ?end, "user connection ended");
 }
 

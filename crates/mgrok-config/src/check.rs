@@ -28,7 +28,7 @@ use crate::log::{
 use crate::quic::Quic;
 use crate::section::Section;
 use crate::section::files::Content;
-use crate::web_server::WebServer;
+use crate::web_server::{WebServer, WebServerTls};
 
 pub(crate) use self::client::client;
 pub(crate) use self::server::server;
@@ -252,6 +252,7 @@ fn admin_port(mut section: Section<'_>) -> Option<WebServer> {
             .unwrap_or_default(),
         prometheus: default.prometheus,
         pprof: section.boolean("pprofEnable").unwrap_or(default.pprof),
+        tls: web_server_tls(&mut section),
     };
     if web_server.port == 0 {
         for key in ["addr", "user", "password", "pprofEnable"] {
@@ -265,10 +266,36 @@ fn admin_port(mut section: Section<'_>) -> Option<WebServer> {
     if is_open && !is_loopback(&web_server.addr) {
         section.warn(
             "addr",
-            "lets everybody who reaches it use the admin port: set `webServer.user` and `webServer.password`",
+            "lets nobody from other machines in while there is no password: set `webServer.user` and `webServer.password`",
         );
     }
     Some(web_server)
+}
+
+fn web_server_tls(section: &mut Section<'_>) -> Option<WebServerTls> {
+    if !section.says("tls") {
+        return None;
+    }
+    let mut tls = section.section("tls");
+    let [cert_key, key_key] = ["certFile", "keyFile"];
+    // frp: reads neither (pkg/util/http/server.go)
+    for idle in ["serverName", "trustedCaFile"] {
+        if tls.text(idle).is_some() {
+            tls.warn(idle, "does nothing for the admin port, as in frp");
+        }
+    }
+    // A password must not pass in the clear because half of it is missing.
+    for (has, lacks) in [(cert_key, key_key), (key_key, cert_key)] {
+        if tls.says(has) && !tls.says(lacks) {
+            tls.invalid(has, format!("needs `{lacks}` beside it"));
+            return None;
+        }
+    }
+    let files = certificate(&mut tls, [cert_key, key_key], "");
+    files.map(|(cert_file, key_file)| WebServerTls {
+        cert_file,
+        key_file,
+    })
 }
 
 /// A text as messages show it: without a user and a password that somebody wrote in front of a host.

@@ -116,4 +116,4 @@ pub use server::{ServerConfig, ServerTls, ServerTransport, Vhost};
 pub use server_hook::{HttpPlugin, PluginScheme};
 pub use settings::{SettingValue, Settings};
 pub use visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor};
-pub use web_server::WebServer;
+pub use web_server::{WebServer, WebServerTls};

@@ -123,11 +123,4 @@ pub(crate) const CLIENT: &[&[UnsupportedKey]] = &[
     ],
 ];
 
-const BOTH: &[UnsupportedKey] = &[
-    key("auth.oidc.audience"),
-    key("webServer.assetsDir"),
-    key("webServer.tls.certFile"),
-    key("webServer.tls.keyFile"),
-    key("webServer.tls.serverName"),
-    key("webServer.tls.trustedCaFile"),
-];
+const BOTH: &[UnsupportedKey] = &[key("auth.oidc.audience"), key("webServer.assetsDir")];

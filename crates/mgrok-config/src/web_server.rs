@@ -1,5 +1,7 @@
 //! The `webServer` section, the same on both ends.
 
+use std::path::PathBuf;
+
 use mgrok_proto::auth::Secret;
 
 /// The admin port: its address and credentials.
@@ -18,6 +20,17 @@ pub struct WebServer {
     pub prometheus: bool,
     /// Whether it answers the routes below `/debug/pprof/`.
     pub pprof: bool,
+    /// The files of its TLS; `None`: it speaks plain HTTP.
+    pub tls: Option<WebServerTls>,
+}
+
+/// The files of the admin port's TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebServerTls {
+    /// The certificate chain, in PEM.
+    pub cert_file: PathBuf,
+    /// The key of the first certificate, in PEM.
+    pub key_file: PathBuf,
 }
 
 impl Default for WebServer {
@@ -31,6 +44,7 @@ impl Default for WebServer {
             password: Secret::default(),
             prometheus: false,
             pprof: false,
+            tls: None,
         }
     }
 }

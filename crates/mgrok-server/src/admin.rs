@@ -1,20 +1,18 @@
 //! What the admin port tells. It reads snapshots of the directory and nothing else.
 
-use std::future::ready;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mgrok_admin::{Answer, Method, Routes};
-use serde::Serialize;
-use url::form_urlencoded;
+use mgrok_admin::{Answer, Method, Query, Routes};
+use serde::{Deserialize, Serialize};
 
 use crate::directory::{Directory, SessionInfo};
 
 /// What can be asked for.
 pub(crate) fn routes(directory: Directory) -> Routes {
-    Routes::default().with(Method::GET, "/api/clients", move |request| {
-        let filter = Filter::parse(request.uri().query().unwrap_or_default());
-        ready(Answer::json(&clients(directory.sessions(), &filter)))
-    })
+    let clients_asked = async move |Query(filter): Query<Filter>| {
+        Answer::json(&clients(directory.sessions(), &filter))
+    };
+    Routes::default().with(Method::GET, "/api/clients", clients_asked)
 }
 
 /// One client in the answer to `/api/clients`.
@@ -42,12 +40,13 @@ struct ClientRow {
 }
 
 /// What is asked for, as the query of a request says.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 struct Filter {
     user: String,
     client_id: String,
     run_id: String,
-    online: Option<bool>,
+    status: String,
 }
 
 /// Those that `filter` lets through, in frp's order.
@@ -92,36 +91,18 @@ fn seconds(at: SystemTime) -> u64 {
 }
 
 impl Filter {
-    fn parse(query: &str) -> Self {
-        let mut filter = Self::default();
-        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-            match &*key {
-                "user" => filter.user = value.into_owned(),
-                "clientId" => filter.client_id = value.into_owned(),
-                "runId" => filter.run_id = value.into_owned(),
-                // frp: any other word is all of them
-                "status" => {
-                    filter.online = match value.to_ascii_lowercase().as_str() {
-                        "online" => Some(true),
-                        "offline" => Some(false),
-                        _ => None,
-                    };
-                }
-                _ => {}
-            }
-        }
-        filter
-    }
-
     fn lets_through(&self, session: &SessionInfo) -> bool {
         let is = |wanted: &str, value: &str| wanted.is_empty() || wanted == value;
         let run_id = session.run_id.as_ref().map_or("", |it| it.as_str());
         is(&self.user, &session.client.user)
             && is(&self.client_id, &session.client.client_id)
             && is(&self.run_id, run_id)
-            && self
-                .online
-                .is_none_or(|online| online == session.is_online())
+            // frp: any other word is all of them
+            && match self.status.to_ascii_lowercase().as_str() {
+                "online" => session.is_online(),
+                "offline" => !session.is_online(),
+                _ => true,
+            }
     }
 }
 
@@ -154,6 +135,11 @@ mod tests {
         }
     }
 
+    fn filter(query: &str) -> Filter {
+        let uri = format!("/?{query}").parse().unwrap();
+        Query::from_uri(&uri).unwrap().0
+    }
+
     #[track_caller]
     fn check(query: &str, expect: &[&str]) {
         let sessions = vec![
@@ -163,14 +149,14 @@ mod tests {
             session("%zz", "", "5"),
             session("", "gone", ""),
         ];
-        let rows = clients(sessions, &Filter::parse(query));
+        let rows = clients(sessions, &filter(query));
         let keys: Vec<_> = rows.iter().map(|it| it.key.as_str()).collect();
         assert_eq!(keys, expect, "{query}");
     }
 
     #[test]
     fn who_is_here_is_told_as_frp_does() {
-        let rows = clients(vec![session("ada", "laptop", "0011")], &Filter::default());
+        let rows = clients(vec![session("ada", "laptop", "0011")], &filter(""));
         assert_eq!(
             serde_json::to_string(&rows).unwrap(),
             concat!(
@@ -196,7 +182,7 @@ mod tests {
     fn odd_escapes_are_left_as_they_are() {
         check("user=%zz", &["5"]);
         for (text, expect) in [("%", "%"), ("a%4", "a%4"), ("%ff", "\u{fffd}")] {
-            assert_eq!(Filter::parse(&format!("user={text}")).user, expect);
+            assert_eq!(filter(&format!("user={text}")).user, expect);
         }
     }
 }

@@ -34,6 +34,7 @@ mod directory;
 
 mod admin;
 mod backend;
+mod exposition;
 
 mod access;
 mod client_addr;

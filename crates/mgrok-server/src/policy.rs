@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use mgrok_admin::NextAdminAccess;
 use mgrok_config::{Auth, ServerConfig};
 use mgrok_net::quic::{QuicError, QuicOptions, QuicServer};
 use mgrok_net::tls::ServerTls;
@@ -24,6 +25,8 @@ pub(crate) struct Policy {
     pub(crate) keys: Arc<Keys>,
     pub(crate) tls: ServerTls,
     pub(crate) hooks: Hooks,
+    /// Who is let in to the admin port, if there is one.
+    pub(crate) admin_access: Option<NextAdminAccess>,
 }
 
 /// What both ends of a session have to agree on for as long as it lives.
@@ -68,7 +71,10 @@ impl Policy {
             }
             Some(_) | None => Hooks::new(&config.http_plugins)?,
         };
+        let admin_access = config.web_server.as_ref();
+        let admin_access = admin_access.map(NextAdminAccess::new).transpose();
         Ok(Self {
+            admin_access: admin_access.map_err(StartError::AdminTls)?,
             config,
             keys,
             tls,

@@ -10,6 +10,9 @@ use crate::hooks::PluginError;
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The certificate or key of the admin port cannot be used.
+    #[error("webServer.tls")]
+    AdminTls(#[source] TlsError),
     /// A port could not be bound.
     #[error(
         "cannot listen on {host}:{port}; choose another {address_key} or {port_key}, or stop what has it"

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::handle::Sessions;
 use crate::hole::Puncher;
+use crate::metrics::Metrics;
 use crate::progress::Progress;
 use crate::tasks::Tasks;
 
@@ -19,6 +20,7 @@ pub(crate) struct SupervisorContext {
     pub(crate) config: Arc<ClientConfig>,
     pub(crate) first_logins: Arc<FirstLogins>,
     pub(crate) key: CipherKey,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) progress: Progress,
     pub(crate) puncher: Puncher,
     pub(crate) sessions: watch::Sender<Sessions>,

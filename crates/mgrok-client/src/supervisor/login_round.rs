@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mgrok_config::{ClientConfig, ServerAddr};
+use mgrok_config::ServerAddr;
 use mgrok_net::error_chain::Chain;
 use mgrok_proto::{RunId, liveness};
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ use crate::dial_candidates::{DialCandidate, DialCandidates};
 use crate::handle::SessionHandle;
 use crate::heartbeat::Heartbeat;
 use crate::login::{LoggedIn, LoginError, Request, log_in};
+use crate::metrics::{LoginEnd, Metrics};
 use crate::proxies::Table;
 use crate::race::race;
 use crate::session::Session;
@@ -62,6 +63,20 @@ impl LoginFailure {
     }
 }
 
+/// As what a login that failed is counted.
+fn outcome(error: &LoginError) -> LoginEnd {
+    match error {
+        LoginError::Closed(_) | LoginError::NoHello(_) | LoginError::Send(_) => LoginEnd::Closed,
+        LoginError::Connect(_) => LoginEnd::Connect,
+        LoginError::Agreement(_)
+        | LoginError::Garbage(_)
+        | LoginError::NoRunId
+        | LoginError::Unexpected(_) => LoginEnd::Malformed,
+        LoginError::Refused(_) => LoginEnd::Refused,
+        LoginError::Timeout => LoginEnd::Timeout,
+    }
+}
+
 /// A session, and the server and transport that it uses.
 #[derive(Debug)]
 pub(super) struct ActiveSession {
@@ -84,11 +99,14 @@ pub(super) struct Server {
 pub(super) struct Servers {
     servers: Vec<Server>,
     candidates: DialCandidates,
+    metrics: Arc<Metrics>,
 }
 
 impl Servers {
-    pub(super) fn new(connectors: Vec<Arc<Connector>>, config: &ClientConfig) -> Self {
+    pub(super) fn new(connectors: Vec<Arc<Connector>>, context: &SupervisorContext) -> Self {
+        let config = &context.config;
         Self {
+            metrics: context.metrics.clone(),
             candidates: DialCandidates::new(connectors.len(), config.transport.protocol),
             servers: connectors
                 .into_iter()
@@ -170,6 +188,7 @@ impl Servers {
         candidate: DialCandidate,
         error: LoginError,
     ) {
+        self.metrics.logins.of(outcome(&error)).inc();
         let label = self.label(candidate);
         if !self.candidates.is_single() {
             debug!("{label}: {}", Chain(&error));
@@ -201,6 +220,7 @@ impl Servers {
         session: Session,
         candidate: DialCandidate,
     ) -> ActiveSession {
+        self.metrics.logins.of(LoginEnd::Ok).inc();
         self.candidates.logged_in(candidate);
         ActiveSession {
             session,
@@ -245,6 +265,7 @@ impl Server {
         let work = WorkContext {
             auth: config.auth.clone(),
             ended: ended.clone(),
+            metrics: context.metrics.clone(),
             puncher: context.puncher.clone(),
             session: handle.clone(),
             table,
@@ -264,6 +285,7 @@ impl Server {
             handle,
             heartbeat: Heartbeat::new(interval, timeout, now()),
             link,
+            metrics: context.metrics.clone(),
             requests,
             user: config.user.clone(),
             work: WorkConns::new(work),

@@ -88,7 +88,7 @@ fn lenient_reading_only_warns_of_unknown_keys() {
         ],
     );
     // What frp knows might have protected something.
-    assert!(lenient("webServer.tls.certFile = \"c\"").is_err());
+    assert!(lenient("webServer.assetsDir = \"c\"").is_err());
     assert!(lenient("bindPort = \"x\"").is_err());
 }
 

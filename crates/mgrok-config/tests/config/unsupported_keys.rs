@@ -15,10 +15,6 @@ fn check(keys: &[&str], check: impl Fn(&str, &[&str])) {
 const BOTH: &[&str] = &[
     "auth.oidc.audience = \"a\"",
     "webServer.assetsDir = \"d\"",
-    "webServer.tls.certFile = \"c\"",
-    "webServer.tls.keyFile = \"k\"",
-    "webServer.tls.trustedCaFile = \"a\"",
-    "webServer.tls.serverName = \"n\"",
     "webServer.AssetsDir = \"d\"",
 ];
 

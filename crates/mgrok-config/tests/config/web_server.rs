@@ -43,6 +43,7 @@ fn every_key_arrives() {
             password: Secret::new("secret"),
             prometheus: true,
             pprof: true,
+            tls: None,
         }),
     );
 }

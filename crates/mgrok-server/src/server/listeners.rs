@@ -9,6 +9,7 @@ use tracing::info;
 use super::parts::Parts;
 use crate::accept::{self, AcceptContext, UserService};
 use crate::admin;
+use crate::exposition;
 use crate::ingress;
 use crate::sockets::{Socket, SocketKey};
 
@@ -52,7 +53,7 @@ pub(super) fn serve(
             }
             SocketKey::Admin => {
                 log_listening(&listener, "dashboard listen on", "");
-                let admin = AdminPort::new(listener, parts.admin_login.clone());
+                let admin = AdminPort::new(listener, parts.admin_access.clone());
                 let stopping = tasks.stop_listening.clone();
                 let routes = admin::routes(parts.directory.clone()).ready_when(move || {
                     match stopping.is_cancelled() {
@@ -60,6 +61,7 @@ pub(super) fn serve(
                         true => Err("stopping".to_owned()),
                     }
                 });
+                let routes = exposition::add_to(routes, &parts.policy, &parts.directory);
                 tasks.spawn(admin.run(routes, stop))
             }
             SocketKey::Control | SocketKey::Kcp | SocketKey::Quic => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mgrok_admin::AdminLogin;
+use mgrok_admin::AdminAccess;
 use mgrok_net::quic::Endpoint;
 use tokio::sync::watch;
 
@@ -32,7 +32,8 @@ pub(super) struct Parts {
     pub(super) accept: AcceptContext,
     pub(super) vhosts: Arc<Vhosts>,
     pub(super) holes: HolePunchBroker,
-    pub(super) admin_login: AdminLogin,
+    /// Who is let in to the admin port.
+    pub(super) admin_access: AdminAccess,
     /// Where clients come by QUIC, if they do.
     pub(super) quic: watch::Sender<Option<Endpoint>>,
     /// What the control port needs, and in it what the other ports of clients do.
@@ -44,7 +45,6 @@ impl Parts {
     pub(super) fn new(policy: Arc<Policy>) -> Self {
         let config = &policy.config;
         let retention = config.nathole_analysis_data_reserve;
-        let admin_login = AdminLogin::new(&config.web_server.clone().unwrap_or_default());
         let policy = CurrentPolicy::new(policy);
         let (directory, tasks) = (Directory::default(), Tasks::default());
         let private = PrivateServices::default();
@@ -99,7 +99,7 @@ impl Parts {
             accept,
             vhosts,
             holes,
-            admin_login,
+            admin_access: AdminAccess::default(),
             quic: watch::Sender::new(None),
             control: Arc::new(control),
         }

@@ -224,8 +224,8 @@ impl State {
         parts
             .holes
             .set_retention(config.nathole_analysis_data_reserve);
-        if let Some(web_server) = &config.web_server {
-            parts.admin_login.replace(web_server);
+        if let Some(next) = policy.admin_access.clone() {
+            parts.admin_access.replace(next);
         }
         if is_start || before.config.http_plugins != config.http_plugins {
             policy.hooks.announce();
