@@ -1,6 +1,5 @@
 //! `mgroks`, the server: a public host through which services behind a NAT are reached.
 
-mod access_log;
 mod state;
 
 mod advice;
@@ -13,11 +12,11 @@ mod source;
 use std::path::Path;
 use std::process::ExitCode;
 
-use access_log::Keeper;
 use anyhow::Context as _;
 use mgrok_config::{LoadOptions, ServerConfig, load_server};
 use mgrok_daemon::{
-    Daemon, LogReloader, Program, ReloadRequests, health, say, say_warnings, take_passed_sockets,
+    AccessLogKeeper, Daemon, LogReloader, Program, ReloadRequests, health, say, say_warnings,
+    take_passed_sockets,
 };
 use mgrok_server::{ReloadReport, Reloader, Server};
 use tracing::{info, warn};
@@ -100,7 +99,8 @@ fn run(mut config: ServerConfig, source: &Source) -> anyhow::Result<ExitCode> {
         watch(&reloads, source.file(), config.reload_on_change);
         let access_log = config.access_log.clone();
         let server = Server::from_sockets(config, take_passed_sockets()).await?;
-        let mut access_log = Keeper::start(server.directory().access_log(), access_log.as_ref())?;
+        let mut access_log =
+            AccessLogKeeper::start(server.directory().access_log(), access_log.as_ref())?;
         running.ready();
         let (reloader, requests) = (server.reloader(), reloads.clone());
         let reload = async || {
@@ -129,7 +129,7 @@ async fn reload(
     reloader: &Reloader,
     config: ServerConfig,
     log: &LogReloader,
-    access_log: &mut Keeper,
+    access_log: &mut AccessLogKeeper,
 ) -> anyhow::Result<String> {
     let log_config = config.log.clone();
     log.check(&log_config)?;

@@ -22,7 +22,8 @@ pub(crate) fn admin_port() -> (SocketAddr, String) {
 /// The status and the body of what `GET path` gives.
 pub(crate) async fn get(from: SocketAddr, path: &str, headers: &str) -> (u16, String) {
     let mut conn = TcpStream::connect(from).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
     conn.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();
     conn.read_to_string(&mut text).await.unwrap();

@@ -76,7 +76,7 @@ impl Guard {
                 if response.status() == StatusCode::UNAUTHORIZED {
                     sleep(WRONG_CREDENTIALS_DELAY).await;
                 }
-                return response;
+                return *response;
             }
         };
         let streams = Streams::new(self.streams.clone(), self.stop.clone());
@@ -108,15 +108,15 @@ impl Guard {
     }
 
     /// The user who asks, or why nobody may ask so.
-    fn check(&self, request: &Request, from: SocketAddr) -> Result<String, Response<Body>> {
+    fn check(&self, request: &Request, from: SocketAddr) -> Result<String, Box<Response<Body>>> {
         let Some((user, password)) = self.access.login() else {
             return match is_at_home(request.headers(), from.ip()) {
                 true => Ok(String::new()),
-                false => Err(plain(
+                false => Err(Box::new(plain(
                     StatusCode::FORBIDDEN,
                     "this port has no password, and so is for programs on the same machine that call it by an address or as \
                      localhost; set webServer.user and webServer.password to let others in\n",
-                )),
+                ))),
             };
         };
         let now = Instant::now();
@@ -129,7 +129,7 @@ impl Guard {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, seconds.into());
-            return Err(response);
+            return Err(Box::new(response));
         }
         let given = request.headers().get(header::AUTHORIZATION);
         let is_right = given
@@ -143,7 +143,7 @@ impl Guard {
             self.attempts.wrong(from.ip(), now);
             warn!(source = %from, "admin port: wrong user or password, from {from}");
         }
-        Err(ask_for_credentials(false).map(Body::new))
+        Err(Box::new(ask_for_credentials(false).map(Body::new)))
     }
 }
 

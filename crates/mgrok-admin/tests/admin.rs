@@ -6,13 +6,16 @@
 )]
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _};
 use mgrok_admin::{
-    AdminPort, Answer, EventStream, Method, Path, Refusal, Routes, ServerEvent, StatusCode,
+    AdminPort, Answer, EventStream, Method, Path as PathOf, Refusal, Routes, ServerEvent,
+    StatusCode,
 };
-use mgrok_config::WebServer;
+use mgrok_config::{WebServer, WebServerTls};
+use mgrok_net::tls::{ClientTls, ClientTlsOptions};
 use mgrok_proto::auth::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -60,7 +63,7 @@ async fn served(user: &str, password: &str) -> Served {
         .with(
             Method::GET,
             "/api/v2/names/{name}",
-            async |Path(name): Path<String>| match name.as_str() {
+            async |PathOf(name): PathOf<String>| match name.as_str() {
                 "a/b" => Err(Refusal::not_found("a/b is not here")),
                 name => Answer::data(&name),
             },
@@ -177,7 +180,7 @@ async fn who_has_no_credentials_is_asked_for_them() {
         assert_eq!(
             response.head,
             "HTTP/1.1 401 Unauthorized\nwww-authenticate: Basic realm=\"Restricted\"\n\
-             content-type: text/plain; charset=utf-8\nconnection: close\ncontent-length: 13",
+             content-type: text/plain; charset=utf-8\ncontent-length: 13\nconnection: close",
             "{path}"
         );
         assert_eq!(response.body, "Unauthorized\n");
@@ -490,4 +493,71 @@ async fn everybody_may_ask_whether_users_can_be_served() {
         );
         assert_eq!(response.body, body);
     }
+}
+
+/// A certificate for `localhost`, as files in `dir`, of which `copy` stays when another is written.
+fn write_certificate(dir: &Path, copy: &str) -> PathBuf {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let copy = dir.join(copy);
+    std::fs::write(&copy, made.cert.pem()).unwrap();
+    std::fs::write(dir.join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    copy
+}
+
+/// What a caller gets who trusts only the certificate in `trusted`.
+async fn ask_over_tls(addr: SocketAddr, trusted: &Path) -> std::io::Result<String> {
+    let tls = ClientTls::new(ClientTlsOptions {
+        trusted_ca: Some(trusted.to_owned()),
+        server_name: "localhost".to_owned(),
+        ..ClientTlsOptions::default()
+    });
+    let stream = TcpStream::connect(addr).await?;
+    let mut conn = tls.unwrap().connect(stream.into()).await?;
+    let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    conn.write_all(request.as_bytes()).await?;
+    let mut text = String::new();
+    conn.read_to_string(&mut text).await?;
+    Ok(text)
+}
+
+#[tokio::test]
+async fn it_speaks_tls_and_reads_its_files_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = write_certificate(dir.path(), "first.pem");
+    let tls = WebServerTls {
+        cert_file: dir.path().join("cert.pem"),
+        key_file: dir.path().join("key.pem"),
+    };
+    let config = WebServer {
+        tls: Some(tls),
+        ..WebServer::default()
+    };
+    let port = AdminPort::bind(&config).await.unwrap();
+    let addr = port.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    tokio::spawn(port.run(Routes::default(), stop.clone()));
+    let _stop = stop.drop_guard();
+    let text = ask_over_tls(addr, &first).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+    let second = write_certificate(dir.path(), "second.pem");
+    let changed = async { while ask_over_tls(addr, &second).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(60), changed)
+        .await
+        .unwrap();
+    assert!(ask_over_tls(addr, &first).await.is_err());
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_named() {
+    let tls = WebServerTls {
+        cert_file: "none.pem".into(),
+        key_file: "none.pem".into(),
+    };
+    let config = WebServer {
+        tls: Some(tls),
+        ..WebServer::default()
+    };
+    let error = AdminPort::bind(&config).await.unwrap_err();
+    assert!(error.to_string().contains("webServer.tls"), "{error}");
 }

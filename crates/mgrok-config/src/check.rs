@@ -273,9 +273,6 @@ fn admin_port(mut section: Section<'_>) -> Option<WebServer> {
 }
 
 fn web_server_tls(section: &mut Section<'_>) -> Option<WebServerTls> {
-    if !section.says("tls") {
-        return None;
-    }
     let mut tls = section.section("tls");
     let [cert_key, key_key] = ["certFile", "keyFile"];
     // frp: reads neither (pkg/util/http/server.go)
@@ -284,14 +281,15 @@ fn web_server_tls(section: &mut Section<'_>) -> Option<WebServerTls> {
             tls.warn(idle, "does nothing for the admin port, as in frp");
         }
     }
-    // A password must not pass in the clear because half of it is missing.
+    // Not by `certificate`, which does without: a password must not pass in the clear because half of it is missing.
     for (has, lacks) in [(cert_key, key_key), (key_key, cert_key)] {
         if tls.says(has) && !tls.says(lacks) {
             tls.invalid(has, format!("needs `{lacks}` beside it"));
-            return None;
         }
     }
-    let files = certificate(&mut tls, [cert_key, key_key], "");
+    let cert_file = tls.file(cert_key, Content::Certificates);
+    let key_file = tls.file(key_key, Content::PrivateKey);
+    let files = cert_file.zip(key_file);
     files.map(|(cert_file, key_file)| WebServerTls {
         cert_file,
         key_file,

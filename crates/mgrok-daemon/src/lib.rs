@@ -19,18 +19,19 @@ pub mod random;
 mod service_manager;
 mod signals;
 
+mod access_log;
 mod reload;
 
 mod running;
 
 mod doctor;
 
+pub use access_log::{AccessLogKeeper, NextAccessLog};
 pub use arguments::{CommonArguments, Ignored};
 pub use doctor::DoctorArguments;
 pub use flags::{Flag, FlagTable, FlagValues, Takes};
 pub use generate::{CompletionArguments, ManArguments};
-pub use log_options::{LogReloader, record_options};
-pub use mgrok_log::{Record, RecordOptions, Records};
+pub use log_options::LogReloader;
 pub use passed_sockets::take_passed_sockets;
 pub use program::{Program, say, say_warnings};
 pub use reload::ReloadRequests;

@@ -57,7 +57,7 @@ pub(crate) fn options(log: &Log) -> Options {
 }
 
 /// How records are written for an access log.
-pub fn record_options(log: &AccessLog) -> RecordOptions {
+pub(crate) fn record_options(log: &AccessLog) -> RecordOptions {
     RecordOptions {
         format: format(log.format),
         rotation: rotation(log.max_days, log.max_files, log.max_size),

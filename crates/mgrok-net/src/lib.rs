@@ -11,6 +11,7 @@ mod printable;
 pub mod conn;
 
 pub mod client_hello;
+pub mod feed;
 pub mod head;
 pub mod layers;
 pub mod message;
@@ -26,6 +27,9 @@ pub mod outbound;
 pub mod quic;
 pub mod udp;
 pub mod websocket;
+
+pub mod access_log;
+pub mod connections;
 
 #[cfg(test)]
 mod testing;

@@ -10,17 +10,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use mgrok_net::access_log::AccessEnd;
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::layers::Layers;
-use mgrok_net::relay::{self, HalfClose};
+use mgrok_net::relay::{self, HalfClose, Leg};
 use mgrok_proto::Negotiated;
 use mgrok_proto::message::StartWorkConn;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::access_log::AccessEnd;
 use crate::directory::{ConnectionRow, ProxyEntry};
 use crate::hooks::{HookError, UserHook};
 use crate::metrics::{UserRefusal, WorkConnEnd};
@@ -292,7 +292,7 @@ pub(crate) fn carry(
         let from = connection.from();
         match end {
             Some(end) => {
-                connection.note_end(AccessEnd::from(&end));
+                connection.note_end(AccessEnd::of(&end, Leg::Outside));
                 connection.metrics().count_relay(&end);
                 debug!(source = %from, "user connection [{from}] ended: {end:?}");
             }

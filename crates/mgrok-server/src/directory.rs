@@ -5,7 +5,6 @@
 
 // Lowest layer first.
 mod changes;
-mod connections;
 mod gate;
 mod takeover;
 
@@ -15,6 +14,7 @@ mod udp_users;
 
 use std::sync::Arc;
 
+use mgrok_net::access_log::AccessLog;
 use mgrok_net::conn::Conn;
 use mgrok_proto::RunId;
 use tokio::sync::mpsc;
@@ -23,17 +23,17 @@ use tracing::info;
 use self::changes::Changes;
 use self::proxies::Proxies;
 use self::sessions::Sessions;
-use crate::access_log::AccessLog;
 use crate::excerpt::Excerpt;
 #[cfg(test)]
 use crate::holder::Holder;
 use crate::holder::Rival;
 use crate::metrics::Metrics;
 
-pub use self::changes::{Change, ChangeFeed, Lagged};
-pub use self::connections::ConnectionInfo;
+pub use self::changes::{Change, ChangeFeed};
 pub use self::proxies::{ProxyInfo, TooManyDisabled};
 pub use self::sessions::{ClientInfo, SessionInfo};
+pub use mgrok_net::connections::ConnectionInfo;
+pub use mgrok_net::feed::Lagged;
 
 pub(crate) use self::gate::Gate;
 pub(crate) use self::proxies::{ConnectionRow, ProxyEntry, ProxyRow, ProxySpec};

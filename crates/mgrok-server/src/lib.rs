@@ -7,7 +7,6 @@
 //! server listens. Imports point to modules of a lower layer only.
 
 // Lowest layer first.
-mod access_log;
 mod metrics;
 
 mod backend_set;
@@ -64,13 +63,15 @@ mod server;
 // Beside the server: it looks at what a server needs, and nothing of the above needs it.
 pub mod doctor;
 
-pub use access_log::{Access, AccessEnd, AccessLog, AccessProxy, AccessRequest, AccessSink};
 pub use certificates::keep_certificate;
 pub use directory::{
     Change, ChangeFeed, ClientInfo, ConnectionInfo, Directory, Lagged, ProxyInfo, SessionInfo,
     TooManyDisabled,
 };
 pub use hooks::PluginError;
+pub use mgrok_net::access_log::{
+    Access, AccessEnd, AccessLog, AccessProxy, AccessRequest, AccessSink,
+};
 pub use mgrok_proto::RunId;
 pub use server::{ReloadError, ReloadReport, Reloader, Server, StopReport};
 pub use start_error::StartError;

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mgrok_metrics::{Counter, CounterBy, Gauge, Histogram, labels};
 use mgrok_mux::Opener;
+use mgrok_net::access_log::AccessEnd;
 use mgrok_net::relay::{RelayEnd, RelayPath};
 use mgrok_net::udp::DropReason;
 use slab::Slab;
-
-use crate::access_log::AccessEnd;
 
 labels! {
     /// What became of a connection or stream to a port of clients, before it is anybody's.

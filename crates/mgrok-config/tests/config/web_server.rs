@@ -80,9 +80,9 @@ fn it_is_on_this_machine_unless_told_otherwise() {
 }
 
 #[test]
-fn a_port_that_is_open_to_everybody_is_warned_of() {
+fn a_port_for_others_without_a_password_is_warned_of() {
     let open = |addr: &str| format!("[webServer]\nport = 7500\naddr = \"{addr}\"\n");
-    let warning = "3:8: webServer.addr: lets everybody who reaches it use the admin port: \
+    let warning = "3:8: webServer.addr: lets nobody from other machines in while there is no password: \
                    set `webServer.user` and `webServer.password`";
     for addr in ["0.0.0.0", "::", "192.0.2.1", "tunnel.example.com"] {
         check_warnings(&open(addr), &[warning]);
@@ -122,4 +122,24 @@ fn what_is_no_admin_port() {
 fn the_password_is_not_shown() {
     let config = server("webServer = { port = 1, password = \"hunter2\" }");
     assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn its_tls_needs_a_certificate_and_a_key() {
+    let config = server("webServer = { port = 7500, tls = { certFile = \"c\", keyFile = \"k\" } }");
+    let tls = config.web_server.unwrap().tls.unwrap();
+    assert_eq!(tls.cert_file.to_str(), Some("c"));
+    assert_eq!(tls.key_file.to_str(), Some("k"));
+    check_mistakes(
+        "webServer = { port = 7500, tls.certFile = \"c\" }",
+        &["1:43: webServer.tls.certFile: needs `keyFile` beside it"],
+    );
+    check_mistakes(
+        "webServer = { port = 7500, tls.keyFile = \"k\" }",
+        &["1:42: webServer.tls.keyFile: needs `certFile` beside it"],
+    );
+    check_warnings(
+        "webServer = { port = 7500, tls.serverName = \"n\" }",
+        &["1:45: webServer.tls.serverName: does nothing for the admin port, as in frp"],
+    );
 }

@@ -5,20 +5,19 @@
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use mgrok_http::Meter;
+use mgrok_net::access_log::{Access, AccessEnd, AccessLog, AccessProxy};
+use mgrok_net::connections::{Connection, ConnectionInfo, Connections, Moved, Totals};
 use mgrok_net::relay::Traffic;
 use mgrok_proto::RunId;
 
 use super::changes::{Change, Changes};
-use super::connections::{Connection, ConnectionInfo, Connections, Moved, Totals};
 use super::gate::Gate;
-use crate::access_log::{Access, AccessEnd, AccessLog, AccessProxy};
 use crate::holder::{Holder, Rival};
 use crate::metrics::{Metrics, UserRefusal};
 
@@ -432,17 +431,11 @@ impl ConnectionRow {
 
     /// What `serving` comes to; `None` if the connection is to be closed before. It has to be awaited in the task in which the row was
     /// opened.
-    // Not an async function, which would hold `serving` twice.
     pub(crate) fn until_closed<F: Future + Unpin>(
         &self,
-        mut serving: F,
+        serving: F,
     ) -> impl Future<Output = Option<F::Output>> {
-        poll_fn(move |cx| {
-            if self.connection.is_closed() {
-                return Poll::Ready(None);
-            }
-            Pin::new(&mut serving).poll(cx).map(Some)
-        })
+        self.connection.until_closed(serving)
     }
 }
 

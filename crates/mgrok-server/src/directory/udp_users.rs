@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use mgrok_net::access_log::{Access, AccessEnd};
 use mgrok_net::udp::{Metering, UserMeter};
 
 use super::proxies::ProxyEntry;
-use crate::access_log::{Access, AccessEnd};
 
 /// A user of a UDP port, from the first datagram on.
 #[derive(Debug)]

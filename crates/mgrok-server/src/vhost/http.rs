@@ -14,6 +14,7 @@ use mgrok_http::{
     RequestTarget, Rules, UNREACHABLE, Upstream, UpstreamOptions, User, ask_for_credentials,
     repetition,
 };
+use mgrok_net::access_log::AccessLog;
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_proto::auth::Secret;
@@ -25,7 +26,6 @@ use super::pages::Page;
 use super::request_note::RequestNote;
 use super::user_rows::UserRows;
 use crate::accept::UserService;
-use crate::access_log::AccessLog;
 use crate::backend::{Backend, PeerAddrs};
 use crate::backend_set::BackendSet;
 use crate::metrics::{Metrics, StatusClass};

@@ -9,9 +9,9 @@ use std::time::{Instant, SystemTime};
 
 use hyper::{Request, Response};
 use mgrok_http::{Body, BodyEnd, Meter, RequestTarget};
+use mgrok_net::access_log::{Access, AccessEnd, AccessLog, AccessRequest, EndCell, StatusCell};
 use mgrok_net::relay::Traffic;
 
-use crate::access_log::{Access, AccessEnd, AccessLog, AccessRequest, EndCell, StatusCell};
 use crate::directory::{ConnectionRow, ProxyEntry};
 
 /// One request, from its head to the end of its answer.

@@ -10,7 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use mgrok_metrics::Label;
-use mgrok_net::relay::{EndReason, Leg, RelayEnd};
+
+use crate::relay::{EndReason, Leg, RelayEnd};
 
 /// Takes note of what is over.
 pub trait AccessSink: fmt::Debug + Send + Sync {
@@ -21,7 +22,7 @@ pub trait AccessSink: fmt::Debug + Send + Sync {
 /// A connection or a request of a user that is over.
 #[derive(Clone, Copy, Debug)]
 pub struct Access<'a> {
-    /// Where the user comes from.
+    /// Where the user comes from; an unspecified address if nobody says.
     pub from: SocketAddr,
     /// The proxy it went to, or the last that was tried; `None` if it found none.
     pub proxy: Option<AccessProxy<'a>>,
@@ -48,7 +49,7 @@ pub struct AccessProxy<'a> {
     pub name: &'a str,
     /// Its type, as in frp's configuration.
     pub kind: &'static str,
-    /// The session whose proxy it is.
+    /// The session whose proxy it is; empty where there is only one.
     pub run_id: &'a str,
 }
 
@@ -71,7 +72,7 @@ pub enum AccessEnd {
     Closed,
     /// By an operator's command.
     Command,
-    /// Ended in the middle: the user of a request left before the answer was whole, or the server stopped.
+    /// Ended in the middle: the user of a request left before the answer was whole, or the program stopped.
     Cut,
     /// A user of a UDP port is silent for long, had to give way, or the port is closed.
     Gone,
@@ -113,6 +114,18 @@ impl Label for AccessEnd {
 }
 
 impl AccessEnd {
+    /// How a relay ended, of which `user` is the leg that leads to the user.
+    pub fn of(end: &RelayEnd, user: Leg) -> Self {
+        match &end.reason {
+            EndReason::Closed => Self::Closed,
+            EndReason::Cut(leg) if *leg == user => Self::UserEnded,
+            EndReason::Cut(_) => Self::ServiceEnded,
+            EndReason::Idle => Self::Idle,
+            EndReason::Failed { leg, .. } if *leg == user => Self::UserFailed,
+            EndReason::Failed { .. } => Self::ServiceFailed,
+        }
+    }
+
     /// A word for it, which stays the same from version to version.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -130,24 +143,7 @@ impl AccessEnd {
     }
 }
 
-impl From<&RelayEnd> for AccessEnd {
-    fn from(end: &RelayEnd) -> Self {
-        match end.reason {
-            EndReason::Closed => Self::Closed,
-            EndReason::Cut(Leg::Outside) => Self::UserEnded,
-            EndReason::Cut(Leg::Tunnel) => Self::ServiceEnded,
-            EndReason::Idle => Self::Idle,
-            EndReason::Failed {
-                leg: Leg::Outside, ..
-            } => Self::UserFailed,
-            EndReason::Failed {
-                leg: Leg::Tunnel, ..
-            } => Self::ServiceFailed,
-        }
-    }
-}
-
-/// Where the ends of one server are noted, if anywhere. Clones are the same.
+/// Where the ends of one server or client are noted, if anywhere. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub struct AccessLog(Arc<Shared>);
 
@@ -169,11 +165,12 @@ impl AccessLog {
     }
 
     /// Whether anybody wants to know.
-    pub(crate) fn is_on(&self) -> bool {
+    pub fn is_on(&self) -> bool {
         self.0.is_on.load(Ordering::Acquire)
     }
 
-    pub(crate) fn note(&self, access: &Access<'_>) {
+    /// Has it noted, if anybody wants to know.
+    pub fn note(&self, access: &Access<'_>) {
         if !self.is_on() {
             return;
         }
@@ -189,18 +186,21 @@ impl AccessLog {
 
 /// How something ends, as far as it is known yet.
 #[derive(Debug)]
-pub(crate) struct EndCell(AtomicU8);
+pub struct EndCell(AtomicU8);
 
 impl EndCell {
-    pub(crate) fn new(end: AccessEnd) -> Self {
+    /// One that ends so unless something else is set.
+    pub fn new(end: AccessEnd) -> Self {
         Self(AtomicU8::new(end as u8))
     }
 
-    pub(crate) fn set(&self, end: AccessEnd) {
+    /// It ends so.
+    pub fn set(&self, end: AccessEnd) {
         self.0.store(end as u8, Ordering::Relaxed);
     }
 
-    pub(crate) fn get(&self) -> AccessEnd {
+    /// How it ends, as far as it is known.
+    pub fn get(&self) -> AccessEnd {
         let number = usize::from(self.0.load(Ordering::Relaxed));
         AccessEnd::ALL
             .get(number)
@@ -211,14 +211,16 @@ impl EndCell {
 
 /// A status of HTTP that is known later.
 #[derive(Debug, Default)]
-pub(crate) struct StatusCell(AtomicU16);
+pub struct StatusCell(AtomicU16);
 
 impl StatusCell {
-    pub(crate) fn set(&self, status: u16) {
+    /// This is the status.
+    pub fn set(&self, status: u16) {
         self.0.store(status, Ordering::Relaxed);
     }
 
-    pub(crate) fn get(&self) -> Option<u16> {
+    /// The status, if it is known.
+    pub fn get(&self) -> Option<u16> {
         Some(self.0.load(Ordering::Relaxed)).filter(|it| *it != 0)
     }
 }

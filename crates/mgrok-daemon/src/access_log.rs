@@ -5,21 +5,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mgrok_config::AccessLog as Config;
-use mgrok_daemon::{Record, Records, record_options};
-use mgrok_server::{Access, AccessLog, AccessSink};
+use mgrok_log::{Record, Records};
+use mgrok_net::access_log::{Access, AccessLog, AccessSink};
 use tokio::task::spawn_blocking;
+
+use crate::log_options::record_options;
 
 /// The access log of this program, which a reload may turn on, change or turn off.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub struct AccessLogKeeper {
     log: AccessLog,
     /// How the one is written that is on.
     current: Option<(Config, Records)>,
 }
 
-impl Keeper {
-    /// The log of a server, as `config` wants it.
-    pub(crate) fn start(log: AccessLog, config: Option<&Config>) -> anyhow::Result<Self> {
+impl AccessLogKeeper {
+    /// Has what `log` notes written as `config` wants it.
+    ///
+    /// # Errors
+    /// There can be no thread that writes it.
+    pub fn start(log: AccessLog, config: Option<&Config>) -> anyhow::Result<Self> {
         let mut keeper = Self { log, current: None };
         let next = keeper.prepare(config)?;
         keeper.apply(next);
@@ -30,19 +35,19 @@ impl Keeper {
     ///
     /// # Errors
     /// There can be no thread that writes it.
-    pub(crate) fn prepare(&self, config: Option<&Config>) -> anyhow::Result<Next> {
+    pub fn prepare(&self, config: Option<&Config>) -> anyhow::Result<NextAccessLog> {
         let Some(config) = config else {
-            return Ok(Next(None));
+            return Ok(NextAccessLog(None));
         };
         let records = match &self.current {
             Some((before, records)) if before.to == config.to => records.clone(),
             Some(_) | None => Records::start(record_options(config))?,
         };
-        Ok(Next(Some((config.clone(), records))))
+        Ok(NextAccessLog(Some((config.clone(), records))))
     }
 
     /// Writes as was prepared from now on.
-    pub(crate) fn apply(&mut self, Next(next): Next) {
+    pub fn apply(&mut self, NextAccessLog(next): NextAccessLog) {
         if let Some((config, records)) = &next {
             records.change(&record_options(config));
         }
@@ -59,7 +64,7 @@ impl Keeper {
 
 /// An access log that is ready to be written.
 #[derive(Debug)]
-pub(crate) struct Next(Option<(Config, Records)>);
+pub struct NextAccessLog(Option<(Config, Records)>);
 
 #[derive(Debug)]
 struct Sink(Records);
@@ -83,7 +88,9 @@ fn fill(record: &mut Record<'_>, access: &Access<'_>) {
         received,
         end,
     } = access;
-    record.address("from", from);
+    if !from.ip().is_unspecified() {
+        record.address("from", from);
+    }
     if let Some(proxy) = proxy {
         record.text("proxy", proxy.name);
         record.text("kind", proxy.kind);

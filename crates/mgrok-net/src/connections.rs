@@ -1,16 +1,19 @@
-//! The live connections of one proxy's users, and what its users have moved.
+//! The live connections of one proxy's users, and what its users have moved: the table of either end.
 //!
 //! A connection counts into its own [`Traffic`] while it lives. The lock of this table is taken when a connection opens, ends, or is
 //! looked at, and never while bytes move.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mgrok_net::relay::Traffic;
 use slab::Slab;
+
+use crate::relay::Traffic;
 
 /// An empty table gives its room back if it had room for more.
 const KEPT_ROOM: usize = 64;
@@ -18,11 +21,11 @@ const KEPT_ROOM: usize = 64;
 /// A live connection of a user, as it is at this moment.
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
-    /// No other connection of this server has or had it.
+    /// No other connection of this program has or had it.
     pub id: u64,
     /// The name of the proxy.
     pub proxy: Arc<str>,
-    /// Where the user comes from.
+    /// Where the user comes from; an unspecified address if nobody says.
     pub from: SocketAddr,
     /// When the connection reached its service.
     pub since: SystemTime,
@@ -34,16 +37,20 @@ pub struct ConnectionInfo {
 
 /// Bytes that have moved.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Moved {
-    pub(super) sent: u64,
-    pub(super) received: u64,
+pub struct Moved {
+    /// To the user.
+    pub sent: u64,
+    /// From the user.
+    pub received: u64,
 }
 
 /// A live connection. There is one of these for each user, so that it is kept small.
 #[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) from: SocketAddr,
-    pub(super) traffic: Traffic,
+pub struct Connection {
+    /// Where the user comes from; an unspecified address if nobody says.
+    pub from: SocketAddr,
+    /// What it moves is counted here.
+    pub traffic: Traffic,
     /// In milliseconds since 1970.
     since: u64,
     is_closed: AtomicBool,
@@ -53,7 +60,7 @@ pub(super) struct Connection {
 
 /// The connections of one proxy.
 #[derive(Debug, Default)]
-pub(super) struct Connections(Mutex<Table>);
+pub struct Connections(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
@@ -66,15 +73,18 @@ struct Table {
 
 /// What the connections of one proxy come to.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Totals {
-    pub(super) live: usize,
-    pub(super) opened: u64,
-    pub(super) moved: Moved,
+pub struct Totals {
+    /// Those that live.
+    pub live: usize,
+    /// Those that live and those that have ended.
+    pub opened: u64,
+    /// What all of them have moved.
+    pub moved: Moved,
 }
 
 impl Connection {
     /// A connection of a user who comes from `from`. `waker` wakes the task that is to end if the connection is to be closed.
-    pub(super) fn new(from: SocketAddr, waker: Waker) -> Self {
+    pub fn new(from: SocketAddr, waker: Waker) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let since = since.unwrap_or_default().as_millis();
         Self {
@@ -86,9 +96,18 @@ impl Connection {
         }
     }
 
-    /// Whether somebody wants the connection closed.
-    pub(super) fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::Acquire)
+    /// What `serving` comes to; `None` if the connection is to be closed before. It has to be awaited in the task that `waker` wakes.
+    // Not an async function, which would hold `serving` twice.
+    pub fn until_closed<F: Future + Unpin>(
+        &self,
+        mut serving: F,
+    ) -> impl Future<Output = Option<F::Output>> {
+        poll_fn(move |cx| {
+            if self.is_closed.load(Ordering::Acquire) {
+                return Poll::Ready(None);
+            }
+            Pin::new(&mut serving).poll(cx).map(Some)
+        })
     }
 
     fn close(&self) {
@@ -96,7 +115,8 @@ impl Connection {
         self.waker.wake_by_ref();
     }
 
-    pub(super) fn info(&self, id: u64, proxy: &Arc<str>) -> ConnectionInfo {
+    /// The connection as it is now, whose proxy is called `proxy`.
+    pub fn info(&self, id: u64, proxy: &Arc<str>) -> ConnectionInfo {
         let Moved { sent, received } = Moved::of(&self.traffic);
         ConnectionInfo {
             id,
@@ -111,14 +131,14 @@ impl Connection {
 
 impl Connections {
     /// Adds a connection; returns its place in the table.
-    pub(super) fn insert(&self, id: u64, connection: Arc<Connection>) -> usize {
+    pub fn insert(&self, id: u64, connection: Arc<Connection>) -> usize {
         let mut table = self.table();
         table.opened += 1;
         table.live.insert((id, connection))
     }
 
     /// Takes a connection out. What it moved counts among what has ended from the same moment. Returns its id.
-    pub(super) fn remove(&self, place: usize) -> Option<u64> {
+    pub fn remove(&self, place: usize) -> Option<u64> {
         let mut table = self.table();
         let (id, connection) = table.live.try_remove(place)?;
         table.ended = table.ended.plus(Moved::of(&connection.traffic));
@@ -129,7 +149,8 @@ impl Connections {
         Some(id)
     }
 
-    pub(super) fn totals(&self) -> Totals {
+    /// What they come to now.
+    pub fn totals(&self) -> Totals {
         let table = self.table();
         let live = table.live.iter().map(|(_, (_, it))| Moved::of(&it.traffic));
         Totals {
@@ -139,18 +160,19 @@ impl Connections {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether none lives.
+    pub fn is_empty(&self) -> bool {
         self.table().live.is_empty()
     }
 
     /// The live connections of the proxy, whose name is `proxy`.
-    pub(super) fn list(&self, proxy: &Arc<str>) -> Vec<ConnectionInfo> {
+    pub fn list(&self, proxy: &Arc<str>) -> Vec<ConnectionInfo> {
         let live = self.all();
         live.iter().map(|(id, it)| it.info(*id, proxy)).collect()
     }
 
     /// Has the connection `id` closed; `false` if there is none.
-    pub(super) fn close(&self, id: u64) -> bool {
+    pub fn close(&self, id: u64) -> bool {
         let found = {
             let table = self.table();
             let found = table.live.iter().find(|(_, (it, _))| *it == id);
@@ -160,7 +182,7 @@ impl Connections {
     }
 
     /// Has all connections closed; returns how many.
-    pub(super) fn close_all(&self) -> usize {
+    pub fn close_all(&self) -> usize {
         // Woken without the lock: whoever ends takes it.
         let live = self.all();
         live.iter().for_each(|(_, connection)| connection.close());
@@ -178,14 +200,17 @@ impl Connections {
 }
 
 impl Moved {
-    pub(super) fn of(traffic: &Traffic) -> Self {
+    /// What `traffic` has counted.
+    pub fn of(traffic: &Traffic) -> Self {
         Self {
             sent: traffic.sent.load(Ordering::Relaxed),
             received: traffic.received.load(Ordering::Relaxed),
         }
     }
 
-    pub(super) fn plus(self, other: Self) -> Self {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
         Self {
             sent: self.sent + other.sent,
             received: self.received + other.received,
