@@ -412,7 +412,8 @@ async fn it_is_off_unless_it_is_on_and_behind_the_password() {
     let (client_port, settings) = admin_port();
     let on = "\nenablePrometheus = true\nwebServer.pprofEnable = true";
     let settings = settings + WITH_CREDENTIALS + on;
-    let _client = Client::start(Peer::Mgrok, server.addr(), &settings, &[]).await;
+    let client = Client::start(Peer::Mgrok, server.addr(), &settings, &[]).await;
+    client.log().wait_for("admin server listen on").await;
     for path in [
         "/metrics",
         "/debug/pprof/",

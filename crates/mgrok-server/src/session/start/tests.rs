@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::future::ready;
 
 use mgrok_config::ServerConfig;
-use mgrok_net::access_log::AccessLog;
 use mgrok_net::conn::Conn;
 use mgrok_proto::message::{Message, NewProxy};
 use mgrok_proto::{Negotiated, RunId, WireVersion};
