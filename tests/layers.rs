@@ -42,6 +42,7 @@ const INHERENT: &[(&str, &[&str], &str)] = &[
             "check/server",
             "check/server_addrs",
             "check/server_hooks",
+            "check/stored",
             "check/visitors",
         ],
         "a check of one section hands what is below it to the checks that all sections share",

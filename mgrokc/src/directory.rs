@@ -119,7 +119,7 @@ async fn run_one(
 ) -> Result<usize, ()> {
     let run = async {
         client.open_admin_port().await?;
-        let requests = client.admin_requests(&reload.path);
+        let requests = client.admin_requests(&reload.path, reload.options);
         // A stop that the admin port is asked for ends this client alone.
         let alone = stopping.child_token();
         let requests = serve_requests(requests, &reload, || alone.cancel());

@@ -49,7 +49,7 @@ pub(crate) fn with_file(path: &Path, options: LoadOptions) -> anyhow::Result<Exi
     daemon.block_on(async |running| {
         let mut client = Client::new(config)?;
         client.open_admin_port().await?;
-        let requests = client.admin_requests(path);
+        let requests = client.admin_requests(path, options);
         let reports = report(client.progress(), running.manager());
         let reload = Reload {
             path: path.to_owned(),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use mgrok_lab::certs::{Authority, Certificate};
 use mgrok_lab::ports;
 use mgrok_lab::service;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::arranged::{Running, blames, examine, file, is_good, server, skips_login, text, word};
@@ -63,6 +63,69 @@ async fn a_certificate_that_has_expired() {
         "it has expired at 2020-01-01",
     )
     .await;
+}
+
+/// Answers every request in HTTP in the same way.
+async fn answering(answer: String) -> service::Service {
+    let answer: &'static str = answer.leak();
+    service::tcp(async move |mut conn: TcpStream| {
+        let _ = conn.read(&mut [0; 1024]).await;
+        let _ = conn.write_all(answer.as_bytes()).await;
+    })
+    .await
+}
+
+/// The settings of a client that verifies, with a web site for which its admin port names `port` of the server; and what is there of it.
+async fn beside_a_website(authority: &Authority, port: u16) -> (String, [service::Service; 2]) {
+    let status = format!(
+        r#"{{"http":[{{"name":"site","status":"running","remote_addr":"127.0.0.1:{port}"}}]}}"#
+    );
+    let admin = answering(format!("HTTP/1.0 200 OK\r\n\r\n{status}")).await;
+    let site = service::silent().await;
+    let settings = format!(
+        "{}webServer.port = {}\n[[proxies]]\nname = \"site\"\ntype = \"http\"\nlocalPort = {}\ncustomDomains = [\"site.test\"]",
+        verifying(authority, "server.test"),
+        admin.addr().port(),
+        site.addr().port()
+    );
+    (settings, [admin, site])
+}
+
+#[tokio::test]
+async fn a_clock_of_this_host_that_is_wrong() {
+    let authority = Authority::new();
+    let server = showing(&authority.sign_from(2090, "server.test")).await;
+    let date = "Date: Thu, 01 Jun 2090 12:00:00 GMT";
+    let web = answering(format!("HTTP/1.0 404 Not Found\r\n{date}\r\n\r\n")).await;
+    let (settings, _there) = beside_a_website(&authority, web.addr().port()).await;
+    let report = examine(&file(server.addr, &settings)).await;
+    blames(
+        &report,
+        "certificate",
+        "by the clock of this host, which is wrong: by http://127.0.0.1",
+    );
+    assert!(
+        text(&report).contains("set the clock of this host"),
+        "{}",
+        text(&report)
+    );
+    assert!(text(&report).contains("days apart"), "{}", text(&report));
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_expired_by_both_clocks() {
+    let authority = Authority::new();
+    let vhost = ports::free();
+    let certificate = authority.sign_expired("server.test").settings();
+    let server = server(&format!("{certificate}vhostHTTPPort = {vhost}")).await;
+    let (settings, _there) = beside_a_website(&authority, vhost).await;
+    let report = examine(&file(server.addr, &settings)).await;
+    blames(&report, "certificate", "by both clocks");
+    assert!(
+        text(&report).contains("as here, give or take"),
+        "{}",
+        text(&report)
+    );
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! What only a login shows: multiplexing, the version of the protocol, the token, who is online.
 
+use std::cell::Cell;
+
+use futures_util::future::join_all;
 use mgrok_client::Client;
 use mgrok_config::{Strictness, load_client_from_str};
-use mgrok_lab::{PATIENCE, eventually, service, within};
+use mgrok_lab::{eventually, service};
 use mgrok_net::message::MessageConn;
 use mgrok_proto::WireVersion;
 use mgrok_proto::message::{LoginResp, Message};
@@ -32,7 +35,16 @@ async fn streams_that_share_a_connection_at_one_end_only() {
 
 /// A server that knows v1 only, without TLS and multiplexing.
 async fn old_server() -> service::Service {
-    service::tcp(async |conn: TcpStream| {
+    server_of_v1("").await
+}
+
+/// The same, but it lets nobody in, with these words.
+async fn refusing_server(words: &'static str) -> service::Service {
+    server_of_v1(words).await
+}
+
+async fn server_of_v1(refusal: &'static str) -> service::Service {
+    service::tcp(async move |conn: TcpStream| {
         let mut first = [0];
         let _ = conn.peek(&mut first).await;
         // A login in v1; all else is hung up on.
@@ -46,7 +58,7 @@ async fn old_server() -> service::Service {
         let answer = LoginResp {
             run_id: "0123456789abcdef".to_owned(),
             version: "0.61.0".to_owned(),
-            ..LoginResp::default()
+            error: refusal.to_owned(),
         };
         conn.send(&answer.into()).await.unwrap();
         let _ = conn.recv().await;
@@ -92,23 +104,81 @@ fn run(file: &str) -> AbortOnDropHandle<()> {
 }
 
 #[tokio::test]
-async fn a_client_id_that_somebody_has() {
+async fn a_login_that_the_server_finds_too_old() {
+    let words = "invalid OIDC token in login: oidc: token is expired (Token Expiry: 2026-01-01 00:00:00 +0000 UTC)";
+    let refusing = refusing_server(words).await;
+    let settings = "transport.tls.enable = false\ntransport.tcpMux = false";
+    let report = examine(&file(refusing.addr(), settings)).await;
+    blames(&report, "login", "set the clocks of both ends");
+}
+
+/// A client that runs until this is dropped, and ends if its first login is refused.
+async fn online(file: &str, port: u16) -> AbortOnDropHandle<()> {
+    let running = run(file);
+    eventually("it publishes", async || {
+        assert!(!running.is_finished(), "the client has ended");
+        TcpStream::connect(("127.0.0.1", port)).await.ok()
+    })
+    .await;
+    running
+}
+
+#[tokio::test]
+async fn the_client_of_a_file_can_start_while_the_doctor_logs_in() {
     let server = server("").await;
-    // The other may come while the doctor has its name.
-    let text = file(server.addr, "clientID = \"laptop\"\nloginFailExit = false");
-    is_good(&examine(&text).await);
-    let _other = run(&text);
-    let report = eventually("the other is online", async || {
-        let report = examine(&text).await;
-        (report.exit_code() != 0).then_some(report)
-    });
-    let report = within(PATIENCE, "the report", report).await;
-    blames(
-        &report,
-        "client_id",
-        "clientID = \"laptop\" is online already",
+    let echo = service::tcp_echo().await;
+    let public = mgrok_lab::ports::free();
+    let text = file(
+        server.addr,
+        &format!(
+            "clientID = \"laptop\"\n[[proxies]]\nname = \"echo\"\ntype = \"tcp\"\nlocalPort = {}\nremotePort = {public}",
+            echo.addr().port()
+        ),
     );
-    assert_eq!(word(&report, "login"), "ok");
+    let doctors = join_all((0..8).map(async |_| {
+        for _ in 0..4 {
+            is_good(&examine(&text).await);
+        }
+    }));
+    let started = Cell::new(0);
+    let clients = async {
+        loop {
+            drop(online(&text, public).await);
+            started.set(started.get() + 1);
+            eventually("the client is gone", async || {
+                TcpStream::connect(("127.0.0.1", public)).await.err()
+            })
+            .await;
+        }
+    };
+    tokio::select! {
+        _ = doctors => {}
+        () = clients => {}
+    }
+    assert!(started.get() > 0);
+}
+
+#[tokio::test]
+async fn a_client_id_is_not_used_for_a_trial() {
+    let (logins, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let server = service::tcp(move |conn: TcpStream| {
+        let logins = logins.clone();
+        async move {
+            let mut conn = MessageConn::new(conn.into(), WireVersion::V1);
+            if let Ok(Some(Message::Login(login))) = conn.recv().await {
+                logins.send(login.client_id).unwrap();
+            }
+        }
+    })
+    .await;
+    let settings = "clientID = \"laptop\"\ntransport.tls.enable = false\ntransport.tcpMux = false\ntransport.wireProtocol = \"v1\"";
+    let report = examine(&file(server.addr(), settings)).await;
+    assert_eq!(word(&report, "client_id"), "skipped", "{}", text(&report));
+    drop(server);
+    assert_eq!(seen.recv().await.as_deref(), Some(""));
+    while let Some(client_id) = seen.recv().await {
+        assert_eq!(client_id, "");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! From the name to a connection: DNS, routes, ports, outbound proxies, UDP.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket as StdUdpSocket};
+use std::sync::Arc;
 
 use mgrok_lab::dns::Dns;
 use mgrok_lab::outbound::ConnectProxy;
@@ -213,8 +216,56 @@ async fn udp_that_gets_through() {
     assert_eq!(word(&report, "mtu"), "ok", "{}", text(&report));
     let report = examine(&file(server.kcp.unwrap(), &by("kcp"))).await;
     is_good(&report);
+    assert_eq!(word(&report, "mtu"), "ok", "{}", text(&report));
     let plain = format!("{}\ntransport.tls.enable = false", by("kcp"));
     is_good(&examine(&file(server.kcp.unwrap(), &plain)).await);
+}
+
+/// A way to `to` by UDP that swallows what has more than `largest` bytes, and does not say so.
+async fn narrow(to: SocketAddr, largest: usize) -> SocketAddr {
+    let near = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let addr = near.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut users: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
+        let mut datagram = [0; 2048];
+        while let Ok((len, from)) = near.recv_from(&mut datagram).await {
+            if let Entry::Vacant(newcomer) = users.entry(from) {
+                let far = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+                far.connect(to).await.unwrap();
+                newcomer.insert(far.clone());
+                let near = near.clone();
+                tokio::spawn(async move {
+                    let mut datagram = [0; 2048];
+                    while let Ok(len) = far.recv(&mut datagram).await {
+                        let _ = near.send_to(&datagram[..len], from).await;
+                    }
+                });
+            }
+            if len <= largest {
+                let _ = users[&from].send(&datagram[..len]).await;
+            }
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn a_way_that_swallows_the_large_packets_of_kcp() {
+    let server = server(&format!("kcpBindPort = {}", ports::free())).await;
+    let way = narrow(server.kcp.unwrap(), 1300).await;
+    for tls in ["true", "false"] {
+        let settings = format!("{}\ntransport.tls.enable = {tls}", by("kcp"));
+        let report = examine(&file(way, &settings)).await;
+        blames(
+            &report,
+            "mtu",
+            "those of 1358 bytes, which KCP sends, do not",
+        );
+        skips_login(&report, "mtu");
+        assert_eq!(word(&report, "udp"), "ok", "{}", text(&report));
+    }
+    let way = narrow(server.kcp.unwrap(), 1358).await;
+    is_good(&examine(&file(way, &by("kcp"))).await);
 }
 
 #[tokio::test]

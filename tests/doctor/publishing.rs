@@ -1,6 +1,6 @@
 //! Local services, and the places at which they are published.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use mgrok_client::Client;
 use mgrok_config::{Strictness, load_client_from_str};
@@ -77,6 +77,27 @@ async fn a_socket_that_is_not_there() {
     let settings = proxy("tcp", nobody(), plugin);
     let report = examine(&file(server.addr, &settings)).await;
     blames(&report, "local", "/nowhere/app.sock");
+}
+
+#[tokio::test]
+async fn a_port_of_a_visitor_that_another_program_has() {
+    let server = server("").await;
+    let visitor = |kind: &str, port: u16| {
+        format!(
+            "[[visitors]]\nname = \"it\"\ntype = \"{kind}\"\nserverName = \"there\"\nsecretKey = \"k\"\nbindPort = {port}"
+        )
+    };
+    let process = format!("(process {})", std::process::id());
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = tcp.local_addr().unwrap().port();
+    let text = file(server.addr, &visitor("stcp", port));
+    blames(&examine(&text).await, "visitor", &process);
+    drop(tcp);
+    is_good(&examine(&text).await);
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = udp.local_addr().unwrap().port();
+    let text = file(server.addr, &visitor("sudp", port));
+    blames(&examine(&text).await, "visitor", &process);
 }
 
 #[tokio::test]

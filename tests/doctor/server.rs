@@ -52,6 +52,29 @@ async fn a_server_that_can_start() {
 }
 
 #[tokio::test]
+async fn the_buffers_of_the_kernel_matter_to_each_transport_of_udp() {
+    for keys in [
+        &["kcpBindPort"][..],
+        &["quicBindPort"],
+        &["kcpBindPort", "quicBindPort"],
+        &[],
+    ] {
+        let settings = keys
+            .iter()
+            .map(|key| format!("{key} = {}\n", ports::free()));
+        let report = examine(&settings.collect::<String>(), None).await;
+        is_good(&report);
+        let told = report.rows.iter().filter(|it| it.check == "buffers");
+        let told: Vec<_> = told.map(|it| it.subject.as_str()).collect();
+        let expect: Vec<_> = (!keys.is_empty())
+            .then(|| keys.join(", "))
+            .into_iter()
+            .collect();
+        assert_eq!(told, expect);
+    }
+}
+
+#[tokio::test]
 async fn a_port_that_another_program_has() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();

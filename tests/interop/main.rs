@@ -87,6 +87,7 @@ macro_rules! for_each_trio {
     };
 }
 
+mod client_api;
 mod errors;
 mod groups;
 mod health;

@@ -24,6 +24,7 @@
 mod answer;
 mod attempts;
 mod deadline;
+mod page;
 mod path;
 mod tls;
 
@@ -48,5 +49,6 @@ pub use axum::response::Response;
 pub use events::{EventStream, ServerEvent};
 pub use extract::{Caller, JsonBody, Path, Query, read_body};
 pub use metrics::expose_runtime;
+pub use page::{Page, PageQuery};
 pub use port::{AdminPort, OpenError};
 pub use routes::Routes;

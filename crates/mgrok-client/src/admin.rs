@@ -1,12 +1,17 @@
 //! The routes of the client's admin port.
 
+pub(crate) mod config;
+pub(crate) mod lists;
+mod store;
+
 use std::collections::BTreeMap;
 
 use mgrok_admin::{Answer, Method, Routes};
-use mgrok_config::{Plugin, ProxyConfig};
+use mgrok_config::{Plugin, ProxyConfig, StoredKind};
 use serde::Serialize;
-use tokio::sync::watch;
 
+use self::config::ConfigFile;
+use self::lists::{Lists, STORE, local_addr};
 use crate::operator::Operator;
 use crate::progress::ProgressWatch;
 use crate::proxies::Table;
@@ -24,35 +29,52 @@ struct Row<'a> {
     local_addr: String,
     plugin: &'static str,
     remote_addr: &'a str,
+    /// Where its configuration is kept, unless it is in the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'static str>,
 }
 
-/// Everything that can be asked for.
+/// Everything that can be asked for. What only the program can do, with the file that it has read, is there if it does that.
 pub(crate) fn routes(
-    tables: Vec<watch::Receiver<Table>>,
+    lists: Lists,
     progress: ProgressWatch,
-    operator: Option<Operator>,
+    program: Option<(Operator, ConfigFile)>,
 ) -> Routes {
-    let status = async move || {
-        let tables: Vec<_> = tables.iter().map(watch::Receiver::borrow).collect();
-        Answer::json(&rows(tables.iter().map(|it| &**it)))
-    };
+    let status = lists.clone();
     let routes = Routes::default()
-        .with(Method::GET, "/api/status", status)
+        .with(Method::GET, "/api/status", async move || {
+            let tables: Vec<_> = status.tables.iter().map(|it| it.borrow()).collect();
+            let store = status.store.now();
+            let is_stored = |name: &str| {
+                let store = store.as_ref();
+                store.is_some_and(|it| it.counts(StoredKind::Proxy, name))
+            };
+            Answer::json(&rows(tables.iter().map(|it| &**it), is_stored))
+        })
         .ready_when(move || progress.ready());
-    match operator {
-        Some(operator) => operator.add_to(routes),
+    let routes = store::add_to(routes, &lists.store);
+    let routes = lists.add_to(routes);
+    match program {
+        Some((operator, file)) => file.add_to(operator.add_to(routes)),
         None => routes,
     }
 }
 
 /// The proxies by kind and name, those of one server after those of another. They are listed from the first login on.
 // frp: none while there is no session
-fn rows<'a>(tables: impl Iterator<Item = &'a Table>) -> BTreeMap<&'static str, Vec<Row<'a>>> {
+fn rows<'a>(
+    tables: impl Iterator<Item = &'a Table>,
+    is_stored: impl Fn(&str) -> bool,
+) -> BTreeMap<&'static str, Vec<Row<'a>>> {
     let mut rows: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for table in tables {
         for (config, status) in table.proxies() {
             let of_kind = rows.entry(config.kind.as_str()).or_default();
-            of_kind.push(Row::new(config, status));
+            let source = is_stored(&config.name).then_some(STORE);
+            of_kind.push(Row {
+                source,
+                ..Row::new(config, status)
+            });
         }
     }
     rows
@@ -68,19 +90,8 @@ impl<'a> Row<'a> {
             local_addr: local_addr(config),
             plugin: config.plugin.as_ref().map_or("", Plugin::as_str),
             remote_addr: status.remote_addr.as_deref().unwrap_or_default(),
+            source: None,
         }
-    }
-}
-
-/// Where the local service is; empty if it has no port.
-fn local_addr(config: &ProxyConfig) -> String {
-    let (host, port) = (&config.local_host, config.local_port);
-    if port == 0 {
-        String::new()
-    } else if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
     }
 }
 
@@ -125,7 +136,12 @@ mod tests {
     }
 
     fn json(proxies: &Proxies) -> String {
-        serde_json::to_string(&rows(std::iter::once(&*proxies.watch().borrow()))).unwrap()
+        let is_stored = |name: &str| name == "b";
+        serde_json::to_string(&rows(
+            std::iter::once(&*proxies.watch().borrow()),
+            is_stored,
+        ))
+        .unwrap()
     }
 
     #[test]
@@ -143,7 +159,7 @@ mod tests {
             concat!(
                 r#"{"stcp":[{"name":"secret","type":"stcp","status":"running","err":"","local_addr":"","plugin":"unix_domain_socket","remote_addr":""}],"#,
                 r#""tcp":[{"name":"a","type":"tcp","status":"running","err":"","local_addr":"127.0.0.1:22","plugin":"","remote_addr":"server.example:6000"},"#,
-                r#"{"name":"b","type":"tcp","status":"start error","err":"port \"already\" used","local_addr":"127.0.0.1:22","plugin":"","remote_addr":""},"#,
+                r#"{"name":"b","type":"tcp","status":"start error","err":"port \"already\" used","local_addr":"127.0.0.1:22","plugin":"","remote_addr":"","source":"store"},"#,
                 r#"{"name":"c","type":"tcp","status":"wait start","err":"","local_addr":"127.0.0.1:22","plugin":"","remote_addr":""}],"#,
                 r#""udp":[{"name":"dns","type":"udp","status":"running","err":"","local_addr":"[::1]:53","plugin":"","remote_addr":"server.example:53"}]}"#,
             )

@@ -4,8 +4,8 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
-use mgrok_admin::{AdminPort, OpenError};
-use mgrok_config::{ClientConfig, WebServer};
+use mgrok_admin::{AdminPort, OpenError, Routes};
+use mgrok_config::{ClientConfig, LoadOptions};
 use mgrok_net::resolver::Resolver;
 use mgrok_proto::cipher::CipherKey;
 use tokio::sync::watch;
@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info};
 
 use crate::admin;
+use crate::admin::config::ConfigFile;
+use crate::admin::lists::Lists;
 use crate::connect::{Connector, SetUpError};
 use crate::exposition::{self, Exposed};
 use crate::handle::Sessions;
@@ -24,6 +26,7 @@ use crate::operator::{AdminRequests, Operator};
 use crate::progress::{Progress, ProgressWatch};
 use crate::proxies::{Proxies, StatusWatch};
 use crate::reload::{ProxySet, Reloader, Reloads, VisitorSet, Wanted};
+use crate::store::{StoreChanges, StoreHandle};
 use crate::supervisor::{FirstLogins, LoginFailure, SessionSupervisor, SupervisorContext};
 use crate::tasks::{TaskOwner, Tasks};
 use crate::visitor::{self, ListenerWatch, Visitors};
@@ -68,7 +71,7 @@ pub struct Client {
     admin: Option<AdminPort>,
     config: Arc<ClientConfig>,
     /// Where what only the program can do is asked for; `None` if the program does not.
-    operator: Option<Operator>,
+    program: Option<(Operator, ConfigFile)>,
     /// What each supervisor does.
     progress: Progress,
     /// Which servers each supervisor has: all of them, or one.
@@ -78,6 +81,7 @@ pub struct Client {
     puncher: Puncher,
     reloader: Reloader,
     reloads: Reloads,
+    store: StoreHandle,
     wanted: Wanted,
     /// The visitors there are.
     visitors: watch::Sender<visitor::Table>,
@@ -130,15 +134,17 @@ impl Client {
         for supervisor in &mut supervisors {
             supervisor.proxies.count_in(metrics.clone());
         }
+        let (store, changes) = StoreChanges::new(config.store.take());
         let config = Arc::new(config);
-        let (reloader, reloads) = Reloads::new(config.clone(), wanted.clone());
+        let (reloader, reloads) = Reloads::new(config.clone(), changes, wanted.clone());
         Ok(Self {
             admin: None,
-            operator: None,
+            program: None,
             progress: Progress::new(supervisors.len()),
             supervisors,
             reloader,
             reloads,
+            store,
             wanted,
             visitors: watch::Sender::default(),
             puncher: Puncher::new(&config),
@@ -161,11 +167,11 @@ impl Client {
         Ok(())
     }
 
-    /// Has the admin port take requests for what only the program can do: it has read its configuration from `file`, and may read it
-    /// again or stop. Without this call the admin port has no routes for that.
-    pub fn admin_requests(&mut self, file: &Path) -> AdminRequests {
-        let (operator, requests) = Operator::new(file);
-        self.operator = Some(operator);
+    /// Has the admin port take requests for what only the program can do: it has read its configuration from `file`, with these options, and
+    /// may read it again or stop. Without this call the admin port has no routes for that.
+    pub fn admin_requests(&mut self, file: &Path, options: LoadOptions) -> AdminRequests {
+        let (operator, requests) = Operator::new();
+        self.program = Some((operator, ConfigFile::new(file, options)));
         requests
     }
 
@@ -247,7 +253,7 @@ impl Client {
         let Self {
             admin,
             config,
-            operator,
+            program,
             progress,
             supervisors,
             key,
@@ -255,19 +261,29 @@ impl Client {
             puncher,
             reloader: _,
             reloads,
+            store,
             wanted,
             visitors,
             sessions,
         } = self;
         if let Some(port) = admin {
-            let web_server = config.web_server.clone().unwrap_or_default();
             let tables: Vec<_> = supervisors.iter().map(|it| it.proxies.watch()).collect();
+            let progress = progress.watch(tables.clone());
             let exposed = Exposed {
                 metrics: metrics.clone(),
-                progress: progress.watch(tables.clone()),
-                tables,
+                progress: progress.clone(),
+                tables: tables.clone(),
             };
-            serve_admin_port(port, &web_server, exposed, operator, owner.tasks());
+            let lists = Lists {
+                tables,
+                visitors: wanted.visitors(),
+                listeners: visitors.subscribe(),
+                store,
+            };
+            let routes = admin::routes(lists, progress, program);
+            let web_server = config.web_server.clone().unwrap_or_default();
+            let routes = exposition::add_to(routes, &web_server, exposed);
+            serve_admin_port(port, routes, owner.tasks());
         }
         let visitors = Visitors::new(
             visitor::VisitorContext {
@@ -336,20 +352,11 @@ async fn publish(
 }
 
 /// Answers on the admin port to the very end of the client.
-fn serve_admin_port(
-    port: AdminPort,
-    web_server: &WebServer,
-    exposed: Exposed,
-    operator: Option<Operator>,
-    tasks: &Tasks,
-) {
+fn serve_admin_port(port: AdminPort, routes: Routes, tasks: &Tasks) {
     if let Ok(addr) = port.local_addr() {
         // frp: these words, which scripts look for (client/service.go)
         info!("admin server listen on {addr}");
     }
-    let (tables, progress) = (exposed.tables.clone(), exposed.progress.clone());
-    let routes = admin::routes(tables, progress, operator);
-    let routes = exposition::add_to(routes, web_server, exposed);
     tasks.spawn(port.run(routes, tasks.part()));
 }
 

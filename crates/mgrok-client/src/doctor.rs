@@ -4,12 +4,15 @@
 //! disturbed: the login has a run id of its own and publishes nothing, so that a client of the same configuration, which may run, keeps all that
 //! it has. What that client publishes is tried from outside.
 
-mod certificate;
 mod http;
 mod stranger;
 mod trial;
 
 mod running;
+
+mod server_clock;
+
+mod certificate;
 
 mod login;
 mod reach;
@@ -18,10 +21,12 @@ mod servers;
 
 mod services;
 
+mod visitors;
+
 mod public;
 
-use mgrok_config::ClientConfig;
-use mgrok_doctor::{Examination, clock, open_files, outgoing_ports};
+use mgrok_config::{ClientConfig, Protocol};
+use mgrok_doctor::{Examination, clock, open_files, outgoing_ports, udp_buffers};
 use mgrok_net::resolver::Resolver;
 
 use self::running::RunningClient;
@@ -34,6 +39,7 @@ pub const CHECKS: &[&str] = &[
     "files",
     "ports",
     "clock",
+    "buffers",
     "admin",
     "dns",
     "route",
@@ -50,6 +56,7 @@ pub const CHECKS: &[&str] = &[
     "client_id",
     "local",
     "health",
+    "visitor",
     "public",
 ];
 
@@ -61,9 +68,15 @@ pub async fn examine(config: &ClientConfig, examination: &mut Examination<'_>) {
         let _ = examination.note("ports", "", ports);
     }
     let _ = examination.note("clock", "this host", clock());
+    if let Protocol::Auto | Protocol::Kcp | Protocol::Quic = config.transport.protocol
+        && let Some(buffers) = udp_buffers()
+    {
+        let _ = examination.note("buffers", "", buffers);
+    }
     let to_services = Resolver::new(config.dns_server);
     let running = RunningClient::ask(config, &to_services, examination).await;
     servers::examine(config, &running, examination).await;
     services::examine(config, &to_services, examination).await;
+    visitors::examine(config, &running, examination).await;
     public::examine(config, &running, examination).await;
 }

@@ -32,9 +32,11 @@ mod future_size;
 mod heartbeat;
 mod local;
 mod metrics;
+mod replace_file;
 mod server_text;
 mod shared_span;
 mod signature;
+mod version;
 
 mod observer;
 
@@ -46,10 +48,10 @@ mod status;
 mod proxies;
 
 mod progress;
+mod store;
 
 mod operator;
 
-mod admin;
 mod describe;
 mod exposition;
 
@@ -66,6 +68,8 @@ mod tunnel;
 mod hole;
 
 mod visitor;
+
+mod admin;
 
 mod reload;
 

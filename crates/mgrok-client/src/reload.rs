@@ -9,10 +9,15 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 
-use mgrok_config::{ClientConfig, ClientTransport, ProxyConfig, VisitorConfig};
+use mgrok_config::{
+    ClientConfig, ClientTransport, Mistakes, ProxyConfig, Store, StoredEntry, VisitorConfig,
+};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+use crate::replace_file::replace_file;
+use crate::store::{StoreChange, StoreChanges, StoreFailure, StoreRequest};
 use crate::tasks::Tasks;
 use crate::visitor::{ListenError, Visitors};
 
@@ -28,6 +33,9 @@ pub enum ReloadError {
     /// A new visitor cannot have its port.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The store has become wrong since the configuration was loaded.
+    #[error(transparent)]
+    Store(#[from] Mistakes),
     /// The client stops, or has stopped.
     #[error("the client stops")]
     Stopping,
@@ -190,6 +198,11 @@ impl Wanted {
         report
     }
 
+    /// The visitors, for the admin port.
+    pub(crate) fn visitors(&self) -> watch::Receiver<Vec<VisitorConfig>> {
+        self.visitors.subscribe()
+    }
+
     /// The proxies, for a supervisor.
     pub(crate) fn proxies(&self) -> watch::Receiver<Vec<ProxyConfig>> {
         self.proxies.subscribe()
@@ -214,21 +227,28 @@ pub(crate) struct Reloads {
     requests: mpsc::Receiver<Request>,
     /// What cannot change; its proxies and visitors do not count.
     settings: Arc<ClientConfig>,
+    store: StoreChanges,
     wanted: Wanted,
 }
 
 impl Reloads {
-    pub(crate) fn new(settings: Arc<ClientConfig>, wanted: Wanted) -> (Reloader, Self) {
+    pub(crate) fn new(
+        settings: Arc<ClientConfig>,
+        store: StoreChanges,
+        wanted: Wanted,
+    ) -> (Reloader, Self) {
         let (sender, requests) = mpsc::channel(MAX_QUEUED);
         let reloads = Self {
             requests,
             settings,
+            store,
             wanted,
         };
         (Reloader { requests: sender }, reloads)
     }
 
-    /// Keeps `visitors` as they are wanted and does the reloads that are asked for, until the client stops. Then it closes them.
+    /// Keeps `visitors` as they are wanted and does the reloads and changes of the store that are asked for, until the client stops. Then it
+    /// closes them.
     pub(crate) async fn run(
         mut self,
         mut visitors: Visitors,
@@ -251,22 +271,36 @@ impl Reloads {
                     // The reload stands, whether anybody waits for the answer or not.
                     let _ = answer.send(outcome);
                 }
+                Some(StoreRequest { change, answer }) = self.store.requests.recv() => {
+                    let outcome = self.change_store(change, &mut visitors, &stopping).await;
+                    // So does the change.
+                    let _ = answer.send(outcome);
+                }
             }
         }
         // Later requests get the error that the client stops at once.
-        drop(self.requests);
+        drop((self.requests, self.store.requests));
         visitors.close_all().await;
     }
 
     async fn reload(
         &self,
-        next: ClientConfig,
+        mut next: ClientConfig,
         visitors: &mut Visitors,
         stopping: &CancellationToken,
     ) -> Result<ReloadReport, ReloadError> {
         let keys = fixed_keys(&self.settings, &next);
         if !keys.is_empty() {
             return Err(ReloadError::FixedKeys(keys));
+        }
+        let mut store = next.store.take();
+        if let Some(loaded) = store {
+            // It may have been changed since it was loaded.
+            let read = spawn_blocking(move || loaded.read_again()).await;
+            let read = read.map_err(|_| ReloadError::Stopping)??;
+            next.proxies = read.proxies().to_vec();
+            next.visitors = read.visitors().to_vec();
+            store = Some(read);
         }
         let listeners = tokio::select! {
             biased;
@@ -276,8 +310,59 @@ impl Reloads {
         let report = self
             .wanted
             .replace(Some(next.proxies), Some(next.visitors.clone()));
+        self.store.current.send_replace(store.map(Arc::new));
         visitors.apply_bound(&next.visitors, listeners).await;
         Ok(report)
+    }
+
+    /// Changes the store in steps of which each but the last can fail, and leaves all as it was then: the change is checked, new listeners are
+    /// opened, the file is written, and the client gets what it is to have.
+    async fn change_store(
+        &self,
+        change: StoreChange,
+        visitors: &mut Visitors,
+        stopping: &CancellationToken,
+    ) -> Result<Option<StoredEntry>, StoreFailure> {
+        let store = self.store.current.borrow().clone();
+        let store = store.ok_or(StoreFailure::Disabled)?;
+        let only_check = change.only_check;
+        // A secret may come from a program that takes its time.
+        let checked = tokio::select! {
+            biased;
+            () = stopping.cancelled() => return Err(StoreFailure::Stopping),
+            checked = spawn_blocking(move || change.apply(&store)) => checked,
+        };
+        let (next, entry) = checked.map_err(|_| StoreFailure::Stopping)??;
+        if only_check {
+            return Ok(entry);
+        }
+        let listeners = tokio::select! {
+            biased;
+            () = stopping.cancelled() => return Err(StoreFailure::Stopping),
+            bound = visitors.bind(next.visitors()) => bound,
+        };
+        let listeners = listeners.map_err(|error| StoreFailure::NotApplied(error.to_string()))?;
+        let next = write(next).await?;
+        self.wanted.replace(
+            Some(next.proxies().to_vec()),
+            Some(next.visitors().to_vec()),
+        );
+        let configs = next.visitors().to_vec();
+        self.store.current.send_replace(Some(Arc::new(next)));
+        visitors.apply_bound(&configs, listeners).await;
+        Ok(entry)
+    }
+}
+
+/// Writes the file of `store`, and returns it.
+async fn write(store: Store) -> Result<Store, StoreFailure> {
+    let written = spawn_blocking(move || {
+        let written = replace_file(store.path(), store.text().as_bytes());
+        written.map(|()| store)
+    });
+    match written.await {
+        Ok(written) => written.map_err(StoreFailure::NotWritten),
+        Err(error) => Err(StoreFailure::NotWritten(error.to_string())),
     }
 }
 
@@ -302,6 +387,8 @@ fn fixed_keys(before: &ClientConfig, next: &ClientConfig) -> Vec<&'static str> {
         proxies: _,
         visitors: _,
         nat_hole_stun_server,
+        // It is read anew.
+        store: _,
         web_server,
     } = before;
     let ClientTransport {

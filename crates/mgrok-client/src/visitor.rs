@@ -239,7 +239,10 @@ impl Visitors {
                     let socket = match listener {
                         Some(Listener::Udp(socket)) => socket,
                         Some(Listener::Tcp(_)) | None => {
-                            listener::open(&host, port, UdpSocket::bind).await
+                            let on_error = |error| {
+                                table.send_modify(|table| table.set_error(&name, error));
+                            };
+                            listener::open(&host, port, UdpSocket::bind, on_error).await
                         }
                     };
                     let addr = socket.local_addr().ok();
@@ -281,7 +284,10 @@ impl Visitors {
             let listener = match listener {
                 Some(Listener::Tcp(listener)) => listener,
                 Some(Listener::Udp(_)) | None => {
-                    listener::open(&config.bind_addr, port, tcp::bind).await
+                    let on_error = |error| {
+                        table.send_modify(|table| table.set_error(&visitor.name, error));
+                    };
+                    listener::open(&config.bind_addr, port, tcp::bind, on_error).await
                 }
             };
             let addr = listener.local_addr().ok();

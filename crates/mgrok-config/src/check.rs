@@ -12,6 +12,7 @@ mod proxies;
 mod server;
 mod server_addrs;
 mod server_hooks;
+mod stored;
 mod visitors;
 
 use std::net::IpAddr;
@@ -32,6 +33,7 @@ use crate::web_server::{WebServer, WebServerTls};
 
 pub(crate) use self::client::client;
 pub(crate) use self::server::server;
+pub(crate) use self::stored::stored;
 
 /// The longest datagram that a message of frp's first wire format can carry, between IPv4 addresses: its base64 text
 /// and the JSON around it must not have more than 10,240 bytes.

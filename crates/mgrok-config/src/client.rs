@@ -13,6 +13,7 @@ use crate::proxy::ProxyConfig;
 use crate::proxy_url::ProxyUrl;
 use crate::quic::Quic;
 use crate::server::DEFAULT_GRACE_PERIOD;
+use crate::store::Store;
 use crate::visitor::VisitorConfig;
 use crate::web_server::WebServer;
 
@@ -45,12 +46,14 @@ pub struct ClientConfig {
     pub grace_period: Duration,
     /// How the server is connected.
     pub transport: ClientTransport,
-    /// The proxies to publish: those of the file that are enabled and, if `start` is given, named there.
+    /// The proxies to publish: those of the file and of its store that are enabled and, if `start` is given, named there.
     pub proxies: Vec<ProxyConfig>,
     /// The visitors, chosen likewise.
     pub visitors: Vec<VisitorConfig>,
     /// The STUN server, `host:port`, that `xtcp` asks for this client's public address.
     pub nat_hole_stun_server: String,
+    /// Where proxies and visitors are kept that did not come from the file; `None` is nowhere. `proxies` and `visitors` have those too.
+    pub store: Option<Store>,
     /// The admin port; `None` is off.
     pub web_server: Option<WebServer>,
 }
@@ -75,6 +78,7 @@ impl Default for ClientConfig {
             proxies: Vec::new(),
             visitors: Vec::new(),
             nat_hole_stun_server: "stun.easyvoip.com:3478".to_owned(),
+            store: None,
             web_server: None,
         }
     }

@@ -48,9 +48,14 @@ mod quic;
 mod visitor;
 mod web_server;
 
+mod options;
+
 mod server;
+mod store;
 
 mod client;
+
+mod definition;
 
 mod environment;
 
@@ -66,7 +71,6 @@ mod number_ranges;
 mod settings;
 mod template;
 
-mod options;
 mod value;
 
 mod source_map;
@@ -84,6 +88,8 @@ mod section;
 mod check;
 
 mod liveness;
+mod stored;
+
 mod load;
 
 mod keys;
@@ -97,8 +103,9 @@ pub use environment::{Environment, Variables};
 pub use keys::{Keys, client_keys, server_keys};
 pub use liveness::LivenessKeys;
 pub use load::{
-    LoadError, Loaded, load_client, load_client_from_settings, load_client_from_str,
-    load_client_in, load_server, load_server_from_settings, load_server_from_str, load_server_in,
+    LoadError, Loaded, load_client, load_client_as, load_client_from_settings,
+    load_client_from_str, load_client_in, load_server, load_server_from_settings,
+    load_server_from_str, load_server_in,
 };
 pub use local_addr::LocalAddr;
 pub use log::{AccessLog, Log, LogFormat, LogLevel, LogTarget};
@@ -115,5 +122,7 @@ pub use quic::Quic;
 pub use server::{ServerConfig, ServerTls, ServerTransport, Vhost};
 pub use server_hook::{HttpPlugin, PluginScheme};
 pub use settings::{SettingValue, Settings};
+pub use store::{Store, StoredEntry, StoredKind};
+pub use stored::StoreError;
 pub use visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor};
 pub use web_server::{WebServer, WebServerTls};

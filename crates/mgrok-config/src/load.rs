@@ -17,7 +17,9 @@ use crate::section::Section;
 use crate::server::ServerConfig;
 use crate::settings::Settings;
 use crate::source::{self, Entry, Role};
-use crate::unsupported_keys::{self, UnsupportedKey};
+use crate::store::StoreContext;
+use crate::stored::StoreText;
+use crate::unsupported_keys;
 
 /// A configuration, and what its author should know about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,11 +92,20 @@ pub fn load_client(
     path: &Path,
     options: impl Into<LoadOptions>,
 ) -> Result<Loaded<ClientConfig>, LoadError> {
-    let text = read(path)?;
+    load_client_as(path, &read(path)?, options)
+}
+
+/// As [`load_client`], but with `text` in place of what the file says.
+pub fn load_client_as(
+    path: &Path,
+    text: &str,
+    options: impl Into<LoadOptions>,
+) -> Result<Loaded<ClientConfig>, LoadError> {
     let environment = Environment::of_process();
     let loading = Loading::new(Role::Client, options.into()).reading_files();
-    let loading = loading.text(&text, &path.to_string_lossy(), &environment);
-    loading.including(path, &environment).client(&environment)
+    let loading = loading.text(text, &path.to_string_lossy(), &environment);
+    let loading = loading.including(path, &environment).storing(path);
+    loading.client(&environment)
 }
 
 /// Makes the server's configuration of settings, and looks whether the files that they name are there.
@@ -176,7 +187,7 @@ pub(crate) fn keys_of_client(text: &str) -> BTreeSet<String> {
     let loading = Loading::new(Role::Client, LoadOptions::default()).noting_keys();
     let loading = loading.text(text, "", &environment);
     let root = Section::root(&loading.root, &loading.report, unsupported_keys::CLIENT);
-    check::client(root, &environment);
+    check::client(root, &environment, &BTreeSet::new());
     loading.report.into_keys()
 }
 
@@ -188,6 +199,8 @@ struct Loading {
     root: (Vec<Entry>, usize),
     /// What stands in included files besides proxies and visitors.
     ignored: Vec<Entry>,
+    /// The store, if the configuration names one and is in a file.
+    stored: Option<StoreText>,
 }
 
 impl Loading {
@@ -197,6 +210,7 @@ impl Loading {
             report: Report::new(options),
             root: (Vec::new(), 0),
             ignored: Vec::new(),
+            stored: None,
         }
     }
 
@@ -233,29 +247,55 @@ impl Loading {
         self
     }
 
+    /// Adds the store that the file at `path`, which was read by now, names.
+    fn storing(mut self, path: &Path) -> Self {
+        self.stored = StoreText::read(&mut self.report, &self.root.0, path);
+        match self.stored {
+            // They tell what an entry may have.
+            Some(_) => self.noting_keys(),
+            None => self,
+        }
+    }
+
     fn settings(mut self, settings: &Settings) -> Self {
         self.root = source::read_settings(&mut self.report, settings);
         self
     }
 
     fn server(self) -> Result<Loaded<ServerConfig>, LoadError> {
-        self.check(unsupported_keys::SERVER, check::server)
+        let section = Section::root(&self.root, &self.report, unsupported_keys::SERVER);
+        let config = check::server(section);
+        let warnings = self.report.finish()?;
+        Ok(Loaded { config, warnings })
     }
 
     fn client(self, environment: &Environment) -> Result<Loaded<ClientConfig>, LoadError> {
-        self.check(unsupported_keys::CLIENT, |root| {
-            check::client(root, environment)
-        })
-    }
-
-    fn check<T>(
-        self,
-        unsupported_keys: &'static [&'static [UnsupportedKey]],
-        check: impl FnOnce(Section<'_>) -> T,
-    ) -> Result<Loaded<T>, LoadError> {
-        let config = check(Section::root(&self.root, &self.report, unsupported_keys));
-        self.report.judge_ignored(&self.ignored);
-        let warnings = self.report.finish()?;
+        let Self {
+            report,
+            root,
+            ignored,
+            stored,
+            ..
+        } = self;
+        let names = stored.as_ref().map(StoreText::names).unwrap_or_default();
+        let section = Section::root(&root, &report, unsupported_keys::CLIENT);
+        let (mut config, start) = check::client(section, environment, &names);
+        if let Some(stored) = stored {
+            let context = StoreContext {
+                auth: config.auth.clone(),
+                options: report.options(),
+                proxies: std::mem::take(&mut config.proxies),
+                start,
+                visitors: std::mem::take(&mut config.visitors),
+                web_server: config.web_server.clone(),
+            };
+            let store = stored.check(&report, context);
+            config.proxies = store.proxies().to_vec();
+            config.visitors = store.visitors().to_vec();
+            config.store = Some(store);
+        }
+        report.judge_ignored(&ignored);
+        let warnings = report.finish()?;
         Ok(Loaded { config, warnings })
     }
 }

@@ -30,6 +30,23 @@ impl fmt::Display for Mistake {
             Some(Position { line, column }) => write!(f, "{}:{line}:{column}: ", self.origin)?,
             None => write!(f, "{}: ", self.origin)?,
         }
+        self.fmt_without_place(f)
+    }
+}
+
+impl Mistake {
+    /// Its key and what is wrong, without where that stands.
+    pub fn without_place(&self) -> String {
+        struct WithoutPlace<'a>(&'a Mistake);
+        impl fmt::Display for WithoutPlace<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt_without_place(f)
+            }
+        }
+        WithoutPlace(self).to_string()
+    }
+
+    fn fmt_without_place(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A flag says which key it sets, and whoever types it need not know the key.
         let says_key = !self.key.is_empty() && !self.is_of_flag();
         match &self.problem {
@@ -69,9 +86,7 @@ impl fmt::Display for Mistake {
             }
         }
     }
-}
 
-impl Mistake {
     fn is_of_flag(&self) -> bool {
         self.position.is_none() && self.origin.starts_with('-')
     }

@@ -110,6 +110,12 @@ impl Report {
         }
     }
 
+    /// The keys that were noted so far.
+    pub(crate) fn noted_keys(&self) -> BTreeSet<String> {
+        let asked = self.asked.as_ref();
+        asked.map(|it| it.borrow().clone()).unwrap_or_default()
+    }
+
     /// The keys that were noted.
     pub(crate) fn into_keys(self) -> BTreeSet<String> {
         self.asked.map(RefCell::into_inner).unwrap_or_default()
@@ -155,8 +161,8 @@ impl Report {
             return self.warning(at, key, what);
         }
         let found = match self.options.strictness() {
-            Strictness::Lenient => &self.warnings,
-            Strictness::Strict => &self.mistakes,
+            Strictness::Strict if !self.sources.is_lenient(at) => &self.mistakes,
+            Strictness::Strict | Strictness::Lenient => &self.warnings,
         };
         self.note(found, at, key, || Problem::Unknown {
             field: field.escape_debug().to_string(),

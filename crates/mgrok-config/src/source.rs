@@ -13,6 +13,7 @@ mod yaml;
 
 use std::path::Path;
 
+use self::outcome::Outcome;
 use crate::environment::Variables;
 use crate::report::Report;
 use crate::template::{self, Rendered};
@@ -168,6 +169,31 @@ fn read_format(report: &mut Report, text: Text<'_>, base: usize) -> Vec<Entry> {
         }
         return Vec::new();
     };
+    table(report, outcome)
+}
+
+/// Reads a text in JSON, which is no template.
+pub(crate) fn read_json(report: &mut Report, text: &str, origin: &str) -> (Vec<Entry>, usize) {
+    let base = report.sources_mut().add_text(origin, text.to_owned());
+    (table(report, json::read(text, base)), base)
+}
+
+/// Reads the text of a store: JSON, and no template. Of keys that nothing knows it only warns.
+pub(crate) fn read_store(report: &mut Report, text: &str, origin: &str) -> (Vec<Entry>, usize) {
+    let sources = report.sources_mut();
+    let base = sources.add_text(origin, text.to_owned());
+    sources.be_lenient(base);
+    if text.trim().is_empty() {
+        // A store has at least its braces, so that something else has emptied it.
+        let why = "has nothing in it; if nothing was stored, delete the file";
+        report.syntax(base, why.to_owned());
+        return (Vec::new(), base);
+    }
+    (table(report, json::read(text, base)), base)
+}
+
+/// The entries of a text that has to be a table.
+fn table(report: &Report, outcome: Outcome) -> Vec<Entry> {
     for (at, why) in outcome.mistakes {
         report.syntax(at, why);
     }

@@ -56,6 +56,8 @@ struct Source {
     old_names: Option<OldNames>,
     /// Of an included file.
     shift: Option<Shift>,
+    /// Keys that nothing knows are no mistakes there.
+    is_lenient: bool,
 }
 
 enum Kind {
@@ -161,6 +163,19 @@ impl SourceMap {
         }
     }
 
+    /// From here on, keys of the text that begins at `base` that nothing knows are no mistakes.
+    pub(crate) fn be_lenient(&mut self, base: usize) {
+        let index = self.index(base);
+        if let Some(source) = self.sources.get_mut(index) {
+            source.is_lenient = true;
+        }
+    }
+
+    /// Whether `at` is in a text whose unknown keys are no mistakes.
+    pub(crate) fn is_lenient(&self, at: usize) -> bool {
+        self.source(at).is_lenient
+    }
+
     /// Whether `at` is in a text in frp's old format.
     pub(crate) fn is_old_format(&self, at: usize) -> bool {
         self.source(at).old_names.is_some()
@@ -194,6 +209,7 @@ impl SourceMap {
             kind,
             old_names: None,
             shift: None,
+            is_lenient: false,
         });
         base
     }

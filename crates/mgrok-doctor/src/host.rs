@@ -15,6 +15,9 @@ const FEW_FILES: u64 = 4096;
 /// With fewer outgoing ports than this one local service stands still one day.
 const FEW_PORTS: u32 = 10_000;
 
+/// What sockets of KCP ask for; those of QUIC ask for more. With less, datagrams are lost that come while the program does something else.
+const WANTED_BUFFER: u64 = 4 * 1024 * 1024;
+
 /// The start of 2026: a clock that says less is older than this program.
 const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
 
@@ -60,6 +63,28 @@ fn judge_ports(range: &str) -> Option<Verdict<()>> {
         ),
         FEW_PORTS.. => Sound::good((), finding),
     }))
+}
+
+/// Whether the kernel lets sockets of UDP have the buffers that QUIC and KCP ask for; `None` where the system does not say, as in some
+/// containers.
+pub fn udp_buffers() -> Option<Verdict<()>> {
+    let read = |name: &str| {
+        let text = fs::read_to_string(format!("/proc/sys/net/core/{name}")).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    Some(Ok(judge_buffers(read("rmem_max")?, read("wmem_max")?)))
+}
+
+fn judge_buffers(receive: u64, send: u64) -> Sound<()> {
+    let finding = format!("sockets may have {receive} bytes to receive and {send} to send");
+    match receive.min(send) < WANTED_BUFFER {
+        true => Sound::doubtful(
+            (),
+            format_args!("{finding}; QUIC and KCP lose datagrams when much comes at once"),
+            "sysctl -w net.core.rmem_max=7500000 net.core.wmem_max=7500000, and keep it in /etc/sysctl.d",
+        ),
+        false => Sound::good((), finding),
+    }
 }
 
 /// Whether the clock can be right.
@@ -109,6 +134,13 @@ mod tests {
         for odd in ["", "1", "a b", "9 1"] {
             assert!(judge_ports(odd).is_none(), "{odd:?}");
         }
+    }
+
+    #[test]
+    fn small_buffers_are_told() {
+        assert!(judge_buffers(212_992, 212_992).remedy.is_some());
+        assert!(judge_buffers(7_500_000, 212_992).remedy.is_some());
+        assert!(judge_buffers(7_500_000, 7_500_000).remedy.is_none());
     }
 
     #[test]

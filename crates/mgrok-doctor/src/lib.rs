@@ -14,11 +14,13 @@ mod report;
 mod examination;
 
 mod host;
+mod occupant;
 
 mod show;
 
 pub use examination::{Examination, MAX_STEP, MAX_TOTAL, NO_TIME, PATIENCE, Passed, Unmet};
-pub use host::{clock, open_files, outgoing_ports};
+pub use host::{clock, open_files, outgoing_ports, udp_buffers};
+pub use occupant::{Occupant, occupants};
 pub use outcome::{Fault, Outcome, Row, Sound, Verdict};
 pub use report::{Report, UNREADABLE};
 pub use show::{json, row};

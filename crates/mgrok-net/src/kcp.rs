@@ -6,8 +6,10 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use mgrok_kcp::packet::{MAX_DATAGRAM, MAX_PAYLOAD};
 use mgrok_kcp::{Config, TUNNEL_CONVERSATION};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::AsyncWriteExt;
 
 use crate::conn::Conn;
 use crate::tcp;
@@ -19,6 +21,9 @@ pub use mgrok_kcp::{Driver, ListenerDriver, Stream};
 // frp: the same (pkg/util/net/kcp.go#ListenKcp, golib net/dial.go)
 const SYSTEM_QUEUE: usize = 4 * 1024 * 1024;
 
+/// The size of the largest datagrams of a session, in bytes: those that carry much.
+pub const LARGEST_DATAGRAM: usize = MAX_DATAGRAM;
+
 /// Opens a session with `peer`. Nothing is sent before the first write, and nothing happens at all unless the
 /// [`Driver`] is polled, usually by spawning it. The driver ends shortly after the stream was dropped, once all written
 /// bytes have arrived.
@@ -28,6 +33,44 @@ const SYSTEM_QUEUE: usize = 4 * 1024 * 1024;
 /// # Errors
 /// The system has no route to that address.
 pub fn connect(peer: SocketAddr) -> io::Result<(Stream, Driver)> {
+    connect_by(peer, Config::frp_client())
+}
+
+/// Waits until somebody who speaks KCP answers at `peer`, for as long as it takes. Small datagrams are enough for that.
+///
+/// # Errors
+/// As of [`connect`], or the session has ended: the host says that nobody listens there.
+pub async fn answers(peer: SocketAddr) -> io::Result<()> {
+    let (stream, driver) = connect(peer)?;
+    tokio::select! {
+        answered = stream.answered() => answered,
+        _ = driver => Err(io::ErrorKind::ConnectionReset.into()),
+    }
+}
+
+/// Waits until `peer` has acknowledged a datagram of the largest size, for as long as it takes. What is in it is nothing that a server
+/// takes for a connection.
+///
+/// # Errors
+/// As of [`answers`].
+pub async fn takes_largest(peer: SocketAddr) -> io::Result<()> {
+    let config = Config {
+        send_window: 1,
+        ..Config::frp_client()
+    };
+    let (mut stream, driver) = connect_by(peer, config)?;
+    let acknowledged = async {
+        stream.write_all(&[0; MAX_PAYLOAD]).await?;
+        // There is no room for this until all of that is acknowledged.
+        stream.write_all(&[0]).await
+    };
+    tokio::select! {
+        acknowledged = acknowledged => acknowledged,
+        _ = driver => Err(io::ErrorKind::ConnectionReset.into()),
+    }
+}
+
+fn connect_by(peer: SocketAddr, config: Config) -> io::Result<(Stream, Driver)> {
     let any = match peer {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
@@ -35,7 +78,7 @@ pub fn connect(peer: SocketAddr) -> io::Result<(Stream, Driver)> {
     let socket = open(any)?;
     socket.connect(&peer.into())?;
     let socket = UdpSocket::new(socket, peer, true)?;
-    mgrok_kcp::connect(socket, None, Config::frp_client())
+    mgrok_kcp::connect(socket, None, config)
 }
 
 /// Opens one end of a tunnel with `peer` over `socket`, for which a hole has been punched; the other end does the same.
@@ -122,7 +165,7 @@ mod tests {
 
     use bytes::Bytes;
     use mgrok_kcp::{Batch, Path};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
 
     use super::*;
 

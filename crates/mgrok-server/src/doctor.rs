@@ -3,16 +3,13 @@
 //! Nothing is disturbed: ports are bound and given back at once, nothing is written, and plugins are connected to and asked nothing.
 
 mod certificate;
-mod occupant;
-
 mod ports;
 
-use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 
 use mgrok_config::{HttpPlugin, ServerConfig, WebServer};
 use mgrok_doctor::{
-    Examination, Fault, PATIENCE, Sound, Verdict, clock, open_files, outgoing_ports,
+    Examination, Fault, PATIENCE, Sound, Verdict, clock, open_files, outgoing_ports, udp_buffers,
 };
 use mgrok_net::error_chain::Chain;
 use mgrok_net::resolver::Resolver;
@@ -23,8 +20,8 @@ use crate::hooks;
 /// How many files a user of the server takes at most: the connection of the user, and one of the client's where there is no multiplexer.
 const FILES_PER_USER: u64 = 2;
 
-/// What sockets of QUIC and KCP ask for. With less, datagrams are lost that come while the program does something else.
-const WANTED_BUFFER: u64 = 4 * 1024 * 1024;
+/// Why there is nothing to say of what only the system knows.
+const NOT_SAID: &str = "the system does not say in this container";
 
 /// The names of all checks, in the order in which they are made. They stay the same from version to version.
 pub const CHECKS: &[&str] = &[
@@ -68,14 +65,19 @@ pub async fn examine(
             })
             .await;
     }
-    if config.kcp_bind_port.is_some() || config.quic_bind_port.is_some() {
-        match buffers() {
+    let over_udp = [
+        ("kcpBindPort", config.kcp_bind_port),
+        ("quicBindPort", config.quic_bind_port),
+    ];
+    let over_udp = over_udp.iter().filter(|(_, port)| port.is_some());
+    let over_udp: Vec<_> = over_udp.map(|(key, _)| *key).collect();
+    if !over_udp.is_empty() {
+        let subject = over_udp.join(", ");
+        match udp_buffers() {
             Some(verdict) => {
-                let _ = examination.note("buffers", "", Ok(verdict));
+                let _ = examination.note("buffers", &subject, verdict);
             }
-            None => {
-                examination.leave_out("buffers", "", "the system does not say in this container")
-            }
+            None => examination.leave_out("buffers", &subject, NOT_SAID),
         }
     }
     if let Some(web_server) = &config.web_server {
@@ -151,27 +153,6 @@ async fn sub_domain(host: &str, resolver: &Resolver) -> Verdict<()> {
     })
 }
 
-/// Whether the kernel lets sockets of UDP have the buffers that they ask for.
-fn buffers() -> Option<Sound<()>> {
-    let read = |name: &str| {
-        let text = fs::read_to_string(format!("/proc/sys/net/core/{name}")).ok()?;
-        text.trim().parse::<u64>().ok()
-    };
-    Some(judge_buffers(read("rmem_max")?, read("wmem_max")?))
-}
-
-fn judge_buffers(receive: u64, send: u64) -> Sound<()> {
-    let finding = format!("sockets may have {receive} bytes to receive and {send} to send");
-    match receive.min(send) < WANTED_BUFFER {
-        true => Sound::doubtful(
-            (),
-            format_args!("{finding}; QUIC and KCP lose datagrams when much comes at once"),
-            "sysctl net.core.rmem_max=7500000 net.core.wmem_max=7500000, and keep it in /etc/sysctl.d",
-        ),
-        false => Sound::good((), finding),
-    }
-}
-
 fn admin(web_server: &WebServer) -> Sound<()> {
     let WebServer { addr, port, .. } = web_server;
     if !web_server.password.is_empty() {
@@ -209,13 +190,6 @@ async fn plugin(config: &HttpPlugin) -> Verdict<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn small_buffers_are_told() {
-        assert!(judge_buffers(212_992, 212_992).remedy.is_some());
-        assert!(judge_buffers(7_500_000, 212_992).remedy.is_some());
-        assert!(judge_buffers(7_500_000, 7_500_000).remedy.is_none());
-    }
 
     #[test]
     fn an_admin_port_without_a_password_is_told() {

@@ -12,6 +12,7 @@ mod nathole;
 mod one_off;
 mod quick;
 mod reload;
+mod store;
 // One package's tests cannot use another's without a crate for it, which this is not worth.
 #[path = "../../../mgroks/tests/program/generated.rs"]
 mod generated;

@@ -64,9 +64,17 @@ impl Authority {
     /// # Panics
     /// As [`sign`](Self::sign).
     pub fn sign_expired(&self, name: &str) -> Certificate {
+        self.sign_from(2019, name)
+    }
+
+    /// As [`sign`](Self::sign), but it is good for this `year` only.
+    ///
+    /// # Panics
+    /// As [`sign`](Self::sign).
+    pub fn sign_from(&self, year: i32, name: &str) -> Certificate {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_before = date_time_ymd(2019, 1, 1);
-        params.not_after = date_time_ymd(2020, 1, 1);
+        params.not_before = date_time_ymd(year, 1, 1);
+        params.not_after = date_time_ymd(year + 1, 1, 1);
         self.sign_with(params, name)
     }
 

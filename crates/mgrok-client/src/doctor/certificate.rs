@@ -9,6 +9,8 @@ use mgrok_net::tls::{
     CertificateDetails, CertificateFault, Fingerprint, ShownCertificate, Validity,
 };
 
+use super::server_clock::ServerClock;
+
 /// How long before its end a certificate should be renewed at the latest.
 const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
@@ -57,14 +59,21 @@ pub(super) fn accepted(shown: &ShownCertificate, tls: Option<&ClientTls>) -> Ver
     }
 }
 
-/// What to say of a certificate that was not accepted because of `fault`. `shown` is `None` if it cannot be seen.
+/// What to say of a certificate that was not accepted because of `fault`. `shown` is `None` if it cannot be seen, `clock` if
+/// nobody says what time it is at the server.
 pub(super) fn refused(
     shown: Option<&ShownCertificate>,
     fault: CertificateFault,
     name: &str,
     tls: Option<&ClientTls>,
+    clock: Option<&ServerClock>,
 ) -> Fault {
     let details = shown.and_then(|it| it.details.as_ref());
+    if let (CertificateFault::Expired, Some(details), Some(clock)) = (fault, details, clock)
+        && let Some(fault) = by_two_clocks(details, clock)
+    {
+        return fault;
+    }
     let cause = match (fault, details) {
         (CertificateFault::Expired, Some(details)) => match details.validity(SystemTime::now()) {
             Validity::NotYet(_) => format!(
@@ -107,6 +116,30 @@ pub(super) fn refused(
         _ => cause,
     };
     Fault::new(cause, fault.advice())
+}
+
+/// What is wrong with the time of a certificate that this host finds out of date, if the server's clock decides it.
+fn by_two_clocks(details: &CertificateDetails, clock: &ServerClock) -> Option<Fault> {
+    let here = match details.validity(SystemTime::now()) {
+        Validity::NotYet(_) => format!("it is not valid before {}", details.not_before),
+        Validity::Expired(_) => format!("it has expired at {}", details.not_after),
+        Validity::Valid(_) => return None,
+    };
+    match details.validity(clock.there()) {
+        Validity::Valid(_) if !clock.agrees() => Some(Fault::new(
+            format_args!("{here}, by the clock of this host, which is wrong: {clock}"),
+            "set the clock of this host, best by NTP: the certificate is valid by the server's",
+        )),
+        Validity::NotYet(_) if clock.agrees() => Some(Fault::new(
+            format_args!("{here}, by both clocks: {clock}"),
+            "give the server a certificate that is valid now; whoever made this one had a clock that was ahead",
+        )),
+        Validity::Expired(_) if clock.agrees() => Some(Fault::new(
+            format_args!("{here}, by both clocks: {clock}"),
+            "renew the server's certificate",
+        )),
+        _ => None,
+    }
 }
 
 /// For whom it is, who has signed it, and until when it is valid.

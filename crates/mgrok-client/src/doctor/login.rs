@@ -4,14 +4,12 @@ use mgrok_doctor::{Examination, Fault, Passed, Sound, Unmet};
 use mgrok_net::error_chain::Chain;
 use mgrok_proto::WireVersion;
 
-use super::running::RunningClient;
 use super::stranger::identify;
 use super::trial::{Attempt, Trial, Welcome};
 use crate::connect::{Dialler, Link, Transport};
 
-/// What ends a session of two that want to be the same client, in the words of servers.
-// frp: these (server/service.go)
-const IS_ONLINE: &str = "is already online";
+/// What refusals have in them that are a matter of the time, in the words of servers and of the libraries that they use.
+const OF_THE_TIME: [&str; 4] = ["is expired", "has expired", "not yet valid", "clock"];
 
 /// Logs in by `trial`, over the link that was made by it, and tells of what the login shows: multiplexing, version, token. Returns whether
 /// a client would get in.
@@ -19,7 +17,6 @@ pub(super) async fn examine(
     trial: &Trial,
     link: Passed<Link>,
     subject: &str,
-    running: &RunningClient,
     examination: &mut Examination<'_>,
 ) -> bool {
     let link = match link {
@@ -42,16 +39,13 @@ pub(super) async fn examine(
                 subject,
                 Ok(Sound::good((), "the server lets us in")),
             );
-            if !trial.config.client_id.is_empty() {
-                let finding = format!("nobody else is `{}`", trial.config.client_id);
-                let _ = examination.note("client_id", subject, Ok(Sound::good((), finding)));
-            }
             true
         }
         Attempt::No(refusal) => {
             layers_work(trial, subject, examination);
             let _ = examination.note("wire", subject, Ok(Sound::good((), "the server answers")));
-            refused(trial, &refusal, subject, running, examination)
+            refused(&refusal, subject, examination);
+            false
         }
         Attempt::Failed(error) => {
             let why = Chain(&error).to_string();
@@ -114,44 +108,20 @@ fn wire(welcome: &Welcome) -> String {
     }
 }
 
-/// The server has spoken, and said no. Returns whether a client that is alone would get in.
-fn refused(
-    trial: &Trial,
-    refusal: &str,
-    subject: &str,
-    running: &RunningClient,
-    examination: &mut Examination<'_>,
-) -> bool {
-    let id = &trial.config.client_id;
-    if !id.is_empty() && refusal.contains(IS_ONLINE) {
-        let _ = examination.note(
-            "login",
-            subject,
-            Ok(Sound::good((), "the server knows the token")),
-        );
-        let verdict = match running.publishes() {
-            true => Ok(Sound::good(
-                (),
-                format_args!("`{id}` is online, and so is the client of this file that runs here"),
-            )),
-            false => Err(Fault::new(
-                format_args!("a client with clientID = \"{id}\" is online already"),
-                "give each client a clientID of its own, or stop the other; if that is the client of this file, all is well, and \
-                 webServer.port would let it say so",
-            )),
-        };
-        return examination.note("client_id", subject, verdict).is_ok();
-    }
-    let remedy = if refusal.contains("token") {
+/// The server has spoken, and said no.
+fn refused(refusal: &str, subject: &str, examination: &mut Examination<'_>) {
+    let remedy = if OF_THE_TIME.iter().any(|it| refusal.contains(it)) {
+        "what proves who this is has a time, which the server finds wrong: set the clocks of both ends by NTP (see the check `clock`), \
+         or renew it"
+    } else if refusal.contains("token") {
         "auth.token must be the same on both ends"
     } else if refusal.contains("plugin") {
-        "a plugin of the server decides on logins: look into its log and the server's"
+        "a plugin of the server decides on logins: look into its log and the server's; the doctor logs in without clientID"
     } else {
         "look into the server's log, which says why"
     };
     let fault = Fault::new(format_args!("the server says: {refusal}"), remedy);
     let _ = examination.note::<()>("login", subject, Err(fault));
-    false
 }
 
 /// Finds out by other ways of speaking which layer it is for which the server has not answered, and tells that.

@@ -7,12 +7,14 @@ use std::time::Duration;
 use mgrok_doctor::{Examination, Fault, PATIENCE, Passed, Sound, Unmet, Verdict};
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
+use mgrok_net::kcp;
 use mgrok_net::outbound::OutboundError;
 use mgrok_net::quic::{Connection, QuicError};
 use mgrok_net::resolver::Resolver;
 use mgrok_net::tcp::DialError;
 use mgrok_net::tls::ShownCertificate;
 use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::certificate::{accepted, refused};
@@ -305,7 +307,7 @@ async fn tls(
             let _ = examination.note("tls", subject, Ok(Sound::good((), "both ends speak TLS")));
             let shown = certificate_shown(trial).await;
             let name = name_asked_for(trial);
-            let fault = refused(shown.as_ref(), fault, name, tls);
+            let fault = refused(shown.as_ref(), fault, name, tls, trial.clock.as_ref());
             return examination.note("certificate", subject, Err(fault));
         }
         Ok(Err(error)) => Some(error),
@@ -409,26 +411,7 @@ pub(super) async fn udp(
     let dialler = connector.dialler(trial.transport);
     let addrs = addrs.unwrap_or_default();
     if trial.transport == Transport::Kcp {
-        let conn = match timeout(PATIENCE, dialler.connect_first()).await {
-            Ok(Ok(conn)) => conn,
-            Ok(Err(error)) => {
-                return udp_failed(trial, Some(error), &addrs, subject, examination).await;
-            }
-            Err(_) => return udp_failed(trial, None, &addrs, subject, examination).await,
-        };
-        let finding = "datagrams come back; how large ones get there is not known by KCP, which sends up to 1350 bytes";
-        let _ = examination.note("udp", subject, Ok(Sound::good((), finding)));
-        if dialler.has_tls() {
-            let _ = examination.note(
-                "tls",
-                subject,
-                Ok(Sound::good((), "both ends agree on TLS")),
-            );
-            if let Some(shown) = ShownCertificate::of_other_end(&conn) {
-                let tls = trial.config.transport.tls.as_ref();
-                examination.note("certificate", subject, accepted(&shown, tls))?;
-            }
-        }
+        let conn = kcp(trial, &dialler, &addrs, subject, examination).await?;
         return Ok(connector.carried_by(conn, dialler));
     }
     let (connection, endpoint) = match timeout(PATIENCE, Box::pin(dialler.quic())).await {
@@ -470,77 +453,150 @@ async fn packets(connection: &Connection) -> Sound<()> {
     }
 }
 
+/// A connection by KCP: first whether anybody answers, then what the way there carries, then TLS.
+async fn kcp(
+    trial: &Trial,
+    dialler: &Dialler,
+    addrs: &[SocketAddr],
+    subject: &str,
+    examination: &mut Examination<'_>,
+) -> Passed<Conn> {
+    let Some(addr) = kcp_answers(addrs).await else {
+        return udp_failed(trial, None, addrs, subject, examination).await;
+    };
+    let _ = examination.note("udp", subject, Ok(Sound::good((), "datagrams come back")));
+    let size = kcp::LARGEST_DATAGRAM;
+    let taken = timeout(PATIENCE, kcp::takes_largest(addr)).await;
+    let verdict = match taken {
+        Ok(Ok(())) => Ok(Sound::good(
+            (),
+            format_args!("packets of {size} bytes get there, the largest of KCP"),
+        )),
+        Ok(Err(_)) | Err(_) => Err(Fault::new(
+            format_args!(
+                "small packets get there, and those of {size} bytes, which KCP sends, do not"
+            ),
+            "the way has a small MTU (a VPN, PPPoE) and does not say so: use protocol = \"quic\", \"tcp\" or \"auto\", or give the network \
+             interface of this host the MTU of the way, so that the system sends such packets in pieces",
+        )),
+    };
+    if let Err(unmet) = examination.note("mtu", subject, verdict) {
+        if dialler.has_tls() {
+            let _ = examination.skip::<()>("tls", subject, unmet);
+            let _ = examination.skip::<()>("certificate", subject, unmet);
+        }
+        return Err(unmet);
+    }
+    let conn = match timeout(PATIENCE, dialler.connect_first()).await {
+        Ok(Ok(conn)) => conn,
+        Ok(Err(error)) => return handshake_failed(trial, &error, subject, examination).await,
+        Err(_) => {
+            let silent = ConnectError::HandshakeTimeout { layer: "TLS" };
+            return handshake_failed(trial, &silent, subject, examination).await;
+        }
+    };
+    if dialler.has_tls() {
+        let _ = examination.note(
+            "tls",
+            subject,
+            Ok(Sound::good((), "both ends agree on TLS")),
+        );
+        if let Some(shown) = ShownCertificate::of_other_end(&conn) {
+            let tls = trial.config.transport.tls.as_ref();
+            examination.note("certificate", subject, accepted(&shown, tls))?;
+        }
+    }
+    Ok(conn)
+}
+
+/// The first of `addrs` at which somebody speaks KCP.
+async fn kcp_answers(addrs: &[SocketAddr]) -> Option<SocketAddr> {
+    let mut asked = JoinSet::new();
+    for addr in addrs.iter().copied() {
+        asked.spawn(async move { kcp::answers(addr).await.is_ok().then_some(addr) });
+    }
+    let first = async {
+        while let Some(answered) = asked.join_next().await {
+            if let Ok(Some(addr)) = answered {
+                return Some(addr);
+            }
+        }
+        None
+    };
+    timeout(PATIENCE, first).await.ok()?
+}
+
 /// Tells why there is no link. `error` is `None` if nothing has come back.
-async fn udp_failed(
+async fn udp_failed<T>(
     trial: &Trial,
     error: Option<ConnectError>,
     addrs: &[SocketAddr],
     subject: &str,
     examination: &mut Examination<'_>,
-) -> Passed<Link> {
-    let tls = trial.config.transport.tls.as_ref();
-    let transport = trial.transport;
-    match error {
-        Some(ConnectError::Certificate { fault, .. }) => {
-            let _ = examination.note("udp", subject, Ok(Sound::good((), "datagrams come back")));
-            let _ = examination.note("tls", subject, Ok(Sound::good((), "both ends speak TLS")));
-            let shown = certificate_shown(trial).await;
-            let fault = refused(shown.as_ref(), fault, name_asked_for(trial), tls);
-            examination.note("certificate", subject, Err(fault))
-        }
-        Some(error @ (ConnectError::Tls(_) | ConnectError::Quic(QuicError::Handshake { .. }))) => {
-            let _ = examination.note("udp", subject, Ok(Sound::good((), "datagrams come back")));
-            let fault = Fault::new(
-                Chain(&error),
-                "check certificates, authorities and transport.tls at both ends",
-            );
-            let unmet = examination.note("tls", subject, Err(fault));
-            if let Err(unmet) = unmet {
-                let _ = examination.skip::<()>("certificate", subject, unmet);
-            }
-            unmet
-        }
-        error => {
-            let fault = if is_closed(addrs).await {
-                Fault::new(
-                    "nobody listens at that port of UDP: its host says so",
-                    format_args!(
-                        "set {transport}BindPort at the server, to serverPort of this file"
-                    ),
-                )
-            } else {
-                let why = match &error {
-                    Some(
-                        ConnectError::Silent { .. } | ConnectError::Dial(DialError::Timeout { .. }),
-                    )
-                    | None => {
-                        format!(
-                            "nothing comes back over UDP within {} s",
-                            PATIENCE.as_secs()
-                        )
-                    }
-                    Some(error) => Chain(error).to_string(),
-                };
-                Fault::new(
-                    why,
-                    format_args!(
-                        "let UDP through to the server, in both directions, and check that its {transport}BindPort is this port; \
-                         protocol = \"auto\" does without UDP where it is blocked"
-                    ),
-                )
-            };
-            match examination.note("udp", subject, Err(fault)) {
-                Ok(never) => Ok(never),
-                Err(unmet) => {
-                    let _ = skip_rest::<()>(trial, subject, unmet, examination);
-                    if transport == Transport::Quic {
-                        let _ = examination.skip::<()>("mtu", subject, unmet);
-                    }
-                    Err(unmet)
-                }
-            }
-        }
+) -> Passed<T> {
+    if let Some(
+        error @ (ConnectError::Certificate { .. }
+        | ConnectError::Tls(_)
+        | ConnectError::Quic(QuicError::Handshake { .. })),
+    ) = &error
+    {
+        let _ = examination.note("udp", subject, Ok(Sound::good((), "datagrams come back")));
+        return handshake_failed(trial, error, subject, examination).await;
     }
+    let transport = trial.transport;
+    let fault = if is_closed(addrs).await {
+        Fault::new(
+            "nobody listens at that port of UDP: its host says so",
+            format_args!("set {transport}BindPort at the server, to serverPort of this file"),
+        )
+    } else {
+        let why = match &error {
+            Some(ConnectError::Silent { .. } | ConnectError::Dial(DialError::Timeout { .. }))
+            | None => format!(
+                "nothing comes back over UDP within {} s",
+                PATIENCE.as_secs()
+            ),
+            Some(error) => Chain(error).to_string(),
+        };
+        Fault::new(
+            why,
+            format_args!(
+                "let UDP through to the server, in both directions, and check that its {transport}BindPort is this port; \
+                 protocol = \"auto\" does without UDP where it is blocked"
+            ),
+        )
+    };
+    let unmet = match examination.note("udp", subject, Err(fault)) {
+        Ok(never) => return Ok(never),
+        Err(unmet) => unmet,
+    };
+    let _ = skip_rest::<()>(trial, subject, unmet, examination);
+    examination.skip("mtu", subject, unmet)
+}
+
+/// Tells why the two ends do not come to terms, although datagrams come back.
+async fn handshake_failed<T>(
+    trial: &Trial,
+    error: &ConnectError,
+    subject: &str,
+    examination: &mut Examination<'_>,
+) -> Passed<T> {
+    if let ConnectError::Certificate { fault, .. } = error {
+        let _ = examination.note("tls", subject, Ok(Sound::good((), "both ends speak TLS")));
+        let shown = certificate_shown(trial).await;
+        let (tls, clock) = (trial.config.transport.tls.as_ref(), trial.clock.as_ref());
+        let fault = refused(shown.as_ref(), *fault, name_asked_for(trial), tls, clock);
+        return examination.note("certificate", subject, Err(fault));
+    }
+    let fault = Fault::new(
+        Chain(error),
+        "check certificates, authorities and transport.tls at both ends",
+    );
+    let unmet = examination.note("tls", subject, Err(fault));
+    if let Err(unmet) = unmet {
+        let _ = examination.skip::<()>("certificate", subject, unmet);
+    }
+    unmet
 }
 
 /// Whether the host of one of `addrs` says that nobody listens there, which it does in answer to a datagram.

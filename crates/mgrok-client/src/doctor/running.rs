@@ -114,6 +114,11 @@ impl RunningClient {
         }
     }
 
+    /// Whether it runs.
+    pub(super) fn is_found(&self) -> bool {
+        matches!(self, Self::Found(_))
+    }
+
     /// What it says of a proxy.
     pub(super) fn proxy(&self, user: &str, name: &str) -> Option<&PublishedProxy> {
         let Self::Found(proxies) = self else {

@@ -4,18 +4,26 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use mgrok_config::{ClientConfig, ServerAddr};
-use mgrok_doctor::{Examination, NO_TIME, Passed};
+use mgrok_doctor::{Examination, NO_TIME, Passed, Sound};
 use mgrok_net::resolver::Resolver;
 use tokio::time::timeout_at;
 
 use super::running::RunningClient;
+use super::server_clock::{self, ServerClock};
 use super::trial::Trial;
 use super::{login, reach};
 use crate::clock::now;
 use crate::dial_candidates::{DialCandidate, DialCandidates};
 
-/// What is known of the addresses of servers.
-type Addrs = HashMap<String, Passed<Vec<SocketAddr>>>;
+/// What is known of the hosts of servers.
+type Hosts = HashMap<String, Passed<Host>>;
+
+/// A host that has a name and a way to it.
+#[derive(Clone, Debug)]
+struct Host {
+    addrs: Vec<SocketAddr>,
+    clock: Option<ServerClock>,
+}
 
 /// Tries all of them, in the order in which a client would.
 pub(super) async fn examine(
@@ -24,7 +32,8 @@ pub(super) async fn examine(
     examination: &mut Examination<'_>,
 ) {
     let resolver = Resolver::new(config.dns_server);
-    let mut addrs = Addrs::new();
+    let mut hosts = Hosts::new();
+    let web_ports = server_clock::ports(config, running);
     // A client on all servers at once needs each of them; else one will do.
     let choices: Vec<&[ServerAddr]> = match config.connect_all {
         true => config.servers.chunks(1).collect(),
@@ -37,10 +46,10 @@ pub(super) async fn examine(
         }
         let mut one_works = false;
         for (DialCandidate { server, transport }, _) in candidates.order(now()) {
-            let trial = Trial::new(config, &servers[server], transport, &resolver);
+            let mut trial = Trial::new(config, &servers[server], transport, &resolver);
             let subject = format!("{} by {}", trial.server, trial.transport);
             let until = examination.deadline();
-            let tried = candidate(&trial, &subject, &mut addrs, running, examination);
+            let tried = candidate(&mut trial, &subject, &mut hosts, &web_ports, examination);
             match timeout_at(until, Box::pin(tried)).await {
                 Ok(works) => one_works |= works,
                 Err(_) => examination.leave_out("login", &subject, NO_TIME),
@@ -48,19 +57,53 @@ pub(super) async fn examine(
         }
         examination.end_choice(one_works);
     }
-    examination.leave_out(
-        "clock",
-        "the server",
-        "frp's protocol does not tell it, and no login depends on it; certificates do, and a website that is published shows it",
-    );
+    client_id(&config.client_id, running, examination);
+    let mut hosts: Vec<_> = hosts.into_iter().collect();
+    hosts.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let mut is_known = false;
+    for (host, found) in hosts {
+        if let Ok(Host {
+            clock: Some(clock), ..
+        }) = found
+        {
+            is_known = true;
+            let _ = examination.note("clock", &format!("the server {host}"), Ok(clock.verdict()));
+        }
+    }
+    if !is_known {
+        examination.leave_out(
+            "clock",
+            "the server",
+            "not known: frp's protocol does not tell it, and nobody there answers in HTTP; no login by token depends on it, but certificates do",
+        );
+    }
+}
+
+/// Whether somebody has the client id. A login by it would tell, and keep the client of this file out that starts meanwhile.
+fn client_id(id: &str, running: &RunningClient, examination: &mut Examination<'_>) {
+    if id.is_empty() {
+        return;
+    }
+    match running.publishes() {
+        true => {
+            let finding = "online: the client of this file that runs here has it";
+            let _ = examination.note("client_id", id, Ok(Sound::good((), finding)));
+        }
+        false => examination.leave_out(
+            "client_id",
+            id,
+            "not tried, because a login by it could keep the client of this file out; where another has it, the client's log says \
+             that it is already online",
+        ),
+    }
 }
 
 /// Tries one of them. Returns whether a client would get in.
 async fn candidate(
-    trial: &Trial,
+    trial: &mut Trial,
     subject: &str,
-    addrs: &mut Addrs,
-    running: &RunningClient,
+    hosts: &mut Hosts,
+    web_ports: &[u16],
     examination: &mut Examination<'_>,
 ) -> bool {
     let is_udp = trial.transport.is_udp();
@@ -69,15 +112,16 @@ async fn candidate(
         reach::tcp(trial, Ok(()), subject, examination).await
     } else {
         let ServerAddr { host, port } = &trial.server;
-        let addrs = match addrs.get(host) {
+        let found = match hosts.get(host) {
             Some(known) => known.clone(),
             None => {
-                let found = find(host, *port, &trial.resolver, examination).await;
-                addrs.insert(host.clone(), found.clone());
+                let found = find(host, *port, web_ports, &trial.resolver, examination).await;
+                hosts.insert(host.clone(), found.clone());
                 found
             }
         };
-        let addrs = addrs.map(|addrs| {
+        trial.clock = found.as_ref().ok().and_then(|it| it.clock.clone());
+        let addrs = found.map(|Host { addrs, .. }| {
             let with_port = |mut addr: SocketAddr| {
                 addr.set_port(*port);
                 addr
@@ -89,16 +133,17 @@ async fn candidate(
             false => reach::tcp(trial, addrs.map(drop), subject, examination).await,
         }
     };
-    login::examine(trial, link, subject, running, examination).await
+    login::examine(trial, link, subject, examination).await
 }
 
-/// The addresses of a server, if this host has a way to one of them.
+/// The addresses of a server, if this host has a way to one of them, and its time, if one of `web_ports` tells it.
 async fn find(
     host: &str,
     port: u16,
+    web_ports: &[u16],
     resolver: &Resolver,
     examination: &mut Examination<'_>,
-) -> Passed<Vec<SocketAddr>> {
+) -> Passed<Host> {
     let found = examination
         .check("dns", host, Ok(()), async |()| {
             reach::dns(host, port, resolver).await
@@ -111,5 +156,7 @@ async fn find(
     let route = examination
         .check("route", host, need, async |()| reach::route(&addrs))
         .await;
-    route.map(|()| addrs)
+    route?;
+    let clock = ServerClock::ask(host, web_ports, resolver).await;
+    Ok(Host { addrs, clock })
 }

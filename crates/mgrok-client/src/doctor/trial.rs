@@ -9,6 +9,7 @@ use mgrok_proto::WireVersion;
 use mgrok_proto::cipher::CipherKey;
 use tokio::time::timeout;
 
+use super::server_clock::ServerClock;
 use crate::connect::{Connector, Link, SetUpError, Transport};
 use crate::login::{LoginError, Request, log_in};
 use crate::wire::WireChoice;
@@ -20,6 +21,8 @@ pub(super) struct Trial {
     pub(super) server: ServerAddr,
     pub(super) transport: Transport,
     pub(super) resolver: Resolver,
+    /// What time it is there, if that is known.
+    pub(super) clock: Option<ServerClock>,
 }
 
 /// What the server said of itself when it let us in.
@@ -44,6 +47,8 @@ pub(super) enum Attempt {
 
 impl Trial {
     /// How `config` reaches `server` by `transport`, in less time than a client has, with nothing to publish.
+    ///
+    /// It has no client id: the client of the same file that starts meanwhile would be refused because of it.
     pub(super) fn new(
         config: &ClientConfig,
         server: &ServerAddr,
@@ -53,6 +58,7 @@ impl Trial {
         let mut config = ClientConfig {
             proxies: Vec::new(),
             visitors: Vec::new(),
+            client_id: String::new(),
             ..config.clone()
         };
         let options = &mut config.transport;
@@ -63,6 +69,7 @@ impl Trial {
             server: server.clone(),
             transport,
             resolver: resolver.clone(),
+            clock: None,
         }
     }
 

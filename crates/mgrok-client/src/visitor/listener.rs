@@ -20,11 +20,12 @@ pub(super) fn log_started(listener: &str) {
     info!("{listener}");
 }
 
-/// Binds to `host` and `port`, again until it works. Says why it does not whenever the reason is another one.
+/// Binds to `host` and `port`, again until it works. Says why it does not whenever the reason is another one, also to `on_error`.
 pub(super) async fn open<'a, T, F: Future<Output = io::Result<T>>>(
     host: &'a str,
     port: u16,
     bind: impl Fn(&'a str, u16) -> F,
+    on_error: impl Fn(String),
 ) -> T {
     let mut reason = String::new();
     loop {
@@ -35,9 +36,9 @@ pub(super) async fn open<'a, T, F: Future<Output = io::Result<T>>>(
         if error == reason {
             debug!("start error: {error}");
         } else {
-            warn!(
-                "start error: cannot listen on {host}, port {port}: {error}; next attempt in {RETRY:?}"
-            );
+            let what = format!("cannot listen on {host}, port {port}: {error}");
+            warn!("start error: {what}; next attempt in {RETRY:?}");
+            on_error(what);
             reason = error;
         }
         tokio::time::sleep(RETRY).await;
@@ -60,17 +61,20 @@ mod tests {
         let port = taken.local_addr().unwrap().port();
         let began = Instant::now();
         let attempts = Cell::new(0);
+        let errors = Cell::new(0);
         let taken = Cell::new(Some(taken));
-        let listener = open("127.0.0.1", port, |host, port| {
+        let bind = |host, port| {
             attempts.set(attempts.get() + 1);
             if attempts.get() == 3 {
                 taken.take();
             }
             tcp::bind(host, port)
-        })
-        .await;
+        };
+        let on_error = |_| errors.set(errors.get() + 1);
+        let listener = open("127.0.0.1", port, bind, on_error).await;
         assert_eq!(listener.local_addr().unwrap().port(), port);
         assert_eq!(attempts.get(), 3);
+        assert_eq!(errors.get(), 1);
         assert_eq!(began.elapsed().as_secs(), RETRY.as_secs() * 2);
     }
 }

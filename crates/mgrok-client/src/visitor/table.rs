@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::user::AcceptUser;
+use crate::status::ProxyPhase;
 
 /// All visitors by their names.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub(crate) struct Table {
 struct Entry {
     /// Where the listener is; `None` while it is not open.
     listener: Option<SocketAddr>,
+    /// Why it is not open; empty if nothing is known of that.
+    error: String,
     /// `None` if its users are not connections.
     visitor: Option<Arc<dyn AcceptUser>>,
 }
@@ -28,7 +31,8 @@ impl Table {
         self.entries.get(name)?.visitor.as_ref()
     }
 
-    fn listener(&self, name: &str) -> Option<SocketAddr> {
+    /// Where the listener of the visitor `name` is, if it is open.
+    pub(crate) fn listener(&self, name: &str) -> Option<SocketAddr> {
         self.entries.get(name)?.listener
     }
 
@@ -36,6 +40,7 @@ impl Table {
     pub(super) fn insert(&mut self, name: Arc<str>, visitor: Option<Arc<dyn AcceptUser>>) {
         let entry = Entry {
             listener: None,
+            error: String::new(),
             visitor,
         };
         self.entries.insert(name, entry);
@@ -52,6 +57,23 @@ impl Table {
     pub(super) fn set_listener(&mut self, name: &str, listener: Option<SocketAddr>) {
         if let Some(entry) = self.entries.get_mut(name) {
             entry.listener = listener;
+            entry.error.clear();
+        }
+    }
+
+    /// Sets why the visitor `name` does not listen.
+    pub(super) fn set_error(&mut self, name: &str, error: String) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.error = error;
+        }
+    }
+
+    /// How the visitor `name` is, which has a port, and why.
+    pub(crate) fn phase(&self, name: &str) -> (ProxyPhase, String) {
+        match self.entries.get(name) {
+            Some(entry) if entry.listener.is_some() => (ProxyPhase::Running, String::new()),
+            Some(entry) if !entry.error.is_empty() => (ProxyPhase::StartError, entry.error.clone()),
+            Some(_) | None => (ProxyPhase::WaitStart, String::new()),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The client's file.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 
@@ -16,8 +17,12 @@ use crate::section::Section;
 /// Where DNS servers listen.
 const DNS_PORT: u16 = 53;
 
-/// Reads the whole file.
-pub(crate) fn client(mut root: Section<'_>, environment: &Environment) -> ClientConfig {
+/// Reads the whole file. `stored` are the names of what is in its store, which is read later. Returns with it which names `start` chooses.
+pub(crate) fn client(
+    mut root: Section<'_>,
+    environment: &Environment,
+    stored: &BTreeSet<String>,
+) -> (ClientConfig, BTreeSet<String>) {
     let default = ClientConfig::default();
     // frp: allowed and without a meaning
     root.text("version");
@@ -34,11 +39,13 @@ pub(crate) fn client(mut root: Section<'_>, environment: &Environment) -> Client
     }
     let auth = auth(root.section("auth"));
     let mut start = Start::read(&mut root);
-    let proxies = proxies(&mut root, &mut start, &auth);
+    let proxies = proxies(&mut root, &mut start, &auth, &[]);
     let web_server = web_server(&mut root);
-    let visitors = visitors(&mut root, &mut start, web_server.as_ref());
-    start.warn_of_absent(&root);
-    ClientConfig {
+    let visitors = visitors(&mut root, &mut start, web_server.as_ref(), &[], stored);
+    start.warn_of_absent(&root, stored);
+    // It was opened ahead of this.
+    root.section("store").path("path");
+    let config = ClientConfig {
         user: root.text("user").unwrap_or_default(),
         client_id: root.text("clientID").unwrap_or_default(),
         servers,
@@ -58,8 +65,10 @@ pub(crate) fn client(mut root: Section<'_>, environment: &Environment) -> Client
         visitors,
         nat_hole_stun_server: nat_hole_stun_server(&mut root)
             .unwrap_or(default.nat_hole_stun_server),
+        store: None,
         web_server,
-    }
+    };
+    (config, start.into_chosen())
 }
 
 /// Switches for what frp takes for unfinished. What they lead to is refused by its own key.

@@ -3,7 +3,7 @@
 //! The server would refuse the second proxy when it starts; the loader reports the conflict at once. Members of a group share a
 //! claim. A proxy with a health check may be meant to take over when another is withdrawn, so it conflicts with none.
 
-use std::collections::{HashMap, hash_map};
+use std::collections::{HashMap, HashSet, hash_map};
 use std::net::IpAddr;
 
 use crate::proxy::{Domains, Group, ProxyConfig, ProxyKind};
@@ -29,22 +29,33 @@ enum Claim {
 
 /// Checks that no two proxies claim the same port or route, unless they share it.
 ///
-/// Each proxy comes with the index of its section, of which one may stand for several proxies.
-pub(super) fn check_proxies(sections: &mut [Section<'_>], proxies: &[(usize, ProxyConfig)]) {
-    let mut owners: HashMap<Claim, usize> = HashMap::new();
+/// Each proxy comes with the index of its section, of which one may stand for several proxies. `others`, which were checked before, have
+/// their claims already, but for those whose name is taken over.
+pub(super) fn check_proxies(
+    sections: &mut [Section<'_>],
+    proxies: &[(usize, ProxyConfig)],
+    others: &[ProxyConfig],
+) {
+    let names: HashSet<&str> = proxies.iter().map(|(_, it)| it.name.as_str()).collect();
+    let mut owners: HashMap<Claim, &ProxyConfig> = HashMap::new();
+    for other in others.iter().filter(|it| !names.contains(&*it.name)) {
+        for (_, claim) in claims(&other.kind) {
+            owners.insert(claim, other);
+        }
+    }
     let mut conflicts = Vec::new();
     for (index, (_, proxy)) in proxies.iter().enumerate() {
         for (key, claim) in claims(&proxy.kind) {
             let owner = match owners.entry(claim) {
                 hash_map::Entry::Vacant(entry) => {
-                    entry.insert(index);
+                    entry.insert(proxy);
                     continue;
                 }
                 hash_map::Entry::Occupied(entry) => entry,
             };
-            let other = &proxies[*owner.get()].1;
+            let other = *owner.get();
             let takes_over = proxy.health_check.is_some() || other.health_check.is_some();
-            if *owner.get() == index || takes_over || share(proxy, other) {
+            if std::ptr::eq(other, proxy) || takes_over || share(proxy, other) {
                 continue;
             }
             conflicts.push((index, key, why(owner.key(), &other.name)));
@@ -155,15 +166,25 @@ fn why(claim: &Claim, other: &str) -> String {
     }
 }
 
-/// Checks that no two visitors listen on the same port, and none on the admin port.
+/// Checks that no two visitors listen on the same port, none on the admin port, and none on the port of `others`, which were checked before,
+/// unless it takes over the name.
 pub(super) fn check_visitors(
     visitors: &mut [(Section<'_>, VisitorConfig)],
+    others: &[VisitorConfig],
     web_server: Option<&WebServer>,
 ) {
     let mut taken: HashMap<(bool, u16), Vec<(String, String)>> = HashMap::new();
     if let Some(web) = web_server {
         let listener = (web.addr.clone(), "`webServer.port`".to_owned());
         taken.insert((false, web.port), vec![listener]);
+    }
+    let names: HashSet<&str> = visitors.iter().map(|(_, it)| it.name.as_str()).collect();
+    for other in others.iter().filter(|it| !names.contains(&*it.name)) {
+        if let Some(port) = other.bind_port {
+            let is_udp = matches!(other.kind, VisitorKind::Sudp);
+            let listener = (other.bind_addr.clone(), listener_of(other));
+            taken.entry((is_udp, port)).or_default().push(listener);
+        }
     }
     for (section, visitor) in visitors {
         let Some(port) = visitor.bind_port else {
@@ -180,11 +201,12 @@ pub(super) fn check_visitors(
                 format!("{port} is the port of {other} already: choose another"),
             );
         }
-        others.push((
-            visitor.bind_addr.clone(),
-            format!("the visitor {:?}", visitor.name),
-        ));
+        others.push((visitor.bind_addr.clone(), listener_of(visitor)));
     }
+}
+
+fn listener_of(visitor: &VisitorConfig) -> String {
+    format!("the visitor {:?}", visitor.name)
 }
 
 /// Whether one socket listening on each of these addresses would be one too many.

@@ -1,6 +1,6 @@
 //! What `[[proxies]]` and `[[visitors]]` have in common: each entry has a name, and not all entries need be used.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::section::{Item, Section};
 
@@ -31,6 +31,19 @@ impl Start {
         }
     }
 
+    /// As it was read before.
+    pub(super) fn of(chosen: &BTreeSet<String>) -> Self {
+        Self {
+            chosen: chosen.iter().cloned().collect(),
+            items: Vec::new(),
+            known: HashSet::new(),
+        }
+    }
+
+    pub(super) fn into_chosen(self) -> BTreeSet<String> {
+        self.chosen.into_iter().collect()
+    }
+
     /// The entries of the list `key`, each of which is `a`.
     pub(super) fn entries<'a>(
         &mut self,
@@ -50,7 +63,7 @@ impl Start {
                 );
             }
             let enabled = section.boolean("enabled").unwrap_or(true);
-            let used = enabled && (self.items.is_empty() || self.chosen.contains(&name));
+            let used = enabled && (self.chosen.is_empty() || self.chosen.contains(&name));
             if !used {
                 section.leave_unjudged();
             }
@@ -64,10 +77,10 @@ impl Start {
         entries
     }
 
-    /// Warns of names that no entry of any list has.
-    pub(super) fn warn_of_absent(self, root: &Section<'_>) {
+    /// Warns of names that no entry of any list has, nor any that will be read later.
+    pub(super) fn warn_of_absent(&self, root: &Section<'_>, expected: &BTreeSet<String>) {
         for item in &self.items {
-            if !self.known.contains(&item.text) {
+            if !self.known.contains(&item.text) && !expected.contains(&item.text) {
                 let what = format!("there is no proxy or visitor {:?}", item.text);
                 root.warn_at(item.at, "start", what);
             }

@@ -18,8 +18,13 @@ use crate::proxy::{Group, ProxyConfig, ProxyKind, ProxyProtocol};
 use crate::section::Section;
 use crate::section::choice::none_of;
 
-/// Reads the proxies that will be used.
-pub(super) fn proxies(root: &mut Section<'_>, start: &mut Start, auth: &Auth) -> Vec<ProxyConfig> {
+/// Reads the proxies that will be used, beside `others`, which were read before.
+pub(super) fn proxies(
+    root: &mut Section<'_>,
+    start: &mut Start,
+    auth: &Auth,
+    others: &[ProxyConfig],
+) -> Vec<ProxyConfig> {
     let (mut sections, mut read) = (Vec::new(), Vec::new());
     let mut ranged = 0;
     for Entry {
@@ -47,7 +52,7 @@ pub(super) fn proxies(root: &mut Section<'_>, start: &mut Start, auth: &Auth) ->
     if ranged > 0 {
         check_names(&mut sections, &read);
     }
-    conflicts::check_proxies(&mut sections, &read);
+    conflicts::check_proxies(&mut sections, &read, others);
     read.into_iter().map(|(_, proxy)| proxy).collect()
 }
 

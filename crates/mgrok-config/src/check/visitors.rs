@@ -1,6 +1,6 @@
 //! The client's `[[visitors]]`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::conflicts;
 use super::entries::{Entry, Start};
@@ -18,11 +18,13 @@ const TYPES: [&str; 3] = ["stcp", "sudp", "xtcp"];
 // frp: the same
 const BIND_ADDR: &str = "127.0.0.1";
 
-/// Reads the visitors that will be used.
+/// Reads the visitors that will be used, beside `others`, which were read before. `expected` are names of visitors that will be read later.
 pub(super) fn visitors(
     root: &mut Section<'_>,
     start: &mut Start,
     web_server: Option<&WebServer>,
+    others: &[VisitorConfig],
+    expected: &BTreeSet<String>,
 ) -> Vec<VisitorConfig> {
     let mut read = Vec::new();
     for Entry {
@@ -37,8 +39,8 @@ pub(super) fn visitors(
             Typed::Unknown => section.abandon(),
         }
     }
-    check_fallbacks(&mut read);
-    conflicts::check_visitors(&mut read, web_server);
+    check_fallbacks(&mut read, others, expected);
+    conflicts::check_visitors(&mut read, others, web_server);
     read.into_iter().map(|(_, visitor)| visitor).collect()
 }
 
@@ -163,22 +165,28 @@ fn xtcp(section: &mut Section<'_>) -> XtcpVisitor {
 }
 
 /// Checks that every `fallbackTo` leads to a visitor that can take users over, and that every visitor can be reached.
-fn check_fallbacks(visitors: &mut [(Section<'_>, VisitorConfig)]) {
-    let indices: HashMap<String, usize> = visitors
+fn check_fallbacks(
+    visitors: &mut [(Section<'_>, VisitorConfig)],
+    others: &[VisitorConfig],
+    expected: &BTreeSet<String>,
+) {
+    let own = visitors.iter().map(|(_, visitor)| visitor);
+    // Those that are checked here stand first, and of two with one name count.
+    let all: Vec<&VisitorConfig> = own.chain(others).collect();
+    let mut indices: HashMap<&str, usize> = HashMap::new();
+    for (index, visitor) in all.iter().enumerate() {
+        indices.entry(&visitor.name).or_insert(index);
+    }
+    let next: Vec<Option<usize>> = all
         .iter()
-        .enumerate()
-        .map(|(index, (_, visitor))| (visitor.name.clone(), index))
-        .collect();
-    let next: Vec<Option<usize>> = visitors
-        .iter()
-        .map(|(_, visitor)| indices.get(fallback_to(visitor)?).copied())
+        .map(|visitor| indices.get(fallback_to(visitor)?).copied())
         .collect();
     let misled: Vec<bool> = next
         .iter()
-        .map(|next| next.is_some_and(|next| visitors[next].1.kind == VisitorKind::Sudp))
+        .map(|next| next.is_some_and(|next| all[next].kind == VisitorKind::Sudp))
         .collect();
     let entered: HashSet<usize> = next.iter().copied().flatten().collect();
-    let rings = rings(&next);
+    let rings = rings(&next, visitors.len());
 
     for (index, (section, visitor)) in visitors.iter_mut().enumerate() {
         if visitor.bind_port.is_none() && !entered.contains(&index) {
@@ -191,7 +199,7 @@ fn check_fallbacks(visitors: &mut [(Section<'_>, VisitorConfig)]) {
             continue;
         };
         let key = "fallbackTo";
-        if next[index].is_none() {
+        if next[index].is_none() && !expected.contains(name) {
             section.warn(
                 key,
                 format!("there is no visitor {name:?} in use, so that nothing takes users over"),
@@ -212,8 +220,8 @@ fn check_fallbacks(visitors: &mut [(Section<'_>, VisitorConfig)]) {
     }
 }
 
-/// One member of each cycle of fallbacks.
-fn rings(next: &[Option<usize>]) -> HashSet<usize> {
+/// One member of each cycle of fallbacks, which is one of the first `own` if any of them is in the cycle.
+fn rings(next: &[Option<usize>], own: usize) -> HashSet<usize> {
     let mut rings = HashSet::new();
     // Each visitor is visited once, by the first walk that gets there.
     let mut walks: Vec<Option<usize>> = vec![None; next.len()];
@@ -225,7 +233,17 @@ fn rings(next: &[Option<usize>]) -> HashSet<usize> {
             walks[index] = Some(walk);
             at = next[index];
         }
-        rings.extend(at.filter(|index| walks[*index] == Some(walk)));
+        let member = at.filter(|index| walks[*index] == Some(walk));
+        rings.extend(member.map(|first| {
+            let mut at = first;
+            while at >= own {
+                match next[at] {
+                    Some(after) if after != first => at = after,
+                    Some(_) | None => break,
+                }
+            }
+            at
+        }));
     }
     rings
 }

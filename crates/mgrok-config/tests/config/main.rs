@@ -19,6 +19,7 @@ mod server;
 mod server_hooks;
 mod settings;
 mod starts;
+mod store;
 mod templates;
 mod transports;
 mod unsupported_keys;

@@ -49,7 +49,6 @@ fn on_the_client() {
             "auth.oidc.tokenEndpointURL = \"u\"",
             "auth.oidc.tokenSource = { type = \"file\" }",
             "auth.oidc.trustedCaFile = \"f\"",
-            "store.path = \"s.json\"",
             "virtualNet.address = \"100.86.0.1/24\"",
         ],
         client_mistakes,

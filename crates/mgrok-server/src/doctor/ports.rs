@@ -3,10 +3,9 @@
 use std::io;
 
 use mgrok_config::ServerConfig;
-use mgrok_doctor::{Examination, Fault, Sound, Verdict};
+use mgrok_doctor::{Examination, Fault, Occupant, Sound, Verdict, occupants};
 use mgrok_net::error_chain::Chain;
 
-use super::occupant::{Occupant, occupants};
 use crate::sockets::{SocketAddress, SocketKey, wanted};
 
 /// What a server of ours is called in the list of processes.

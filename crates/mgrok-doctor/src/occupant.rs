@@ -13,9 +13,11 @@ const LISTENS: &str = "0A";
 
 /// A process that has a port.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) struct Occupant {
-    pub(super) process: u32,
-    pub(super) program: String,
+pub struct Occupant {
+    /// Its number.
+    pub process: u32,
+    /// What it is called in the list of processes.
+    pub program: String,
 }
 
 impl fmt::Display for Occupant {
@@ -24,8 +26,10 @@ impl fmt::Display for Occupant {
     }
 }
 
-/// Those that have `port`, of TCP or UDP, on any address.
-pub(super) fn occupants(port: u16, is_tcp: bool) -> Vec<Occupant> {
+/// Those that have `port`, of TCP or UDP, on any address. None where /proc does not tell.
+///
+/// Blocks for as long as it takes to read /proc.
+pub fn occupants(port: u16, is_tcp: bool) -> Vec<Occupant> {
     let tables = match is_tcp {
         true => ["/proc/net/tcp", "/proc/net/tcp6"],
         false => ["/proc/net/udp", "/proc/net/udp6"],

@@ -1,0 +1,240 @@
+//! The routes that tell of the proxies and visitors there are: page by page, and one with its whole configuration.
+
+use mgrok_admin::{Answer, Method, PageQuery, Path, Query, Refusal, Routes};
+use mgrok_config::{Plugin, ProxyConfig, StoredKind, VisitorConfig};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::proxies::Table;
+use crate::status::{ProxyPhase, ProxyStatus};
+use crate::store::StoreHandle;
+use crate::visitor;
+
+/// What rows say of stored entries.
+pub(super) const STORE: &str = "store";
+
+/// What the routes tell of. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Lists {
+    pub(crate) tables: Vec<watch::Receiver<Table>>,
+    /// The visitors that there are to be, and their listeners.
+    pub(crate) visitors: watch::Receiver<Vec<VisitorConfig>>,
+    pub(crate) listeners: watch::Receiver<visitor::Table>,
+    pub(crate) store: StoreHandle,
+}
+
+/// Which rows are wanted.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Filter {
+    /// A part of the name, in any case.
+    q: String,
+    #[serde(rename = "type")]
+    kind: String,
+    source: String,
+    status: String,
+}
+
+/// One proxy.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProxyRow {
+    name: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    source: &'static str,
+    status: String,
+    error: String,
+    local_addr: String,
+    remote_addr: String,
+    plugin: &'static str,
+    connections: u64,
+    received: u64,
+    sent: u64,
+    inspect: bool,
+}
+
+/// One visitor.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct VisitorRow {
+    name: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    source: &'static str,
+    server_name: String,
+    bind_addr: String,
+    status: String,
+    error: String,
+    connections: u64,
+}
+
+impl Lists {
+    /// Adds what can be asked for to `routes`.
+    pub(super) fn add_to(self, routes: Routes) -> Routes {
+        let (proxies, visitors, proxy, visitor) = (self.clone(), self.clone(), self.clone(), self);
+        routes
+            .with(
+                Method::GET,
+                "/api/v2/proxies",
+                async move |Query(filter): Query<Filter>, Query(page): Query<PageQuery>| {
+                    Answer::data(&page.of(proxies.proxies(&filter)))
+                },
+            )
+            .with(
+                Method::GET,
+                "/api/v2/visitors",
+                async move |Query(filter): Query<Filter>, Query(page): Query<PageQuery>| {
+                    Answer::data(&page.of(visitors.visitors(&filter)))
+                },
+            )
+            .with(
+                Method::GET,
+                "/api/proxy/{name}/config",
+                async move |Path(name): Path<String>| proxy.proxy(&name),
+            )
+            .with(
+                Method::GET,
+                "/api/visitor/{name}/config",
+                async move |Path(name): Path<String>| visitor.visitor(&name),
+            )
+    }
+
+    /// The rows of proxies, in the order of their names.
+    fn proxies(&self, filter: &Filter) -> Vec<ProxyRow> {
+        let mut rows = Vec::new();
+        for table in &self.tables {
+            let table = table.borrow();
+            let of_server = table
+                .proxies()
+                .map(|(config, status)| self.proxy_row(config, status));
+            rows.extend(
+                of_server.filter(|row| {
+                    filter.lets_through(&row.name, row.kind, row.source, &row.status)
+                }),
+            );
+        }
+        // Those of several servers one after the other.
+        rows.sort_by(|one, other| one.name.cmp(&other.name));
+        rows
+    }
+
+    fn proxy_row(&self, config: &ProxyConfig, status: &ProxyStatus) -> ProxyRow {
+        ProxyRow {
+            name: config.name.clone(),
+            kind: config.kind.as_str(),
+            source: self.source(StoredKind::Proxy, &config.name),
+            status: status.phase.to_string(),
+            error: status.error.clone().unwrap_or_default(),
+            local_addr: local_addr(config),
+            remote_addr: status.remote_addr.clone().unwrap_or_default(),
+            plugin: config.plugin.as_ref().map_or("", Plugin::as_str),
+            connections: 0,
+            received: 0,
+            sent: 0,
+            inspect: false,
+        }
+    }
+
+    fn visitors(&self, filter: &Filter) -> Vec<VisitorRow> {
+        let visitors = self.visitors.borrow();
+        let mut rows: Vec<VisitorRow> = visitors
+            .iter()
+            .map(|config| self.visitor_row(config))
+            .filter(|row| filter.lets_through(&row.name, row.kind, row.source, &row.status))
+            .collect();
+        rows.sort_by(|one, other| one.name.cmp(&other.name));
+        rows
+    }
+
+    fn visitor_row(&self, config: &VisitorConfig) -> VisitorRow {
+        let (phase, error) = match config.bind_port {
+            Some(_) => self.listeners.borrow().phase(&config.name),
+            // It waits for nothing.
+            None => (ProxyPhase::Running, String::new()),
+        };
+        let bind_addr = match (
+            self.listeners.borrow().listener(&config.name),
+            config.bind_port,
+        ) {
+            (Some(listener), _) => listener.to_string(),
+            (None, Some(port)) => host_port(&config.bind_addr, port),
+            (None, None) => String::new(),
+        };
+        VisitorRow {
+            name: config.name.clone(),
+            kind: config.kind.as_str(),
+            source: self.source(StoredKind::Visitor, &config.name),
+            server_name: config.server_name.clone(),
+            bind_addr,
+            status: phase.to_string(),
+            error,
+            connections: 0,
+        }
+    }
+
+    /// The whole configuration of one that runs, or else of one that is stored.
+    // frp: these words
+    fn proxy(&self, name: &str) -> Result<Answer, Refusal> {
+        let running = self.tables.iter().find_map(|table| {
+            let table = table.borrow();
+            let mut all = table.proxies();
+            let found = all.find(|(config, _)| config.name == name);
+            found.map(|(config, _)| config.definition())
+        });
+        self.tell(StoredKind::Proxy, name, running)
+    }
+
+    fn visitor(&self, name: &str) -> Result<Answer, Refusal> {
+        let visitors = self.visitors.borrow();
+        let running = visitors.iter().find(|config| config.name == name);
+        let running = running.map(VisitorConfig::definition);
+        self.tell(StoredKind::Visitor, name, running)
+    }
+
+    fn tell(
+        &self,
+        kind: StoredKind,
+        name: &str,
+        running: Option<serde_json::Value>,
+    ) -> Result<Answer, Refusal> {
+        let stored = || {
+            let store = self.store.now()?;
+            store.entry(kind, name).map(|it| it.definition(kind))
+        };
+        match running.or_else(stored) {
+            Some(definition) => Answer::json(&definition),
+            None => Err(Refusal::not_found(format!("{kind} {name:?} not found"))),
+        }
+    }
+
+    fn source(&self, kind: StoredKind, name: &str) -> &'static str {
+        match self.store.now() {
+            Some(store) if store.counts(kind, name) => STORE,
+            Some(_) | None => "config",
+        }
+    }
+}
+
+impl Filter {
+    fn lets_through(&self, name: &str, kind: &str, source: &str, status: &str) -> bool {
+        let is = |wanted: &str, it: &str| wanted.is_empty() || wanted == it;
+        let has = |part: &str| name.to_lowercase().contains(&part.to_lowercase());
+        has(&self.q) && is(&self.kind, kind) && is(&self.source, source) && is(&self.status, status)
+    }
+}
+
+/// Where the local service is; empty if it has no port.
+pub(super) fn local_addr(config: &ProxyConfig) -> String {
+    match config.local_port {
+        0 => String::new(),
+        port => host_port(&config.local_host, port),
+    }
+}
+
+fn host_port(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
