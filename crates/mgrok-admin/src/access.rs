@@ -1,5 +1,6 @@
-//! What one needs to be let in: a user and a password, and TLS.
+//! What of `webServer` may change while a port is served: what one needs to be let in, and which pages there are.
 
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use mgrok_config::WebServer;
@@ -8,8 +9,8 @@ use mgrok_proto::auth::Secret;
 
 use crate::tls::load;
 
-/// What one needs to be let in to an admin port: a user and a password, unless both are empty, and TLS, if there is one. It may change
-/// while the port is served. Clones are the same. The default asks for nothing.
+/// What one needs to be let in to an admin port: a user and a password, unless both are empty, and TLS, if there is one; and the directory
+/// with the operator's own pages, if there is one. It may change while the port is served. Clones are the same. The default asks for nothing.
 #[derive(Clone, Debug, Default)]
 pub struct AdminAccess(Arc<RwLock<Current>>);
 
@@ -18,6 +19,7 @@ struct Current {
     user: String,
     password: Secret,
     tls: Option<ServerTls>,
+    assets_dir: Option<PathBuf>,
 }
 
 /// What is asked for from now on, with all files read: putting it in place cannot fail.
@@ -34,6 +36,7 @@ impl NextAdminAccess {
             user: config.user.clone(),
             password: config.password.clone(),
             tls: config.tls.as_ref().map(load).transpose()?,
+            assets_dir: config.assets_dir.clone(),
         }))
     }
 }
@@ -56,6 +59,12 @@ impl AdminAccess {
         let Current { user, password, .. } = &*current;
         let asks = !user.is_empty() || !password.is_empty();
         asks.then(|| (user.clone(), password.clone()))
+    }
+
+    /// The directory that has the pages now; `None`: those of the program.
+    pub(crate) fn assets_dir(&self) -> Option<PathBuf> {
+        let current = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        current.assets_dir.clone()
     }
 
     /// The TLS that callers have to speak now; `None`: plain HTTP.

@@ -23,6 +23,7 @@
 
 mod answer;
 mod attempts;
+mod dashboard;
 mod deadline;
 mod page;
 mod path;
@@ -46,6 +47,7 @@ pub use answer::{Answer, Refusal};
 pub use axum::extract::Request;
 pub use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 pub use axum::response::Response;
+pub use dashboard::Dashboard;
 pub use events::{EventStream, ServerEvent};
 pub use extract::{Caller, JsonBody, Path, Query, read_body};
 pub use metrics::expose_runtime;

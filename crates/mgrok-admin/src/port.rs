@@ -196,8 +196,10 @@ struct Site(TowerToHyperService<Router>);
 
 impl Site {
     fn new(routes: Routes, access: AdminAccess, stop: CancellationToken) -> Self {
-        let guard = Arc::new(Guard::new(access, stop));
-        let router = routes.into_router(move |request, next| guard.clone().pass(request, next));
+        let guard = Arc::new(Guard::new(access.clone(), stop));
+        let router = routes.into_router(access, move |request, next| {
+            guard.clone().pass(request, next)
+        });
         Self(TowerToHyperService::new(router))
     }
 

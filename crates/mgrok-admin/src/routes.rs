@@ -7,12 +7,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::handler::Handler;
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 
+use crate::access::AdminAccess;
 use crate::answer::{bare, moved_to, not_found, readiness, wrong_method};
+use crate::dashboard::Dashboard;
+use crate::extract::Path;
 
 /// What an end has to tell on its admin port, beside what every admin port has: `/healthz`, `/readyz` and `/`.
 ///
@@ -21,6 +24,7 @@ use crate::answer::{bare, moved_to, not_found, readiness, wrong_method};
 pub struct Routes {
     ready: Ready,
     routes: BTreeMap<&'static str, Route>,
+    dashboard: Option<Dashboard>,
 }
 
 /// Whether users can be served, or why not.
@@ -68,16 +72,48 @@ impl Routes {
         self
     }
 
+    /// Has `/static/` show the pages of `dashboard`, to which `/` leads.
+    #[must_use]
+    pub fn dashboard(mut self, dashboard: Dashboard) -> Self {
+        self.dashboard = Some(dashboard);
+        self
+    }
+
+    /// The same with routes for the pages.
+    fn with_pages(self, access: AdminAccess) -> Self {
+        let Some(dashboard) = self.dashboard else {
+            return self;
+        };
+        let page = async move |path: &str, headers: &HeaderMap| {
+            dashboard.answer(path, access.assets_dir(), headers).await
+        };
+        let (first, icon) = (page.clone(), page.clone());
+        self.with(Method::GET, "/static/", async move |headers: HeaderMap| {
+            first("", &headers).await
+        })
+        .with(
+            Method::GET,
+            "/static/{*path}",
+            async move |Path(path): Path<String>, headers: HeaderMap| page(&path, &headers).await,
+        )
+        .with(
+            Method::GET,
+            "/favicon.ico",
+            async move |headers: HeaderMap| icon("favicon.ico", &headers).await,
+        )
+    }
+
     /// The router of all this, in which `guard` stands before all that not everybody may see.
     ///
     /// Requests are matched before they are guarded: what is not there is 404 and a wrong method 405 for everybody, as in frp.
-    pub(crate) fn into_router<G, F>(self, guard: G) -> Router
+    pub(crate) fn into_router<G, F>(self, access: AdminAccess, guard: G) -> Router
     where
         G: Fn(Request, Next) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response> + Send + 'static,
     {
-        let Self { ready, routes } = self;
-        let home = any(async || moved_to("/static/"));
+        let Self { ready, routes, .. } = self.with_pages(access);
+        // Not from the root, so that it is right behind a prefix, too.
+        let home = any(async || moved_to("static/"));
         let mut router = Router::new()
             // frp: any method
             .route("/healthz", any(async || bare(StatusCode::OK)))

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt as _};
 use mgrok_admin::{
-    AdminPort, Answer, EventStream, Method, Path as PathOf, Refusal, Routes, ServerEvent,
-    StatusCode,
+    AdminPort, Answer, Dashboard, EventStream, Method, Path as PathOf, Refusal, Routes,
+    ServerEvent, StatusCode,
 };
 use mgrok_config::{WebServer, WebServerTls};
 use mgrok_net::tls::{ClientTls, ClientTlsOptions};
@@ -234,7 +234,7 @@ async fn the_beginning_leads_to_the_dashboard() {
     let port = served("", "").await;
     port.check_all("/", 301).await;
     let response = port.ask("GET", "/").await;
-    assert!(response.head.contains("location: /static/\n"));
+    assert!(response.head.contains("location: static/\n"));
 }
 
 #[tokio::test]
@@ -560,4 +560,61 @@ async fn files_that_cannot_be_used_are_named() {
     };
     let error = AdminPort::bind(&config).await.unwrap_err();
     assert!(error.to_string().contains("webServer.tls"), "{error}");
+}
+
+#[tokio::test]
+async fn the_dashboard_is_for_those_who_may_ask_and_may_load_nothing_from_elsewhere() {
+    let config = WebServer {
+        user: "admin".to_owned(),
+        password: Secret::new("secret"),
+        ..WebServer::default()
+    };
+    let port = AdminPort::bind(&config).await.unwrap();
+    let addr = port.local_addr().unwrap();
+    let routes = Routes::default().dashboard(Dashboard::Server);
+    let _served = tokio::spawn(port.run(routes, CancellationToken::new()));
+    let ask = async |method: &str, path: &str, headers: &str| {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    for path in ["/static/", "/static/server/main.js", "/favicon.ico"] {
+        assert!(
+            ask("GET", path, "").await.starts_with("HTTP/1.1 401 "),
+            "{path}"
+        );
+        let answer = ask("GET", path, CREDENTIALS).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        for header in [
+            "x-content-type-options: nosniff\r\n",
+            "content-security-policy: default-src 'none'; script-src 'self'; ",
+            "cache-control: no-cache\r\n",
+        ] {
+            assert!(answer.contains(header), "{path}: {answer}");
+        }
+        let etag = answer.split_once("etag: ").unwrap().1;
+        let etag = etag.split_once("\r\n").unwrap().0;
+        let known = format!("{CREDENTIALS}If-None-Match: {etag}\r\n");
+        assert!(
+            ask("GET", path, &known).await.starts_with("HTTP/1.1 304 "),
+            "{path}"
+        );
+        assert!(
+            ask("HEAD", path, "").await.starts_with("HTTP/1.1 405 "),
+            "{path}"
+        );
+    }
+    for path in [
+        "/static/client/main.js",
+        "/static/x",
+        "/static/%2e%2e/Cargo.toml",
+        "/static/..%2fCargo.toml",
+    ] {
+        let answer = ask("GET", path, CREDENTIALS).await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{path}: {answer}");
+    }
 }

@@ -6,7 +6,7 @@ mod store;
 
 use std::collections::BTreeMap;
 
-use mgrok_admin::{Answer, Method, Routes};
+use mgrok_admin::{Answer, Dashboard, Method, Routes};
 use mgrok_config::{Plugin, ProxyConfig, StoredKind};
 use serde::Serialize;
 
@@ -42,6 +42,7 @@ pub(crate) fn routes(
 ) -> Routes {
     let status = lists.clone();
     let routes = Routes::default()
+        .dashboard(Dashboard::Client)
         .with(Method::GET, "/api/status", async move || {
             let tables: Vec<_> = status.tables.iter().map(|it| it.borrow()).collect();
             let store = status.store.now();

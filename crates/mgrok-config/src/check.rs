@@ -255,6 +255,7 @@ fn admin_port(mut section: Section<'_>) -> Option<WebServer> {
         prometheus: default.prometheus,
         pprof: section.boolean("pprofEnable").unwrap_or(default.pprof),
         tls: web_server_tls(&mut section),
+        assets_dir: section.directory("assetsDir"),
     };
     if web_server.port == 0 {
         for key in ["addr", "user", "password", "pprofEnable"] {

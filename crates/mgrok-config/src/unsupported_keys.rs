@@ -122,4 +122,4 @@ pub(crate) const CLIENT: &[&[UnsupportedKey]] = &[
     ],
 ];
 
-const BOTH: &[UnsupportedKey] = &[key("auth.oidc.audience"), key("webServer.assetsDir")];
+const BOTH: &[UnsupportedKey] = &[key("auth.oidc.audience")];

@@ -22,6 +22,8 @@ pub struct WebServer {
     pub pprof: bool,
     /// The files of its TLS; `None`: it speaks plain HTTP.
     pub tls: Option<WebServerTls>,
+    /// A directory with pages that take the place of the program's own.
+    pub assets_dir: Option<PathBuf>,
 }
 
 /// The files of the admin port's TLS.
@@ -45,6 +47,7 @@ impl Default for WebServer {
             prometheus: false,
             pprof: false,
             tls: None,
+            assets_dir: None,
         }
     }
 }

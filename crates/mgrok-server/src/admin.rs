@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mgrok_admin::{Answer, Method, Query, Routes};
+use mgrok_admin::{Answer, Dashboard, Method, Query, Routes};
 use serde::{Deserialize, Serialize};
 
 use crate::directory::{Directory, SessionInfo};
@@ -12,7 +12,9 @@ pub(crate) fn routes(directory: Directory) -> Routes {
     let clients_asked = async move |Query(filter): Query<Filter>| {
         Answer::json(&clients(directory.sessions(), &filter))
     };
-    Routes::default().with(Method::GET, "/api/clients", clients_asked)
+    Routes::default()
+        .with(Method::GET, "/api/clients", clients_asked)
+        .dashboard(Dashboard::Server)
 }
 
 /// One client in the answer to `/api/clients`.

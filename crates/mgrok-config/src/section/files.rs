@@ -50,6 +50,17 @@ impl Section<'_> {
         }
         Some(path)
     }
+
+    /// The path of a directory, which must be there if the configuration comes from a file itself.
+    pub(crate) fn directory(&mut self, key: &'static str) -> Option<PathBuf> {
+        let path = self.path(key)?;
+        if self.judged && self.report.reads_files() && !path.is_dir() {
+            let shown = path.display();
+            let why = format!("{shown} is no directory; make it or mend the path");
+            self.invalid(key, why);
+        }
+        Some(path)
+    }
 }
 
 /// Says what is wrong with a file, and what to do.

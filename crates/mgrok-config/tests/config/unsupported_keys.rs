@@ -12,11 +12,7 @@ fn check(keys: &[&str], check: impl Fn(&str, &[&str])) {
     }
 }
 
-const BOTH: &[&str] = &[
-    "auth.oidc.audience = \"a\"",
-    "webServer.assetsDir = \"d\"",
-    "webServer.AssetsDir = \"d\"",
-];
+const BOTH: &[&str] = &["auth.oidc.audience = \"a\"", "auth.OIDC.audience = \"a\""];
 
 #[test]
 fn on_the_server() {

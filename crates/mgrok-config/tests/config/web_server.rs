@@ -35,6 +35,7 @@ fn every_key_arrives() {
         user = "admin"
         password = "secret"
         pprofEnable = true
+        assetsDir = "pages"
         "#,
         Some(WebServer {
             addr: "192.0.2.1".to_owned(),
@@ -44,6 +45,7 @@ fn every_key_arrives() {
             prometheus: true,
             pprof: true,
             tls: None,
+            assets_dir: Some("pages".into()),
         }),
     );
 }
