@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use mgrok_daemon::{
-    CommonArguments, CompletionArguments, DoctorArguments, FlagTable, FlagValues, Ignored,
-    ManArguments,
+    AdminArguments, CommonArguments, CompletionArguments, DoctorArguments, FlagTable, FlagValues,
+    Ignored, ManArguments,
 };
 
 use crate::flags::{
     ClientFlags, HttpFlags, HttpsFlags, PortFlags, PrivateFlags, TcpMuxFlags, VisitorFlags,
 };
-use crate::{admin, init, nathole, quick};
+use crate::{init, nathole, quick};
 
 /// All that can be said to the client's program.
 #[derive(Debug, Parser)]
@@ -63,13 +63,13 @@ pub(crate) enum Command {
     Doctor(DoctorArguments),
 
     /// Have the client that runs with this file read it again
-    Reload(admin::Arguments),
+    Reload(AdminArguments),
 
     /// Show the proxies of the client that runs with this file
-    Status(admin::Arguments),
+    Status(AdminArguments),
 
     /// Stop the client that runs with this file
-    Stop(admin::Arguments),
+    Stop(AdminArguments),
 
     /// Say whether the client that runs with this file serves users, for a container's health check
     Health(Ignored),

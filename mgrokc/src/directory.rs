@@ -1,5 +1,6 @@
 //! `mgrokc --config-dir`: one client for each file of a directory, in one process.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,13 +9,13 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use mgrok_client::Client;
 use mgrok_config::{LoadOptions, load_client};
-use mgrok_daemon::{Daemon, say, say_warnings};
+use mgrok_daemon::{AdminRequest, AdminRequests, Daemon, answer_reload, say, say_warnings};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::PROGRAM;
-use crate::run::{Reload, introduce, serve_requests};
+use crate::run::{Reload, introduce};
 
 /// Runs them all, each until it is stopped or cannot go on.
 ///
@@ -72,7 +73,7 @@ pub(crate) fn run(directory: &Path, options: LoadOptions) -> anyhow::Result<Exit
         }
         let reload = running
             .reloads()
-            .run(async || reload_all(&reloads, options).await);
+            .run(None, async |_| reload_all(&reloads).await);
         let stopped = running.stopped();
         tokio::pin!(reload, stopped);
         let (mut cut, mut failed) = (0, count - started.len());
@@ -95,12 +96,12 @@ pub(crate) fn run(directory: &Path, options: LoadOptions) -> anyhow::Result<Exit
 }
 
 /// Has each client read its file again. One that cannot keeps what it has.
-async fn reload_all(reloads: &[Reload], options: LoadOptions) -> anyhow::Result<String> {
+async fn reload_all(reloads: &[Reload]) -> anyhow::Result<String> {
     let mut changes = Vec::new();
     let mut failures = Vec::new();
     for reload in reloads {
         let file = reload.path.display();
-        match reload.run(options).await {
+        match reload.run(None).await {
             Ok(changed) => changes.push(format!("[{file}] {changed}")),
             Err(error) => failures.push(format!("[{file}] {error:#}")),
         }
@@ -122,7 +123,7 @@ async fn run_one(
         let requests = client.admin_requests(&reload.path, reload.options);
         // A stop that the admin port is asked for ends this client alone.
         let alone = stopping.child_token();
-        let requests = serve_requests(requests, &reload, || alone.cancel());
+        let requests = serve_requests(requests, &reload, &alone);
         tokio::select! {
             ended = client.run(alone.clone().cancelled_owned()) => anyhow::Ok(ended?.cut),
             never = requests => match never {},
@@ -132,6 +133,25 @@ async fn run_one(
     let file = reload.path.display();
     info!("frpc service for config file [{file}] stopped");
     ended.map_err(|error| report(&reload.path, &error, |line| error!("{line}")))
+}
+
+/// Does what is asked for at the admin port of one client.
+async fn serve_requests(
+    mut requests: AdminRequests,
+    reload: &Reload,
+    stopping: &CancellationToken,
+) -> Infallible {
+    loop {
+        match requests.next().await {
+            AdminRequest::Stop => {
+                info!("stopping, as the admin port was told to");
+                stopping.cancel();
+            }
+            AdminRequest::Reload { strictness, answer } => {
+                answer_reload(answer, reload.run(strictness).await);
+            }
+        }
+    }
 }
 
 fn report(file: &Path, error: &anyhow::Error, say: impl Fn(&str)) {

@@ -3,7 +3,6 @@
 mod flags;
 
 mod advice;
-mod duration;
 mod file;
 mod host_port;
 mod status;

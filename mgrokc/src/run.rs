@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use mgrok_client::{AdminRequest, AdminRequests, Client, ProgressWatch, ReloadFailure, Reloader};
-use mgrok_config::{ClientConfig, LoadError, LoadOptions, load_client};
+use mgrok_client::{Client, ProgressWatch, Reloader};
+use mgrok_config::{ClientConfig, ConfigFiles, LoadOptions, Strictness, load_client};
 use mgrok_daemon::{Daemon, LogReloader, ReloadRequests, ServiceManager, say_warnings};
-use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -39,7 +38,7 @@ pub(crate) struct Reload {
 pub(crate) fn with_file(path: &Path, options: LoadOptions) -> anyhow::Result<ExitCode> {
     let loaded = load_client(path, options)?;
     say_warnings(&loaded.warnings);
-    let config = loaded.config;
+    let (config, files) = (loaded.config, loaded.files);
     let daemon = Daemon::start(PROGRAM.name, &config.log)?;
     let file = path.display();
     // frp: scripts look for these words (client/service.go, cmd/frpc/sub/root.go)
@@ -58,21 +57,14 @@ pub(crate) fn with_file(path: &Path, options: LoadOptions) -> anyhow::Result<Exi
             log: Some(running.log()),
             requests: Some(running.reloads()),
         };
-        reload.watch(reload_on_change);
-        let reloads = running.reloads().run(async || reload.run(options).await);
-        let stop_requested = Notify::new();
-        let requests = serve_requests(requests, &reload, || stop_requested.notify_one());
-        let stopped = async {
-            tokio::select! {
-                () = running.stopped() => {}
-                () = stop_requested.notified() => {}
-            }
-        };
+        reload.watch(files, reload_on_change);
+        let reloads = running.reloads().run(Some(requests), async |strictness| {
+            reload.run(strictness).await
+        });
         let ended = tokio::select! {
-            ended = client.run(stopped) => ended,
+            ended = client.run(running.stopped()) => ended,
             never = reports => match never {},
             never = reloads => match never {},
-            never = requests => match never {},
         };
         info!("frpc service for config file [{file}] stopped");
         Ok(ended?.cut)
@@ -104,47 +96,19 @@ pub(crate) fn introduce(config: &ClientConfig) {
     }
 }
 
-/// Does what is asked for at the admin port.
-pub(crate) async fn serve_requests(
-    mut requests: AdminRequests,
-    reload: &Reload,
-    stop: impl Fn(),
-) -> Infallible {
-    loop {
-        match requests.next().await {
-            AdminRequest::Stop => {
-                info!("stopping, as the admin port was told to");
-                stop();
-            }
-            AdminRequest::Reload { strictness, answer } => {
-                let options = reload.options.with_strictness(strictness);
-                let outcome = match reload.run(options).await {
-                    Ok(changes) => {
-                        // frp: these words
-                        info!("success reload conf: {changes}");
-                        Ok(())
-                    }
-                    Err(error) if error.is::<LoadError>() => {
-                        Err(ReloadFailure::Invalid(format!("{error:#}")))
-                    }
-                    Err(error) => Err(ReloadFailure::NotApplied(format!("{error:#}"))),
-                };
-                // Whoever asked may have left.
-                let _ = answer.send(outcome);
-            }
-        }
-    }
-}
-
 impl Reload {
-    /// Reads the file again and gives the client what it says; returns what has changed.
-    pub(crate) async fn run(&self, options: LoadOptions) -> anyhow::Result<String> {
+    /// Reads the file again and gives the client what it says; returns what has changed. `strictness` is for this time alone.
+    pub(crate) async fn run(&self, strictness: Option<Strictness>) -> anyhow::Result<String> {
         let path = self.path.clone();
+        let options = match strictness {
+            Some(strictness) => self.options.with_strictness(strictness),
+            None => self.options,
+        };
         let loaded = spawn_blocking(move || load_client(&path, options)).await??;
         for warning in loaded.warnings {
             warn!("{warning}");
         }
-        let config = loaded.config;
+        let (config, files) = (loaded.config, loaded.files);
         let (log, reload_on_change) = (config.log.clone(), config.reload_on_change);
         if let Some(reloader) = &self.log {
             reloader.check(&log)?;
@@ -153,15 +117,18 @@ impl Reload {
         if let Some(reloader) = &self.log {
             reloader.change(&log);
         }
-        self.watch(reload_on_change);
+        self.watch(files, reload_on_change);
         Ok(report.to_string())
     }
 
-    /// Has the file read again when it changes, if that is wanted.
-    fn watch(&self, is_wanted: bool) {
+    /// Has the files read again when one changes, if that is wanted.
+    fn watch(&self, files: ConfigFiles, is_wanted: bool) {
         if let Some(requests) = &self.requests {
-            let watched = is_wanted.then(|| self.path.clone());
-            requests.watch_files(watched.into_iter().collect());
+            requests.watch_files(if is_wanted {
+                files
+            } else {
+                ConfigFiles::default()
+            });
         }
     }
 }

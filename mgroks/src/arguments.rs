@@ -2,8 +2,8 @@
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 use mgrok_daemon::{
-    CommonArguments, CompletionArguments, DoctorArguments, Flag, FlagTable, FlagValues, Ignored,
-    ManArguments, Takes,
+    AdminArguments, CommonArguments, CompletionArguments, DoctorArguments, Flag, FlagTable,
+    FlagValues, Ignored, ManArguments, Takes,
 };
 
 use crate::init;
@@ -56,6 +56,12 @@ pub(crate) enum Command {
 
     /// Write a file to start with, with a fresh token, and say what the clients need
     Init(init::Arguments),
+
+    /// Have the server that runs with this file read it again
+    Reload(AdminArguments),
+
+    /// Stop the server that runs with this file: users may finish within its grace period
+    Stop(AdminArguments),
 
     /// Say whether the server that runs with this file serves users, for a container's health check
     Health(Ignored),

@@ -64,10 +64,19 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ));
     say(&format!("    mgroks -c {shown}\n"));
     say("On the other side, publish a service at once:\n");
-    if arguments.domain.is_some() {
-        say(&format!("    mgrokc http 3000 {access}\n"));
+    match arguments.domain {
+        Some(_) => {
+            say(&format!("    mgrokc http 3000 {access}\n"));
+            say(&format!("    mgrokc tcp 22 {access}\n"));
+        }
+        None => {
+            say(&format!("    mgrokc tcp 3000 {access}\n"));
+            say(&format!(
+                "It prints the public address, tcp://{host}:PORT; a web service opens in a browser as http://{host}:PORT. To give web services\n\
+                 names, with `mgrokc http 3000`, the server needs a domain: `mgroks init --domain`, or subDomainHost in {shown}.\n"
+            ));
+        }
     }
-    say(&format!("    mgrokc tcp 22 {access}\n"));
     say("or write a file there:\n");
     say(&format!("    mgrokc init {access}"));
     if !is_known {

@@ -9,11 +9,13 @@ mod init;
 mod arguments;
 mod source;
 
+mod admin;
+
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use mgrok_config::{LoadOptions, ServerConfig, load_server};
+use mgrok_config::{ConfigFiles, LoadOptions, Loaded, ServerConfig, load_server};
 use mgrok_daemon::{
     AccessLogKeeper, Daemon, LogReloader, Program, ReloadRequests, health, say, say_warnings,
     take_passed_sockets,
@@ -42,9 +44,9 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         None => {
             let source = Source::new(file, &arguments.settings, options)?;
-            let loaded = source.load()?;
+            let loaded = source.load(None)?;
             say_warnings(&loaded.warnings);
-            run(loaded.config, &source)
+            run(loaded.config, loaded.files, &source)
         }
         Some(Command::Verify(_)) => PROGRAM.verify(file.as_deref(), |file| {
             let mut loaded = load_server(file, options.without_sources())?;
@@ -53,8 +55,16 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }),
         Some(Command::Doctor(doctor)) => {
             let source = Source::new(file, &arguments.settings, options)?;
-            let loaded = source.load().map_err(Into::into);
+            let loaded = source.load(None).map_err(Into::into);
             doctor::run(&PROGRAM, *doctor, source.file(), loaded)
+        }
+        Some(Command::Reload(reload)) => {
+            let source = Source::new(file, &arguments.settings, options)?;
+            admin::reload(reload, &source, options)
+        }
+        Some(Command::Stop(stop)) => {
+            let source = Source::new(file, &arguments.settings, options)?;
+            admin::stop(stop, &source)
         }
         Some(Command::Health(_)) => health(file.as_deref(), options),
         Some(Command::Init(arguments)) => init::run(arguments),
@@ -75,7 +85,7 @@ fn health(file: Option<&Path>, options: LoadOptions) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(mut config: ServerConfig, source: &Source) -> anyhow::Result<ExitCode> {
+fn run(mut config: ServerConfig, files: ConfigFiles, source: &Source) -> anyhow::Result<ExitCode> {
     let daemon = Daemon::start(PROGRAM.name, &config.log)?;
     // frp: scripts look for these words (cmd/frps/root.go#runServer)
     match source.file() {
@@ -96,32 +106,38 @@ fn run(mut config: ServerConfig, source: &Source) -> anyhow::Result<ExitCode> {
     state::keep(&mut config);
     daemon.block_on(async |running| {
         let (reloads, log) = (running.reloads(), running.log());
-        watch(&reloads, source.file(), config.reload_on_change);
+        watch(&reloads, files, config.reload_on_change);
         let access_log = config.access_log.clone();
         let server = Server::from_sockets(config, take_passed_sockets()).await?;
         let mut access_log =
             AccessLogKeeper::start(server.directory().access_log(), access_log.as_ref())?;
         running.ready();
-        let (reloader, requests) = (server.reloader(), reloads.clone());
-        let reload = async || {
-            let mut config = source.load()?.config;
+        let (reloader, watcher) = (server.reloader(), reloads.clone());
+        let requests = server.admin_requests();
+        let reload = async |strictness| {
+            let Loaded {
+                mut config, files, ..
+            } = source.load(strictness)?;
             state::keep(&mut config);
             let reload_on_change = config.reload_on_change;
             let changes = reload(&reloader, config, &log, &mut access_log).await?;
-            watch(&requests, source.file(), reload_on_change);
+            watch(&watcher, files, reload_on_change);
             Ok(changes)
         };
         tokio::select! {
             report = server.run(running.stopped()) => Ok(report.cut),
-            never = reloads.run(reload) => match never {},
+            never = reloads.run(Some(requests), reload) => match never {},
         }
     })
 }
 
-/// Has the configuration read again when its file changes, if that is wanted.
-fn watch(reloads: &ReloadRequests, file: Option<&Path>, is_wanted: bool) {
-    let watched = file.filter(|_| is_wanted);
-    reloads.watch_files(watched.map(Path::to_owned).into_iter().collect());
+/// Has the configuration read again when one of its files changes, if that is wanted.
+fn watch(reloads: &ReloadRequests, files: ConfigFiles, is_wanted: bool) {
+    reloads.watch_files(if is_wanted {
+        files
+    } else {
+        ConfigFiles::default()
+    });
 }
 
 /// Makes the server do what `config` says; returns what has changed.

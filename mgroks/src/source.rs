@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use mgrok_config::{
-    LoadError, LoadOptions, Loaded, ServerConfig, Settings, load_server, load_server_from_settings,
+    LoadError, LoadOptions, Loaded, ServerConfig, Settings, Strictness, load_server,
+    load_server_from_settings,
 };
 
 use crate::arguments::{
@@ -74,11 +75,18 @@ impl Source {
         self.is_nothing
     }
 
-    /// Reads it, and has the warnings about flags before those of the loader.
-    pub(crate) fn load(&self) -> Result<Loaded<ServerConfig>, LoadError> {
+    /// Reads it, and has the warnings about flags before those of the loader. `strictness` is for this time alone.
+    pub(crate) fn load(
+        &self,
+        strictness: Option<Strictness>,
+    ) -> Result<Loaded<ServerConfig>, LoadError> {
+        let options = match strictness {
+            Some(strictness) => self.options.with_strictness(strictness),
+            None => self.options,
+        };
         let mut loaded = match &self.file {
-            Some(file) => load_server(file, self.options)?,
-            None => load_server_from_settings(&self.settings, self.options)?,
+            Some(file) => load_server(file, options)?,
+            None => load_server_from_settings(&self.settings, options)?,
         };
         loaded.warnings.splice(..0, self.warnings.iter().cloned());
         Ok(loaded)
@@ -142,11 +150,9 @@ fn complete(
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-    use mgrok_config::Strictness;
-
     use super::*;
     use crate::arguments::Arguments;
+    use clap::Parser as _;
 
     fn source(words: &[&str]) -> anyhow::Result<Source> {
         let words = ["mgroks"].iter().chain(words);
@@ -157,7 +163,7 @@ mod tests {
 
     #[track_caller]
     fn config(words: &[&str]) -> ServerConfig {
-        source(words).unwrap().load().unwrap().config
+        source(words).unwrap().load(None).unwrap().config
     }
 
     #[test]
@@ -217,7 +223,7 @@ mod tests {
         for words in [&[][..], &["--log-level", "debug"]] {
             let source = source(words).unwrap();
             assert!(source.is_nothing());
-            let got = source.load().unwrap().config;
+            let got = source.load(None).unwrap().config;
             assert_eq!(
                 (&*got.bind_addr, &*got.proxy_bind_addr),
                 ("127.0.0.1", "127.0.0.1")
@@ -237,7 +243,7 @@ mod tests {
     fn the_admin_port_of_flags_has_frps_defaults_and_a_warning() {
         let loaded = source(&["--dashboard-port", "7500"])
             .unwrap()
-            .load()
+            .load(None)
             .unwrap();
         let admin = loaded.config.web_server.unwrap();
         assert_eq!((&*admin.addr, &*admin.user), ("0.0.0.0", "admin"));
@@ -252,7 +258,7 @@ mod tests {
             "--dashboard-addr=127.0.0.1",
             "--dashboard-pwd=x",
         ];
-        let loaded = source(&words).unwrap().load().unwrap();
+        let loaded = source(&words).unwrap().load(None).unwrap();
         assert_eq!(loaded.warnings, Vec::<String>::new());
         assert_eq!(loaded.config.web_server.unwrap().password.expose(), "x");
     }
@@ -268,12 +274,12 @@ mod tests {
             assert!(error.contains("--dashboard-tls-cert-file"), "{error}");
         }
         let words = ["--dashboard-port=7500", "--dashboard-tls-mode=false"];
-        source(&words).unwrap().load().unwrap();
+        source(&words).unwrap().load(None).unwrap();
     }
 
     #[test]
     fn a_mistake_is_told_of_the_flag() {
-        let error = source(&["-p", "70000"]).unwrap().load().unwrap_err();
+        let error = source(&["-p", "70000"]).unwrap().load(None).unwrap_err();
         let expect = "--bind-port: port number 70000 must be in the range 0..65535";
         assert_eq!(error.to_string(), expect);
     }

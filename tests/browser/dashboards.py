@@ -208,6 +208,7 @@ def add_a_proxy(browser, programs):
     row.get_by_role("link", name="<script>echo", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("<script>echo")
     page.get_by_role("button", name="Disable").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Proxies", timeout=PATIENCE)
     show(page, "/store")
     entry = page.get_by_role("row").filter(has_text="<script>echo")
     expect(entry).to_contain_text("disabled", timeout=PATIENCE)

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use mgrok_lab::{
-    Client, PATIENCE, Peer, Proxy, Server, eventually, ports, service, traffic,
+    Client, PATIENCE, Peer, Proxy, Server,
+    certs::Authority,
+    eventually, ports, service, tls, traffic,
     web::{self, User, Web},
     within,
 };
@@ -169,15 +171,16 @@ async fn each_request_is_one_line_without_its_secrets() {
     assert_eq!(web::get(at, "b.test", "/\u{1b}[2J").await.status, 400);
     assert_eq!(web::get(at, "b.test", "/%1b[2J").await.status, 404);
     assert_eq!(web::get(at, "p.test", "/").await.status, 401);
-    let lines = lab.all(4).await;
-    check(&lines[2], &[("host", "b.test"), ("status", "404")]);
-    assert!(!lines[2].contains_key("proxy"), "{:#?}", lines[2]);
-    check(&lines[3], &[("host", "p.test"), ("status", "401")]);
+    let lines = lab.all(5).await;
+    check(&lines[2], &[("status", "400"), ("ended", "refused")]);
+    check(&lines[3], &[("host", "b.test"), ("status", "404")]);
+    assert!(!lines[3].contains_key("proxy"), "{:#?}", lines[3]);
+    check(&lines[4], &[("host", "p.test"), ("status", "401")]);
     // The connection that carried the first two is no line of its own.
     drop(user);
     assert_eq!(web::get_by_http2(at, &["http://a.test/1"]).await.len(), 1);
-    let lines = lab.all(5).await;
-    check(&lines[4], &[("path", "/1"), ("status", "200")]);
+    let lines = lab.all(6).await;
+    check(&lines[5], &[("path", "/1"), ("status", "200")]);
     let text = lab.text();
     assert!(!text.contains("hush") && !text.contains('\x1b'), "{text}");
 }
@@ -296,4 +299,71 @@ async fn the_name_that_a_tcpmux_user_asks_for_is_told() {
         &lines[0],
         &[("proxy", "mux"), ("kind", "tcpmux"), ("host", "a.test")],
     );
+}
+
+#[tokio::test]
+async fn requests_that_are_none_are_told_with_the_reason() {
+    let port = ports::free();
+    let at = SocketAddr::from(([127, 0, 0, 1], port));
+    let lab = Lab::new("json", &format!("vhostHTTPPort = {port}"), &[]).await;
+    let mut count = 0;
+    let mut refused = async |request: &str, status: &str, reason: &str| {
+        let mut user = User::of(at).await;
+        let from = user.stream().get_ref().local_addr().unwrap().to_string();
+        user.send(request).await;
+        assert_eq!(user.head().await.status.to_string(), status, "{request:?}");
+        count += 1;
+        let line = lab.all(count).await.pop().unwrap();
+        check(
+            &line,
+            &[("from", &from), ("status", status), ("ended", "refused")],
+        );
+        assert!(line["reason"].contains(reason), "{line:#?}");
+        assert!(!line.contains_key("path"), "{line:#?}");
+    };
+    let twice = "GET / HTTP/1.1\r\nHost: a.test\r\nHost: b.test\r\n\r\n";
+    refused(twice, "400", "several Host headers").await;
+    let differ = "GET http://a.test/ HTTP/1.1\r\nHost: b.test\r\n\r\n";
+    refused(differ, "400", "different hosts").await;
+    refused("\u{1b}[2J\u{7}\r\n\r\n", "400", "invalid").await;
+    let long = "x".repeat(100_000);
+    let long = format!("GET / HTTP/1.1\r\nHost: a.test\r\nX: {long}\r\n\r\n");
+    refused(&long, "431", "too large").await;
+    assert!(!lab.text().contains('\u{1b}'), "{}", lab.text());
+}
+
+#[tokio::test]
+async fn users_for_whom_there_is_no_name_are_told() {
+    let [mux, https] = [ports::free(), ports::free()];
+    let settings = format!("tcpmuxHTTPConnectPort = {mux}\nvhostHTTPSPort = {https}");
+    let lab = Lab::new("json", &settings, &[]).await;
+    let mut user = User::of(SocketAddr::from(([127, 0, 0, 1], mux))).await;
+    user.send("CONNECT a.test:22 HTTP/1.1\r\n\r\n").await;
+    assert_eq!(user.head().await.status, 404);
+    let lines = lab.all(1).await;
+    check(
+        &lines[0],
+        &[
+            ("host", "a.test"),
+            ("method", "CONNECT"),
+            ("status", "404"),
+            ("ended", "refused"),
+        ],
+    );
+    let mut user = User::of(SocketAddr::from(([127, 0, 0, 1], https))).await;
+    user.send("GET / HTTP/1.1\r\n\r\n").await;
+    let lines = lab.all(2).await;
+    check(
+        &lines[1],
+        &[
+            ("ended", "refused"),
+            ("reason", "not TLS: the first byte is 0x47"),
+        ],
+    );
+    let authority = Authority::new();
+    let at = SocketAddr::from(([127, 0, 0, 1], https));
+    let attempt = tls::connect(at, &authority, "b.test");
+    assert!(within(PATIENCE, "a refusal", attempt).await.is_err());
+    let lines = lab.all(3).await;
+    check(&lines[2], &[("host", "b.test"), ("ended", "refused")]);
 }

@@ -99,6 +99,12 @@ impl Display for Caller {
     }
 }
 
+/// Whether a word of a query says yes.
+// frp: these words (Go's `ParseBool`)
+pub fn is_true(word: &str) -> bool {
+    matches!(word, "1" | "t" | "T" | "true" | "TRUE" | "True")
+}
+
 /// The body of `request`, of `limit` bytes at most.
 ///
 /// # Errors

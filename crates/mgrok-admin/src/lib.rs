@@ -39,6 +39,7 @@ mod routes;
 mod metrics;
 
 mod guard;
+mod program;
 
 mod port;
 
@@ -49,8 +50,9 @@ pub use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 pub use axum::response::Response;
 pub use dashboard::Dashboard;
 pub use events::{EventStream, ServerEvent};
-pub use extract::{Caller, JsonBody, Path, Query, read_body};
+pub use extract::{Caller, JsonBody, Path, Query, is_true, read_body};
 pub use metrics::expose_runtime;
 pub use page::{Page, PageQuery};
 pub use port::{AdminPort, OpenError};
+pub use program::{AdminRequest, AdminRequests, ProgramLink, ReloadFailure, ReloadQuery};
 pub use routes::Routes;

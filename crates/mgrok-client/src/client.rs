@@ -4,7 +4,7 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
-use mgrok_admin::{AdminPort, OpenError, Routes};
+use mgrok_admin::{AdminPort, AdminRequests, OpenError, Routes};
 use mgrok_config::{ClientConfig, LoadOptions};
 use mgrok_net::resolver::Resolver;
 use mgrok_proto::cipher::CipherKey;
@@ -22,7 +22,7 @@ use crate::handle::Sessions;
 use crate::hole::Puncher;
 use crate::metrics::Metrics;
 use crate::observer::{Observer, UserEvents};
-use crate::operator::{AdminRequests, Operator};
+use crate::operator::Operator;
 use crate::progress::{Progress, ProgressWatch};
 use crate::proxies::{Proxies, StatusWatch};
 use crate::reload::{ProxySet, Reloader, Reloads, VisitorSet, Wanted};

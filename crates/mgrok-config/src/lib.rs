@@ -62,6 +62,9 @@ mod environment;
 mod io_reason;
 
 mod file;
+mod file_pattern;
+
+mod config_files;
 
 mod go_number;
 mod legacy_keys;
@@ -99,6 +102,7 @@ pub use auth::Auth;
 pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
 pub use client::{ClientConfig, ClientTls, ClientTransport, Protocol, ServerAddr, WireProtocol};
 pub use client_plugin::{HttpsFront, Plugin, Website};
+pub use config_files::ConfigFiles;
 pub use environment::{Environment, Variables};
 pub use keys::{Keys, client_keys, server_keys};
 pub use liveness::LivenessKeys;

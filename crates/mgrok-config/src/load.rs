@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::check;
 use crate::client::ClientConfig;
+use crate::config_files::ConfigFiles;
 use crate::environment::Environment;
 use crate::file::{self, ReadError};
 use crate::includes::include;
@@ -26,6 +27,8 @@ use crate::unsupported_keys;
 pub struct Loaded<T> {
     /// The configuration.
     pub config: T,
+    /// Where it was read.
+    pub files: ConfigFiles,
     /// One sentence each, in the order of the text, with their position in it.
     pub warnings: Vec<String>,
 }
@@ -82,6 +85,7 @@ pub fn load_server(
     let text = read(path)?;
     let environment = Environment::of_process();
     let loading = Loading::new(Role::Server, options.into()).reading_files();
+    let loading = loading.beginning_with(path);
     let origin = path.to_string_lossy();
     loading.text(&text, &origin, &environment).server()
 }
@@ -103,6 +107,7 @@ pub fn load_client_as(
 ) -> Result<Loaded<ClientConfig>, LoadError> {
     let environment = Environment::of_process();
     let loading = Loading::new(Role::Client, options.into()).reading_files();
+    let loading = loading.beginning_with(path);
     let loading = loading.text(text, &path.to_string_lossy(), &environment);
     let loading = loading.including(path, &environment).storing(path);
     loading.client(&environment)
@@ -221,6 +226,11 @@ impl Loading {
         }
     }
 
+    fn beginning_with(self, path: &Path) -> Self {
+        self.report.note_main(path);
+        self
+    }
+
     fn text(mut self, text: &str, origin: &str, environment: &Environment) -> Self {
         let text = source::Text {
             text,
@@ -265,8 +275,13 @@ impl Loading {
     fn server(self) -> Result<Loaded<ServerConfig>, LoadError> {
         let section = Section::root(&self.root, &self.report, unsupported_keys::SERVER);
         let config = check::server(section);
+        let files = self.report.take_files();
         let warnings = self.report.finish()?;
-        Ok(Loaded { config, warnings })
+        Ok(Loaded {
+            config,
+            files,
+            warnings,
+        })
     }
 
     fn client(self, environment: &Environment) -> Result<Loaded<ClientConfig>, LoadError> {
@@ -295,8 +310,13 @@ impl Loading {
             config.store = Some(store);
         }
         report.judge_ignored(&ignored);
+        let files = report.take_files();
         let warnings = report.finish()?;
-        Ok(Loaded { config, warnings })
+        Ok(Loaded {
+            config,
+            files,
+            warnings,
+        })
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
+use crate::config_files::ConfigFiles;
 use crate::mistake::{Mistake, Mistakes, Problem};
 use crate::nearest::nearest;
 use crate::options::{LoadOptions, Strictness};
@@ -19,6 +21,8 @@ pub(crate) struct Report {
     options: LoadOptions,
     /// Looks at the files that the configuration names.
     reads_files: bool,
+    /// The files that are read.
+    files: RefCell<ConfigFiles>,
     /// The dotted keys that tables outside lists were asked for, by what they are in small letters.
     known: RefCell<BTreeMap<String, String>>,
     /// All dotted keys that were asked for, without the indices of lists, if somebody wants to know.
@@ -44,6 +48,7 @@ impl Report {
             sources: SourceMap::default(),
             options,
             reads_files: false,
+            files: RefCell::default(),
             known: RefCell::default(),
             asked: None,
             headline: None,
@@ -68,6 +73,34 @@ impl Report {
 
     pub(crate) fn reads_files(&self) -> bool {
         self.reads_files
+    }
+
+    /// Notes the file that everything begins with.
+    pub(crate) fn note_main(&self, path: &Path) {
+        self.files.borrow_mut().main = Some(path.to_owned());
+    }
+
+    /// Notes what is included, as it stands in the first file.
+    pub(crate) fn note_pattern(&self, pattern: String) {
+        self.files.borrow_mut().patterns.push(pattern);
+    }
+
+    /// Notes what that has led to.
+    pub(crate) fn note_included(&self, files: &[PathBuf]) {
+        self.files
+            .borrow_mut()
+            .included
+            .extend(files.iter().cloned());
+    }
+
+    /// Notes a file with a secret.
+    pub(crate) fn note_secret(&self, path: &str) {
+        self.files.borrow_mut().others.insert(path.into());
+    }
+
+    /// The files that were noted.
+    pub(crate) fn take_files(&self) -> ConfigFiles {
+        self.files.take()
     }
 
     pub(crate) fn options(&self) -> LoadOptions {

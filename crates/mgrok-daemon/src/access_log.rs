@@ -87,6 +87,7 @@ fn fill(record: &mut Record<'_>, access: &Access<'_>) {
         sent,
         received,
         end,
+        reason,
     } = access;
     if !from.ip().is_unspecified() {
         record.address("from", from);
@@ -108,6 +109,7 @@ fn fill(record: &mut Record<'_>, access: &Access<'_>) {
     record.number("received", received);
     record.number("seconds", Seconds(*duration));
     record.text("ended", end.as_str());
+    record.text("reason", reason);
 }
 
 /// Seconds with their thousandths.

@@ -48,7 +48,9 @@ impl Program {
         let file = file.map(|it| it.display().to_string()).unwrap_or_default();
         let is_readable = loaded.is_ok();
         match loaded {
-            Ok(Loaded { config, warnings }) => {
+            Ok(Loaded {
+                config, warnings, ..
+            }) => {
                 note_file(&file, &warnings, &mut examination);
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()

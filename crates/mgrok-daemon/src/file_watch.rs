@@ -3,7 +3,7 @@
 //! A look every two seconds costs nothing, and needs no service of the system that file systems of containers and networks lack. A file is told by what
 //! its name leads to: Kubernetes replaces a directory by a link, and editors replace the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fs;
 use std::future::pending;
@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mgrok_config::ConfigFiles;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -42,11 +43,11 @@ impl Stamp {
     }
 }
 
-/// What is watched, and what it looked like.
+/// What files looked like.
 pub(crate) type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
 
 /// What these files look like now.
-pub(crate) fn stamps(files: Vec<PathBuf>) -> Stamps {
+fn stamps(files: BTreeSet<PathBuf>) -> Stamps {
     let stamp = |path: PathBuf| {
         let stamp = Stamp::of(&path);
         (path, stamp)
@@ -54,22 +55,46 @@ pub(crate) fn stamps(files: Vec<PathBuf>) -> Stamps {
     files.into_iter().map(stamp).collect()
 }
 
-/// Calls `changed` each time that one of `files` has changed and all of them are there. A file that is added to them has changed when it
-/// does not look any more as it is said to look there.
+/// What is watched: the files of a configuration, and what those looked like that were read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watched {
+    files: ConfigFiles,
+    read: Stamps,
+}
+
+impl Watched {
+    /// Watches these files, which were read a moment ago.
+    pub(crate) fn new(files: ConfigFiles) -> Self {
+        Self {
+            read: stamps(files.as_read()),
+            files,
+        }
+    }
+
+    /// What there is to see now. On a thread where it holds up nobody: the files may be on a network.
+    async fn look(&self) -> Stamps {
+        let files = self.files.clone();
+        // It does not panic, and it is not cancelled but with everything.
+        let seen = spawn_blocking(move || stamps(files.now())).await;
+        seen.unwrap_or_default()
+    }
+}
+
+/// Calls `changed` each time that one of the files that are watched has changed, has appeared or is not wanted any more, and all of them
+/// are there. A file that is added to them has changed when it does not look any more as it is said to look there.
 pub(crate) async fn run(
-    mut files: watch::Receiver<Stamps>,
+    mut latest: watch::Receiver<Watched>,
     mut changed: impl FnMut(),
 ) -> Infallible {
     let mut known = Stamps::new();
     loop {
-        let listed = files.borrow_and_update().clone();
-        let watched: Vec<_> = listed.keys().cloned().collect();
-        known.retain(|path, _| listed.contains_key(path));
-        for (path, stamp) in listed {
-            known.entry(path).or_insert(stamp);
+        let watched = latest.borrow_and_update().clone();
+        known.retain(|path, _| watched.read.contains_key(path));
+        for (path, stamp) in &watched.read {
+            known.entry(path.clone()).or_insert(*stamp);
         }
         let has_new_list = async {
-            if files.changed().await.is_err() {
+            if latest.changed().await.is_err() {
                 // The list stays as it is.
                 pending().await
             }
@@ -82,19 +107,19 @@ pub(crate) async fn run(
 }
 
 /// Ends never if there is something to watch, and never if there is not.
-async fn watch_these(watched: &[PathBuf], known: &mut Stamps, changed: &mut impl FnMut()) {
-    if watched.is_empty() {
+async fn watch_these(watched: &Watched, known: &mut Stamps, changed: &mut impl FnMut()) {
+    if watched.read.is_empty() {
         return pending().await;
     }
     loop {
         sleep(LOOK).await;
-        let mut seen = look(watched).await;
+        let mut seen = watched.look().await;
         if seen == *known {
             continue;
         }
         loop {
             sleep(SETTLING).await;
-            let again = look(watched).await;
+            let again = watched.look().await;
             if again == seen && again.values().all(Option::is_some) {
                 break;
             }
@@ -107,19 +132,13 @@ async fn watch_these(watched: &[PathBuf], known: &mut Stamps, changed: &mut impl
     }
 }
 
-/// On a thread where it holds up nobody: the files may be on a network.
-async fn look(files: &[PathBuf]) -> Stamps {
-    let files = files.to_vec();
-    // It does not panic, and it is not cancelled but with everything.
-    spawn_blocking(|| stamps(files)).await.unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use mgrok_config::{Strictness, load_client};
     use tempfile::TempDir;
 
     use super::*;
@@ -127,7 +146,7 @@ mod tests {
     /// A directory with files that are watched.
     struct Lab {
         directory: TempDir,
-        files: watch::Sender<Stamps>,
+        files: watch::Sender<Watched>,
         count: Arc<AtomicUsize>,
     }
 
@@ -150,7 +169,11 @@ mod tests {
 
         fn watch(&self, names: &[&str]) {
             let paths = names.iter().map(|name| self.path(name)).collect();
-            self.files.send_replace(stamps(paths));
+            self.watch_files(paths);
+        }
+
+        fn watch_files(&self, files: ConfigFiles) {
+            self.files.send_replace(Watched::new(files));
             if self.files.receiver_count() == 0 {
                 let count = self.count.clone();
                 let files = self.files.subscribe();
@@ -211,6 +234,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_file_that_appears_for_what_is_included_is_a_change() {
+        let lab = Lab::new();
+        lab.write("main.toml", "includes = [\"watched-*.toml\"]");
+        lab.write("watched-1.toml", "");
+        let load = || load_client(&lab.path("main.toml"), Strictness::Strict).unwrap();
+        lab.watch_files(load().files);
+        lab.write("other.toml", "");
+        lab.changes(0).await;
+        lab.write("watched-2.toml", "");
+        lab.changes(1).await;
+        lab.watch_files(load().files);
+        lab.write("watched-2.toml", "# changed");
+        lab.changes(2).await;
+        fs::remove_file(lab.path("watched-1.toml")).unwrap();
+        lab.changes(3).await;
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_list_that_changes_forgets_no_change() {
         let lab = Lab::new();
         lab.write("a", "1");
@@ -218,8 +259,7 @@ mod tests {
         lab.watch(&["a"]);
         lab.changes(0).await;
         lab.write("a", "22");
-        let both = vec![lab.path("a"), lab.path("b")];
-        lab.files.send_replace(stamps(both));
+        lab.watch(&["a", "b"]);
         lab.changes(1).await;
         lab.write("b", "22");
         lab.changes(2).await;

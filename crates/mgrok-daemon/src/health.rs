@@ -1,35 +1,32 @@
 //! `health`: whether the program that runs with a file serves users. An image without a shell has nothing else to ask with.
-//!
-//! Not by hyper: a request and the first line of its answer need no more than the standard library.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
-use std::time::{Duration, Instant};
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use hyper::{Method, StatusCode};
 use mgrok_config::WebServer;
+
+use crate::admin_client::AdminClient;
 
 /// How long all of it may take. Docker waits for 30 s.
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How much of an answer is read: a status and a reason.
-const MAX_ANSWER: u64 = 64 * 1024;
 
 /// Asks the admin port of the program that runs on this host whether users can be served, and returns what it says.
 ///
 /// # Errors
 /// If it does not answer in time, or says that they cannot.
 pub fn ask(admin: &WebServer) -> anyhow::Result<String> {
-    let deadline = Instant::now() + TIMEOUT;
-    let (mut stream, addr) = connect(&admin.addr, admin.port, deadline)?;
-    let answer = exchange(&mut stream, deadline)
-        .with_context(|| format!("the admin port at {addr} does not answer"))?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).unwrap_or_default();
+    let client = AdminClient::new(Some(admin.clone()), "program")?;
+    let at = client.authority();
+    let (status, body) = client.exchange(Method::GET, "/readyz", TIMEOUT)?;
     match status {
-        "200" => Ok(format!("{addr} says that users can be served")),
-        "503" => bail!("{addr} says that users cannot be served: {}", body.trim()),
-        _ => bail!("what answers at {addr} is no admin port of mgrok"),
+        StatusCode::OK => Ok(format!("{at} says that users can be served")),
+        StatusCode::SERVICE_UNAVAILABLE => bail!(
+            "{at} says that users cannot be served: {}",
+            String::from_utf8_lossy(&body).trim().escape_debug()
+        ),
+        _ => bail!("what answers at {at} is no admin port of mgrok"),
     }
 }
 
@@ -38,11 +35,6 @@ pub fn ask(admin: &WebServer) -> anyhow::Result<String> {
 /// # Errors
 /// If nothing does.
 pub fn accepts(host: &str, port: u16) -> anyhow::Result<String> {
-    let (_, addr) = connect(host, port, Instant::now() + TIMEOUT)?;
-    Ok(format!("{addr} accepts connections"))
-}
-
-fn connect(host: &str, port: u16, deadline: Instant) -> anyhow::Result<(TcpStream, SocketAddr)> {
     let host = match host {
         // Where it listens on every address.
         "0.0.0.0" => "127.0.0.1",
@@ -51,31 +43,14 @@ fn connect(host: &str, port: u16, deadline: Instant) -> anyhow::Result<(TcpStrea
     };
     let mut addrs = (host, port).to_socket_addrs()?;
     let addr = addrs.next().context("its host has no address")?;
-    let stream = TcpStream::connect_timeout(&addr, left(deadline)?)
+    TcpStream::connect_timeout(&addr, TIMEOUT)
         .with_context(|| format!("nothing listens at {addr}"))?;
-    Ok((stream, addr))
-}
-
-fn exchange(stream: &mut TcpStream, deadline: Instant) -> anyhow::Result<String> {
-    stream.set_write_timeout(Some(left(deadline)?))?;
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    stream.set_read_timeout(Some(left(deadline)?))?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
-}
-
-/// The time until then.
-fn left(deadline: Instant) -> anyhow::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        bail!("it takes longer than {} s", TIMEOUT.as_secs());
-    }
-    Ok(left)
+    Ok(format!("{addr} accepts connections"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
     use std::thread;
 

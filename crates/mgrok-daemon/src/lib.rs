@@ -6,10 +6,10 @@
 //! output. What serves runs in a [`Daemon`].
 
 mod arguments;
+mod duration;
 mod file_watch;
 mod flags;
 mod generate;
-pub mod health;
 mod limits;
 mod log_options;
 mod memory;
@@ -20,20 +20,26 @@ mod service_manager;
 mod signals;
 
 mod access_log;
+mod admin_client;
 mod reload;
+
+pub mod health;
 
 mod running;
 
 mod doctor;
 
 pub use access_log::{AccessLogKeeper, NextAccessLog};
+pub use admin_client::{AdminArguments, AdminClient};
 pub use arguments::{CommonArguments, Ignored};
 pub use doctor::DoctorArguments;
 pub use flags::{Flag, FlagTable, FlagValues, Takes};
 pub use generate::{CompletionArguments, ManArguments};
+pub use hyper::Method;
 pub use log_options::LogReloader;
+pub use mgrok_admin::{AdminRequest, AdminRequests};
 pub use passed_sockets::take_passed_sockets;
 pub use program::{Program, say, say_warnings};
-pub use reload::ReloadRequests;
+pub use reload::{ReloadRequests, answer_reload};
 pub use running::{Daemon, Running};
 pub use service_manager::ServiceManager;

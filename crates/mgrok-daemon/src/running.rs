@@ -3,12 +3,13 @@
 use std::num::NonZeroUsize;
 use std::panic;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context as _;
 use mgrok_config::Log;
 use tokio::runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tracing::{error, info, warn};
 
 use crate::limits;
@@ -90,7 +91,8 @@ async fn serve(
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let manager = ServiceManager::from_env();
     let (stopper, stop) = oneshot::channel();
-    let reloads = ReloadRequests::new(manager.clone());
+    let asked = Arc::new(Notify::new());
+    let reloads = ReloadRequests::new(manager.clone(), asked.clone());
     let running = Running {
         log,
         manager: manager.clone(),
@@ -99,12 +101,19 @@ async fn serve(
     };
     let stopped_twice = async {
         let first = loop {
-            match signals.next().await {
+            let received = tokio::select! {
+                received = signals.next() => received,
+                // That has been logged.
+                () = asked.notified() => break None,
+            };
+            match received {
                 Received::Reload => reloads.request(),
-                Received::Stop(signal) => break signal,
+                Received::Stop(signal) => break Some(signal),
             }
         };
-        info!("{first}: stopping, once more ends at once");
+        if let Some(signal) = first {
+            info!("{signal}: stopping, once more ends at once");
+        }
         manager.stopping();
         // A service that has ended by itself is not there to be told.
         let _ = stopper.send(());

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
@@ -67,6 +67,9 @@ pub trait Handler: Send + Sync + 'static {
         request: Request<Body>,
         user: &User,
     ) -> impl Future<Output = Response<Body>> + Send;
+
+    /// Takes note of a request of `user` that was answered with `status` without asking, because it is no HTTP or contradicts itself.
+    fn refused(&self, _user: &User, _status: StatusCode, _reason: &str) {}
 }
 
 /// What the requests of one connection share.
@@ -313,8 +316,11 @@ impl<H: Handler> Serving<H> {
 
     fn refuse(&self, refusal: Refusal) -> Response<Body> {
         debug!(source = %self.user.addr(), from = %self.user.addr(), "request refused: {refusal}");
+        let status = refusal.status();
+        self.handler
+            .refused(&self.user, status, &refusal.to_string());
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = refusal.status();
+        *response.status_mut() = status;
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
         response
@@ -324,6 +330,15 @@ impl<H: Handler> Serving<H> {
     fn log(&self, ended: Result<(), hyper::Error>) {
         if let Err(error) = ended {
             let from = self.user.addr();
+            if error.is_parse() {
+                // What hyper answers.
+                let status = match error.is_parse_too_large() {
+                    true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                    false => StatusCode::BAD_REQUEST,
+                };
+                self.handler
+                    .refused(&self.user, status, &Chain(&error).to_string());
+            }
             debug!(source = %from, %from, "a user connection ended: {}", Chain(&error));
         }
     }

@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::escaped::{Escaped, Form};
 use crate::line;
 
 /// Names that the log gives itself. A field of an event that has one of them gets a `_` at its end, because a name must not come twice.
@@ -55,11 +56,7 @@ impl<'a> Object<'a> {
     pub(crate) fn text(&mut self, key: &str, value: fmt::Arguments<'_>) {
         self.key(key);
         self.out.push('"');
-        let mut text = Escaped {
-            cut: 0,
-            out: self.out,
-            room: self.room,
-        };
+        let mut text = Escaped::new(self.out, self.room, FORM);
         // Writing to a string does not fail.
         let _ = text.write_fmt(value);
         let Escaped { cut, room, .. } = text;
@@ -138,72 +135,32 @@ pub(crate) struct FieldName {
 
 /// Appends the inside of a string of JSON, `room` bytes at most; returns how many bytes of `value` were left out.
 pub(crate) fn push_escaped(out: &mut String, value: &str, room: usize) -> usize {
-    let mut text = Escaped { cut: 0, out, room };
+    let mut text = Escaped::new(out, room, FORM);
     // Writing to a string does not fail.
     let _ = text.write_str(value);
     text.cut
 }
 
 /// The inside of a string of JSON.
-struct Escaped<'a> {
-    cut: usize,
-    out: &'a mut String,
-    room: usize,
-}
-
-impl Escaped<'_> {
-    fn push(&mut self, character: char) {
-        let short = match character {
-            '"' => "\\\"",
-            '\\' => "\\\\",
-            '\n' => "\\n",
-            '\r' => "\\r",
-            '\t' => "\\t",
-            _ => "",
-        };
-        let is_long = short.is_empty() && character.is_control();
-        let len = match short.len() {
-            0 if is_long => "\\u001b".len(),
-            0 => character.len_utf8(),
-            len => len,
-        };
-        if self.cut > 0 || len > self.room {
-            self.cut += character.len_utf8();
-            return;
-        }
-        self.room -= len;
-        if is_long {
-            // Control characters have two digits at most. Writing to a string does not fail.
-            let _ = write!(self.out, "\\u{:04x}", u32::from(character));
-        } else if short.is_empty() {
-            self.out.push(character);
-        } else {
-            self.out.push_str(short);
-        }
-    }
-}
-
-impl fmt::Write for Escaped<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        // In UTF-8 the control characters from U+0080 on begin with 0xC2, as do some harmless ones.
-        let suspicious = |byte: u8| byte.is_ascii_control() || matches!(byte, b'"' | b'\\' | 0xc2);
-        if self.cut > 0 {
-            self.cut += text.len();
-        } else if text.len() <= self.room && !text.bytes().any(suspicious) {
-            self.room -= text.len();
-            self.out.push_str(text);
-        } else {
-            for (at, character) in text.char_indices() {
-                if self.cut > 0 {
-                    self.cut += text.len() - at;
-                    break;
-                }
-                self.push(character);
+const FORM: Form = Form {
+    // In UTF-8 the control characters from U+0080 on begin with 0xC2, as do some harmless ones.
+    is_suspicious: |byte| byte.is_ascii_control() || matches!(byte, b'"' | b'\\' | 0xc2),
+    escape: |character, out| {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            _ if character.is_control() => {
+                // Control characters have two digits at most. Writing to a string does not fail.
+                let _ = write!(out, "\\u{:04x}", u32::from(character));
             }
+            _ => return false,
         }
-        Ok(())
-    }
-}
+        true
+    },
+};
 
 #[cfg(test)]
 mod tests {

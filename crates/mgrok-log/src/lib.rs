@@ -39,10 +39,11 @@
 //!
 //! [`Records`] are lines of another kind, of what is over, such as a user's connection. They go to a place of their own.
 //!
-//! In order, lowest first: `settings` (what may change meanwhile), `line` and `json` (what a line looks like), `limiter` (how many of them
+//! In order, lowest first: `settings` (what may change meanwhile), `escaped` (text of others), `line` and `json` (what a line looks like), `limiter` (how many of them
 //! others may cause), `file` and `console` (where they go), `queue`, `writer` (the thread), `layer` (what `tracing` calls), `records`.
 
 mod console;
+mod escaped;
 mod file;
 mod json;
 mod layer;

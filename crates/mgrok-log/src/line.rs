@@ -7,6 +7,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use tracing::{Level, Metadata};
 
+use crate::escaped::{Escaped, Form};
+
 /// Ends what [`color`] began.
 pub(crate) const COLOR_RESET: &str = "\x1b[0m";
 
@@ -115,68 +117,40 @@ fn short_crate_name(directory: &str) -> &str {
 ///
 /// frp: messages are written raw. But they hold text that strangers sent, such as host names and
 /// run ids, and a line break in one would let them forge lines.
-pub(crate) struct Text<'a> {
-    /// Bytes that were left out since there was no room.
-    cut: usize,
-    out: &'a mut String,
-    /// How many bytes may still be appended.
-    room: usize,
-}
+pub(crate) struct Text<'a>(Escaped<'a>);
+
+/// As programs of Rust show them.
+const FORM: Form = Form {
+    // In UTF-8 the control characters from U+0080 on begin with 0xC2, as do some harmless ones.
+    is_suspicious: |byte| byte.is_ascii_control() || byte == 0xc2,
+    escape: |character, out| {
+        let is_control = character.is_control() && character != '\t';
+        if is_control {
+            out.extend(character.escape_debug());
+        }
+        is_control
+    },
+};
 
 impl<'a> Text<'a> {
     /// Appends to `out`, `room` bytes at most, not counting what [`Text::end`] appends.
     pub(crate) fn new(out: &'a mut String, room: usize) -> Self {
-        Self { cut: 0, out, room }
+        Self(Escaped::new(out, room, FORM))
     }
 
     /// Says how much was left out, if anything was.
     pub(crate) fn end(self) {
-        if self.cut > 0 {
+        let Escaped { cut, out, .. } = self.0;
+        if cut > 0 {
             // Writing to a string does not fail.
-            let _ = write!(self.out, "\u{2026} [{} more bytes]", self.cut);
-        }
-    }
-
-    fn push(&mut self, character: char) {
-        let mut escaped = character.escape_debug();
-        let is_control = character.is_control() && character != '\t';
-        let len = if is_control {
-            escaped.len()
-        } else {
-            character.len_utf8()
-        };
-        if self.cut > 0 || len > self.room {
-            self.cut += character.len_utf8();
-            return;
-        }
-        self.room -= len;
-        if is_control {
-            self.out.extend(&mut escaped);
-        } else {
-            self.out.push(character);
+            let _ = write!(out, "\u{2026} [{cut} more bytes]");
         }
     }
 }
 
 impl fmt::Write for Text<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // In UTF-8 the control characters from U+0080 on begin with 0xC2, as do some harmless ones.
-        let suspicious = |byte: u8| byte.is_ascii_control() || byte == 0xc2;
-        if self.cut > 0 {
-            self.cut += text.len();
-        } else if text.len() <= self.room && !text.bytes().any(suspicious) {
-            self.room -= text.len();
-            self.out.push_str(text);
-        } else {
-            for (at, character) in text.char_indices() {
-                if self.cut > 0 {
-                    self.cut += text.len() - at;
-                    break;
-                }
-                self.push(character);
-            }
-        }
-        Ok(())
+        self.0.write_str(text)
     }
 }
 

@@ -40,6 +40,8 @@ pub struct Access<'a> {
     pub received: u64,
     /// Why it is over.
     pub end: AccessEnd,
+    /// More of why, where what the user sent could not be understood or led nowhere; else empty.
+    pub reason: &'a str,
 }
 
 /// Whom a user came to.
@@ -167,6 +169,28 @@ impl AccessLog {
     /// Whether anybody wants to know.
     pub fn is_on(&self) -> bool {
         self.0.is_on.load(Ordering::Acquire)
+    }
+
+    /// Notes that a user from `from` was refused who has not come to any proxy. `request` is what it asked for over HTTP.
+    pub fn note_stranger(
+        &self,
+        from: SocketAddr,
+        host: &str,
+        request: Option<AccessRequest<'_>>,
+        reason: &str,
+    ) {
+        self.note(&Access {
+            from,
+            proxy: None,
+            host,
+            request,
+            since: SystemTime::now(),
+            duration: Duration::ZERO,
+            sent: 0,
+            received: 0,
+            end: AccessEnd::Refused,
+            reason,
+        });
     }
 
     /// Has it noted, if anybody wants to know.

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use mgrok_kcp::packet::{MAX_DATAGRAM, MAX_PAYLOAD};
 use mgrok_kcp::{Config, TUNNEL_CONVERSATION};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 use tokio::io::AsyncWriteExt;
 
 use crate::conn::Conn;
@@ -104,17 +104,12 @@ impl Listener {
     /// unless the [`ListenerDriver`] is polled; the driver ends when the listener is dropped and the last session has
     /// ended.
     pub async fn bind(host: &str, port: u16) -> io::Result<(Self, ListenerDriver)> {
-        let mut last = None;
-        for addr in tcp::resolve_bind(host, port).await? {
-            let bound = open(addr).and_then(|socket| UdpSocket::new(socket, addr, false));
-            let listening =
-                bound.and_then(|socket| mgrok_kcp::Listener::new(socket, Config::frp_server()));
-            match listening {
-                Ok((inner, driver)) => return Ok((Self { inner }, driver)),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
+        tcp::bind_with(host, port, |addr| {
+            let socket = UdpSocket::new(open(addr)?, addr, false)?;
+            let (inner, driver) = mgrok_kcp::Listener::new(socket, Config::frp_server())?;
+            Ok((Self { inner }, driver))
+        })
+        .await
     }
 
     /// As [`bind`](Self::bind), on a socket that is bound already.
@@ -144,11 +139,8 @@ impl Listener {
 }
 
 fn open(addr: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
-    tcp::dual_stack(&socket, addr)?;
-    socket.set_nonblocking(true)?;
+    let socket = tcp::bind_udp(addr, SYSTEM_QUEUE)?;
     enlarge_queues(&socket);
-    socket.bind(&addr.into())?;
     Ok(socket)
 }
 

@@ -14,7 +14,7 @@ use tracing::debug;
 pub use accept::accept;
 pub(crate) use accept::canonical;
 pub use bind::bind;
-pub(crate) use bind::{dual_stack, resolve_bind};
+pub(crate) use bind::{bind_udp, bind_with};
 pub use dial::{Candidates, DialError, DialOptions, dial};
 
 /// How long a connection may be silent before the system probes the peer, unless the configuration says otherwise. A

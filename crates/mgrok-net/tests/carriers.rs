@@ -98,7 +98,8 @@ async fn mux_pair(near: Conn, far: Conn) -> Ends {
 async fn quic_pair() -> Ends {
     let socket = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let options = QuicOptions::default();
-    let server = QuicServer::new(&ServerTlsOptions::default(), options.clone()).unwrap();
+    let tls = ServerTls::new(ServerTlsOptions::default()).unwrap();
+    let server = QuicServer::with_tls(&tls, options.clone()).unwrap();
     let server = Endpoint::server(socket(), server).unwrap();
     let tls = ClientTlsOptions {
         server_name: "localhost".into(),

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use mgrok_admin::{AdminRequests, ProgramLink};
 use mgrok_config::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::OwnedMutexGuard;
@@ -95,6 +96,15 @@ impl Server {
     /// Who is here: sessions, proxies and connections of users, and how to act on them.
     pub fn directory(&self) -> Directory {
         self.parts.directory.clone()
+    }
+
+    /// Has the admin port take requests for what only the program can do: reading its configuration again, and the end. Without this
+    /// call the admin port has no routes for that. Only the first call counts.
+    pub fn admin_requests(&self) -> AdminRequests {
+        let (program, requests) = ProgramLink::new();
+        // Whoever asks first is the program.
+        let _ = self.parts.program.set(program);
+        requests
     }
 
     /// Where clients connect to.

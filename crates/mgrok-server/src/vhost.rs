@@ -44,13 +44,13 @@ pub(crate) struct Vhosts {
 impl Vhosts {
     /// The shared ports as `policy` wants them, without a service yet.
     pub(crate) fn new(policy: &CurrentPolicy, directory: &Directory, tasks: &Tasks) -> Self {
-        let metrics = directory.metrics();
+        let (metrics, access_log) = (directory.metrics(), directory.access_log());
         let unnamed = PerSource::new(UNNAMED, metrics);
         Self {
             http: Arc::new(HttpVhost {
                 routes: Routes::default(),
                 policy: policy.clone(),
-                access_log: directory.access_log(),
+                access_log: access_log.clone(),
                 metrics: metrics.clone(),
                 stop: tasks.stop_listening.clone(),
             }),
@@ -58,11 +58,13 @@ impl Vhosts {
                 unnamed: unnamed.clone(),
                 metrics: metrics.clone(),
                 routes: Routes::default(),
+                access_log: access_log.clone(),
             }),
             tcpmux: Arc::new(TcpMuxVhost {
                 unnamed,
                 metrics: metrics.clone(),
                 routes: Routes::default(),
+                access_log,
                 policy: policy.clone(),
             }),
             policy: policy.clone(),

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
+use mgrok_lab::certs::Authority;
 use tempfile::TempDir;
 
 use crate::process::{Process, greeted_user};
@@ -22,10 +23,14 @@ struct Running {
 
 impl Running {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    fn with(more: &str) -> Self {
         let (server, admin, remote) = (start_server(), free_port(), free_port());
         let head = format!(
             "serverAddr = \"127.0.0.1\"\nserverPort = {server}\n\
-             webServer.port = {admin}\nwebServer.user = \"ann\"\nwebServer.password = \"pw\"\n"
+             webServer.port = {admin}\nwebServer.user = \"ann\"\nwebServer.password = \"pw\"\n{more}"
         );
         let kept = proxy("kept", service(), remote);
         let directory = config(&format!("{head}{kept}"));
@@ -199,4 +204,41 @@ fn a_wrong_password_is_told_as_frpc_does() {
     let (code, text) = running.command(&["status"]);
     assert!(text.starts_with("api status code [401]"), "{text}");
     assert_eq!(code, Some(1));
+}
+
+#[test]
+fn commands_speak_tls_where_the_admin_port_does() {
+    let authority = Authority::new();
+    let certificate = authority.sign("admin.test");
+    let tls = format!(
+        "webServer.tls.certFile = {:?}\nwebServer.tls.keyFile = {:?}\n",
+        certificate.cert, certificate.key
+    );
+    let running = Running::with(&tls);
+    let (code, text) = running.command(&["status"]);
+    assert!(text.contains("kept  running  127.0.0.1:"), "{text}");
+    assert_eq!(code, Some(0));
+    let (code, text) = running.command(&["health"]);
+    assert!(text.ends_with(" says that users can be served\n"), "{text}");
+    assert_eq!(code, Some(0));
+    let done = (Some(0), "reload success\n".to_owned());
+    assert_eq!(running.command(&["reload"]), done);
+
+    // One that the same authority has signed is another's all the same.
+    let other = authority.sign("other.test");
+    let text = std::fs::read_to_string(running.directory.path().join("client.toml")).unwrap();
+    let wrong = text.replace("admin.test", "other.test");
+    assert!(wrong.contains(other.cert.to_str().unwrap()));
+    rewrite(running.directory.path(), &wrong);
+    let (code, text) = running.command(&["stop"]);
+    assert!(text.contains("with the certificate of "), "{text}");
+    assert_eq!(code, Some(1));
+
+    rewrite(
+        running.directory.path(),
+        &format!("{}{}", running.head, running.kept),
+    );
+    let done = (Some(0), "stop success\n".to_owned());
+    assert_eq!(running.command(&["stop"]), done);
+    assert_eq!(running.client.ended().0, Some(0));
 }

@@ -7,6 +7,7 @@
 mod admin;
 mod directory;
 mod doctor;
+mod health;
 mod init;
 mod nathole;
 mod one_off;

@@ -59,6 +59,21 @@ fn the_file_has_a_secret_of_its_own_and_a_certificate_that_stays() {
 }
 
 #[test]
+fn the_lines_to_paste_are_for_what_the_server_can_do() {
+    let (by_name, by_port) = ("mgrokc http 3000 --server ", "mgrokc tcp 3000 --server ");
+    for (argument, there, not_there) in
+        [("--host", by_port, by_name), ("--domain", by_name, by_port)]
+    {
+        let directory = TempDir::new().unwrap();
+        let ended = init(directory.path(), &[argument, "tunnel.example.com"]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let line = format!("{there}tunnel.example.com:7000 --token ");
+        assert!(ended.stdout.contains(&line), "{ended:?}");
+        assert!(!ended.stdout.contains(not_there), "{ended:?}");
+    }
+}
+
+#[test]
 fn a_file_that_is_there_is_left_alone() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("mine.toml");

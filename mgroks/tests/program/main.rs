@@ -4,14 +4,17 @@
     reason = "a panic is how a test fails, in its helpers too"
 )]
 
+mod admin;
 mod doctor;
 mod flags;
 mod generated;
+mod health;
 mod init;
 mod process;
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::Command;
@@ -249,7 +252,7 @@ fn the_server_may_open_as_many_files_as_it_is_allowed() {
 /// A server with a user who stays: through a client, to a service that greets and then waits.
 struct Tunnel {
     server: Process,
-    _config: Config,
+    config: Config,
     _user: TcpStream,
 }
 
@@ -261,7 +264,7 @@ impl Tunnel {
         ));
         let mut server = Process::start(&mut config.command());
         server.wait_for("] frps started successfully");
-        start_client(server_port, greeting_service());
+        start_client(server_port, "tcp", greeting_service());
         let line = server.wait_for("tcp proxy listen port [");
         let port = line.rsplit_once('[').unwrap().1.trim_end_matches(']');
         let user = greeted_user(SocketAddr::from((
@@ -270,7 +273,7 @@ impl Tunnel {
         )));
         Self {
             server,
-            _config: config,
+            config,
             _user: user,
         }
     }
@@ -293,10 +296,10 @@ fn greeting_service() -> u16 {
 }
 
 /// A client in a thread that ends with the test.
-fn start_client(server_port: u16, local_port: u16) {
+fn start_client(server_port: u16, protocol: &str, local_port: u16) {
     let text = format!(
         "serverPort = {server_port}\nserverAddr = \"127.0.0.1\"\nloginFailExit = false\n\
-         [[proxies]]\nname = \"greet\"\ntype = \"tcp\"\nlocalPort = {local_port}\n"
+         transport.protocol = \"{protocol}\"\n[[proxies]]\nname = \"greet\"\ntype = \"tcp\"\nlocalPort = {local_port}\n"
     );
     let config = load_client_from_str(&text, "the test", Strictness::Strict).unwrap();
     thread::spawn(move || {
@@ -562,14 +565,13 @@ fn a_log_file_of_limited_size_is_rotated() {
     }
 }
 
-/// The server, started by a service manager that passes it `listener`.
-fn with_passed_socket(config: &Config, listener: &TcpListener) -> Process {
+/// The server, started by a service manager that passes it `socket`.
+fn with_passed_socket(config: &Config, socket: impl Into<OwnedFd>) -> Process {
     let mut shell = Command::new("sh");
     let script = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"";
     shell.args(["-c", script, "sh", EXE, "-c", config.path()]);
     shell.env("STATE_DIRECTORY", config.directory.path().join("state"));
-    let passed = std::os::fd::OwnedFd::from(listener.try_clone().unwrap());
-    Process::start_with(&mut shell, passed.into())
+    Process::start_with(&mut shell, socket.into().into())
 }
 
 #[test]
@@ -590,23 +592,39 @@ fn a_socket_that_is_passed_outlives_the_server() {
         stream.read_to_string(&mut answer).unwrap();
         answer
     };
-    let mut server = with_passed_socket(&config, &listener);
+    let mut server = with_passed_socket(&config, listener.try_clone().unwrap());
     server.wait_for("frps started successfully");
     assert!(answer(ask()).starts_with("HTTP/1.0 200"));
     server.signal(Signal::TERM);
     assert_eq!(server.ended().0, Some(0));
     // Nobody is there, and who comes waits.
     let waiting = ask();
-    let mut server = with_passed_socket(&config, &listener);
+    let mut server = with_passed_socket(&config, listener.try_clone().unwrap());
     server.wait_for("frps started successfully");
     assert!(answer(waiting).starts_with("HTTP/1.0 200"));
+}
+
+#[test]
+fn clients_come_by_a_udp_socket_that_is_passed() {
+    for (key, protocol) in [("kcpBindPort", "kcp"), ("quicBindPort", "quic")] {
+        // Nobody else can have the port as long as this lives.
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let config = Config::of_server(&format!("{key} = {port}\n"));
+        let mut server = with_passed_socket(&config, socket.try_clone().unwrap());
+        server.wait_for("frps started successfully");
+        start_client(port, protocol, 1);
+        server.wait_for("new proxy [greet] type [tcp] success");
+        drop(socket);
+    }
 }
 
 #[test]
 fn a_socket_that_nobody_wants_ends_the_start() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let config = Config::of_server("");
-    let (code, text) = with_passed_socket(&config, &listener).ended();
+    let passed = listener.try_clone().unwrap();
+    let (code, text) = with_passed_socket(&config, passed).ended();
     assert_eq!(code, Some(1), "{text}");
     let addr = listener.local_addr().unwrap();
     let expect = format!("no key of the configuration wants another TCP port at {addr}");

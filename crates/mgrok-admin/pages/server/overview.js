@@ -1,11 +1,12 @@
 // The server at a glance: numbers, traffic, kinds of proxies, configuration, draining.
 
-import { get, post, remove } from "../common/api.js";
+import { get, part, post, remove } from "../common/api.js";
 import { trafficChart } from "../common/chart.js";
 import { age, bytes, number, time } from "../common/format.js";
 import { calmly, every, on } from "../common/live.js";
 import { heading } from "../common/shell.js";
 import { badge, busy, button, confirm, facts, fail, h, notice, panel, show } from "../common/view.js";
+import { links } from "./links.js";
 
 export async function overviewScreen(context) {
   const { signal } = context;
@@ -19,6 +20,18 @@ export async function overviewScreen(context) {
     today: card("Traffic today"),
   };
   const kinds = h("div", {});
+  const disabledList = h("ul", { class: "plain" });
+  const disabledPanel = panel("Disabled proxies", disabledList);
+  // Also of those that nobody publishes, which are listed nowhere else.
+  const enableButton = (name) => {
+    const enable = async () => {
+      await post(`api/v2/proxies/${part(name)}/enable`);
+      notice(`${name} lets users in again.`);
+      await refresh();
+    };
+    const element = button("Enable", () => busy(element, enable), "small", { "aria-label": `Enable ${name}` });
+    return element;
+  };
   const settings = h("div", {});
   const program = h("div", {});
   const banner = h("div", { role: "status" });
@@ -47,8 +60,10 @@ export async function overviewScreen(context) {
     show(cards.clients.value, number(state.clients));
     const online = Object.values(status.proxyTypeCount ?? {}).reduce((sum, it) => sum + it, 0);
     show(cards.proxies.value, number(state.proxies ?? online));
-    const disabled = Array.isArray(state.disabledProxies) ? state.disabledProxies.length : state.disabledProxies;
-    show(cards.proxies.note, disabled ? `${number(disabled)} disabled` : "");
+    const disabled = state.disabledProxies;
+    show(cards.proxies.note, disabled.length ? `${number(disabled.length)} disabled` : "");
+    disabledPanel.hidden = disabled.length === 0;
+    show(disabledList, disabled.map((name) => h("li", {}, h("a", { href: links.proxyLink(name) }, name), enableButton(name))));
     show(cards.connections.value, number(state.connections));
     show(cards.today.value, bytes(status.totalTrafficIn + status.totalTrafficOut));
     show(cards.today.note, `${bytes(status.totalTrafficIn)} from users, ${bytes(status.totalTrafficOut)} to users`);
@@ -101,6 +116,7 @@ export async function overviewScreen(context) {
       banner,
       h("div", { class: "cards" }, Object.values(cards).map((it) => it.element)),
       panel("Live traffic", trafficChart(signal)),
+      disabledPanel,
       h("div", { class: "columns" }, panel("Proxies by type", kinds), panel("Configuration", settings), panel("Program", program)),
     ],
   };

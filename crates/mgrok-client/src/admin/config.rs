@@ -4,13 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mgrok_admin::{Answer, Caller, Method, Query, Refusal, Request, Routes, read_body};
+use mgrok_admin::{Answer, Caller, Method, Query, Refusal, Request, Routes, is_true, read_body};
 use mgrok_config::{LoadError, LoadOptions, Mistake, load_client_as};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tracing::info;
 
-use crate::operator::is_true;
 use crate::replace_file::replace_file;
 use crate::version::{Condition, Version};
 

@@ -1,14 +1,13 @@
 //! The routes for the store: its proxies and visitors, one by one.
 
 use mgrok_admin::{
-    Answer, Caller, HeaderMap, JsonBody, Method, Path, Query, Refusal, Routes, StatusCode,
+    Answer, Caller, HeaderMap, JsonBody, Method, Path, Query, Refusal, Routes, StatusCode, is_true,
 };
 use mgrok_config::{StoreError, StoredEntry, StoredKind};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tracing::info;
 
-use crate::operator::is_true;
 use crate::store::{StoreAction, StoreChange, StoreFailure, StoreHandle, version};
 use crate::version::Condition;
 

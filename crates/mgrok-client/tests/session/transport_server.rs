@@ -68,7 +68,7 @@ impl TransportServer {
                 Listening::Kcp(listener)
             }
             Protocol::Quic => {
-                let server = QuicServer::new(&options, QuicOptions::default()).unwrap();
+                let server = QuicServer::with_tls(&tls, QuicOptions::default()).unwrap();
                 let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
                 Listening::Quic(Endpoint::server(socket, server).unwrap())
             }

@@ -96,8 +96,11 @@ fn value_source(mut section: Section<'_>) -> Option<Secret> {
         return Some(placeholder());
     }
     let got = match &source {
-        ValueSource::File(path) => read(path),
-        ValueSource::Program(program) => run(program),
+        ValueSource::File(path) => {
+            section.report.note_secret(path);
+            read(path)
+        }
+        ValueSource::Program(program) => run(program, TIMEOUT),
     };
     match got {
         Ok(secret) if secret.is_empty() => {
@@ -178,8 +181,8 @@ fn read(path: &str) -> Result<String, String> {
     Ok(text.trim().to_owned())
 }
 
-/// Runs a program, without a shell, and returns what it prints.
-fn run(program: &Program) -> Result<String, String> {
+/// Runs a program, without a shell and no longer than `limit`, and returns what it prints.
+fn run(program: &Program, limit: Duration) -> Result<String, String> {
     let Program { command, args, env } = program;
     // frp: the beginning of this wording
     let failed = |why: &str| format!("failed to execute command {command}: {why}");
@@ -191,7 +194,7 @@ fn run(program: &Program) -> Result<String, String> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| failed(&io_reason(&error)))?;
-    let printed = wait(&mut child);
+    let printed = wait(&mut child, limit);
     if printed.is_err() {
         // If it ends by itself right now, that is just as well.
         let _ = child.kill();
@@ -201,9 +204,9 @@ fn run(program: &Program) -> Result<String, String> {
 }
 
 /// Waits for what a program prints and for its end.
-fn wait(child: &mut Child) -> Result<String, String> {
-    let deadline = Instant::now() + TIMEOUT;
-    let late = || format!("it takes more than {} s", TIMEOUT.as_secs());
+fn wait(child: &mut Child, limit: Duration) -> Result<String, String> {
+    let deadline = Instant::now() + limit;
+    let late = || format!("it takes more than {limit:?}");
     let Some(stdout) = child.stdout.take() else {
         return Err("its output cannot be read".to_owned());
     };
@@ -217,7 +220,7 @@ fn wait(child: &mut Child) -> Result<String, String> {
         let _ = sender.send(read.map(|_| bytes));
     });
     let bytes = receiver
-        .recv_timeout(TIMEOUT)
+        .recv_timeout(limit)
         .map_err(|_| late())?
         .map_err(|error| io_reason(&error))?;
     if bytes.len() > MAX_LEN {
@@ -237,4 +240,54 @@ fn wait(child: &mut Child) -> Result<String, String> {
     }
     let text = String::from_utf8(bytes).map_err(|_| "it does not print UTF-8".to_owned())?;
     Ok(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LoadOptions;
+    use crate::load::load_client;
+
+    /// A program of the shell that tells its process id in a file.
+    fn hanging(script: &str) -> (tempfile::TempDir, Program) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("pid");
+        let script = format!("echo $$ > '{}'; {script}", file.display());
+        let program = Program {
+            command: "sh".to_owned(),
+            args: vec!["-c".to_owned(), script],
+            env: Vec::new(),
+        };
+        (directory, program)
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_ended() {
+        let check = |script: &str| {
+            let (directory, program) = hanging(script);
+            let why = run(&program, Duration::from_secs(2)).unwrap_err();
+            assert_eq!(why, "failed to execute command sh: it takes more than 2s");
+            let pid = std::fs::read_to_string(directory.path().join("pid")).unwrap();
+            let process = Path::new("/proc").join(pid.trim());
+            assert!(!process.exists(), "{} is still there", process.display());
+        };
+        // One that says nothing, and one that has said all but stays.
+        let scripts = ["exec sleep 600", "echo secret; exec 1>&-; exec sleep 600"];
+        thread::scope(|threads| {
+            for script in scripts {
+                threads.spawn(move || check(script));
+            }
+        });
+    }
+
+    #[test]
+    fn a_program_that_fails_is_told_by_its_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("client.toml");
+        let text = "auth.tokenSource = { type = \"exec\", exec = { command = \"false\" } }\n";
+        std::fs::write(&file, text).unwrap();
+        let options = LoadOptions::default().allowing_exec(true);
+        let error = load_client(&file, options).unwrap_err().to_string();
+        assert!(error.contains("auth.tokenSource: "), "{error}");
+    }
 }

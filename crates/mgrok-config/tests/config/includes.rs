@@ -4,6 +4,7 @@
     reason = "a panic is how a test fails, in its helpers too"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use mgrok_config::{ClientConfig, LoadError, Loaded, Strictness, load_client};
@@ -198,4 +199,26 @@ fn feature_gates_are_known_by_name() {
             "2:12: `virtualNet.address` is not supported by this version of mgrok",
         ],
     );
+}
+
+#[test]
+fn the_files_that_were_read_are_known_and_those_that_appear() {
+    let main = "includes = [\"incl-*.toml\"]\nauth.tokenSource = { type = \"file\", file.path = \"SECRET\" }\n";
+    let files = Files::new(&[("incl-a.toml", &proxy("a")), ("secret", "s")]);
+    let path = |name: &str| files.0.path().join(name);
+    let secret = path("secret");
+    let main = main.replace("SECRET", secret.to_str().unwrap());
+    fs::write(path("main.toml"), main).unwrap();
+    let read = files.load("main.toml").unwrap().files;
+    let mut expect = BTreeSet::from([path("incl-a.toml"), path("main.toml"), secret]);
+    assert_eq!(read.as_read(), expect);
+    assert_eq!(read.now(), expect);
+
+    fs::write(path("incl-b.toml"), proxy("b")).unwrap();
+    fs::write(path("incl-b.yaml"), "").unwrap();
+    fs::remove_file(path("incl-a.toml")).unwrap();
+    assert_eq!(read.as_read(), expect);
+    expect.remove(&path("incl-a.toml"));
+    expect.insert(path("incl-b.toml"));
+    assert_eq!(read.now(), expect);
 }

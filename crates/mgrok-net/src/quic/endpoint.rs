@@ -9,7 +9,7 @@ use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerCo
 use quinn::{ClientConfig, EndpointConfig, ServerConfig, TokioRuntime};
 use rustls::client::Resumption;
 use rustls::server::NoServerSessionStorage;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 use tokio::time::timeout;
 
 use super::{Connection, NO_ERROR, PROTOCOL, QuicError, QuicOptions, odd_sni};
@@ -80,20 +80,15 @@ pub struct QuicServer {
 }
 
 impl QuicServer {
-    /// Reads or makes the certificate and keys. For clients whose server name is valid in TLS.
-    pub fn new(tls: &ServerTlsOptions, options: QuicOptions) -> Result<Self, QuicError> {
-        Self::with_tls(&ServerTls::new(tls.clone())?, options)
-    }
-
-    /// As [`Self::new`], with the certificate and keys that `tls` has loaded now: QUIC clients see the same certificate
-    /// as those of other transports.
+    /// For clients whose server name is valid in TLS. Uses the certificate and keys that `tls` has loaded now: QUIC clients see the same
+    /// certificate as those of other transports.
     pub fn with_tls(tls: &ServerTls, options: QuicOptions) -> Result<Self, QuicError> {
         let rustls = tls.config_for(PROTOCOL)?;
         let crypto = QuicServerConfig::try_from(rustls).map_err(no_suite)?;
         Self::with_crypto(Arc::new(crypto), options)
     }
 
-    /// As [`Self::new`], for clients that may send any server name. frp's visitors write `192.0.2.1:443` where a host
+    /// Reads or makes the certificate and keys, for clients that may send any server name. frp's visitors write `192.0.2.1:443` where a host
     /// name belongs. Sessions are not resumed.
     pub fn by_any_name(tls: &ServerTlsOptions, options: QuicOptions) -> Result<Self, QuicError> {
         let provider = odd_sni::provider((*tls::provider()).clone());
@@ -130,21 +125,10 @@ fn no_suite(error: NoInitialCipherSuite) -> QuicError {
 /// # Errors
 /// The error of the system or the resolver for the last address of `host`.
 pub async fn bind(host: &str, port: u16) -> io::Result<UdpSocket> {
-    let mut last = None;
-    for addr in tcp::resolve_bind(host, port).await? {
-        match open(addr) {
-            Ok(socket) => return Ok(socket.into()),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
-}
-
-fn open(addr: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
-    tcp::dual_stack(&socket, addr)?;
-    socket.bind(&addr.into())?;
-    Ok(socket)
+    tcp::bind_with(host, port, |addr| {
+        Ok(tcp::bind_udp(addr, SYSTEM_QUEUE)?.into())
+    })
+    .await
 }
 
 /// A UDP socket that speaks QUIC. Cheap to clone. Its connections outlive it.

@@ -39,8 +39,13 @@ pub(crate) fn client(options: &QuicOptions) -> QuicClient {
     QuicClient::new(client_tls("localhost"), options.clone()).unwrap()
 }
 
+/// For clients whose server name is valid in TLS.
+fn strict_server(tls: &ServerTlsOptions, options: QuicOptions) -> Result<QuicServer, QuicError> {
+    QuicServer::with_tls(&ServerTls::new(tls.clone())?, options)
+}
+
 pub(crate) fn server(options: &QuicOptions) -> Endpoint {
-    let server = QuicServer::new(&ServerTlsOptions::default(), options.clone()).unwrap();
+    let server = strict_server(&ServerTlsOptions::default(), options.clone()).unwrap();
     Endpoint::server(socket(), server).unwrap()
 }
 
@@ -350,7 +355,7 @@ async fn a_client_may_call_the_server_by_address_and_port() {
     far.send(Bytes::from_static(b"back")).await.unwrap();
     assert_eq!(&in_time(near.recv()).await.unwrap()[..], b"back");
 
-    let strict = server(QuicServer::new(&tls, options).unwrap());
+    let strict = server(strict_server(&tls, options).unwrap());
     let (near, far) = shake_hands(&strict, &odd).await;
     for refused in [near, far] {
         assert!(matches!(refused, Err(QuicError::Handshake { .. })));
@@ -421,7 +426,7 @@ async fn the_server_must_be_who_it_should_be() {
         let make = if any_name {
             QuicServer::by_any_name
         } else {
-            QuicServer::new
+            strict_server
         };
         let server = make(&tls, options.clone()).unwrap();
         let server = Endpoint::server(socket(), server).unwrap();
@@ -458,7 +463,7 @@ async fn a_pinned_certificate_is_insisted_on() {
         ..ServerTlsOptions::default()
     };
     let seen = ServerTls::new(tls.clone()).unwrap().fingerprint();
-    let server = QuicServer::new(&tls, options.clone()).unwrap();
+    let server = strict_server(&tls, options.clone()).unwrap();
     let server = Endpoint::server(socket(), server).unwrap();
     for (pinned, good) in [(seen.0, true), ([7; 32], false)] {
         let tls = ClientTlsOptions {
@@ -486,7 +491,7 @@ async fn clients_must_show_a_certificate_where_one_is_asked_for() {
         trusted_ca: authority.ca(),
         ..ServerTlsOptions::default()
     };
-    for make in [QuicServer::new, QuicServer::by_any_name] {
+    for make in [strict_server, QuicServer::by_any_name] {
         let server = Endpoint::server(socket(), make(&tls, options.clone()).unwrap()).unwrap();
         for (certificate, good) in [(authority.sign("client"), true), (None, false)] {
             let tls = ClientTlsOptions {

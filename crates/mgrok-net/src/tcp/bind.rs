@@ -20,14 +20,37 @@ const BACKLOG: i32 = 4096;
 /// # Errors
 /// The error of the system or the resolver for the last address of `host`.
 pub async fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
+    bind_with(host, port, listen).await
+}
+
+/// Binds by `bind` to the first address of `host`, as [`bind`] understands it, for which that works.
+///
+/// # Errors
+/// The error of the system or the resolver for the last address of `host`.
+pub(crate) async fn bind_with<T>(
+    host: &str,
+    port: u16,
+    bind: impl Fn(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
     let mut last = None;
     for addr in resolve_bind(host, port).await? {
-        match listen(addr) {
-            Ok(listener) => return Ok(listener),
+        match bind(addr) {
+            Ok(bound) => return Ok(bound),
             Err(error) => last = Some(error),
         }
     }
     Err(last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
+}
+
+/// A UDP socket that is bound to `addr`, with a queue for what arrives of `queue` bytes, as far as the system allows.
+pub(crate) fn bind_udp(addr: SocketAddr, queue: usize) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    dual_stack(&socket, addr)?;
+    socket.set_nonblocking(true)?;
+    // Best effort: the default size works, too.
+    let _ = socket.set_recv_buffer_size(queue);
+    socket.bind(&addr.into())?;
+    Ok(socket)
 }
 
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
@@ -43,7 +66,7 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// The addresses to try for `host`, best first.
-pub(crate) async fn resolve_bind(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+async fn resolve_bind(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let host = without_brackets(host);
     // All three unspecified forms, as in Go (net/ipsock_posix.go#favoriteAddrFamily); so frp's default, 0.0.0.0, serves
     // IPv6 too.
@@ -58,7 +81,7 @@ pub(crate) async fn resolve_bind(host: &str, port: u16) -> io::Result<Vec<Socket
 }
 
 /// Makes `::` accept IPv4 too, whatever the system's default is.
-pub(crate) fn dual_stack(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
+fn dual_stack(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
     match addr {
         SocketAddr::V6(addr) => socket.set_only_v6(!addr.ip().is_unspecified()),
         SocketAddr::V4(_) => Ok(()),

@@ -1,11 +1,13 @@
 //! Identifies certificates by their hash.
 
 use std::fmt;
+use std::path::Path;
 
 use aws_lc_rs::constant_time;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use rustls::pki_types::CertificateDer;
 
+use super::{TlsError, files};
 use crate::conn::Conn;
 
 /// The SHA-256 of a certificate in DER form, as `openssl x509 -noout -fingerprint -sha256` prints it.
@@ -14,6 +16,14 @@ use crate::conn::Conn;
 pub struct Fingerprint(pub [u8; SHA256_OUTPUT_LEN]);
 
 impl Fingerprint {
+    /// The fingerprint of the first certificate in a file in PEM form. Blocks while it reads the file.
+    ///
+    /// # Errors
+    /// If the file cannot be read or has no certificate.
+    pub fn of_file(path: &Path) -> Result<Self, TlsError> {
+        files::first_certificate(path).map(|it| Self::of(&it))
+    }
+
     pub(crate) fn of(certificate: &CertificateDer<'_>) -> Self {
         let mut bytes = [0; SHA256_OUTPUT_LEN];
         bytes.copy_from_slice(digest(&SHA256, certificate).as_ref());

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 use tokio::io::Interest;
 
 use super::datagrams::{Datagrams, Entry};
@@ -103,14 +103,7 @@ pub struct UdpSocket {
 impl UdpSocket {
     /// Binds to `host` and `port`; port 0 lets the system choose. `host` is as in [`tcp::bind`].
     pub async fn bind(host: &str, port: u16) -> io::Result<Self> {
-        let mut last = None;
-        for addr in tcp::resolve_bind(host, port).await? {
-            match open(addr).and_then(|socket| Self::new(socket, addr, false)) {
-                Ok(socket) => return Ok(socket),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
+        tcp::bind_with(host, port, |addr| Self::new(open(addr)?, addr, false)).await
     }
 
     /// A socket that exchanges datagrams with `peer` only.
@@ -343,13 +336,7 @@ fn max_segment_after(size: u16, error: &io::Error) -> Option<usize> {
 }
 
 pub(super) fn open(addr: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
-    tcp::dual_stack(&socket, addr)?;
-    socket.set_nonblocking(true)?;
-    // Best effort: the default size works, too.
-    let _ = socket.set_recv_buffer_size(SYSTEM_QUEUE);
-    socket.bind(&addr.into())?;
-    Ok(socket)
+    tcp::bind_udp(addr, SYSTEM_QUEUE)
 }
 
 thread_local! {

@@ -333,6 +333,7 @@ impl ProxyEntry {
             sent: 0,
             received: 0,
             end: AccessEnd::Refused,
+            reason: "",
         });
     }
 
@@ -506,6 +507,7 @@ impl Drop for ConnectionRow {
                 sent,
                 received,
                 end,
+                reason: "",
             });
         }
     }

@@ -68,6 +68,7 @@ impl Drop for UdpUser {
             sent: self.sent,
             received: self.received,
             end: AccessEnd::Gone,
+            reason: "",
         });
     }
 }

@@ -55,11 +55,14 @@ pub(super) fn serve(
                 log_listening(&listener, "dashboard listen on", "");
                 let admin = AdminPort::new(listener, parts.admin_access.clone());
                 let stopping = tasks.stop_listening.clone();
-                let routes = admin::routes(parts.directory.clone()).ready_when(move || {
-                    match stopping.is_cancelled() {
-                        false => Ok(()),
-                        true => Err("stopping".to_owned()),
-                    }
+                let routes = admin::routes(parts.directory.clone());
+                let routes = match parts.program.get() {
+                    Some(program) => program.clone().add_to(routes),
+                    None => routes,
+                };
+                let routes = routes.ready_when(move || match stopping.is_cancelled() {
+                    false => Ok(()),
+                    true => Err("stopping".to_owned()),
                 });
                 let routes = exposition::add_to(routes, &parts.policy, &parts.directory);
                 tasks.spawn(admin.run(routes, stop))

@@ -1,8 +1,8 @@
 //! What a server is made of, put together. Each part is handed on to those alone that use it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use mgrok_admin::AdminAccess;
+use mgrok_admin::{AdminAccess, ProgramLink};
 use mgrok_net::quic::Endpoint;
 use tokio::sync::watch;
 
@@ -32,6 +32,8 @@ pub(super) struct Parts {
     pub(super) accept: AcceptContext,
     pub(super) vhosts: Arc<Vhosts>,
     pub(super) holes: HolePunchBroker,
+    /// Where the admin port has what only the program can do; empty if the program does not.
+    pub(super) program: OnceLock<ProgramLink>,
     /// Who is let in to the admin port.
     pub(super) admin_access: AdminAccess,
     /// Where clients come by QUIC, if they do.
@@ -99,6 +101,7 @@ impl Parts {
             accept,
             vhosts,
             holes,
+            program: OnceLock::new(),
             admin_access: AdminAccess::default(),
             quic: watch::Sender::new(None),
             control: Arc::new(control),

@@ -14,7 +14,7 @@ use mgrok_http::{
     RequestTarget, Rules, UNREACHABLE, Upstream, UpstreamOptions, User, ask_for_credentials,
     repetition,
 };
-use mgrok_net::access_log::AccessLog;
+use mgrok_net::access_log::{AccessLog, AccessRequest};
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_proto::auth::Secret;
@@ -192,6 +192,17 @@ impl Handler for Requests {
         let class = StatusClass::of(response.status().as_u16());
         vhost.metrics.http_requests.of(class).inc();
         response
+    }
+
+    fn refused(&self, user: &User, status: StatusCode, reason: &str) {
+        // What it asked for is not told, as nobody can say what that was.
+        let request = AccessRequest {
+            method: "",
+            path: "",
+            status: Some(status.as_u16()),
+        };
+        let log = &self.vhost.access_log;
+        log.note_stranger(user.addr(), "", Some(request), reason);
     }
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mgrok_net::client_hello::{self, UNRECOGNIZED_NAME};
+use mgrok_net::access_log::AccessLog;
+use mgrok_net::client_hello::{self, ReadError, UNRECOGNIZED_NAME};
 use mgrok_net::conn::Conn;
 use tokio::time::timeout;
 use tracing::{debug, info};
@@ -30,6 +31,7 @@ pub(crate) struct HttpsVhost {
     pub(crate) unnamed: PerSource,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) routes: Routes<Arc<BackendSet<Backend>>>,
+    pub(crate) access_log: AccessLog,
 }
 
 impl UserService for Arc<HttpsVhost> {
@@ -40,6 +42,10 @@ impl UserService for Arc<HttpsVhost> {
         let name = match Box::pin(hello).await {
             Ok(Ok(hello)) => hello.server_name.unwrap_or_default(),
             Ok(Err(error)) => {
+                if let ReadError::Refused(refusal) = &error {
+                    let reason = refusal.to_string();
+                    self.access_log.note_stranger(from, "", None, &reason);
+                }
                 return debug!(source = %from, "https connection of {from} closed: {error}");
             }
             Err(error) => {
@@ -49,6 +55,8 @@ impl UserService for Arc<HttpsVhost> {
         let Some(backends) = self.routes.find(&name, b"", "") else {
             self.metrics.users_refused.of(UserRefusal::NoRoute).inc();
             debug!(source = %from, "https connection of {from} closed: no proxy for [{name}]");
+            self.access_log
+                .note_stranger(from, &name, None, "no proxy has this name");
             let alert = user.send(Bytes::from_static(&UNRECOGNIZED_NAME));
             // Who does not take it is gone.
             let _ = timeout(ALERT_TIMEOUT, alert).await;

@@ -100,6 +100,7 @@ impl Drop for RequestNote {
             sent: self.traffic.sent.load(Ordering::Relaxed),
             received: self.traffic.received.load(Ordering::Relaxed),
             end: self.end.get(),
+            reason: "",
         });
     }
 }

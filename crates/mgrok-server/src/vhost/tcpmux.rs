@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use hyper::header::HeaderValue;
 use mgrok_http::{Credentials, host_name};
+use mgrok_net::access_log::{AccessLog, AccessRequest};
 use mgrok_net::conn::Conn;
 use mgrok_proto::auth::Secret;
 use tokio::time::timeout;
@@ -55,6 +56,7 @@ pub(crate) struct TcpMuxVhost {
     pub(crate) unnamed: PerSource,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) routes: Routes<Arc<TcpMuxRoute>>,
+    pub(crate) access_log: AccessLog,
     pub(crate) policy: CurrentPolicy,
 }
 
@@ -93,6 +95,16 @@ enum RequestError {
     TooLong,
 }
 
+impl RequestError {
+    /// Whether something came that is no request. Who comes and leaves, as balancers do that look, is not worth a line.
+    fn is_about_what_came(&self) -> bool {
+        match self {
+            Self::Closed | Self::Io(_) => false,
+            Self::Method | Self::Syntax(_) | Self::TooLong => true,
+        }
+    }
+}
+
 impl UserService for Arc<TcpMuxVhost> {
     async fn serve(self, user: Conn, addrs: PeerAddrs) {
         let from = addrs.from;
@@ -127,6 +139,10 @@ impl TcpMuxVhost {
                 Ok(Ok(request)) => request,
                 // frp: no answer either.
                 Ok(Err(error)) => {
+                    if error.is_about_what_came() {
+                        let reason = error.to_string();
+                        self.access_log.note_stranger(from, "", None, &reason);
+                    }
                     debug!(source = %from, "tcpmux connection of {from} closed: {error}");
                     break;
                 }
@@ -141,6 +157,7 @@ impl TcpMuxVhost {
                     "tcpmux connection of {from}: no proxy for [{}]",
                     connect.host
                 );
+                self.note_refusal(from, &connect, 404, "no proxy has this name");
                 let page = self.policy.now().config.vhost.not_found_page.clone();
                 let page = Page::not_found(page).text().await;
                 refuse(user, not_found(&page)).await;
@@ -154,6 +171,7 @@ impl TcpMuxVhost {
                 connect.host
             );
             if tries == MAX_TRIES || !connect.keeps {
+                self.note_refusal(from, &connect, 407, "wrong user or password");
                 refuse(user, Bytes::from_static(UNAUTHORIZED_CLOSE)).await;
                 break;
             }
@@ -161,6 +179,17 @@ impl TcpMuxVhost {
             answer(&mut user, Bytes::from_static(UNAUTHORIZED)).await;
         }
         None
+    }
+
+    /// Notes a request that has led nowhere.
+    fn note_refusal(&self, from: SocketAddr, connect: &Connect, status: u16, reason: &str) {
+        let request = AccessRequest {
+            method: "CONNECT",
+            path: "",
+            status: Some(status),
+        };
+        let log = &self.access_log;
+        log.note_stranger(from, &connect.host, Some(request), reason);
     }
 }
 
