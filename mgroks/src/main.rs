@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use mgrok_admin::with_log;
 use mgrok_config::{ConfigFiles, LoadOptions, Loaded, ServerConfig, load_server};
 use mgrok_daemon::{
     AccessLogKeeper, Daemon, LogReloader, Program, ReloadRequests, health, say, say_warnings,
@@ -108,7 +109,12 @@ fn run(mut config: ServerConfig, files: ConfigFiles, source: &Source) -> anyhow:
         let (reloads, log) = (running.reloads(), running.log());
         watch(&reloads, files, config.reload_on_change);
         let access_log = config.access_log.clone();
+        let control = log.control().clone();
+        if config.web_server.is_some() {
+            control.keep_lines();
+        }
         let server = Server::from_sockets(config, take_passed_sockets()).await?;
+        server.add_admin_routes(move |routes| with_log(routes, &control));
         let mut access_log =
             AccessLogKeeper::start(server.directory().access_log(), access_log.as_ref())?;
         running.ready();

@@ -98,6 +98,7 @@ mod old;
 mod private;
 mod proxy_protocol;
 mod recovery;
+mod server_admin;
 mod tls;
 mod transports;
 mod vhost;

@@ -36,6 +36,7 @@ mod extract;
 
 mod routes;
 
+mod log_routes;
 mod metrics;
 
 mod guard;
@@ -51,6 +52,7 @@ pub use axum::response::Response;
 pub use dashboard::Dashboard;
 pub use events::{EventStream, ServerEvent};
 pub use extract::{Caller, JsonBody, Path, Query, is_true, read_body};
+pub use log_routes::with_log;
 pub use metrics::expose_runtime;
 pub use page::{Page, PageQuery};
 pub use port::{AdminPort, OpenError};

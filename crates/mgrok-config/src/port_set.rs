@@ -101,6 +101,20 @@ impl Default for PortSet {
     }
 }
 
+/// As frp writes it: `6000-6010,7000`.
+impl fmt::Display for PortSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, run) in self.runs.iter().enumerate() {
+            let comma = if number > 0 { "," } else { "" };
+            match run.first == run.last {
+                true => write!(f, "{comma}{}", run.first)?,
+                false => write!(f, "{comma}{}-{}", run.first, run.last)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Debug for PortSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set()
@@ -133,6 +147,7 @@ mod tests {
     fn neighbours_become_one_run() {
         let ports = PortSet::from_ranges([10..=11, 12..=12, 5..=5, 11..=13, 65535..=65535]);
         assert_eq!(format!("{ports:?}"), "{5..=5, 10..=13, 65535..=65535}");
+        assert_eq!(ports.to_string(), "5,10-13,65535");
     }
 
     #[test]

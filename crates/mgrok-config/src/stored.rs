@@ -1,6 +1,6 @@
 //! Reads, checks and changes stores.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Number, Value as Json};
@@ -352,15 +352,26 @@ fn merge<T: Clone>(file: &[T], stored: Vec<T>, name: impl Fn(&T) -> &String) -> 
     by_name.into_values().collect()
 }
 
-/// The keys that readers have asked for, by their dotted form in small letters.
-struct KnownKeys(HashMap<String, String>);
+/// The keys that readers have asked for.
+struct KnownKeys {
+    /// By their dotted form in small letters.
+    keys: HashMap<String, String>,
+    /// Those of them, in small letters, below which there are others.
+    tables: HashSet<String>,
+}
 
 impl KnownKeys {
     fn new(keys: &BTreeSet<String>) -> Self {
-        let lower = keys
-            .iter()
-            .map(|key| (key.to_ascii_lowercase(), key.clone()));
-        Self(lower.collect())
+        let lower = |key: &String| key.to_ascii_lowercase();
+        let parents = |key: &String| {
+            let ends: Vec<usize> = key.match_indices('.').map(|(at, _)| at).collect();
+            let key = lower(key);
+            ends.into_iter().map(move |end| key[..end].to_owned())
+        };
+        Self {
+            tables: keys.iter().flat_map(parents).collect(),
+            keys: keys.iter().map(|key| (lower(key), key.clone())).collect(),
+        }
     }
 
     /// The table at `path` in the documented spelling, without keys that nothing has asked for or that say no more than an absent one.
@@ -368,7 +379,7 @@ impl KnownKeys {
         let mut table = Map::new();
         for Entry { key, node, .. } in entries {
             let path = format!("{path}.{key}").to_ascii_lowercase();
-            let Some(known) = self.0.get(&path) else {
+            let Some(known) = self.keys.get(&path) else {
                 continue;
             };
             let key = known.rsplit('.').next().unwrap_or(known);
@@ -395,7 +406,7 @@ impl KnownKeys {
                 let values = nodes.iter().map(|node| self.value(&node.value, path));
                 Json::Array(values.collect())
             }
-            Value::Table(entries) if self.has_below(path) => {
+            Value::Table(entries) if self.tables.contains(path) => {
                 Json::Object(self.canonical(entries, path))
             }
             // Its keys are free.
@@ -404,10 +415,5 @@ impl KnownKeys {
                 Json::Object(entries.iter().map(entry).collect())
             }
         }
-    }
-
-    fn has_below(&self, path: &str) -> bool {
-        let below = |key: &String| key.strip_prefix(path).is_some_and(|it| it.starts_with('.'));
-        self.0.keys().any(below)
     }
 }

@@ -38,6 +38,7 @@ pub use generate::{CompletionArguments, ManArguments};
 pub use hyper::Method;
 pub use log_options::LogReloader;
 pub use mgrok_admin::{AdminRequest, AdminRequests};
+pub use mgrok_log::LogControl;
 pub use passed_sockets::take_passed_sockets;
 pub use program::{Program, say, say_warnings};
 pub use reload::{ReloadRequests, answer_reload};

@@ -34,6 +34,11 @@ impl LogReloader {
         Ok(())
     }
 
+    /// What changes the log and shows it, whatever the configuration says.
+    pub fn control(&self) -> &LogControl {
+        &self.control
+    }
+
     /// Logs as `log` says from now on, but where it did.
     pub fn change(&self, log: &Log) {
         self.control.change(&options(log));

@@ -29,6 +29,7 @@ use crate::limiter::{Allowance, Last, Limiter, Source, Verdict};
 use crate::line::{self, Text};
 use crate::queue::{Queue, Room};
 use crate::settings::{Format, Settings};
+use crate::tail::Tail;
 
 /// What the targets of mgrok's own crates begin with.
 const OWN_TARGETS: &str = "mgrok";
@@ -65,6 +66,7 @@ pub(crate) struct LineLayer {
     pub(crate) now: fn() -> Timestamp,
     pub(crate) queue: Arc<Queue>,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) tail: Arc<Tail>,
     pub(crate) zone: TimeZone,
 }
 
@@ -77,6 +79,7 @@ impl LineLayer {
             limiter: self.limiter,
             now: self.now,
             settings: Arc::clone(&self.settings),
+            tail: self.tail,
             zone: self.zone,
         };
         tracing_subscriber::fmt::layer()
@@ -277,6 +280,7 @@ struct LineFormat {
     limiter: Arc<Limiter>,
     now: fn() -> Timestamp,
     settings: Arc<Settings>,
+    tail: Arc<Tail>,
     zone: TimeZone,
 }
 
@@ -297,6 +301,18 @@ where
             None => {
                 self.write_line(&mut line, event, context, MESSAGE_LEN, None);
             }
+        }
+        // One that others cause may have been left out.
+        if !line.is_empty() {
+            self.tail.push(*event.metadata().level(), || {
+                let room = match allowance(event.metadata()) {
+                    Some(_) => SOURCED_MESSAGE_LEN,
+                    None => MESSAGE_LEN,
+                };
+                let mut message = String::new();
+                push_message(&mut message, event, context, room);
+                message
+            });
         }
         let written = writer.write_str(&line);
         line.shrink_to(KEPT_BUFFER);

@@ -40,7 +40,7 @@
 //! [`Records`] are lines of another kind, of what is over, such as a user's connection. They go to a place of their own.
 //!
 //! In order, lowest first: `settings` (what may change meanwhile), `escaped` (text of others), `line` and `json` (what a line looks like), `limiter` (how many of them
-//! others may cause), `file` and `console` (where they go), `queue`, `writer` (the thread), `layer` (what `tracing` calls), `records`.
+//! others may cause), `tail` (the latest lines), `file` and `console` (where they go), `queue`, `writer` (the thread), `layer` (what `tracing` calls), `records`.
 
 mod console;
 mod escaped;
@@ -52,6 +52,7 @@ mod line;
 mod queue;
 mod records;
 mod settings;
+mod tail;
 mod writer;
 
 use std::io;
@@ -70,10 +71,12 @@ use layer::LineLayer;
 use limiter::Limiter;
 use queue::Queue;
 use settings::Settings;
+use tail::Tail;
 use writer::{Content, Sink, Writer};
 
 pub use records::{Record, RecordOptions, Records};
 pub use settings::{Format, Rotation};
+pub use tail::{LogFeed, LogLine};
 
 /// How long the end of the program waits for the last lines to be written. A healthy disk needs
 /// milliseconds; a blocked terminal would keep the program for ever.
@@ -128,6 +131,7 @@ pub struct LogControl {
     /// Whether lines may be coloured where they go.
     may_be_colored: bool,
     settings: Arc<Settings>,
+    tail: Arc<Tail>,
 }
 
 /// Makes the log of this process, and takes every `tracing` event from now on.
@@ -155,11 +159,13 @@ pub fn start(options: Options) -> Result<Log, StartError> {
     let settings = Arc::new(Settings::new(color, format, level, rotation));
     let queue = Arc::new(Queue::default());
     let limiter = Arc::new(Limiter::default());
+    let tail = Arc::new(Tail::default());
     let layer = LineLayer {
         limiter: Arc::clone(&limiter),
         now: Timestamp::now,
         queue: Arc::clone(&queue),
         settings: Arc::clone(&settings),
+        tail: Arc::clone(&tail),
         zone: zone.clone(),
     };
     let subscriber = tracing_subscriber::registry().with(layer.build());
@@ -168,6 +174,7 @@ pub fn start(options: Options) -> Result<Log, StartError> {
         control: LogControl {
             may_be_colored,
             settings: Arc::clone(&settings),
+            tail,
         },
         queue: Arc::clone(&queue),
     };
@@ -209,11 +216,31 @@ impl LogControl {
         settings.set_color(*color && self.may_be_colored);
         settings.set_format(*format);
         settings.set_rotation(*rotation);
-        if settings.level() != *level {
-            settings.set_level(*level);
+        self.set_level(*level);
+    }
+
+    /// The least important level that is written.
+    pub fn level(&self) -> Level {
+        self.settings.level()
+    }
+
+    /// Writes lines of `level` and above from now on.
+    pub fn set_level(&self, level: Level) {
+        if self.settings.level() != level {
+            self.settings.set_level(level);
             // Each call site has kept the answer whether it is wanted.
             tracing::callsite::rebuild_interest_cache();
         }
+    }
+
+    /// Keeps the latest lines in memory from now on, for those who will [follow](Self::follow) the log.
+    pub fn keep_lines(&self) {
+        self.tail.keep();
+    }
+
+    /// The lines that are kept, and those that come.
+    pub fn follow(&self) -> LogFeed {
+        self.tail.follow()
     }
 }
 

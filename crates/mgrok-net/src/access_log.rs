@@ -11,7 +11,11 @@ use std::time::{Duration, SystemTime};
 
 use mgrok_metrics::Label;
 
+use crate::feed::{Feed, FeedReader};
 use crate::relay::{EndReason, Leg, RelayEnd};
+
+/// How much is kept of a text of a request for those who follow them, in bytes.
+const MAX_TEXT_LEN: usize = 1_024;
 
 /// Takes note of what is over.
 pub trait AccessSink: fmt::Debug + Send + Sync {
@@ -153,6 +157,8 @@ pub struct AccessLog(Arc<Shared>);
 struct Shared {
     /// Looked at first, so that a log that is off costs nothing.
     is_on: AtomicBool,
+    /// For those who follow requests, whether the log is on or not.
+    requests: Feed<Arc<FinishedRequest>>,
     sink: RwLock<Option<Arc<dyn AccessSink>>>,
 }
 
@@ -169,6 +175,16 @@ impl AccessLog {
     /// Whether anybody wants to know.
     pub fn is_on(&self) -> bool {
         self.0.is_on.load(Ordering::Acquire)
+    }
+
+    /// Whether anybody wants to know of requests.
+    pub fn wants_requests(&self) -> bool {
+        self.is_on() || self.0.requests.has_readers()
+    }
+
+    /// The requests that are over from now on.
+    pub fn requests(&self) -> FeedReader<Arc<FinishedRequest>> {
+        self.0.requests.subscribe()
     }
 
     /// Notes that a user from `from` was refused who has not come to any proxy. `request` is what it asked for over HTTP.
@@ -195,6 +211,10 @@ impl AccessLog {
 
     /// Has it noted, if anybody wants to know.
     pub fn note(&self, access: &Access<'_>) {
+        if let Some(request) = access.request {
+            let feed = &self.0.requests;
+            feed.publish(|| Arc::new(FinishedRequest::new(access, request)));
+        }
         if !self.is_on() {
             return;
         }
@@ -204,6 +224,46 @@ impl AccessLog {
         };
         if let Some(sink) = sink {
             sink.note(access);
+        }
+    }
+}
+
+/// A request that is over, for those who follow them. Long texts are cut.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FinishedRequest {
+    /// The name of the proxy it went to, or of the last that was tried; `None` if it found none.
+    pub proxy: Option<String>,
+    /// Where the user comes from; an unspecified address if nobody says.
+    pub from: SocketAddr,
+    /// The method.
+    pub method: String,
+    /// The name that was asked for.
+    pub host: String,
+    /// The decoded path, without the query.
+    pub path: String,
+    /// The status of the answer; `None` if there was none.
+    pub status: Option<u16>,
+    /// How long it took.
+    pub duration: Duration,
+    /// Bytes that the user was sent, without heads.
+    pub sent: u64,
+}
+
+impl FinishedRequest {
+    fn new(access: &Access<'_>, request: AccessRequest<'_>) -> Self {
+        let text = |text: &str| {
+            let end = text.floor_char_boundary(MAX_TEXT_LEN);
+            text.get(..end).unwrap_or_default().to_owned()
+        };
+        Self {
+            proxy: access.proxy.map(|it| it.name.to_owned()),
+            from: access.from,
+            method: text(request.method),
+            host: text(access.host),
+            path: text(request.path),
+            status: request.status,
+            duration: access.duration,
+            sent: access.sent,
         }
     }
 }

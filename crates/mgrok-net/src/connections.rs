@@ -19,7 +19,7 @@ use crate::relay::Traffic;
 const KEPT_ROOM: usize = 64;
 
 /// A live connection of a user, as it is at this moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ConnectionInfo {
     /// No other connection of this program has or had it.
     pub id: u64,
@@ -162,7 +162,12 @@ impl Connections {
 
     /// Whether none lives.
     pub fn is_empty(&self) -> bool {
-        self.table().live.is_empty()
+        self.live() == 0
+    }
+
+    /// How many live.
+    pub fn live(&self) -> usize {
+        self.table().live.len()
     }
 
     /// The live connections of the proxy, whose name is `proxy`.
@@ -205,6 +210,15 @@ impl Moved {
         Self {
             sent: traffic.sent.load(Ordering::Relaxed),
             received: traffic.received.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What has moved since it was `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            sent: self.sent.saturating_sub(before.sent),
+            received: self.received.saturating_sub(before.received),
         }
     }
 

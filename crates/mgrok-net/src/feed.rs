@@ -34,9 +34,14 @@ pub struct FeedReader<T> {
 }
 
 impl<T: Clone> Feed<T> {
+    /// Whether anybody follows.
+    pub fn has_readers(&self) -> bool {
+        self.readers.load(Ordering::Acquire) > 0
+    }
+
     /// Tells the readers. Costs a look at a counter if there are none.
     pub fn publish(&self, event: impl FnOnce() -> T) {
-        if self.readers.load(Ordering::Acquire) == 0 {
+        if !self.has_readers() {
             return;
         }
         if let Some(sender) = self.sender.get() {

@@ -122,9 +122,9 @@ impl Backend {
         &self.inner.proxy
     }
 
-    /// Whether an operator has users turned away.
-    pub(crate) fn is_disabled(&self) -> bool {
-        self.inner.proxy.gate().is_closed()
+    /// Whether an operator has new users turned away.
+    pub(crate) fn turns_away(&self) -> bool {
+        self.inner.proxy.turns_away()
     }
 
     /// How its client speaks.
@@ -340,8 +340,8 @@ async fn open_first(
     let mut tried: Option<Arc<Backend>> = None;
     for backend in backends {
         let backend = &*tried.insert(backend);
-        if backend.is_disabled() {
-            debug!(source = %from, "[{}] is disabled", backend.proxy_name());
+        if backend.turns_away() {
+            debug!(source = %from, "[{}] is disabled, or the server drained", backend.proxy_name());
             continue;
         }
         if let Err(error) = backend.admit(from).await {

@@ -6,18 +6,26 @@
 // Lowest layer first.
 mod changes;
 mod gate;
+mod settings;
 mod takeover;
 
-mod proxies;
+mod statistics;
+
 mod sessions;
+
+mod proxies;
 mod udp_users;
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use mgrok_net::access_log::AccessLog;
 use mgrok_net::conn::Conn;
 use mgrok_proto::RunId;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tracing::info;
 
 use self::changes::Changes;
@@ -30,9 +38,10 @@ use crate::holder::Rival;
 use crate::metrics::Metrics;
 
 pub use self::changes::{Change, ChangeFeed};
-pub use self::proxies::{ProxyInfo, TooManyDisabled};
+pub use self::proxies::{ProxyInfo, ProxyStatistics, TooManyDisabled};
 pub use self::sessions::{ClientInfo, SessionInfo};
-pub use mgrok_net::connections::ConnectionInfo;
+pub use self::settings::ProxySettings;
+pub use mgrok_net::connections::{ConnectionInfo, Moved};
 pub use mgrok_net::feed::Lagged;
 
 pub(crate) use self::gate::Gate;
@@ -66,6 +75,22 @@ pub struct Directory {
     changes: Arc<Changes>,
     access_log: AccessLog,
     metrics: Arc<Metrics>,
+    since: SystemTime,
+}
+
+/// Sums over all clients and proxies of one server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Totals {
+    /// Clients that are logged in.
+    pub clients: usize,
+    /// How many proxies let users in, by type. A type that has been there stays, with none.
+    pub proxies: BTreeMap<&'static str, usize>,
+    /// Live connections of users.
+    pub connections: usize,
+    /// What users have moved since the server has started, also on connections that live.
+    pub moved: Moved,
+    /// What of it today, by the local time of this machine.
+    pub today: Moved,
 }
 
 impl Default for Directory {
@@ -83,6 +108,7 @@ impl Default for Directory {
             changes,
             access_log,
             metrics,
+            since: SystemTime::now(),
         }
     }
 }
@@ -114,6 +140,43 @@ impl Directory {
         self.proxies.connections()
     }
 
+    /// The proxies that have live connections of users, each with them, in no order.
+    pub fn connections_by_proxy(&self) -> Vec<(ProxyInfo, Vec<ConnectionInfo>)> {
+        self.proxies.connections_by_proxy()
+    }
+
+    /// What is remembered of proxies, those that run and those that ran lately, in no order.
+    pub fn statistics(&self) -> Vec<ProxyStatistics> {
+        self.proxies.statistics()
+    }
+
+    /// What is remembered of the proxy `name`.
+    pub fn statistics_of(&self, name: &str) -> Option<ProxyStatistics> {
+        self.proxies.statistics_of(name)
+    }
+
+    /// Sums over all clients and proxies.
+    pub fn totals(&self) -> Totals {
+        let (moved, today) = self.proxies.moved();
+        Totals {
+            clients: self.sessions.online(),
+            proxies: self.proxies.kinds(),
+            connections: self.proxies.live(),
+            moved,
+            today,
+        }
+    }
+
+    /// Since when all this is counted.
+    pub fn since(&self) -> SystemTime {
+        self.since
+    }
+
+    /// Whether no new clients and no new users are let in.
+    pub fn is_draining(&self) -> bool {
+        self.proxies.is_draining()
+    }
+
     /// What comes and goes from now on. A snapshot that is taken after this has all that is not in the feed; what happens meanwhile may
     /// be in both.
     ///
@@ -137,6 +200,39 @@ impl Directory {
         let what = format!("end session [{}]", run_id.head());
         log_command(&what, found, who, why);
         found
+    }
+
+    /// Ends the session of the client that is called so; see [`SessionInfo::key`]. Whether there was one.
+    pub fn end_client(&self, key: &str, who: &str, why: &str) -> bool {
+        let run_id = self.sessions.find_key(key);
+        run_id.is_some_and(|run_id| self.end_session(&run_id, who, why))
+    }
+
+    /// Lets no new clients and no new users in, until [`resume`](Self::resume). Those that are there go on, and a client that is there may
+    /// change its connection. An HTTP request is new even if it comes on a connection that is not.
+    pub fn drain(&self, who: &str, why: &str) {
+        self.sessions.set_draining(true);
+        let is_new = self.proxies.set_draining(true);
+        log_command("drain the server", is_new, who, why);
+    }
+
+    /// Lets new clients and users in again.
+    pub fn resume(&self, who: &str, why: &str) {
+        let is_new = self.proxies.set_draining(false);
+        self.sessions.set_draining(false);
+        log_command("end the draining of the server", is_new, who, why);
+    }
+
+    /// Forgets all that is remembered of proxies that have stopped; how many there were, and how many of any kind.
+    pub fn forget_stopped_proxies(&self, who: &str, why: &str) -> (usize, usize) {
+        let (forgotten, all) = self.proxies.forget_stopped();
+        // frp: these words (server/http/controller.go#DeleteProxies)
+        info!(
+            "cleared [{forgotten}] offline proxies, total [{all}] proxies, asked for by {}: {}",
+            Excerpt(who),
+            Excerpt(why)
+        );
+        (forgotten, all)
     }
 
     /// Lets no new users in to the proxy `name`, now and whenever it is published again, until it is
@@ -220,6 +316,16 @@ impl Directory {
         self.sessions.find(run_id)
     }
 
+    /// Keeps the statistics by day, and forgets what is old, until the future is dropped.
+    pub(crate) async fn keep_statistics(&self) -> Infallible {
+        loop {
+            sleep(self.proxies.until_look()).await;
+            let now = SystemTime::now();
+            self.proxies.look(now);
+            self.sessions.forget_old(now);
+        }
+    }
+
     /// Takes the name of a proxy, which is unique over all clients. Says who has it, if somebody does.
     pub(crate) fn take_name(&self, spec: ProxySpec) -> Result<ProxyRow, Rival> {
         self.proxies.take_name(spec)
@@ -237,6 +343,7 @@ impl Directory {
             kind: "tcp",
             run_id: RunId::from("r"),
             client_id: "".into(),
+            settings: Arc::default(),
         };
         let row = self.take_name(spec).unwrap();
         row.start(":7");

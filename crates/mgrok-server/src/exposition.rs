@@ -32,12 +32,11 @@ pub(crate) fn add_to(routes: Routes, policy: &CurrentPolicy, directory: &Directo
         .with_pprof(move || web_server(&pprof_policy).is_some_and(|it| it.pprof))
 }
 
-/// What proxies of one name and type come to.
+/// What proxies of one name and type come to. One that has stopped is there as long as it is remembered.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Sums {
     running: usize,
     connections: usize,
-    opened: u64,
     received: u64,
     sent: u64,
 }
@@ -46,7 +45,6 @@ impl Sums {
     fn add(&mut self, other: Self) {
         self.running += other.running;
         self.connections += other.connections;
-        self.opened += other.opened;
         self.received += other.received;
         self.sent += other.sent;
     }
@@ -81,17 +79,15 @@ fn expose(directory: &Directory, exposition: &mut Exposition) {
 
 fn expose_proxies(directory: &Directory, exposition: &mut Exposition) {
     let mut rows = Rows::new();
-    let mut kinds: BTreeMap<&'static str, usize> = BTreeMap::new();
     let mut udp_users = 0;
-    for proxy in directory.proxies() {
-        udp_users += proxy.udp_users;
-        *kinds.entry(proxy.kind).or_default() += usize::from(proxy.is_running);
+    for proxy in directory.statistics() {
+        let running = proxy.running.as_ref();
+        udp_users += running.map_or(0, |it| it.udp_users);
         rows.entry((proxy.name, proxy.kind)).or_default().add(Sums {
-            running: proxy.is_running.into(),
+            running: proxy.running.is_some().into(),
             connections: proxy.connections,
-            opened: proxy.connections_opened,
-            received: proxy.received,
-            sent: proxy.sent,
+            received: proxy.moved.received,
+            sent: proxy.moved.sent,
         });
     }
     let rows = bounded(rows, MAX_NAMES);
@@ -100,7 +96,7 @@ fn expose_proxies(directory: &Directory, exposition: &mut Exposition) {
         Kind::Gauge,
         "Proxies that run, by type.",
     );
-    for (kind, count) in kinds {
+    for (kind, count) in directory.totals().proxies {
         family.sample(&[("type", kind)], count);
     }
     let mut each = |name, kind, help, value: fn(&Sums) -> Value| {
@@ -132,12 +128,6 @@ fn expose_proxies(directory: &Directory, exposition: &mut Exposition) {
         Kind::Counter,
         "Bytes that users were sent, also on connections that are open.",
         |it| it.sent.into(),
-    );
-    each(
-        "mgrok_server_proxy_connections_total",
-        Kind::Counter,
-        "Connections of users that reached the service.",
-        |it| it.opened.into(),
     );
     exposition.gauge(
         "mgrok_server_udp_users",

@@ -65,8 +65,8 @@ pub mod doctor;
 
 pub use certificates::keep_certificate;
 pub use directory::{
-    Change, ChangeFeed, ClientInfo, ConnectionInfo, Directory, Lagged, ProxyInfo, SessionInfo,
-    TooManyDisabled,
+    Change, ChangeFeed, ClientInfo, ConnectionInfo, Directory, Lagged, Moved, ProxyInfo,
+    ProxySettings, ProxyStatistics, SessionInfo, TooManyDisabled, Totals,
 };
 pub use hooks::PluginError;
 pub use mgrok_net::access_log::{

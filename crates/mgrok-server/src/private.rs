@@ -106,10 +106,10 @@ impl PrivateServices {
         }
     }
 
-    /// The service of the proxy `name`, unless it is disabled.
+    /// The service of the proxy `name`, unless no new users are let in to it.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<PrivateService>> {
         let found = self.services().get(name).cloned();
-        found.filter(|it| !it.backend.is_disabled())
+        found.filter(|it| !it.backend.turns_away())
     }
 
     fn services(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<PrivateService>>> {

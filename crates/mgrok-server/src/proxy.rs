@@ -20,7 +20,7 @@ use tracing::{Instrument, info, info_span};
 
 use crate::access::Access;
 use crate::backend::{self, Backend, WorkRequest};
-use crate::directory::{Directory, ProxyRow, ProxySpec, SessionRow};
+use crate::directory::{Directory, ProxyRow, ProxySettings, ProxySpec, SessionRow};
 use crate::excerpt::Excerpt;
 use crate::holder::{Holder, Rival};
 use crate::hooks::{HookError, UserHook};
@@ -163,6 +163,7 @@ pub(crate) async fn prepare(
         kind: kind.as_str(),
         run_id: owner.session.run_id.clone(),
         client_id: owner.session.about.client_id.as_str().into(),
+        settings: Arc::new(ProxySettings::of(&new)),
     };
     let row = context
         .directory

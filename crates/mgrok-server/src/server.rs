@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use mgrok_admin::{AdminRequests, ProgramLink};
+use mgrok_admin::{AdminRequests, ProgramLink, Routes};
 use mgrok_config::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::OwnedMutexGuard;
@@ -98,6 +98,12 @@ impl Server {
         self.parts.directory.clone()
     }
 
+    /// Has `add` add to the routes of the admin port, for what the program knows and the server does not: its log, for example. Only
+    /// the first call counts.
+    pub fn add_admin_routes(&self, add: impl Fn(Routes) -> Routes + Send + Sync + 'static) {
+        self.parts.more_routes.set(add);
+    }
+
     /// Has the admin port take requests for what only the program can do: reading its configuration again, and the end. Without this
     /// call the admin port has no routes for that. Only the first call counts.
     pub fn admin_requests(&self) -> AdminRequests {
@@ -145,6 +151,13 @@ impl Server {
         let stopping = tasks.stop_listening.clone();
         let watch = certificate_watch::run(parts.policy.clone(), parts.quic.subscribe(), stopping);
         tasks.spawn(watch);
+        let (directory, stopping) = (parts.directory.clone(), tasks.stop_connections.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                never = directory.keep_statistics() => match never {},
+            }
+        });
         // frp: scripts look for these words (server/service.go#Run)
         info!("frps started successfully");
         stop.await;

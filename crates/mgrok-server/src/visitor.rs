@@ -31,6 +31,8 @@ enum VisitError {
         "visitor connection of [{0}] auth failed: secretKey of the visitor is not that of the proxy"
     )]
     Auth(String),
+    #[error("the server is draining and takes no new users")]
+    Draining,
     #[error("run id [{0}] is that of a session on another connection")]
     Elsewhere(String),
     #[error("no client control found for run id [{0}]")]
@@ -155,6 +157,9 @@ fn admit(
     context: &VisitorContext,
 ) -> Result<Arc<PrivateService>, VisitError> {
     let name = || new.proxy_name.clone();
+    if context.directory.is_draining() {
+        return Err(VisitError::Draining);
+    }
     let user = if new.run_id.is_empty() {
         // frp: before 0.50 visitors did not say whose they are.
         String::new()

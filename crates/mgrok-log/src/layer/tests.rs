@@ -33,6 +33,7 @@ fn logged_with(settings: &Arc<Settings>, now: fn() -> Timestamp, code: impl FnOn
         now,
         queue: Arc::clone(&queue),
         settings: Arc::clone(settings),
+        tail: Arc::default(),
         zone: berlin(),
     };
     tracing::subscriber::with_default(tracing_subscriber::registry().with(layer.build()), code);

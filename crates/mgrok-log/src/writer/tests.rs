@@ -136,6 +136,7 @@ fn what_strangers_were_not_allowed_to_write_is_told() {
         now,
         queue: Arc::clone(&queue),
         settings: settings(Format::Text),
+        tail: Arc::default(),
         zone: TimeZone::UTC,
     };
     writer.spawn(Arc::clone(&queue), limiter).unwrap();

@@ -7,7 +7,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -73,6 +73,8 @@ pub struct Users<'a> {
     has_meters: bool,
     /// Shows how many users there are.
     gauge: Option<&'a AtomicUsize>,
+    /// Whether nobody else is to become a user.
+    is_closed: Option<&'a AtomicBool>,
     drops: Drops,
     recv_pause: Option<Pin<Box<Sleep>>>,
 }
@@ -99,6 +101,7 @@ impl<'a> Users<'a> {
             metering: None,
             has_meters: false,
             gauge: None,
+            is_closed: None,
             drops: Drops::default(),
             recv_pause: None,
         }
@@ -116,6 +119,14 @@ impl<'a> Users<'a> {
     pub fn with_drop_counters(mut self, counters: Arc<CounterBy<DropReason>>) -> Self {
         self.drops.counted_in(counters);
         self
+    }
+
+    /// Takes no new users while `is_closed`.
+    pub fn unless_closed(self, is_closed: &'a AtomicBool) -> Self {
+        Self {
+            is_closed: Some(is_closed),
+            ..self
+        }
     }
 
     /// Counts each new user by itself, if `metering` gives a meter for it.
@@ -234,7 +245,12 @@ impl<'a> Users<'a> {
         let mut now = None;
         let mut last = None;
         let mut is_changed = false;
+        let is_closed = self.is_closed.is_some_and(|it| it.load(Ordering::Relaxed));
         let each = |payload: &[u8], user, local| {
+            if is_closed && table.slot(&user).is_none() {
+                drops.unconnected += 1;
+                return;
+            }
             let queued = outbox.push(payload, user);
             match &queued {
                 Ok(()) => bytes += payload.len() as u64,

@@ -3,8 +3,10 @@
 //! A writer changes the table first and publishes then. A reader subscribes first and takes a snapshot then. So a change is in the
 //! snapshot or in the feed, and may be in both.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use mgrok_net::connections::ConnectionInfo;
 use mgrok_net::feed::{Feed, FeedReader};
 use mgrok_proto::RunId;
 
@@ -15,11 +17,15 @@ pub enum Change {
     SessionStarted {
         /// Its session.
         run_id: RunId,
+        /// What clients are told apart by; see [`SessionInfo::key`](crate::SessionInfo::key).
+        key: String,
     },
     /// A session is over.
     SessionEnded {
         /// The session.
         run_id: RunId,
+        /// As when it started.
+        key: String,
     },
     /// A proxy lets users in.
     ProxyStarted {
@@ -51,13 +57,13 @@ pub enum Change {
         id: u64,
         /// The name of its proxy.
         proxy: Arc<str>,
+        /// Where the user comes from.
+        from: SocketAddr,
     },
     /// A user's connection is over.
     ConnectionClosed {
-        /// The connection.
-        id: u64,
-        /// The name of its proxy.
-        proxy: Arc<str>,
+        /// The connection, as it was at the end.
+        connection: ConnectionInfo,
     },
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A proxy is listed from when it lets users in until it has stopped and the last of its users has left.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, SystemTime};
 
+use jiff::civil::Date;
 use mgrok_http::Meter;
 use mgrok_net::access_log::{Access, AccessEnd, AccessLog, AccessProxy};
 use mgrok_net::connections::{Connection, ConnectionInfo, Connections, Moved, Totals};
@@ -18,6 +19,9 @@ use mgrok_proto::RunId;
 
 use super::changes::{Change, Changes};
 use super::gate::Gate;
+use super::sessions::client_key;
+use super::settings::ProxySettings;
+use super::statistics::{DAYS, Record, Statistics};
 use crate::holder::{Holder, Rival};
 use crate::metrics::{Metrics, UserRefusal};
 
@@ -62,6 +66,45 @@ pub struct ProxyInfo {
     pub sent: u64,
     /// Bytes that users have sent so far, also on connections that live.
     pub received: u64,
+    /// What its client wants it to be.
+    pub settings: Arc<ProxySettings>,
+}
+
+impl ProxyInfo {
+    /// What its client is told apart by; see [`SessionInfo::key`](crate::SessionInfo::key).
+    pub fn client_key(&self) -> String {
+        client_key(&self.user, &self.client_id, &self.run_id)
+    }
+
+    /// The port by which users come, if it has one of its own.
+    pub fn remote_port(&self) -> Option<u16> {
+        self.remote_addr.strip_prefix(':')?.parse().ok()
+    }
+}
+
+/// What is remembered of a proxy by its name. One that has stopped is remembered for a week.
+#[derive(Clone, Debug)]
+pub struct ProxyStatistics {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its type, as in frp's configuration.
+    pub kind: &'static str,
+    /// The user of its client, which may be empty.
+    pub user: Arc<str>,
+    /// The client's own name, or its run id.
+    pub client_id: Arc<str>,
+    /// When it started for the last time.
+    pub started_at: SystemTime,
+    /// When it stopped for the last time, if it has.
+    pub stopped_at: Option<SystemTime>,
+    /// What its users have moved today, yesterday, and so on, by the local time of this machine.
+    pub days: [Moved; DAYS],
+    /// What they have moved since it is remembered.
+    pub moved: Moved,
+    /// Live connections of users, also of those who were let in by one that has stopped.
+    pub connections: usize,
+    /// The proxy, while it lets users in.
+    pub running: Option<ProxyInfo>,
 }
 
 /// What a proxy says of itself when it takes its name.
@@ -71,6 +114,7 @@ pub(crate) struct ProxySpec {
     pub(crate) kind: &'static str,
     pub(crate) run_id: RunId,
     pub(crate) client_id: Arc<str>,
+    pub(crate) settings: Arc<ProxySettings>,
 }
 
 /// The proxies of one server.
@@ -82,6 +126,9 @@ pub(super) struct Proxies {
     changes: Arc<Changes>,
     access_log: AccessLog,
     metrics: Arc<Metrics>,
+    statistics: Statistics,
+    /// Whether no new users are let in to any of them.
+    is_draining: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +151,8 @@ pub(crate) struct ProxyEntry {
     connections: Connections,
     datagrams: Traffic,
     udp_users: AtomicUsize,
+    /// What the statistics have of it.
+    counted: Mutex<Moved>,
     proxies: Arc<Proxies>,
 }
 
@@ -139,6 +188,8 @@ impl Proxies {
             changes,
             access_log,
             metrics,
+            statistics: Statistics::default(),
+            is_draining: AtomicBool::new(false),
         }
     }
 
@@ -158,6 +209,7 @@ impl Proxies {
             connections: Connections::default(),
             datagrams: Traffic::default(),
             udp_users: AtomicUsize::new(0),
+            counted: Mutex::default(),
             proxies: self.clone(),
         });
         table.all.insert(entry.id, Arc::downgrade(&entry));
@@ -183,6 +235,16 @@ impl Proxies {
         let lists = self.all();
         let lists = lists.iter().map(|it| it.connections.list(it.name()));
         lists.flatten().collect()
+    }
+
+    /// The proxies that have live connections, each with them, in no order.
+    pub(super) fn connections_by_proxy(&self) -> Vec<(ProxyInfo, Vec<ConnectionInfo>)> {
+        let all = self.all().into_iter();
+        all.filter_map(|it| {
+            let live = it.connections.list(it.name());
+            (!live.is_empty()).then_some((it.info()?, live))
+        })
+        .collect()
     }
 
     /// Has users of the proxy `name` turned away; whether it is there.
@@ -233,6 +295,97 @@ impl Proxies {
         called_so.map(|it| it.connections.close_all()).sum()
     }
 
+    /// What is remembered of proxies, in no order.
+    pub(super) fn statistics(&self) -> Vec<ProxyStatistics> {
+        let all = self.count();
+        let today = self.statistics.today();
+        let mut live: HashMap<Arc<str>, (usize, Option<ProxyInfo>)> = HashMap::new();
+        for proxy in all.iter().filter_map(|it| it.info()) {
+            let (connections, running) = live.entry(proxy.name.clone()).or_default();
+            *connections += proxy.connections;
+            if proxy.is_running {
+                *running = Some(proxy);
+            }
+        }
+        let records = self.statistics.list().into_iter();
+        records
+            .map(|(name, record)| {
+                let (connections, running) = live.remove(&name).unwrap_or_default();
+                ProxyStatistics::new(name, &record, today, connections, running)
+            })
+            .collect()
+    }
+
+    /// What is remembered of the proxy `name`.
+    pub(super) fn statistics_of(&self, name: &str) -> Option<ProxyStatistics> {
+        let all = self.count();
+        let called_so = all.iter().filter(|it| &**it.name() == name);
+        let mut connections = 0;
+        let mut running = None;
+        for proxy in called_so.filter_map(|it| it.info()) {
+            connections += proxy.connections;
+            running = Some(proxy).filter(|it| it.is_running).or(running);
+        }
+        let record = self.statistics.find(name)?;
+        let today = self.statistics.today();
+        Some(ProxyStatistics::new(
+            name.into(),
+            &record,
+            today,
+            connections,
+            running,
+        ))
+    }
+
+    /// What users of all proxies have moved so far, and what of it today.
+    pub(super) fn moved(&self) -> (Moved, Moved) {
+        self.count();
+        self.statistics.moved()
+    }
+
+    /// How many live connections there are.
+    pub(super) fn live(&self) -> usize {
+        self.all().iter().map(|it| it.connections.live()).sum()
+    }
+
+    /// How many proxies are published of each kind that has been.
+    pub(super) fn kinds(&self) -> BTreeMap<&'static str, usize> {
+        self.statistics.kinds()
+    }
+
+    /// Forgets all that is remembered of proxies that are not published; how many there were, and how many of any kind.
+    pub(super) fn forget_stopped(&self) -> (usize, usize) {
+        self.statistics.forget_stopped()
+    }
+
+    /// How long to wait until [`look`](Self::look) is to be called again.
+    pub(super) fn until_look(&self) -> Duration {
+        self.statistics.until_look()
+    }
+
+    /// Brings the statistics to what they are at `now`.
+    pub(super) fn look(&self, now: SystemTime) {
+        self.count();
+        self.statistics.forget_old(now);
+    }
+
+    /// Whether no new users are let in.
+    pub(super) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire)
+    }
+
+    /// Lets no new users in from now on, or lets them in again; whether that is new.
+    pub(super) fn set_draining(&self, is_draining: bool) -> bool {
+        self.is_draining.swap(is_draining, Ordering::AcqRel) != is_draining
+    }
+
+    /// Adds to the statistics what users have moved.
+    fn count(&self) -> Vec<Arc<ProxyEntry>> {
+        let all = self.all();
+        all.iter().for_each(|it| it.count());
+        all
+    }
+
     fn all(&self) -> Vec<Arc<ProxyEntry>> {
         let table = self.table();
         table.all.values().filter_map(Weak::upgrade).collect()
@@ -248,9 +401,24 @@ impl ProxyEntry {
         &self.spec.holder.proxy
     }
 
-    /// Whether it takes users.
+    /// Whether an operator has let it take users.
     pub(crate) fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    /// Whether users are turned away who are not there yet.
+    pub(crate) fn turns_away(&self) -> bool {
+        self.gate.is_closed() || self.proxies.is_draining()
+    }
+
+    /// Whether the whole server lets no new users in.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.proxies.is_draining()
+    }
+
+    /// The same, for whoever looks often.
+    pub(crate) fn draining(&self) -> &AtomicBool {
+        &self.proxies.is_draining
     }
 
     /// What its users have moved who have no connection.
@@ -285,6 +453,7 @@ impl ProxyEntry {
         self.proxies.changes.publish(|| Change::ConnectionOpened {
             id,
             proxy: self.name().clone(),
+            from,
         });
         ConnectionRow {
             proxy: self.clone(),
@@ -311,7 +480,7 @@ impl ProxyEntry {
             holder,
             kind,
             run_id,
-            client_id: _,
+            ..
         } = &self.spec;
         AccessProxy {
             name: &holder.proxy,
@@ -349,6 +518,7 @@ impl ProxyEntry {
             kind,
             run_id,
             client_id,
+            settings,
         } = &self.spec;
         let Totals {
             live,
@@ -372,7 +542,54 @@ impl ProxyEntry {
             udp_users: self.udp_users.load(Ordering::Relaxed),
             sent: moved.sent,
             received: moved.received,
+            settings: settings.clone(),
         })
+    }
+
+    /// Adds to the statistics what its users have moved since the last time.
+    fn count(&self) {
+        if self.started.get().is_none() {
+            return;
+        }
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let moved = self.connections.totals().moved;
+        let moved = moved.plus(Moved::of(&self.datagrams));
+        let new = moved.since(*counted);
+        *counted = moved;
+        drop(counted);
+        if new != Moved::default() {
+            let statistics = &self.proxies.statistics;
+            statistics.count(self.name(), self.spec.kind, new, statistics.today());
+        }
+    }
+}
+
+impl ProxyStatistics {
+    fn new(
+        name: Arc<str>,
+        record: &Record,
+        today: Date,
+        connections: usize,
+        running: Option<ProxyInfo>,
+    ) -> Self {
+        Self {
+            name,
+            kind: record.kind,
+            user: record.user.clone(),
+            client_id: record.client_id.clone(),
+            started_at: record.started_at,
+            stopped_at: record.stopped_at,
+            days: record.days(today),
+            moved: record.moved,
+            connections,
+            running,
+        }
+    }
+
+    /// What its users have moved today.
+    pub fn today(&self) -> Moved {
+        let [today, ..] = self.days;
+        today
     }
 }
 
@@ -385,11 +602,25 @@ impl ProxyRow {
     /// Users are let in from now on, at `remote_addr`.
     pub(crate) fn start(&self, remote_addr: &str) {
         let entry = &self.0;
+        let at = SystemTime::now();
         let started = Started {
-            at: SystemTime::now(),
+            at,
             remote_addr: remote_addr.into(),
         };
         if entry.started.set(started).is_ok() {
+            let ProxySpec {
+                holder,
+                kind,
+                run_id,
+                client_id,
+                settings: _,
+            } = &entry.spec;
+            let client_id = match &**client_id {
+                "" => &run_id.as_str().into(),
+                _ => client_id,
+            };
+            let statistics = &entry.proxies.statistics;
+            statistics.started(&holder.proxy, kind, &holder.user, client_id, at);
             entry.proxies.changes.publish(|| Change::ProxyStarted {
                 id: entry.id,
                 name: entry.name().clone(),
@@ -454,6 +685,9 @@ impl Drop for ProxyRow {
         let row = table.taken.remove(entry.name());
         // While nobody else can take the name: readers see the two in order.
         if entry.started.get().is_some() {
+            entry.count();
+            let statistics = &entry.proxies.statistics;
+            statistics.stopped(entry.name(), entry.spec.kind, SystemTime::now());
             entry.proxies.changes.publish(|| Change::ProxyStopped {
                 id: entry.id,
                 name: entry.name().clone(),
@@ -466,6 +700,8 @@ impl Drop for ProxyRow {
 
 impl Drop for ProxyEntry {
     fn drop(&mut self) {
+        // What the last of its users have moved.
+        self.count();
         let gone = self.proxies.table().all.remove(&self.id);
         drop(gone);
     }
@@ -474,13 +710,10 @@ impl Drop for ProxyEntry {
 impl Drop for ConnectionRow {
     fn drop(&mut self) {
         if let Some(id) = self.proxy.connections.remove(self.place as usize) {
-            self.proxy
-                .proxies
-                .changes
-                .publish(|| Change::ConnectionClosed {
-                    id,
-                    proxy: self.proxy.name().clone(),
-                });
+            let proxies = &self.proxy.proxies;
+            proxies.changes.publish(|| Change::ConnectionClosed {
+                connection: self.connection.info(id, self.proxy.name()),
+            });
         }
         if let Some(end) = self.end {
             self.proxy.metrics().users_over.of(end).inc();

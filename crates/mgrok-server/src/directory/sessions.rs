@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use mgrok_net::conn::Conn;
 use mgrok_proto::hook::Client;
@@ -24,6 +25,9 @@ use crate::who::Who;
 
 /// How many clients are remembered that are not here. The one that left first is forgotten first.
 const MAX_OFFLINE: usize = 10_000;
+
+/// How long they are remembered.
+const REMEMBERED_FOR: Duration = Duration::from_hours(7 * 24);
 
 /// What a client says of itself, and where it comes from.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -94,6 +98,9 @@ pub(crate) enum ClaimError {
         /// Its user.
         user: String,
     },
+    /// The operator wants no new clients. The text is ours.
+    #[error("the server is draining and takes no new clients; try again later, or another server")]
+    Draining,
     /// A newer login with the same run id came while this one waited.
     #[error("control was replaced during login")]
     Replaced,
@@ -131,6 +138,8 @@ pub(crate) struct SessionHandle {
 pub(super) struct Sessions {
     table: Mutex<Table>,
     changes: Arc<Changes>,
+    /// Whether no new clients are let in.
+    is_draining: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -197,6 +206,7 @@ impl Sessions {
         Self {
             table: Mutex::default(),
             changes,
+            is_draining: AtomicBool::new(false),
         }
     }
 
@@ -232,6 +242,7 @@ impl Sessions {
         row.has_started = true;
         self.changes.publish(|| Change::SessionStarted {
             run_id: row.run_id.clone(),
+            key: row.about.key(&row.run_id),
         });
         Ok(row)
     }
@@ -250,7 +261,24 @@ impl Sessions {
 
     /// Whether a login as `identity` would be refused whatever else it shows.
     pub(super) fn check(&self, identity: &Identity) -> Result<(), ClaimError> {
-        self.table().check_client_id(identity)
+        let table = self.table();
+        self.check_drain(&table, identity)?;
+        table.check_client_id(identity)
+    }
+
+    /// One that is here may go on over another connection.
+    fn check_drain(&self, table: &Table, identity: &Identity) -> Result<(), ClaimError> {
+        match self.is_draining.load(Ordering::Acquire)
+            && !table.online.contains_key(&identity.run_id)
+        {
+            true => Err(ClaimError::Draining),
+            false => Ok(()),
+        }
+    }
+
+    /// Lets no new clients in from now on, or lets them in again.
+    pub(super) fn set_draining(&self, is_draining: bool) {
+        self.is_draining.store(is_draining, Ordering::Release);
     }
 
     /// The session `run_id`, if there is one.
@@ -273,6 +301,7 @@ impl Sessions {
     ) -> Result<(SessionRow, Option<Entry>), ClaimError> {
         let credit = identity.credit();
         let mut table = self.table();
+        self.check_drain(&table, &identity)?;
         table.check_client_id(&identity)?;
         let rival = table.online.get(&identity.run_id);
         if rival.is_some_and(|it| Some(it.serial) != silent && it.life.withstands(credit)) {
@@ -342,6 +371,33 @@ impl Sessions {
         online.chain(offline).collect()
     }
 
+    /// How many are here.
+    pub(super) fn online(&self) -> usize {
+        self.table().online.len()
+    }
+
+    /// Forgets clients that left long before `now`.
+    pub(super) fn forget_old(&self, now: SystemTime) {
+        let mut table = self.table();
+        let is_old = |client: &SessionInfo| {
+            let left = client
+                .disconnected_at
+                .and_then(|at| now.duration_since(at).ok());
+            left.is_some_and(|age| age > REMEMBERED_FOR)
+        };
+        while table.offline.clients.values().next().is_some_and(is_old) {
+            table.offline.forget_first();
+        }
+    }
+
+    /// The session of the client that is called `key`, if it is here.
+    pub(super) fn find_key(&self, key: &str) -> Option<RunId> {
+        let table = self.table();
+        let mut online = table.online.iter();
+        let found = online.find(|(run_id, it)| it.about.key(run_id) == key);
+        found.map(|(run_id, _)| run_id.clone())
+    }
+
     /// Has the session `run_id` end; whether it is there.
     pub(super) fn end(&self, run_id: &RunId) -> bool {
         let found = self.table().online.get(run_id).map(|it| it.ending.clone());
@@ -376,6 +432,24 @@ impl ClientInfo {
     /// Its user and its own name; `None` if it has no name of its own.
     fn name(&self) -> Option<ClientName> {
         (!self.client_id.is_empty()).then(|| (self.user.clone(), self.client_id.clone()))
+    }
+
+    /// What clients are told apart by.
+    fn key(&self, run_id: &RunId) -> String {
+        client_key(&self.user, &self.client_id, run_id)
+    }
+}
+
+/// What clients are told apart by.
+// frp: so (server/registry)
+pub(super) fn client_key(user: &str, client_id: &str, run_id: &RunId) -> String {
+    let id = match client_id {
+        "" => run_id.as_str(),
+        client_id => client_id,
+    };
+    match user {
+        "" => id.to_owned(),
+        user => format!("{user}.{id}"),
     }
 }
 
@@ -419,8 +493,13 @@ impl Offline {
             self.clients.remove(&before);
         }
         self.clients.insert(self.departures, client);
-        if self.clients.len() > MAX_OFFLINE
-            && let Some((_, oldest)) = self.clients.pop_first()
+        if self.clients.len() > MAX_OFFLINE {
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        if let Some((_, oldest)) = self.clients.pop_first()
             && let Some(name) = oldest.client.name()
         {
             self.by_name.remove(&name);
@@ -429,6 +508,20 @@ impl Offline {
 }
 
 impl SessionInfo {
+    /// What clients are told apart by: their user and their own name, or their run id if they have no name.
+    pub fn key(&self) -> String {
+        self.client
+            .key(self.run_id.as_ref().unwrap_or(&RunId::from("")))
+    }
+
+    /// The client's own name, or its run id.
+    pub fn client_id(&self) -> &str {
+        match (self.client.client_id.as_str(), &self.run_id) {
+            ("", Some(run_id)) => run_id.as_str(),
+            (client_id, _) => client_id,
+        }
+    }
+
     /// Whether the client is logged in.
     pub fn is_online(&self) -> bool {
         self.run_id.is_some()
@@ -488,6 +581,7 @@ impl Drop for SessionRow {
         if self.has_started {
             self.sessions.changes.publish(|| Change::SessionEnded {
                 run_id: self.run_id.clone(),
+                key: self.about.key(&self.run_id),
             });
         }
         self.ending.ended.cancel();

@@ -36,6 +36,18 @@ fn identity(run_id: &str, client_id: &str) -> Identity {
     }
 }
 
+/// What is told of a client of [`identity`] that has no name of its own.
+fn started(run_id: RunId) -> Change {
+    let key = format!("u.{}", run_id.as_str());
+    Change::SessionStarted { run_id, key }
+}
+
+/// As [`started`].
+fn ended(run_id: RunId) -> Change {
+    let key = format!("u.{}", run_id.as_str());
+    Change::SessionEnded { run_id, key }
+}
+
 /// As [`identity`], signed at `signed_at`.
 fn later(signed_at: i64) -> Identity {
     Identity {
@@ -120,10 +132,10 @@ async fn of_three_logins_the_last_one_wins() {
     drop(third.await.unwrap().unwrap());
     let run_id = || RunId::from("r");
     for expect in [
-        Change::SessionStarted { run_id: run_id() },
-        Change::SessionEnded { run_id: run_id() },
-        Change::SessionStarted { run_id: run_id() },
-        Change::SessionEnded { run_id: run_id() },
+        started(run_id()),
+        ended(run_id()),
+        started(run_id()),
+        ended(run_id()),
     ] {
         assert_eq!(feed.next().await, Some(Ok(expect)));
     }
@@ -272,16 +284,11 @@ async fn a_session_that_never_started_is_not_reported() {
     waiting.await.unwrap_err();
     drop(first);
     let run_id = RunId::from("r");
-    assert_eq!(
-        feed.next().await,
-        Some(Ok(Change::SessionEnded {
-            run_id: run_id.clone()
-        }))
-    );
+    assert_eq!(feed.next().await, Some(Ok(ended(run_id.clone()))));
     drop(claim(&directory, identity("s", "")).await);
     assert!(matches!(
         feed.next().await,
-        Some(Ok(Change::SessionStarted { run_id: other })) if other != run_id
+        Some(Ok(Change::SessionStarted { run_id: other, .. })) if other != run_id
     ));
 }
 
@@ -298,6 +305,7 @@ fn a_name_is_free_again_when_its_row_is_dropped() {
             kind: "tcp",
             run_id: RunId::from("r"),
             client_id: "".into(),
+            settings: Arc::default(),
         })
     };
     let row = take("ann").unwrap();
@@ -467,11 +475,97 @@ async fn subscribing_before_a_snapshot_leaves_no_gap() {
         while !is_stopped {
             match feed.next().await.unwrap().unwrap() {
                 Change::ConnectionOpened { id, .. } => drop(known.insert(id)),
-                Change::ConnectionClosed { id, .. } => drop(known.remove(&id)),
+                Change::ConnectionClosed { connection } => drop(known.remove(&connection.id)),
                 Change::ProxyStopped { .. } => is_stopped = true,
                 _ => {}
             }
         }
         assert_eq!(known, expect, "one of {count} readers");
     }
+}
+
+#[test]
+fn what_users_have_moved_is_remembered_beyond_their_proxy() {
+    let directory = Directory::default();
+    let row = directory.proxy_for_test("ssh");
+    let from = "192.0.2.1:7".parse().unwrap();
+    let user = row.entry().add_connection(from, Waker::noop().clone());
+    let look = || directory.statistics_of("ssh").unwrap();
+    let mut expect = Moved::default();
+    assert_eq!((look().today(), look().connections), (expect, 1));
+    // What lives counts at once.
+    user.traffic().received.fetch_add(5, Ordering::Relaxed);
+    expect.received = 5;
+    assert_eq!((look().today(), look().moved), (expect, expect));
+    let running = look().running.unwrap();
+    assert_eq!((running.received, look().stopped_at), (5, None));
+    // One that stops keeps its users.
+    drop(row);
+    assert!(look().stopped_at.is_some() && look().running.is_none());
+    assert_eq!(look().connections, 1);
+    user.traffic().sent.fetch_add(7, Ordering::Relaxed);
+    drop(user);
+    expect.sent = 7;
+    assert_eq!((look().today(), look().connections), (expect, 0));
+    let totals = directory.totals();
+    assert_eq!((totals.moved, totals.today), (expect, expect));
+    assert_eq!(totals.proxies, BTreeMap::from([("tcp", 0)]));
+    assert_eq!(directory.forget_stopped_proxies("ann", "test"), (1, 1));
+    assert!(directory.statistics_of("ssh").is_none());
+    assert_eq!(directory.totals().moved, expect);
+}
+
+#[tokio::test]
+async fn while_the_server_drains_nobody_new_is_let_in() {
+    let directory = Directory::default();
+    let old = claim(&directory, identity("r", "")).await;
+    let proxy = directory.proxy_for_test("ssh");
+    directory.drain("ann", "test");
+    assert!(directory.is_draining() && proxy.entry().turns_away());
+    let refused = directory.claim(identity("s", ""), work_conns()).await;
+    assert!(matches!(refused, Err(ClaimError::Draining)));
+    // A client that is there may come by another way.
+    let newcomer = claiming(&directory, later(1));
+    old.stop().cancelled().await;
+    drop(old);
+    drop(newcomer.await.unwrap().unwrap());
+    directory.resume("ann", "test");
+    assert!(!directory.is_draining() && !proxy.entry().turns_away());
+    drop(claim(&directory, identity("s", "")).await);
+}
+
+#[tokio::test]
+async fn a_client_is_ended_by_its_key() {
+    let directory = Directory::default();
+    let named = claim(&directory, identity("r", "laptop")).await;
+    let nameless = claim(&directory, identity("s", "")).await;
+    assert!(!directory.end_client("laptop", "ann", "test"));
+    assert!(directory.end_client("u.laptop", "ann", "test"));
+    assert!(directory.end_client("u.s", "ann", "test"));
+    assert_eq!(named.stop_cause(), Some(StopCause::Operator));
+    assert_eq!(nameless.stop_cause(), Some(StopCause::Operator));
+    drop(named);
+    assert!(
+        !directory.end_client("u.laptop", "ann", "test"),
+        "it is gone"
+    );
+}
+
+#[tokio::test]
+async fn clients_that_left_are_forgotten_after_a_week() {
+    let directory = Directory::default();
+    drop(claim(&directory, identity("r", "laptop")).await);
+    let left = directory
+        .sessions()
+        .first()
+        .unwrap()
+        .disconnected_at
+        .unwrap();
+    let week = Duration::from_hours(7 * 24);
+    directory.sessions.forget_old(left + week);
+    assert_eq!(directory.sessions().len(), 1);
+    directory
+        .sessions
+        .forget_old(left + week + Duration::from_secs(1));
+    assert_eq!(directory.sessions().len(), 0);
 }

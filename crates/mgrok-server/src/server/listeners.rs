@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::parts::Parts;
 use crate::accept::{self, AcceptContext, UserService};
-use crate::admin;
+use crate::admin::{self, AdminContext};
 use crate::exposition;
 use crate::ingress;
 use crate::sockets::{Socket, SocketKey};
@@ -54,15 +54,22 @@ pub(super) fn serve(
             SocketKey::Admin => {
                 log_listening(&listener, "dashboard listen on", "");
                 let admin = AdminPort::new(listener, parts.admin_access.clone());
-                let stopping = tasks.stop_listening.clone();
-                let routes = admin::routes(parts.directory.clone());
+                let (stopping, directory) = (tasks.stop_listening.clone(), parts.directory.clone());
+                let context = AdminContext {
+                    directory: parts.directory.clone(),
+                    policy: parts.policy.clone(),
+                };
+                let routes = parts.more_routes.add(admin::routes(&context));
                 let routes = match parts.program.get() {
                     Some(program) => program.clone().add_to(routes),
                     None => routes,
                 };
-                let routes = routes.ready_when(move || match stopping.is_cancelled() {
-                    false => Ok(()),
-                    true => Err("stopping".to_owned()),
+                let routes = routes.ready_when(move || {
+                    match (stopping.is_cancelled(), directory.is_draining()) {
+                        (true, _) => Err("stopping".to_owned()),
+                        (false, true) => Err("draining".to_owned()),
+                        (false, false) => Ok(()),
+                    }
                 });
                 let routes = exposition::add_to(routes, &parts.policy, &parts.directory);
                 tasks.spawn(admin.run(routes, stop))

@@ -1,8 +1,9 @@
 //! What a server is made of, put together. Each part is handed on to those alone that use it.
 
+use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, OnceLock};
 
-use mgrok_admin::{AdminAccess, ProgramLink};
+use mgrok_admin::{AdminAccess, ProgramLink, Routes};
 use mgrok_net::quic::Endpoint;
 use tokio::sync::watch;
 
@@ -36,10 +37,40 @@ pub(super) struct Parts {
     pub(super) program: OnceLock<ProgramLink>,
     /// Who is let in to the admin port.
     pub(super) admin_access: AdminAccess,
+    /// What the program answers at the admin port besides.
+    pub(super) more_routes: MoreRoutes,
     /// Where clients come by QUIC, if they do.
     pub(super) quic: watch::Sender<Option<Endpoint>>,
     /// What the control port needs, and in it what the other ports of clients do.
     pub(super) control: Arc<ControlContext>,
+}
+
+/// What a program answers at the admin port besides the server itself.
+#[derive(Default)]
+pub(super) struct MoreRoutes(OnceLock<Box<dyn Fn(Routes) -> Routes + Send + Sync>>);
+
+impl MoreRoutes {
+    /// Has `add` add to the routes of each admin port that is opened from now on.
+    pub(super) fn set(&self, add: impl Fn(Routes) -> Routes + Send + Sync + 'static) {
+        // Those of the first call stay.
+        let _ = self.0.set(Box::new(add));
+    }
+
+    /// `routes` and those.
+    pub(super) fn add(&self, routes: Routes) -> Routes {
+        match self.0.get() {
+            Some(add) => add(routes),
+            None => routes,
+        }
+    }
+}
+
+impl Debug for MoreRoutes {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MoreRoutes")
+            .field(&self.0.get().is_some())
+            .finish()
+    }
 }
 
 impl Parts {
@@ -103,6 +134,7 @@ impl Parts {
             holes,
             program: OnceLock::new(),
             admin_access: AdminAccess::default(),
+            more_routes: MoreRoutes::default(),
             quic: watch::Sender::new(None),
             control: Arc::new(control),
         }

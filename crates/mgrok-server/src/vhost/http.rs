@@ -181,7 +181,7 @@ impl Handler for Requests {
         let began = Instant::now();
         let note = vhost
             .access_log
-            .is_on()
+            .wants_requests()
             .then(|| RequestNote::of(&vhost.access_log, &request, user.addr()));
         let answer = vhost.answer(request, user, &self.rows, note.as_ref());
         let response = answer.await;
@@ -234,7 +234,10 @@ impl HttpVhost {
         let mut is_down = false;
         let mut members = route.members(user).peekable();
         while let Some(member) = members.next() {
-            if member.backend.is_disabled() {
+            if member.backend.turns_away() {
+                if member.backend.proxy().is_draining() {
+                    return status(StatusCode::SERVICE_UNAVAILABLE, Body::empty());
+                }
                 is_down = true;
                 continue;
             }

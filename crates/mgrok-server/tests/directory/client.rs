@@ -1,9 +1,10 @@
 //! A server, and a scripted client of it: frp's version 1 without a multiplexer.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use mgrok_config::ServerConfig;
+use mgrok_config::{ServerConfig, WebServer};
 use mgrok_net::conn::Conn;
 use mgrok_net::layers;
 use mgrok_net::message::MessageConn;
@@ -15,7 +16,7 @@ use mgrok_proto::message::{
 };
 use mgrok_server::{ConnectionInfo, Directory, ProxyInfo, RunId, Server, StopReport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -29,6 +30,8 @@ const NOW: i64 = 1_700_000_000;
 /// A server that runs until it is dropped. HTTP users connect to its control port.
 pub(crate) struct Lab {
     pub(crate) addr: SocketAddr,
+    /// The admin port.
+    pub(crate) admin: SocketAddr,
     pub(crate) directory: Directory,
     _stop: oneshot::Sender<()>,
     _running: JoinHandle<StopReport>,
@@ -62,8 +65,10 @@ pub(crate) async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
 
 impl Lab {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
+        let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let (control, admin_port) = (bind(), bind());
+        let addr = control.local_addr().unwrap();
+        let admin = admin_port.local_addr().unwrap();
         let mut config = ServerConfig {
             bind_addr: "127.0.0.1".to_owned(),
             proxy_bind_addr: "127.0.0.1".to_owned(),
@@ -72,7 +77,15 @@ impl Lab {
         };
         config.transport.tcp_mux = false;
         config.vhost.http_port = Some(addr.port());
-        let server = Server::from_listener(config, listener).await.unwrap();
+        config.web_server = Some(WebServer {
+            port: admin.port(),
+            ..WebServer::default()
+        });
+        let sockets = [
+            ("bindPort".to_owned(), OwnedFd::from(control)),
+            ("webServer.port".to_owned(), admin_port.into()),
+        ];
+        let server = Server::from_sockets(config, sockets).await.unwrap();
         let directory = server.directory();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run(async move {
@@ -80,6 +93,7 @@ impl Lab {
         }));
         Self {
             addr,
+            admin,
             directory,
             _stop: stop,
             _running: running,
@@ -87,6 +101,11 @@ impl Lab {
     }
 
     pub(crate) async fn login(&self, client_id: &str) -> Client {
+        self.try_login(client_id).await.unwrap()
+    }
+
+    /// As [`login`](Self::login), or the server's error text.
+    pub(crate) async fn try_login(&self, client_id: &str) -> Result<Client, String> {
         let token = Secret::default();
         let login = Login {
             version: "0.70.1".to_owned(),
@@ -100,18 +119,20 @@ impl Lab {
         let Some(Message::LoginResp(resp)) = control.recv().await.unwrap() else {
             panic!("no answer to the login");
         };
-        assert_eq!(resp.error, "");
+        if !resp.error.is_empty() {
+            return Err(resp.error);
+        }
         let conn = layers::encrypt(control.into_conn(), &CipherKey::derive(&token));
         let (proxies, wanted) = mpsc::channel(16);
         let (answer, answers) = mpsc::channel(16);
         let control = MessageConn::new(conn, WireVersion::V1);
         let session = session(self.addr, resp.run_id.clone(), control, wanted, answer);
-        Client {
+        Ok(Client {
             run_id: RunId::from(resp.run_id.as_str()),
             proxies,
             answers,
             session: tokio::spawn(session),
-        }
+        })
     }
 
     /// A user of the private proxy `name`, whose secret is `sk`.

@@ -3,7 +3,7 @@
 
 use mgrok_proto::auth::Secret;
 use mgrok_proto::message::NewProxy;
-use mgrok_server::Change;
+use mgrok_server::{Change, ConnectionInfo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
@@ -49,7 +49,7 @@ async fn a_tcp_user_has_a_row_that_counts_while_it_is_there() {
                 Change::SessionStarted { .. },
                 Change::ProxyStarted { .. },
                 Change::ConnectionOpened { id: opened, .. },
-                Change::ConnectionClosed { id: closed, .. },
+                Change::ConnectionClosed { connection: ConnectionInfo { id: closed, .. } },
             ] if opened == closed
         ),
         "{told:?}"

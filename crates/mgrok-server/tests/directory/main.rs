@@ -9,6 +9,7 @@
 
 mod client;
 
+mod admin;
 mod commands;
 mod counters;
 mod http;
