@@ -62,6 +62,7 @@ impl LoginError {
     /// As what it is counted.
     fn outcome(&self) -> LoginEnd {
         match self {
+            Self::Claim(ClaimError::Draining) => LoginEnd::Draining,
             Self::Claim(_) => LoginEnd::Taken,
             Self::Hook(_) => LoginEnd::Plugin,
             Self::NameTooLong | Self::NoHello | Self::RunIdTooLong | Self::SecondSession => {

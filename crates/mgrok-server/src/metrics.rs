@@ -32,6 +32,7 @@ labels! {
     /// How a login ended.
     pub(crate) enum LoginEnd {
         Abandoned = "abandoned",
+        Draining = "draining",
         Hello = "hello",
         Malformed = "malformed",
         Ok = "ok",
@@ -106,6 +107,7 @@ labels! {
     /// What came of a visitor's connection.
     pub(crate) enum VisitorEnd {
         Auth = "auth",
+        Draining = "draining",
         NotAllowed = "not_allowed",
         NoSession = "no_session",
         Ok = "ok",

@@ -53,6 +53,7 @@ impl VisitError {
     fn outcome(&self) -> VisitorEnd {
         match self {
             Self::Auth(_) => VisitorEnd::Auth,
+            Self::Draining => VisitorEnd::Draining,
             Self::Elsewhere(_) | Self::RunId(_) => VisitorEnd::NoSession,
             Self::Unknown(_) => VisitorEnd::Unknown,
             Self::User { .. } => VisitorEnd::NotAllowed,
