@@ -99,6 +99,11 @@ impl AdminPort {
         Self { listener, access }
     }
 
+    /// Who is let in, which may change while the port is served.
+    pub fn access(&self) -> AdminAccess {
+        self.access.clone()
+    }
+
     /// Where it is.
     ///
     /// # Errors

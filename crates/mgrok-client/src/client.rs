@@ -7,7 +7,6 @@ use std::sync::Arc;
 use mgrok_admin::{AdminPort, AdminRequests, OpenError, Routes};
 use mgrok_config::{ClientConfig, LoadOptions};
 use mgrok_net::resolver::Resolver;
-use mgrok_proto::cipher::CipherKey;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +15,7 @@ use tracing::{Instrument, info};
 use crate::admin;
 use crate::admin::config::ConfigFile;
 use crate::admin::lists::Lists;
-use crate::connect::{Connector, SetUpError};
+use crate::connect::SetUpError;
 use crate::exposition::{self, Exposed};
 use crate::handle::Sessions;
 use crate::hole::Puncher;
@@ -26,6 +25,7 @@ use crate::operator::Operator;
 use crate::progress::{Progress, ProgressWatch};
 use crate::proxies::{Proxies, StatusWatch};
 use crate::reload::{ProxySet, Reloader, Reloads, VisitorSet, Wanted};
+use crate::settings::LoginSettings;
 use crate::store::{StoreChanges, StoreHandle};
 use crate::supervisor::{FirstLogins, LoginFailure, SessionSupervisor, SupervisorContext};
 use crate::tasks::{TaskOwner, Tasks};
@@ -74,9 +74,9 @@ pub struct Client {
     program: Option<(Operator, ConfigFile)>,
     /// What each supervisor does.
     progress: Progress,
-    /// Which servers each supervisor has: all of them, or one.
-    supervisors: Vec<SupervisorParts>,
-    key: CipherKey,
+    /// The proxies of each supervisor.
+    supervisors: Vec<Proxies>,
+    settings: watch::Sender<Arc<LoginSettings>>,
     metrics: Arc<Metrics>,
     puncher: Puncher,
     reloader: Reloader,
@@ -89,20 +89,12 @@ pub struct Client {
     sessions: watch::Sender<Sessions>,
 }
 
-/// What a supervisor will be made of.
-#[derive(Debug)]
-struct SupervisorParts {
-    connectors: Vec<Arc<Connector>>,
-    proxies: Proxies,
-}
-
 impl Client {
     /// Makes a client of `config`. Connects nowhere yet, but reads the files that TLS needs.
     ///
     /// # Errors
     /// If those files cannot be used.
     pub fn new(mut config: ClientConfig) -> Result<Self, StartError> {
-        let key = CipherKey::derive(&config.auth.token);
         let wanted = Wanted::default();
         // A start is a reload from nothing.
         let proxies = std::mem::take(&mut config.proxies);
@@ -110,33 +102,20 @@ impl Client {
         // One resolver for each purpose, so that an unresolvable name delays only lookups of its kind.
         let to_servers = Resolver::new(config.dns_server);
         let to_services = Resolver::new(config.dns_server);
-        let mut connectors = Vec::new();
-        for server in &config.servers {
-            connectors.push(Connector::new(&config, server, &to_servers)?);
-        }
-        let groups = match config.connect_all {
-            true => connectors.into_iter().map(|it| vec![it]).collect(),
-            false => vec![connectors],
-        };
-        let mut supervisors: Vec<_> = groups
-            .into_iter()
-            .map(|connectors| SupervisorParts {
-                connectors,
-                proxies: Proxies::new(
-                    config.user.clone(),
-                    String::new(),
-                    key.clone(),
-                    to_services.clone(),
-                ),
-            })
-            .collect();
         let metrics = Arc::new(Metrics::default());
-        for supervisor in &mut supervisors {
-            supervisor.proxies.count_in(metrics.clone());
-        }
         let (store, changes) = StoreChanges::new(config.store.take());
-        let config = Arc::new(config);
-        let (reloader, reloads) = Reloads::new(config.clone(), changes, wanted.clone());
+        let settings = Arc::new(LoginSettings::new(config, &to_servers)?);
+        let config = settings.config.clone();
+        let new_proxies = |_| {
+            let (user, key) = (config.user.clone(), settings.key.clone());
+            let mut proxies = Proxies::new(user, String::new(), key, to_services.clone());
+            proxies.count_in(metrics.clone());
+            proxies
+        };
+        let supervisors: Vec<_> = settings.connectors.iter().map(new_proxies).collect();
+        let settings = watch::Sender::new(settings);
+        let (reloader, reloads) =
+            Reloads::new(settings.clone(), to_servers, changes, wanted.clone());
         Ok(Self {
             admin: None,
             program: None,
@@ -149,7 +128,7 @@ impl Client {
             visitors: watch::Sender::default(),
             puncher: Puncher::new(&config),
             sessions: watch::Sender::default(),
-            key,
+            settings,
             metrics,
             config,
         })
@@ -179,8 +158,8 @@ impl Client {
     /// a plugin each request, for which the client reads and writes HTTP itself instead of passing bytes.
     pub fn observe_users(&mut self) -> UserEvents {
         let (observer, events) = Observer::new();
-        for supervisor in &mut self.supervisors {
-            supervisor.proxies.observe_by(observer.clone());
+        for proxies in &mut self.supervisors {
+            proxies.observe_by(observer.clone());
         }
         events
     }
@@ -189,7 +168,7 @@ impl Client {
     /// is how they are on the first; [`statuses`](Self::statuses) has them all.
     pub fn status(&self) -> StatusWatch {
         match self.supervisors.first() {
-            Some(first) => StatusWatch::new(first.proxies.watch()),
+            Some(first) => StatusWatch::new(first.watch()),
             None => StatusWatch::new(watch::Sender::default().subscribe()),
         }
     }
@@ -197,13 +176,13 @@ impl Client {
     /// Follows the client's proxies on each server that it publishes on at the same time: one, unless
     /// [`connect_all`](ClientConfig::connect_all).
     pub fn statuses(&self) -> Vec<StatusWatch> {
-        let tables = self.supervisors.iter().map(|it| it.proxies.watch());
+        let tables = self.supervisors.iter().map(Proxies::watch);
         tables.map(StatusWatch::new).collect()
     }
 
     /// Follows how the client is with its servers.
     pub fn progress(&self) -> ProgressWatch {
-        let tables = self.supervisors.iter().map(|it| it.proxies.watch());
+        let tables = self.supervisors.iter().map(Proxies::watch);
         self.progress.watch(tables.collect())
     }
 
@@ -256,7 +235,7 @@ impl Client {
             program,
             progress,
             supervisors,
-            key,
+            settings,
             metrics,
             puncher,
             reloader: _,
@@ -266,8 +245,9 @@ impl Client {
             visitors,
             sessions,
         } = self;
+        let admin_access = admin.as_ref().map(AdminPort::access);
         if let Some(port) = admin {
-            let tables: Vec<_> = supervisors.iter().map(|it| it.proxies.watch()).collect();
+            let tables: Vec<_> = supervisors.iter().map(Proxies::watch).collect();
             let progress = progress.watch(tables.clone());
             let exposed = Exposed {
                 metrics: metrics.clone(),
@@ -297,11 +277,12 @@ impl Client {
             visitors,
         );
         let tasks = owner.tasks();
-        tasks.spawn(reloads.run(visitors, stopping.clone(), tasks.clone()));
+        let reloads = reloads.run(visitors, admin_access, stopping.clone(), tasks.clone());
+        tasks.spawn(reloads);
         let context = SupervisorContext {
             first_logins: Arc::new(FirstLogins::new(supervisors.len(), config.login_fail_exit)),
             config,
-            key,
+            key: settings.borrow().key.clone(),
             metrics,
             progress,
             puncher,
@@ -309,7 +290,7 @@ impl Client {
             stopping,
             tasks: tasks.clone(),
         };
-        let cut = publish(supervisors, &context, &wanted).await;
+        let cut = publish(supervisors, &context, &wanted, &settings).await;
         owner.finish().await;
         Ok(StopReport { cut: cut? })
     }
@@ -317,19 +298,15 @@ impl Client {
 
 /// Publishes until the client is stopped and the grace period is over; returns how many user connections are left.
 async fn publish(
-    supervisors: Vec<SupervisorParts>,
+    supervisors: Vec<Proxies>,
     context: &SupervisorContext,
     wanted: &Wanted,
+    settings: &watch::Sender<Arc<LoginSettings>>,
 ) -> Result<usize, ClientError> {
     let mut running = JoinSet::new();
-    for (number, published) in supervisors.into_iter().enumerate() {
-        let SupervisorParts {
-            connectors,
-            proxies,
-        } = published;
-        let wanted = wanted.proxies();
-        let supervisor =
-            SessionSupervisor::new(number, context.clone(), connectors, proxies, wanted);
+    for (number, proxies) in supervisors.into_iter().enumerate() {
+        let (wanted, settings) = (wanted.proxies(), settings.subscribe());
+        let supervisor = SessionSupervisor::new(number, context.clone(), proxies, wanted, settings);
         running.spawn(supervisor.run().in_current_span());
     }
     let mut cut = Ok(0);

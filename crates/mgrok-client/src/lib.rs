@@ -58,6 +58,8 @@ mod exposition;
 mod tasks;
 
 mod connect;
+mod settings;
+
 mod handle;
 mod wire;
 

@@ -166,6 +166,18 @@ impl Proxies {
         self.metrics = metrics;
     }
 
+    /// Encrypts with `key` from now on, while there is no session. The proxies begin anew.
+    pub(crate) fn set_key(&mut self, key: CipherKey, now: Instant) {
+        self.key = key;
+        let configs: Vec<_> = {
+            let table = self.table.borrow();
+            let proxies = table.entries.values().map(|it| &it.proxy);
+            proxies.map(|it| it.config().clone()).collect()
+        };
+        self.apply(&[], now);
+        self.apply(&configs, now);
+    }
+
     /// Makes `configs` the proxies there are. Those that did not change are left alone.
     pub(crate) fn apply(&mut self, configs: &[ProxyConfig], now: Instant) -> Changes {
         let mut changes = Changes::default();

@@ -3,20 +3,23 @@
 //! One task owns what the client is to have, so that reloads happen one after the other. A reload is first checked as a whole, with
 //! the ports of new visitors open, and only then applied: one that fails changes nothing. A start is a reload from nothing.
 //!
-//! Without a session, changes of proxies take effect with the next login; changes of visitors take effect at once in any case.
+//! Without a session, changes of proxies take effect with the next login; changes of visitors take effect at once in any case. What a
+//! session has agreed on with its server stays until the next login.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 
-use mgrok_config::{
-    ClientConfig, ClientTransport, Mistakes, ProxyConfig, Store, StoredEntry, VisitorConfig,
-};
+use mgrok_admin::{AdminAccess, NextAdminAccess};
+use mgrok_config::{ClientConfig, Mistakes, ProxyConfig, Store, StoredEntry, VisitorConfig};
+use mgrok_net::resolver::Resolver;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
+use crate::connect::SetUpError;
 use crate::replace_file::replace_file;
+use crate::settings::{KeyChanges, LoginSettings};
 use crate::store::{StoreChange, StoreChanges, StoreFailure, StoreRequest};
 use crate::tasks::Tasks;
 use crate::visitor::{ListenError, Visitors};
@@ -33,6 +36,9 @@ pub enum ReloadError {
     /// A new visitor cannot have its port.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The files of TLS cannot be used.
+    #[error(transparent)]
+    SetUp(#[from] SetUpError),
     /// The store has become wrong since the configuration was loaded.
     #[error(transparent)]
     Store(#[from] Mistakes),
@@ -59,11 +65,20 @@ pub struct ReloadReport {
     pub proxies: Changes,
     /// Changes of visitors.
     pub visitors: Changes,
+    /// Keys of other changes that have taken effect.
+    pub at_once: Vec<&'static str>,
+    /// Keys of other changes that take effect with the next login.
+    pub at_login: Vec<&'static str>,
 }
 
 impl Display for ReloadReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { proxies, visitors } = self;
+        let Self {
+            proxies,
+            visitors,
+            at_once,
+            at_login,
+        } = self;
         write!(
             f,
             "{} proxies added, {} changed, {} removed; {} visitors added, {} changed, {} removed",
@@ -73,7 +88,13 @@ impl Display for ReloadReport {
             visitors.added.len(),
             visitors.changed.len(),
             visitors.removed.len(),
-        )
+        )?;
+        for (keys, when) in [(at_once, "at once"), (at_login, "with the next login")] {
+            if !keys.is_empty() {
+                write!(f, "; {} {when}", keys.join(", "))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -113,12 +134,14 @@ struct Request {
 
 impl Reloader {
     /// Makes the proxies and visitors of `config` those of the client. Those that did not change are left alone with their
-    /// connections, new ones are started, the others are closed or replaced. Users of what is closed may stay.
+    /// connections, new ones are started, the others are closed or replaced. Users of what is closed may stay. Of the rest some keys
+    /// take effect at once, and most with the next login.
     ///
     /// Waits until the client runs, and for reloads that were asked for earlier. Dropping the future does not undo a reload.
     ///
     /// # Errors
-    /// If `config` differs in anything else, if the port of a new visitor is taken, or if the client stops. Nothing has changed then.
+    /// If `config` differs in what cannot change, if its files of TLS cannot be used, if the port of a new visitor is taken, or if the client
+    /// stops. Nothing has changed then.
     pub async fn reload(&self, config: ClientConfig) -> Result<ReloadReport, ReloadError> {
         let (answer, answered) = oneshot::channel();
         let request = Request {
@@ -225,15 +248,17 @@ impl Wanted {
 #[derive(Debug)]
 pub(crate) struct Reloads {
     requests: mpsc::Receiver<Request>,
-    /// What cannot change; its proxies and visitors do not count.
-    settings: Arc<ClientConfig>,
+    settings: watch::Sender<Arc<LoginSettings>>,
+    /// Looks up the names of servers.
+    resolver: Resolver,
     store: StoreChanges,
     wanted: Wanted,
 }
 
 impl Reloads {
     pub(crate) fn new(
-        settings: Arc<ClientConfig>,
+        settings: watch::Sender<Arc<LoginSettings>>,
+        resolver: Resolver,
         store: StoreChanges,
         wanted: Wanted,
     ) -> (Reloader, Self) {
@@ -241,6 +266,7 @@ impl Reloads {
         let reloads = Self {
             requests,
             settings,
+            resolver,
             store,
             wanted,
         };
@@ -248,10 +274,11 @@ impl Reloads {
     }
 
     /// Keeps `visitors` as they are wanted and does the reloads and changes of the store that are asked for, until the client stops. Then it
-    /// closes them.
+    /// closes them. `admin` is who is let in to the admin port, if there is one.
     pub(crate) async fn run(
         mut self,
         mut visitors: Visitors,
+        admin: Option<AdminAccess>,
         stopping: CancellationToken,
         tasks: Tasks,
     ) {
@@ -267,7 +294,7 @@ impl Reloads {
                     visitors.apply(&configs).await;
                 }
                 Some(Request { config, answer }) = self.requests.recv() => {
-                    let outcome = self.reload(*config, &mut visitors, &stopping).await;
+                    let outcome = self.reload(*config, &mut visitors, admin.as_ref(), &stopping).await;
                     // The reload stands, whether anybody waits for the answer or not.
                     let _ = answer.send(outcome);
                 }
@@ -287,11 +314,13 @@ impl Reloads {
         &self,
         mut next: ClientConfig,
         visitors: &mut Visitors,
+        admin: Option<&AdminAccess>,
         stopping: &CancellationToken,
     ) -> Result<ReloadReport, ReloadError> {
-        let keys = fixed_keys(&self.settings, &next);
-        if !keys.is_empty() {
-            return Err(ReloadError::FixedKeys(keys));
+        let before = self.settings.borrow().clone();
+        let changes = KeyChanges::between(&before.config, &next);
+        if !changes.fixed.is_empty() {
+            return Err(ReloadError::FixedKeys(changes.fixed));
         }
         let mut store = next.store.take();
         if let Some(loaded) = store {
@@ -302,16 +331,36 @@ impl Reloads {
             next.visitors = read.visitors().to_vec();
             store = Some(read);
         }
+        let next_proxies = std::mem::take(&mut next.proxies);
+        let next_visitors = std::mem::take(&mut next.visitors);
+        let resolver = self.resolver.clone();
+        // It reads the files of TLS.
+        let prepared = spawn_blocking(move || {
+            let access = next.web_server.as_ref().map(NextAdminAccess::new);
+            let access = access.transpose().map_err(SetUpError::from)?;
+            Ok::<_, SetUpError>((before.next(next, &resolver)?, access))
+        });
+        let (settings, access) = prepared.await.map_err(|_| ReloadError::Stopping)??;
         let listeners = tokio::select! {
             biased;
             () = stopping.cancelled() => return Err(ReloadError::Stopping),
-            bound = visitors.bind(&next.visitors) => bound?,
+            bound = visitors.bind(&next_visitors) => bound?,
         };
-        let report = self
+        let mut report = self
             .wanted
-            .replace(Some(next.proxies), Some(next.visitors.clone()));
+            .replace(Some(next_proxies), Some(next_visitors.clone()));
         self.store.current.send_replace(store.map(Arc::new));
-        visitors.apply_bound(&next.visitors, listeners).await;
+        visitors.apply_bound(&next_visitors, listeners).await;
+        report.at_once = changes.at_once;
+        report.at_login = changes.at_login;
+        if let (Some(admin), Some(access)) = (admin, access) {
+            admin.replace(access);
+        }
+        // Who waits to log in need not wait any longer if there is something new.
+        self.settings.send_if_modified(|current| {
+            *current = Arc::new(settings);
+            !report.at_login.is_empty()
+        });
         Ok(report)
     }
 
@@ -364,108 +413,6 @@ async fn write(store: Store) -> Result<Store, StoreFailure> {
         Ok(written) => written.map_err(StoreFailure::NotWritten),
         Err(error) => Err(StoreFailure::NotWritten(error.to_string())),
     }
-}
-
-/// The keys of what differs between `before` and `next` and cannot change while the client runs.
-fn fixed_keys(before: &ClientConfig, next: &ClientConfig) -> Vec<&'static str> {
-    // By name, so that a new field has to be considered here.
-    let ClientConfig {
-        user,
-        client_id,
-        servers,
-        connect_all,
-        dns_server,
-        login_fail_exit,
-        udp_packet_size,
-        metadatas,
-        auth,
-        // It is the program's.
-        log: _,
-        reload_on_change: _,
-        grace_period,
-        transport,
-        proxies: _,
-        visitors: _,
-        nat_hole_stun_server,
-        // It is read anew.
-        store: _,
-        web_server,
-    } = before;
-    let ClientTransport {
-        protocol,
-        wire_protocol,
-        proxy_url,
-        dial_server_timeout,
-        dial_server_keepalive,
-        connect_server_local_ip,
-        pool_count,
-        tcp_mux,
-        tcp_mux_keepalive_interval,
-        heartbeat_interval,
-        heartbeat_timeout,
-        quic,
-        liveness_keys,
-        tls,
-    } = transport;
-    let it = &next.transport;
-    [
-        ("user", *user == next.user),
-        ("clientID", *client_id == next.client_id),
-        (
-            "serverAddr, serverPort or serverAddrs",
-            *servers == next.servers,
-        ),
-        ("connectAll", *connect_all == next.connect_all),
-        ("dnsServer", *dns_server == next.dns_server),
-        ("loginFailExit", *login_fail_exit == next.login_fail_exit),
-        ("udpPacketSize", *udp_packet_size == next.udp_packet_size),
-        ("metadatas", *metadatas == next.metadatas),
-        ("auth", *auth == next.auth),
-        ("gracePeriod", *grace_period == next.grace_period),
-        ("transport.protocol", *protocol == it.protocol),
-        ("transport.wireProtocol", *wire_protocol == it.wire_protocol),
-        ("transport.proxyURL", *proxy_url == it.proxy_url),
-        (
-            "transport.dialServerTimeout",
-            *dial_server_timeout == it.dial_server_timeout,
-        ),
-        (
-            "transport.dialServerKeepalive",
-            *dial_server_keepalive == it.dial_server_keepalive,
-        ),
-        (
-            "transport.connectServerLocalIP",
-            *connect_server_local_ip == it.connect_server_local_ip,
-        ),
-        ("transport.poolCount", *pool_count == it.pool_count),
-        ("transport.tcpMux", *tcp_mux == it.tcp_mux),
-        (
-            "transport.tcpMuxKeepaliveInterval",
-            *tcp_mux_keepalive_interval == it.tcp_mux_keepalive_interval,
-        ),
-        (
-            "transport.heartbeatInterval",
-            *heartbeat_interval == it.heartbeat_interval,
-        ),
-        (
-            "transport.heartbeatTimeout",
-            *heartbeat_timeout == it.heartbeat_timeout,
-        ),
-        ("transport.quic", *quic == it.quic),
-        (
-            "which heartbeat keys of transport are set",
-            *liveness_keys == it.liveness_keys,
-        ),
-        ("transport.tls", *tls == it.tls),
-        (
-            "natHoleStunServer",
-            *nat_hole_stun_server == next.nat_hole_stun_server,
-        ),
-        ("webServer", *web_server == next.web_server),
-    ]
-    .into_iter()
-    .filter_map(|(key, is_same)| (!is_same).then_some(key))
-    .collect()
 }
 
 #[cfg(test)]

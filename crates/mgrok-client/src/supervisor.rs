@@ -33,6 +33,7 @@ use crate::metrics::SessionOver;
 use crate::progress::Stage;
 use crate::proxies::Proxies;
 use crate::session::SessionEnd;
+use crate::settings::LoginSettings;
 
 /// While attempts follow each other faster than this, only the first of them is logged above DEBUG.
 const LOGGED_WAIT: Duration = Duration::from_secs(1);
@@ -46,6 +47,8 @@ pub(crate) struct SessionSupervisor {
     servers: Servers,
     proxies: Proxies,
     wanted: watch::Receiver<Vec<ProxyConfig>>,
+    /// What the next login goes by.
+    settings: watch::Receiver<Arc<LoginSettings>>,
     backoff: Backoff,
     ever_tried: bool,
     /// Whether the attempts follow each other so fast that only the first was logged above DEBUG.
@@ -53,17 +56,19 @@ pub(crate) struct SessionSupervisor {
 }
 
 impl SessionSupervisor {
-    /// Publishes `wanted` at the servers of `connectors`.
+    /// Publishes `wanted` at the servers that `settings` have for the supervisor of this number.
     pub(crate) fn new(
         number: usize,
         context: SupervisorContext,
-        connectors: Vec<Arc<Connector>>,
         proxies: Proxies,
         wanted: watch::Receiver<Vec<ProxyConfig>>,
+        settings: watch::Receiver<Arc<LoginSettings>>,
     ) -> Self {
+        let connectors = connectors(&settings.borrow(), number);
         Self {
             number,
             servers: Servers::new(connectors, &context),
+            settings,
             context,
             proxies,
             wanted,
@@ -81,6 +86,7 @@ impl SessionSupervisor {
         } = self.context.clone();
         let checks = Checks::new(tasks.clone(), stopping.clone());
         while !stopping.is_cancelled() {
+            self.take_settings();
             let span = self.span();
             self.context.progress.set(self.number, Stage::Connecting);
             let attempt = tokio::select! {
@@ -122,12 +128,32 @@ impl SessionSupervisor {
             tokio::select! {
                 () = sleep(wait) => {}
                 () = stopping.cancelled() => {}
+                // What failed may work now.
+                Ok(()) = self.settings.changed() => {}
             }
         }
         self.proxies.close();
-        Ok(tasks
-            .users_gone(now() + self.context.config.grace_period)
-            .await)
+        Ok(tasks.users_gone(now() + self.grace_period()).await)
+    }
+
+    /// Has the next login go by what the latest reload has said.
+    fn take_settings(&mut self) {
+        let settings = self.settings.borrow_and_update().clone();
+        let before = &self.context.config;
+        if Arc::ptr_eq(before, &settings.config) {
+            return;
+        }
+        let connectors = connectors(&settings, self.number);
+        self.servers.replace(connectors, before, &settings.config);
+        if before.auth.token != settings.config.auth.token {
+            self.proxies.set_key(settings.key.clone(), now());
+        }
+        self.context.config = settings.config.clone();
+        self.context.key = settings.key.clone();
+    }
+
+    fn grace_period(&self) -> Duration {
+        self.settings.borrow().config.grace_period
     }
 
     async fn log_in(&mut self) -> Result<ActiveSession, LoginFailure> {
@@ -214,7 +240,7 @@ impl SessionSupervisor {
         over.of(outcome.unwrap_or(SessionOver::Stopped)).inc();
         let end = match end {
             Ok(()) => {
-                let deadline = now() + self.context.config.grace_period;
+                let deadline = now() + self.grace_period();
                 let left = session
                     .drain(&mut self.proxies, &self.context.tasks, deadline)
                     .await;
@@ -255,6 +281,12 @@ impl SessionSupervisor {
             None => Span::none(),
         }
     }
+}
+
+/// The servers of the supervisor of this number.
+fn connectors(settings: &LoginSettings, number: usize) -> Vec<Arc<Connector>> {
+    // There are as many lists as supervisors.
+    settings.connectors.get(number).cloned().unwrap_or_default()
 }
 
 /// The client's user and client id, for the log; empty if neither is configured.

@@ -49,7 +49,10 @@ impl Lab {
         })
         .unwrap();
         let listeners = client.listeners();
-        let (key, mut sessions) = (client.key.clone(), client.sessions.subscribe());
+        let (key, mut sessions) = (
+            client.settings.borrow().key.clone(),
+            client.sessions.subscribe(),
+        );
         let (stop, stopped) = oneshot::channel::<()>();
         let client = tokio::spawn(client.run(async { drop(stopped.await) }));
 

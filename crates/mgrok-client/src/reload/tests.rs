@@ -1,7 +1,4 @@
-use std::time::Duration;
-
-use mgrok_config::{ProxyKind, ServerAddr};
-use mgrok_proto::auth::Secret;
+use mgrok_config::ProxyKind;
 
 use super::*;
 use crate::visitor::tests::stcp;
@@ -34,6 +31,7 @@ fn changes_are_found_by_name_and_configuration() {
             removed: names(&["db"]),
             ..Changes::default()
         },
+        ..ReloadReport::default()
     };
     assert_eq!(report, expect);
     assert_eq!(
@@ -50,32 +48,19 @@ fn the_last_of_several_proxies_with_one_name_counts() {
 }
 
 #[test]
-fn every_key_that_cannot_change_is_named() {
-    let before = ClientConfig::default();
-    assert_eq!(fixed_keys(&before, &before), [""; 0]);
-    let mut next = ClientConfig {
-        user: "ada".to_owned(),
-        servers: vec![ServerAddr::new("example.com", 7000)],
-        grace_period: before.grace_period + Duration::from_secs(1),
-        proxies: vec![proxy("new", 1)],
-        visitors: vec![stcp("new")],
-        ..before.clone()
-    };
-    next.auth.token = Secret::new("another");
-    next.transport.tls = None;
-    let keys = fixed_keys(&before, &next);
+fn what_takes_effect_when_is_told() {
     assert_eq!(
-        keys,
-        [
-            "user",
-            "serverAddr, serverPort or serverAddrs",
-            "auth",
-            "gracePeriod",
-            "transport.tls"
-        ]
+        ReloadError::FixedKeys(vec!["user", "dnsServer"]).to_string(),
+        "user, dnsServer cannot change while the client runs; restart it for that"
     );
+    let report = ReloadReport {
+        at_once: vec!["gracePeriod"],
+        at_login: vec!["auth", "metadatas"],
+        ..ReloadReport::default()
+    };
     assert_eq!(
-        ReloadError::FixedKeys(vec!["user", "auth"]).to_string(),
-        "user, auth cannot change while the client runs; restart it for that"
+        report.to_string(),
+        "0 proxies added, 0 changed, 0 removed; 0 visitors added, 0 changed, 0 removed; gracePeriod at once; \
+         auth, metadatas with the next login"
     );
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mgrok_config::ServerAddr;
+use mgrok_config::{ClientConfig, ServerAddr};
 use mgrok_net::error_chain::Chain;
 use mgrok_proto::{RunId, liveness};
 use tokio::sync::watch;
@@ -117,6 +117,32 @@ impl Servers {
                 })
                 .collect(),
         }
+    }
+
+    /// Logs in by `connectors` from now on, as `next` says and no longer `before`. What is known of a server stays.
+    pub(super) fn replace(
+        &mut self,
+        connectors: Vec<Arc<Connector>>,
+        before: &ClientConfig,
+        next: &ClientConfig,
+    ) {
+        let mut replaced = Self::new(connectors, next);
+        for server in &mut replaced.servers {
+            let mut known = self.servers.iter();
+            let known = known.find(|it| it.connector.server() == server.connector.server());
+            if let Some(known) = known {
+                server.run_id = known.run_id.clone();
+                if before.transport.wire_protocol == next.transport.wire_protocol {
+                    server.wire = known.wire.clone();
+                }
+            }
+        }
+        let are_tried_alike =
+            before.servers == next.servers && before.transport.protocol == next.transport.protocol;
+        if are_tried_alike {
+            std::mem::swap(&mut replaced.candidates, &mut self.candidates);
+        }
+        *self = replaced;
     }
 
     /// The address of a candidate's server.

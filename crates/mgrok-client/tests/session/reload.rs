@@ -1,14 +1,20 @@
 //! Tests reloads: another configuration for a running client.
 
+use std::time::Duration;
+
 use mgrok_client::{ProxyPhase, ReloadError};
-use mgrok_config::{ClientConfig, VisitorConfig, VisitorKind};
+use mgrok_config::{ClientConfig, ServerAddr, VisitorConfig, VisitorKind};
+use mgrok_net::conn::Conn;
+use mgrok_net::layers;
 use mgrok_net::message::MessageConn;
+use mgrok_proto::auth::{self, Secret};
+use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::Message;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::server::{
-    Running, Server, accept_login, accept_proxy, echo, echo_service, new_proxy, recv, serve_echo,
-    stcp_visitor, tcp_proxy, visitor, within,
+    Running, Server, accept_login, accept_login_with, accept_proxy, echo, echo_service, new_proxy,
+    recv, serve_echo, stcp_visitor, tcp_proxy, visitor, within,
 };
 
 async fn closed(control: &mut MessageConn) -> String {
@@ -221,4 +227,62 @@ async fn a_client_that_stops_refuses_reloads() {
     within(ended).await.unwrap().unwrap();
     let error = within(reloader.reload(config)).await.unwrap_err();
     assert!(matches!(error, ReloadError::Stopping));
+}
+
+/// A user of the proxy `sealed`, whose bytes are encrypted with the token.
+async fn sealed_user(server: &Server, control: &mut MessageConn, token: &str) -> Conn {
+    let user = server.user(control, "sealed").await;
+    layers::encrypt(user, &CipherKey::derive(&Secret::new(token)))
+}
+
+#[tokio::test]
+async fn the_next_login_goes_by_what_was_reloaded() {
+    let server = Server::bind().await;
+    let mut config = server.config();
+    let mut sealed = tcp_proxy("sealed", echo_service().await);
+    sealed.use_encryption = true;
+    config.proxies = vec![sealed];
+    let client = Running::start(config.clone());
+    let mut control = server.control_with_proxy().await;
+
+    config.auth.token = Secret::new("another");
+    config.metadatas.insert("a".to_owned(), "b".to_owned());
+    config.grace_period += Duration::from_secs(1);
+    let report = within(client.reloader.reload(config.clone()))
+        .await
+        .unwrap();
+    assert_eq!(report.at_login, ["metadatas", "auth"]);
+    assert_eq!(report.at_once, ["gracePeriod"]);
+    // The session goes on.
+    let mut user = sealed_user(&server, &mut control, "secret").await;
+    echo(&mut user, "before").await;
+
+    drop(control);
+    let (conn, login) = server.login().await;
+    let (signature, at) = (login.privilege_key.expose(), login.timestamp);
+    assert!(auth::verify(&config.auth.token, at, signature));
+    assert_eq!(login.metas, config.metadatas);
+    let mut control = accept_login_with(conn, "another").await;
+    assert_eq!(new_proxy(&mut control).await.proxy_name, "sealed");
+    accept_proxy(&mut control, "sealed").await;
+    let mut user = sealed_user(&server, &mut control, "another").await;
+    echo(&mut user, "after").await;
+}
+
+#[tokio::test]
+async fn a_client_that_reaches_nobody_may_be_given_another_server() {
+    // Nobody listens there.
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody_addr = nobody.local_addr().unwrap();
+    drop(nobody);
+    let server = Server::bind().await;
+    let config = server.config();
+    let mut wrong = ClientConfig {
+        login_fail_exit: false,
+        ..config.clone()
+    };
+    wrong.servers = vec![ServerAddr::new("127.0.0.1", nobody_addr.port())];
+    let client = Running::start(wrong);
+    within(client.reloader.reload(config)).await.unwrap();
+    server.login().await;
 }

@@ -128,13 +128,18 @@ impl Server {
 }
 
 /// Answers a login, and switches to the cipher.
-pub(crate) async fn accept_login(mut conn: MessageConn) -> MessageConn {
+pub(crate) async fn accept_login(conn: MessageConn) -> MessageConn {
+    accept_login_with(conn, "secret").await
+}
+
+/// As [`accept_login`], of a client that knows another token.
+pub(crate) async fn accept_login_with(mut conn: MessageConn, token: &str) -> MessageConn {
     let answer = LoginResp {
         run_id: RUN_ID.to_owned(),
         ..LoginResp::default()
     };
     conn.send(&answer.into()).await.unwrap();
-    let key = CipherKey::derive(&Secret::new("secret"));
+    let key = CipherKey::derive(&Secret::new(token));
     let conn = layers::encrypt(conn.into_conn(), &key);
     MessageConn::new(conn, WireVersion::V1)
 }
