@@ -67,7 +67,7 @@ impl SessionSupervisor {
         let connectors = connectors(&settings.borrow(), number);
         Self {
             number,
-            servers: Servers::new(connectors, &context),
+            servers: Servers::new(connectors, &context.config, context.metrics.clone()),
             settings,
             context,
             proxies,

@@ -103,10 +103,13 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    pub(super) fn new(connectors: Vec<Arc<Connector>>, context: &SupervisorContext) -> Self {
-        let config = &context.config;
+    pub(super) fn new(
+        connectors: Vec<Arc<Connector>>,
+        config: &ClientConfig,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
-            metrics: context.metrics.clone(),
+            metrics,
             candidates: DialCandidates::new(connectors.len(), config.transport.protocol),
             servers: connectors
                 .into_iter()
@@ -126,7 +129,7 @@ impl Servers {
         before: &ClientConfig,
         next: &ClientConfig,
     ) {
-        let mut replaced = Self::new(connectors, next);
+        let mut replaced = Self::new(connectors, next, self.metrics.clone());
         for server in &mut replaced.servers {
             let mut known = self.servers.iter();
             let known = known.find(|it| it.connector.server() == server.connector.server());
