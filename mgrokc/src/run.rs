@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use mgrok_admin::{Routes, with_log};
 use mgrok_client::{Client, ProgressWatch, Reloader};
 use mgrok_config::{ClientConfig, ConfigFiles, LoadOptions, Strictness, load_client};
 use mgrok_daemon::{Daemon, LogReloader, ReloadRequests, ServiceManager, say_warnings};
@@ -48,6 +49,7 @@ pub(crate) fn with_file(path: &Path, options: LoadOptions) -> anyhow::Result<Exi
     daemon.block_on(async |running| {
         let mut client = Client::new(config)?;
         client.open_admin_port().await?;
+        add_log(&mut client, &running.log());
         let requests = client.admin_requests(path, options);
         let reports = report(client.progress(), running.manager());
         let reload = Reload {
@@ -69,6 +71,13 @@ pub(crate) fn with_file(path: &Path, options: LoadOptions) -> anyhow::Result<Exi
         info!("frpc service for config file [{file}] stopped");
         Ok(ended?.cut)
     })
+}
+
+/// Has the admin port show the log and change its level, if there is one.
+fn add_log(client: &mut Client, log: &LogReloader) {
+    if client.has_admin_port() {
+        client.add_admin_routes(with_log(Routes::default(), log.control()));
+    }
 }
 
 /// Runs a client with a configuration that is in no file.

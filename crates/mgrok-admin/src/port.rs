@@ -75,6 +75,7 @@ pub enum OpenError {
 pub struct AdminPort {
     listener: TcpListener,
     access: AdminAccess,
+    more: Routes,
 }
 
 impl AdminPort {
@@ -96,7 +97,16 @@ impl AdminPort {
 
     /// The admin port on a `listener` that is bound already.
     pub fn new(listener: TcpListener, access: AdminAccess) -> Self {
-        Self { listener, access }
+        Self {
+            listener,
+            access,
+            more: Routes::default(),
+        }
+    }
+
+    /// Answers `routes` too, for what the program knows and its end does not: its log, for example.
+    pub fn add_routes(&mut self, routes: Routes) {
+        self.more = routes;
     }
 
     /// Who is let in, which may change while the port is served.
@@ -115,8 +125,12 @@ impl AdminPort {
     /// Answers requests until `stop` is cancelled, and then those that are under way, within a
     /// second. Dropping the future cuts them at once.
     pub async fn run(self, routes: Routes, stop: CancellationToken) {
-        let Self { listener, access } = self;
-        let site = Site::new(routes, access.clone(), stop.clone());
+        let Self {
+            listener,
+            access,
+            more,
+        } = self;
+        let site = Site::new(routes.and(more), access.clone(), stop.clone());
         let reloads = reload_on_change(|| access.tls());
         let mut reloads = pin!(reloads);
         let mut conns = JoinSet::new();

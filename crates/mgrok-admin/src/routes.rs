@@ -79,6 +79,12 @@ impl Routes {
         self
     }
 
+    /// The same with the routes of `more`, which are at other paths.
+    pub(crate) fn and(mut self, more: Self) -> Self {
+        self.routes.extend(more.routes);
+        self
+    }
+
     /// The same with routes for the pages.
     fn with_pages(self, access: AdminAccess) -> Self {
         let Some(dashboard) = self.dashboard else {

@@ -146,6 +146,19 @@ impl Client {
         Ok(())
     }
 
+    /// Whether the admin port is open.
+    pub fn has_admin_port(&self) -> bool {
+        self.admin.is_some()
+    }
+
+    /// Has the admin port, which has to be open, answer `routes` too, for what the program knows and the client does not: its log, for
+    /// example.
+    pub fn add_admin_routes(&mut self, routes: Routes) {
+        if let Some(admin) = &mut self.admin {
+            admin.add_routes(routes);
+        }
+    }
+
     /// Has the admin port take requests for what only the program can do: it has read its configuration from `file`, with these options, and
     /// may read it again or stop. Without this call the admin port has no routes for that.
     pub fn admin_requests(&mut self, file: &Path, options: LoadOptions) -> AdminRequests {

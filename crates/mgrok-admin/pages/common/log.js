@@ -14,7 +14,7 @@ const LONGEST_WAIT = 30000;
 
 export async function logScreen(context) {
   const { signal } = context;
-  const level = await get("api/v2/log/level", {}, signal).then((it) => it?.level, () => null);
+  const { level } = await get("api/v2/log/level", {}, signal);
   let lines = [];
   let isPaused = false;
   const list = h("ol", { class: "log", tabindex: "0", "aria-label": "Log lines" });
@@ -59,14 +59,14 @@ export async function logScreen(context) {
     lines = [];
     draw();
   });
-  const levelChoice = level && choice("Level of the log", level, (it) => it);
-  levelChoice?.addEventListener("change", () =>
+  const levelChoice = choice("Level of the log", level, (it) => it);
+  levelChoice.addEventListener("change", () =>
     busy(levelChoice, async () => {
       await request("PUT", "api/v2/log/level", { json: { level: levelChoice.value } });
       notice(`The program logs from ${levelChoice.value} on, until its next reload or start.`);
     }),
   );
-  const setting = levelChoice && h("label", { class: "inline" }, "The program logs from ", levelChoice, " on");
+  const setting = h("label", { class: "inline" }, "The program logs from ", levelChoice, " on");
   return {
     title: "Log",
     content: [heading("Log", setting), h("div", { class: "listing" }, h("div", { class: "tools" }, search, least, said, pause, clear), list)],
