@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::PROGRAM;
-use crate::run::{Reload, introduce};
+use crate::run::{Reload, introduce, keep_access_log};
 
 /// Runs them all, each until it is stopped or cannot go on.
 ///
@@ -56,19 +56,26 @@ pub(crate) fn run(directory: &Path, options: LoadOptions) -> anyhow::Result<Exit
             let shown = file.display();
             info!("start frpc service for config file [{shown}] with aggregated configuration");
             introduce(&config);
-            match Client::new(config) {
-                Ok(client) => {
+            let access_log = config.access_log.clone();
+            let client = Client::new(config).map_err(anyhow::Error::from);
+            let client = client.and_then(|client| {
+                let access_log = keep_access_log(&client, access_log.as_ref())?;
+                Ok((client, access_log))
+            });
+            match client {
+                Ok((client, access_log)) => {
                     let reload = Reload {
                         path: file,
                         options,
                         reloader: client.reloader(),
+                        access_log,
                         log: None,
                         requests: None,
                     };
                     started.spawn(run_one(client, reload.clone(), stopping.clone()));
                     reloads.push(reload);
                 }
-                Err(error) => report(&file, &error.into(), |line| error!("{line}")),
+                Err(error) => report(&file, &error, |line| error!("{line}")),
             }
         }
         let reload = running

@@ -4,12 +4,15 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mgrok_admin::{Routes, with_log};
 use mgrok_client::{Client, ProgressWatch, Reloader};
-use mgrok_config::{ClientConfig, ConfigFiles, LoadOptions, Strictness, load_client};
-use mgrok_daemon::{Daemon, LogReloader, ReloadRequests, ServiceManager, say_warnings};
+use mgrok_config::{AccessLog, ClientConfig, ConfigFiles, LoadOptions, Strictness, load_client};
+use mgrok_daemon::{
+    AccessLogKeeper, Daemon, LogReloader, ReloadRequests, ServiceManager, say_warnings,
+};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -26,6 +29,7 @@ pub(crate) struct Reload {
     pub(crate) path: PathBuf,
     pub(crate) options: LoadOptions,
     pub(crate) reloader: Reloader,
+    pub(crate) access_log: Arc<Mutex<AccessLogKeeper>>,
     /// The log; `None` if it is not this client's alone.
     pub(crate) log: Option<LogReloader>,
     /// Where changes of the file ask for a reload; `None` if they do not.
@@ -47,6 +51,7 @@ pub(crate) fn with_file(path: &Path, options: LoadOptions) -> anyhow::Result<Exi
     introduce(&config);
     let reload_on_change = config.reload_on_change;
     daemon.block_on(async |running| {
+        let access_log = config.access_log.clone();
         let mut client = Client::new(config)?;
         client.open_admin_port().await?;
         add_log(&mut client, &running.log());
@@ -56,6 +61,7 @@ pub(crate) fn with_file(path: &Path, options: LoadOptions) -> anyhow::Result<Exi
             path: path.to_owned(),
             options,
             reloader: client.reloader(),
+            access_log: keep_access_log(&client, access_log.as_ref())?,
             log: Some(running.log()),
             requests: Some(running.reloads()),
         };
@@ -105,6 +111,15 @@ pub(crate) fn introduce(config: &ClientConfig) {
     }
 }
 
+/// Has the access log of `client` written as `config` wants it.
+pub(crate) fn keep_access_log(
+    client: &Client,
+    config: Option<&AccessLog>,
+) -> anyhow::Result<Arc<Mutex<AccessLogKeeper>>> {
+    let keeper = AccessLogKeeper::start(client.access_log(), config)?;
+    Ok(Arc::new(Mutex::new(keeper)))
+}
+
 impl Reload {
     /// Reads the file again and gives the client what it says; returns what has changed. `strictness` is for this time alone.
     pub(crate) async fn run(&self, strictness: Option<Strictness>) -> anyhow::Result<String> {
@@ -122,12 +137,20 @@ impl Reload {
         if let Some(reloader) = &self.log {
             reloader.check(&log)?;
         }
+        let access_log = self.access_log().prepare(config.access_log.as_ref())?;
         let report = self.reloader.reload(config).await?;
+        self.access_log().apply(access_log);
         if let Some(reloader) = &self.log {
             reloader.change(&log);
         }
         self.watch(files, reload_on_change);
         Ok(report.to_string())
+    }
+
+    fn access_log(&self) -> MutexGuard<'_, AccessLogKeeper> {
+        self.access_log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the files read again when one changes, if that is wanted.

@@ -433,4 +433,12 @@ async fn it_is_off_unless_it_is_on_and_behind_the_password() {
     let accept = format!("{CREDENTIALS}Accept: application/openmetrics-text;version=1.0.0\r\n");
     let (_, text) = get(client_port, "/metrics", &accept).await;
     assert!(text.ends_with("# EOF\n"), "{text}");
+    let families = text.lines().filter(|line| line.starts_with("# TYPE "));
+    let names: Vec<_> = families.map(|line| line.split(' ').nth(2)).collect();
+    let distinct: BTreeSet<_> = names.iter().collect();
+    assert_eq!(
+        names.len(),
+        distinct.len(),
+        "a name without _total is taken: {text}"
+    );
 }

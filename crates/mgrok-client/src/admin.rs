@@ -1,7 +1,11 @@
 //! The routes of the client's admin port.
 
 pub(crate) mod config;
+mod connections;
+pub(crate) mod events;
 pub(crate) mod lists;
+mod requests;
+pub(crate) mod state;
 mod store;
 
 use std::collections::BTreeMap;
@@ -16,6 +20,9 @@ use crate::operator::Operator;
 use crate::progress::ProgressWatch;
 use crate::proxies::Table;
 use crate::status::ProxyStatus;
+
+use self::events::Watched;
+use self::state::Told;
 
 /// One proxy in the answer to `/api/status`.
 // frp: these fields in this order, all of them always (client/http)
@@ -59,6 +66,14 @@ pub(crate) fn routes(
         Some((operator, file)) => file.add_to(operator.add_to(routes)),
         None => routes,
     }
+}
+
+/// Adds to `routes` what can be asked about users and sessions.
+pub(crate) fn add_watched(routes: Routes, told: Told, watched: Watched) -> Routes {
+    let routes = connections::add_to(routes, &watched.users);
+    let routes = requests::add_to(routes, &watched.users, watched.tables.clone());
+    let routes = state::add_to(routes, told);
+    events::add_to(routes, watched)
 }
 
 /// The proxies by kind and name, those of one server after those of another. They are listed from the first login on.

@@ -1,11 +1,12 @@
 //! The client as a whole: its parts, its start and its stop.
 
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mgrok_admin::{AdminPort, AdminRequests, OpenError, Routes};
 use mgrok_config::{ClientConfig, LoadOptions};
+use mgrok_net::access_log::AccessLog;
 use mgrok_net::resolver::Resolver;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -14,7 +15,9 @@ use tracing::{Instrument, info};
 
 use crate::admin;
 use crate::admin::config::ConfigFile;
+use crate::admin::events::Watched;
 use crate::admin::lists::Lists;
+use crate::admin::state::Told;
 use crate::connect::SetUpError;
 use crate::exposition::{self, Exposed};
 use crate::handle::Sessions;
@@ -25,10 +28,12 @@ use crate::operator::Operator;
 use crate::progress::{Progress, ProgressWatch};
 use crate::proxies::{Proxies, StatusWatch};
 use crate::reload::{ProxySet, Reloader, Reloads, VisitorSet, Wanted};
+use crate::session_status::SessionStatuses;
 use crate::settings::LoginSettings;
 use crate::store::{StoreChanges, StoreHandle};
 use crate::supervisor::{FirstLogins, LoginFailure, SessionSupervisor, SupervisorContext};
 use crate::tasks::{TaskOwner, Tasks};
+use crate::users::Users;
 use crate::visitor::{self, ListenerWatch, Visitors};
 
 /// Why a client cannot start.
@@ -72,8 +77,13 @@ pub struct Client {
     config: Arc<ClientConfig>,
     /// Where what only the program can do is asked for; `None` if the program does not.
     program: Option<(Operator, ConfigFile)>,
+    /// What the program has read its configuration from, if it says so.
+    file: Option<PathBuf>,
     /// What each supervisor does.
     progress: Progress,
+    session_statuses: SessionStatuses,
+    /// Who is connected to the services.
+    users: Users,
     /// The proxies of each supervisor.
     supervisors: Vec<Proxies>,
     settings: watch::Sender<Arc<LoginSettings>>,
@@ -103,12 +113,14 @@ impl Client {
         let to_servers = Resolver::new(config.dns_server);
         let to_services = Resolver::new(config.dns_server);
         let metrics = Arc::new(Metrics::default());
+        let users = Users::default();
         let (store, changes) = StoreChanges::new(config.store.take());
         let settings = Arc::new(LoginSettings::new(config, &to_servers)?);
         let config = settings.config.clone();
         let new_proxies = |_| {
             let (user, key) = (config.user.clone(), settings.key.clone());
-            let mut proxies = Proxies::new(user, String::new(), key, to_services.clone());
+            let proxies = Proxies::new(user, String::new(), key, to_services.clone());
+            let mut proxies = proxies.with_users(users.clone());
             proxies.count_in(metrics.clone());
             proxies
         };
@@ -119,7 +131,10 @@ impl Client {
         Ok(Self {
             admin: None,
             program: None,
+            file: None,
             progress: Progress::new(supervisors.len()),
+            session_statuses: SessionStatuses::new(supervisors.len()),
+            users,
             supervisors,
             reloader,
             reloads,
@@ -164,16 +179,20 @@ impl Client {
     pub fn admin_requests(&mut self, file: &Path, options: LoadOptions) -> AdminRequests {
         let (operator, requests) = Operator::new();
         self.program = Some((operator, ConfigFile::new(file, options)));
+        self.file = Some(file.to_owned());
         requests
     }
 
-    /// Has users of proxies of type `tcp`, `http`, `https`, `tcpmux` and `stcp` told as they come and go, and of `http` proxies without
+    /// Where the ends of user connections are noted, and of requests where they are inspected or observed.
+    pub fn access_log(&self) -> AccessLog {
+        self.users.access_log().clone()
+    }
+
+    /// Has users of proxies of type `tcp`, `http`, `https`, `tcpmux`, `stcp`, `udp` and `sudp` told as they come and go, and of `http` proxies without
     /// a plugin each request, for which the client reads and writes HTTP itself instead of passing bytes.
     pub fn observe_users(&mut self) -> UserEvents {
         let (observer, events) = Observer::new();
-        for proxies in &mut self.supervisors {
-            proxies.observe_by(observer.clone());
-        }
+        self.users.observe_by(observer);
         events
     }
 
@@ -246,7 +265,10 @@ impl Client {
             admin,
             config,
             program,
+            file,
             progress,
+            session_statuses,
+            users,
             supervisors,
             settings,
             metrics,
@@ -267,13 +289,28 @@ impl Client {
                 progress: progress.clone(),
                 tables: tables.clone(),
             };
+            let sessions = session_statuses.watch();
+            let told = Told {
+                config: config.clone(),
+                file,
+                has_store: store.now().is_some(),
+                sessions: sessions.clone(),
+            };
+            let watched = Watched {
+                users: users.clone(),
+                tables: tables.clone(),
+                sessions,
+                progress: progress.clone(),
+            };
             let lists = Lists {
                 tables,
+                users,
                 visitors: wanted.visitors(),
                 listeners: visitors.subscribe(),
                 store,
             };
             let routes = admin::routes(lists, progress, program);
+            let routes = admin::add_watched(routes, told, watched);
             let web_server = config.web_server.clone().unwrap_or_default();
             let routes = exposition::add_to(routes, &web_server, exposed);
             serve_admin_port(port, routes, owner.tasks());
@@ -299,6 +336,7 @@ impl Client {
             metrics,
             progress,
             puncher,
+            session_statuses,
             sessions,
             stopping,
             tasks: tasks.clone(),

@@ -1,8 +1,7 @@
 //! What Prometheus is told of a client, made from its tables and counters when it asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use mgrok_admin::{Routes, expose_runtime};
 use mgrok_config::WebServer;
@@ -47,6 +46,8 @@ pub(crate) fn add_to(routes: Routes, web_server: &WebServer, exposed: Exposed) -
 #[derive(Clone, Copy, Debug, Default)]
 struct Sums {
     running: usize,
+    users: usize,
+    opened: u64,
     received: u64,
     sent: u64,
 }
@@ -82,6 +83,7 @@ impl Exposed {
 
     fn expose_proxies(&self, exposition: &mut Exposition) {
         let mut rows: BTreeMap<(String, &'static str), Sums> = BTreeMap::new();
+        let mut counted = BTreeSet::new();
         let mut phases: BTreeMap<(&'static str, String), usize> = BTreeMap::new();
         for table in &self.tables {
             let table = table.borrow();
@@ -95,10 +97,14 @@ impl Exposed {
                 };
                 let sums = rows.entry((name, kind)).or_default();
                 sums.running += usize::from(status.phase == ProxyPhase::Running);
-                // The other end of its relays is the service, which is sent what users have sent.
-                let traffic = proxy.traffic();
-                sums.received += traffic.sent.load(Ordering::Relaxed);
-                sums.sent += traffic.received.load(Ordering::Relaxed);
+                // Those of one name are counted together, whichever server they come by.
+                if counted.insert(config.name.clone()) {
+                    let users = proxy.users().totals();
+                    sums.users += users.live;
+                    sums.opened += users.opened;
+                    sums.received += users.received;
+                    sums.sent += users.sent;
+                }
             }
         }
         let mut family = exposition.family(
@@ -120,6 +126,18 @@ impl Exposed {
             Kind::Gauge,
             "On how many servers the proxy runs.",
             |it| it.running.into(),
+        );
+        each(
+            "mgrok_client_proxy_users",
+            Kind::Gauge,
+            "Users who are connected: connections, or addresses that have sent datagrams.",
+            |it| it.users.into(),
+        );
+        each(
+            "mgrok_client_proxy_users_so_far_total",
+            Kind::Counter,
+            "Users who were connected so far.",
+            |it| it.opened.into(),
         );
         each(
             "mgrok_client_proxy_received_bytes_total",

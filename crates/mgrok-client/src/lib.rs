@@ -40,6 +40,12 @@ mod version;
 
 mod observer;
 
+mod inspector;
+
+mod users;
+
+mod exchange;
+
 mod plugin;
 
 mod proxy;
@@ -48,6 +54,7 @@ mod status;
 mod proxies;
 
 mod progress;
+mod session_status;
 mod store;
 
 mod operator;

@@ -22,9 +22,9 @@ pub struct UserEvent {
 /// See [`UserEvent`].
 #[derive(Clone, Debug)]
 pub enum UserEventKind {
-    /// The user is connected to the local service.
+    /// The user is connected to the local service, or has sent the first datagram.
     Connected,
-    /// The user's connection is over.
+    /// The user's connection is over, or no datagram has come for long.
     Closed {
         /// Bytes to the local service.
         received: u64,
@@ -35,15 +35,15 @@ pub enum UserEventKind {
     },
     /// The local service cannot be reached.
     Unreachable,
-    /// A request of HTTP was answered, or its connection changed to another protocol.
+    /// A request of HTTP is over, with its answer and, if its connection changed to another protocol, with all that followed.
     Request {
         /// The method.
         method: String,
         /// The path with its query, as the user sent it.
         target: String,
-        /// The status of the answer.
-        status: u16,
-        /// How long it took until the answer began.
+        /// The status of the answer; `None` if there was none.
+        status: Option<u16>,
+        /// How long it took to the end of the answer.
         after: Duration,
     },
 }

@@ -15,10 +15,10 @@ use mgrok_config::{LocalAddr, Plugin as Config, Website};
 use mgrok_http::Forwarded;
 use mgrok_net::resolver::Resolver;
 
+pub(crate) use self::bridge::Tap;
 use self::bridge::{Bridge, BridgeOptions};
 pub(crate) use self::error::PluginError;
 use self::front::Front;
-use crate::observer::Observer;
 
 /// A plugin. All users of its proxy share it.
 #[derive(Debug)]
@@ -32,10 +32,10 @@ pub(crate) enum Plugin {
 }
 
 impl Plugin {
-    /// Hands requests on to the local service, and shows them to `observer`.
-    pub(crate) fn observing(
+    /// Hands requests on to the local service, and has them looked on by `tap`.
+    pub(crate) fn watching(
         service: LocalAddr,
-        observer: &Observer,
+        tap: Tap,
         resolver: &Resolver,
     ) -> Result<Self, PluginError> {
         let website = Website {
@@ -43,21 +43,24 @@ impl Plugin {
             host_header_rewrite: String::new(),
             request_headers: BTreeMap::new(),
         };
-        let bridge = Bridge::new(
-            &BridgeOptions {
-                front: None,
-                website: &website,
-                website_has_tls: false,
-                // The server has said who the user is.
-                forwarded: Forwarded::Keep,
-            },
-            resolver,
-        )?;
-        Ok(Self::Bridge(Arc::new(bridge.observed_by(observer.clone()))))
+        let options = BridgeOptions {
+            front: None,
+            website: &website,
+            website_has_tls: false,
+            // The server has said who the user is.
+            forwarded: Forwarded::Keep,
+            tap: Some(tap),
+        };
+        Ok(Self::Bridge(Arc::new(Bridge::new(&options, resolver)?)))
     }
 
-    /// Makes the plugin of `config`. Reads the files that it names. `resolver` looks up the names of its targets.
-    pub(crate) fn new(config: &Config, resolver: &Resolver) -> Result<Self, PluginError> {
+    /// Makes the plugin of `config`. Reads the files that it names. `resolver` looks up the names of its targets. `tap` looks on the
+    /// requests that it reads.
+    pub(crate) fn new(
+        config: &Config,
+        tap: Option<Tap>,
+        resolver: &Resolver,
+    ) -> Result<Self, PluginError> {
         // frp: what becomes of X-Forwarded-For in each of them (pkg/plugin/client/http2http.go,
         // http2https.go, https2http.go, https2https.go)
         let bridge = match config {
@@ -66,24 +69,28 @@ impl Plugin {
                 website,
                 website_has_tls: false,
                 forwarded: Forwarded::Remove,
+                tap,
             },
             Config::Http2Https(website) => BridgeOptions {
                 front: None,
                 website,
                 website_has_tls: true,
                 forwarded: Forwarded::Keep,
+                tap,
             },
             Config::Https2Http { website, front } => BridgeOptions {
                 front: Some(front),
                 website,
                 website_has_tls: false,
                 forwarded: Forwarded::Append { proto: "https" },
+                tap,
             },
             Config::Https2Https { website, front } => BridgeOptions {
                 front: Some(front),
                 website,
                 website_has_tls: true,
                 forwarded: Forwarded::Append { proto: "https" },
+                tap,
             },
             Config::Tls2Raw {
                 local_addr,

@@ -20,10 +20,10 @@ use self::table::Entry;
 pub use self::table::StatusWatch;
 pub(crate) use self::table::Table;
 use crate::metrics::Metrics;
-use crate::observer::Observer;
 use crate::proxy::{Proxy, local_name, wire_name};
 use crate::server_text::server_text;
 use crate::status::{ProxyPhase, ProxyStatus};
+use crate::users::Users;
 
 /// How long an announcement may stay unanswered before it is repeated.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -116,9 +116,9 @@ pub(crate) struct Proxies {
     server_addr: String,
     key: CipherKey,
     resolver: Resolver,
-    /// Whom users of the proxies are shown to, if to anybody.
-    observer: Option<Observer>,
     metrics: Arc<Metrics>,
+    /// Who is connected to the services.
+    users: Users,
     table: watch::Sender<Table>,
     due: Due,
     /// By configured name; only names with an announcement in force or unanswered.
@@ -145,8 +145,8 @@ impl Proxies {
             server_addr,
             key,
             resolver,
-            observer: None,
             metrics: Arc::default(),
+            users: Users::default(),
             table: watch::Sender::new(Table::default()),
             due: Due::default(),
             announcements: HashMap::new(),
@@ -156,9 +156,9 @@ impl Proxies {
         }
     }
 
-    /// Shows users of proxies that start from here on to `observer`.
-    pub(crate) fn observe_by(&mut self, observer: Observer) {
-        self.observer = Some(observer);
+    /// The same, whose users are among these.
+    pub(crate) fn with_users(self, users: Users) -> Self {
+        Self { users, ..self }
     }
 
     /// Counts proxies that start from here on in `metrics`.
@@ -208,7 +208,7 @@ impl Proxies {
             let name: Arc<str> = name.into();
             let retired = CancellationToken::new();
             let proxy = Proxy::new(config.clone(), &self.key, &self.resolver, retired.clone())
-                .observed_by(self.observer.clone())
+                .with_users(&self.users)
                 .counted_in(self.metrics.clone());
             let entry = Entry {
                 healthy: proxy.health_check().is_none(),

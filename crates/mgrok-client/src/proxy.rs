@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use mgrok_config::{BandwidthMode, HealthCheck, LocalAddr, ProxyConfig, ProxyKind, ProxyProtocol};
 use mgrok_net::layers::{Layers, Limiter};
 use mgrok_net::proxy_protocol::Version;
-use mgrok_net::relay::Traffic;
 use mgrok_net::resolver::Resolver;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::message::NewProxy;
@@ -15,9 +14,9 @@ use tracing::{Span, error_span};
 
 use crate::local::Local;
 use crate::metrics::Metrics;
-use crate::observer::Observer;
-use crate::plugin::{Plugin, PluginError};
+use crate::plugin::{Plugin, PluginError, Tap};
 use crate::shared_span::SharedSpan;
+use crate::users::{ProxyUsers, Users};
 
 /// The only multiplexer of `tcpmux`.
 const HTTP_CONNECT: &str = "httpconnect";
@@ -29,13 +28,12 @@ pub(crate) struct Proxy {
     layers: Layers,
     /// Made of the secret of an xtcp proxy.
     hole_key: Option<CipherKey>,
-    observer: Option<Observer>,
     metrics: Arc<Metrics>,
     /// Made before the server knows the proxy.
     plugin: OnceLock<Plugin>,
     resolver: Resolver,
     span: SharedSpan,
-    traffic: Traffic,
+    users: Arc<ProxyUsers>,
     retired: CancellationToken,
     udp_turn: Mutex<CancellationToken>,
 }
@@ -66,12 +64,11 @@ impl Proxy {
                 compression: config.use_compression,
                 limit,
             },
-            observer: None,
             metrics: Arc::default(),
             plugin: OnceLock::new(),
             resolver: resolver.clone(),
             span: SharedSpan::default(),
-            traffic: Traffic::default(),
+            users: Users::default().of(&config.name, config.kind.as_str()),
             udp_turn: Mutex::new(retired.child_token()),
             retired,
             hole_key,
@@ -79,9 +76,10 @@ impl Proxy {
         }
     }
 
-    /// The same proxy, whose users are shown to `observer`.
-    pub(crate) fn observed_by(self, observer: Option<Observer>) -> Self {
-        Self { observer, ..self }
+    /// The same proxy, whose users are among these.
+    pub(crate) fn with_users(self, users: &Users) -> Self {
+        let users = users.of(&self.config.name, self.config.kind.as_str());
+        Self { users, ..self }
     }
 
     /// The same proxy, which is counted in `metrics` with all others of its client.
@@ -94,9 +92,9 @@ impl Proxy {
         &self.metrics
     }
 
-    /// Whom its users are shown to, if to anybody.
-    pub(crate) fn observer(&self) -> Option<&Observer> {
-        self.observer.as_ref()
+    /// Who is connected to its service.
+    pub(crate) fn users(&self) -> &Arc<ProxyUsers> {
+        &self.users
     }
 
     /// Ends the turn of the UDP work connection before, and gives the token of the next one: a
@@ -113,18 +111,34 @@ impl Proxy {
         if self.plugin.get().is_some() {
             return Ok(());
         }
-        let plugin = match (&self.config.plugin, &self.observer, &self.config.kind) {
-            (Some(config), ..) => Plugin::new(config, &self.resolver)?,
-            // Requests are shown, so they have to be read.
-            (None, Some(observer), ProxyKind::Http(_)) => {
-                let config = &self.config;
+        let config = &self.config;
+        let inspect = match &config.kind {
+            ProxyKind::Http(http) => http.inspect.clone().map(Arc::new),
+            ProxyKind::Tcp { .. }
+            | ProxyKind::Udp { .. }
+            | ProxyKind::Https(_)
+            | ProxyKind::TcpMux(_)
+            | ProxyKind::Stcp(_)
+            | ProxyKind::Sudp(_)
+            | ProxyKind::Xtcp { .. } => None,
+        };
+        let is_shown = matches!(config.kind, ProxyKind::Http(_))
+            && self.users.observer().is_some()
+            && config.plugin.is_none()
+            // It speaks of one user for each connection to the service.
+            && config.proxy_protocol.is_none();
+        let tap = (inspect.is_some() || is_shown).then_some(Tap { inspect });
+        let plugin = match (&config.plugin, tap) {
+            (Some(plugin), tap) => Plugin::new(plugin, tap, &self.resolver)?,
+            // Requests are looked on, so they have to be read.
+            (None, Some(tap)) => {
                 let service = LocalAddr {
                     host: config.local_host.clone(),
                     port: config.local_port,
                 };
-                Plugin::observing(service, observer, &self.resolver)?
+                Plugin::watching(service, tap, &self.resolver)?
             }
-            _ => return Ok(()),
+            (None, None) => return Ok(()),
         };
         // A second caller has made the same.
         let _ = self.plugin.set(plugin);
@@ -229,11 +243,6 @@ impl Proxy {
             Span::current().id(),
             |parent| error_span!(parent: parent, "proxy", %name),
         )
-    }
-
-    /// What its user connections have moved so far.
-    pub(crate) fn traffic(&self) -> &Traffic {
-        &self.traffic
     }
 }
 

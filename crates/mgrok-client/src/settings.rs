@@ -87,6 +87,7 @@ impl KeyChanges {
             metadatas,
             auth,
             // It is the program's.
+            access_log: _,
             log: _,
             reload_on_change: _,
             grace_period,

@@ -105,6 +105,8 @@ impl SessionSupervisor {
                     }
                 }
                 Err(error) => {
+                    let statuses = &self.context.session_statuses;
+                    statuses.failed(self.number, error.to_string());
                     let is_first = !std::mem::replace(&mut self.ever_tried, true);
                     if is_first && self.context.first_logins.failed() {
                         span.in_scope(|| warn!("connect to server error: {error}"));
@@ -207,6 +209,12 @@ impl SessionSupervisor {
             candidate.transport
         );
         self.proxies.set_server_addr(&server.host);
+        self.context.session_statuses.logged_in(
+            self.number,
+            server.clone(),
+            handle.run_id().as_str().to_owned(),
+            candidate.transport.to_string(),
+        );
         self.context
             .sessions
             .send_modify(|sessions| sessions.begin(self.number, handle.clone()));
@@ -249,6 +257,8 @@ impl SessionSupervisor {
             }
             Err(end) => end,
         };
+        let statuses = &self.context.session_statuses;
+        statuses.failed(self.number, Chain(&end).to_string());
         let wait = self.backoff.session_ended(now(), fastrand::f64());
         let server = self.servers.server(candidate);
         let (who, lived) = (who(&self.context.config), now() - since);

@@ -1,15 +1,17 @@
 //! A user connection of a TCP proxy: from its work connection to the local service, or to a plugin.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use mgrok_config::ProxyKind;
-use mgrok_http::{UNREACHABLE_ANSWER, User};
+use mgrok_http::{Meter as _, UNREACHABLE_ANSWER, User};
+use mgrok_net::access_log::AccessEnd;
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::proxy_protocol::{Addresses, TransportProtocol, encode};
-use mgrok_net::relay::{HalfClose, Relay, RelayEnd, relay};
+use mgrok_net::relay::{HalfClose, Leg, relay};
 use mgrok_proto::message::StartWorkConn;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -17,12 +19,27 @@ use tracing::{debug, error};
 
 use crate::local::Local;
 use crate::metrics::LocalDial;
-use crate::observer::{Observer, UserEventKind};
 use crate::plugin::Plugin;
 use crate::proxy::Proxy;
+use crate::users::{NOBODY, UserRow};
 
 /// How long a user may take to send a request and to read that there is no service.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// A user and the connection to the local service.
+struct Opened {
+    row: UserRow,
+    service: Conn,
+    work: Conn,
+    half_close: HalfClose,
+}
+
+impl Opened {
+    /// The box is given back here: in an async function it would live on to the end.
+    fn unbox(self: Box<Self>) -> Self {
+        *self
+    }
+}
 
 /// Connects the user of `start` to the local service or plugin of `proxy`. Ends when either side closes, or with half-close on
 /// `work` when both have. After `stop`, plugins that read requests accept no more of them.
@@ -39,37 +56,11 @@ pub(crate) async fn serve(
     if let Some(plugin) = proxy.plugin() {
         return Box::pin(serve_by(plugin, proxy, &start, *work, half_close, stop)).await;
     }
-    if let Some(observer) = proxy.observer() {
-        return Box::pin(serve_observed(observer, proxy, start, *work, half_close)).await;
-    }
     // Boxed, because it is over when the bytes begin to move.
     let opening = Box::pin(open(proxy, start, *work, half_close));
-    let Some(relay) = opening.await else { return };
-    ended(proxy, &relay.await);
-}
-
-/// As [`serve`], and tells how it goes.
-async fn serve_observed(
-    observer: &Observer,
-    proxy: &Proxy,
-    start: Box<StartWorkConn>,
-    work: Conn,
-    half_close: HalfClose,
-) {
-    let (from, began) = (source(&start), Instant::now());
-    let Some(relay) = open(proxy, start, work, half_close).await else {
-        return observer.tell(from, UserEventKind::Unreachable);
-    };
-    observer.tell(from, UserEventKind::Connected);
-    let end = relay.await;
-    ended(proxy, &end);
-    // The relay's user is the local service.
-    let what = UserEventKind::Closed {
-        received: end.sent,
-        sent: end.received,
-        after: began.elapsed(),
-    };
-    observer.tell(from, what);
+    if let Some(opened) = opening.await {
+        carry(proxy, opened).await;
+    }
 }
 
 /// Connects the user to the local service of `proxy`.
@@ -78,7 +69,7 @@ async fn open(
     start: Box<StartWorkConn>,
     work: Conn,
     half_close: HalfClose,
-) -> Option<Relay<'_>> {
+) -> Option<Box<Opened>> {
     let work = proxy.layers().wrap(work);
     connect(proxy, &start, work, proxy.local(), half_close).await
 }
@@ -93,47 +84,71 @@ async fn serve_by(
 ) {
     proxy.metrics().plugin_users.inc();
     let work = proxy.layers().wrap(work);
-    match plugin {
+    let opened = match plugin {
         Plugin::Bridge(bridge) => {
-            let user = source(start).map_or_else(User::unknown, User::new);
+            let from = source(start);
+            let user = from.map_or_else(User::unknown, User::new);
             let user = user.with_half_close(half_close);
-            bridge.serve(work, user, stop).await;
+            let is_told = !bridge.tells_requests();
+            let row = proxy.users().enter(from.unwrap_or(NOBODY), is_told).await;
+            let row = Arc::new(row);
+            let serving = Box::pin(bridge.serve(work, user, row.clone(), stop));
+            row.ended(match row.until_closed(serving).await {
+                Some(()) => AccessEnd::Closed,
+                None => AccessEnd::Command,
+            });
+            return;
         }
         Plugin::Tls2Raw { tls, local_addr } => match tls.accept(work).await {
-            Ok(work) => carry(proxy, start, work, local_addr.into(), half_close).await,
-            Err(e) => debug!(
-                per_session = true,
-                "a user does not get through TLS: {}",
-                Chain(&e)
-            ),
+            Ok(work) => connect(proxy, start, work, local_addr.into(), half_close).await,
+            Err(e) => {
+                return debug!(
+                    per_session = true,
+                    "a user does not get through TLS: {}",
+                    Chain(&e)
+                );
+            }
         },
         Plugin::UnixDomainSocket(path) => {
-            carry(proxy, start, work, Local::Unix(path), half_close).await;
+            connect(proxy, start, work, Local::Unix(path), half_close).await
         }
+    };
+    if let Some(opened) = opened {
+        carry(proxy, opened).await;
     }
 }
 
 /// Copies between a user and a local service.
-async fn carry(
+async fn carry(proxy: &Proxy, opened: Box<Opened>) {
+    let Opened {
+        row,
+        service,
+        work,
+        half_close,
+    } = opened.unbox();
+    let relay = relay(service, work, half_close, row.traffic()).turned_round();
+    match row.until_closed(relay).await {
+        Some(end) => {
+            row.ended(AccessEnd::of(&end, Leg::Tunnel));
+            proxy.metrics().count_relay(&end);
+            debug!(per_session = true, ?end, "user connection ended");
+        }
+        None => {
+            row.ended(AccessEnd::Command);
+            debug!(per_session = true, "user connection was closed by command");
+        }
+    }
+}
+
+/// Connects a user to a local service.
+async fn connect(
     proxy: &Proxy,
     start: &StartWorkConn,
     work: Conn,
     local: Local<'_>,
     half_close: HalfClose,
-) {
-    if let Some(relay) = connect(proxy, start, work, local, half_close).await {
-        ended(proxy, &relay.await);
-    }
-}
-
-/// Connects a user to a local service.
-async fn connect<'a>(
-    proxy: &'a Proxy,
-    start: &StartWorkConn,
-    work: Conn,
-    local: Local<'_>,
-    half_close: HalfClose,
-) -> Option<Relay<'a>> {
+) -> Option<Box<Opened>> {
+    let from = source(start).unwrap_or(NOBODY);
     let (metrics, began) = (proxy.metrics(), Instant::now());
     let mut service = match local.connect(proxy.resolver()).await {
         Ok(conn) => {
@@ -144,6 +159,7 @@ async fn connect<'a>(
         Err(e) => {
             metrics.local_dials.of(LocalDial::Failed).inc();
             error!(source = %local, "connect to local service [{local}] error: {}", Chain(&e));
+            proxy.users().refused(from);
             if matches!(proxy.config().kind, ProxyKind::Http(_)) {
                 answer_for_service(work).await;
             }
@@ -155,14 +171,15 @@ async fn connect<'a>(
         && let Err(e) = service.send(introduction).await
     {
         error!(source = %local, "write proxy protocol header to local conn error: {e}");
+        proxy.users().refused(from);
         return None;
     }
-    Some(relay(service, work, half_close, proxy.traffic()))
-}
-
-fn ended(proxy: &Proxy, end: &RelayEnd) {
-    proxy.metrics().count_relay(end);
-    debug!(per_session = true, ?end, "user connection ended");
+    Some(Box::new(Opened {
+        row: proxy.users().enter(from, true).await,
+        service,
+        work,
+        half_close,
+    }))
 }
 
 /// Answers the HTTP request on `work`, which the service cannot.

@@ -67,7 +67,7 @@ pub(crate) async fn serve(proxy: &Proxy, work: Conn, negotiated: Negotiated, pac
         proxy_protocol: proxy.proxy_protocol(),
         ..UdpOptions::new(work.framing().packet_size(packet_size))
     };
-    let mut users = LocalSockets::new(service, proxy.traffic(), &options);
+    let mut users = LocalSockets::new(service, proxy.users(), &options);
     users.drops = Drops::counted_in(proxy.metrics().dropped_datagrams.clone());
     let end = forward(work, &mut users, &options).await;
     debug!(

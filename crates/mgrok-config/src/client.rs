@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::liveness::LivenessKeys;
-use crate::log::Log;
+use crate::log::{AccessLog, Log};
 use crate::proxy::ProxyConfig;
 use crate::proxy_url::ProxyUrl;
 use crate::quic::Quic;
@@ -38,6 +38,8 @@ pub struct ClientConfig {
     pub metadatas: BTreeMap<String, String>,
     /// How this client proves itself.
     pub auth: Auth,
+    /// Where the ends of user connections and requests are noted; `None`: nowhere.
+    pub access_log: Option<AccessLog>,
     /// What is logged, and where to.
     pub log: Log,
     /// Whether the configuration is read again when its file changes.
@@ -71,6 +73,7 @@ impl Default for ClientConfig {
             udp_packet_size: 1500,
             metadatas: BTreeMap::new(),
             auth: Auth::default(),
+            access_log: None,
             log: Log::default(),
             reload_on_change: false,
             grace_period: DEFAULT_GRACE_PERIOD,

@@ -34,6 +34,7 @@ mod annotations;
 mod bandwidth;
 mod domain;
 mod header;
+mod inspect;
 mod local_addr;
 mod network;
 mod port_set;
@@ -104,6 +105,7 @@ pub use client::{ClientConfig, ClientTls, ClientTransport, Protocol, ServerAddr,
 pub use client_plugin::{HttpsFront, Plugin, Website};
 pub use config_files::ConfigFiles;
 pub use environment::{Environment, Variables};
+pub use inspect::Inspect;
 pub use keys::{Keys, client_keys, server_keys};
 pub use liveness::LivenessKeys;
 pub use load::{

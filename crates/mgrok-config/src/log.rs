@@ -88,6 +88,13 @@ impl LogFormat {
 
 /// Reads a size such as `100MB`, where a KB is 1024 bytes. Nothing may stand between number and unit.
 pub(crate) fn parse_max_size(text: &str) -> Result<NonZeroU64, String> {
+    NonZeroU64::new(parse_size(text)?)
+        .filter(|it| it.get() >= SMALLEST_MAX_SIZE)
+        .ok_or_else(|| format!("must be {}KB or more", SMALLEST_MAX_SIZE >> 10))
+}
+
+/// As [`parse_max_size`], of any size.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is no size, write one like \"100MB\", in KB, MB or GB");
     let units = [("KB", 1 << 10), ("MB", 1 << 20), ("GB", 1 << 30)];
     let (number, unit) = units
@@ -95,10 +102,7 @@ pub(crate) fn parse_max_size(text: &str) -> Result<NonZeroU64, String> {
         .find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, bytes)))
         .ok_or_else(wrong)?;
     let number: u64 = number.parse().map_err(|_| wrong())?;
-    let bytes = number.saturating_mul(unit);
-    NonZeroU64::new(bytes)
-        .filter(|it| it.get() >= SMALLEST_MAX_SIZE)
-        .ok_or_else(|| format!("must be {}KB or more", SMALLEST_MAX_SIZE >> 10))
+    Ok(number.saturating_mul(unit))
 }
 
 /// Where log lines go.

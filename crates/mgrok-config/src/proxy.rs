@@ -8,6 +8,7 @@ use mgrok_proto::auth::Secret;
 
 use crate::bandwidth::Bandwidth;
 use crate::client_plugin::Plugin;
+use crate::inspect::Inspect;
 
 /// A proxy of the client's file. Equality is what a reload goes by: a proxy that differs is started anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +139,8 @@ pub struct HttpProxy {
     pub response_headers: BTreeMap<String, String>,
     /// Only requests of this user lead here; empty is everybody's.
     pub route_by_user: String,
+    /// What is kept of its requests; `None`: nothing.
+    pub inspect: Option<Inspect>,
 }
 
 /// What a `tcpmux` proxy has beside its names. The only multiplexer there is is `httpconnect`.

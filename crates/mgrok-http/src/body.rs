@@ -162,10 +162,8 @@ impl HttpBody for Body {
                     Some(Err(_)) => arriving.end = BodyEnd::Failed,
                     Some(Ok(_)) => {}
                 }
-                if let (Some(metered), Some(Ok(frame))) = (&arriving.metered, &frame)
-                    && let Some(data) = frame.data_ref()
-                {
-                    metered.count(data.len());
+                if let (Some(metered), Some(Ok(frame))) = (&arriving.metered, &frame) {
+                    metered.see(frame);
                 }
                 if frame.is_none()
                     && let Some(lease) = arriving.lease.take()

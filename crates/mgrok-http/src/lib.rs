@@ -76,7 +76,7 @@ mod serve;
 
 pub use basic::{Credentials, ask_for_credentials};
 pub use body::Body;
-pub use meter::{BodyEnd, Meter};
+pub use meter::{BodyEnd, Direction, Meter};
 pub use pool::AnswerLimits;
 pub use request_target::{RequestTarget, host_name};
 pub use rules::{Forwarded, Rules, is_fixed};

@@ -1,10 +1,13 @@
-//! Counting what a user's connection moves, while it moves.
+//! Counting what a user's connection moves, while it moves, and showing it to whoever wants to see it.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use mgrok_net::relay::Traffic;
+use bytes::Bytes;
+use hyper::HeaderMap;
+use hyper::body::Frame;
+use mgrok_net::relay::{RelayEnd, Traffic};
 
 /// Counts for one connection of a user. Whatever counts in it holds it.
 pub trait Meter: fmt::Debug + Send + Sync {
@@ -24,6 +27,35 @@ pub trait Meter: fmt::Debug + Send + Sync {
 
     /// The body that the user is sent is over.
     fn note_end(&self, _end: BodyEnd) {}
+
+    /// The body that the user sends is over.
+    fn note_request_end(&self, _end: BodyEnd) {}
+
+    /// Sees a piece of a body.
+    fn see_data(&self, _direction: Direction, _data: &[u8]) {}
+
+    /// Sees the trailers of a body.
+    fn see_trailers(&self, _direction: Direction, _trailers: &HeaderMap) {}
+
+    /// Whether it wants to see the bytes that follow a change of protocol.
+    fn sees_raw(&self) -> bool {
+        false
+    }
+
+    /// Sees bytes that follow a change of protocol, if it wants to.
+    fn see_raw(&self, _direction: Direction, _bytes: &[u8]) {}
+
+    /// What follows a change of protocol is over; `None` if nothing could follow.
+    fn note_raw_end(&self, _end: Option<&RelayEnd>) {}
+}
+
+/// Which way something goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Direction {
+    /// From the user.
+    Received,
+    /// To the user.
+    Sent,
 }
 
 /// How the body of an answer came to its end.
@@ -48,17 +80,27 @@ pub(crate) enum Metered {
 }
 
 impl Metered {
-    pub(crate) fn count(&self, bytes: usize) {
-        match self {
-            Self::Sent(meter) => meter.count_sent(bytes as u64),
-            Self::Received(meter) => meter.count_received(bytes as u64),
+    /// Counts a piece of a body, and shows it.
+    pub(crate) fn see(&self, frame: &Frame<Bytes>) {
+        let (meter, direction) = match self {
+            Self::Sent(meter) => (meter, Direction::Sent),
+            Self::Received(meter) => (meter, Direction::Received),
+        };
+        if let Some(data) = frame.data_ref() {
+            match direction {
+                Direction::Sent => meter.count_sent(data.len() as u64),
+                Direction::Received => meter.count_received(data.len() as u64),
+            }
+            meter.see_data(direction, data);
+        } else if let Some(trailers) = frame.trailers_ref() {
+            meter.see_trailers(direction, trailers);
         }
     }
 
     pub(crate) fn note_end(&self, end: BodyEnd) {
         match self {
             Self::Sent(meter) => meter.note_end(end),
-            Self::Received(_) => {}
+            Self::Received(meter) => meter.note_request_end(end),
         }
     }
 }

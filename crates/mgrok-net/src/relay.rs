@@ -148,6 +148,8 @@ pub struct Relay<'a> {
     linger_millis: u32,
     /// Boxed: most relays have none.
     idle: Option<Box<Idle>>,
+    /// The user is behind the work connection.
+    is_turned_round: bool,
 }
 
 /// Checks from time to time whether bytes have moved, so that moving them costs nothing extra.
@@ -174,6 +176,7 @@ impl<'a> Relay<'a> {
             linger: None,
             linger_millis: millis(LINGER),
             idle: None,
+            is_turned_round: false,
         }
     }
 
@@ -183,6 +186,15 @@ impl<'a> Relay<'a> {
     fn with_linger(mut self, linger: Duration) -> Self {
         self.linger_millis = millis(linger);
         self
+    }
+
+    /// Has the counters count as the user sees it who is behind the work connection, on a client whose other leg is the local service:
+    /// [`Traffic::sent`] is what comes from there. What the relay comes to keeps its sides.
+    pub fn turned_round(self) -> Self {
+        Self {
+            is_turned_round: true,
+            ..self
+        }
     }
 
     /// Ends the relay when no byte has moved in either direction, copied or spliced, for `timeout` or up to a fourth
@@ -241,15 +253,18 @@ impl<'a> Relay<'a> {
 
     /// Takes one step in the direction that comes from `source`; returns whether another step is worth trying.
     fn step(&mut self, source: Leg, cx: &mut Context<'_>) -> bool {
+        let Traffic { sent, received } = self.traffic;
+        let counter = match (source, self.is_turned_round) {
+            (Leg::Outside, false) | (Leg::Tunnel, true) => received,
+            (Leg::Tunnel, false) | (Leg::Outside, true) => sent,
+        };
         let stepped = match source {
-            Leg::Outside => {
-                self.receiving
-                    .poll_step(&mut self.user, &mut self.work, &self.traffic.received, cx)
-            }
-            Leg::Tunnel => {
-                self.sending
-                    .poll_step(&mut self.work, &mut self.user, &self.traffic.sent, cx)
-            }
+            Leg::Outside => self
+                .receiving
+                .poll_step(&mut self.user, &mut self.work, counter, cx),
+            Leg::Tunnel => self
+                .sending
+                .poll_step(&mut self.work, &mut self.user, counter, cx),
         };
         match stepped {
             Poll::Pending => false,

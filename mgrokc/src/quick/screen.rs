@@ -99,6 +99,7 @@ fn line(event: &UserEvent) -> String {
             after,
         } => {
             let from = event.from.as_ref().map(SocketAddr::ip);
+            let status = status.map_or_else(|| "---".to_owned(), |it| it.to_string());
             let from = from.map_or_else(|| "somebody".to_owned(), |ip| ip.to_string());
             let target: String = target.chars().take(MAX_TARGET).collect();
             format!(
@@ -175,7 +176,7 @@ mod tests {
         let request = |target: &str| UserEventKind::Request {
             method: "GET".to_owned(),
             target: target.to_owned(),
-            status: 200,
+            status: Some(200),
             after: Duration::from_millis(12),
         };
         check(request("/a?b=c"), "GET /a?b=c  200  12ms  192.0.2.7");
@@ -183,6 +184,11 @@ mod tests {
             request("/\u{1b}[2J"),
             "GET /\\u{1b}[2J  200  12ms  192.0.2.7",
         );
+        let mut cut = request("/");
+        if let UserEventKind::Request { status, .. } = &mut cut {
+            *status = None;
+        }
+        check(cut, "GET /  ---  12ms  192.0.2.7");
         let event = UserEvent {
             from: None,
             what: UserEventKind::Unreachable,

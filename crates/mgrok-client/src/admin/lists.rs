@@ -1,13 +1,14 @@
 //! The routes that tell of the proxies and visitors there are: page by page, and one with its whole configuration.
 
 use mgrok_admin::{Answer, Method, PageQuery, Path, Query, Refusal, Routes};
-use mgrok_config::{Plugin, ProxyConfig, StoredKind, VisitorConfig};
+use mgrok_config::{Plugin, ProxyConfig, ProxyKind, StoredKind, VisitorConfig};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::proxies::Table;
 use crate::status::{ProxyPhase, ProxyStatus};
 use crate::store::StoreHandle;
+use crate::users::Users;
 use crate::visitor;
 
 /// What rows say of stored entries.
@@ -21,6 +22,7 @@ pub(crate) struct Lists {
     pub(crate) visitors: watch::Receiver<Vec<VisitorConfig>>,
     pub(crate) listeners: watch::Receiver<visitor::Table>,
     pub(crate) store: StoreHandle,
+    pub(crate) users: Users,
 }
 
 /// Which rows are wanted.
@@ -120,6 +122,7 @@ impl Lists {
     }
 
     fn proxy_row(&self, config: &ProxyConfig, status: &ProxyStatus) -> ProxyRow {
+        let totals = self.users.totals_of(&config.name);
         ProxyRow {
             name: config.name.clone(),
             kind: config.kind.as_str(),
@@ -129,10 +132,10 @@ impl Lists {
             local_addr: local_addr(config),
             remote_addr: status.remote_addr.clone().unwrap_or_default(),
             plugin: config.plugin.as_ref().map_or("", Plugin::as_str),
-            connections: 0,
-            received: 0,
-            sent: 0,
-            inspect: false,
+            connections: totals.live as u64,
+            received: totals.received,
+            sent: totals.sent,
+            inspect: matches!(&config.kind, ProxyKind::Http(http) if http.inspect.is_some()),
         }
     }
 

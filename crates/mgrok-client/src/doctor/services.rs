@@ -98,7 +98,7 @@ impl Place {
 
 async fn local(proxy: &ProxyConfig, resolver: &Resolver) -> Verdict<()> {
     if let Some(plugin) = &proxy.plugin
-        && let Err(error) = Plugin::new(plugin, resolver)
+        && let Err(error) = Plugin::new(plugin, None, resolver)
     {
         let what = format!(
             "the plugin {} cannot be used: {}",

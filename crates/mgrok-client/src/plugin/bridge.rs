@@ -1,27 +1,33 @@
 //! From HTTP or HTTPS to a website with or without TLS.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
 
+use hyper::body::Body as _;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
-use mgrok_config::{HttpsFront, LocalAddr, Website};
+use mgrok_config::{HttpsFront, Inspect, LocalAddr, Website};
 use mgrok_http::{
-    Body, Connect, Connecting, ForwardError, Forwarded, Handler, RequestTarget, Rules, Upstream,
-    UpstreamOptions, User, host_name,
+    Body, Connect, Connecting, ForwardError, Forwarded, Handler, Meter, RequestTarget, Rules,
+    Upstream, UpstreamOptions, User, host_name,
 };
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::resolver::Resolver;
 use mgrok_net::tls::{ClientTls, ClientTlsOptions};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, warn};
 
 use super::error::PluginError;
 use super::front::Front;
 use super::handshake::in_time;
+use crate::exchange::{Exchange, REPLAY_TIME, Replay};
+use crate::inspector::Entry;
 use crate::local::Local;
-use crate::observer::{Observer, UserEventKind};
+use crate::users::{ProxyUsers, UserRow};
 
 /// What users may choose to speak over TLS.
 const HTTP2_OR_1: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -35,6 +41,14 @@ pub(super) struct BridgeOptions<'a> {
     pub(super) website: &'a Website,
     pub(super) website_has_tls: bool,
     pub(super) forwarded: Forwarded,
+    pub(super) tap: Option<Tap>,
+}
+
+/// Has requests looked on one by one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tap {
+    /// What the inspector keeps of them; `None`: nothing.
+    pub(crate) inspect: Option<Arc<Inspect>>,
 }
 
 /// Hands requests on to a website.
@@ -42,7 +56,8 @@ pub(super) struct BridgeOptions<'a> {
 pub(crate) struct Bridge {
     front: Option<Front>,
     has_http2: bool,
-    observer: Option<Observer>,
+    /// `None` if nobody wants to know of single requests.
+    tap: Option<Tap>,
     upstream: Upstream,
 }
 
@@ -57,6 +72,8 @@ struct ToWebsite {
 /// Answers the requests of one user connection.
 struct Requests {
     bridge: Arc<Bridge>,
+    /// The row of the connection.
+    row: Arc<UserRow>,
     /// By which name the user called us in TLS.
     server_name: Option<String>,
     /// Requests of HTTP/2 are answered in tasks of their own.
@@ -103,21 +120,24 @@ impl Bridge {
         Ok(Self {
             front,
             has_http2: options.front.is_none_or(|front| front.enable_http2),
-            observer: None,
+            tap: options.tap.clone(),
             upstream: Upstream::new(Arc::new(to_website), upstream),
         })
     }
 
-    /// The same bridge, which shows requests to `observer`.
-    pub(super) fn observed_by(self, observer: Observer) -> Self {
-        Self {
-            observer: Some(observer),
-            ..self
-        }
+    /// Whether requests are told one by one, so that the connection need not be.
+    pub(crate) fn tells_requests(&self) -> bool {
+        self.tap.is_some()
     }
 
-    /// Serves a connection of `user` until it ends. After `stop`, only requests that are under way are finished.
-    pub(crate) async fn serve(self: &Arc<Self>, conn: Conn, user: User, stop: &CancellationToken) {
+    /// Serves a connection of `user`, whose row is `row`, until it ends. After `stop`, only requests that are under way are finished.
+    pub(crate) async fn serve(
+        self: &Arc<Self>,
+        conn: Conn,
+        user: User,
+        row: Arc<UserRow>,
+        stop: &CancellationToken,
+    ) {
         let conn = match &self.front {
             None => conn,
             Some(front) => match front.accept(conn).await {
@@ -133,10 +153,53 @@ impl Bridge {
         };
         let requests = Requests {
             bridge: self.clone(),
+            row,
             server_name: conn.server_name().map(|name| host_name(name).into_owned()),
             span: Span::current(),
         };
         mgrok_http::serve(conn, user, Arc::new(requests), stop).await;
+    }
+
+    /// Sends `request`, which repeats the entry `of`, as one of a user of `users` would be sent, and reads the answer. Returns the entry that
+    /// it becomes; `None` if requests are not inspected, or the answer takes too long.
+    pub(crate) async fn replay(
+        &self,
+        request: Request<Body>,
+        users: &Arc<ProxyUsers>,
+        of: u64,
+    ) -> Option<Arc<Entry>> {
+        let inspect = self.tap.as_ref()?.inspect.as_ref()?;
+        let (waits, entry) = oneshot::channel();
+        let exchange = Exchange::replay(&request, users, inspect, Replay { of, waits });
+        let read = async {
+            let user = User::unknown();
+            match self.forward(request, &user, exchange.clone()).await {
+                Ok(response) => {
+                    exchange.answered(&response);
+                    let mut body = response.into_body();
+                    while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                    }
+                }
+                Err(error) => exchange.failed(Chain(&error).to_string()),
+            }
+        };
+        if timeout(REPLAY_TIME, read).await.is_err() {
+            exchange.failed(format!("no whole answer came within {REPLAY_TIME:?}"));
+        }
+        drop(exchange);
+        // Whatever passes the last bytes of the request lets go soon.
+        timeout(REPLAY_TIME, entry).await.ok()?.ok()
+    }
+
+    async fn forward(
+        &self,
+        request: Request<Body>,
+        user: &User,
+        meter: Arc<dyn Meter>,
+    ) -> Result<Response<Body>, ForwardError> {
+        let place = self.upstream.reserve(request.method(), user).await?;
+        let forwarded = self.upstream.forward_on(place, request, user, Some(meter));
+        forwarded.await
     }
 }
 
@@ -154,27 +217,26 @@ impl Connect for ToWebsite {
 
 impl Handler for Requests {
     async fn handle(&self, request: Request<Body>, user: &User) -> Response<Body> {
-        let Some(observer) = &self.bridge.observer else {
-            return self.answer(request, user).await;
+        let Some(tap) = &self.bridge.tap else {
+            return self.answer(request, user, self.row.clone(), |_| {}).await;
         };
-        let began = Instant::now();
-        let method = request.method().to_string();
-        let target = request.uri().to_string();
-        let response = self.answer(request, user).await;
-        let from = Some(user.addr()).filter(|it| !it.ip().is_unspecified());
-        let what = UserEventKind::Request {
-            method,
-            target,
-            status: response.status().as_u16(),
-            after: began.elapsed(),
-        };
-        observer.tell(from, what);
+        let exchange = Exchange::new(&request, &self.row, tap.inspect.as_ref());
+        let meter = exchange.clone();
+        let failed = |error: &ForwardError| exchange.failed(Chain(error).to_string());
+        let response = self.answer(request, user, meter, failed).await;
+        exchange.answered(&response);
         response
     }
 }
 
 impl Requests {
-    async fn answer(&self, mut request: Request<Body>, user: &User) -> Response<Body> {
+    async fn answer(
+        &self,
+        mut request: Request<Body>,
+        user: &User,
+        meter: Arc<dyn Meter>,
+        failed: impl FnOnce(&ForwardError) + Send,
+    ) -> Response<Body> {
         // Users can speak it without having asked first.
         if request.version() == Version::HTTP_2 && !self.bridge.has_http2 {
             return empty(StatusCode::HTTP_VERSION_NOT_SUPPORTED);
@@ -187,9 +249,12 @@ impl Requests {
             return empty(StatusCode::MISDIRECTED_REQUEST);
         }
         ask_for_path(&mut request);
-        match self.bridge.upstream.forward(request, user).await {
+        match self.bridge.forward(request, user, meter).await {
             Ok(response) => response,
-            Err(error) => self.failed(&error),
+            Err(error) => {
+                failed(&error);
+                self.failed(&error)
+            }
         }
     }
 

@@ -49,6 +49,11 @@ impl Table {
         (entry.status.phase == ProxyPhase::Running).then_some(&entry.proxy)
     }
 
+    /// The proxy `name`, whatever its phase.
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Proxy>> {
+        self.entries.get(name).map(|entry| &entry.proxy)
+    }
+
     /// Whether the server may just have started the proxy `name` without our knowing yet.
     pub(crate) fn is_waiting(&self, name: &str) -> bool {
         self.status(name)

@@ -12,6 +12,7 @@ use crate::handle::Sessions;
 use crate::hole::Puncher;
 use crate::metrics::Metrics;
 use crate::progress::Progress;
+use crate::session_status::SessionStatuses;
 use crate::tasks::Tasks;
 
 /// What all supervisors of a client share.
@@ -22,6 +23,7 @@ pub(crate) struct SupervisorContext {
     pub(crate) key: CipherKey,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) progress: Progress,
+    pub(crate) session_statuses: SessionStatuses,
     pub(crate) puncher: Puncher,
     pub(crate) sessions: watch::Sender<Sessions>,
     pub(crate) stopping: CancellationToken,

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use mgrok_net::proxy_protocol::{self, Addresses, TransportProtocol, Version};
-use mgrok_net::relay::Traffic;
 use mgrok_net::udp::{Datagrams, Outbox, Sent, UdpSocket, UserTable};
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -18,6 +17,7 @@ use super::drops::Drops;
 use super::options::UdpOptions;
 use super::ready::{Ready, SlotWaker};
 use super::service::{Service, ServiceAddr};
+use crate::users::{ProxyUsers, UdpUser};
 
 /// The shortest time between two sweeps for idle users.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -37,6 +37,7 @@ struct User {
     waker: Waker,
     /// Whether the PROXY protocol header was sent.
     introduced: bool,
+    counted: UdpUser,
 }
 
 /// Whether a user has a socket.
@@ -57,7 +58,7 @@ pub(super) struct LocalSockets<'a> {
     /// What new users have sent while it is not known where the service is.
     held: Datagrams,
     held_bytes: usize,
-    traffic: &'a Traffic,
+    users: &'a Arc<ProxyUsers>,
     packet_size: usize,
     proxy_protocol: Option<Version>,
     idle: Duration,
@@ -71,12 +72,12 @@ pub(super) struct LocalSockets<'a> {
 }
 
 impl<'a> LocalSockets<'a> {
-    pub(super) fn new(service: Service, traffic: &'a Traffic, options: &UdpOptions) -> Self {
+    pub(super) fn new(service: Service, users: &'a Arc<ProxyUsers>, options: &UdpOptions) -> Self {
         Self {
             service,
             held: Datagrams::default(),
             held_bytes: 0,
-            traffic,
+            users,
             packet_size: options.packet_size,
             proxy_protocol: options.proxy_protocol,
             idle: options.idle,
@@ -122,7 +123,9 @@ impl<'a> LocalSockets<'a> {
                 count -= 1;
             }
             user.socket.send_connected(datagrams, count, &mut sent);
-            self.traffic.sent.fetch_add(sent.bytes, Ordering::Relaxed);
+            user.counted.count_received(sent.bytes);
+            let received = &self.users.datagrams().received;
+            received.fetch_add(sent.bytes, Ordering::Relaxed);
             self.drops.refused += sent.refused;
             if let Some(error) = sent.error {
                 debug!("cannot send to the local service: {error}");
@@ -186,7 +189,9 @@ impl<'a> LocalSockets<'a> {
                         Err(error) => drops.not_queued(&error),
                     }
                 });
-        self.traffic.received.fetch_add(bytes, Ordering::Relaxed);
+        user.counted.count_sent(bytes);
+        let sent = &self.users.datagrams().sent;
+        sent.fetch_add(bytes, Ordering::Relaxed);
         match received {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(())) => {
@@ -229,7 +234,7 @@ impl<'a> LocalSockets<'a> {
                 return Slot::NoSocket;
             }
         };
-        let ready = &self.ready;
+        let (ready, users) = (&self.ready, self.users);
         let slot = self.table.insert(addr, now, |slot| {
             let note = ready.waker(slot);
             let waker = Waker::from(note.clone());
@@ -242,6 +247,7 @@ impl<'a> LocalSockets<'a> {
                 note,
                 waker,
                 introduced: false,
+                counted: users.enter_udp(addr),
             }
         });
         Slot::Taken(slot)
@@ -313,6 +319,6 @@ mod tests {
     #[test]
     fn a_user_is_small() {
         let size = size_of::<User>() + size_of::<SlotWaker>();
-        assert!(size <= 176, "{size} bytes");
+        assert!(size <= 192, "{size} bytes");
     }
 }

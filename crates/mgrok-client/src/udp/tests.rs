@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::*;
+use crate::users::{ProxyUsers, Users};
 
 fn options() -> UdpOptions {
     UdpOptions::new(1500)
@@ -54,7 +55,7 @@ struct Server {
     conn: DatagramConn,
     outbox: Outbox,
     datagrams: Datagrams,
-    traffic: Arc<Traffic>,
+    users: Arc<ProxyUsers>,
     client: JoinHandle<(WorkEnd, Drops, usize)>,
 }
 
@@ -67,23 +68,23 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (ours, theirs) = tokio::join!(TcpStream::connect(addr), listener.accept());
-        let traffic = Arc::new(Traffic::default());
+        let users = Users::default().of("udp", "udp");
         let work = DatagramConn::new(theirs.unwrap().0.into(), framing);
         let client = {
-            let traffic = traffic.clone();
+            let users = users.clone();
             tokio::spawn(async move {
                 let host = service.ip().to_string();
                 let service = Service::new(&host, service.port(), Resolver::default());
-                let mut users = LocalSockets::new(service, &traffic, &options);
-                let end = forward(work, &mut users, &options).await;
-                (end, std::mem::take(&mut users.drops), users.len())
+                let mut sockets = LocalSockets::new(service, &users, &options);
+                let end = forward(work, &mut sockets, &options).await;
+                (end, std::mem::take(&mut sockets.drops), sockets.len())
             })
         };
         Self {
             conn: DatagramConn::new(ours.unwrap().into(), framing),
             outbox: Outbox::new(framing),
             datagrams: Datagrams::default(),
-            traffic,
+            users,
             client,
         }
     }
@@ -130,7 +131,8 @@ async fn datagrams_come_and_go() {
         server.send(payload, user(1)).await;
         assert_eq!(server.recv().await, (payload.to_vec(), user(1)));
     }
-    let traffic = server.traffic.clone();
+    let users = server.users.clone();
+    let traffic = users.datagrams();
     assert_eq!(traffic.sent.load(Ordering::Relaxed), 1504);
     assert_eq!(traffic.received.load(Ordering::Relaxed), 1504);
     let (end, drops, users) = server.end().await;
@@ -298,7 +300,10 @@ async fn only_the_first_datagram_of_a_user_has_a_header() {
     heard.remove(of_2.unwrap());
     let first = introduced(user(1), addr, b"one");
     assert_eq!(heard, [&first[..], b"two", b"three", b"four"]);
-    assert_eq!(server.traffic.sent.load(Ordering::Relaxed), 15);
+    assert_eq!(
+        server.users.datagrams().received.load(Ordering::Relaxed),
+        15
+    );
 }
 
 #[tokio::test]
@@ -410,21 +415,21 @@ async fn replies_that_nobody_takes_are_bounded_and_counted() {
     server.send(b"x", user(1)).await;
     let (_, from) = hear(&socket).await;
     // Until long after the connection and the outbox are full, in steps that fit the socket.
-    let received = |traffic: &Traffic| traffic.received.load(Ordering::Relaxed);
+    let sent = |traffic: &Traffic| traffic.sent.load(Ordering::Relaxed);
     let mut before = 0;
     loop {
         for _ in 0..30 {
             socket.send_to(&[7; 1400], from).await.unwrap();
         }
         let more = timeout(Duration::from_millis(100), async {
-            while received(&server.traffic) <= before {
+            while sent(server.users.datagrams()) <= before {
                 sleep(Duration::from_millis(1)).await;
             }
         });
         if more.await.is_err() {
             break;
         }
-        before = received(&server.traffic);
+        before = sent(server.users.datagrams());
     }
     let mut taken = 0;
     while taken < before {

@@ -9,7 +9,7 @@ use super::entries::Start;
 use super::proxies::proxies;
 use super::server_addrs::servers;
 use super::visitors::visitors;
-use super::{auth, grace_period, log, udp_packet_size, web_server};
+use super::{access_log, auth, grace_period, log, udp_packet_size, web_server};
 use crate::client::ClientConfig;
 use crate::environment::Environment;
 use crate::section::Section;
@@ -38,6 +38,7 @@ pub(crate) fn client(
         );
     }
     let auth = auth(root.section("auth"));
+    let log = log(root.section("log"));
     let mut start = Start::read(&mut root);
     let proxies = proxies(&mut root, &mut start, &auth, &[]);
     let web_server = web_server(&mut root);
@@ -57,7 +58,8 @@ pub(crate) fn client(
         udp_packet_size: udp_packet_size(&mut root).unwrap_or(default.udp_packet_size),
         metadatas: root.map("metadatas"),
         auth,
-        log: log(root.section("log")),
+        access_log: access_log(root.section("accessLog"), &log),
+        log,
         reload_on_change: root.boolean("reloadOnChange").unwrap_or_default(),
         grace_period: grace_period(&mut root).unwrap_or(default.grace_period),
         transport: transport(root.section("transport"), default.transport, environment),

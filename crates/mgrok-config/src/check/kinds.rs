@@ -6,6 +6,8 @@ use mgrok_proto::auth::Secret;
 
 use crate::domain::{check_domain, check_subdomain, is_too_wide};
 use crate::header::{check_header, check_value};
+use crate::inspect::Inspect;
+use crate::log::parse_size;
 use crate::proxy::{Domains, HttpProxy, Private, ProxyKind, TcpMuxProxy};
 use crate::section::Section;
 use crate::section::choice::{nearest_word, none_of};
@@ -81,7 +83,51 @@ fn http(entry: &mut Section<'_>) -> HttpProxy {
         request_headers: headers(entry.section("requestHeaders")),
         response_headers: headers(entry.section("responseHeaders")),
         route_by_user: user(entry, "routeByHTTPUser"),
+        inspect: inspect(entry.section("inspect")),
     }
+}
+
+/// What is kept of requests, which there is if there is a number of them.
+fn inspect(mut section: Section<'_>) -> Option<Inspect> {
+    let requests = section.integer("requests");
+    let body_limit = section.text("bodyLimit").and_then(|text| {
+        let parsed = parse_size(&text).and_then(|size| match size {
+            ..=Inspect::MAX_BODY => Ok(usize::try_from(size).unwrap_or(usize::MAX)),
+            _ => Err(format!("must be {}MB or less", Inspect::MAX_BODY >> 20)),
+        });
+        parsed.map_err(|why| section.invalid("bodyLimit", why)).ok()
+    });
+    let redact = section.texts("redact");
+    for item in &redact {
+        if let Err(error) = check_header(&item.text, "") {
+            section.invalid_item("redact", item, error.to_string());
+        }
+    }
+    let Some(requests) = requests else {
+        for key in ["bodyLimit", "redact"] {
+            if section.says(key) {
+                section.warn(key, "is not used without `inspect.requests`");
+            }
+        }
+        return None;
+    };
+    let requests = usize::try_from(requests)
+        .ok()
+        .filter(|it| *it <= Inspect::MAX_REQUESTS);
+    let Some(requests) = requests else {
+        let most = Inspect::MAX_REQUESTS;
+        section.invalid("requests", format!("must be between 1 and {most}"));
+        return None;
+    };
+    let mut inspect = Inspect::new(requests);
+    if let Some(limit) = body_limit {
+        inspect.body_limit = limit;
+    }
+    if section.says("redact") {
+        let names = redact.into_iter().map(|it| it.text.to_ascii_lowercase());
+        inspect.redact = names.collect();
+    }
+    Some(inspect)
 }
 
 fn tcpmux(entry: &mut Section<'_>) -> TcpMuxProxy {

@@ -129,10 +129,29 @@ fn proxy(
         plugin,
         kind: default.kind,
     };
+    check_inspected(section, &proxy);
     match (guessed, unknown) {
         (_, true) => Typed::Unknown,
         (true, _) => Typed::Guessed((proxy, pairs)),
         (false, _) => Typed::Known((proxy, pairs)),
+    }
+}
+
+/// Requests can be inspected where the client reads them.
+fn check_inspected(section: &mut Section<'_>, proxy: &ProxyConfig) {
+    let ProxyKind::Http(http) = &proxy.kind else {
+        return;
+    };
+    if http.inspect.is_none() {
+        return;
+    }
+    if let Some(plugin) = proxy.plugin.as_ref().filter(|it| !it.is_http()) {
+        let plugin = plugin.as_str();
+        section.invalid("inspect", format!("does not go with the plugin `{plugin}`"));
+    }
+    if proxy.proxy_protocol.is_some() {
+        let why = "does not go with `transport.proxyProtocolVersion`: several users share a connection to the service";
+        section.invalid("inspect", why);
     }
 }
 

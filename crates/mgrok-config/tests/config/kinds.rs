@@ -1,6 +1,6 @@
 //! The keys that only proxies of one type have.
 
-use mgrok_config::{Domains, HttpProxy, Private, ProxyConfig, ProxyKind, TcpMuxProxy};
+use mgrok_config::{Domains, HttpProxy, Inspect, Private, ProxyConfig, ProxyKind, TcpMuxProxy};
 use mgrok_proto::auth::Secret;
 
 use super::{client, client_mistakes, client_warnings};
@@ -33,6 +33,7 @@ fn http() {
         requestHeaders.set = { X-From = "mgrok", Empty = "" }
         responseHeaders.set.X-Via = "tunnel"
         routeByHTTPUser = "r"
+        inspect = { requests = 20, bodyLimit = "1MB", redact = ["X-Secret"] }
     "#;
     let expect = HttpProxy {
         domains: Domains {
@@ -48,6 +49,11 @@ fn http() {
             .into(),
         response_headers: [("X-Via".to_owned(), "tunnel".to_owned())].into(),
         route_by_user: "r".to_owned(),
+        inspect: Some(Inspect {
+            requests: 20,
+            body_limit: 1 << 20,
+            redact: texts(["x-secret"]),
+        }),
     };
     check("http", keys, ProxyKind::Http(expect));
 }
