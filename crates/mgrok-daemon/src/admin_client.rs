@@ -157,16 +157,11 @@ impl AdminClient {
             anyhow::Ok((status, body.to_bytes()))
         };
         let mut exchange = pin!(exchange);
-        let ended = tokio::select! {
-            answered = &mut exchange => return answered,
-            ended = conn => ended,
-        };
-        // The answer may have come with the end.
-        let Ok(answered) = exchange.await else {
-            ended.with_context(no_admin_port)?;
-            bail!("the {who} at {authority} closed the connection");
-        };
-        Ok(answered)
+        tokio::select! {
+            answered = &mut exchange => answered,
+            // The answer, or why there is none, may have come with the end.
+            _ended = conn => exchange.await,
+        }
     }
 
     /// Where it is, as in a URL.
