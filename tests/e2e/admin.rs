@@ -10,19 +10,20 @@ use tokio::{
 };
 
 /// `admin:secret` in the header that asks for it.
-const CREDENTIALS: &str = "Authorization: Basic YWRtaW46c2VjcmV0\r\n";
+pub(crate) const CREDENTIALS: &str = "Authorization: Basic YWRtaW46c2VjcmV0\r\n";
 
 /// An admin port on a port found free, and the settings that open it.
-fn admin_port() -> (SocketAddr, String) {
+pub(crate) fn admin_port() -> (SocketAddr, String) {
     let port = ports::free();
     let settings = format!("webServer.port = {port}");
     (([127, 0, 0, 1], port).into(), settings)
 }
 
 /// The status and the body of what `GET path` gives.
-async fn get(from: SocketAddr, path: &str, headers: &str) -> (u16, String) {
+pub(crate) async fn get(from: SocketAddr, path: &str, headers: &str) -> (u16, String) {
     let mut conn = TcpStream::connect(from).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
     conn.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();
     conn.read_to_string(&mut text).await.unwrap();
@@ -42,7 +43,8 @@ async fn check_doors(port: SocketAddr, path: &str, status: u16) {
     assert_eq!(unknown, 404);
 }
 
-const WITH_CREDENTIALS: &str = "\nwebServer.user = \"admin\"\nwebServer.password = \"secret\"";
+pub(crate) const WITH_CREDENTIALS: &str =
+    "\nwebServer.user = \"admin\"\nwebServer.password = \"secret\"";
 
 #[tokio::test]
 async fn the_server_lets_in_who_has_its_credentials() {

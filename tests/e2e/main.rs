@@ -20,6 +20,7 @@ mod health;
 mod http;
 mod https;
 mod inspector;
+mod metrics;
 mod outbound;
 mod overload;
 mod plugins;

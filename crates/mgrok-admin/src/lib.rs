@@ -37,6 +37,7 @@ mod extract;
 mod routes;
 
 mod log_routes;
+mod metrics;
 
 mod guard;
 mod program;
@@ -52,6 +53,7 @@ pub use dashboard::Dashboard;
 pub use events::{EventStream, ServerEvent};
 pub use extract::{Caller, JsonBody, Path, Query, is_true, read_body};
 pub use log_routes::with_log;
+pub use metrics::expose_runtime;
 pub use page::{Page, PageQuery};
 pub use port::{AdminPort, OpenError};
 pub use program::{AdminRequest, AdminRequests, ProgramLink, ReloadFailure, ReloadQuery};

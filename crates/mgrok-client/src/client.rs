@@ -19,8 +19,10 @@ use crate::admin::events::Watched;
 use crate::admin::lists::Lists;
 use crate::admin::state::Told;
 use crate::connect::SetUpError;
+use crate::exposition::{self, Exposed};
 use crate::handle::Sessions;
 use crate::hole::Puncher;
+use crate::metrics::Metrics;
 use crate::observer::{Observer, UserEvents};
 use crate::operator::Operator;
 use crate::progress::{Progress, ProgressWatch};
@@ -85,6 +87,7 @@ pub struct Client {
     /// The proxies of each supervisor.
     supervisors: Vec<Proxies>,
     settings: watch::Sender<Arc<LoginSettings>>,
+    metrics: Arc<Metrics>,
     puncher: Puncher,
     reloader: Reloader,
     reloads: Reloads,
@@ -109,13 +112,17 @@ impl Client {
         // One resolver for each purpose, so that an unresolvable name delays only lookups of its kind.
         let to_servers = Resolver::new(config.dns_server);
         let to_services = Resolver::new(config.dns_server);
+        let metrics = Arc::new(Metrics::default());
         let users = Users::default();
         let (store, changes) = StoreChanges::new(config.store.take());
         let settings = Arc::new(LoginSettings::new(config, &to_servers)?);
         let config = settings.config.clone();
         let new_proxies = |_| {
             let (user, key) = (config.user.clone(), settings.key.clone());
-            Proxies::new(user, String::new(), key, to_services.clone()).with_users(users.clone())
+            let proxies = Proxies::new(user, String::new(), key, to_services.clone());
+            let mut proxies = proxies.with_users(users.clone());
+            proxies.count_in(metrics.clone());
+            proxies
         };
         let supervisors: Vec<_> = settings.connectors.iter().map(new_proxies).collect();
         let settings = watch::Sender::new(settings);
@@ -137,6 +144,7 @@ impl Client {
             puncher: Puncher::new(&config),
             sessions: watch::Sender::default(),
             settings,
+            metrics,
             config,
         })
     }
@@ -263,6 +271,7 @@ impl Client {
             users,
             supervisors,
             settings,
+            metrics,
             puncher,
             reloader: _,
             reloads,
@@ -275,6 +284,11 @@ impl Client {
         if let Some(port) = admin {
             let tables: Vec<_> = supervisors.iter().map(Proxies::watch).collect();
             let progress = progress.watch(tables.clone());
+            let exposed = Exposed {
+                metrics: metrics.clone(),
+                progress: progress.clone(),
+                tables: tables.clone(),
+            };
             let sessions = session_statuses.watch();
             let told = Told {
                 config: config.clone(),
@@ -297,6 +311,8 @@ impl Client {
             };
             let routes = admin::routes(lists, progress, program);
             let routes = admin::add_watched(routes, told, watched);
+            let web_server = config.web_server.clone().unwrap_or_default();
+            let routes = exposition::add_to(routes, &web_server, exposed);
             serve_admin_port(port, routes, owner.tasks());
         }
         let visitors = Visitors::new(
@@ -317,6 +333,7 @@ impl Client {
             first_logins: Arc::new(FirstLogins::new(supervisors.len(), config.login_fail_exit)),
             config,
             key: settings.borrow().key.clone(),
+            metrics,
             progress,
             puncher,
             session_statuses,

@@ -9,6 +9,8 @@ pub(crate) struct Heartbeat {
     timeout: Option<Duration>,
     ping_at: Option<Instant>,
     heard_at: Instant,
+    /// When the first ping was sent that is not answered.
+    asked_at: Option<Instant>,
 }
 
 impl Heartbeat {
@@ -21,6 +23,7 @@ impl Heartbeat {
             // frp: the first ping goes out at once (client/control.go#heartbeatWorker).
             ping_at: interval.map(|_| now),
             heard_at: now,
+            asked_at: None,
         }
     }
 
@@ -33,12 +36,15 @@ impl Heartbeat {
             return false;
         }
         self.ping_at = Some(now + interval);
+        self.asked_at.get_or_insert(now);
         true
     }
 
-    /// A pong arrived.
-    pub(crate) fn handle_pong(&mut self, now: Instant) {
+    /// A pong arrived. Returns how long it took; `None` if it was not asked for.
+    pub(crate) fn handle_pong(&mut self, now: Instant) -> Option<Duration> {
         self.heard_at = now;
+        let asked_at = self.asked_at.take()?;
+        Some(now.saturating_duration_since(asked_at))
     }
 
     /// Whether the server has been silent for too long.
@@ -81,9 +87,20 @@ mod tests {
         let almost = start + TIMEOUT - Duration::from_millis(1);
         assert!(!heartbeat.is_overdue(almost));
         assert!(heartbeat.is_overdue(start + TIMEOUT));
-        heartbeat.handle_pong(almost);
+        assert_eq!(heartbeat.handle_pong(almost), None);
         assert!(!heartbeat.is_overdue(start + TIMEOUT));
         assert!(heartbeat.is_overdue(almost + TIMEOUT));
+    }
+
+    #[test]
+    fn an_answer_says_how_long_it_took() {
+        let start = Instant::now();
+        let mut heartbeat = Heartbeat::new(Some(INTERVAL), None, start);
+        assert!(heartbeat.poll_ping(start));
+        assert!(heartbeat.poll_ping(start + INTERVAL));
+        let took = INTERVAL + Duration::from_secs(1);
+        assert_eq!(heartbeat.handle_pong(start + took), Some(took));
+        assert_eq!(heartbeat.handle_pong(start + took), None);
     }
 
     #[test]

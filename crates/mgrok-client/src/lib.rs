@@ -31,6 +31,7 @@ mod clock;
 mod future_size;
 mod heartbeat;
 mod local;
+mod metrics;
 mod replace_file;
 mod server_text;
 mod shared_span;
@@ -59,6 +60,7 @@ mod store;
 mod operator;
 
 mod describe;
+mod exposition;
 
 mod tasks;
 

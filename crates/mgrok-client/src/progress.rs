@@ -81,6 +81,13 @@ impl ProgressWatch {
         stages.iter().any(|it| matches!(it, Stage::Connected(_)))
     }
 
+    /// To how many servers it is logged in, and to how many it wants to be at the same time.
+    pub(crate) fn connected(&self) -> (usize, usize) {
+        let stages = self.stages.borrow();
+        let connected = stages.iter().filter(|it| matches!(it, Stage::Connected(_)));
+        (connected.count(), stages.len())
+    }
+
     /// Whether users can be served: all proxies run on one server at least.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use self::table::Entry;
 pub use self::table::StatusWatch;
 pub(crate) use self::table::Table;
+use crate::metrics::Metrics;
 use crate::proxy::{Proxy, local_name, wire_name};
 use crate::server_text::server_text;
 use crate::status::{ProxyPhase, ProxyStatus};
@@ -115,6 +116,7 @@ pub(crate) struct Proxies {
     server_addr: String,
     key: CipherKey,
     resolver: Resolver,
+    metrics: Arc<Metrics>,
     /// Who is connected to the services.
     users: Users,
     table: watch::Sender<Table>,
@@ -143,6 +145,7 @@ impl Proxies {
             server_addr,
             key,
             resolver,
+            metrics: Arc::default(),
             users: Users::default(),
             table: watch::Sender::new(Table::default()),
             due: Due::default(),
@@ -156,6 +159,11 @@ impl Proxies {
     /// The same, whose users are among these.
     pub(crate) fn with_users(self, users: Users) -> Self {
         Self { users, ..self }
+    }
+
+    /// Counts proxies that start from here on in `metrics`.
+    pub(crate) fn count_in(&mut self, metrics: Arc<Metrics>) {
+        self.metrics = metrics;
     }
 
     /// Encrypts with `key` from now on, while there is no session. The proxies begin anew.
@@ -200,7 +208,8 @@ impl Proxies {
             let name: Arc<str> = name.into();
             let retired = CancellationToken::new();
             let proxy = Proxy::new(config.clone(), &self.key, &self.resolver, retired.clone())
-                .with_users(&self.users);
+                .with_users(&self.users)
+                .counted_in(self.metrics.clone());
             let entry = Entry {
                 healthy: proxy.health_check().is_none(),
                 proxy: Arc::new(proxy),

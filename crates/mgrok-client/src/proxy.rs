@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Span, error_span};
 
 use crate::local::Local;
+use crate::metrics::Metrics;
 use crate::plugin::{Plugin, PluginError, Tap};
 use crate::shared_span::SharedSpan;
 use crate::users::{ProxyUsers, Users};
@@ -27,6 +28,7 @@ pub(crate) struct Proxy {
     layers: Layers,
     /// Made of the secret of an xtcp proxy.
     hole_key: Option<CipherKey>,
+    metrics: Arc<Metrics>,
     /// Made before the server knows the proxy.
     plugin: OnceLock<Plugin>,
     resolver: Resolver,
@@ -62,6 +64,7 @@ impl Proxy {
                 compression: config.use_compression,
                 limit,
             },
+            metrics: Arc::default(),
             plugin: OnceLock::new(),
             resolver: resolver.clone(),
             span: SharedSpan::default(),
@@ -77,6 +80,16 @@ impl Proxy {
     pub(crate) fn with_users(self, users: &Users) -> Self {
         let users = users.of(&self.config.name, self.config.kind.as_str());
         Self { users, ..self }
+    }
+
+    /// The same proxy, which is counted in `metrics` with all others of its client.
+    pub(crate) fn counted_in(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// What is counted of all proxies of its client.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Who is connected to its service.

@@ -4,6 +4,7 @@
 //! hand what is due (announcements, pings), and never waits for a work connection or a user.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mgrok_config::{Auth, ProxyConfig};
@@ -20,6 +21,7 @@ use crate::describe;
 use crate::handle::{Requests, SessionHandle};
 use crate::health::{Checks, Report};
 use crate::heartbeat::Heartbeat;
+use crate::metrics::{Metrics, SessionOver};
 use crate::proxies::{Answer, HealthChange, Outgoing, Proxies};
 use crate::server_text::server_text;
 use crate::signature::signed_now;
@@ -53,6 +55,18 @@ pub(crate) enum SessionEnd {
     Send(#[from] SendError),
 }
 
+impl SessionEnd {
+    /// As what it is counted.
+    pub(crate) fn outcome(&self) -> SessionOver {
+        match self {
+            Self::Closed => SessionOver::Closed,
+            Self::HeartbeatTimeout => SessionOver::Timeout,
+            Self::Io(_) | Self::LinkLost(_) => SessionOver::Lost,
+            Self::Pong(_) | Self::Receive(_) | Self::Send(_) => SessionOver::Failed,
+        }
+    }
+}
+
 /// A session that has logged in.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -61,6 +75,7 @@ pub(crate) struct Session {
     pub(crate) handle: SessionHandle,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) link: Link,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) requests: Requests,
     /// The prefix of the proxies' names on the wire.
     pub(crate) user: String,
@@ -129,7 +144,7 @@ impl Session {
                 _ = self.link.ended() => break,
                 () = sleep_until(self.heartbeat.wake_at()) => {}
                 received = self.control.recv() => match received {
-                    Ok(Some(Message::Pong(_))) => self.heartbeat.handle_pong(now()),
+                    Ok(Some(Message::Pong(_))) => self.pong(),
                     Ok(Some(_)) => {}
                     Ok(None) | Err(_) => break,
                 },
@@ -221,6 +236,12 @@ impl Session {
         Ok(())
     }
 
+    fn pong(&mut self) {
+        if let Some(took) = self.heartbeat.handle_pong(now()) {
+            self.metrics.heartbeat.observe(took);
+        }
+    }
+
     fn ping(&self) -> Ping {
         let mut ping = Ping::default();
         if self.auth.heartbeats {
@@ -302,7 +323,7 @@ impl Session {
                 if !pong.error.is_empty() {
                     return Err(SessionEnd::Pong(server_text(&pong.error)));
                 }
-                self.heartbeat.handle_pong(now());
+                self.pong();
                 debug!(per_session = true, "receive heartbeat from server");
             }
             Message::NatHoleResp(answer) => self.requests.handle_answer(answer),

@@ -29,6 +29,7 @@ use crate::clock::now;
 use crate::connect::Connector;
 use crate::describe::Head;
 use crate::health::Checks;
+use crate::metrics::SessionOver;
 use crate::progress::Stage;
 use crate::proxies::Proxies;
 use crate::session::SessionEnd;
@@ -66,7 +67,7 @@ impl SessionSupervisor {
         let connectors = connectors(&settings.borrow(), number);
         Self {
             number,
-            servers: Servers::new(connectors, &context.config),
+            servers: Servers::new(connectors, &context.config, context.metrics.clone()),
             settings,
             context,
             proxies,
@@ -183,6 +184,8 @@ impl SessionSupervisor {
             let ended = self.serve_one(&mut active, checks).instrument(span.clone());
             match ended.await {
                 ServeEnd::Migrated(next) => {
+                    let over = &self.context.metrics.sessions_over;
+                    over.of(SessionOver::Migrated).inc();
                     let left = std::mem::replace(&mut active, *next);
                     left.session.leave_to_users(&self.context.tasks);
                     self.proxies.end_session();
@@ -240,6 +243,9 @@ impl SessionSupervisor {
         self.context
             .sessions
             .send_modify(|sessions| sessions.end(self.number));
+        let outcome = end.as_ref().err().map(SessionEnd::outcome);
+        let over = &self.context.metrics.sessions_over;
+        over.of(outcome.unwrap_or(SessionOver::Stopped)).inc();
         let end = match end {
             Ok(()) => {
                 let deadline = now() + self.grace_period();

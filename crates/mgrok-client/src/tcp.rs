@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use mgrok_config::ProxyKind;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use crate::local::Local;
+use crate::metrics::LocalDial;
 use crate::plugin::Plugin;
 use crate::proxy::Proxy;
 use crate::users::{NOBODY, UserRow};
@@ -58,7 +59,7 @@ pub(crate) async fn serve(
     // Boxed, because it is over when the bytes begin to move.
     let opening = Box::pin(open(proxy, start, *work, half_close));
     if let Some(opened) = opening.await {
-        carry(opened).await;
+        carry(proxy, opened).await;
     }
 }
 
@@ -81,6 +82,7 @@ async fn serve_by(
     half_close: HalfClose,
     stop: &CancellationToken,
 ) {
+    proxy.metrics().plugin_users.inc();
     let work = proxy.layers().wrap(work);
     let opened = match plugin {
         Plugin::Bridge(bridge) => {
@@ -112,12 +114,12 @@ async fn serve_by(
         }
     };
     if let Some(opened) = opened {
-        carry(opened).await;
+        carry(proxy, opened).await;
     }
 }
 
 /// Copies between a user and a local service.
-async fn carry(opened: Box<Opened>) {
+async fn carry(proxy: &Proxy, opened: Box<Opened>) {
     let Opened {
         row,
         service,
@@ -128,6 +130,7 @@ async fn carry(opened: Box<Opened>) {
     match row.until_closed(relay).await {
         Some(end) => {
             row.ended(AccessEnd::of(&end, Leg::Tunnel));
+            proxy.metrics().count_relay(&end);
             debug!(per_session = true, ?end, "user connection ended");
         }
         None => {
@@ -146,9 +149,15 @@ async fn connect(
     half_close: HalfClose,
 ) -> Option<Box<Opened>> {
     let from = source(start).unwrap_or(NOBODY);
+    let (metrics, began) = (proxy.metrics(), Instant::now());
     let mut service = match local.connect(proxy.resolver()).await {
-        Ok(conn) => conn,
+        Ok(conn) => {
+            metrics.local_dial.observe(began.elapsed());
+            metrics.local_dials.of(LocalDial::Ok).inc();
+            conn
+        }
         Err(e) => {
+            metrics.local_dials.of(LocalDial::Failed).inc();
             error!(source = %local, "connect to local service [{local}] error: {}", Chain(&e));
             proxy.users().refused(from);
             if matches!(proxy.config().kind, ProxyKind::Http(_)) {

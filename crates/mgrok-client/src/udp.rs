@@ -27,6 +27,7 @@ use mgrok_proto::Negotiated;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tracing::debug;
 
+use self::drops::Drops;
 use self::local_sockets::LocalSockets;
 use self::options::UdpOptions;
 use self::service::Service;
@@ -67,6 +68,7 @@ pub(crate) async fn serve(proxy: &Proxy, work: Conn, negotiated: Negotiated, pac
         ..UdpOptions::new(work.framing().packet_size(packet_size))
     };
     let mut users = LocalSockets::new(service, proxy.users(), &options);
+    users.drops = Drops::counted_in(proxy.metrics().dropped_datagrams.clone());
     let end = forward(work, &mut users, &options).await;
     debug!(
         per_session = true,

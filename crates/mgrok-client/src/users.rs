@@ -309,7 +309,8 @@ impl ProxyUsers {
             .publish(|| UserChange::Request(entry.clone()));
     }
 
-    fn totals(&self) -> UserTotals {
+    /// What they come to.
+    pub(crate) fn totals(&self) -> UserTotals {
         let Totals {
             live,
             opened,

@@ -15,6 +15,7 @@ use tracing::{Instrument, Span, debug, error, warn};
 use crate::connect::ConnectError;
 use crate::handle::SessionHandle;
 use crate::hole::Puncher;
+use crate::metrics::{Metrics, WorkConnEnd};
 use crate::proxies::Table;
 use crate::proxy::{Proxy, local_name};
 use crate::server_text::server_text;
@@ -68,6 +69,7 @@ pub(crate) struct WorkContext {
     pub(crate) auth: Auth,
     /// Cancelled when the session takes no more users.
     pub(crate) ended: CancellationToken,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) puncher: Puncher,
     pub(crate) session: SessionHandle,
     pub(crate) table: watch::Receiver<Table>,
@@ -138,25 +140,32 @@ impl WorkContext {
             Ok(started) => started,
             // The session logs its loss once; each waiting connection need not.
             Err(e @ (WorkError::Closed | WorkError::Receive(RecvError::Io(_)))) => {
+                self.metrics.work_conns.of(WorkConnEnd::Unused).inc();
                 return debug!(
                     per_session = true,
                     "waiting work connection lost: {}",
                     Chain(&e)
                 );
             }
-            Err(e) => return warn!(per_session = true, "work connection error: {}", Chain(&e)),
+            Err(e) => {
+                self.metrics.work_conns.of(WorkConnEnd::Failed).inc();
+                return warn!(per_session = true, "work connection error: {}", Chain(&e));
+            }
         };
         if !started.start.error.is_empty() {
+            self.metrics.work_conns.of(WorkConnEnd::Failed).inc();
             let reason = server_text(&started.start.error);
             return error!(per_session = true, "StartWorkConn contains error: {reason}");
         }
         let Some(proxy) = self.running(&started.start.proxy_name).await else {
+            self.metrics.work_conns.of(WorkConnEnd::Failed).inc();
             let name = server_text(&started.start.proxy_name);
             return warn!(
                 per_session = true,
                 "work connection for proxy [{name}], which is not running: closed"
             );
         };
+        self.metrics.work_conns.of(WorkConnEnd::Served).inc();
         let span = proxy.span();
         self.serve(proxy, started).instrument(span).await;
     }
@@ -264,6 +273,7 @@ mod tests {
         let context = Arc::new(WorkContext {
             auth: config.auth.clone(),
             ended: CancellationToken::new(),
+            metrics: Arc::default(),
             puncher: Puncher::new(&config),
             session,
             table: watch::Sender::<Table>::default().subscribe(),

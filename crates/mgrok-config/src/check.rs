@@ -233,7 +233,17 @@ fn grace_period(section: &mut Section<'_>) -> Option<Duration> {
 }
 
 /// The admin port; `None` is off.
-fn web_server(mut section: Section<'_>) -> Option<WebServer> {
+fn web_server(root: &mut Section<'_>) -> Option<WebServer> {
+    let prometheus_key = "enablePrometheus";
+    let prometheus = root.boolean(prometheus_key).unwrap_or_default();
+    let port = admin_port(root.section("webServer"));
+    if prometheus && port.is_none() {
+        root.warn(prometheus_key, "does nothing without `webServer.port`");
+    }
+    port.map(|port| WebServer { prometheus, ..port })
+}
+
+fn admin_port(mut section: Section<'_>) -> Option<WebServer> {
     let default = WebServer::default();
     let web_server = WebServer {
         addr: section.text("addr").unwrap_or(default.addr),
@@ -242,11 +252,13 @@ fn web_server(mut section: Section<'_>) -> Option<WebServer> {
         password: section
             .secret("password", "passwordSource")
             .unwrap_or_default(),
+        prometheus: default.prometheus,
+        pprof: section.boolean("pprofEnable").unwrap_or(default.pprof),
         tls: web_server_tls(&mut section),
         assets_dir: section.directory("assetsDir"),
     };
     if web_server.port == 0 {
-        for key in ["addr", "user", "password"] {
+        for key in ["addr", "user", "password", "pprofEnable"] {
             if section.says(key) && !section.says("port") {
                 section.warn(key, "does nothing without `webServer.port`");
             }

@@ -94,7 +94,6 @@ pub(crate) const SERVER: &[&[UnsupportedKey]] = &[
         key("auth.oidc.issuer"),
         key("auth.oidc.skipExpiryCheck"),
         key("auth.oidc.skipIssuerCheck"),
-        key("enablePrometheus"),
         with_default(
             "sshTunnelGateway.autoGenPrivateKeyPath",
             "./.autogen_ssh_key",
@@ -123,4 +122,4 @@ pub(crate) const CLIENT: &[&[UnsupportedKey]] = &[
     ],
 ];
 
-const BOTH: &[UnsupportedKey] = &[key("auth.oidc.audience"), key("webServer.pprofEnable")];
+const BOTH: &[UnsupportedKey] = &[key("auth.oidc.audience")];

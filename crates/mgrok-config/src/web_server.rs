@@ -16,6 +16,10 @@ pub struct WebServer {
     pub user: String,
     /// That user's password.
     pub password: Secret,
+    /// Whether it answers `/metrics`, which Prometheus reads.
+    pub prometheus: bool,
+    /// Whether it answers the routes below `/debug/pprof/`.
+    pub pprof: bool,
     /// The files of its TLS; `None`: it speaks plain HTTP.
     pub tls: Option<WebServerTls>,
     /// A directory with pages that take the place of the program's own.
@@ -40,6 +44,8 @@ impl Default for WebServer {
             port: 0,
             user: String::new(),
             password: Secret::default(),
+            prometheus: false,
+            pprof: false,
             tls: None,
             assets_dir: None,
         }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::error::OpenError;
+use crate::machine::Usage;
 use crate::shared::Shared;
 use crate::stream::Stream;
 
@@ -81,6 +82,11 @@ impl Opener {
     /// Waits until the session's driver is done.
     pub async fn closed(&self) {
         self.shared.ended.wait().await;
+    }
+
+    /// What the session uses at this moment.
+    pub fn usage(&self) -> Usage {
+        self.shared.lock().machine.usage()
     }
 
     /// Whether the session has ended or is being closed.

@@ -104,6 +104,17 @@ pub struct Machine {
     ended: Option<SessionError>,
 }
 
+/// What a session uses at one moment.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Usage {
+    /// Streams, also those that nobody uses any more and that wait for the other end.
+    pub streams: usize,
+    /// Bytes of data that wait to be sent.
+    pub queued: usize,
+    /// Bytes by which receive windows exceed their initial size: so much more may be on its way here.
+    pub grown: usize,
+}
+
 impl Machine {
     /// A session that starts now.
     pub fn new(config: Config, now: Instant) -> Self {
@@ -273,6 +284,15 @@ impl Machine {
     /// Streams of which this end knows, whether somebody uses them or not.
     pub fn stream_count(&self) -> usize {
         self.streams.len()
+    }
+
+    /// What the session uses.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            streams: self.streams.len(),
+            queued: self.queued,
+            grown: self.grown,
+        }
     }
 
     /// Streams that somebody uses.

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use mgrok_metrics::Label;
+
 use crate::feed::{Feed, FeedReader};
 use crate::relay::{EndReason, Leg, RelayEnd};
 
@@ -94,8 +96,8 @@ pub enum AccessEnd {
     UserFailed,
 }
 
-impl AccessEnd {
-    const ALL: [Self; 10] = [
+impl Label for AccessEnd {
+    const ALL: &'static [Self] = &[
         Self::Closed,
         Self::Command,
         Self::Cut,
@@ -108,6 +110,16 @@ impl AccessEnd {
         Self::UserFailed,
     ];
 
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn as_str(self) -> &'static str {
+        Self::as_str(self)
+    }
+}
+
+impl AccessEnd {
     /// How a relay ended, of which `user` is the leg that leads to the user.
     pub fn of(end: &RelayEnd, user: Leg) -> Self {
         match &end.reason {
@@ -304,7 +316,8 @@ mod tests {
     #[test]
     fn an_end_is_what_it_was_set_to() {
         for end in AccessEnd::ALL {
-            assert_eq!(EndCell::new(end).get(), end);
+            assert_eq!(EndCell::new(*end).get(), *end);
+            assert_eq!(AccessEnd::ALL[end.index()], *end);
         }
     }
 }

@@ -148,6 +148,16 @@ impl Conn {
         }
     }
 
+    /// Whether this is a stream of a multiplexed connection, without a layer above it.
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        matches!(self.io, Io::Mux(_))
+    }
+
+    /// Whether there is a [layer](crate::layers) on top.
+    pub(crate) fn is_layered(&self) -> bool {
+        matches!(self.io, Io::Layered(_))
+    }
+
     /// The TLS session, if it is the topmost layer.
     pub(crate) fn tls(&self) -> Option<&CommonState> {
         match &self.io {

@@ -17,6 +17,7 @@ use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use mgrok_metrics::labels;
 use mgrok_proto::Negotiated;
 use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep};
@@ -73,6 +74,20 @@ pub enum Leg {
     Tunnel,
 }
 
+labels! {
+    /// How the bytes of a relay were moved.
+    pub enum RelayPath {
+        /// Through this program, without what is below.
+        Copy = "copy",
+        /// Through this program and [layers](crate::layers).
+        Layers = "layers",
+        /// Through this program, to or from a bare stream of a multiplexed connection.
+        Mux = "mux",
+        /// By the kernel, for a part at least.
+        Splice = "splice",
+    }
+}
+
 /// What a relay did.
 #[derive(Debug)]
 pub struct RelayEnd {
@@ -80,6 +95,8 @@ pub struct RelayEnd {
     pub sent: u64,
     /// Bytes that were sent to the work connection.
     pub received: u64,
+    /// How they were moved.
+    pub path: RelayPath,
     /// Why the relay ended.
     pub reason: EndReason,
 }
@@ -315,10 +332,23 @@ impl<'a> Relay<'a> {
         }
     }
 
+    fn path(&self) -> RelayPath {
+        if self.sending.has_spliced() || self.receiving.has_spliced() {
+            RelayPath::Splice
+        } else if self.work.is_layered() || self.user.is_layered() {
+            RelayPath::Layers
+        } else if self.work.is_multiplexed() || self.user.is_multiplexed() {
+            RelayPath::Mux
+        } else {
+            RelayPath::Copy
+        }
+    }
+
     fn end(&mut self, reason: EndReason) -> RelayEnd {
         RelayEnd {
             sent: self.sending.moved(),
             received: self.receiving.moved(),
+            path: self.path(),
             reason: match self.failed.take() {
                 Some((leg, error)) => EndReason::Failed { leg, error },
                 None => reason,

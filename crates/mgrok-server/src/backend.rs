@@ -7,7 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mgrok_net::access_log::AccessEnd;
@@ -23,6 +23,7 @@ use tracing::{debug, warn};
 
 use crate::directory::{ConnectionRow, ProxyEntry};
 use crate::hooks::{HookError, UserHook};
+use crate::metrics::{UserRefusal, WorkConnEnd};
 
 /// How many requests may wait for the session to look at them. Beyond it users
 /// wait, and are refused when their time is up.
@@ -173,9 +174,22 @@ impl Backend {
         &self,
         open: impl Future<Output = Result<Conn, OpenError>>,
     ) -> Result<Conn, OpenError> {
-        timeout(self.inner.timeout, open)
+        let began = Instant::now();
+        let opened = timeout(self.inner.timeout, open)
             .await
-            .unwrap_or(Err(OpenError::Timeout))
+            .unwrap_or(Err(OpenError::Timeout));
+        let metrics = self.inner.proxy.metrics();
+        let end = match &opened {
+            Ok(_) => {
+                metrics.work_conn_wait.observe(began.elapsed());
+                WorkConnEnd::Ok
+            }
+            Err(OpenError::Dead { .. }) => WorkConnEnd::Dead,
+            Err(OpenError::Refused) => WorkConnEnd::Refused,
+            Err(OpenError::Timeout) => WorkConnEnd::Timeout,
+        };
+        metrics.work_conns.of(end).inc();
+        opened
     }
 
     async fn open_any(&self, user: Option<PeerAddrs>) -> Result<Conn, OpenError> {
@@ -279,6 +293,7 @@ pub(crate) fn carry(
         match end {
             Some(end) => {
                 connection.note_end(AccessEnd::of(&end, Leg::Outside));
+                connection.metrics().count_relay(&end);
                 debug!(source = %from, "user connection [{from}] ended: {end:?}");
             }
             None => {
@@ -332,7 +347,9 @@ async fn open_first(
         if let Err(error) = backend.admit(from).await {
             // frp: these words (server/proxy/proxy.go#handleUserTCPConnection)
             warn!(source = %from, "the user conn [{from}] was rejected, err:{error}");
-            backend.proxy().note_refusal(from, host);
+            backend
+                .proxy()
+                .note_refusal(from, host, UserRefusal::Plugin);
             return None;
         }
         match backend.open(Some(addrs)).await {
@@ -344,7 +361,11 @@ async fn open_first(
         }
     }
     if let Some(backend) = tried {
-        backend.proxy().note_refusal(from, host);
+        let why = match refusal {
+            Some(_) => UserRefusal::NoWorkConn,
+            None => UserRefusal::Disabled,
+        };
+        backend.proxy().note_refusal(from, host, why);
     }
     match refusal {
         Some(error) => warn!(source = %from, "user connection [{from}] refused: {}", Chain(&error)),

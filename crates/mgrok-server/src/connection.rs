@@ -169,7 +169,10 @@ impl Drop for SessionGuard<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::metrics::Limit;
     use crate::per_source::{Limits, PerSource};
 
     fn connection() -> Connection {
@@ -178,13 +181,15 @@ mod tests {
             to: None,
             is_trusted_proxy: false,
         };
-        let permits = PerSource::new(Limits {
+        let limits = Limits {
             what: "tests",
+            limit: Limit::TcpOpenings,
             total: 1,
             per_source: 1,
             waiting: 1,
             waiting_per_source: 1,
-        });
+        };
+        let permits = PerSource::new(limits, &Arc::default());
         let permit = permits.try_acquire(addrs.from.ip()).unwrap();
         Connection::new(addrs, Transport::Tcp, permit)
     }

@@ -35,6 +35,7 @@ use crate::excerpt::Excerpt;
 #[cfg(test)]
 use crate::holder::Holder;
 use crate::holder::Rival;
+use crate::metrics::Metrics;
 
 pub use self::changes::{Change, ChangeFeed};
 pub use self::proxies::{ProxyInfo, ProxyStatistics, TooManyDisabled};
@@ -73,6 +74,7 @@ pub struct Directory {
     proxies: Arc<Proxies>,
     changes: Arc<Changes>,
     access_log: AccessLog,
+    metrics: Arc<Metrics>,
     since: SystemTime,
 }
 
@@ -95,11 +97,17 @@ impl Default for Directory {
     fn default() -> Self {
         let changes = Arc::new(Changes::default());
         let access_log = AccessLog::default();
+        let metrics = Arc::new(Metrics::default());
         Self {
             sessions: Arc::new(Sessions::new(changes.clone())),
-            proxies: Arc::new(Proxies::new(changes.clone(), access_log.clone())),
+            proxies: Arc::new(Proxies::new(
+                changes.clone(),
+                access_log.clone(),
+                metrics.clone(),
+            )),
             changes,
             access_log,
+            metrics,
             since: SystemTime::now(),
         }
     }
@@ -277,6 +285,11 @@ impl Directory {
 
 /// Rows.
 impl Directory {
+    /// What is counted beside the rows.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     /// Adds a session, ending an older one of the same run id first; see `takeover`.
     ///
     /// `work_conns` receives the session's work connections. Returns when everything that the older session held is free again.

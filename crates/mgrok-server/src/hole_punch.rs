@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 
 use crate::backend::{Backend, OpenError};
 use crate::excerpt::Excerpt;
+use crate::metrics::{Limit, Metrics};
 use crate::private::{PrivateService, PrivateServices, Reach};
 use crate::tasks::Tasks;
 
@@ -62,6 +63,8 @@ pub(crate) struct VisitorRequest<'a> {
     pub(crate) permits: &'a Arc<Semaphore>,
     /// Where what there is to say goes.
     pub(crate) answers: &'a mpsc::Sender<Message>,
+    /// Where refusals are counted.
+    pub(crate) metrics: &'a Metrics,
 }
 
 /// Permits for one attempt of the server, of the visitor's client and of the proxy.
@@ -174,6 +177,10 @@ impl HolePunchBroker {
                 });
             }
             Err(error) => {
+                if matches!(error, HolePunchError::Busy(_)) {
+                    let metrics = visitor_request.metrics;
+                    metrics.refusals_of(Limit::HolePunches).inc();
+                }
                 warn!(per_session = true, "visitor of [{name}] refused: {error}");
                 answer(
                     answers,

@@ -7,6 +7,8 @@
 //! server listens. Imports point to modules of a lower layer only.
 
 // Lowest layer first.
+mod metrics;
+
 mod backend_set;
 mod excerpt;
 #[cfg(test)]
@@ -31,6 +33,7 @@ mod directory;
 
 mod admin;
 mod backend;
+mod exposition;
 
 mod access;
 mod client_addr;

@@ -21,6 +21,7 @@ use crate::connection::{Connection, SessionGuard};
 use crate::directory::{ClaimError, ClientInfo, Identity};
 use crate::excerpt::Excerpt;
 use crate::hooks::HookError;
+use crate::metrics::{LoginEnd, Metrics};
 use crate::policy::{CurrentPolicy, Keys};
 use crate::session::start::{Control, Started, start};
 use crate::session::{Ended, SessionContext};
@@ -57,6 +58,21 @@ enum LoginError {
     Token,
 }
 
+impl LoginError {
+    /// As what it is counted.
+    fn outcome(&self) -> LoginEnd {
+        match self {
+            Self::Claim(ClaimError::Draining) => LoginEnd::Draining,
+            Self::Claim(_) => LoginEnd::Taken,
+            Self::Hook(_) => LoginEnd::Plugin,
+            Self::NameTooLong | Self::NoHello | Self::RunIdTooLong | Self::SecondSession => {
+                LoginEnd::Malformed
+            }
+            Self::Token => LoginEnd::Token,
+        }
+    }
+}
+
 /// A session that is about to run, and what is to be given back when it ends.
 struct Begun<'a> {
     session: Box<Started>,
@@ -83,7 +99,8 @@ pub(crate) async fn serve(
 ) {
     // Boxed, so that a session does not keep what the way to it needed, nor one step of that what another does.
     let begin = Box::pin(async {
-        let identify = identify(control, hello, login, connection, &context.policy);
+        let metrics = context.directory.metrics();
+        let identify = identify(control, hello, login, connection, &context.policy, metrics);
         let known = Box::pin(identify).await?;
         Box::pin(begin(known, connection, context)).await
     });
@@ -104,6 +121,7 @@ async fn identify(
     login: Login,
     connection: &Connection,
     current: &CurrentPolicy,
+    metrics: &Metrics,
 ) -> Option<Known> {
     let from = connection.addrs.from;
     // The whole login is decided by one policy.
@@ -114,18 +132,17 @@ async fn identify(
     let mut proved = false;
     if control.version() == WireVersion::V2 {
         let Some(hello) = hello else {
-            return refuse(&mut control, &LoginError::NoHello, &who, current).await;
+            return refuse(&mut control, &LoginError::NoHello, &who, current, metrics).await;
         };
-        let agreed = negotiate(
-            &mut control,
-            hello,
-            is_signed(&login, keys),
-            connection,
-            &policy,
-        )
-        .await?;
+        let is_signed = is_signed(&login, keys);
+        let agreed = negotiate(&mut control, hello, is_signed, connection, &policy).await;
+        let Some(agreed) = agreed else {
+            metrics.logins.of(LoginEnd::Hello).inc();
+            return None;
+        };
         if agreed.extensions.contains(&Extension::PROOF) {
             let Some(sealed) = prove(control, &agreed, keys).await else {
+                metrics.logins.of(LoginEnd::Proof).inc();
                 warn!(source = %from, "{NO_PROOF}; {who}");
                 return None;
             };
@@ -138,7 +155,7 @@ async fn identify(
     let hooks = policy.hooks.clone();
     let mut login = match Box::pin(hooks.login(login, from)).await {
         Ok(login) => login,
-        Err(error) => return refuse(&mut control, &error.into(), &who, current).await,
+        Err(error) => return refuse(&mut control, &error.into(), &who, current, metrics).await,
     };
     shorten(&mut login);
     who = who_is(&login, from);
@@ -148,7 +165,7 @@ async fn identify(
         login.version, login.hostname, login.os, login.arch,
     );
     if let Err(error) = check(&login, connection, keys) {
-        return refuse(&mut control, &error, &who, current).await;
+        return refuse(&mut control, &error, &who, current, metrics).await;
     }
     let run_id = match login.run_id.as_str() {
         "" => RunId::random(),
@@ -209,6 +226,7 @@ async fn begin<'a>(
         is_sealed: identity.proved,
         control: Some(control),
         guard: None,
+        metrics: context.directory.metrics(),
     };
     // A client of v2 proves itself by its first record, which it sends when it has the answer. What it asks for in it has to
     // wait until all is free that the session before it holds, just as the answer has to in every other case.
@@ -229,14 +247,18 @@ async fn begin<'a>(
     };
     let started = Box::pin(start(identity, pool_count, control, context)).await;
     match started {
-        Ok(Some(session)) => Some(Begun {
-            session,
-            guard: welcome.guard?,
-        }),
+        Ok(Some(session)) => {
+            welcome.metrics.logins.of(LoginEnd::Ok).inc();
+            Some(Begun {
+                session,
+                guard: welcome.guard?,
+            })
+        }
         Ok(None) => None,
         Err(error) if welcome.control.is_some() => welcome.refuse(&error.into(), &who).await,
         // It has its answer.
         Err(error) => {
+            welcome.metrics.logins.of(LoginEnd::Taken).inc();
             warn!(source = %who.from, "register control error: {error}; {who}");
             None
         }
@@ -260,6 +282,7 @@ struct Welcome<'a> {
     control: Option<MessageConn>,
     /// From then on. It ends the connection if no session comes of it.
     guard: Option<SessionGuard<'a>>,
+    metrics: &'a Metrics,
 }
 
 impl Welcome<'_> {
@@ -272,6 +295,7 @@ impl Welcome<'_> {
         self.guard = Some(guard);
         let mut control = self.control.take()?;
         if !answer(&mut control, self.run_id.as_str().to_owned(), String::new()).await {
+            self.metrics.logins.of(LoginEnd::Abandoned).inc();
             return None;
         }
         let conn = match &self.agreement {
@@ -300,6 +324,7 @@ impl Welcome<'_> {
         match timeout(PROOF_TIMEOUT, control.conn.recv()).await {
             Ok(Ok(Some(message))) => control.first = Some(message),
             Ok(Ok(None) | Err(_)) => {
+                self.metrics.logins.of(LoginEnd::Proof).inc();
                 warn!(source = %who.from, "{NO_PROOF}; {who}");
                 return None;
             }
@@ -312,7 +337,7 @@ impl Welcome<'_> {
     async fn refuse<T>(&mut self, error: &LoginError, who: &Who) -> Option<T> {
         let control = self.control.as_mut()?;
         // Boxed, because few are refused.
-        Box::pin(refuse(control, error, who, self.policy)).await
+        Box::pin(refuse(control, error, who, self.policy, self.metrics)).await
     }
 }
 
@@ -363,7 +388,9 @@ async fn refuse<T>(
     error: &LoginError,
     who: &Who,
     policy: &CurrentPolicy,
+    metrics: &Metrics,
 ) -> Option<T> {
+    metrics.logins.of(error.outcome()).inc();
     warn!(source = %who.from, "register control error: {}; {who}", Excerpt(error));
     let text = error.to_string();
     let text = policy.now().error_text(&text, "register control error");
@@ -404,8 +431,8 @@ mod tests {
     /// it.
     #[test]
     fn a_login_is_small() {
-        let identify = future_size(|(control, hello, login, connection, policy)| {
-            identify(control, hello, login, connection, policy)
+        let identify = future_size(|(control, hello, login, connection, policy, metrics)| {
+            identify(control, hello, login, connection, policy, metrics)
         });
         let begin = future_size(|(known, connection, context)| begin(known, connection, context));
         let start = future_size(|(identity, control, context)| {

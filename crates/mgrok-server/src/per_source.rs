@@ -18,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
+use crate::metrics::{Limit, Metrics};
+
 /// How long work that is never vouched for may hold a permit while there are others left, as in frp (PROTOCOL 1.2).
 pub(crate) const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -36,6 +38,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) struct Limits {
     /// What the work is, in the plural, for the log.
     pub(crate) what: &'static str,
+    /// As which refusals are counted.
+    pub(crate) limit: Limit,
     /// Permits of all sources together.
     pub(crate) total: usize,
     /// Permits of one source.
@@ -86,6 +90,7 @@ struct Inner {
     /// Sources of which somebody is present, so that there are no more of them than that.
     sources: Mutex<HashMap<Source, Arc<Share>>>,
     refusals: Mutex<Refusals>,
+    metrics: Arc<Metrics>,
 }
 
 /// What one source has of it.
@@ -120,13 +125,15 @@ enum Source {
 }
 
 impl PerSource {
-    pub(crate) fn new(limits: Limits) -> Self {
+    /// Counts refusals in `metrics`.
+    pub(crate) fn new(limits: Limits, metrics: &Arc<Metrics>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 permits: Arc::new(Semaphore::new(limits.total)),
                 present: AtomicUsize::new(0),
                 sources: Mutex::default(),
                 refusals: Mutex::default(),
+                metrics: metrics.clone(),
                 limits,
             }),
         }
@@ -241,7 +248,8 @@ impl PerSource {
 
     /// Counts a refusal, and logs those of late if that was not done lately.
     fn refuse(&self, source: Source) -> Refused {
-        let Limits { what, .. } = self.inner.limits;
+        let Limits { what, limit, .. } = self.inner.limits;
+        self.inner.metrics.refusals_of(limit).inc();
         let count = {
             let mut refusals = lock(&self.inner.refusals);
             refusals.count += 1;

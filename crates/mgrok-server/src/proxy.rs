@@ -24,6 +24,7 @@ use crate::directory::{Directory, ProxyRow, ProxySettings, ProxySpec, SessionRow
 use crate::excerpt::Excerpt;
 use crate::holder::{Holder, Rival};
 use crate::hooks::{HookError, UserHook};
+use crate::metrics::ProxyStart;
 use crate::policy::{CurrentPolicy, Policy};
 use crate::ports::{LeaseError, UdpLease};
 use crate::private::{PrivateKind, PrivateLease, PrivateService, PrivateServices};
@@ -63,6 +64,23 @@ pub(crate) enum ProxyError {
     UdpLease { port: u16, source: LeaseError },
     #[error("unknown proxy type: {}", Excerpt(.0))]
     UnknownType(String),
+}
+
+impl ProxyError {
+    /// As what it is counted.
+    pub(crate) fn outcome(&self) -> ProxyStart {
+        match self {
+            Self::Annotations(_)
+            | Self::Bandwidth { .. }
+            | Self::NameEmpty
+            | Self::Port(_)
+            | Self::UnknownType(_) => ProxyStart::Invalid,
+            Self::Endpoint(_) | Self::UdpLease { .. } => ProxyStart::Place,
+            Self::Exists { .. } => ProxyStart::Taken,
+            Self::Hook(_) => ProxyStart::Plugin,
+            Self::Quota(_) => ProxyStart::Limit,
+        }
+    }
 }
 
 /// What publishing a proxy takes of the server.

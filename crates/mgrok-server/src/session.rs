@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use mgrok_metrics::{Gauge, GaugeShare};
 use mgrok_net::conn::{ByteStream, Conn};
 use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
@@ -35,8 +36,9 @@ use crate::excerpt::Excerpt;
 use crate::heartbeat::Heartbeat;
 use crate::hole_punch::{self, HolePunchBroker};
 use crate::hooks::HookError;
+use crate::metrics::{Limit, ProxyStart, SessionOver};
 use crate::policy::CurrentPolicy;
-use crate::proxy::{self, Cost, Proxy, PublishContext};
+use crate::proxy::{self, Cost, Proxy, ProxyError, PublishContext};
 use crate::tasks::Tasks;
 
 /// How long a client may take to accept what we write to its control connection.
@@ -88,6 +90,8 @@ pub(crate) struct Session {
     answers: mpsc::Receiver<Message>,
     answer_sender: mpsc::Sender<Message>,
     pool: Pool<Conn, oneshot::Sender<Conn>>,
+    /// Of the pool, as the whole server's is shown.
+    shown: [GaugeShare; 2],
     proxies: HashMap<String, Proxy>,
     /// What its proxies cost together.
     used: Cost,
@@ -126,6 +130,22 @@ enum EndReason {
     Stopped,
 }
 
+impl EndReason {
+    /// As what it is counted, of a session that was told to end for this `cause`, if it was.
+    fn outcome(&self, cause: Option<StopCause>) -> SessionOver {
+        match (self, cause) {
+            (Self::Closed, _) => SessionOver::Closed,
+            (Self::HeartbeatTimeout, _) => SessionOver::Timeout,
+            (Self::Recv(RecvError::Io(_)), _) => SessionOver::Lost,
+            (Self::Recv(_) | Self::Send(_), _) => SessionOver::Failed,
+            (Self::Stopped, None) => SessionOver::Stopped,
+            (Self::Stopped, Some(StopCause::Moved)) => SessionOver::Moved,
+            (Self::Stopped, Some(StopCause::Operator)) => SessionOver::Command,
+            (Self::Stopped, Some(StopCause::Replaced)) => SessionOver::Replaced,
+        }
+    }
+}
+
 /// Why a heartbeat does not count. Clients show the texts, which are frp's.
 #[derive(Debug, thiserror::Error)]
 enum PingError {
@@ -148,8 +168,11 @@ impl Session {
         let (answer_sender, answers) = mpsc::channel(ANSWER_QUEUE);
         let first = client.first.take();
         let heartbeat = Heartbeat::new(Instant::now(), client.heartbeat_timeout);
+        let metrics = context.directory.metrics();
+        let shown = [&metrics.idle_work_conns, &metrics.waiting_users].map(Gauge::share);
         Self {
             pool: Pool::new(client.pool_count),
+            shown,
             context,
             client,
             control,
@@ -195,6 +218,9 @@ impl Session {
             }
         }
         let (who, cause) = (&self.client.who, self.row.stop_cause());
+        let over = reason.outcome(cause);
+        let metrics = self.context.directory.metrics();
+        metrics.sessions_over.of(over).inc();
         let moved = cause == Some(StopCause::Moved);
         match &reason {
             EndReason::Stopped if moved => {
@@ -249,6 +275,9 @@ impl Session {
             if let Err(error) = self.ask_for_work_conns() {
                 return error.into();
             }
+            let [idle, waiting] = &mut self.shown;
+            idle.set(self.pool.idle());
+            waiting.set(self.pool.waiting());
             // A client cannot be heard while it has to wait for plugins.
             let is_asking = self.hook.is_asked();
             let gone_at = self.heartbeat.gone_at().filter(|_| !is_asking);
@@ -281,7 +310,10 @@ impl Session {
                     }
                 }
                 Some(request) = self.requests.recv() => {
-                    self.pool.request(request.reply, Instant::now(), is_live);
+                    if !self.pool.request(request.reply, Instant::now(), is_live) {
+                        let metrics = self.context.directory.metrics();
+                        metrics.refusals_of(Limit::UsersOfSession).inc();
+                    }
                 }
                 Some(answer) = self.answers.recv() => {
                     if let Err(error) = self.queue(&answer) {
@@ -322,6 +354,8 @@ impl Session {
         let Err(conn) = self.pool.offer(conn) else {
             return;
         };
+        let metrics = self.context.directory.metrics();
+        metrics.refusals_of(Limit::IdleWorkConns).inc();
         debug!(
             per_session = true,
             "work connection pool is full, discarding"
@@ -375,6 +409,7 @@ impl Session {
                     user: &self.row.client.user,
                     permits: &self.hole_permits,
                     answers: &self.answer_sender,
+                    metrics: self.context.directory.metrics(),
                 };
                 let SessionContext { holes, tasks, .. } = &*self.context;
                 holes.visit(visitor, &request, tasks);
@@ -436,6 +471,13 @@ impl Session {
             Ok(new) => Box::pin(proxy::prepare(*new, &owner, &self.context.publish)).await,
             Err(error) => Err(error.into()),
         };
+        let metrics = self.context.directory.metrics();
+        let outcome = prepared.as_ref().err().map(ProxyError::outcome);
+        let outcome = outcome.unwrap_or(ProxyStart::Ok);
+        metrics.proxy_starts.of(outcome).inc();
+        if outcome == ProxyStart::Limit {
+            metrics.refusals_of(Limit::ProxiesOfClient).inc();
+        }
         let reply = match prepared {
             Ok(prepared) => {
                 let remote_addr = prepared.remote_addr();

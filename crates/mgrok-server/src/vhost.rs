@@ -12,11 +12,11 @@ mod user_rows;
 
 use std::sync::Arc;
 
-use mgrok_net::access_log::AccessLog;
-
 use self::http::HttpVhost;
 use self::https::HttpsVhost;
 use self::tcpmux::TcpMuxVhost;
+use crate::directory::Directory;
+use crate::metrics::Limit;
 use crate::per_source::{Limits, PerSource};
 use crate::policy::CurrentPolicy;
 use crate::routes::Routes;
@@ -25,6 +25,7 @@ use crate::tasks::Tasks;
 /// Users of the HTTPS and tcpmux ports who have not said whom they want. All users of a balancer may be one source.
 const UNNAMED: Limits = Limits {
     what: "connections to a shared port",
+    limit: Limit::VhostOpenings,
     total: 16_384,
     per_source: 4_096,
     waiting: 32_768,
@@ -42,22 +43,26 @@ pub(crate) struct Vhosts {
 
 impl Vhosts {
     /// The shared ports as `policy` wants them, without a service yet.
-    pub(crate) fn new(policy: &CurrentPolicy, access_log: AccessLog, tasks: &Tasks) -> Self {
-        let unnamed = PerSource::new(UNNAMED);
+    pub(crate) fn new(policy: &CurrentPolicy, directory: &Directory, tasks: &Tasks) -> Self {
+        let (metrics, access_log) = (directory.metrics(), directory.access_log());
+        let unnamed = PerSource::new(UNNAMED, metrics);
         Self {
             http: Arc::new(HttpVhost {
                 routes: Routes::default(),
                 policy: policy.clone(),
                 access_log: access_log.clone(),
+                metrics: metrics.clone(),
                 stop: tasks.stop_listening.clone(),
             }),
             https: Arc::new(HttpsVhost {
                 unnamed: unnamed.clone(),
+                metrics: metrics.clone(),
                 routes: Routes::default(),
                 access_log: access_log.clone(),
             }),
             tcpmux: Arc::new(TcpMuxVhost {
                 unnamed,
+                metrics: metrics.clone(),
                 routes: Routes::default(),
                 access_log,
                 policy: policy.clone(),

@@ -16,6 +16,7 @@ use crate::backend;
 use crate::connection::Connection;
 use crate::directory::Directory;
 use crate::excerpt::Excerpt;
+use crate::metrics::VisitorEnd;
 use crate::policy::CurrentPolicy;
 use crate::private::{PrivateService, PrivateServices, Reach};
 use crate::tasks::Tasks;
@@ -47,6 +48,19 @@ enum VisitError {
     User { name: String, user: String },
 }
 
+impl VisitError {
+    /// As what it is counted.
+    fn outcome(&self) -> VisitorEnd {
+        match self {
+            Self::Auth(_) => VisitorEnd::Auth,
+            Self::Draining => VisitorEnd::Draining,
+            Self::Elsewhere(_) | Self::RunId(_) => VisitorEnd::NoSession,
+            Self::Unknown(_) => VisitorEnd::Unknown,
+            Self::User { .. } => VisitorEnd::NotAllowed,
+        }
+    }
+}
+
 /// What serving visitors takes of the server.
 #[derive(Debug)]
 pub(crate) struct VisitorContext {
@@ -66,6 +80,9 @@ pub(crate) async fn serve(
     let addrs = connection.addrs;
     let name = &new.proxy_name;
     let admitted = admit(&new, connection, context);
+    let outcome = admitted.as_ref().err().map(VisitError::outcome);
+    let visitors = &context.directory.metrics().visitors;
+    visitors.of(outcome.unwrap_or(VisitorEnd::Ok)).inc();
     let error = match &admitted {
         Ok(_) => String::new(),
         Err(error) => {

@@ -76,6 +76,12 @@ impl Table {
             .map(|entry| (entry.proxy.config(), &entry.status))
     }
 
+    /// The same, with the proxies themselves.
+    pub(crate) fn live(&self) -> impl Iterator<Item = (&Proxy, &ProxyStatus)> {
+        let entries = self.entries.values();
+        entries.map(|entry| (&*entry.proxy, &entry.status))
+    }
+
     /// Whether there is a session.
     pub(crate) fn in_session(&self) -> bool {
         self.in_session

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::handle::Sessions;
 use crate::hole::Puncher;
+use crate::metrics::Metrics;
 use crate::progress::Progress;
 use crate::session_status::SessionStatuses;
 use crate::tasks::Tasks;
@@ -20,6 +21,7 @@ pub(crate) struct SupervisorContext {
     pub(crate) config: Arc<ClientConfig>,
     pub(crate) first_logins: Arc<FirstLogins>,
     pub(crate) key: CipherKey,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) progress: Progress,
     pub(crate) session_statuses: SessionStatuses,
     pub(crate) puncher: Puncher,

@@ -19,6 +19,7 @@ use crate::dial_candidates::{DialCandidate, DialCandidates};
 use crate::handle::SessionHandle;
 use crate::heartbeat::Heartbeat;
 use crate::login::{LoggedIn, LoginError, Request, log_in};
+use crate::metrics::{LoginEnd, Metrics};
 use crate::proxies::Table;
 use crate::race::race;
 use crate::session::Session;
@@ -62,6 +63,20 @@ impl LoginFailure {
     }
 }
 
+/// As what a login that failed is counted.
+fn outcome(error: &LoginError) -> LoginEnd {
+    match error {
+        LoginError::Closed(_) | LoginError::NoHello(_) | LoginError::Send(_) => LoginEnd::Closed,
+        LoginError::Connect(_) => LoginEnd::Connect,
+        LoginError::Agreement(_)
+        | LoginError::Garbage(_)
+        | LoginError::NoRunId
+        | LoginError::Unexpected(_) => LoginEnd::Malformed,
+        LoginError::Refused(_) => LoginEnd::Refused,
+        LoginError::Timeout => LoginEnd::Timeout,
+    }
+}
+
 /// A session, and the server and transport that it uses.
 #[derive(Debug)]
 pub(super) struct ActiveSession {
@@ -84,11 +99,17 @@ pub(super) struct Server {
 pub(super) struct Servers {
     servers: Vec<Server>,
     candidates: DialCandidates,
+    metrics: Arc<Metrics>,
 }
 
 impl Servers {
-    pub(super) fn new(connectors: Vec<Arc<Connector>>, config: &ClientConfig) -> Self {
+    pub(super) fn new(
+        connectors: Vec<Arc<Connector>>,
+        config: &ClientConfig,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
+            metrics,
             candidates: DialCandidates::new(connectors.len(), config.transport.protocol),
             servers: connectors
                 .into_iter()
@@ -108,7 +129,7 @@ impl Servers {
         before: &ClientConfig,
         next: &ClientConfig,
     ) {
-        let mut replaced = Self::new(connectors, next);
+        let mut replaced = Self::new(connectors, next, self.metrics.clone());
         for server in &mut replaced.servers {
             let mut known = self.servers.iter();
             let known = known.find(|it| it.connector.server() == server.connector.server());
@@ -196,6 +217,7 @@ impl Servers {
         candidate: DialCandidate,
         error: LoginError,
     ) {
+        self.metrics.logins.of(outcome(&error)).inc();
         let label = self.label(candidate);
         if !self.candidates.is_single() {
             debug!("{label}: {}", Chain(&error));
@@ -227,6 +249,7 @@ impl Servers {
         session: Session,
         candidate: DialCandidate,
     ) -> ActiveSession {
+        self.metrics.logins.of(LoginEnd::Ok).inc();
         self.candidates.logged_in(candidate);
         ActiveSession {
             session,
@@ -271,6 +294,7 @@ impl Server {
         let work = WorkContext {
             auth: config.auth.clone(),
             ended: ended.clone(),
+            metrics: context.metrics.clone(),
             puncher: context.puncher.clone(),
             session: handle.clone(),
             table,
@@ -290,6 +314,7 @@ impl Server {
             handle,
             heartbeat: Heartbeat::new(interval, timeout, now()),
             link,
+            metrics: context.metrics.clone(),
             requests,
             user: config.user.clone(),
             work: WorkConns::new(work),

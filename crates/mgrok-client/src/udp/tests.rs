@@ -12,7 +12,6 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket as Plain};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::drops::Drops;
 use super::*;
 use crate::users::{ProxyUsers, Users};
 

@@ -41,7 +41,7 @@ pub(crate) fn client(
     let log = log(root.section("log"));
     let mut start = Start::read(&mut root);
     let proxies = proxies(&mut root, &mut start, &auth, &[]);
-    let web_server = web_server(root.section("webServer"));
+    let web_server = web_server(&mut root);
     let visitors = visitors(&mut root, &mut start, web_server.as_ref(), &[], stored);
     start.warn_of_absent(&root, stored);
     // It was opened ahead of this.

@@ -46,7 +46,7 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         );
     }
     let has_quic = root.says("quicBindPort");
-    let web_server = web_server(root.section("webServer"));
+    let web_server = web_server(&mut root);
     check_web_server(
         &mut root,
         web_server.as_ref(),

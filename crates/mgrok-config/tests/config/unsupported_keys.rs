@@ -12,11 +12,7 @@ fn check(keys: &[&str], check: impl Fn(&str, &[&str])) {
     }
 }
 
-const BOTH: &[&str] = &[
-    "auth.oidc.audience = \"a\"",
-    "webServer.pprofEnable = true",
-    "webServer.PPROFEnable = true",
-];
+const BOTH: &[&str] = &["auth.oidc.audience = \"a\"", "auth.OIDC.audience = \"a\""];
 
 #[test]
 fn on_the_server() {
@@ -26,7 +22,6 @@ fn on_the_server() {
             "auth.oidc.issuer = \"i\"",
             "auth.oidc.skipExpiryCheck = true",
             "auth.oidc.skipIssuerCheck = true",
-            "enablePrometheus = true",
             "sshTunnelGateway.authorizedKeysFile = \"f\"",
             "sshTunnelGateway.autoGenPrivateKeyPath = \"f\"",
             "sshTunnelGateway.bindPort = 2200",

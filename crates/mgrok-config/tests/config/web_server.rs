@@ -28,11 +28,13 @@ fn check_mistakes(text: &str, expect: &[&str]) {
 fn every_key_arrives() {
     check(
         r#"
+        enablePrometheus = true
         [webServer]
         addr = "192.0.2.1"
         port = 7500
         user = "admin"
         password = "secret"
+        pprofEnable = true
         assetsDir = "pages"
         "#,
         Some(WebServer {
@@ -40,6 +42,8 @@ fn every_key_arrives() {
             port: 7500,
             user: "admin".to_owned(),
             password: Secret::new("secret"),
+            prometheus: true,
+            pprof: true,
             tls: None,
             assets_dir: Some("pages".into()),
         }),
@@ -51,13 +55,19 @@ fn without_a_port_there_is_none() {
     check("", None);
     check("[webServer]\naddr = \"\"\nport = 0", None);
     check_warnings(
-        "[webServer]\naddr = \"0.0.0.0\"\nuser = \"u\"\npassword = \"p\"",
+        "[webServer]\naddr = \"0.0.0.0\"\nuser = \"u\"\npassword = \"p\"\npprofEnable = true",
         &[
             "2:8: webServer.addr: does nothing without `webServer.port`",
             "3:8: webServer.user: does nothing without `webServer.port`",
             "4:12: webServer.password: does nothing without `webServer.port`",
+            "5:15: webServer.pprofEnable: does nothing without `webServer.port`",
         ],
     );
+    check_warnings(
+        "enablePrometheus = true",
+        &["1:20: enablePrometheus: does nothing without `webServer.port`"],
+    );
+    check_warnings("enablePrometheus = false", &[]);
 }
 
 #[test]
@@ -97,10 +107,11 @@ fn a_port_for_others_without_a_password_is_warned_of() {
 #[test]
 fn what_is_no_admin_port() {
     check_mistakes(
-        "[webServer]\nport = 70000\nuser = 5",
+        "[webServer]\nport = 70000\nuser = 5\npprofEnable = 1",
         &[
             "2:8: webServer.port: port number 70000 must be in the range 0..65535",
             "3:8: webServer.user: must be a string, not an integer",
+            "4:15: webServer.pprofEnable: must be a boolean, not an integer",
         ],
     );
     check_mistakes(

@@ -22,6 +22,8 @@ pub(super) struct Direction {
     splice: Splice,
     /// Whether the source delivers so much that splicing pays.
     bulk: bool,
+    /// Whether the kernel has moved bytes.
+    has_spliced: bool,
     /// Whether the target may still buffer bytes that it accepted.
     unflushed: bool,
     moved: u64,
@@ -116,6 +118,11 @@ impl Direction {
         self.moved
     }
 
+    /// Whether the kernel has moved bytes.
+    pub(super) fn has_spliced(&self) -> bool {
+        self.has_spliced
+    }
+
     #[cfg(all(test, target_os = "linux"))]
     pub(super) fn splice_holds_pipe(&self) -> bool {
         self.splice.holds_pipe()
@@ -135,6 +142,7 @@ impl Direction {
                 match ready!(self.splice.poll_move(from, to, cx)) {
                     Ok(Moved::Bytes(bytes)) => {
                         self.bulk = self.splice.holds_pipe();
+                        self.has_spliced = true;
                         self.count(bytes, traffic);
                         return Poll::Ready(Ok(()));
                     }

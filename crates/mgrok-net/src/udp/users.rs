@@ -6,17 +6,19 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use mgrok_metrics::CounterBy;
 use mgrok_proto::udp::Framing;
 use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
 
 use super::{
-    DatagramConn, Datagrams, Drops, LocalAddr, Metering, Outbox, RecvError, Sent, UdpSocket,
-    UserMeter, UserTable,
+    DatagramConn, Datagrams, DropReason, Drops, LocalAddr, Metering, Outbox, RecvError, Sent,
+    UdpSocket, UserMeter, UserTable,
 };
 use crate::relay::Traffic;
 
@@ -111,6 +113,12 @@ impl<'a> Users<'a> {
             gauge: Some(gauge),
             ..self
         }
+    }
+
+    /// Has what is dropped added to `counters`, too: about every minute, and at the end.
+    pub fn with_drop_counters(mut self, counters: Arc<CounterBy<DropReason>>) -> Self {
+        self.drops.counted_in(counters);
+        self
     }
 
     /// Takes no new users while `is_closed`.

@@ -23,6 +23,7 @@ use super::sessions::client_key;
 use super::settings::ProxySettings;
 use super::statistics::{DAYS, Record, Statistics};
 use crate::holder::{Holder, Rival};
+use crate::metrics::{Metrics, UserRefusal};
 
 /// How many names may be disabled. They are kept until they are enabled again, whether somebody has them or not.
 const MAX_DISABLED: usize = 16_384;
@@ -124,6 +125,7 @@ pub(super) struct Proxies {
     connection_ids: AtomicU64,
     changes: Arc<Changes>,
     access_log: AccessLog,
+    metrics: Arc<Metrics>,
     statistics: Statistics,
     /// Whether no new users are let in to any of them.
     is_draining: AtomicBool,
@@ -178,13 +180,14 @@ pub(crate) struct ConnectionRow {
 }
 
 impl Proxies {
-    pub(super) fn new(changes: Arc<Changes>, access_log: AccessLog) -> Self {
+    pub(super) fn new(changes: Arc<Changes>, access_log: AccessLog, metrics: Arc<Metrics>) -> Self {
         Self {
             table: Mutex::default(),
             proxy_ids: AtomicU64::new(1),
             connection_ids: AtomicU64::new(1),
             changes,
             access_log,
+            metrics,
             statistics: Statistics::default(),
             is_draining: AtomicBool::new(false),
         }
@@ -466,6 +469,11 @@ impl ProxyEntry {
         &self.proxies.access_log
     }
 
+    /// What is counted of all proxies of its server.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.proxies.metrics
+    }
+
     /// As the access log names it.
     pub(crate) fn as_accessed(&self) -> AccessProxy<'_> {
         let ProxySpec {
@@ -482,7 +490,8 @@ impl ProxyEntry {
     }
 
     /// Notes that a user from `from`, who has asked for `host`, was not let in.
-    pub(crate) fn note_refusal(&self, from: SocketAddr, host: &str) {
+    pub(crate) fn note_refusal(&self, from: SocketAddr, host: &str, why: UserRefusal) {
+        self.metrics().users_refused.of(why).inc();
         self.access_log().note(&Access {
             from,
             proxy: Some(self.as_accessed()),
@@ -637,6 +646,11 @@ impl ConnectionRow {
         self.connection.from
     }
 
+    /// What is counted of all users of the server.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        self.proxy.metrics()
+    }
+
     /// What the connection moves is counted here.
     pub(crate) fn traffic(&self) -> &Traffic {
         &self.connection.traffic
@@ -700,6 +714,9 @@ impl Drop for ConnectionRow {
             proxies.changes.publish(|| Change::ConnectionClosed {
                 connection: self.connection.info(id, self.proxy.name()),
             });
+        }
+        if let Some(end) = self.end {
+            self.proxy.metrics().users_over.of(end).inc();
         }
         let access_log = self.proxy.access_log();
         if let Some(end) = self.end

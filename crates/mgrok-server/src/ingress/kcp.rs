@@ -11,16 +11,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::context::ClientContext;
-use super::opening::{in_time, log_closed};
+use super::opening::{in_time, note_closed};
 use super::streams::{client, goodbye_said};
 use super::strip::strip_transport;
 use crate::backend::PeerAddrs;
 use crate::connection::Transport;
+use crate::metrics::Limit;
 use crate::per_source::{Limits, PerSource, Permit};
 
 /// Sessions of which nobody knows yet whose they are. Their addresses may be forged.
 const OPENINGS: Limits = Limits {
     what: "KCP sessions",
+    limit: Limit::KcpOpenings,
     total: 2_048,
     per_source: 512,
     waiting: 0,
@@ -35,7 +37,7 @@ pub(crate) async fn run(
     context: Arc<ClientContext>,
 ) {
     context.tasks.spawn(drive(driver, context.clone()));
-    let openings = PerSource::new(OPENINGS);
+    let openings = PerSource::new(OPENINGS, context.directory.metrics());
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -67,6 +69,6 @@ async fn drive(driver: ListenerDriver, context: Arc<ClientContext>) {
 async fn connection(conn: Conn, addrs: PeerAddrs, permit: Permit, context: Arc<ClientContext>) {
     match in_time(&permit, Box::pin(strip_transport(conn, &context.policy))).await {
         Ok(conn) => Box::pin(client(conn, addrs, Transport::Kcp, permit, &context)).await,
-        Err(error) => log_closed(addrs.from, &error),
+        Err(error) => note_closed(addrs.from, &error, context.directory.metrics()),
     }
 }

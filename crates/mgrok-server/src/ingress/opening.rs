@@ -11,6 +11,7 @@ use mgrok_net::tls;
 use mgrok_net::websocket::WebSocketError;
 use tracing::{debug, warn};
 
+use crate::metrics::{Handshake, Metrics};
 use crate::per_source::{OPENING_TIMEOUT, Permit};
 use crate::policy::Policy;
 
@@ -65,6 +66,23 @@ impl OpeningError {
         }
     }
 
+    /// As what it is counted.
+    fn outcome(&self) -> Handshake {
+        match self {
+            Self::Certificate(_) => Handshake::Certificate,
+            Self::Closed => Handshake::Closed,
+            Self::Io(_) => Handshake::Failed,
+            Self::Message(_) | Self::Unexpected(_) => Handshake::Malformed,
+            Self::MuxExpected | Self::MuxUnexpected => Handshake::MuxMismatch,
+            Self::NotAClient => Handshake::NotAClient,
+            // TLS is a part of it.
+            Self::Quic(_) | Self::Tls(_) => Handshake::Tls,
+            Self::Silent => Handshake::Silent,
+            Self::TlsRequired => Handshake::TlsRequired,
+            Self::WebSocket(_) => Handshake::WebSocket,
+        }
+    }
+
     /// Why no QUIC connection came about.
     pub(super) fn quic(error: QuicError, policy: &Policy) -> Self {
         let wants_certificate = policy.config.transport.tls.trusted_ca.is_some();
@@ -87,9 +105,10 @@ pub(super) async fn in_time<T>(
     }
 }
 
-/// A scan of the port is nothing to wake anybody for; a client that is set up
+/// Counts and logs a connection that comes to nothing. A scan of the port is nothing to wake anybody for; a client that is set up
 /// differently from its server is.
-pub(super) fn log_closed(from: SocketAddr, error: &OpeningError) {
+pub(super) fn note_closed(from: SocketAddr, error: &OpeningError, metrics: &Metrics) {
+    metrics.handshakes.of(error.outcome()).inc();
     match error {
         OpeningError::Certificate(_)
         | OpeningError::MuxExpected

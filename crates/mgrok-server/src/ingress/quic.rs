@@ -9,16 +9,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::context::ClientContext;
-use super::opening::{OpeningError, in_time, log_closed};
+use super::opening::{OpeningError, in_time, note_closed};
 use super::streams::{CloseMode, Streams, left_to_client, serve_streams};
 use crate::backend::PeerAddrs;
 use crate::connection::{Carrier, Connection, Transport};
+use crate::metrics::{Handshake, Limit};
 use crate::per_source::{Limits, PerSource, Permit};
 
 /// Connections that shake hands or are not logged in yet. Nobody waits: whoever hears nothing sends its packet again, after a
 /// second for the first time.
 const OPENINGS: Limits = Limits {
     what: "QUIC connections",
+    limit: Limit::QuicOpenings,
     total: 2_048,
     per_source: 512,
     waiting: 0,
@@ -46,7 +48,7 @@ pub(crate) async fn run(endpoint: Endpoint, stop: CancellationToken, context: Ar
 
 /// Ends only if the endpoint does.
 async fn accept(endpoint: &Endpoint, context: &Arc<ClientContext>) {
-    let openings = PerSource::new(OPENINGS);
+    let openings = PerSource::new(OPENINGS, context.directory.metrics());
     while let Some(incoming) = endpoint.accept().await {
         let from = incoming.remote_addr();
         // Who forges addresses gets no more than half, whether of one address or of all.
@@ -77,8 +79,10 @@ async fn connection(incoming: Incoming, permit: Permit, context: Arc<ClientConte
     };
     let quic = match in_time(&permit, Box::pin(handshake)).await {
         Ok(quic) => quic,
-        Err(error) => return log_closed(from, &error),
+        Err(error) => return note_closed(from, &error, context.directory.metrics()),
     };
+    let metrics = context.directory.metrics();
+    metrics.handshakes.of(Handshake::Ok).inc();
     let addrs = PeerAddrs::new(from, None);
     let connection = Arc::new(Connection::new(addrs, Transport::Quic, permit));
     connection.carried_by(Carrier::Quic(quic.clone()));

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::context::ClientContext;
-use super::opening::{OpeningError, log_closed};
+use super::opening::{OpeningError, note_closed};
 use crate::connection::Connection;
 use crate::excerpt::Excerpt;
 use crate::hooks::HookError;
@@ -87,7 +87,9 @@ pub(super) async fn dispatch(
         message,
     } = match opened {
         Ok(stream) => stream,
-        Err(error) => return log_closed(connection.addrs.from, &error),
+        Err(error) => {
+            return note_closed(connection.addrs.from, &error, context.directory.metrics());
+        }
     };
     match message {
         Message::Login(login) => {
@@ -107,9 +109,10 @@ pub(super) async fn dispatch(
             // Boxed, as is all that few streams need: there may be thousands of them at once.
             Box::pin(visitor::serve(conn, new, connection, &context.visitors)).await;
         }
-        other => log_closed(
+        other => note_closed(
             connection.addrs.from,
             &OpeningError::Unexpected(other.name()),
+            context.directory.metrics(),
         ),
     }
 }

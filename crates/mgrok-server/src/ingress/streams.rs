@@ -13,10 +13,11 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use super::context::ClientContext;
-use super::opening::{OpeningError, log_closed};
+use super::opening::{OpeningError, note_closed};
 use super::stream::{dispatch, first_message};
 use crate::backend::PeerAddrs;
 use crate::connection::{Carrier, Connection, Transport};
+use crate::metrics::Handshake;
 use crate::per_source::{OPENING_TIMEOUT, Permit};
 use crate::tasks::Tasks;
 
@@ -46,6 +47,8 @@ pub(super) async fn client(
     permit: Permit,
     context: &Arc<ClientContext>,
 ) {
+    let metrics = context.directory.metrics();
+    metrics.handshakes.of(Handshake::Ok).inc();
     let connection = Arc::new(Connection::new(addrs, transport, permit));
     let transport = &context.policy.now().config.transport;
     if transport.tcp_mux {
@@ -73,6 +76,7 @@ async fn multiplexed(
     };
     let (opener, acceptor, driver) = mgrok_mux::session(conn, config);
     connection.carried_by(Carrier::Mux(opener.clone()));
+    let _shown = context.directory.metrics().show_mux(opener.clone());
     context.tasks.spawn(async move {
         if let Err(error) = driver.await {
             debug!(source = %from, "connection of {from} ended: {}", Chain(&error));
@@ -116,7 +120,7 @@ pub(super) async fn serve_streams(
         () = connection.session_over() => {}
         () = connection.session_moved() => return CloseMode::Left,
         () = accept_streams(streams, connection, context) => {}
-        () = never_logs_in(connection, context) => log_closed(connection.addrs.from, &OpeningError::Silent),
+        () = never_logs_in(connection, context) => note_closed(connection.addrs.from, &OpeningError::Silent, context.directory.metrics()),
     }
     CloseMode::Closed
 }

@@ -11,18 +11,20 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::context::ControlContext;
-use super::opening::{in_time, log_closed};
+use super::opening::{in_time, note_closed};
 use super::streams::client;
 use super::strip::{Opened, SharedVhost, strip_shared_transport};
 use crate::accept::UserService as _;
 use crate::backend::PeerAddrs;
 use crate::connection::Transport;
+use crate::metrics::Limit;
 use crate::per_source::Limits;
 
 /// Connections by TCP of which nobody knows yet whose they are. One that stops within its TLS handshake holds up to 16 KiB, so all
 /// of them 128 MiB; one that waits for its turn holds a socket and its task.
 pub(crate) const OPENINGS: Limits = Limits {
     what: "connections to the control port",
+    limit: Limit::TcpOpenings,
     total: 8_192,
     per_source: 1_024,
     waiting: 32_768,
@@ -80,7 +82,7 @@ async fn connection(stream: TcpStream, from: SocketAddr, context: Arc<ControlCon
             .await;
         }
         Ok(Opened::User(conn, vhost)) => serve_user(conn, addrs, vhost, &context),
-        Err(error) => log_closed(addrs.from, &error),
+        Err(error) => note_closed(addrs.from, &error, context.clients.directory.metrics()),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::*;
 
 const LIMITS: Limits = Limits {
+    limit: Limit::TcpOpenings,
     what: "tests",
     total: 8,
     per_source: 4,
@@ -22,7 +23,7 @@ fn take(permits: &PerSource, from: &str, count: usize) -> Vec<Permit> {
 
 #[test]
 fn a_source_that_has_its_share_takes_nothing_from_others() {
-    let permits = PerSource::new(LIMITS);
+    let permits = PerSource::new(LIMITS, &Arc::default());
     let held = take(&permits, "192.0.2.1", 4);
     permits.try_acquire(addr("192.0.2.1")).unwrap_err();
     permits.try_acquire(addr("::ffff:192.0.2.1")).unwrap_err();
@@ -37,7 +38,7 @@ fn a_source_that_has_its_share_takes_nothing_from_others() {
 
 #[test]
 fn a_subscriber_of_ipv6_is_one_source() {
-    let permits = PerSource::new(LIMITS);
+    let permits = PerSource::new(LIMITS, &Arc::default());
     let _held: Vec<_> = (1..=4)
         .map(|it| {
             permits
@@ -53,7 +54,7 @@ fn a_subscriber_of_ipv6_is_one_source() {
 
 #[test]
 fn half_of_the_permits_are_reserved_for_validated_addresses() {
-    let permits = PerSource::new(LIMITS);
+    let permits = PerSource::new(LIMITS, &Arc::default());
     let from = addr("192.0.2.1");
     let _one = permits.try_acquire(from).unwrap();
     assert!(!permits.is_busy(from));
@@ -66,7 +67,7 @@ fn half_of_the_permits_are_reserved_for_validated_addresses() {
 
 #[tokio::test(start_paused = true)]
 async fn a_source_with_a_full_share_waits_in_order() {
-    let permits = PerSource::new(LIMITS);
+    let permits = PerSource::new(LIMITS, &Arc::default());
     let mut held = take(&permits, "192.0.2.1", 4);
     let waiting: Vec<_> = (0..3)
         .map(|number| {
@@ -91,13 +92,15 @@ async fn a_source_with_a_full_share_waits_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn thousands_of_one_source_all_get_in_one_after_another() {
-    let permits = PerSource::new(Limits {
+    let limits = Limits {
+        limit: Limit::TcpOpenings,
         what: "tests",
         total: 64,
         per_source: 16,
         waiting: 10_000,
         waiting_per_source: 5_000,
-    });
+    };
+    let permits = PerSource::new(limits, &Arc::default());
     let clients: Vec<_> = (0..5_000)
         .map(|_| {
             let permits = permits.clone();
@@ -118,7 +121,7 @@ async fn thousands_of_one_source_all_get_in_one_after_another() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_has_an_end_and_leaves_nothing_behind() {
-    let permits = PerSource::new(LIMITS);
+    let permits = PerSource::new(LIMITS, &Arc::default());
     let held = take(&permits, "192.0.2.1", 4);
     permits.acquire(addr("192.0.2.1")).await.unwrap_err();
     {
@@ -132,7 +135,7 @@ async fn a_wait_has_an_end_and_leaves_nothing_behind() {
 
 #[tokio::test(start_paused = true)]
 async fn a_permit_lasts_longer_while_others_are_left() {
-    let permits = PerSource::new(LIMITS);
+    let permits = PerSource::new(LIMITS, &Arc::default());
     let mut held = take(&permits, "192.0.2.1", 3);
     let started = Instant::now();
     held[0].expired().await;

@@ -75,7 +75,8 @@ async fn run_at<E: Error, F: Future<Output = Result<Conn, E>>>(
     let users = Users::new(socket, packet_size, proxy.datagrams());
     let users = users
         .with_gauge(proxy.udp_users())
-        .unless_closed(proxy.draining());
+        .unless_closed(proxy.draining())
+        .with_drop_counters(proxy.metrics().dropped_datagrams.clone());
     let metering = UdpUsers(proxy.clone());
     let mut users = users.with_metering(&metering);
     let gate = proxy.gate();

@@ -9,6 +9,7 @@ use tracing::info;
 use super::parts::Parts;
 use crate::accept::{self, AcceptContext, UserService};
 use crate::admin::{self, AdminContext};
+use crate::exposition;
 use crate::ingress;
 use crate::sockets::{Socket, SocketKey};
 
@@ -70,6 +71,7 @@ pub(super) fn serve(
                         (false, false) => Ok(()),
                     }
                 });
+                let routes = exposition::add_to(routes, &parts.policy, &parts.directory);
                 tasks.spawn(admin.run(routes, stop))
             }
             SocketKey::Control | SocketKey::Kcp | SocketKey::Quic => {

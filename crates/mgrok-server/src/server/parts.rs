@@ -82,7 +82,7 @@ impl Parts {
         let (directory, tasks) = (Directory::default(), Tasks::default());
         let private = PrivateServices::default();
         let holes = HolePunchBroker::new(private.clone(), retention);
-        let vhosts = Arc::new(Vhosts::new(&policy, directory.access_log(), &tasks));
+        let vhosts = Arc::new(Vhosts::new(&policy, &directory, &tasks));
         let accept = AcceptContext {
             client_addrs: ClientAddrResolver::new(policy.clone()),
             tasks: tasks.clone(),
@@ -122,7 +122,7 @@ impl Parts {
         let control = ControlContext {
             clients: Arc::new(clients),
             client_addrs: accept.client_addrs.clone(),
-            openings: PerSource::new(ingress::OPENINGS),
+            openings: PerSource::new(ingress::OPENINGS, directory.metrics()),
             vhosts: vhosts.clone(),
         };
         Self {

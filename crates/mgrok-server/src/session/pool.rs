@@ -56,17 +56,22 @@ impl<C, R: Waiter<C>> Pool<C, R> {
     }
 
     /// Somebody needs a connection: the freshest idle one that `is_live`, or the
-    /// next that comes. When too many wait, the reply is dropped, which refuses it.
-    pub(super) fn request(&mut self, reply: R, now: Instant, is_live: impl Fn(&mut C) -> bool) {
+    /// next that comes. When too many wait, the reply is dropped, which refuses it; returns `false` then.
+    pub(super) fn request(
+        &mut self,
+        reply: R,
+        now: Instant,
+        is_live: impl Fn(&mut C) -> bool,
+    ) -> bool {
         while let Some(mut conn) = self.idle.pop_back() {
             if !is_live(&mut conn) {
                 continue;
             }
             match reply.hand_over(conn) {
-                Ok(()) => return,
+                Ok(()) => return true,
                 Err(conn) => {
                     self.idle.push_back(conn);
-                    return;
+                    return true;
                 }
             }
         }
@@ -75,9 +80,21 @@ impl<C, R: Waiter<C>> Pool<C, R> {
         if self.waiting.len() >= MAX_WAITING {
             self.waiting.retain(R::waits);
         }
-        if self.waiting.len() < MAX_WAITING {
+        let has_room = self.waiting.len() < MAX_WAITING;
+        if has_room {
             self.waiting.push_back(reply);
         }
+        has_room
+    }
+
+    /// How many connections wait for somebody.
+    pub(super) fn idle(&self) -> usize {
+        self.idle.len()
+    }
+
+    /// How many wait for a connection. Some may have left.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// The client offers a connection. Gives it back if the pool is full.

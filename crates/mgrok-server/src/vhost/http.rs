@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
@@ -27,6 +28,7 @@ use super::user_rows::UserRows;
 use crate::accept::UserService;
 use crate::backend::{Backend, PeerAddrs};
 use crate::backend_set::BackendSet;
+use crate::metrics::{Metrics, StatusClass};
 use crate::policy::CurrentPolicy;
 use crate::routes::Routes;
 
@@ -36,6 +38,7 @@ pub(crate) struct HttpVhost {
     pub(crate) routes: Routes<Arc<HttpRoute>>,
     pub(crate) policy: CurrentPolicy,
     pub(crate) access_log: AccessLog,
+    pub(crate) metrics: Arc<Metrics>,
     /// Cancelled when requests under way are to be the last.
     pub(crate) stop: CancellationToken,
 }
@@ -175,12 +178,19 @@ impl UserService for Arc<HttpVhost> {
 impl Handler for Requests {
     async fn handle(&self, request: Request<Body>, user: &User) -> Response<Body> {
         let vhost = &self.vhost;
-        if !vhost.access_log.wants_requests() {
-            return vhost.answer(request, user, &self.rows, None).await;
+        let began = Instant::now();
+        let note = vhost
+            .access_log
+            .wants_requests()
+            .then(|| RequestNote::of(&vhost.access_log, &request, user.addr()));
+        let answer = vhost.answer(request, user, &self.rows, note.as_ref());
+        let response = answer.await;
+        if let Some(note) = note {
+            note.answered(&response);
         }
-        let note = RequestNote::of(&vhost.access_log, &request, user.addr());
-        let response = vhost.answer(request, user, &self.rows, Some(&note)).await;
-        note.answered(&response);
+        vhost.metrics.http_wait.observe(began.elapsed());
+        let class = StatusClass::of(response.status().as_u16());
+        vhost.metrics.http_requests.of(class).inc();
         response
     }
 

@@ -13,6 +13,7 @@ use tracing::{debug, info};
 use crate::accept::UserService;
 use crate::backend::{self, Backend, PeerAddrs};
 use crate::backend_set::BackendSet;
+use crate::metrics::{Metrics, UserRefusal};
 use crate::per_source::PerSource;
 use crate::routes::Routes;
 
@@ -28,6 +29,7 @@ const ALERT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct HttpsVhost {
     /// For users who have not said whom they want.
     pub(crate) unnamed: PerSource,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) routes: Routes<Arc<BackendSet<Backend>>>,
     pub(crate) access_log: AccessLog,
 }
@@ -51,6 +53,7 @@ impl UserService for Arc<HttpsVhost> {
             }
         };
         let Some(backends) = self.routes.find(&name, b"", "") else {
+            self.metrics.users_refused.of(UserRefusal::NoRoute).inc();
             debug!(source = %from, "https connection of {from} closed: no proxy for [{name}]");
             self.access_log
                 .note_stranger(from, &name, None, "no proxy has this name");

@@ -17,6 +17,7 @@ use super::pages::Page;
 use crate::accept::UserService;
 use crate::backend::{self, Backend, PeerAddrs};
 use crate::backend_set::BackendSet;
+use crate::metrics::{Metrics, UserRefusal};
 use crate::per_source::PerSource;
 use crate::policy::CurrentPolicy;
 use crate::routes::Routes;
@@ -53,6 +54,7 @@ const UNAUTHORIZED_CLOSE: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r
 pub(crate) struct TcpMuxVhost {
     /// For users who have not said whom they want.
     pub(crate) unnamed: PerSource,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) routes: Routes<Arc<TcpMuxRoute>>,
     pub(crate) access_log: AccessLog,
     pub(crate) policy: CurrentPolicy,
@@ -150,6 +152,7 @@ impl TcpMuxVhost {
                 }
             };
             let Some(route) = self.routes.find(&connect.host, b"", connect.user()) else {
+                self.metrics.users_refused.of(UserRefusal::NoRoute).inc();
                 debug!(source = %from,
                     "tcpmux connection of {from}: no proxy for [{}]",
                     connect.host

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::future::ready;
 
 use mgrok_config::ServerConfig;
-use mgrok_net::access_log::AccessLog;
 use mgrok_net::conn::Conn;
 use mgrok_proto::message::{Message, NewProxy};
 use mgrok_proto::{Negotiated, RunId, WireVersion};
@@ -34,7 +33,7 @@ fn context() -> Arc<SessionContext> {
     let endpoints = PublicEndpoints {
         groups: Default::default(),
         ports: Ports::new(policy.clone()),
-        vhosts: Arc::new(Vhosts::new(&policy, AccessLog::default(), &tasks)),
+        vhosts: Arc::new(Vhosts::new(&policy, &directory, &tasks)),
         accept_context: AcceptContext {
             client_addrs: ClientAddrResolver::new(policy.clone()),
             tasks: tasks.clone(),
