@@ -291,9 +291,9 @@ impl Client {
             };
             let sessions = session_statuses.watch();
             let told = Told {
-                config: config.clone(),
                 file,
-                has_store: store.now().is_some(),
+                settings: settings.subscribe(),
+                store: store.clone(),
                 sessions: sessions.clone(),
             };
             let watched = Watched {

@@ -10,14 +10,17 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::session_status::SessionStatus;
+use crate::settings::LoginSettings;
+use crate::store::StoreHandle;
 
 /// What the route tells of.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
-    pub(crate) config: Arc<ClientConfig>,
     /// What the program has read its configuration from.
     pub(crate) file: Option<PathBuf>,
-    pub(crate) has_store: bool,
+    /// A reload may change servers, and whether there is a store.
+    pub(crate) settings: watch::Receiver<Arc<LoginSettings>>,
+    pub(crate) store: StoreHandle,
     pub(crate) sessions: watch::Receiver<Vec<SessionStatus>>,
 }
 
@@ -50,27 +53,28 @@ pub(super) fn add_to(routes: Routes, told: Told) -> Routes {
     let started_at = SystemTime::now().duration_since(UNIX_EPOCH);
     let started_at = started_at.unwrap_or_default().as_secs();
     routes.with(Method::GET, "/api/v2/state", async move || {
+        let config = told.settings.borrow().config.clone();
         Answer::data(&State {
             program: "mgrokc",
             version: env!("CARGO_PKG_VERSION"),
             started_at,
-            user: &told.config.user,
+            user: &config.user,
             config_file: told.file.as_ref().map(|it| it.display().to_string()),
-            store: told.has_store,
-            servers: told.servers(),
+            store: told.store.now().is_some(),
+            servers: told.servers(&config),
         })
     })
 }
 
 impl Told {
     /// Every server, with the session that its supervisor has, which is with one of its servers at a time.
-    fn servers(&self) -> Vec<Server> {
+    fn servers(&self, config: &ClientConfig) -> Vec<Server> {
         let statuses = self.sessions.borrow();
-        let of = |place: usize| match self.config.connect_all {
+        let of = |place: usize| match config.connect_all {
             true => statuses.get(place),
             false => statuses.first(),
         };
-        let servers = self.config.servers.iter().enumerate();
+        let servers = config.servers.iter().enumerate();
         servers
             .map(|(place, addr)| {
                 let status = of(place);
