@@ -39,10 +39,6 @@ fn a_mistake_in_a_flag_is_told_with_its_name() {
             "--bind-port: port number 70000 must be in the range 0..65535\n",
         ),
         (["--log-level", "lout"], "--log-level: "),
-        (
-            ["--enable-prometheus", "--log-level=info"],
-            "enablePrometheus",
-        ),
     ] {
         let ended = run(EXE, arguments);
         assert!(ended.stdout.contains(expect), "{ended:?}");
