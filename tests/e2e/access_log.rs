@@ -169,6 +169,8 @@ async fn each_request_is_one_line_without_its_secrets() {
     );
     // Nobody has this name, and who is to be asked for a password is not served.
     assert_eq!(web::get(at, "b.test", "/\u{1b}[2J").await.status, 400);
+    // The line may come after the answer: what cannot be read ends its connection, and then there is one.
+    lab.all(3).await;
     assert_eq!(web::get(at, "b.test", "/%1b[2J").await.status, 404);
     assert_eq!(web::get(at, "p.test", "/").await.status, 401);
     let lines = lab.all(5).await;
