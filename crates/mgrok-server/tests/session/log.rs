@@ -1,7 +1,7 @@
 //! Records the log of servers on this thread.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use tokio::sync::Notify;
 use tracing::field::Visit;
@@ -22,8 +22,16 @@ struct Lines {
     more: Arc<Notify>,
 }
 
+/// Has all places that log ask for ever where their lines go. A place that is met for the first time while another test's recorder comes
+/// or goes may otherwise find nobody there, and be switched off for the test that wants it.
+static ASKED_FOR_EVER: Once = Once::new();
+
 impl Log {
     pub(crate) fn new() -> Self {
+        ASKED_FOR_EVER.call_once(|| {
+            // There is one already if it fails.
+            let _ = tracing::subscriber::set_global_default(Registry::default());
+        });
         let lines = Lines::default();
         let subscriber = Registry::default().with(lines.clone());
         Self {
