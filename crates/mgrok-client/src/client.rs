@@ -141,7 +141,7 @@ impl Client {
             store,
             wanted,
             visitors: watch::Sender::default(),
-            puncher: Puncher::new(&config),
+            puncher: Puncher::new(&config, metrics.muxes.clone()),
             sessions: watch::Sender::default(),
             settings,
             metrics,
@@ -284,12 +284,13 @@ impl Client {
         if let Some(port) = admin {
             let tables: Vec<_> = supervisors.iter().map(Proxies::watch).collect();
             let progress = progress.watch(tables.clone());
+            let sessions = session_statuses.watch();
             let exposed = Exposed {
                 metrics: metrics.clone(),
                 progress: progress.clone(),
+                sessions: sessions.clone(),
                 tables: tables.clone(),
             };
-            let sessions = session_statuses.watch();
             let told = Told {
                 file,
                 settings: settings.subscribe(),

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use mgrok_metrics::{Counter, CounterBy, Histogram, labels};
+use mgrok_net::muxes::Muxes;
 use mgrok_net::relay::{RelayEnd, RelayPath};
 
 labels! {
@@ -77,6 +78,8 @@ pub(crate) struct Metrics {
     pub(crate) relays: CounterBy<RelayPath>,
     pub(crate) relayed_bytes: CounterBy<RelayPath>,
     pub(crate) dropped_datagrams: Arc<CounterBy<DropReason>>,
+    /// Connections to servers, and tunnels to other clients.
+    pub(crate) muxes: Muxes,
 }
 
 impl Metrics {

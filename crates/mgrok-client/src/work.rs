@@ -274,7 +274,7 @@ mod tests {
             auth: config.auth.clone(),
             ended: CancellationToken::new(),
             metrics: Arc::default(),
-            puncher: Puncher::new(&config),
+            puncher: Puncher::new(&config, Default::default()),
             session,
             table: watch::Sender::<Table>::default().subscribe(),
             tasks: owner.tasks().clone(),

@@ -282,10 +282,11 @@ impl Server {
         let LoggedIn {
             control,
             negotiated,
-            link,
+            mut link,
             run_id,
             version: _,
         } = log_in(&self.connector, link, &mut self.wire, &request).await?;
+        link.show_in(&context.metrics.muxes);
         self.run_id = Some(run_id.clone());
         let ended = tasks.part();
         let span = error_span!("session", run_id = %Head(&run_id));

@@ -54,7 +54,7 @@ impl Lab {
 
     pub(super) fn context(&self) -> VisitorContext {
         VisitorContext {
-            puncher: Puncher::new(&ClientConfig::default()),
+            puncher: Puncher::new(&ClientConfig::default(), Default::default()),
             sessions: self.sessions.subscribe(),
             stopping: self.stopping.clone(),
             tasks: self.owner.tasks().clone(),

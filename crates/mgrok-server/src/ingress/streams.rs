@@ -76,7 +76,7 @@ async fn multiplexed(
     };
     let (opener, acceptor, driver) = mgrok_mux::session(conn, config);
     connection.carried_by(Carrier::Mux(opener.clone()));
-    let _shown = context.directory.metrics().show_mux(opener.clone());
+    let _shown = context.directory.metrics().muxes.show(&opener);
     context.tasks.spawn(async move {
         if let Err(error) = driver.await {
             debug!(source = %from, "connection of {from} ended: {}", Chain(&error));
