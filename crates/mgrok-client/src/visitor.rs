@@ -37,7 +37,7 @@ use self::stcp::Stcp;
 pub use self::table::ListenerWatch;
 pub(crate) use self::table::Table;
 use self::target::Target;
-use self::user::{AcceptUser, User};
+use self::user::{AcceptUser, User, UserCount};
 use self::xtcp::Xtcp;
 use crate::describe;
 use crate::shared_span::SharedSpan;
@@ -228,7 +228,8 @@ impl Visitors {
                 self.open_tcp(visitor, config, listener, stop, span)
             }
             VisitorKind::Sudp => {
-                self.enlist(name, None);
+                let users = UserCount::default();
+                self.enlist(name, None, users.clone());
                 let Some(port) = port else {
                     span.in_scope(|| warn!("start error: a sudp visitor needs bindPort"));
                     return None;
@@ -248,7 +249,8 @@ impl Visitors {
                     let addr = socket.local_addr().ok();
                     table.send_modify(|table| table.set_listener(&name, addr));
                     listener::log_started(&describe::listener(&config, &context.user, addr));
-                    sudp::run(&socket, || target.open_datagrams(), context.udp_packet_size).await;
+                    let packet_size = context.udp_packet_size;
+                    sudp::run(&socket, || target.open_datagrams(), packet_size, &users).await;
                 }))
             }
             VisitorKind::Xtcp(xtcp) => {
@@ -272,7 +274,8 @@ impl Visitors {
         span: &Span,
     ) -> Option<JoinHandle<()>> {
         let visitor = Arc::new(visitor);
-        self.enlist(&visitor.name, Some(visitor.clone()));
+        let users = visitor.users.clone();
+        self.enlist(&visitor.name, Some(visitor.clone()), users);
         let Some(port) = config.bind_port else {
             let listener = describe::listener(config, &self.context.user, None);
             span.in_scope(|| listener::log_started(&listener));
@@ -297,10 +300,10 @@ impl Visitors {
         }))
     }
 
-    fn enlist(&self, name: &Arc<str>, visitor: Option<Arc<Visitor>>) {
+    fn enlist(&self, name: &Arc<str>, visitor: Option<Arc<Visitor>>, users: UserCount) {
         let visitor = visitor.map(|it| it as Arc<dyn AcceptUser>);
         self.table
-            .send_modify(|table| table.insert(name.clone(), visitor));
+            .send_modify(|table| table.insert(name.clone(), visitor, users));
     }
 
     /// Starts the task of a listener, which ends when `stop` is cancelled.
@@ -333,6 +336,7 @@ fn by_name(configs: &[VisitorConfig]) -> BTreeMap<&str, &VisitorConfig> {
 struct Visitor {
     name: Arc<str>,
     service: Service,
+    users: UserCount,
     /// The span of its users in the log.
     span: SharedSpan,
     context: Arc<VisitorContext>,
@@ -350,6 +354,7 @@ impl Visitor {
         Self {
             name: name.clone(),
             service,
+            users: UserCount::default(),
             span: SharedSpan::default(),
             context: context.clone(),
         }
@@ -358,8 +363,8 @@ impl Visitor {
     async fn serve(self: Arc<Self>, user: User) {
         let served = async {
             match &self.service {
-                Service::Stcp(stcp) => stcp.serve(user).await,
-                Service::Xtcp(xtcp) => xtcp.serve(user).await,
+                Service::Stcp(stcp) => stcp.serve(user, &self.users).await,
+                Service::Xtcp(xtcp) => xtcp.serve(user, &self.users).await,
             }
         };
         tokio::select! {

@@ -138,6 +138,36 @@ async fn a_visitor_without_a_listener_is_entered_through_another() {
 }
 
 #[tokio::test]
+async fn users_count_while_the_service_serves_them() {
+    let lab = Lab::new();
+    let (mut visitors, mut listeners) = lab.visitors();
+    visitors.apply(&[stcp("db")]).await;
+    let table = visitors.table.subscribe();
+    let users = || table.borrow().users("db");
+    let listener = in_time(listeners.wait_for("db")).await.unwrap();
+    let mut user = Conn::from(TcpStream::connect(listener).await.unwrap());
+    let server = lab.server().await;
+    let (stream, _) = in_time(server.accept()).await.unwrap();
+    let mut visit = MessageConn::new(stream.into(), WireVersion::V1);
+    in_time(visit.recv()).await.unwrap();
+    assert_eq!(users(), 0, "it waits for the service");
+    let answer = NewVisitorConnResp::default();
+    visit.send(&answer.into()).await.unwrap();
+    let mut service = visit.into_conn();
+    service.send("word".into()).await.unwrap();
+    assert_eq!(in_time(user.recv()).await.unwrap(), "word");
+    assert_eq!((users(), table.borrow().users("other")), (1, 0));
+    drop(user);
+    drop(service);
+    in_time(async {
+        while users() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn visitors_may_exchange_their_listeners() {
     let lab = Lab::new();
     let (mut visitors, mut listeners) = lab.visitors();
