@@ -7,12 +7,14 @@ use bytes::{Bytes, BytesMut};
 use mgrok_net::proxy_protocol::{Addresses, TransportProtocol, Version, encode};
 use mgrok_net::relay::Traffic;
 use mgrok_net::resolver::Resolver;
+use mgrok_net::udp::Drops;
 use mgrok_proto::udp::Framing;
 use tokio::net::{TcpListener, TcpStream, UdpSocket as Plain};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::*;
+use crate::metrics::DropReason;
 use crate::users::{ProxyUsers, Users};
 
 fn options() -> UdpOptions {
@@ -56,7 +58,7 @@ struct Server {
     outbox: Outbox,
     datagrams: Datagrams,
     users: Arc<ProxyUsers>,
-    client: JoinHandle<(WorkEnd, Drops, usize)>,
+    client: JoinHandle<(WorkEnd, Drops<DropReason>, usize)>,
 }
 
 impl Server {
@@ -116,7 +118,7 @@ impl Server {
     }
 
     /// Closes the connection. Returns how it ended at the client, what the client dropped, and how many sockets it had.
-    async fn end(mut self) -> (WorkEnd, Drops, usize) {
+    async fn end(mut self) -> (WorkEnd, Drops<DropReason>, usize) {
         self.conn.stream().close().await.unwrap();
         in_time(self.client).await.unwrap()
     }
@@ -203,7 +205,7 @@ async fn long_replies_are_cut_and_too_long_ones_counted() {
     socket.send_to(&vec![7; 65_507], from).await.unwrap();
     socket.send_to(&vec![7; 7_500], from).await.unwrap();
     assert_eq!(server.recv().await.0, vec![7; 7_500]);
-    assert_eq!(server.end().await.1.too_long, 1);
+    assert_eq!(server.end().await.1.of(DropReason::TooLong), 1);
 }
 
 #[tokio::test]
@@ -471,5 +473,5 @@ async fn replies_that_nobody_takes_are_bounded_and_counted() {
     while taken < before {
         taken += server.recv().await.0.len() as u64;
     }
-    assert!(server.end().await.1.full > 0);
+    assert!(server.end().await.1.of(DropReason::Full) > 0);
 }
