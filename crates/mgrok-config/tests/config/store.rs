@@ -413,14 +413,9 @@ fn changes_of_one_proxy_come_to_what_the_whole_file_says() {
     assert!(told.contains("proxy name [r-80] is duplicated"), "{told}");
     let next = agrees(next.with(kind, tcp("ssh", 6003), false).unwrap());
     let next = agrees(next.with(kind, tcp("b", 6000), false).unwrap());
-    // The file's own would come back, whose port is taken by now.
-    let told = refused(next.without(kind, "ssh"));
-    assert!(told.contains("6000 is the port of the proxy"), "{told}");
-    let told = refused(next.with(kind, tcp("a", 7001), true));
-    assert!(
-        told.contains("7001 is the port of the proxy \"r-81\""),
-        "{told}"
-    );
+    // The file's own comes back.
+    let other = agrees(next.without(kind, "ssh").unwrap());
+    assert_eq!(other.proxies().len(), next.proxies().len());
     let next = agrees(next.without(kind, "b").unwrap());
     let next = agrees(next.without(kind, "ssh").unwrap());
     let next = agrees(next.without(kind, "r").unwrap());
