@@ -9,6 +9,7 @@
     reason = "a panic is how tests fail"
 )]
 
+mod access;
 mod access_log;
 mod admin;
 mod auth;

@@ -3,7 +3,9 @@
 use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use mgrok_config::{BandwidthMode, HealthCheck, LocalAddr, ProxyConfig, ProxyKind, ProxyProtocol};
+use mgrok_config::{
+    BandwidthMode, HealthCheck, LocalAddr, Network, ProxyConfig, ProxyKind, ProxyProtocol,
+};
 use mgrok_net::layers::{Layers, Limiter};
 use mgrok_net::proxy_protocol::Version;
 use mgrok_net::resolver::Resolver;
@@ -193,6 +195,8 @@ impl Proxy {
             group_key,
             metas: config.metadatas.clone(),
             annotations: config.annotations.clone(),
+            mgrok_allow_from: texts(&config.access.allow),
+            mgrok_deny_from: texts(&config.access.deny),
             ..NewProxy::default()
         };
         Box::new(with_kind(common, &config.kind))
@@ -244,6 +248,10 @@ impl Proxy {
             |parent| error_span!(parent: parent, "proxy", %name),
         )
     }
+}
+
+fn texts(networks: &[Network]) -> Vec<String> {
+    networks.iter().map(Network::to_string).collect()
 }
 
 /// Adds what only a kind of proxy has.

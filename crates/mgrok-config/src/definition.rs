@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::client_plugin::{HttpsFront, Plugin, Website};
+use crate::network::Network;
 use crate::proxy::{
     Domains, Group, HealthCheck, HealthCheckKind, HttpProxy, Private, ProxyConfig, ProxyKind,
     ProxyProtocol, TcpMuxProxy,
@@ -133,6 +134,12 @@ impl ProxyConfig {
             group.say("groupKey", key.expose());
             block.table("loadBalancer", group);
         }
+        if !self.access.is_open() {
+            let mut access = Block::default();
+            access.list("allow", &texts(&self.access.allow));
+            access.list("deny", &texts(&self.access.deny));
+            block.table("access", access);
+        }
         if let Some(check) = &self.health_check {
             block.table("healthCheck", health_check(check));
         }
@@ -185,6 +192,10 @@ impl VisitorConfig {
         always(StoredKind::Visitor, kind, &mut block.0);
         definition(&self.name, kind, block.0)
     }
+}
+
+fn texts(networks: &[Network]) -> Vec<String> {
+    networks.iter().map(Network::to_string).collect()
 }
 
 fn definition(name: &str, word: &str, block: Map<String, Value>) -> Value {

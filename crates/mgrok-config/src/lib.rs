@@ -37,6 +37,8 @@ mod header;
 mod inspect;
 mod local_addr;
 mod network;
+
+mod access;
 mod port_set;
 mod proxy_url;
 mod server_hook;
@@ -98,6 +100,7 @@ mod load;
 
 mod keys;
 
+pub use access::{AccessList, AccessListError};
 pub use annotations::{AnnotationError, check_annotations};
 pub use auth::Auth;
 pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
@@ -125,7 +128,7 @@ pub use proxy::{
 };
 pub use proxy_url::{ProxyCredentials, ProxyScheme, ProxyUrl, ProxyUrlError};
 pub use quic::Quic;
-pub use server::{ServerConfig, ServerTls, ServerTransport, Vhost};
+pub use server::{ServerAccess, ServerConfig, ServerTls, ServerTransport, Vhost};
 pub use server_hook::{HttpPlugin, PluginScheme};
 pub use settings::{SettingValue, Settings};
 pub use store::{Store, StoredEntry, StoredKind};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mgrok_proto::auth::Secret;
 
+use crate::access::AccessList;
 use crate::bandwidth::Bandwidth;
 use crate::client_plugin::Plugin;
 use crate::inspect::Inspect;
@@ -37,6 +38,8 @@ pub struct ProxyConfig {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// The group whose members share the users of one public endpoint; `None` is in no group.
     pub group: Option<Group>,
+    /// From where users and the clients of visitors may come. A server of mgrok keeps others out.
+    pub access: AccessList,
     /// How the local service is watched; `None` takes it for healthy.
     pub health_check: Option<HealthCheck>,
 }
@@ -58,6 +61,7 @@ impl ProxyConfig {
             bandwidth: None,
             proxy_protocol: None,
             group: None,
+            access: AccessList::default(),
             health_check: None,
         }
     }

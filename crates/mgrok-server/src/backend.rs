@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use crate::admission::Admission;
 use crate::directory::{ConnectionRow, ProxyEntry};
 use crate::hooks::{HookError, UserHook};
 use crate::metrics::{UserRefusal, WorkConnEnd};
@@ -61,6 +62,8 @@ pub(crate) struct Inner {
     pub(crate) user_idle_timeout: Option<Duration>,
     /// Asked about each user, if anybody wants to know.
     pub(crate) user_hook: Option<UserHook>,
+    /// Says from where users may come.
+    pub(crate) admission: Admission,
 }
 
 /// Who connected, and to which of our addresses.
@@ -125,6 +128,11 @@ impl Backend {
     /// Whether an operator has new users turned away.
     pub(crate) fn turns_away(&self) -> bool {
         self.inner.proxy.turns_away()
+    }
+
+    /// Says from where users may come.
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.inner.admission
     }
 
     /// How its client speaks.
@@ -337,8 +345,15 @@ async fn open_first(
 ) -> Option<(Arc<Backend>, Conn)> {
     let from = addrs.from;
     let mut refusal = None;
+    let mut denied = None;
     let mut tried: Option<Arc<Backend>> = None;
     for backend in backends {
+        // Each member of a group has lists of its own.
+        if let Err(error) = backend.admission().check(from.ip()) {
+            debug!(source = %from, "[{}] is not for the user: {error}", backend.proxy_name());
+            denied = Some(backend);
+            continue;
+        }
         let backend = &*tried.insert(backend);
         if backend.turns_away() {
             debug!(source = %from, "[{}] is disabled, or the server drained", backend.proxy_name());
@@ -366,6 +381,12 @@ async fn open_first(
             None => UserRefusal::Disabled,
         };
         backend.proxy().note_refusal(from, host, why);
+    } else if let Some(backend) = denied {
+        let proxy = backend.proxy();
+        proxy.note_refusal(from, host, UserRefusal::Denied);
+        // Whoever looks for open ports is nothing to wake anybody for.
+        debug!(source = %from, "user connection [{from}] refused: no user may come from there");
+        return None;
     }
     match refusal {
         Some(error) => warn!(source = %from, "user connection [{from}] refused: {}", Chain(&error)),

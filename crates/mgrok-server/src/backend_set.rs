@@ -45,6 +45,17 @@ impl<M> BackendSet<M> {
         (0..members.len()).map(move |turn| members[(first + turn) % members.len()].clone())
     }
 
+    /// Whether nobody is here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members().is_empty()
+    }
+
+    /// Whether `test` is true of any member.
+    pub(crate) fn any(&self, test: impl Fn(&M) -> bool) -> bool {
+        let members = self.members().clone();
+        members.iter().any(|member| test(member))
+    }
+
     fn members(&self) -> MutexGuard<'_, Arc<[Arc<M>]>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }

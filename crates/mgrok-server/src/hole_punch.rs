@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use crate::admission::Denied;
 use crate::backend::{Backend, OpenError};
 use crate::excerpt::Excerpt;
 use crate::metrics::{Limit, Metrics};
@@ -59,6 +61,8 @@ struct Inner {
 /// The visitor that asks.
 pub(crate) struct VisitorRequest<'a> {
     pub(crate) user: &'a str,
+    /// Where its client comes from.
+    pub(crate) from: IpAddr,
     /// Of its client's attempts.
     pub(crate) permits: &'a Arc<Semaphore>,
     /// Where what there is to say goes.
@@ -100,6 +104,8 @@ enum HolePunchError {
         "xtcp connection of [{0}] auth failed: secretKey of the visitor is not that of the proxy"
     )]
     Auth(String),
+    #[error("xtcp connection of [{name}] not allowed: {denied}")]
+    Denied { name: String, denied: Denied },
     #[error(
         "too many attempts to reach [{0}] past the server are under way; try again in a minute"
     )]
@@ -262,6 +268,11 @@ impl HolePunchBroker {
         let Reach::HolePunch { attempts } = &service.reach else {
             return Err(HolePunchError::Unknown(name()));
         };
+        let admitted = service.backend.admission().check(visitor_request.from);
+        admitted.map_err(|denied| HolePunchError::Denied {
+            name: name(),
+            denied,
+        })?;
         let access = &service.access;
         // frp: a question in advance is not signed.
         if !visitor.pre_check && !access.knows_secret(visitor.timestamp, visitor.sign_key.expose())

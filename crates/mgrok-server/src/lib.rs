@@ -28,6 +28,8 @@ mod certificates;
 mod policy;
 mod sockets;
 
+mod admission;
+
 // Who is here.
 mod directory;
 

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use self::hello::{ANSWER_TIMEOUT, PROOF_TIMEOUT, negotiate, prove, seal, urgent};
+use crate::admission::{self, Denied};
 use crate::connection::{Connection, SessionGuard};
 use crate::directory::{ClaimError, ClientInfo, Identity};
 use crate::excerpt::Excerpt;
@@ -44,6 +45,8 @@ const NO_PROOF: &str = "login refused: no proof that the client knows the token"
 enum LoginError {
     #[error(transparent)]
     Claim(#[from] ClaimError),
+    #[error("no login from there: {0}")]
+    Denied(#[from] Denied),
     #[error(transparent)]
     Hook(#[from] HookError),
     #[error("user and client_id may have at most {MAX_NAME_LEN} bytes each")]
@@ -64,6 +67,7 @@ impl LoginError {
         match self {
             Self::Claim(ClaimError::Draining) => LoginEnd::Draining,
             Self::Claim(_) => LoginEnd::Taken,
+            Self::Denied(_) => LoginEnd::Denied,
             Self::Hook(_) => LoginEnd::Plugin,
             Self::NameTooLong | Self::NoHello | Self::RunIdTooLong | Self::SecondSession => {
                 LoginEnd::Malformed
@@ -150,6 +154,10 @@ async fn identify(
             proved = true;
         }
         agreement = Some(agreed);
+    }
+    // Ahead of the plugins, which have nothing to say about who may not come at all.
+    if let Err(denied) = admission::check_login(&policy, from.ip()) {
+        return refuse(&mut control, &denied.into(), &who, current, metrics).await;
     }
     // frp: plugins come first, and what they leave is what the client said (server/service.go#handleConnection)
     let hooks = policy.hooks.clone();

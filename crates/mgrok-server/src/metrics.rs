@@ -32,6 +32,7 @@ labels! {
     /// How a login ended.
     pub(crate) enum LoginEnd {
         Abandoned = "abandoned",
+        Denied = "denied",
         Draining = "draining",
         Hello = "hello",
         Malformed = "malformed",
@@ -96,6 +97,7 @@ labels! {
 labels! {
     /// Why a user was not let in.
     pub(crate) enum UserRefusal {
+        Denied = "denied",
         Disabled = "disabled",
         NoRoute = "no_route",
         NoWorkConn = "no_work_connection",
@@ -107,6 +109,7 @@ labels! {
     /// What came of a visitor's connection.
     pub(crate) enum VisitorEnd {
         Auth = "auth",
+        Denied = "denied",
         Draining = "draining",
         NotAllowed = "not_allowed",
         NoSession = "no_session",

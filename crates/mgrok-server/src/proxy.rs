@@ -9,7 +9,9 @@ mod quota;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use mgrok_config::{AnnotationError, Bandwidth, BandwidthError, BandwidthMode};
+use mgrok_config::{
+    AccessList, AccessListError, AnnotationError, Bandwidth, BandwidthError, BandwidthMode,
+};
 use mgrok_net::layers::{Layers, Limiter};
 use mgrok_proto::Negotiated;
 use mgrok_proto::message::NewProxy;
@@ -19,6 +21,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info, info_span};
 
 use crate::access::Access;
+use crate::admission::{Admission, Public};
 use crate::backend::{self, Backend, WorkRequest};
 use crate::directory::{Directory, ProxyRow, ProxySettings, ProxySpec, SessionRow};
 use crate::excerpt::Excerpt;
@@ -28,6 +31,7 @@ use crate::metrics::ProxyStart;
 use crate::policy::{CurrentPolicy, Policy};
 use crate::ports::{LeaseError, UdpLease};
 use crate::private::{PrivateKind, PrivateLease, PrivateService, PrivateServices};
+use crate::public_endpoint::udp::Served;
 use crate::public_endpoint::{
     self, EndpointError, EndpointKind, PublicEndpoint, PublicEndpoints, Serving,
 };
@@ -38,6 +42,8 @@ pub(crate) use self::quota::{Cost, QuotaError};
 /// Why a proxy was not started. Clients show the texts, which are frp's where frp has one.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProxyError {
+    #[error("access: {0}")]
+    Access(#[from] AccessListError),
     #[error(transparent)]
     Annotations(#[from] AnnotationError),
     #[error("bandwidth limit [{}] is not valid: {source}", Excerpt(text))]
@@ -70,7 +76,8 @@ impl ProxyError {
     /// As what it is counted.
     pub(crate) fn outcome(&self) -> ProxyStart {
         match self {
-            Self::Annotations(_)
+            Self::Access(_)
+            | Self::Annotations(_)
             | Self::Bandwidth { .. }
             | Self::NameEmpty
             | Self::Port(_)
@@ -154,6 +161,7 @@ pub(crate) async fn prepare(
     quota::check_names(&new)?;
     mgrok_config::check_annotations(&new.annotations)?;
     let limit = limiter(&new)?;
+    let access = AccessList::parse(&new.mgrok_allow_from, &new.mgrok_deny_from)?;
     let holder = Holder {
         proxy: new.proxy_name.as_str().into(),
         user: owner.session.about.user.as_str().into(),
@@ -200,6 +208,7 @@ pub(crate) async fn prepare(
         attempts: owner.attempts,
         user_idle_timeout: policy.config.transport.user_idle_timeout,
         user_hook,
+        admission: Admission::new(&context.policy, kind.public(), access),
     });
     Ok(Prepared {
         row,
@@ -286,6 +295,14 @@ impl Kind {
         }
     }
 
+    /// Who comes to proxies of this kind.
+    fn public(self) -> Public {
+        match self {
+            Self::Endpoint(_) | Self::Udp => Public::Users,
+            Self::Private(_) => Public::Visitors,
+        }
+    }
+
     fn has_port(self) -> bool {
         matches!(self, Self::Endpoint(EndpointKind::Tcp) | Self::Udp)
     }
@@ -369,7 +386,10 @@ fn run_udp(lease: UdpLease, backend: Backend, context: &PublishContext) -> Runni
             || backend.open(None),
             backend.negotiated(),
             packet_size,
-            backend.proxy(),
+            Served {
+                proxy: backend.proxy(),
+                admission: backend.admission(),
+            },
             stopped,
         )
         .await;

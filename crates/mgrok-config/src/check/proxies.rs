@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use mgrok_proto::auth::Secret;
 
+use super::access_lists::access_list;
 use super::client_plugin::plugin;
 use super::conflicts;
 use super::entries::{Entry, Start};
@@ -125,6 +126,7 @@ fn proxy(
         bandwidth: bandwidth(&mut transport),
         proxy_protocol: proxy_protocol(&mut transport, &default.kind, plugin.as_ref()),
         group: group(section.section("loadBalancer"), &default.kind),
+        access: access_list(&mut section.section("access")),
         health_check: health_check(section.section("healthCheck"), local_port),
         plugin,
         kind: default.kind,

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::access_lists::{access_list, networks};
 use super::conflicts::overlap;
 use super::server_hooks::http_plugins;
 use super::{
@@ -11,11 +12,10 @@ use super::{
     web_server,
 };
 use crate::domain::check_host;
-use crate::network::Network;
 use crate::port_set::PortSet;
 use crate::section::Section;
 use crate::section::files::Content;
-use crate::server::{ServerConfig, ServerTls, ServerTransport, Vhost};
+use crate::server::{ServerAccess, ServerConfig, ServerTls, ServerTransport, Vhost};
 use crate::web_server::WebServer;
 
 /// How long a session without a valid ping lives when streams are not multiplexed, so that nothing else notices.
@@ -79,6 +79,7 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         transport: transport(root.section("transport"), default.transport, has_quic),
         vhost,
         accept_proxy_protocol_from: networks(&mut root, "acceptProxyProtocolFrom"),
+        access: access(root.section("access")),
         nathole_analysis_data_reserve: nathole_analysis_data_reserve(&mut root)
             .unwrap_or(default.nathole_analysis_data_reserve),
         web_server,
@@ -222,15 +223,13 @@ fn check_web_server<'a>(
     }
 }
 
-fn networks(root: &mut Section<'_>, key: &'static str) -> Vec<Network> {
-    let mut networks = Vec::new();
-    for item in root.texts(key) {
-        match item.text.parse() {
-            Ok(network) => networks.push(network),
-            Err(error) => root.invalid_item(key, &item, format!("{:?} {error}", item.text)),
-        }
+/// mgrok's own section.
+fn access(mut section: Section<'_>) -> ServerAccess {
+    ServerAccess {
+        logins: access_list(&mut section.section("logins")),
+        users: access_list(&mut section.section("users")),
+        visitors: access_list(&mut section.section("visitors")),
     }
-    networks
 }
 
 /// Less than no time, since an explicit 0 means the default, is none at all.

@@ -142,6 +142,12 @@ fn the_complete_files_show_every_key() {
         "userConnTimeout",
         "udpPacketSize",
         "allowPorts",
+        "access.logins.allow",
+        "access.logins.deny",
+        "access.users.allow",
+        "access.users.deny",
+        "access.visitors.allow",
+        "access.visitors.deny",
         "gracePeriod",
         "vhostHTTPPort",
         "vhostHTTPTimeout",
@@ -259,6 +265,8 @@ fn the_complete_files_show_every_key() {
         "transport.bandwidthLimit",
         "transport.bandwidthLimitMode",
         "transport.proxyProtocolVersion",
+        "access.allow",
+        "access.deny",
         "loadBalancer.group",
         "loadBalancer.groupKey",
         "healthCheck.type",
@@ -310,6 +318,7 @@ fn what_is_shown_as_a_default_is_one() {
         .lines()
         .filter(|line| {
             ![
+                "access.logins.",
                 "accessLog.",
                 "acceptProxyProtocolFrom",
                 "allowPorts",

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use mgrok_config::{
-    Bandwidth, BandwidthMode, Group, HealthCheck, HealthCheckKind, ProxyConfig, ProxyKind,
-    ProxyProtocol,
+    AccessList, Bandwidth, BandwidthMode, Group, HealthCheck, HealthCheckKind, ProxyConfig,
+    ProxyKind, ProxyProtocol,
 };
 use mgrok_proto::auth::Secret;
 
@@ -201,6 +201,16 @@ fn settings_without_an_effect_are_told() {
 /// A proxy on port 1 with more keys.
 fn tcp(more: &str) -> String {
     format!("[[proxies]]\nname = \"a\"\ntype = \"tcp\"\nlocalPort = 1\n{more}")
+}
+
+#[test]
+fn access_lists() {
+    let access = |text: &str| client(&tcp(text)).proxies.remove(0).access;
+    assert!(access("").is_open());
+    let lists = access("access.allow = [\"10.0.0.0/8\"]\naccess.deny = [\"10.0.0.1\"]");
+    let texts = |list: &str| vec![list.to_owned()];
+    let expect = AccessList::parse(&texts("10.0.0.0/8"), &texts("10.0.0.1"));
+    assert_eq!(lists, expect.unwrap());
 }
 
 #[test]

@@ -10,6 +10,8 @@ use super::{QueueError, Received};
 labels! {
     /// Why a datagram was dropped.
     pub enum DropReason {
+        /// From addresses that may not become users.
+        Denied = "denied",
         /// From users: too many were waiting to be sent to the peer.
         Full = "full",
         /// To users: too many arrived at once.
@@ -30,6 +32,8 @@ labels! {
 /// Counts since the socket was opened. Dropping the value reports any counts that were not reported yet.
 #[derive(Debug, Default)]
 pub struct Drops {
+    /// From addresses that may not become users.
+    pub denied: u64,
     /// From users: too many were waiting to be sent to the peer.
     pub full: u64,
     /// From users: too long for a frame.
@@ -45,7 +49,7 @@ pub struct Drops {
     /// To addresses that are not in the user table, because nothing has arrived from there lately.
     pub unsolicited: u64,
     /// The counts of the last report.
-    reported: [u64; 7],
+    reported: [u64; 8],
     /// Where reports are added up as well.
     counters: Option<Arc<CounterBy<DropReason>>>,
 }
@@ -57,8 +61,9 @@ impl Drops {
     }
 
     /// Each count with its reason.
-    fn counts(&self) -> [(DropReason, u64); 7] {
+    fn counts(&self) -> [(DropReason, u64); 8] {
         [
+            (DropReason::Denied, self.denied),
             (DropReason::Full, self.full),
             (DropReason::Missed, self.missed),
             (DropReason::Refused, self.refused),
@@ -94,6 +99,7 @@ impl Drops {
             }
         }
         let Self {
+            denied,
             full,
             too_long,
             unconnected,
@@ -104,6 +110,7 @@ impl Drops {
             ..
         } = self;
         warn!(
+            denied,
             full,
             too_long,
             unconnected,

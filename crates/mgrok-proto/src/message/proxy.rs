@@ -53,6 +53,11 @@ object! {
         pub allow_users: Vec<String>,
         /// How `tcpmux` tells services apart: `httpconnect`.
         pub multiplexer: String,
+        /// Networks from which alone users and visitors may come; empty is all. Of mgrok, as is what follows, and only where both ends
+        /// agreed on it ([`Extension::ACCESS`](crate::hello::Extension::ACCESS)).
+        pub mgrok_allow_from: Vec<String>,
+        /// Networks from which users and visitors may not come.
+        pub mgrok_deny_from: Vec<String>,
     }
 }
 

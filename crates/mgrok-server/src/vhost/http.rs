@@ -1,6 +1,7 @@
 //! HTTP: the service is named by host, path and user of each request.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,7 +29,8 @@ use super::user_rows::UserRows;
 use crate::accept::UserService;
 use crate::backend::{Backend, PeerAddrs};
 use crate::backend_set::BackendSet;
-use crate::metrics::{Metrics, StatusClass};
+use crate::client_addr::forwarded_for;
+use crate::metrics::{Metrics, StatusClass, UserRefusal};
 use crate::policy::CurrentPolicy;
 use crate::routes::Routes;
 
@@ -47,6 +49,8 @@ pub(crate) struct HttpVhost {
 struct Requests {
     vhost: Arc<HttpVhost>,
     rows: UserRows,
+    /// Whether a proxy is believed that says for whom it forwards them.
+    is_trusted_proxy: bool,
 }
 
 /// Where a request may lead.
@@ -84,15 +88,22 @@ impl HttpRoute {
         }
     }
 
+    /// Whether a user who comes from `addr` may come to any of its members.
+    fn admits_from(&self, addr: IpAddr) -> bool {
+        let admits = |it: &HttpMember| it.backend.admission().check(addr).is_ok();
+        self.backends.is_empty() || self.backends.any(admits)
+    }
+
     fn admits(&self, credentials: Option<&Credentials>) -> bool {
         (self.user.is_empty() && self.password.is_empty())
             || credentials.is_some_and(|it| it.match_with(&self.user, self.password.expose()))
     }
 
-    /// The members that are there: the one that knows `user`, and then the one whose turn it is.
-    fn members(&self, user: &User) -> impl Iterator<Item = Arc<HttpMember>> {
+    /// The members that are there and let `user` come from `addr`: the one that knows it, and then the one whose turn it is.
+    fn members(&self, user: &User, addr: IpAddr) -> impl Iterator<Item = Arc<HttpMember>> {
         let members = self.backends.in_turn();
-        let mut members = members.filter(|member| !member.backend.is_gone());
+        let admits = move |it: &HttpMember| it.backend.admission().check(addr).is_ok();
+        let mut members = members.filter(move |it| !it.backend.is_gone() && admits(it));
         let mut sorted = Vec::new();
         if user.owns_connections() {
             sorted.extend(members.by_ref());
@@ -169,7 +180,11 @@ impl UserService for Arc<HttpVhost> {
         let user = User::new(addrs.from).with_trust(addrs.is_trusted_proxy);
         let rows = UserRows::new(addrs.from);
         let closing = rows.closing();
-        let requests = Arc::new(Requests { vhost: self, rows });
+        let requests = Arc::new(Requests {
+            vhost: self,
+            rows,
+            is_trusted_proxy: addrs.is_trusted_proxy,
+        });
         let serving = pin!(mgrok_http::serve(conn, user, requests, &stop));
         closing.until_closed(serving).await;
     }
@@ -183,7 +198,8 @@ impl Handler for Requests {
             .access_log
             .wants_requests()
             .then(|| RequestNote::of(&vhost.access_log, &request, user.addr()));
-        let answer = vhost.answer(request, user, &self.rows, note.as_ref());
+        let from = self.source_of(&request, user);
+        let answer = vhost.answer(request, user, from, &self.rows, note.as_ref());
         let response = answer.await;
         if let Some(note) = note {
             note.answered(&response);
@@ -206,12 +222,25 @@ impl Handler for Requests {
     }
 }
 
+impl Requests {
+    /// Where a request comes from, of which a trusted proxy in front of this port knows more than its connection shows.
+    fn source_of(&self, request: &Request<Body>, user: &User) -> IpAddr {
+        let addr = user.addr().ip();
+        if !self.is_trusted_proxy {
+            return addr;
+        }
+        let policy = self.vhost.policy.now();
+        forwarded_for(request.headers(), &policy.config.vhost.trusted_proxies).unwrap_or(addr)
+    }
+}
+
 impl HttpVhost {
-    /// `note` is that of the request, if there is an access log.
+    /// The user is the one who comes from `from`, perhaps by a proxy. `note` is that of the request, if there is an access log.
     async fn answer(
         &self,
         request: Request<Body>,
         user: &User,
+        from: IpAddr,
         rows: &UserRows,
         note: Option<&Arc<RequestNote>>,
     ) -> Response<Body> {
@@ -227,12 +256,21 @@ impl HttpVhost {
             );
             return self.nothing_here().await;
         };
+        if !route.admits_from(from) {
+            self.metrics.users_refused.of(UserRefusal::Denied).inc();
+            debug!(source = %user.addr(),
+                "http request of {}: nobody may come from {from} to [{}]",
+                user.addr(),
+                address.host
+            );
+            return status(StatusCode::FORBIDDEN, Body::empty());
+        }
         if !route.admits(address.credentials.as_ref()) {
             return ask_for_credentials(address.is_proxy_style);
         }
         let mut request = request;
         let mut is_down = false;
-        let mut members = route.members(user).peekable();
+        let mut members = route.members(user, from).peekable();
         while let Some(member) = members.next() {
             if member.backend.turns_away() {
                 if member.backend.proxy().is_draining() {
