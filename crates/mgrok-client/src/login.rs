@@ -171,6 +171,7 @@ fn is_the_end(error: &LoginError, version: WireVersion, tells_ends: bool) -> boo
 fn offer(connector: &Connector, transport: Transport, request: &Request<'_>) -> Offer {
     let mut extensions = vec![
         Extension::ACCESS,
+        Extension::BALANCING,
         Extension::BINARY_PACKETS,
         Extension::DATAGRAMS,
         Extension::CAN_MIGRATE,

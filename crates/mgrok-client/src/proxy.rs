@@ -4,7 +4,7 @@ use std::fmt::{self, Debug, Formatter};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mgrok_config::{
-    BandwidthMode, HealthCheck, LocalAddr, Network, ProxyConfig, ProxyKind, ProxyProtocol,
+    BandwidthMode, HealthCheck, LocalAddr, Network, ProxyConfig, ProxyKind, ProxyProtocol, Strategy,
 };
 use mgrok_net::layers::{Layers, Limiter};
 use mgrok_net::proxy_protocol::Version;
@@ -184,6 +184,10 @@ impl Proxy {
             None => Default::default(),
             Some(group) => (group.name.clone(), group.key.clone()),
         };
+        let strategy = config.group.as_ref().and_then(|it| it.strategy);
+        // As all that is as usual, a weight of 1 is not written.
+        let weight = config.group.as_ref().map(|it| it.weight.get());
+        let weight = weight.filter(|it| *it > 1);
         let common = NewProxy {
             proxy_name: wire_name(user, &config.name),
             proxy_type: config.kind.as_str().to_owned(),
@@ -197,6 +201,8 @@ impl Proxy {
             annotations: config.annotations.clone(),
             mgrok_allow_from: texts(&config.access.allow),
             mgrok_deny_from: texts(&config.access.deny),
+            mgrok_strategy: strategy.map_or("", Strategy::as_str).to_owned(),
+            mgrok_weight: weight.map_or(0, i64::from),
             ..NewProxy::default()
         };
         Box::new(with_kind(common, &config.kind))

@@ -421,6 +421,14 @@ fn leave_out_unknown(new: &mut NewProxy, negotiated: Negotiated) {
              transport.wireProtocol is \"v1\"; keep others out at the server's firewall"
         );
     }
+    if !negotiated.balancing && (new.mgrok_weight != 0 || !new.mgrok_strategy.is_empty()) {
+        new.mgrok_weight = 0;
+        new.mgrok_strategy.clear();
+        warn!(
+            "loadBalancer.strategy and loadBalancer.weight do nothing here: the server does not know them, as frps does not, or \
+             transport.wireProtocol is \"v1\""
+        );
+    }
 }
 
 /// Whether the server closed its connection without close_notify, as a killed server does.

@@ -11,7 +11,7 @@ use crate::client_plugin::{HttpsFront, Plugin, Website};
 use crate::network::Network;
 use crate::proxy::{
     Domains, Group, HealthCheck, HealthCheckKind, HttpProxy, Private, ProxyConfig, ProxyKind,
-    ProxyProtocol, TcpMuxProxy,
+    ProxyProtocol, Strategy, TcpMuxProxy,
 };
 use crate::store::{StoredEntry, StoredKind};
 use crate::visitor::{VisitorConfig, VisitorKind, XtcpVisitor};
@@ -128,10 +128,20 @@ impl ProxyConfig {
             None => {}
         }
         block.table("transport", transport);
-        if let Some(Group { name, key }) = &self.group {
+        if let Some(Group {
+            name,
+            key,
+            strategy,
+            weight,
+        }) = &self.group
+        {
             let mut group = Block::default();
             group.say("group", name);
             group.say("groupKey", key.expose());
+            group.say("strategy", strategy.map_or("", Strategy::as_str));
+            if weight.get() > 1 {
+                group.number("weight", weight.get().into());
+            }
             block.table("loadBalancer", group);
         }
         if !self.access.is_open() {

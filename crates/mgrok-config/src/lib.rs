@@ -124,7 +124,7 @@ pub use options::{LoadOptions, Strictness};
 pub use port_set::PortSet;
 pub use proxy::{
     Domains, Group, HealthCheck, HealthCheckKind, HttpProxy, Private, ProxyConfig, ProxyKind,
-    ProxyProtocol, TcpMuxProxy,
+    ProxyProtocol, Strategy, StrategyError, TcpMuxProxy,
 };
 pub use proxy_url::{ProxyCredentials, ProxyScheme, ProxyUrl, ProxyUrlError};
 pub use quic::Quic;

@@ -15,6 +15,8 @@ pub struct Negotiated {
     pub can_migrate: bool,
     /// Whether the server keeps users out of a proxy by their address, as the client wants it.
     pub access: bool,
+    /// Whether members of a group share users as they say.
+    pub balancing: bool,
     /// Whether silence means death sooner than frp's keys say.
     pub liveness: bool,
     /// Whether datagrams have mgrok's own framing.
@@ -36,6 +38,7 @@ impl Negotiated {
             half_close: agreed(Extension::HALF_CLOSE),
             can_migrate: agreed(Extension::CAN_MIGRATE),
             access: agreed(Extension::ACCESS),
+            balancing: agreed(Extension::BALANCING),
             liveness: agreed(Extension::LIVENESS),
             datagrams: agreed(Extension::DATAGRAMS),
             binary_packets: agreed(Extension::BINARY_PACKETS),

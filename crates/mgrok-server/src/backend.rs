@@ -7,6 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::admission::Admission;
+use crate::backend_set::Member;
 use crate::directory::{ConnectionRow, ProxyEntry};
 use crate::hooks::{HookError, UserHook};
 use crate::metrics::{UserRefusal, WorkConnEnd};
@@ -64,6 +66,8 @@ pub(crate) struct Inner {
     pub(crate) user_hook: Option<UserHook>,
     /// Says from where users may come.
     pub(crate) admission: Admission,
+    /// How many users wait for a work connection, who have no row yet.
+    pub(crate) opening: AtomicUsize,
 }
 
 /// Who connected, and to which of our addresses.
@@ -106,6 +110,36 @@ pub(crate) enum OpenError {
     /// The client offered none in time.
     #[error("timeout trying to get work connection")]
     Timeout,
+}
+
+/// A user waits for a work connection, until this is dropped.
+struct Opening<'a>(&'a AtomicUsize);
+
+impl<'a> Opening<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Member for Backend {
+    fn name(&self) -> &str {
+        self.proxy_name()
+    }
+
+    fn load(&self) -> Option<usize> {
+        if self.turns_away() || self.is_gone() {
+            return None;
+        }
+        let opening = self.inner.opening.load(Ordering::Relaxed);
+        Some(self.inner.proxy.live_connections() + opening)
+    }
 }
 
 impl Backend {
@@ -174,6 +208,7 @@ impl Backend {
     /// `user` is what the service may learn of the user. Not cancel-safe in the
     /// sense that a work connection taken meanwhile is closed; nothing is leaked.
     pub(crate) async fn open(&self, user: Option<PeerAddrs>) -> Result<Conn, OpenError> {
+        let _opening = Opening::new(&self.inner.opening);
         let conn = self.within_timeout(self.open_any(user)).await?;
         Ok(self.inner.layers.wrap(conn))
     }

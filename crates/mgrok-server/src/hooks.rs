@@ -154,9 +154,12 @@ impl Hooks {
         // A plugin that was made for frp answers without what it does not know, which must not open what is to be closed.
         let allow_from = new.mgrok_allow_from.clone();
         let deny_from = new.mgrok_deny_from.clone();
+        let (strategy, weight) = (new.mgrok_strategy.clone(), new.mgrok_weight);
         let new = NewProxy {
             mgrok_allow_from: allow_from,
             mgrok_deny_from: deny_from,
+            mgrok_strategy: strategy,
+            mgrok_weight: weight,
             ..self.ask_about(client, new).await?
         };
         if new.proxy_name != from {

@@ -8,6 +8,7 @@
 
 // Lowest layer first.
 mod metrics;
+mod source;
 
 mod backend_set;
 mod excerpt;

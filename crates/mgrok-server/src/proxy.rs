@@ -8,6 +8,7 @@ mod quota;
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use mgrok_config::{
     AccessList, AccessListError, AnnotationError, Bandwidth, BandwidthError, BandwidthMode,
@@ -33,7 +34,7 @@ use crate::ports::{LeaseError, UdpLease};
 use crate::private::{PrivateKind, PrivateLease, PrivateService, PrivateServices};
 use crate::public_endpoint::udp::Served;
 use crate::public_endpoint::{
-    self, EndpointError, EndpointKind, PublicEndpoint, PublicEndpoints, Serving,
+    self, EndpointError, EndpointKind, PublicEndpoint, PublicEndpoints, Serving, Share, ShareError,
 };
 use crate::tasks::Tasks;
 
@@ -61,6 +62,8 @@ pub(crate) enum ProxyError {
     #[error("proxy name should not be empty")]
     NameEmpty,
     #[error(transparent)]
+    Balancing(#[from] ShareError),
+    #[error(transparent)]
     Endpoint(#[from] EndpointError),
     #[error("remote port {0} is not a port number")]
     Port(i64),
@@ -78,6 +81,7 @@ impl ProxyError {
         match self {
             Self::Access(_)
             | Self::Annotations(_)
+            | Self::Balancing(_)
             | Self::Bandwidth { .. }
             | Self::NameEmpty
             | Self::Port(_)
@@ -122,7 +126,8 @@ pub(crate) struct Prepared {
 
 /// How users come in.
 enum Frontend {
-    Endpoint(Arc<PublicEndpoint>),
+    /// With the weight among those who share it.
+    Endpoint(usize, Arc<PublicEndpoint>),
     Private(PrivateKind, Access),
     Udp(UdpLease),
 }
@@ -162,6 +167,7 @@ pub(crate) async fn prepare(
     mgrok_config::check_annotations(&new.annotations)?;
     let limit = limiter(&new)?;
     let access = AccessList::parse(&new.mgrok_allow_from, &new.mgrok_deny_from)?;
+    let share = Share::of(&new)?;
     let holder = Holder {
         proxy: new.proxy_name.as_str().into(),
         user: owner.session.about.user.as_str().into(),
@@ -185,10 +191,10 @@ pub(crate) async fn prepare(
     let mut cost = Cost::of(&new, kind.has_port());
     cost.check(owner.used, max_ports)?;
     let span = info_span!("proxy", name = %new.proxy_name);
-    let frontend = frontend(kind, &new, &holder, owner, &context.endpoints)
+    let frontend = frontend(kind, &new, share, &holder, owner, &context.endpoints)
         .instrument(span.clone())
         .await?;
-    if let Frontend::Endpoint(endpoint) = &frontend {
+    if let Frontend::Endpoint(_, endpoint) = &frontend {
         cost.routes = endpoint.routes();
         cost.check(owner.used, max_ports)?;
     }
@@ -209,6 +215,7 @@ pub(crate) async fn prepare(
         user_idle_timeout: policy.config.transport.user_idle_timeout,
         user_hook,
         admission: Admission::new(&context.policy, kind.public(), access),
+        opening: AtomicUsize::new(0),
     });
     Ok(Prepared {
         row,
@@ -222,6 +229,7 @@ pub(crate) async fn prepare(
 async fn frontend(
     kind: Kind,
     new: &NewProxy,
+    share: Share,
     holder: &Holder,
     owner: &Owner<'_>,
     endpoints: &PublicEndpoints,
@@ -233,7 +241,10 @@ async fn frontend(
     };
     match kind {
         Kind::Endpoint(kind) => Ok(Frontend::Endpoint(
-            endpoints.take(kind, new, port, holder).await?,
+            share.weight,
+            endpoints
+                .take(kind, new, share.strategy, port, holder)
+                .await?,
         )),
         Kind::Udp => {
             let lease = endpoints
@@ -339,7 +350,7 @@ impl Prepared {
     /// What the client shows as the proxy's public address: `:PORT`, or names; empty where there is none.
     pub(crate) fn remote_addr(&self) -> String {
         match &self.frontend {
-            Frontend::Endpoint(endpoint) => endpoint.remote_addr().to_owned(),
+            Frontend::Endpoint(_, endpoint) => endpoint.remote_addr().to_owned(),
             Frontend::Udp(lease) => format!(":{}", lease.port()),
             Frontend::Private(..) => String::new(),
         }
@@ -356,8 +367,8 @@ impl Prepared {
             span,
         } = self;
         let running = span.in_scope(|| match frontend {
-            Frontend::Endpoint(endpoint) => Running::Endpoint {
-                serving: endpoint.serve(backend),
+            Frontend::Endpoint(weight, endpoint) => Running::Endpoint {
+                serving: endpoint.serve(backend, weight),
                 endpoint,
             },
             Frontend::Private(kind, access) => {

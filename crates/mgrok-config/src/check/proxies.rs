@@ -1,6 +1,7 @@
 //! The client's `[[proxies]]`.
 
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 
 use mgrok_proto::auth::Secret;
 
@@ -15,7 +16,7 @@ use crate::annotations::check_annotations;
 use crate::auth::Auth;
 use crate::bandwidth::{Bandwidth, BandwidthMode};
 use crate::client_plugin::Plugin;
-use crate::proxy::{Group, ProxyConfig, ProxyKind, ProxyProtocol};
+use crate::proxy::{Group, ProxyConfig, ProxyKind, ProxyProtocol, Strategy, StrategyError};
 use crate::section::Section;
 use crate::section::choice::none_of;
 
@@ -237,17 +238,26 @@ fn proxy_protocol(
 
 fn group(mut section: Section<'_>, kind: &ProxyKind) -> Option<Group> {
     let key = section.secret("groupKey", "groupKeySource");
+    // mgrok's own keys.
+    let words = Strategy::ALL.map(Strategy::as_str);
+    let strategy = section.choice("strategy", &words, |word| {
+        format!("{StrategyError}, not {word:?}")
+    });
+    let weight = weight(&mut section);
     let Some(name) = section.text("group") else {
-        if key.is_some() {
-            section.warn("groupKey", "does nothing without `loadBalancer.group`");
+        for key in ["groupKey", "strategy", "weight"] {
+            if section.says(key) {
+                section.warn(key, "does nothing without `loadBalancer.group`");
+            }
         }
         return None;
     };
     match kind {
         ProxyKind::Tcp { .. } | ProxyKind::Http(_) | ProxyKind::Https(_) | ProxyKind::TcpMux(_) => {
             Some(Group {
-                name,
-                key: key.unwrap_or_default(),
+                strategy: strategy.and_then(|word| word.parse().ok()),
+                weight: weight.unwrap_or(NonZeroU32::MIN),
+                ..Group::new(name, key.unwrap_or_default())
             })
         }
         ProxyKind::Udp { .. }
@@ -262,4 +272,18 @@ fn group(mut section: Section<'_>, kind: &ProxyKind) -> Option<Group> {
             None
         }
     }
+}
+
+fn weight(section: &mut Section<'_>) -> Option<NonZeroU32> {
+    let number = section.integer("weight")?;
+    let weight = u32::try_from(number).ok().and_then(NonZeroU32::new);
+    let weight = weight.filter(|it| it.get() <= Group::MAX_WEIGHT);
+    if weight.is_none() {
+        let most = Group::MAX_WEIGHT;
+        section.invalid(
+            "weight",
+            format!("must be between 1 and {most}, not {number}"),
+        );
+    }
+    weight
 }

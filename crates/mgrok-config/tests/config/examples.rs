@@ -269,6 +269,8 @@ fn the_complete_files_show_every_key() {
         "access.deny",
         "loadBalancer.group",
         "loadBalancer.groupKey",
+        "loadBalancer.strategy",
+        "loadBalancer.weight",
         "healthCheck.type",
         "healthCheck.path",
         "healthCheck.httpHeaders",

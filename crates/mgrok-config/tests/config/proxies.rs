@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mgrok_config::{
     AccessList, Bandwidth, BandwidthMode, Group, HealthCheck, HealthCheckKind, ProxyConfig,
-    ProxyKind, ProxyProtocol,
+    ProxyKind, ProxyProtocol, Strategy,
 };
 use mgrok_proto::auth::Secret;
 
@@ -216,11 +216,7 @@ fn access_lists() {
 #[test]
 fn groups() {
     let group = |text: &str| client(&tcp(text)).proxies.remove(0).group;
-    let expect = |key: &str| {
-        let name = "g".to_owned();
-        let key = Secret::new(key);
-        Some(Group { name, key })
-    };
+    let expect = |key: &str| Some(Group::new("g", Secret::new(key)));
     assert_eq!(group(""), None);
     assert_eq!(
         group("loadBalancer = { group = \"\", groupKey = \"\" }"),
@@ -234,6 +230,20 @@ fn groups() {
     client_warnings(
         &tcp("loadBalancer.groupKey = \"k\""),
         &["5:25: proxies[0].loadBalancer.groupKey: does nothing without `loadBalancer.group`"],
+    );
+    let balanced = "loadBalancer = { group = \"g\", strategy = \"sourceAddress\", weight = 3 }";
+    let expect = Group {
+        strategy: Some(Strategy::SourceAddress),
+        weight: 3.try_into().unwrap(),
+        ..Group::new("g", Secret::default())
+    };
+    assert_eq!(group(balanced), Some(expect));
+    client_warnings(
+        &tcp("loadBalancer.strategy = \"roundRobin\"\nloadBalancer.weight = 2"),
+        &[
+            "5:25: proxies[0].loadBalancer.strategy: does nothing without `loadBalancer.group`",
+            "6:23: proxies[0].loadBalancer.weight: does nothing without `loadBalancer.group`",
+        ],
     );
     for kind in ["udp", "stcp", "sudp", "xtcp"] {
         let text = format!(

@@ -58,6 +58,11 @@ object! {
         pub mgrok_allow_from: Vec<String>,
         /// Networks from which users and visitors may not come.
         pub mgrok_deny_from: Vec<String>,
+        /// How the members of its group share users; empty goes along with the others
+        /// ([`Extension::BALANCING`](crate::hello::Extension::BALANCING)).
+        pub mgrok_strategy: String,
+        /// Its part of them; 0 is as much as 1.
+        pub mgrok_weight: i64,
     }
 }
 

@@ -56,6 +56,7 @@ fn extensions(transport: Transport, settings: &ServerTransport) -> Vec<Extension
     let tcp_mux = settings.tcp_mux;
     let mut extensions = vec![
         Extension::ACCESS,
+        Extension::BALANCING,
         Extension::BINARY_PACKETS,
         Extension::DATAGRAMS,
         Extension::MIGRATE,

@@ -28,7 +28,7 @@ use super::request_note::RequestNote;
 use super::user_rows::UserRows;
 use crate::accept::UserService;
 use crate::backend::{Backend, PeerAddrs};
-use crate::backend_set::BackendSet;
+use crate::backend_set::{BackendSet, Member};
 use crate::client_addr::forwarded_for;
 use crate::metrics::{Metrics, StatusClass, UserRefusal};
 use crate::policy::CurrentPolicy;
@@ -101,7 +101,7 @@ impl HttpRoute {
 
     /// The members that are there and let `user` come from `addr`: the one that knows it, and then the one whose turn it is.
     fn members(&self, user: &User, addr: IpAddr) -> impl Iterator<Item = Arc<HttpMember>> {
-        let members = self.backends.in_turn();
+        let members = self.backends.in_turn(addr);
         let admits = move |it: &HttpMember| it.backend.admission().check(addr).is_ok();
         let mut members = members.filter(move |it| !it.backend.is_gone() && admits(it));
         let mut sorted = Vec::new();
@@ -110,6 +110,16 @@ impl HttpRoute {
             sorted.sort_by_key(|member: &Arc<HttpMember>| !member.upstream.knows(user));
         }
         sorted.into_iter().chain(members)
+    }
+}
+
+impl Member for HttpMember {
+    fn name(&self) -> &str {
+        self.backend.name()
+    }
+
+    fn load(&self) -> Option<usize> {
+        self.backend.load()
     }
 }
 

@@ -121,7 +121,8 @@ impl UserService for Arc<TcpMuxVhost> {
             answer(&mut user, Bytes::from_static(OK)).await;
         }
         user.unread(bytes);
-        backend::serve(user, addrs, &connect.host, route.backends.in_turn()).await;
+        let backends = route.backends.in_turn(from.ip());
+        backend::serve(user, addrs, &connect.host, backends).await;
     }
 }
 
@@ -305,6 +306,8 @@ fn not_found(page: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use mgrok_config::Strategy;
+
     use super::*;
 
     #[track_caller]
@@ -368,7 +371,7 @@ mod tests {
     #[test]
     fn a_password_alone_is_enforced_too() {
         let route = |user: &str, password: &str| TcpMuxRoute {
-            backends: Arc::default(),
+            backends: Arc::new(BackendSet::new(Strategy::default())),
             user: user.to_owned(),
             password: Secret::new(password),
         };
