@@ -28,9 +28,9 @@ async fn connect_from(ip: Ipv4Addr, to: SocketAddr) -> TcpStream {
 
 /// Waits until the server has closed the connection without a byte.
 async fn is_closed(mut stream: TcpStream) {
-    let read = stream.read(&mut [0; 1]);
+    let mut byte = [0; 1];
     // An end or a reset.
-    let read = within(PATIENCE, "the end", read).await;
+    let read = within(PATIENCE, "the end", stream.read(&mut byte)).await;
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
 }
 
