@@ -14,6 +14,7 @@ mod access_log;
 mod admin;
 mod auth;
 mod bandwidth;
+mod bans;
 mod client_users;
 mod faults;
 mod groups;

@@ -39,6 +39,7 @@ mod local_addr;
 mod network;
 
 mod access;
+mod ban_rules;
 mod port_set;
 mod proxy_url;
 mod server_hook;
@@ -103,6 +104,7 @@ mod keys;
 pub use access::{AccessList, AccessListError};
 pub use annotations::{AnnotationError, check_annotations};
 pub use auth::Auth;
+pub use ban_rules::BanRules;
 pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
 pub use client::{ClientConfig, ClientTls, ClientTransport, Protocol, ServerAddr, WireProtocol};
 pub use client_plugin::{HttpsFront, Plugin, Website};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::access::AccessList;
 use crate::auth::Auth;
+use crate::ban_rules::BanRules;
 use crate::liveness::LivenessKeys;
 use crate::log::{AccessLog, Log};
 use crate::network::Network;
@@ -60,6 +61,8 @@ pub struct ServerConfig {
     pub accept_proxy_protocol_from: Vec<Network>,
     /// Who may come, by the address that they come from.
     pub access: ServerAccess,
+    /// When a source that guesses wrong is kept out for a while; `None` is never.
+    pub bans: Option<BanRules>,
     /// How long it is remembered which way of punching a hole worked between two networks.
     pub nathole_analysis_data_reserve: Duration,
     /// The admin port; `None` is off.
@@ -149,6 +152,7 @@ impl Default for ServerConfig {
             vhost: Vhost::default(),
             accept_proxy_protocol_from: Vec::new(),
             access: ServerAccess::default(),
+            bans: None,
             nathole_analysis_data_reserve: Duration::from_secs(168 * 60 * 60),
             web_server: None,
             http_plugins: Vec::new(),

@@ -4,10 +4,13 @@
 //! comes next, and leaves alone who is there.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use mgrok_config::AccessList;
+use mgrok_config::{AccessList, BanRules, ServerConfig};
 use mgrok_net::udp;
 
+use crate::bans::{Guess, Scope};
 use crate::policy::{CurrentPolicy, Policy};
 
 /// Says who may come to one proxy.
@@ -16,6 +19,8 @@ pub(crate) struct Admission {
     policy: CurrentPolicy,
     public: Public,
     own: AccessList,
+    /// What bans are of.
+    scope: Scope,
 }
 
 /// Who comes to a proxy.
@@ -30,6 +35,9 @@ pub(crate) enum Public {
 /// Why somebody may not come.
 #[derive(Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum Denied {
+    /// It has guessed wrong too often.
+    #[error("{addr} is banned for another {} s after too many wrong guesses", left.as_secs())]
+    Banned { addr: IpAddr, left: Duration },
     /// The server's list keeps it out.
     #[error("{addr} is kept out by {list} of the server")]
     Server { list: &'static str, addr: IpAddr },
@@ -38,10 +46,23 @@ pub(crate) enum Denied {
     Proxy(IpAddr),
 }
 
+impl Denied {
+    /// Whether that is only for a while.
+    pub(crate) fn is_ban(&self) -> bool {
+        matches!(self, Self::Banned { .. })
+    }
+}
+
 impl Admission {
-    /// Of a proxy to which `public` come, and which lets those come that are in `own`.
-    pub(crate) fn new(policy: &CurrentPolicy, public: Public, own: AccessList) -> Self {
+    /// Of the proxy `name` to which `public` come, and which lets those come that are in `own`.
+    pub(crate) fn new(
+        policy: &CurrentPolicy,
+        public: Public,
+        own: AccessList,
+        name: &Arc<str>,
+    ) -> Self {
         Self {
+            scope: Scope::Proxy(name.clone()),
             policy: policy.clone(),
             public,
             own,
@@ -56,10 +77,15 @@ impl Admission {
         if !list.admits(addr) {
             return Err(Denied::Server { list: name, addr });
         }
-        match self.own.admits(addr) {
-            true => Ok(()),
-            false => Err(Denied::Proxy(addr)),
+        if !self.own.admits(addr) {
+            return Err(Denied::Proxy(addr));
         }
+        check_ban(&self.policy, &policy, addr, &self.scope)
+    }
+
+    /// Notes what somebody who comes from `addr` has guessed, and whether it was right.
+    pub(crate) fn note_guess(&self, addr: IpAddr, guess: Guess, is_right: bool) {
+        note_guess(&self.policy, addr, &self.scope, guess, is_right);
     }
 
     fn of_server<'a>(&self, policy: &'a Policy) -> (&'a AccessList, &'static str) {
@@ -74,7 +100,9 @@ impl Admission {
 /// Of datagrams, whose senders are looked at when they write for the first time.
 impl udp::Admission for Admission {
     fn is_open(&self) -> bool {
-        self.own.is_open() && self.of_server(&self.policy.now()).0.is_open()
+        self.own.is_open()
+            && self.of_server(&self.policy.now()).0.is_open()
+            && self.policy.bans().is_empty()
     }
 
     fn admits(&self, user: SocketAddr) -> bool {
@@ -82,21 +110,69 @@ impl udp::Admission for Admission {
     }
 }
 
-/// Whether a client may log in from `addr`.
-pub(crate) fn check_login(policy: &Policy, addr: IpAddr) -> Result<(), Denied> {
+/// Whether a client may log in from `addr` by `policy`, which is the current one.
+pub(crate) fn check_login(
+    current: &CurrentPolicy,
+    policy: &Policy,
+    addr: IpAddr,
+) -> Result<(), Denied> {
     let addr = addr.to_canonical();
-    match policy.config.access.logins.admits(addr) {
-        true => Ok(()),
-        false => Err(Denied::Server {
-            list: "access.logins",
-            addr,
-        }),
+    if !policy.config.access.logins.admits(addr) {
+        let list = "access.logins";
+        return Err(Denied::Server { list, addr });
     }
+    check_ban(current, policy, addr, &Scope::Logins)
+}
+
+/// Notes that a login from `addr` was signed with another token.
+pub(crate) fn note_wrong_token(current: &CurrentPolicy, addr: IpAddr) {
+    note_guess(current, addr, &Scope::Logins, Guess::Token, false);
+}
+
+fn check_ban(
+    current: &CurrentPolicy,
+    policy: &Policy,
+    addr: IpAddr,
+    scope: &Scope,
+) -> Result<(), Denied> {
+    let Some(rules) = &policy.config.bans else {
+        return Ok(());
+    };
+    match current.bans().until(addr, scope) {
+        Some(until) if !is_exempt(&policy.config, rules, addr) => Err(Denied::Banned {
+            addr,
+            left: until.duration_since(SystemTime::now()).unwrap_or_default(),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn note_guess(current: &CurrentPolicy, addr: IpAddr, scope: &Scope, guess: Guess, is_right: bool) {
+    if is_right {
+        return current.bans().succeeded(addr, scope);
+    }
+    let policy = current.now();
+    if let Some(rules) = &policy.config.bans
+        && !is_exempt(&policy.config, rules, addr)
+    {
+        current.bans().failed(addr, scope, guess, rules);
+    }
+}
+
+/// Whether nobody is banned who comes from `addr`: this host, and what stands in front of the server for all its users.
+fn is_exempt(config: &ServerConfig, rules: &BanRules, addr: IpAddr) -> bool {
+    let fronts = [
+        &rules.exempt,
+        &config.accept_proxy_protocol_from,
+        &config.vhost.trusted_proxies,
+    ];
+    let mut fronts = fronts.into_iter().flatten();
+    addr.to_canonical().is_loopback() || fronts.any(|it| it.contains(addr))
 }
 
 #[cfg(test)]
 mod tests {
-    use mgrok_config::{ServerAccess, ServerConfig};
+    use mgrok_config::ServerAccess;
 
     use super::*;
 
@@ -118,7 +194,7 @@ mod tests {
     #[test]
     fn both_lists_have_to_admit_an_address() {
         let policy = CurrentPolicy::of(config("10.0.0.0/8"));
-        let admission = |public| Admission::new(&policy, public, only("10.1.0.0/16"));
+        let admission = |public| Admission::new(&policy, public, only("10.1.0.0/16"), &"p".into());
         let check = |public, addr: &str| {
             let checked = admission(public).check(addr.parse().unwrap());
             checked.err().map(|denied| denied.to_string())
@@ -138,7 +214,7 @@ mod tests {
     #[test]
     fn a_reload_counts_for_whoever_comes_next() {
         let policy = CurrentPolicy::of(config("10.0.0.0/8"));
-        let admission = Admission::new(&policy, Public::Users, AccessList::default());
+        let admission = Admission::new(&policy, Public::Users, AccessList::default(), &"p".into());
         let addr = "192.0.2.1".parse().unwrap();
         assert!(admission.check(addr).is_err());
         assert!(!udp::Admission::is_open(&admission));
@@ -149,12 +225,51 @@ mod tests {
 
     #[test]
     fn logins_have_a_list_of_their_own() {
-        let policy = Policy::new(config("10.0.0.0/8"), None).unwrap();
-        assert_eq!(check_login(&policy, "192.0.2.9".parse().unwrap()), Ok(()));
-        let denied = check_login(&policy, "10.0.0.1".parse().unwrap()).unwrap_err();
+        let current = CurrentPolicy::of(config("10.0.0.0/8"));
+        let policy = current.now();
+        assert_eq!(
+            check_login(&current, &policy, "192.0.2.9".parse().unwrap()),
+            Ok(())
+        );
+        let denied = check_login(&current, &policy, "10.0.0.1".parse().unwrap()).unwrap_err();
         assert_eq!(
             denied.to_string(),
             "10.0.0.1 is kept out by access.logins of the server"
         );
+    }
+
+    #[test]
+    fn who_guesses_is_kept_out_unless_it_stands_for_others() {
+        let banning = ServerConfig {
+            bans: Some(BanRules {
+                exempt: vec!["198.51.100.0/24".parse().unwrap()],
+                ..BanRules::new(2.try_into().unwrap())
+            }),
+            accept_proxy_protocol_from: vec!["203.0.113.1".parse().unwrap()],
+            ..ServerConfig::default()
+        };
+        let policy = CurrentPolicy::of(banning.clone());
+        let admission = Admission::new(&policy, Public::Users, AccessList::default(), &"p".into());
+        let guess = |addr: &str| {
+            let addr = addr.parse().unwrap();
+            for _ in 0..9 {
+                admission.note_guess(addr, Guess::HttpPassword, false);
+                note_wrong_token(&policy, addr);
+            }
+            let login = check_login(&policy, &policy.now(), addr);
+            assert_eq!(login.is_err(), admission.check(addr).is_err());
+            admission.check(addr).err()
+        };
+        assert!(guess("192.0.2.1").is_some_and(|it| it.is_ban()));
+        for exempt in ["127.0.0.9", "::1", "198.51.100.7", "::ffff:203.0.113.1"] {
+            assert_eq!(guess(exempt), None, "{exempt}");
+        }
+        assert!(!udp::Admission::is_open(&admission));
+        // Without the section nobody is kept out, and with it again the ban goes on.
+        let addr = "192.0.2.1".parse().unwrap();
+        policy.replace(Policy::new(ServerConfig::default(), None).unwrap().into());
+        assert_eq!(admission.check(addr), Ok(()));
+        policy.replace(Policy::new(banning, None).unwrap().into());
+        assert!(admission.check(addr).is_err());
     }
 }

@@ -5,7 +5,7 @@
 //! down a bounded channel; the session that owns the other end answers it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -22,8 +22,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::admission::Admission;
-use crate::backend_set::Member;
+use crate::admission::{Admission, Denied};
+use crate::backend_set::{BackendSet, Member};
+use crate::bans::Guess;
 use crate::directory::{ConnectionRow, ProxyEntry};
 use crate::hooks::{HookError, UserHook};
 use crate::metrics::{UserRefusal, WorkConnEnd};
@@ -110,6 +111,32 @@ pub(crate) enum OpenError {
     /// The client offered none in time.
     #[error("timeout trying to get work connection")]
     Timeout,
+}
+
+/// Whether a user from `addr` may come to any of those who share a place. It may if nobody is there.
+pub(crate) fn check_source<M: AsRef<Backend>>(
+    backends: &BackendSet<M>,
+    addr: IpAddr,
+) -> Result<(), Denied> {
+    backends.any_ok(|it| it.as_ref().admission().check(addr))
+}
+
+/// Notes for all those who share a place that a user from `addr` has guessed their password, and whether it was right.
+pub(crate) fn note_password<M: AsRef<Backend>>(
+    backends: &BackendSet<M>,
+    addr: IpAddr,
+    is_right: bool,
+) {
+    backends.for_each(|it| {
+        let admission = it.as_ref().admission();
+        admission.note_guess(addr, Guess::HttpPassword, is_right);
+    });
+}
+
+impl AsRef<Backend> for Backend {
+    fn as_ref(&self) -> &Self {
+        self
+    }
 }
 
 /// A user waits for a work connection, until this is dropped.
@@ -386,7 +413,11 @@ async fn open_first(
         // Each member of a group has lists of its own.
         if let Err(error) = backend.admission().check(from.ip()) {
             debug!(source = %from, "[{}] is not for the user: {error}", backend.proxy_name());
-            denied = Some(backend);
+            let why = match error.is_ban() {
+                true => UserRefusal::Banned,
+                false => UserRefusal::Denied,
+            };
+            denied = Some((backend, why));
             continue;
         }
         let backend = &*tried.insert(backend);
@@ -416,9 +447,8 @@ async fn open_first(
             None => UserRefusal::Disabled,
         };
         backend.proxy().note_refusal(from, host, why);
-    } else if let Some(backend) = denied {
-        let proxy = backend.proxy();
-        proxy.note_refusal(from, host, UserRefusal::Denied);
+    } else if let Some((backend, why)) = denied {
+        backend.proxy().note_refusal(from, host, why);
         // Whoever looks for open ports is nothing to wake anybody for.
         debug!(source = %from, "user connection [{from}] refused: no user may come from there");
         return None;

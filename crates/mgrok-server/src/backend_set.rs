@@ -127,15 +127,23 @@ impl<M: Member> BackendSet<M> {
 }
 
 impl<M> BackendSet<M> {
-    /// Whether nobody is here.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.members().all.is_empty()
+    /// Whether `test` is of any member, or nobody is here; else the last error.
+    pub(crate) fn any_ok<E>(&self, test: impl Fn(&M) -> Result<(), E>) -> Result<(), E> {
+        let members = self.members().clone();
+        let mut last = Ok(());
+        for share in &members.all {
+            last = test(&share.member);
+            if last.is_ok() {
+                break;
+            }
+        }
+        last
     }
 
-    /// Whether `test` is true of any member.
-    pub(crate) fn any(&self, test: impl Fn(&M) -> bool) -> bool {
+    /// Does `each` for every member.
+    pub(crate) fn for_each(&self, each: impl Fn(&M)) {
         let members = self.members().clone();
-        members.all.iter().any(|it| test(&it.member))
+        members.all.iter().for_each(|it| each(&it.member));
     }
 
     fn members(&self) -> MutexGuard<'_, Arc<Members<M>>> {

@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::admission::Denied;
 use crate::backend::{Backend, OpenError};
+use crate::bans::Guess;
 use crate::excerpt::Excerpt;
 use crate::metrics::{Limit, Metrics};
 use crate::private::{PrivateService, PrivateServices, Reach};
@@ -275,9 +276,14 @@ impl HolePunchBroker {
         })?;
         let access = &service.access;
         // frp: a question in advance is not signed.
-        if !visitor.pre_check && !access.knows_secret(visitor.timestamp, visitor.sign_key.expose())
-        {
-            return Err(HolePunchError::Auth(name()));
+        if !visitor.pre_check {
+            let key = visitor.sign_key.expose();
+            let is_right = access.knows_secret(visitor.timestamp, key);
+            let admission = service.backend.admission();
+            admission.note_guess(visitor_request.from, Guess::VisitorKey, is_right);
+            if !is_right {
+                return Err(HolePunchError::Auth(name()));
+            }
         }
         if !access.allows(user) {
             let user = user.to_owned();

@@ -25,6 +25,7 @@ mod hooks;
 mod start_error;
 
 // What is allowed now, and where the server listens.
+mod bans;
 mod certificates;
 mod policy;
 mod sockets;

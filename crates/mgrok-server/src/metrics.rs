@@ -32,6 +32,7 @@ labels! {
     /// How a login ended.
     pub(crate) enum LoginEnd {
         Abandoned = "abandoned",
+        Banned = "banned",
         Denied = "denied",
         Draining = "draining",
         Hello = "hello",
@@ -97,6 +98,7 @@ labels! {
 labels! {
     /// Why a user was not let in.
     pub(crate) enum UserRefusal {
+        Banned = "banned",
         Denied = "denied",
         Disabled = "disabled",
         NoRoute = "no_route",
@@ -109,6 +111,7 @@ labels! {
     /// What came of a visitor's connection.
     pub(crate) enum VisitorEnd {
         Auth = "auth",
+        Banned = "banned",
         Denied = "denied",
         Draining = "draining",
         NotAllowed = "not_allowed",

@@ -13,6 +13,7 @@ use mgrok_net::tls::ServerTls;
 use mgrok_proto::cipher::CipherKey;
 use tokio::sync::watch;
 
+use crate::bans::Bans;
 use crate::certificates;
 use crate::excerpt::Excerpt;
 use crate::hooks::Hooks;
@@ -108,6 +109,7 @@ impl Policy {
 #[derive(Clone, Debug)]
 pub(crate) struct CurrentPolicy {
     current: watch::Sender<Arc<Policy>>,
+    bans: Bans,
 }
 
 impl CurrentPolicy {
@@ -115,6 +117,7 @@ impl CurrentPolicy {
     pub(crate) fn new(policy: Arc<Policy>) -> Self {
         Self {
             current: watch::Sender::new(policy),
+            bans: Bans::default(),
         }
     }
 
@@ -127,6 +130,11 @@ impl CurrentPolicy {
     /// The policy of this moment. Whoever decides several things that have to fit asks once.
     pub(crate) fn now(&self) -> Arc<Policy> {
         self.current.borrow().clone()
+    }
+
+    /// Who is kept out for a while, whatever the policy becomes.
+    pub(crate) fn bans(&self) -> &Bans {
+        &self.bans
     }
 
     /// Decides everything by `policy` from now on. Returns the one before.

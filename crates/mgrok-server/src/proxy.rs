@@ -214,7 +214,7 @@ pub(crate) async fn prepare(
         attempts: owner.attempts,
         user_idle_timeout: policy.config.transport.user_idle_timeout,
         user_hook,
-        admission: Admission::new(&context.policy, kind.public(), access),
+        admission: Admission::new(&context.policy, kind.public(), access, row.entry().name()),
         opening: AtomicUsize::new(0),
     });
     Ok(Prepared {

@@ -14,7 +14,8 @@ use tracing::{Instrument, debug, info, warn};
 
 use crate::admission::Denied;
 use crate::backend;
-use crate::connection::Connection;
+use crate::bans::Guess;
+use crate::connection::{Connection, Transport};
 use crate::directory::Directory;
 use crate::excerpt::Excerpt;
 use crate::metrics::VisitorEnd;
@@ -56,6 +57,7 @@ impl VisitError {
     fn outcome(&self) -> VisitorEnd {
         match self {
             Self::Auth(_) => VisitorEnd::Auth,
+            Self::Denied { denied, .. } if denied.is_ban() => VisitorEnd::Banned,
             Self::Denied { .. } => VisitorEnd::Denied,
             Self::Draining => VisitorEnd::Draining,
             Self::Elsewhere(_) | Self::RunId(_) => VisitorEnd::NoSession,
@@ -191,7 +193,13 @@ fn admit(
         denied,
     })?;
     let access = &service.access;
-    if !access.knows_secret(new.timestamp, new.sign_key.expose()) {
+    let is_right = access.knows_secret(new.timestamp, new.sign_key.expose());
+    // Who comes by KCP may have forged its address.
+    if is_right || connection.transport != Transport::Kcp {
+        let admission = service.backend.admission();
+        admission.note_guess(connection.addrs.from.ip(), Guess::VisitorKey, is_right);
+    }
+    if !is_right {
         return Err(VisitError::Auth(name()));
     }
     if !access.allows(&user) {

@@ -11,6 +11,7 @@ use super::{
     access_log, auth, certificate, grace_period, liveness_keys, log, quic, udp_packet_size,
     web_server,
 };
+use crate::ban_rules::BanRules;
 use crate::domain::check_host;
 use crate::port_set::PortSet;
 use crate::section::Section;
@@ -80,6 +81,7 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         vhost,
         accept_proxy_protocol_from: networks(&mut root, "acceptProxyProtocolFrom"),
         access: access(root.section("access")),
+        bans: bans(root.section("bans")),
         nathole_analysis_data_reserve: nathole_analysis_data_reserve(&mut root)
             .unwrap_or(default.nathole_analysis_data_reserve),
         web_server,
@@ -221,6 +223,37 @@ fn check_web_server<'a>(
             format!("must not have the port {port}, which is `{key}` already"),
         );
     }
+}
+
+/// mgrok's own section.
+fn bans(mut section: Section<'_>) -> Option<BanRules> {
+    let failures = section.integer("failures");
+    let window = section.seconds("window");
+    let duration = section.seconds("duration");
+    let exempt = networks(&mut section, "exempt");
+    let Some(number) = failures else {
+        for key in ["window", "duration", "exempt"] {
+            if section.says(key) {
+                section.warn(key, "does nothing without `bans.failures`");
+            }
+        }
+        return None;
+    };
+    let failures = u32::try_from(number).ok().and_then(NonZeroU32::new);
+    let Some(failures) = failures else {
+        section.invalid(
+            "failures",
+            format!("must be a number of wrong guesses, not {number}"),
+        );
+        return None;
+    };
+    let default = BanRules::new(failures);
+    Some(BanRules {
+        failures,
+        window: window.unwrap_or(default.window),
+        duration: duration.unwrap_or(default.duration),
+        exempt,
+    })
 }
 
 /// mgrok's own section.

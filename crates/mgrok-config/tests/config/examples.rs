@@ -142,6 +142,10 @@ fn the_complete_files_show_every_key() {
         "userConnTimeout",
         "udpPacketSize",
         "allowPorts",
+        "bans.failures",
+        "bans.window",
+        "bans.duration",
+        "bans.exempt",
         "access.logins.allow",
         "access.logins.deny",
         "access.users.allow",
@@ -321,6 +325,7 @@ fn what_is_shown_as_a_default_is_one() {
         .filter(|line| {
             ![
                 "access.logins.",
+                "bans.",
                 "accessLog.",
                 "acceptProxyProtocolFrom",
                 "allowPorts",

@@ -27,7 +27,7 @@ use super::pages::Page;
 use super::request_note::RequestNote;
 use super::user_rows::UserRows;
 use crate::accept::UserService;
-use crate::backend::{Backend, PeerAddrs};
+use crate::backend::{self, Backend, PeerAddrs};
 use crate::backend_set::{BackendSet, Member};
 use crate::client_addr::forwarded_for;
 use crate::metrics::{Metrics, StatusClass, UserRefusal};
@@ -88,14 +88,12 @@ impl HttpRoute {
         }
     }
 
-    /// Whether a user who comes from `addr` may come to any of its members.
-    fn admits_from(&self, addr: IpAddr) -> bool {
-        let admits = |it: &HttpMember| it.backend.admission().check(addr).is_ok();
-        self.backends.is_empty() || self.backends.any(admits)
+    fn is_protected(&self) -> bool {
+        !(self.user.is_empty() && self.password.is_empty())
     }
 
     fn admits(&self, credentials: Option<&Credentials>) -> bool {
-        (self.user.is_empty() && self.password.is_empty())
+        !self.is_protected()
             || credentials.is_some_and(|it| it.match_with(&self.user, self.password.expose()))
     }
 
@@ -110,6 +108,12 @@ impl HttpRoute {
             sorted.sort_by_key(|member: &Arc<HttpMember>| !member.upstream.knows(user));
         }
         sorted.into_iter().chain(members)
+    }
+}
+
+impl AsRef<Backend> for HttpMember {
+    fn as_ref(&self) -> &Backend {
+        &self.backend
     }
 }
 
@@ -266,16 +270,25 @@ impl HttpVhost {
             );
             return self.nothing_here().await;
         };
-        if !route.admits_from(from) {
-            self.metrics.users_refused.of(UserRefusal::Denied).inc();
+        if let Err(denied) = backend::check_source(&route.backends, from) {
             debug!(source = %user.addr(),
-                "http request of {}: nobody may come from {from} to [{}]",
+                "http request of {} to [{}]: {denied}",
                 user.addr(),
                 address.host
             );
-            return status(StatusCode::FORBIDDEN, Body::empty());
+            let (why, code) = match denied.is_ban() {
+                true => (UserRefusal::Banned, StatusCode::TOO_MANY_REQUESTS),
+                false => (UserRefusal::Denied, StatusCode::FORBIDDEN),
+            };
+            self.metrics.users_refused.of(why).inc();
+            return status(code, Body::empty());
         }
-        if !route.admits(address.credentials.as_ref()) {
+        let credentials = address.credentials.as_ref();
+        let is_admitted = route.admits(credentials);
+        if route.is_protected() && credentials.is_some() {
+            backend::note_password(&route.backends, from, is_admitted);
+        }
+        if !is_admitted {
             return ask_for_credentials(address.is_proxy_style);
         }
         let mut request = request;

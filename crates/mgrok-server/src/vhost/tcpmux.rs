@@ -49,6 +49,11 @@ const UNAUTHORIZED: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r\n\
 const UNAUTHORIZED_CLOSE: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r\n\
     Proxy-Authenticate: Basic realm=\"Restricted\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
+const FORBIDDEN: &[u8] =
+    b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
 /// The tcpmux port.
 #[derive(Debug)]
 pub(crate) struct TcpMuxVhost {
@@ -164,7 +169,22 @@ impl TcpMuxVhost {
                 refuse(user, not_found(&page)).await;
                 break;
             };
-            if route.admits(&connect) {
+            if let Err(denied) = backend::check_source(&route.backends, from.ip()) {
+                debug!(source = %from, "tcpmux connection of {from} to [{}]: {denied}", connect.host);
+                let (why, answer, code) = match denied.is_ban() {
+                    true => (UserRefusal::Banned, TOO_MANY, 429),
+                    false => (UserRefusal::Denied, FORBIDDEN, 403),
+                };
+                self.metrics.users_refused.of(why).inc();
+                self.note_refusal(from, &connect, code, "nobody may come from there");
+                refuse(user, Bytes::from_static(answer)).await;
+                break;
+            }
+            let is_admitted = route.admits(&connect);
+            if route.is_protected() && connect.credentials.is_some() {
+                backend::note_password(&route.backends, from.ip(), is_admitted);
+            }
+            if is_admitted {
                 return Some((user, route, connect, bytes));
             }
             debug!(source = %from,
@@ -195,9 +215,13 @@ impl TcpMuxVhost {
 }
 
 impl TcpMuxRoute {
+    fn is_protected(&self) -> bool {
+        !(self.user.is_empty() && self.password.is_empty())
+    }
+
     fn admits(&self, connect: &Connect) -> bool {
         let given = connect.credentials.as_ref();
-        (self.user.is_empty() && self.password.is_empty())
+        !self.is_protected()
             || given.is_some_and(|it| it.match_with(&self.user, self.password.expose()))
     }
 }

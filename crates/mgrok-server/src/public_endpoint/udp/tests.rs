@@ -92,7 +92,12 @@ impl Lab {
                     packet_size,
                     Served {
                         proxy: row.entry(),
-                        admission: &Admission::new(&policy, Public::Users, access),
+                        admission: &Admission::new(
+                            &policy,
+                            Public::Users,
+                            access,
+                            row.entry().name(),
+                        ),
                     },
                     stop,
                 )
