@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use mgrok_lab::{
-    Client, PATIENCE, Peer, Proxy, Server, Visitor, ports, service, traffic,
+    Client, PATIENCE, Peer, Proxy, Server, Visitor, eventually, ports, service, traffic,
     web::{User, Web},
     within,
 };
@@ -174,7 +174,49 @@ async fn a_client_warns_if_the_server_will_keep_nobody_out() {
     let proxy = Proxy::tcp("t", echo.addr()).with(ONLY_HERE);
     let v1 = "transport.wireProtocol = \"v1\"";
     let tunnel = Tunnel::with("", v1, proxy).await;
-    let warning = "access.allow and access.deny keep nobody out here";
+    let warning = "what access says keeps nobody out here";
     tunnel.client.log().wait_for(warning).await;
     drop(tunnel.server);
+}
+
+#[tokio::test]
+async fn one_source_has_as_many_connections_as_it_may() {
+    let echo = service::tcp_echo().await;
+    let proxy = Proxy::tcp("t", echo.addr()).with("access.maxConnectionsPerSource = 2");
+    let tunnel = Tunnel::with("", "", proxy).await;
+    let mut users = Vec::new();
+    for _ in 0..2 {
+        let mut user = connect_from(ELSEWHERE, tunnel.public).await;
+        let first = traffic::echo(&mut user, 10);
+        within(PATIENCE, "an echo", first).await.unwrap();
+        users.push(user);
+    }
+    is_closed(connect_from(ELSEWHERE, tunnel.public).await).await;
+    traffic::tcp_echo(tunnel.public, 100).await;
+    users.pop();
+    eventually("a place", async || {
+        let mut user = connect_from(ELSEWHERE, tunnel.public).await;
+        traffic::echo(&mut user, 10).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn requests_of_one_source_come_no_faster_than_they_may() {
+    let web = Web::start("web").await;
+    let slow = "access.users.maxRatePerSource = 1";
+    let proxy = named("http", "web", web.addr(), "a.test");
+    let shared = Shared::with("vhostHTTPPort", slow, &[proxy]).await;
+    let ask = async |from: Ipv4Addr| {
+        let mut user = User::on(connect_from(from, shared.at).await);
+        let request = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+        user.ask(request).await.status
+    };
+    let mut statuses = Vec::new();
+    // However slow this is, so many come in less time than they may.
+    while !statuses.contains(&429) && statuses.len() < 1_000 {
+        statuses.push(ask(ELSEWHERE).await);
+    }
+    assert_eq!(statuses.last(), Some(&429));
+    assert_eq!(ask(Ipv4Addr::LOCALHOST).await, 200);
 }

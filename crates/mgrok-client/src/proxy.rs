@@ -1,6 +1,7 @@
 //! One configured proxy: how it is announced, and what its connections pass through.
 
 use std::fmt::{self, Debug, Formatter};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mgrok_config::{
@@ -201,6 +202,8 @@ impl Proxy {
             annotations: config.annotations.clone(),
             mgrok_allow_from: texts(&config.access.allow),
             mgrok_deny_from: texts(&config.access.deny),
+            mgrok_connections_per_source: number(config.source_limits.connections),
+            mgrok_rate_per_source: number(config.source_limits.rate),
             mgrok_strategy: strategy.map_or("", Strategy::as_str).to_owned(),
             mgrok_weight: weight.map_or(0, i64::from),
             ..NewProxy::default()
@@ -254,6 +257,10 @@ impl Proxy {
             |parent| error_span!(parent: parent, "proxy", %name),
         )
     }
+}
+
+fn number(limit: Option<NonZeroU32>) -> i64 {
+    limit.map_or(0, |limit| limit.get().into())
 }
 
 fn texts(networks: &[Network]) -> Vec<String> {

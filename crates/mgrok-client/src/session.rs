@@ -413,12 +413,18 @@ impl From<RecvError> for SessionEnd {
 
 /// Takes out of `new` what its server would pass over, and says so.
 fn leave_out_unknown(new: &mut NewProxy, negotiated: Negotiated) {
-    if !negotiated.access && !(new.mgrok_allow_from.is_empty() && new.mgrok_deny_from.is_empty()) {
+    let is_open = new.mgrok_allow_from.is_empty()
+        && new.mgrok_deny_from.is_empty()
+        && new.mgrok_connections_per_source == 0
+        && new.mgrok_rate_per_source == 0;
+    if !negotiated.access && !is_open {
         new.mgrok_allow_from.clear();
         new.mgrok_deny_from.clear();
+        new.mgrok_connections_per_source = 0;
+        new.mgrok_rate_per_source = 0;
         warn!(
-            "access.allow and access.deny keep nobody out here: the server does not know them, as frps does not, or \
-             transport.wireProtocol is \"v1\"; keep others out at the server's firewall"
+            "what access says keeps nobody out here: the server does not know it, as frps does not, or transport.wireProtocol is \
+             \"v1\"; keep others out at the server's firewall"
         );
     }
     if !negotiated.balancing && (new.mgrok_weight != 0 || !new.mgrok_strategy.is_empty()) {

@@ -1,6 +1,7 @@
 //! Who may come, by the address that they come from.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use crate::network::{Network, NetworkError};
 
@@ -11,6 +12,22 @@ pub struct AccessList {
     pub allow: Vec<Network>,
     /// Never from here, whatever `allow` says.
     pub deny: Vec<Network>,
+}
+
+/// How much may come from one IPv4 address, or one /64 of IPv6. [`Default`] is as much as they like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceLimits {
+    /// Connections at a time.
+    pub connections: Option<NonZeroU32>,
+    /// New connections in a second. So many may come at once.
+    pub rate: Option<NonZeroU32>,
+}
+
+impl SourceLimits {
+    /// Whether there is no limit.
+    pub fn is_open(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Why texts are no access list.

@@ -2,6 +2,7 @@
 //! configuration in the block that is called as the type.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -144,10 +145,14 @@ impl ProxyConfig {
             }
             block.table("loadBalancer", group);
         }
-        if !self.access.is_open() {
+        if !(self.access.is_open() && self.source_limits.is_open()) {
             let mut access = Block::default();
             access.list("allow", &texts(&self.access.allow));
             access.list("deny", &texts(&self.access.deny));
+            let number = |limit: Option<NonZeroU32>| limit.map_or(0, |it| it.get().into());
+            let limits = self.source_limits;
+            access.number("maxConnectionsPerSource", number(limits.connections));
+            access.number("maxRatePerSource", number(limits.rate));
             block.table("access", access);
         }
         if let Some(check) = &self.health_check {

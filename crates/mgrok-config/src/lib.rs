@@ -101,7 +101,7 @@ mod load;
 
 mod keys;
 
-pub use access::{AccessList, AccessListError};
+pub use access::{AccessList, AccessListError, SourceLimits};
 pub use annotations::{AnnotationError, check_annotations};
 pub use auth::Auth;
 pub use ban_rules::BanRules;

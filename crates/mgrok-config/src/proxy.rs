@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mgrok_proto::auth::Secret;
 
-use crate::access::AccessList;
+use crate::access::{AccessList, SourceLimits};
 use crate::bandwidth::Bandwidth;
 use crate::client_plugin::Plugin;
 use crate::inspect::Inspect;
@@ -41,6 +41,8 @@ pub struct ProxyConfig {
     pub group: Option<Group>,
     /// From where users and the clients of visitors may come. A server of mgrok keeps others out.
     pub access: AccessList,
+    /// How many connections may come from one source. A server of mgrok keeps it to that.
+    pub source_limits: SourceLimits,
     /// How the local service is watched; `None` takes it for healthy.
     pub health_check: Option<HealthCheck>,
 }
@@ -63,6 +65,7 @@ impl ProxyConfig {
             proxy_protocol: None,
             group: None,
             access: AccessList::default(),
+            source_limits: SourceLimits::default(),
             health_check: None,
         }
     }

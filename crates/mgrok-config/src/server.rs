@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::access::AccessList;
+use crate::access::{AccessList, SourceLimits};
 use crate::auth::Auth;
 use crate::ban_rules::BanRules;
 use crate::liveness::LivenessKeys;
@@ -80,6 +80,10 @@ pub struct ServerAccess {
     pub users: AccessList,
     /// From where the clients of visitors may come, to all private services, beside what a proxy says for itself.
     pub visitors: AccessList,
+    /// How many connections to all public endpoints may come from one source.
+    pub user_limits: SourceLimits,
+    /// The same for the connections of visitors.
+    pub visitor_limits: SourceLimits,
 }
 
 /// The ports that many services share by name. They are on `proxy_bind_addr`.

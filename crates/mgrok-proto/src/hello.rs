@@ -38,7 +38,8 @@ const CODEC: &str = "json";
 pub struct Extension(&'static str);
 
 impl Extension {
-    /// The server keeps users and visitors out of a proxy as its `mgrok_allow_from` and `mgrok_deny_from` say.
+    /// The server keeps users and visitors out of a proxy as its `mgrok_allow_from`, `mgrok_deny_from`, `mgrok_connections_per_source` and
+    /// `mgrok_rate_per_source` say.
     pub const ACCESS: Self = Self::new("access");
     /// Members of a group share users as their `mgrok_strategy` and `mgrok_weight` say.
     pub const BALANCING: Self = Self::new("balancing");

@@ -7,11 +7,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use mgrok_config::{AccessList, BanRules, ServerConfig};
+use mgrok_config::{AccessList, BanRules, ServerConfig, SourceLimits};
 use mgrok_net::udp;
 
 use crate::bans::{Guess, Scope};
+use crate::metrics::UserRefusal;
 use crate::policy::{CurrentPolicy, Policy};
+use crate::source::Source;
+use crate::source_limits::{Reached, SourceLimiter, Visit};
 
 /// Says who may come to one proxy.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(crate) struct Admission {
     policy: CurrentPolicy,
     public: Public,
     own: AccessList,
+    limits: SourceLimits,
+    limiter: SourceLimiter,
     /// What bans are of.
     scope: Scope,
 }
@@ -30,6 +35,13 @@ pub(crate) enum Public {
     Users,
     /// Clients of visitors.
     Visitors,
+}
+
+/// Somebody is counted, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Visits {
+    _common: Option<Visit>,
+    _own: Option<Visit>,
 }
 
 /// Why somebody may not come.
@@ -44,6 +56,12 @@ pub(crate) enum Denied {
     /// The proxy's list keeps it out.
     #[error("{0} is kept out by access of the proxy")]
     Proxy(IpAddr),
+    /// There are too many from there already.
+    #[error("{0} has as many connections as it may")]
+    TooMany(IpAddr),
+    /// They come too fast.
+    #[error("{0} makes more connections in a second than it may")]
+    TooFast(IpAddr),
 }
 
 impl Denied {
@@ -51,17 +69,29 @@ impl Denied {
     pub(crate) fn is_ban(&self) -> bool {
         matches!(self, Self::Banned { .. })
     }
+
+    /// As what a user is counted that is not let in.
+    pub(crate) fn refusal(&self) -> UserRefusal {
+        match self {
+            Self::Banned { .. } => UserRefusal::Banned,
+            Self::Proxy(_) | Self::Server { .. } => UserRefusal::Denied,
+            Self::TooFast(_) | Self::TooMany(_) => UserRefusal::SourceLimit,
+        }
+    }
 }
 
 impl Admission {
-    /// Of the proxy `name` to which `public` come, and which lets those come that are in `own`.
+    /// Of the proxy `name` to which `public` come, and which lets those come that are in `own`, and of one source as many as `limits` say.
     pub(crate) fn new(
         policy: &CurrentPolicy,
         public: Public,
         own: AccessList,
+        limits: SourceLimits,
         name: &Arc<str>,
     ) -> Self {
         Self {
+            limits,
+            limiter: SourceLimiter::default(),
             scope: Scope::Proxy(name.clone()),
             policy: policy.clone(),
             public,
@@ -81,6 +111,35 @@ impl Admission {
             return Err(Denied::Proxy(addr));
         }
         check_ban(&self.policy, &policy, addr, &self.scope)
+    }
+
+    /// Lets somebody who comes from `addr` in, for as long as it holds the value. `None` is for whoever is not counted.
+    pub(crate) fn enter(&self, addr: IpAddr) -> Result<Option<Box<Visits>>, Denied> {
+        self.check(addr)?;
+        let source = Source::of(addr);
+        let reached = |reached| match reached {
+            Reached::Connections => Denied::TooMany(addr.to_canonical()),
+            Reached::Rate => Denied::TooFast(addr.to_canonical()),
+        };
+        let (limiter, limits) = self.limits_of_server();
+        let common = limiter.enter(source, limits).map_err(reached)?;
+        let own = self.limiter.enter(source, self.limits).map_err(reached)?;
+        let is_counted = common.is_some() || own.is_some();
+        Ok(is_counted.then(|| {
+            Box::new(Visits {
+                _common: common,
+                _own: own,
+            })
+        }))
+    }
+
+    fn limits_of_server(&self) -> (&SourceLimiter, SourceLimits) {
+        let policy = self.policy.now();
+        let access = &policy.config.access;
+        match self.public {
+            Public::Users => (self.policy.user_limiter(), access.user_limits),
+            Public::Visitors => (self.policy.visitor_limiter(), access.visitor_limits),
+        }
     }
 
     /// Notes what somebody who comes from `addr` has guessed, and whether it was right.
@@ -103,10 +162,13 @@ impl udp::Admission for Admission {
         self.own.is_open()
             && self.of_server(&self.policy.now()).0.is_open()
             && self.policy.bans().is_empty()
+            && self.limits.is_open()
+            && self.limits_of_server().1.is_open()
     }
 
-    fn admits(&self, user: SocketAddr) -> bool {
-        self.check(user.ip()).is_ok()
+    fn admit(&self, user: SocketAddr) -> Option<udp::Admitted> {
+        let visits = self.enter(user.ip()).ok()?;
+        Some(visits.map(|visits| visits as Box<_>))
     }
 }
 
@@ -194,7 +256,7 @@ mod tests {
     #[test]
     fn both_lists_have_to_admit_an_address() {
         let policy = CurrentPolicy::of(config("10.0.0.0/8"));
-        let admission = |public| Admission::new(&policy, public, only("10.1.0.0/16"), &"p".into());
+        let admission = |public| Admission::new(&policy, public, only("10.1.0.0/16"), SourceLimits::default(), &"p".into());
         let check = |public, addr: &str| {
             let checked = admission(public).check(addr.parse().unwrap());
             checked.err().map(|denied| denied.to_string())
@@ -214,7 +276,7 @@ mod tests {
     #[test]
     fn a_reload_counts_for_whoever_comes_next() {
         let policy = CurrentPolicy::of(config("10.0.0.0/8"));
-        let admission = Admission::new(&policy, Public::Users, AccessList::default(), &"p".into());
+        let admission = Admission::new(&policy, Public::Users, AccessList::default(), SourceLimits::default(), &"p".into());
         let addr = "192.0.2.1".parse().unwrap();
         assert!(admission.check(addr).is_err());
         assert!(!udp::Admission::is_open(&admission));
@@ -249,7 +311,7 @@ mod tests {
             ..ServerConfig::default()
         };
         let policy = CurrentPolicy::of(banning.clone());
-        let admission = Admission::new(&policy, Public::Users, AccessList::default(), &"p".into());
+        let admission = Admission::new(&policy, Public::Users, AccessList::default(), SourceLimits::default(), &"p".into());
         let guess = |addr: &str| {
             let addr = addr.parse().unwrap();
             for _ in 0..9 {
@@ -271,5 +333,34 @@ mod tests {
         assert_eq!(admission.check(addr), Ok(()));
         policy.replace(Policy::new(banning, None).unwrap().into());
         assert!(admission.check(addr).is_err());
+    }
+
+    #[test]
+    fn one_source_has_no_more_than_the_server_and_the_proxy_let_it() {
+        let limits = |connections: u32| SourceLimits {
+            connections: connections.try_into().ok(),
+            ..SourceLimits::default()
+        };
+        let policy = CurrentPolicy::of(ServerConfig {
+            access: ServerAccess {
+                user_limits: limits(3),
+                ..ServerAccess::default()
+            },
+            ..ServerConfig::default()
+        });
+        let proxy = |own| {
+            let all = AccessList::default();
+            Admission::new(&policy, Public::Users, all, limits(own), &"p".into())
+        };
+        let (narrow, wide) = (proxy(1), proxy(9));
+        let addr = "192.0.2.1".parse().unwrap();
+        let first = narrow.enter(addr).unwrap();
+        assert_eq!(narrow.enter(addr).unwrap_err(), Denied::TooMany(addr));
+        let _others = [wide.enter(addr).unwrap(), wide.enter(addr).unwrap()];
+        assert_eq!(wide.enter(addr).unwrap_err(), Denied::TooMany(addr));
+        assert!(wide.enter("192.0.2.2".parse().unwrap()).is_ok());
+        drop(first);
+        narrow.enter(addr).unwrap();
+        assert!(!udp::Admission::is_open(&wide));
     }
 }

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::admission::{Admission, Denied};
+use crate::admission::{Admission, Denied, Visits};
 use crate::backend_set::{BackendSet, Member};
 use crate::bans::Guess;
 use crate::directory::{ConnectionRow, ProxyEntry};
@@ -321,6 +321,8 @@ pub(crate) struct Opened {
     work: Conn,
     half_close: HalfClose,
     idle_timeout: Option<Duration>,
+    /// Held while the user is there.
+    visits: Option<Box<Visits>>,
 }
 
 impl Opened {
@@ -355,10 +357,12 @@ pub(crate) fn carry(
             work,
             half_close,
             idle_timeout,
+            visits,
         } = opened.unbox();
         let relay = relay::relay(user, work, half_close, connection.traffic());
         let served = connection.until_closed(relay.with_idle_timeout(idle_timeout));
         let end = served.await;
+        drop(visits);
         let from = connection.from();
         match end {
             Some(end) => {
@@ -383,7 +387,7 @@ pub(crate) async fn open(
     user_half_close: HalfClose,
     backends: impl Iterator<Item = Arc<Backend>>,
 ) -> Option<Box<Opened>> {
-    let (backend, work) = open_first(addrs, host, backends).await?;
+    let (backend, work, visits) = open_first(addrs, host, backends).await?;
     let half_close = match user_half_close {
         HalfClose::Carried => backend.half_close(),
         HalfClose::EndsBoth => HalfClose::EndsBoth,
@@ -396,6 +400,7 @@ pub(crate) async fn open(
         work,
         half_close,
         idle_timeout: backend.user_idle_timeout(),
+        visits,
     }))
 }
 
@@ -404,22 +409,21 @@ async fn open_first(
     addrs: PeerAddrs,
     host: &str,
     backends: impl Iterator<Item = Arc<Backend>>,
-) -> Option<(Arc<Backend>, Conn)> {
+) -> Option<(Arc<Backend>, Conn, Option<Box<Visits>>)> {
     let from = addrs.from;
     let mut refusal = None;
     let mut denied = None;
     let mut tried: Option<Arc<Backend>> = None;
     for backend in backends {
         // Each member of a group has lists of its own.
-        if let Err(error) = backend.admission().check(from.ip()) {
-            debug!(source = %from, "[{}] is not for the user: {error}", backend.proxy_name());
-            let why = match error.is_ban() {
-                true => UserRefusal::Banned,
-                false => UserRefusal::Denied,
-            };
-            denied = Some((backend, why));
-            continue;
-        }
+        let visits = match backend.admission().enter(from.ip()) {
+            Ok(visits) => visits,
+            Err(error) => {
+                debug!(source = %from, "[{}] is not for the user: {error}", backend.proxy_name());
+                denied = Some((backend, error.refusal()));
+                continue;
+            }
+        };
         let backend = &*tried.insert(backend);
         if backend.turns_away() {
             debug!(source = %from, "[{}] is disabled, or the server drained", backend.proxy_name());
@@ -434,7 +438,7 @@ async fn open_first(
             return None;
         }
         match backend.open(Some(addrs)).await {
-            Ok(work) => return Some((backend.clone(), work)),
+            Ok(work) => return Some((backend.clone(), work, visits)),
             Err(error) => {
                 debug!(source = %from, "[{}] cannot serve the user: {error}", backend.proxy_name());
                 refusal = Some(error);

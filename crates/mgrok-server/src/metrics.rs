@@ -104,6 +104,7 @@ labels! {
         NoRoute = "no_route",
         NoWorkConn = "no_work_connection",
         Plugin = "plugin",
+        SourceLimit = "source_limit",
     }
 }
 

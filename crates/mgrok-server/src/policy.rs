@@ -17,6 +17,7 @@ use crate::bans::Bans;
 use crate::certificates;
 use crate::excerpt::Excerpt;
 use crate::hooks::Hooks;
+use crate::source_limits::SourceLimiter;
 use crate::start_error::StartError;
 
 /// What a server does, from one reload to the next.
@@ -110,6 +111,9 @@ impl Policy {
 pub(crate) struct CurrentPolicy {
     current: watch::Sender<Arc<Policy>>,
     bans: Bans,
+    /// How many connections users have, by where they come from, and the clients of visitors.
+    users: SourceLimiter,
+    visitors: SourceLimiter,
 }
 
 impl CurrentPolicy {
@@ -118,6 +122,8 @@ impl CurrentPolicy {
         Self {
             current: watch::Sender::new(policy),
             bans: Bans::default(),
+            users: SourceLimiter::default(),
+            visitors: SourceLimiter::default(),
         }
     }
 
@@ -135,6 +141,16 @@ impl CurrentPolicy {
     /// Who is kept out for a while, whatever the policy becomes.
     pub(crate) fn bans(&self) -> &Bans {
         &self.bans
+    }
+
+    /// Counts the connections of users to all public endpoints.
+    pub(crate) fn user_limiter(&self) -> &SourceLimiter {
+        &self.users
+    }
+
+    /// Counts the connections of visitors to all private services.
+    pub(crate) fn visitor_limiter(&self) -> &SourceLimiter {
+        &self.visitors
     }
 
     /// Decides everything by `policy` from now on. Returns the one before.

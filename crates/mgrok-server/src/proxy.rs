@@ -6,12 +6,12 @@
 
 mod quota;
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use mgrok_config::{
-    AccessList, AccessListError, AnnotationError, Bandwidth, BandwidthError, BandwidthMode,
+    AccessList, AccessListError, AnnotationError, SourceLimits, Bandwidth, BandwidthError, BandwidthMode,
 };
 use mgrok_net::layers::{Layers, Limiter};
 use mgrok_proto::Negotiated;
@@ -165,8 +165,12 @@ pub(crate) async fn prepare(
     }
     quota::check_names(&new)?;
     mgrok_config::check_annotations(&new.annotations)?;
-    let limit = limiter(&new)?;
+    let bandwidth = limiter(&new)?;
     let access = AccessList::parse(&new.mgrok_allow_from, &new.mgrok_deny_from)?;
+    let limits = SourceLimits {
+        connections: limit(new.mgrok_connections_per_source),
+        rate: limit(new.mgrok_rate_per_source),
+    };
     let share = Share::of(&new)?;
     let holder = Holder {
         proxy: new.proxy_name.as_str().into(),
@@ -207,14 +211,14 @@ pub(crate) async fn prepare(
                 .use_encryption
                 .then(|| owner.session.keys.cipher.clone()),
             compression: new.use_compression,
-            limit,
+            limit: bandwidth,
         },
         negotiated: owner.negotiated,
         timeout: policy.config.user_conn_timeout,
         attempts: owner.attempts,
         user_idle_timeout: policy.config.transport.user_idle_timeout,
         user_hook,
-        admission: Admission::new(&context.policy, kind.public(), access, row.entry().name()),
+        admission: Admission::new(&context.policy, kind.public(), access, limits, row.entry().name()),
         opening: AtomicUsize::new(0),
     });
     Ok(Prepared {
@@ -331,6 +335,11 @@ fn user_hook(kind: Kind, new: &NewProxy, owner: &Owner<'_>, policy: &Policy) -> 
     policy
         .hooks
         .user_hook(&owner.session.client, &new.proxy_name, kind.as_str())
+}
+
+/// As a key of the configuration: less than nothing is nothing, and nothing is no limit.
+fn limit(number: i64) -> Option<NonZeroU32> {
+    NonZeroU32::new(u32::try_from(number.max(0)).unwrap_or(u32::MAX))
 }
 
 /// The limiter that this end applies, if it is the one to do it.

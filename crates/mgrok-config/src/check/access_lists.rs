@@ -1,6 +1,8 @@
-//! Lists of networks.
+//! From where somebody may come, and how much from one place.
 
-use crate::access::{AccessList, AccessListError};
+use std::num::NonZeroU32;
+
+use crate::access::{AccessList, AccessListError, SourceLimits};
 use crate::network::Network;
 use crate::section::Section;
 
@@ -17,6 +19,14 @@ pub(super) fn access_list(section: &mut Section<'_>) -> AccessList {
         }
     }
     list
+}
+
+/// The limits of a section, which are mgrok's own keys.
+pub(super) fn source_limits(section: &mut Section<'_>) -> SourceLimits {
+    SourceLimits {
+        connections: section.count("maxConnectionsPerSource").and_then(NonZeroU32::new),
+        rate: section.count("maxRatePerSource").and_then(NonZeroU32::new),
+    }
 }
 
 /// The networks of one key.

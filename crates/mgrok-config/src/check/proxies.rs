@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use mgrok_proto::auth::Secret;
 
-use super::access_lists::access_list;
+use super::access_lists::{access_list, source_limits};
 use super::client_plugin::plugin;
 use super::conflicts;
 use super::entries::{Entry, Start};
@@ -116,6 +116,7 @@ fn proxy(
     let local_host = section.text("localIP").unwrap_or(default.local_host);
     let metadatas = section.map("metadatas");
     let mut transport = section.section("transport");
+    let mut access = section.section("access");
     let proxy = ProxyConfig {
         name: default.name,
         local_host,
@@ -127,7 +128,8 @@ fn proxy(
         bandwidth: bandwidth(&mut transport),
         proxy_protocol: proxy_protocol(&mut transport, &default.kind, plugin.as_ref()),
         group: group(section.section("loadBalancer"), &default.kind),
-        access: access_list(&mut section.section("access")),
+        access: access_list(&mut access),
+        source_limits: source_limits(&mut access),
         health_check: health_check(section.section("healthCheck"), local_port),
         plugin,
         kind: default.kind,

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::access_lists::{access_list, networks};
+use super::access_lists::{access_list, networks, source_limits};
 use super::conflicts::overlap;
 use super::server_hooks::http_plugins;
 use super::{
@@ -258,10 +258,14 @@ fn bans(mut section: Section<'_>) -> Option<BanRules> {
 
 /// mgrok's own section.
 fn access(mut section: Section<'_>) -> ServerAccess {
+    let mut users = section.section("users");
+    let mut visitors = section.section("visitors");
     ServerAccess {
         logins: access_list(&mut section.section("logins")),
-        users: access_list(&mut section.section("users")),
-        visitors: access_list(&mut section.section("visitors")),
+        user_limits: source_limits(&mut users),
+        users: access_list(&mut users),
+        visitor_limits: source_limits(&mut visitors),
+        visitors: access_list(&mut visitors),
     }
 }
 

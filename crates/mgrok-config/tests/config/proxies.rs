@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mgrok_config::{
-    AccessList, Bandwidth, BandwidthMode, Group, HealthCheck, HealthCheckKind, ProxyConfig,
+    AccessList, SourceLimits, Bandwidth, BandwidthMode, Group, HealthCheck, HealthCheckKind, ProxyConfig,
     ProxyKind, ProxyProtocol, Strategy,
 };
 use mgrok_proto::auth::Secret;
@@ -207,6 +207,12 @@ fn tcp(more: &str) -> String {
 fn access_lists() {
     let access = |text: &str| client(&tcp(text)).proxies.remove(0).access;
     assert!(access("").is_open());
+    let limited = "access = { maxConnectionsPerSource = 9, maxRatePerSource = 3 }";
+    let limits = SourceLimits {
+        connections: 9.try_into().ok(),
+        rate: 3.try_into().ok(),
+    };
+    assert_eq!(client(&tcp(limited)).proxies.remove(0).source_limits, limits);
     let lists = access("access.allow = [\"10.0.0.0/8\"]\naccess.deny = [\"10.0.0.1\"]");
     let texts = |list: &str| vec![list.to_owned()];
     let expect = AccessList::parse(&texts("10.0.0.0/8"), &texts("10.0.0.1"));

@@ -18,11 +18,14 @@ pub trait Metering: fmt::Debug + Sync {
     fn meter(&self, user: SocketAddr) -> Option<Box<dyn UserMeter>>;
 }
 
+/// What is held for as long as somebody is a user, if anything.
+pub type Admitted = Option<Box<dyn fmt::Debug + Send>>;
+
 /// Says who may become a user.
 pub trait Admission: fmt::Debug + Sync {
     /// Whether nobody has to be looked at now.
     fn is_open(&self) -> bool;
 
-    /// Whether somebody who writes from this address may become a user.
-    fn admits(&self, user: SocketAddr) -> bool;
+    /// What is to be held for somebody who writes from this address and becomes a user; `None` if it may not.
+    fn admit(&self, user: SocketAddr) -> Option<Admitted>;
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
 
 use super::{
-    Admission, DatagramConn, Datagrams, DropReason, Drops, LocalAddr, Metering, Outbox, RecvError,
+    Admission, Admitted, DatagramConn, Datagrams, DropReason, Drops, LocalAddr, Metering, Outbox, RecvError,
     Sent, UdpSocket, UserMeter, UserTable,
 };
 use crate::relay::Traffic;
@@ -87,6 +87,8 @@ struct User {
     /// The address that it wrote to.
     asked: Option<LocalAddr>,
     meter: Option<Box<dyn UserMeter>>,
+    /// Says that it is a user, to whoever let it become one.
+    _admitted: Admitted,
 }
 
 impl<'a> Users<'a> {
@@ -263,13 +265,16 @@ impl<'a> Users<'a> {
                 drops.unconnected += 1;
                 return;
             }
+            let mut admitted = None;
             if let Some(admission) = admission
                 && last.is_none_or(|(last, _)| last != user)
                 && table.slot(&user).is_none()
-                && !admission.admits(user)
             {
-                drops.denied += 1;
-                return;
+                let Some(it) = admission.admit(user) else {
+                    drops.denied += 1;
+                    return;
+                };
+                admitted = it;
             }
             let queued = outbox.push(payload, user);
             match &queued {
@@ -301,6 +306,7 @@ impl<'a> Users<'a> {
                     table.insert(user, now, |_| User {
                         asked: local,
                         meter,
+                        _admitted: admitted,
                     });
                     is_changed = true;
                 }

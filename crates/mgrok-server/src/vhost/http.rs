@@ -11,13 +11,14 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use mgrok_config::Vhost as VhostConfig;
 use mgrok_http::{
-    AnswerLimits, Body, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler, Meter,
+    AnswerLimits, Body, BodyEnd, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler, Meter,
     RequestTarget, Rules, UNREACHABLE, Upstream, UpstreamOptions, User, ask_for_credentials,
     repetition,
 };
 use mgrok_net::access_log::{AccessLog, AccessRequest};
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
+use mgrok_net::relay::Traffic;
 use mgrok_proto::auth::Secret;
 use mgrok_proto::message::NewProxy;
 use tokio_util::sync::CancellationToken;
@@ -27,10 +28,11 @@ use super::pages::Page;
 use super::request_note::RequestNote;
 use super::user_rows::UserRows;
 use crate::accept::UserService;
+use crate::admission::Visits;
 use crate::backend::{self, Backend, PeerAddrs};
 use crate::backend_set::{BackendSet, Member};
 use crate::client_addr::forwarded_for;
-use crate::metrics::{Metrics, StatusClass, UserRefusal};
+use crate::metrics::{Metrics, StatusClass};
 use crate::policy::CurrentPolicy;
 use crate::routes::Routes;
 
@@ -276,11 +278,11 @@ impl HttpVhost {
                 user.addr(),
                 address.host
             );
-            let (why, code) = match denied.is_ban() {
-                true => (UserRefusal::Banned, StatusCode::TOO_MANY_REQUESTS),
-                false => (UserRefusal::Denied, StatusCode::FORBIDDEN),
+            self.metrics.users_refused.of(denied.refusal()).inc();
+            let code = match denied.is_ban() {
+                true => StatusCode::TOO_MANY_REQUESTS,
+                false => StatusCode::FORBIDDEN,
             };
-            self.metrics.users_refused.of(why).inc();
             return status(code, Body::empty());
         }
         let credentials = address.credentials.as_ref();
@@ -293,6 +295,7 @@ impl HttpVhost {
         }
         let mut request = request;
         let mut is_down = false;
+        let mut limited = None;
         let mut members = route.members(user, from).peekable();
         while let Some(member) = members.next() {
             if member.backend.turns_away() {
@@ -302,6 +305,13 @@ impl HttpVhost {
                 is_down = true;
                 continue;
             }
+            let visits = match member.backend.admission().enter(from) {
+                Ok(visits) => visits,
+                Err(denied) => {
+                    limited = Some(denied);
+                    continue;
+                }
+            };
             let place = match member.upstream.reserve(request.method(), user).await {
                 Ok(place) => place,
                 Err(error) => {
@@ -317,6 +327,10 @@ impl HttpVhost {
             let meter: Arc<dyn Meter> = match note {
                 Some(note) => Arc::new(note.meter(proxy, row)),
                 None => row,
+            };
+            let meter: Arc<dyn Meter> = match visits {
+                Some(visits) => Arc::new(Counted { meter, _visits: visits }),
+                None => meter,
             };
             let forwarded = member
                 .upstream
@@ -339,6 +353,11 @@ impl HttpVhost {
                 Ok(response) => response,
                 Err(error) => self.failed(&member, &error).await,
             };
+        }
+        if let Some(denied) = limited {
+            debug!(source = %user.addr(), "http request of {}: {denied}", user.addr());
+            self.metrics.users_refused.of(denied.refusal()).inc();
+            return status(StatusCode::TOO_MANY_REQUESTS, Body::empty());
         }
         if is_down {
             self.unreachable().await
@@ -372,6 +391,31 @@ impl HttpVhost {
             StatusCode::BAD_GATEWAY,
             Page::unreachable(file).text().await,
         )
+    }
+}
+
+/// Counts a request of a source until all of its bodies are over.
+#[derive(Debug)]
+struct Counted {
+    meter: Arc<dyn Meter>,
+    _visits: Box<Visits>,
+}
+
+impl Meter for Counted {
+    fn traffic(&self) -> &Traffic {
+        self.meter.traffic()
+    }
+
+    fn count_sent(&self, bytes: u64) {
+        self.meter.count_sent(bytes);
+    }
+
+    fn count_received(&self, bytes: u64) {
+        self.meter.count_received(bytes);
+    }
+
+    fn note_end(&self, end: BodyEnd) {
+        self.meter.note_end(end);
     }
 }
 

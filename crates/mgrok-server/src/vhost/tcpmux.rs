@@ -171,11 +171,11 @@ impl TcpMuxVhost {
             };
             if let Err(denied) = backend::check_source(&route.backends, from.ip()) {
                 debug!(source = %from, "tcpmux connection of {from} to [{}]: {denied}", connect.host);
-                let (why, answer, code) = match denied.is_ban() {
-                    true => (UserRefusal::Banned, TOO_MANY, 429),
-                    false => (UserRefusal::Denied, FORBIDDEN, 403),
+                let (answer, code) = match denied.is_ban() {
+                    true => (TOO_MANY, 429),
+                    false => (FORBIDDEN, 403),
                 };
-                self.metrics.users_refused.of(why).inc();
+                self.metrics.users_refused.of(denied.refusal()).inc();
                 self.note_refusal(from, &connect, code, "nobody may come from there");
                 refuse(user, Bytes::from_static(answer)).await;
                 break;

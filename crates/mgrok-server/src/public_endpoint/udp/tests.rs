@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use mgrok_config::{AccessList, ServerConfig};
+use mgrok_config::{AccessList, ServerConfig, SourceLimits};
 use mgrok_net::relay::Traffic;
 use mgrok_net::udp::{Datagrams, Outbox};
 use mgrok_proto::WireVersion;
@@ -92,12 +92,7 @@ impl Lab {
                     packet_size,
                     Served {
                         proxy: row.entry(),
-                        admission: &Admission::new(
-                            &policy,
-                            Public::Users,
-                            access,
-                            row.entry().name(),
-                        ),
+                        admission: &Admission::new(&policy, Public::Users, access, SourceLimits::default(), row.entry().name()),
                     },
                     stop,
                 )
