@@ -256,7 +256,15 @@ mod tests {
     #[test]
     fn both_lists_have_to_admit_an_address() {
         let policy = CurrentPolicy::of(config("10.0.0.0/8"));
-        let admission = |public| Admission::new(&policy, public, only("10.1.0.0/16"), SourceLimits::default(), &"p".into());
+        let admission = |public| {
+            Admission::new(
+                &policy,
+                public,
+                only("10.1.0.0/16"),
+                SourceLimits::default(),
+                &"p".into(),
+            )
+        };
         let check = |public, addr: &str| {
             let checked = admission(public).check(addr.parse().unwrap());
             checked.err().map(|denied| denied.to_string())
@@ -276,7 +284,13 @@ mod tests {
     #[test]
     fn a_reload_counts_for_whoever_comes_next() {
         let policy = CurrentPolicy::of(config("10.0.0.0/8"));
-        let admission = Admission::new(&policy, Public::Users, AccessList::default(), SourceLimits::default(), &"p".into());
+        let admission = Admission::new(
+            &policy,
+            Public::Users,
+            AccessList::default(),
+            SourceLimits::default(),
+            &"p".into(),
+        );
         let addr = "192.0.2.1".parse().unwrap();
         assert!(admission.check(addr).is_err());
         assert!(!udp::Admission::is_open(&admission));
@@ -311,7 +325,13 @@ mod tests {
             ..ServerConfig::default()
         };
         let policy = CurrentPolicy::of(banning.clone());
-        let admission = Admission::new(&policy, Public::Users, AccessList::default(), SourceLimits::default(), &"p".into());
+        let admission = Admission::new(
+            &policy,
+            Public::Users,
+            AccessList::default(),
+            SourceLimits::default(),
+            &"p".into(),
+        );
         let guess = |addr: &str| {
             let addr = addr.parse().unwrap();
             for _ in 0..9 {

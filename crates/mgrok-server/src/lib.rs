@@ -27,9 +27,9 @@ mod start_error;
 // What is allowed now, and where the server listens.
 mod bans;
 mod certificates;
-mod source_limits;
 mod policy;
 mod sockets;
+mod source_limits;
 
 mod admission;
 

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use mgrok_config::{
-    AccessList, AccessListError, AnnotationError, SourceLimits, Bandwidth, BandwidthError, BandwidthMode,
+    AccessList, AccessListError, AnnotationError, Bandwidth, BandwidthError, BandwidthMode,
+    SourceLimits,
 };
 use mgrok_net::layers::{Layers, Limiter};
 use mgrok_proto::Negotiated;
@@ -218,7 +219,13 @@ pub(crate) async fn prepare(
         attempts: owner.attempts,
         user_idle_timeout: policy.config.transport.user_idle_timeout,
         user_hook,
-        admission: Admission::new(&context.policy, kind.public(), access, limits, row.entry().name()),
+        admission: Admission::new(
+            &context.policy,
+            kind.public(),
+            access,
+            limits,
+            row.entry().name(),
+        ),
         opening: AtomicUsize::new(0),
     });
     Ok(Prepared {

@@ -107,8 +107,9 @@ impl Table {
         if next.is_none_or(|next| now >= next) {
             self.forgotten_at = Some(now);
             let second = Duration::from_secs(1);
-            self.sources
-                .retain(|_, it| it.connections > 0 || now.saturating_duration_since(it.at) < second);
+            self.sources.retain(|_, it| {
+                it.connections > 0 || now.saturating_duration_since(it.at) < second
+            });
         }
     }
 }

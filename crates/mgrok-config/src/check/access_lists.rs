@@ -24,7 +24,9 @@ pub(super) fn access_list(section: &mut Section<'_>) -> AccessList {
 /// The limits of a section, which are mgrok's own keys.
 pub(super) fn source_limits(section: &mut Section<'_>) -> SourceLimits {
     SourceLimits {
-        connections: section.count("maxConnectionsPerSource").and_then(NonZeroU32::new),
+        connections: section
+            .count("maxConnectionsPerSource")
+            .and_then(NonZeroU32::new),
         rate: section.count("maxRatePerSource").and_then(NonZeroU32::new),
     }
 }

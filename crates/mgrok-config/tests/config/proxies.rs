@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use mgrok_config::{
-    AccessList, SourceLimits, Bandwidth, BandwidthMode, Group, HealthCheck, HealthCheckKind, ProxyConfig,
-    ProxyKind, ProxyProtocol, Strategy,
+    AccessList, Bandwidth, BandwidthMode, Group, HealthCheck, HealthCheckKind, ProxyConfig,
+    ProxyKind, ProxyProtocol, SourceLimits, Strategy,
 };
 use mgrok_proto::auth::Secret;
 
@@ -212,7 +212,10 @@ fn access_lists() {
         connections: 9.try_into().ok(),
         rate: 3.try_into().ok(),
     };
-    assert_eq!(client(&tcp(limited)).proxies.remove(0).source_limits, limits);
+    assert_eq!(
+        client(&tcp(limited)).proxies.remove(0).source_limits,
+        limits
+    );
     let lists = access("access.allow = [\"10.0.0.0/8\"]\naccess.deny = [\"10.0.0.1\"]");
     let texts = |list: &str| vec![list.to_owned()];
     let expect = AccessList::parse(&texts("10.0.0.0/8"), &texts("10.0.0.1"));

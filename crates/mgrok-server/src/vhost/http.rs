@@ -11,9 +11,9 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use mgrok_config::Vhost as VhostConfig;
 use mgrok_http::{
-    AnswerLimits, Body, BodyEnd, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler, Meter,
-    RequestTarget, Rules, UNREACHABLE, Upstream, UpstreamOptions, User, ask_for_credentials,
-    repetition,
+    AnswerLimits, Body, BodyEnd, Connect, Connecting, Credentials, ForwardError, Forwarded,
+    Handler, Meter, RequestTarget, Rules, UNREACHABLE, Upstream, UpstreamOptions, User,
+    ask_for_credentials, repetition,
 };
 use mgrok_net::access_log::{AccessLog, AccessRequest};
 use mgrok_net::conn::Conn;
@@ -329,7 +329,10 @@ impl HttpVhost {
                 None => row,
             };
             let meter: Arc<dyn Meter> = match visits {
-                Some(visits) => Arc::new(Counted { meter, _visits: visits }),
+                Some(visits) => Arc::new(Counted {
+                    meter,
+                    _visits: visits,
+                }),
                 None => meter,
             };
             let forwarded = member
