@@ -101,6 +101,108 @@ async fn by_http(to: SocketAddr) -> String {
 }
 
 #[tokio::test]
+async fn members_get_users_by_weight() {
+    let (a, b) = (letter("a").await, letter("b").await);
+    let server = Server::start(Peer::Mgrok, "").await;
+    let port = ports::free();
+    let proxy =
+        |name: &str, service: &Service| member(Proxy::tcp(name, service.addr()).at(port), "g");
+    let proxies = [
+        proxy("a", &a).with("loadBalancer.weight = 3"),
+        proxy("b", &b),
+    ];
+    let _client = Client::start(Peer::Mgrok, server.addr(), "", &proxies).await;
+    let public = SocketAddr::from(([127, 0, 0, 1], port));
+    let shares = shares(40, async || by_tcp(public).await).await;
+    let expect = BTreeMap::from([("a".to_owned(), 30), ("b".to_owned(), 10)]);
+    assert_eq!(shares, expect);
+}
+
+#[tokio::test]
+async fn who_has_the_fewest_connections_gets_the_next() {
+    let (a, b) = (letter("a").await, letter("b").await);
+    let server = Server::start(Peer::Mgrok, "").await;
+    let port = ports::free();
+    let least = "loadBalancer.strategy = \"leastConnections\"";
+    let proxy = |name: &str, service: &Service| {
+        member(Proxy::tcp(name, service.addr()).at(port), "g").with(least)
+    };
+    let client = |proxy| async { Client::start(Peer::Mgrok, server.addr(), "", &[proxy]).await };
+    let _first = client(proxy("a", &a)).await;
+    let public = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut users = Vec::new();
+    let mut come = async || {
+        let mut stream = TcpStream::connect(public).await.unwrap();
+        let letter = within(PATIENCE, "a letter", stream.read_u8())
+            .await
+            .unwrap();
+        users.push(stream);
+        char::from(letter)
+    };
+    for _ in 0..4 {
+        assert_eq!(come().await, 'a');
+    }
+    let _second = client(proxy("b", &b)).await;
+    server
+        .log()
+        .wait_for("new proxy [b] type [tcp] success")
+        .await;
+    for _ in 0..4 {
+        assert_eq!(come().await, 'b', "it has fewer until it has as many");
+    }
+    let next = [come().await, come().await];
+    assert!(next.contains(&'a') && next.contains(&'b'), "{next:?}");
+    let why = "group should have same loadBalancer.strategy: its first member has said leastConnections, not roundRobin";
+    let other = member(Proxy::tcp("c", a.addr()).at(port), "g");
+    refuses(
+        &server,
+        other.with("loadBalancer.strategy = \"roundRobin\""),
+        why,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_source_stays_with_one_member_by_port_and_by_name() {
+    let (a, b) = (letter("a").await, letter("b").await);
+    let (web_a, web_b) = (Web::start("a").await, Web::start("b").await);
+    let port = ports::free();
+    let http = ports::free();
+    let server = Server::start(Peer::Mgrok, &format!("vhostHTTPPort = {http}")).await;
+    let by_source =
+        |proxy: Proxy| member(proxy, "g").with("loadBalancer.strategy = \"sourceAddress\"");
+    let proxies = [
+        by_source(Proxy::tcp("a", a.addr()).at(port)),
+        by_source(Proxy::tcp("b", b.addr()).at(port)),
+        by_source(named("http", "wa", web_a.addr(), "a.test")),
+        by_source(named("http", "wb", web_b.addr(), "a.test")),
+    ];
+    let _client = Client::start(Peer::Mgrok, server.addr(), "", &proxies).await;
+    let connect = async |last: u8, port: u16| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 9, last], 0).into()).unwrap();
+        socket.connect(([127, 0, 0, 1], port).into()).await.unwrap()
+    };
+    let mut seen = BTreeMap::<String, usize>::new();
+    for last in 1..=24 {
+        let first = letter_of(connect(last, port).await).await;
+        assert_eq!(letter_of(connect(last, port).await).await, first);
+        *seen.entry(first).or_default() += 1;
+        let mut names = Vec::new();
+        for _ in 0..2 {
+            let mut user = User::on(connect(last, http).await);
+            let answer = user
+                .ask("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
+                .await;
+            names.push(answer.service().to_owned());
+        }
+        assert_eq!(names[0], names[1]);
+        *seen.entry(format!("web {}", names[0])).or_default() += 1;
+    }
+    assert_eq!(seen.len(), 4, "{seen:?}");
+}
+
+#[tokio::test]
 async fn tcp_members_take_turns_and_the_last_closes_the_port() {
     let (a, b) = (letter("a").await, letter("b").await);
     let server = Server::start(Peer::Mgrok, "").await;

@@ -9,10 +9,12 @@
     reason = "a panic is how tests fail"
 )]
 
+mod access;
 mod access_log;
 mod admin;
 mod auth;
 mod bandwidth;
+mod bans;
 mod client_users;
 mod faults;
 mod groups;

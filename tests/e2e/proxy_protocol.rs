@@ -93,7 +93,7 @@ async fn connect_from(ip: Ipv4Addr, to: SocketAddr) -> TcpStream {
 }
 
 /// A balancer in front of `to`, which says that all users are the one far away.
-async fn balancer(to: SocketAddr, header: Vec<u8>) -> Service {
+pub(crate) async fn balancer(to: SocketAddr, header: Vec<u8>) -> Service {
     service::tcp(move |mut near: TcpStream| {
         let header = header.clone();
         async move {

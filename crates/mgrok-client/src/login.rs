@@ -170,6 +170,8 @@ fn is_the_end(error: &LoginError, version: WireVersion, tells_ends: bool) -> boo
 /// The extensions of this end, and its transport.
 fn offer(connector: &Connector, transport: Transport, request: &Request<'_>) -> Offer {
     let mut extensions = vec![
+        Extension::ACCESS,
+        Extension::BALANCING,
         Extension::BINARY_PACKETS,
         Extension::DATAGRAMS,
         Extension::CAN_MIGRATE,

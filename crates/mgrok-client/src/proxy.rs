@@ -1,9 +1,12 @@
 //! One configured proxy: how it is announced, and what its connections pass through.
 
 use std::fmt::{self, Debug, Formatter};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use mgrok_config::{BandwidthMode, HealthCheck, LocalAddr, ProxyConfig, ProxyKind, ProxyProtocol};
+use mgrok_config::{
+    BandwidthMode, HealthCheck, LocalAddr, Network, ProxyConfig, ProxyKind, ProxyProtocol, Strategy,
+};
 use mgrok_net::layers::{Layers, Limiter};
 use mgrok_net::proxy_protocol::Version;
 use mgrok_net::resolver::Resolver;
@@ -182,6 +185,10 @@ impl Proxy {
             None => Default::default(),
             Some(group) => (group.name.clone(), group.key.clone()),
         };
+        let strategy = config.group.as_ref().and_then(|it| it.strategy);
+        // As all that is as usual, a weight of 1 is not written.
+        let weight = config.group.as_ref().map(|it| it.weight.get());
+        let weight = weight.filter(|it| *it > 1);
         let common = NewProxy {
             proxy_name: wire_name(user, &config.name),
             proxy_type: config.kind.as_str().to_owned(),
@@ -193,6 +200,12 @@ impl Proxy {
             group_key,
             metas: config.metadatas.clone(),
             annotations: config.annotations.clone(),
+            mgrok_allow_from: texts(&config.access.allow),
+            mgrok_deny_from: texts(&config.access.deny),
+            mgrok_connections_per_source: number(config.source_limits.connections),
+            mgrok_rate_per_source: number(config.source_limits.rate),
+            mgrok_strategy: strategy.map_or("", Strategy::as_str).to_owned(),
+            mgrok_weight: weight.map_or(0, i64::from),
             ..NewProxy::default()
         };
         Box::new(with_kind(common, &config.kind))
@@ -244,6 +257,14 @@ impl Proxy {
             |parent| error_span!(parent: parent, "proxy", %name),
         )
     }
+}
+
+fn number(limit: Option<NonZeroU32>) -> i64 {
+    limit.map_or(0, |limit| limit.get().into())
+}
+
+fn texts(networks: &[Network]) -> Vec<String> {
+    networks.iter().map(Network::to_string).collect()
 }
 
 /// Adds what only a kind of proxy has.

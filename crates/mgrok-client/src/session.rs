@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use mgrok_config::{Auth, ProxyConfig};
 use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
-use mgrok_proto::message::{CloseProxy, Message, Ping};
+use mgrok_proto::Negotiated;
+use mgrok_proto::message::{CloseProxy, Message, NewProxy, Ping};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error_span, info, warn};
@@ -264,7 +265,10 @@ impl Session {
                         warn!("start error: {reason}; next attempt in {wait:?}");
                         continue;
                     }
-                    Message::NewProxy(announcement.clone())
+                    let mut announcement = announcement.clone();
+                    let _proxy = error_span!("proxy", %name).entered();
+                    leave_out_unknown(&mut announcement, self.handle.negotiated());
+                    Message::NewProxy(announcement)
                 }
                 Outgoing::Withdraw(_, close) => Message::CloseProxy(close.clone()),
             };
@@ -404,6 +408,32 @@ impl From<RecvError> for SessionEnd {
             RecvError::Io(error) => Self::Io(error),
             RecvError::Decode(_) | RecvError::Truncated => Self::Receive(error),
         }
+    }
+}
+
+/// Takes out of `new` what its server would pass over, and says so.
+fn leave_out_unknown(new: &mut NewProxy, negotiated: Negotiated) {
+    let is_open = new.mgrok_allow_from.is_empty()
+        && new.mgrok_deny_from.is_empty()
+        && new.mgrok_connections_per_source == 0
+        && new.mgrok_rate_per_source == 0;
+    if !negotiated.access && !is_open {
+        new.mgrok_allow_from.clear();
+        new.mgrok_deny_from.clear();
+        new.mgrok_connections_per_source = 0;
+        new.mgrok_rate_per_source = 0;
+        warn!(
+            "what access says keeps nobody out here: the server does not know it, as frps does not, or transport.wireProtocol is \
+             \"v1\"; keep others out at the server's firewall"
+        );
+    }
+    if !negotiated.balancing && (new.mgrok_weight != 0 || !new.mgrok_strategy.is_empty()) {
+        new.mgrok_weight = 0;
+        new.mgrok_strategy.clear();
+        warn!(
+            "loadBalancer.strategy and loadBalancer.weight do nothing here: the server does not know them, as frps does not, or \
+             transport.wireProtocol is \"v1\""
+        );
     }
 }
 

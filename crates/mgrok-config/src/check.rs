@@ -1,5 +1,6 @@
 //! From sections to checked types. Every key that mgrok has is asked for in exactly one place below.
 
+mod access_lists;
 mod client;
 mod client_plugin;
 mod client_transport;

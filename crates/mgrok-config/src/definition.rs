@@ -2,15 +2,17 @@
 //! configuration in the block that is called as the type.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use crate::client_plugin::{HttpsFront, Plugin, Website};
+use crate::network::Network;
 use crate::proxy::{
     Domains, Group, HealthCheck, HealthCheckKind, HttpProxy, Private, ProxyConfig, ProxyKind,
-    ProxyProtocol, TcpMuxProxy,
+    ProxyProtocol, Strategy, TcpMuxProxy,
 };
 use crate::store::{StoredEntry, StoredKind};
 use crate::visitor::{VisitorConfig, VisitorKind, XtcpVisitor};
@@ -127,11 +129,31 @@ impl ProxyConfig {
             None => {}
         }
         block.table("transport", transport);
-        if let Some(Group { name, key }) = &self.group {
+        if let Some(Group {
+            name,
+            key,
+            strategy,
+            weight,
+        }) = &self.group
+        {
             let mut group = Block::default();
             group.say("group", name);
             group.say("groupKey", key.expose());
+            group.say("strategy", strategy.map_or("", Strategy::as_str));
+            if weight.get() > 1 {
+                group.number("weight", weight.get().into());
+            }
             block.table("loadBalancer", group);
+        }
+        if !(self.access.is_open() && self.source_limits.is_open()) {
+            let mut access = Block::default();
+            access.list("allow", &texts(&self.access.allow));
+            access.list("deny", &texts(&self.access.deny));
+            let number = |limit: Option<NonZeroU32>| limit.map_or(0, |it| it.get().into());
+            let limits = self.source_limits;
+            access.number("maxConnectionsPerSource", number(limits.connections));
+            access.number("maxRatePerSource", number(limits.rate));
+            block.table("access", access);
         }
         if let Some(check) = &self.health_check {
             block.table("healthCheck", health_check(check));
@@ -185,6 +207,10 @@ impl VisitorConfig {
         always(StoredKind::Visitor, kind, &mut block.0);
         definition(&self.name, kind, block.0)
     }
+}
+
+fn texts(networks: &[Network]) -> Vec<String> {
+    networks.iter().map(Network::to_string).collect()
 }
 
 fn definition(name: &str, word: &str, block: Map<String, Value>) -> Value {

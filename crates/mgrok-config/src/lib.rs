@@ -37,6 +37,9 @@ mod header;
 mod inspect;
 mod local_addr;
 mod network;
+
+mod access;
+mod ban_rules;
 mod port_set;
 mod proxy_url;
 mod server_hook;
@@ -98,8 +101,10 @@ mod load;
 
 mod keys;
 
+pub use access::{AccessList, AccessListError, SourceLimits};
 pub use annotations::{AnnotationError, check_annotations};
 pub use auth::Auth;
+pub use ban_rules::BanRules;
 pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
 pub use client::{ClientConfig, ClientTls, ClientTransport, Protocol, ServerAddr, WireProtocol};
 pub use client_plugin::{HttpsFront, Plugin, Website};
@@ -121,11 +126,11 @@ pub use options::{LoadOptions, Strictness};
 pub use port_set::PortSet;
 pub use proxy::{
     Domains, Group, HealthCheck, HealthCheckKind, HttpProxy, Private, ProxyConfig, ProxyKind,
-    ProxyProtocol, TcpMuxProxy,
+    ProxyProtocol, Strategy, StrategyError, TcpMuxProxy,
 };
 pub use proxy_url::{ProxyCredentials, ProxyScheme, ProxyUrl, ProxyUrlError};
 pub use quic::Quic;
-pub use server::{ServerConfig, ServerTls, ServerTransport, Vhost};
+pub use server::{ServerAccess, ServerConfig, ServerTls, ServerTransport, Vhost};
 pub use server_hook::{HttpPlugin, PluginScheme};
 pub use settings::{SettingValue, Settings};
 pub use store::{Store, StoredEntry, StoredKind};

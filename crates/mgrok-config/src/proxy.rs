@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::time::Duration;
 
 use mgrok_proto::auth::Secret;
 
+use crate::access::{AccessList, SourceLimits};
 use crate::bandwidth::Bandwidth;
 use crate::client_plugin::Plugin;
 use crate::inspect::Inspect;
@@ -37,6 +39,10 @@ pub struct ProxyConfig {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// The group whose members share the users of one public endpoint; `None` is in no group.
     pub group: Option<Group>,
+    /// From where users and the clients of visitors may come. A server of mgrok keeps others out.
+    pub access: AccessList,
+    /// How many connections may come from one source. A server of mgrok keeps it to that.
+    pub source_limits: SourceLimits,
     /// How the local service is watched; `None` takes it for healthy.
     pub health_check: Option<HealthCheck>,
 }
@@ -58,6 +64,8 @@ impl ProxyConfig {
             bandwidth: None,
             proxy_protocol: None,
             group: None,
+            access: AccessList::default(),
+            source_limits: SourceLimits::default(),
             health_check: None,
         }
     }
@@ -181,6 +189,69 @@ pub struct Group {
     pub name: String,
     /// What all members must know; may be empty.
     pub key: Secret,
+    /// How the members share users. The first member decides; `None` goes along, and is [`Strategy::RoundRobin`] for the first.
+    pub strategy: Option<Strategy>,
+    /// How many users it gets for each that a member of weight 1 gets; at most [`MAX_WEIGHT`](Self::MAX_WEIGHT).
+    pub weight: NonZeroU32,
+}
+
+impl Group {
+    /// The most that a member can weigh.
+    pub const MAX_WEIGHT: u32 = 1_000;
+
+    /// A member like any other of the group `name`.
+    pub fn new(name: impl Into<String>, key: Secret) -> Self {
+        Self {
+            name: name.into(),
+            key,
+            strategy: None,
+            weight: NonZeroU32::MIN,
+        }
+    }
+}
+
+/// How the members of a group share users. Who cannot serve a user leaves it to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// They take turns.
+    #[default]
+    RoundRobin,
+    /// The next user goes to the one with the fewest.
+    LeastConnections,
+    /// All users of one IPv4 address, or one /64 of IPv6, go to the same one.
+    SourceAddress,
+}
+
+/// A text is no [`Strategy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be \"roundRobin\", \"leastConnections\" or \"sourceAddress\"")]
+pub struct StrategyError;
+
+impl Strategy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [
+        Self::RoundRobin,
+        Self::LeastConnections,
+        Self::SourceAddress,
+    ];
+
+    /// The word that configuration files, messages and the wire use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "roundRobin",
+            Self::LeastConnections => "leastConnections",
+            Self::SourceAddress => "sourceAddress",
+        }
+    }
+}
+
+impl FromStr for Strategy {
+    type Err = StrategyError;
+
+    fn from_str(text: &str) -> Result<Self, StrategyError> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|it| it.as_str() == text).ok_or(StrategyError)
+    }
 }
 
 /// How a local service is watched. While it is unhealthy, its proxy is withdrawn from the server.

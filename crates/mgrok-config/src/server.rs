@@ -4,7 +4,9 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::access::{AccessList, SourceLimits};
 use crate::auth::Auth;
+use crate::ban_rules::BanRules;
 use crate::liveness::LivenessKeys;
 use crate::log::{AccessLog, Log};
 use crate::network::Network;
@@ -57,12 +59,31 @@ pub struct ServerConfig {
     /// Balancers in front of this server. Connections from there must begin with a PROXY protocol header, which says who
     /// the user is; on connections from anywhere else it is not believed.
     pub accept_proxy_protocol_from: Vec<Network>,
+    /// Who may come, by the address that they come from.
+    pub access: ServerAccess,
+    /// When a source that guesses wrong is kept out for a while; `None` is never.
+    pub bans: Option<BanRules>,
     /// How long it is remembered which way of punching a hole worked between two networks.
     pub nathole_analysis_data_reserve: Duration,
     /// The admin port; `None` is off.
     pub web_server: Option<WebServer>,
     /// Who is asked before something happens, in this order.
     pub http_plugins: Vec<HttpPlugin>,
+}
+
+/// The server's `access` section: who may come, by the address that they come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerAccess {
+    /// From where clients may log in.
+    pub logins: AccessList,
+    /// From where users may come to the public endpoints of all proxies, beside what a proxy says for itself.
+    pub users: AccessList,
+    /// From where the clients of visitors may come, to all private services, beside what a proxy says for itself.
+    pub visitors: AccessList,
+    /// How many connections to all public endpoints may come from one source.
+    pub user_limits: SourceLimits,
+    /// The same for the connections of visitors.
+    pub visitor_limits: SourceLimits,
 }
 
 /// The ports that many services share by name. They are on `proxy_bind_addr`.
@@ -134,6 +155,8 @@ impl Default for ServerConfig {
             transport: ServerTransport::default(),
             vhost: Vhost::default(),
             accept_proxy_protocol_from: Vec::new(),
+            access: ServerAccess::default(),
+            bans: None,
             nathole_analysis_data_reserve: Duration::from_secs(168 * 60 * 60),
             web_server: None,
             http_plugins: Vec::new(),

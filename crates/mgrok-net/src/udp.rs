@@ -38,7 +38,7 @@ pub use datagrams::Datagrams;
 pub use drops::{DropLabel, DropReason, Drops};
 pub use outbox::{Outbox, QueueError};
 pub use socket::{LocalAddr, Sent, UdpSocket};
-pub use user_meter::{Metering, UserMeter};
+pub use user_meter::{Admission, Admitted, Metering, UserMeter};
 pub use user_table::UserTable;
 pub use users::{ExchangeEnd, Users};
 

@@ -38,6 +38,11 @@ const CODEC: &str = "json";
 pub struct Extension(&'static str);
 
 impl Extension {
+    /// The server keeps users and visitors out of a proxy as its `mgrok_allow_from`, `mgrok_deny_from`, `mgrok_connections_per_source` and
+    /// `mgrok_rate_per_source` say.
+    pub const ACCESS: Self = Self::new("access");
+    /// Members of a group share users as their `mgrok_strategy` and `mgrok_weight` say.
+    pub const BALANCING: Self = Self::new("balancing");
     /// Datagrams on work and visitor connections have frp's binary codec ([`udp::binary_v1`](crate::udp)). This one is frp's, and has a
     /// place of its own in the hellos; all others are between two ends of mgrok.
     // frp: since 0.71.0 (pkg/proto/wire/wire.go#UDPPacketCodecBinary)

@@ -13,6 +13,10 @@ pub struct Negotiated {
     pub half_close: bool,
     /// Whether a session can move to another transport, and leaves the users there are where they are.
     pub can_migrate: bool,
+    /// Whether the server keeps users out of a proxy by their address, as the client wants it.
+    pub access: bool,
+    /// Whether members of a group share users as they say.
+    pub balancing: bool,
     /// Whether silence means death sooner than frp's keys say.
     pub liveness: bool,
     /// Whether datagrams have mgrok's own framing.
@@ -33,6 +37,8 @@ impl Negotiated {
             payload: streams.of_payload(version),
             half_close: agreed(Extension::HALF_CLOSE),
             can_migrate: agreed(Extension::CAN_MIGRATE),
+            access: agreed(Extension::ACCESS),
+            balancing: agreed(Extension::BALANCING),
             liveness: agreed(Extension::LIVENESS),
             datagrams: agreed(Extension::DATAGRAMS),
             binary_packets: agreed(Extension::BINARY_PACKETS),

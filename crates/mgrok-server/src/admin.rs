@@ -8,6 +8,7 @@ mod filters;
 mod clients;
 
 mod acting;
+mod bans;
 mod events;
 mod v1;
 mod v2;
@@ -27,5 +28,6 @@ pub(crate) fn routes(context: &AdminContext) -> Routes {
     let routes = v1::add(routes, context);
     let routes = v2::add(routes, context);
     let routes = acting::add(routes, context);
+    let routes = bans::add(routes, context);
     events::add(routes, context)
 }

@@ -5,8 +5,9 @@
 //! down a bounded channel; the session that owns the other end answers it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -21,6 +22,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use crate::admission::{Admission, Denied, Visits};
+use crate::backend_set::{BackendSet, Member};
+use crate::bans::Guess;
 use crate::directory::{ConnectionRow, ProxyEntry};
 use crate::hooks::{HookError, UserHook};
 use crate::metrics::{UserRefusal, WorkConnEnd};
@@ -61,6 +65,10 @@ pub(crate) struct Inner {
     pub(crate) user_idle_timeout: Option<Duration>,
     /// Asked about each user, if anybody wants to know.
     pub(crate) user_hook: Option<UserHook>,
+    /// Says from where users may come.
+    pub(crate) admission: Admission,
+    /// How many users wait for a work connection, who have no row yet.
+    pub(crate) opening: AtomicUsize,
 }
 
 /// Who connected, and to which of our addresses.
@@ -105,6 +113,62 @@ pub(crate) enum OpenError {
     Timeout,
 }
 
+/// Whether a user from `addr` may come to any of those who share a place. It may if nobody is there.
+pub(crate) fn check_source<M: AsRef<Backend>>(
+    backends: &BackendSet<M>,
+    addr: IpAddr,
+) -> Result<(), Denied> {
+    backends.any_ok(|it| it.as_ref().admission().check(addr))
+}
+
+/// Notes for all those who share a place that a user from `addr` has guessed their password, and whether it was right.
+pub(crate) fn note_password<M: AsRef<Backend>>(
+    backends: &BackendSet<M>,
+    addr: IpAddr,
+    is_right: bool,
+) {
+    backends.for_each(|it| {
+        let admission = it.as_ref().admission();
+        admission.note_guess(addr, Guess::HttpPassword, is_right);
+    });
+}
+
+impl AsRef<Backend> for Backend {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
+/// A user waits for a work connection, until this is dropped.
+struct Opening<'a>(&'a AtomicUsize);
+
+impl<'a> Opening<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Member for Backend {
+    fn name(&self) -> &str {
+        self.proxy_name()
+    }
+
+    fn load(&self) -> Option<usize> {
+        if self.turns_away() || self.is_gone() {
+            return None;
+        }
+        let opening = self.inner.opening.load(Ordering::Relaxed);
+        Some(self.inner.proxy.live_connections() + opening)
+    }
+}
+
 impl Backend {
     pub(crate) fn new(inner: Inner) -> Self {
         Self {
@@ -125,6 +189,11 @@ impl Backend {
     /// Whether an operator has new users turned away.
     pub(crate) fn turns_away(&self) -> bool {
         self.inner.proxy.turns_away()
+    }
+
+    /// Says from where users may come.
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.inner.admission
     }
 
     /// How its client speaks.
@@ -166,6 +235,7 @@ impl Backend {
     /// `user` is what the service may learn of the user. Not cancel-safe in the
     /// sense that a work connection taken meanwhile is closed; nothing is leaked.
     pub(crate) async fn open(&self, user: Option<PeerAddrs>) -> Result<Conn, OpenError> {
+        let _opening = Opening::new(&self.inner.opening);
         let conn = self.within_timeout(self.open_any(user)).await?;
         Ok(self.inner.layers.wrap(conn))
     }
@@ -251,6 +321,8 @@ pub(crate) struct Opened {
     work: Conn,
     half_close: HalfClose,
     idle_timeout: Option<Duration>,
+    /// Held while the user is there.
+    visits: Option<Box<Visits>>,
 }
 
 impl Opened {
@@ -285,10 +357,12 @@ pub(crate) fn carry(
             work,
             half_close,
             idle_timeout,
+            visits,
         } = opened.unbox();
         let relay = relay::relay(user, work, half_close, connection.traffic());
         let served = connection.until_closed(relay.with_idle_timeout(idle_timeout));
         let end = served.await;
+        drop(visits);
         let from = connection.from();
         match end {
             Some(end) => {
@@ -313,7 +387,7 @@ pub(crate) async fn open(
     user_half_close: HalfClose,
     backends: impl Iterator<Item = Arc<Backend>>,
 ) -> Option<Box<Opened>> {
-    let (backend, work) = open_first(addrs, host, backends).await?;
+    let (backend, work, visits) = open_first(addrs, host, backends).await?;
     let half_close = match user_half_close {
         HalfClose::Carried => backend.half_close(),
         HalfClose::EndsBoth => HalfClose::EndsBoth,
@@ -326,6 +400,7 @@ pub(crate) async fn open(
         work,
         half_close,
         idle_timeout: backend.user_idle_timeout(),
+        visits,
     }))
 }
 
@@ -334,11 +409,21 @@ async fn open_first(
     addrs: PeerAddrs,
     host: &str,
     backends: impl Iterator<Item = Arc<Backend>>,
-) -> Option<(Arc<Backend>, Conn)> {
+) -> Option<(Arc<Backend>, Conn, Option<Box<Visits>>)> {
     let from = addrs.from;
     let mut refusal = None;
+    let mut denied = None;
     let mut tried: Option<Arc<Backend>> = None;
     for backend in backends {
+        // Each member of a group has lists of its own.
+        let visits = match backend.admission().enter(from.ip()) {
+            Ok(visits) => visits,
+            Err(error) => {
+                debug!(source = %from, "[{}] is not for the user: {error}", backend.proxy_name());
+                denied = Some((backend, error.refusal()));
+                continue;
+            }
+        };
         let backend = &*tried.insert(backend);
         if backend.turns_away() {
             debug!(source = %from, "[{}] is disabled, or the server drained", backend.proxy_name());
@@ -353,7 +438,7 @@ async fn open_first(
             return None;
         }
         match backend.open(Some(addrs)).await {
-            Ok(work) => return Some((backend.clone(), work)),
+            Ok(work) => return Some((backend.clone(), work, visits)),
             Err(error) => {
                 debug!(source = %from, "[{}] cannot serve the user: {error}", backend.proxy_name());
                 refusal = Some(error);
@@ -366,6 +451,11 @@ async fn open_first(
             None => UserRefusal::Disabled,
         };
         backend.proxy().note_refusal(from, host, why);
+    } else if let Some((backend, why)) = denied {
+        backend.proxy().note_refusal(from, host, why);
+        // Whoever looks for open ports is nothing to wake anybody for.
+        debug!(source = %from, "user connection [{from}] refused: no user may come from there");
+        return None;
     }
     match refusal {
         Some(error) => warn!(source = %from, "user connection [{from}] refused: {}", Chain(&error)),

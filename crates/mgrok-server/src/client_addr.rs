@@ -4,9 +4,10 @@
 //! connection it is in a PROXY protocol header; a header from anybody else is nothing but bytes.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use hyper::HeaderMap;
 use mgrok_config::Network;
 use mgrok_net::conn::Conn;
 use mgrok_net::proxy_protocol::{self, ProxyProtocolError};
@@ -78,7 +79,66 @@ impl ClientAddrResolver {
     }
 }
 
+/// For whom a request was forwarded that came from one of the `trusted` proxies: the last address in its `X-Forwarded-For` that is none
+/// of theirs, since each of them adds the one it saw. `None` if they say nothing that can be read.
+pub(crate) fn forwarded_for(headers: &HeaderMap, trusted: &[Network]) -> Option<IpAddr> {
+    let mut last = None;
+    for header in headers.get_all("x-forwarded-for").iter().rev() {
+        for name in header.to_str().ok()?.rsplit(',') {
+            // What was read behind it is as good as known.
+            let Some(addr) = forwarded_addr(name.trim()) else {
+                return last;
+            };
+            last = Some(addr);
+            if !trusted.iter().any(|it| it.contains(addr)) {
+                return last;
+            }
+        }
+    }
+    last
+}
+
+/// An address that some write with a port.
+fn forwarded_addr(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let parsed = bare.parse().ok();
+    parsed.or_else(|| text.parse().ok().map(|addr: SocketAddr| addr.ip()))
+}
+
 /// Whether `addr` is in one of the networks.
 fn is_in(networks: &[Network], addr: SocketAddr) -> bool {
     networks.iter().any(|it| it.contains(addr.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(headers: &[&str], expect: Option<&str>) {
+        let mut map = HeaderMap::new();
+        for header in headers {
+            map.append("X-Forwarded-For", header.parse().unwrap());
+        }
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let expect = expect.map(|addr| addr.parse().unwrap());
+        assert_eq!(forwarded_for(&map, &trusted), expect, "{headers:?}");
+    }
+
+    #[test]
+    fn trusted_proxies_say_for_whom_they_forward() {
+        check(&[], None);
+        check(&["192.0.2.1"], Some("192.0.2.1"));
+        // What a user writes itself stands in front of what proxies add.
+        check(&["127.0.0.1, 192.0.2.1, 10.0.0.9"], Some("192.0.2.1"));
+        check(
+            &["127.0.0.1", "2001:db8::1", "10.0.0.9"],
+            Some("2001:db8::1"),
+        );
+        check(&["192.0.2.1:4711"], Some("192.0.2.1"));
+        check(&["[2001:db8::1]:4711"], Some("2001:db8::1"));
+        check(&["10.0.0.7"], Some("10.0.0.7"));
+        check(&["192.0.2.1, unknown"], None);
+        check(&["unknown, 10.0.0.9"], Some("10.0.0.9"));
+    }
 }

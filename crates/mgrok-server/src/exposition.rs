@@ -9,6 +9,7 @@ use mgrok_admin::{Routes, expose_runtime};
 use mgrok_metrics::{Exposition, Kind, Value};
 use mgrok_proto::FRP_VERSION;
 
+use crate::bans::Bans;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::policy::CurrentPolicy;
@@ -22,12 +23,15 @@ const OTHER: &str = "other";
 /// Has `/metrics` and the routes of Go's profiler answered, while the policy says so.
 pub(crate) fn add_to(routes: Routes, policy: &CurrentPolicy, directory: &Directory) -> Routes {
     let (metrics_policy, pprof_policy) = (policy.clone(), policy.clone());
-    let directory = directory.clone();
+    let (directory, bans) = (directory.clone(), policy.bans().clone());
     let web_server = |policy: &CurrentPolicy| policy.now().config.web_server.clone();
     routes
         .with_metrics(
             move || web_server(&metrics_policy).is_some_and(|it| it.prometheus),
-            move |exposition| expose(&directory, exposition),
+            move |exposition| {
+                expose(&directory, exposition);
+                expose_bans(&bans, exposition);
+            },
         )
         .with_pprof(move || web_server(&pprof_policy).is_some_and(|it| it.pprof))
 }
@@ -75,6 +79,20 @@ fn expose(directory: &Directory, exposition: &mut Exposition) {
     expose_sessions(directory, exposition);
     expose_runtime(exposition, "mgrok_server");
     expose_counters(directory.metrics(), exposition);
+}
+
+fn expose_bans(bans: &Bans, exposition: &mut Exposition) {
+    exposition.gauge(
+        "mgrok_server_bans",
+        "Sources that are kept out for a while, each once for all logins and for each proxy.",
+        bans.list().len(),
+    );
+    exposition.counters(
+        "mgrok_server_bans_total",
+        "Bans that were made, by what was guessed.",
+        "guess",
+        bans.made(),
+    );
 }
 
 fn expose_proxies(directory: &Directory, exposition: &mut Exposition) {

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use mgrok_config::Strategy;
 use mgrok_proto::auth::Secret;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +40,16 @@ pub(crate) enum GroupParams {
     },
 }
 
-/// Why a proxy may not join. The texts are frp's.
+/// What a member wants of its group.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupRules {
+    pub(crate) key: Secret,
+    pub(crate) params: GroupParams,
+    /// How they share users; `None` goes along with the others.
+    pub(crate) strategy: Option<Strategy>,
+}
+
+/// Why a proxy may not join. The texts are frp's where frp has one.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JoinError {
     #[error("group auth failed")]
@@ -48,12 +58,17 @@ pub(crate) enum JoinError {
     Routes,
     #[error("group should have same remote port")]
     Port,
+    #[error(
+        "group should have same loadBalancer.strategy: its first member has said {}, not {}",
+        first.as_str(),
+        other.as_str()
+    )]
+    Strategy { first: Strategy, other: Strategy },
 }
 
 #[derive(Debug)]
 struct Entry<P> {
-    key: Secret,
-    params: GroupParams,
+    rules: GroupRules,
     endpoint: Weak<P>,
     closed: CancellationToken,
 }
@@ -89,8 +104,7 @@ impl<P> Groups<P> {
     pub(crate) async fn join<E, F>(
         &self,
         name: GroupName,
-        key: &Secret,
-        params: GroupParams,
+        rules: GroupRules,
         open: impl FnOnce(Slot<P>) -> F,
     ) -> Result<Arc<P>, E>
     where
@@ -98,7 +112,7 @@ impl<P> Groups<P> {
         F: Future<Output = Result<P, E>>,
     {
         let slot = loop {
-            match self.find_or_claim(&name, key, &params)? {
+            match self.find_or_claim(&name, &rules)? {
                 Found::Open(endpoint) => return Ok(endpoint),
                 // Opening and closing are bounded: an endpoint is a socket or some routes.
                 Found::Busy(closed) => closed.cancelled().await,
@@ -119,12 +133,7 @@ impl<P> Groups<P> {
         Ok(endpoint)
     }
 
-    fn find_or_claim(
-        &self,
-        name: &GroupName,
-        key: &Secret,
-        params: &GroupParams,
-    ) -> Result<Found<P>, JoinError> {
+    fn find_or_claim(&self, name: &GroupName, rules: &GroupRules) -> Result<Found<P>, JoinError> {
         let mut entries = self.entries();
         if let Some(entry) = entries.get(name) {
             let busy = || Found::Busy(entry.closed.clone());
@@ -132,14 +141,13 @@ impl<P> Groups<P> {
                 return Ok(busy());
             }
             // Before the newcomer holds the endpoint: it might turn out to be the last one, and would close it here.
-            entry.check(key, params)?;
+            entry.check(rules)?;
             return Ok(entry.endpoint.upgrade().map_or_else(busy, Found::Open));
         }
         entries.insert(
             name.clone(),
             Entry {
-                key: key.clone(),
-                params: params.clone(),
+                rules: rules.clone(),
                 endpoint: Weak::new(),
                 closed: CancellationToken::new(),
             },
@@ -163,16 +171,21 @@ enum Found<P> {
 }
 
 impl<P> Entry<P> {
-    fn check(&self, key: &Secret, params: &GroupParams) -> Result<(), JoinError> {
-        match (&self.params, params) {
+    fn check(&self, rules: &GroupRules) -> Result<(), JoinError> {
+        match (&self.rules.params, &rules.params) {
             (GroupParams::Port(ours), GroupParams::Port(theirs)) if ours != theirs => {
                 return Err(JoinError::Port);
             }
             (ours, theirs) if ours != theirs => return Err(JoinError::Routes),
             _ => {}
         }
-        if self.key != *key {
+        if self.rules.key != rules.key {
             return Err(JoinError::Key);
+        }
+        let first = self.rules.strategy.unwrap_or_default();
+        match rules.strategy {
+            Some(other) if other != first => return Err(JoinError::Strategy { first, other }),
+            Some(_) | None => {}
         }
         Ok(())
     }
@@ -204,10 +217,39 @@ mod tests {
 
     async fn join(groups: &Groups<Room>, key: &str, port: i64) -> Result<Arc<Room>, JoinError> {
         let open = async |slot| Ok(Room(slot));
-        let key = Secret::new(key);
-        groups
-            .join(name(), &key, GroupParams::Port(port), open)
-            .await
+        groups.join(name(), rules(key, port), open).await
+    }
+
+    fn rules(key: &str, port: i64) -> GroupRules {
+        GroupRules {
+            key: Secret::new(key),
+            params: GroupParams::Port(port),
+            strategy: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_member_says_how_users_are_shared() {
+        let groups = Groups::default();
+        let join = async |strategy| {
+            let open = async |slot| Ok::<_, JoinError>(Room(slot));
+            let rules = GroupRules {
+                strategy,
+                ..rules("key", 1)
+            };
+            groups.join(name(), rules, open).await
+        };
+        let first = join(Some(Strategy::LeastConnections)).await.unwrap();
+        let second = join(Some(Strategy::LeastConnections)).await.unwrap();
+        // As frp's clients, who cannot say.
+        let third = join(None).await.unwrap();
+        let refused = join(Some(Strategy::RoundRobin)).await.unwrap_err();
+        let text = "group should have same loadBalancer.strategy: its first member has said leastConnections, not roundRobin";
+        assert_eq!(refused.to_string(), text);
+        drop((first, second, third));
+        let _first = join(None).await.unwrap();
+        join(Some(Strategy::SourceAddress)).await.unwrap_err();
+        join(Some(Strategy::RoundRobin)).await.unwrap();
     }
 
     #[tokio::test]
@@ -262,8 +304,12 @@ mod tests {
                 let runtime = runtime.build().unwrap();
                 for _ in 0..ROUNDS {
                     let open = async |slot| Ok::<_, JoinError>(Room(slot));
-                    let key = Secret::new(key);
-                    let joined = groups.join(name(), &key, params.clone(), open);
+                    let rules = GroupRules {
+                        key: Secret::new(key),
+                        params: params.clone(),
+                        strategy: None,
+                    };
+                    let joined = groups.join(name(), rules, open);
                     drop(runtime.block_on(joined));
                 }
                 done.send(()).unwrap();
@@ -279,8 +325,7 @@ mod tests {
     async fn a_place_that_cannot_be_opened_leaves_nothing_behind() {
         let groups = Groups::<Room>::default();
         let open = async |_slot| Err(JoinError::Key);
-        let key = Secret::default();
-        let failed = groups.join(name(), &key, GroupParams::Port(1), open).await;
+        let failed = groups.join(name(), rules("", 1), open).await;
         failed.unwrap_err();
         join(&groups, "", 2).await.unwrap();
     }

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
+use crate::admission::Denied;
 use crate::backend::{Backend, OpenError};
+use crate::bans::Guess;
 use crate::excerpt::Excerpt;
 use crate::metrics::{Limit, Metrics};
 use crate::private::{PrivateService, PrivateServices, Reach};
@@ -59,6 +62,8 @@ struct Inner {
 /// The visitor that asks.
 pub(crate) struct VisitorRequest<'a> {
     pub(crate) user: &'a str,
+    /// Where its client comes from.
+    pub(crate) from: IpAddr,
     /// Of its client's attempts.
     pub(crate) permits: &'a Arc<Semaphore>,
     /// Where what there is to say goes.
@@ -100,6 +105,8 @@ enum HolePunchError {
         "xtcp connection of [{0}] auth failed: secretKey of the visitor is not that of the proxy"
     )]
     Auth(String),
+    #[error("xtcp connection of [{name}] not allowed: {denied}")]
+    Denied { name: String, denied: Denied },
     #[error(
         "too many attempts to reach [{0}] past the server are under way; try again in a minute"
     )]
@@ -262,11 +269,21 @@ impl HolePunchBroker {
         let Reach::HolePunch { attempts } = &service.reach else {
             return Err(HolePunchError::Unknown(name()));
         };
+        let admitted = service.backend.admission().check(visitor_request.from);
+        admitted.map_err(|denied| HolePunchError::Denied {
+            name: name(),
+            denied,
+        })?;
         let access = &service.access;
         // frp: a question in advance is not signed.
-        if !visitor.pre_check && !access.knows_secret(visitor.timestamp, visitor.sign_key.expose())
-        {
-            return Err(HolePunchError::Auth(name()));
+        if !visitor.pre_check {
+            let key = visitor.sign_key.expose();
+            let is_right = access.knows_secret(visitor.timestamp, key);
+            let admission = service.backend.admission();
+            admission.note_guess(visitor_request.from, Guess::VisitorKey, is_right);
+            if !is_right {
+                return Err(HolePunchError::Auth(name()));
+            }
         }
         if !access.allows(user) {
             let user = user.to_owned();

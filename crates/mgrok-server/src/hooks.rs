@@ -151,7 +151,20 @@ impl Hooks {
         new: NewProxy,
     ) -> Result<NewProxy, HookError> {
         let from = new.proxy_name.clone();
-        let new = self.ask_about(client, new).await?;
+        // A plugin that was made for frp answers without what it does not know, which must not open what is to be closed.
+        let allow_from = new.mgrok_allow_from.clone();
+        let deny_from = new.mgrok_deny_from.clone();
+        let limits = (new.mgrok_connections_per_source, new.mgrok_rate_per_source);
+        let (strategy, weight) = (new.mgrok_strategy.clone(), new.mgrok_weight);
+        let new = NewProxy {
+            mgrok_allow_from: allow_from,
+            mgrok_deny_from: deny_from,
+            mgrok_connections_per_source: limits.0,
+            mgrok_rate_per_source: limits.1,
+            mgrok_strategy: strategy,
+            mgrok_weight: weight,
+            ..self.ask_about(client, new).await?
+        };
         if new.proxy_name != from {
             let to = new.proxy_name;
             return Err(HookError::Renamed { from, to });

@@ -8,6 +8,7 @@
 
 // Lowest layer first.
 mod metrics;
+mod source;
 
 mod backend_set;
 mod excerpt;
@@ -24,9 +25,13 @@ mod hooks;
 mod start_error;
 
 // What is allowed now, and where the server listens.
+mod bans;
 mod certificates;
 mod policy;
 mod sockets;
+mod source_limits;
+
+mod admission;
 
 // Who is here.
 mod directory;

@@ -17,7 +17,8 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use self::hello::{ANSWER_TIMEOUT, PROOF_TIMEOUT, negotiate, prove, seal, urgent};
-use crate::connection::{Connection, SessionGuard};
+use crate::admission::{self, Denied};
+use crate::connection::{Connection, SessionGuard, Transport};
 use crate::directory::{ClaimError, ClientInfo, Identity};
 use crate::excerpt::Excerpt;
 use crate::hooks::HookError;
@@ -44,6 +45,8 @@ const NO_PROOF: &str = "login refused: no proof that the client knows the token"
 enum LoginError {
     #[error(transparent)]
     Claim(#[from] ClaimError),
+    #[error("no login from there: {0}")]
+    Denied(#[from] Denied),
     #[error(transparent)]
     Hook(#[from] HookError),
     #[error("user and client_id may have at most {MAX_NAME_LEN} bytes each")]
@@ -64,6 +67,8 @@ impl LoginError {
         match self {
             Self::Claim(ClaimError::Draining) => LoginEnd::Draining,
             Self::Claim(_) => LoginEnd::Taken,
+            Self::Denied(denied) if denied.is_ban() => LoginEnd::Banned,
+            Self::Denied(_) => LoginEnd::Denied,
             Self::Hook(_) => LoginEnd::Plugin,
             Self::NameTooLong | Self::NoHello | Self::RunIdTooLong | Self::SecondSession => {
                 LoginEnd::Malformed
@@ -109,6 +114,7 @@ pub(crate) async fn serve(
         () = context.tasks.stop_sessions.cancelled() => None,
     };
     let Some(mut begun) = begun else { return };
+    let _logged_in = context.policy.bans().logged_in(connection.addrs.from.ip());
     if begun.session.run().await == Ended::Moved {
         begun.guard.moved();
     }
@@ -128,13 +134,15 @@ async fn identify(
     let policy = current.now();
     let keys = &policy.keys;
     let mut who = who_is(&login, from);
+    let admitted = admission::check_login(current, &policy, from.ip());
     let mut agreement = None;
     let mut proved = false;
     if control.version() == WireVersion::V2 {
         let Some(hello) = hello else {
             return refuse(&mut control, &LoginError::NoHello, &who, current, metrics).await;
         };
-        let is_signed = is_signed(&login, keys);
+        // Whoever may not log in is not to learn by this whether it has guessed the token.
+        let is_signed = admitted.is_ok() && is_signed(&login, keys);
         let agreed = negotiate(&mut control, hello, is_signed, connection, &policy).await;
         let Some(agreed) = agreed else {
             metrics.logins.of(LoginEnd::Hello).inc();
@@ -151,6 +159,10 @@ async fn identify(
         }
         agreement = Some(agreed);
     }
+    // Ahead of the plugins, which have nothing to say about who may not come at all.
+    if let Err(denied) = admitted {
+        return refuse(&mut control, &denied.into(), &who, current, metrics).await;
+    }
     // frp: plugins come first, and what they leave is what the client said (server/service.go#handleConnection)
     let hooks = policy.hooks.clone();
     let mut login = match Box::pin(hooks.login(login, from)).await {
@@ -165,6 +177,10 @@ async fn identify(
         login.version, login.hostname, login.os, login.arch,
     );
     if let Err(error) = check(&login, connection, keys) {
+        // Who comes by KCP may have forged its address.
+        if matches!(error, LoginError::Token) && connection.transport != Transport::Kcp {
+            admission::note_wrong_token(current, from.ip());
+        }
         return refuse(&mut control, &error, &who, current, metrics).await;
     }
     let run_id = match login.run_id.as_str() {

@@ -31,6 +31,8 @@ labels! {
     /// How a login ended.
     pub(crate) enum LoginEnd {
         Abandoned = "abandoned",
+        Banned = "banned",
+        Denied = "denied",
         Draining = "draining",
         Hello = "hello",
         Malformed = "malformed",
@@ -95,10 +97,13 @@ labels! {
 labels! {
     /// Why a user was not let in.
     pub(crate) enum UserRefusal {
+        Banned = "banned",
+        Denied = "denied",
         Disabled = "disabled",
         NoRoute = "no_route",
         NoWorkConn = "no_work_connection",
         Plugin = "plugin",
+        SourceLimit = "source_limit",
     }
 }
 
@@ -106,6 +111,8 @@ labels! {
     /// What came of a visitor's connection.
     pub(crate) enum VisitorEnd {
         Auth = "auth",
+        Banned = "banned",
+        Denied = "denied",
         Draining = "draining",
         NotAllowed = "not_allowed",
         NoSession = "no_session",

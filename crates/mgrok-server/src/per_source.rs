@@ -1,15 +1,14 @@
 //! Permits for work that nobody has vouched for yet: connections whose client has not logged in, handshakes, first packets.
 //!
-//! Such work is bounded in total and per source, so that one source cannot take what all have. A source is one IPv4 address, or
-//! one /64 of IPv6, which is what one subscriber gets. Thousands of clients may share a source behind a NAT and come back
+//! Such work is bounded in total and per source, so that one source cannot take what all have. A source is
+//! what one subscriber gets, see [`Source`]. Thousands of clients may share a source behind a NAT and come back
 //! in the same second, so whoever finds its source's share taken waits for its turn instead of being refused; and as long as all
 //! permits are taken, whoever holds one has to be quick ([`Permit::expired`]). So silent connections slow their own
 //! source down and nobody else, and even of that source everybody gets in, if it takes longer.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
 use crate::metrics::{Limit, Metrics};
+use crate::source::Source;
 
 /// How long work that is never vouched for may hold a permit while there are others left, as in frp (PROTOCOL 1.2).
 pub(crate) const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -114,14 +114,6 @@ struct SourceEntry {
     source: Source,
     share: Arc<Share>,
     inner: Arc<Inner>,
-}
-
-/// Where work comes from, as far as it can be told from outside.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-enum Source {
-    Address(IpAddr),
-    /// The first half of an IPv6 address; the other half is the subscriber's to choose.
-    Network(Ipv6Addr),
 }
 
 impl PerSource {
@@ -309,27 +301,6 @@ impl Drop for SourceEntry {
         self.inner.present.fetch_sub(1, Ordering::Relaxed);
         if self.share.present.fetch_sub(1, Ordering::Relaxed) == 1 {
             sources.remove(&self.source);
-        }
-    }
-}
-
-impl Source {
-    fn of(addr: IpAddr) -> Self {
-        match addr.to_canonical() {
-            IpAddr::V4(addr) => Self::Address(addr.into()),
-            IpAddr::V6(addr) => {
-                let [a, b, c, d, ..] = addr.segments();
-                Self::Network(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-            }
-        }
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(addr) => addr.fmt(f),
-            Self::Network(addr) => write!(f, "{addr}/64"),
         }
     }
 }

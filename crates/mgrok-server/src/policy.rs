@@ -13,9 +13,11 @@ use mgrok_net::tls::ServerTls;
 use mgrok_proto::cipher::CipherKey;
 use tokio::sync::watch;
 
+use crate::bans::Bans;
 use crate::certificates;
 use crate::excerpt::Excerpt;
 use crate::hooks::Hooks;
+use crate::source_limits::SourceLimiter;
 use crate::start_error::StartError;
 
 /// What a server does, from one reload to the next.
@@ -108,6 +110,10 @@ impl Policy {
 #[derive(Clone, Debug)]
 pub(crate) struct CurrentPolicy {
     current: watch::Sender<Arc<Policy>>,
+    bans: Bans,
+    /// How many connections users have, by where they come from, and the clients of visitors.
+    users: SourceLimiter,
+    visitors: SourceLimiter,
 }
 
 impl CurrentPolicy {
@@ -115,6 +121,9 @@ impl CurrentPolicy {
     pub(crate) fn new(policy: Arc<Policy>) -> Self {
         Self {
             current: watch::Sender::new(policy),
+            bans: Bans::default(),
+            users: SourceLimiter::default(),
+            visitors: SourceLimiter::default(),
         }
     }
 
@@ -127,6 +136,21 @@ impl CurrentPolicy {
     /// The policy of this moment. Whoever decides several things that have to fit asks once.
     pub(crate) fn now(&self) -> Arc<Policy> {
         self.current.borrow().clone()
+    }
+
+    /// Who is kept out for a while, whatever the policy becomes.
+    pub(crate) fn bans(&self) -> &Bans {
+        &self.bans
+    }
+
+    /// Counts the connections of users to all public endpoints.
+    pub(crate) fn user_limiter(&self) -> &SourceLimiter {
+        &self.users
+    }
+
+    /// Counts the connections of visitors to all private services.
+    pub(crate) fn visitor_limiter(&self) -> &SourceLimiter {
+        &self.visitors
     }
 
     /// Decides everything by `policy` from now on. Returns the one before.

@@ -6,10 +6,14 @@
 
 mod quota;
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
-use mgrok_config::{AnnotationError, Bandwidth, BandwidthError, BandwidthMode};
+use mgrok_config::{
+    AccessList, AccessListError, AnnotationError, Bandwidth, BandwidthError, BandwidthMode,
+    SourceLimits,
+};
 use mgrok_net::layers::{Layers, Limiter};
 use mgrok_proto::Negotiated;
 use mgrok_proto::message::NewProxy;
@@ -19,6 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{Instrument, info, info_span};
 
 use crate::access::Access;
+use crate::admission::{Admission, Public};
 use crate::backend::{self, Backend, WorkRequest};
 use crate::directory::{Directory, ProxyRow, ProxySettings, ProxySpec, SessionRow};
 use crate::excerpt::Excerpt;
@@ -28,8 +33,9 @@ use crate::metrics::ProxyStart;
 use crate::policy::{CurrentPolicy, Policy};
 use crate::ports::{LeaseError, UdpLease};
 use crate::private::{PrivateKind, PrivateLease, PrivateService, PrivateServices};
+use crate::public_endpoint::udp::Served;
 use crate::public_endpoint::{
-    self, EndpointError, EndpointKind, PublicEndpoint, PublicEndpoints, Serving,
+    self, EndpointError, EndpointKind, PublicEndpoint, PublicEndpoints, Serving, Share, ShareError,
 };
 use crate::tasks::Tasks;
 
@@ -38,6 +44,8 @@ pub(crate) use self::quota::{Cost, QuotaError};
 /// Why a proxy was not started. Clients show the texts, which are frp's where frp has one.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProxyError {
+    #[error("access: {0}")]
+    Access(#[from] AccessListError),
     #[error(transparent)]
     Annotations(#[from] AnnotationError),
     #[error("bandwidth limit [{}] is not valid: {source}", Excerpt(text))]
@@ -55,6 +63,8 @@ pub(crate) enum ProxyError {
     #[error("proxy name should not be empty")]
     NameEmpty,
     #[error(transparent)]
+    Balancing(#[from] ShareError),
+    #[error(transparent)]
     Endpoint(#[from] EndpointError),
     #[error("remote port {0} is not a port number")]
     Port(i64),
@@ -70,7 +80,9 @@ impl ProxyError {
     /// As what it is counted.
     pub(crate) fn outcome(&self) -> ProxyStart {
         match self {
-            Self::Annotations(_)
+            Self::Access(_)
+            | Self::Annotations(_)
+            | Self::Balancing(_)
             | Self::Bandwidth { .. }
             | Self::NameEmpty
             | Self::Port(_)
@@ -115,7 +127,8 @@ pub(crate) struct Prepared {
 
 /// How users come in.
 enum Frontend {
-    Endpoint(Arc<PublicEndpoint>),
+    /// With the weight among those who share it.
+    Endpoint(usize, Arc<PublicEndpoint>),
     Private(PrivateKind, Access),
     Udp(UdpLease),
 }
@@ -153,7 +166,13 @@ pub(crate) async fn prepare(
     }
     quota::check_names(&new)?;
     mgrok_config::check_annotations(&new.annotations)?;
-    let limit = limiter(&new)?;
+    let bandwidth = limiter(&new)?;
+    let access = AccessList::parse(&new.mgrok_allow_from, &new.mgrok_deny_from)?;
+    let limits = SourceLimits {
+        connections: limit(new.mgrok_connections_per_source),
+        rate: limit(new.mgrok_rate_per_source),
+    };
+    let share = Share::of(&new)?;
     let holder = Holder {
         proxy: new.proxy_name.as_str().into(),
         user: owner.session.about.user.as_str().into(),
@@ -177,10 +196,10 @@ pub(crate) async fn prepare(
     let mut cost = Cost::of(&new, kind.has_port());
     cost.check(owner.used, max_ports)?;
     let span = info_span!("proxy", name = %new.proxy_name);
-    let frontend = frontend(kind, &new, &holder, owner, &context.endpoints)
+    let frontend = frontend(kind, &new, share, &holder, owner, &context.endpoints)
         .instrument(span.clone())
         .await?;
-    if let Frontend::Endpoint(endpoint) = &frontend {
+    if let Frontend::Endpoint(_, endpoint) = &frontend {
         cost.routes = endpoint.routes();
         cost.check(owner.used, max_ports)?;
     }
@@ -193,13 +212,21 @@ pub(crate) async fn prepare(
                 .use_encryption
                 .then(|| owner.session.keys.cipher.clone()),
             compression: new.use_compression,
-            limit,
+            limit: bandwidth,
         },
         negotiated: owner.negotiated,
         timeout: policy.config.user_conn_timeout,
         attempts: owner.attempts,
         user_idle_timeout: policy.config.transport.user_idle_timeout,
         user_hook,
+        admission: Admission::new(
+            &context.policy,
+            kind.public(),
+            access,
+            limits,
+            row.entry().name(),
+        ),
+        opening: AtomicUsize::new(0),
     });
     Ok(Prepared {
         row,
@@ -213,6 +240,7 @@ pub(crate) async fn prepare(
 async fn frontend(
     kind: Kind,
     new: &NewProxy,
+    share: Share,
     holder: &Holder,
     owner: &Owner<'_>,
     endpoints: &PublicEndpoints,
@@ -224,7 +252,10 @@ async fn frontend(
     };
     match kind {
         Kind::Endpoint(kind) => Ok(Frontend::Endpoint(
-            endpoints.take(kind, new, port, holder).await?,
+            share.weight,
+            endpoints
+                .take(kind, new, share.strategy, port, holder)
+                .await?,
         )),
         Kind::Udp => {
             let lease = endpoints
@@ -286,6 +317,14 @@ impl Kind {
         }
     }
 
+    /// Who comes to proxies of this kind.
+    fn public(self) -> Public {
+        match self {
+            Self::Endpoint(_) | Self::Udp => Public::Users,
+            Self::Private(_) => Public::Visitors,
+        }
+    }
+
     fn has_port(self) -> bool {
         matches!(self, Self::Endpoint(EndpointKind::Tcp) | Self::Udp)
     }
@@ -305,6 +344,11 @@ fn user_hook(kind: Kind, new: &NewProxy, owner: &Owner<'_>, policy: &Policy) -> 
         .user_hook(&owner.session.client, &new.proxy_name, kind.as_str())
 }
 
+/// As a key of the configuration: less than nothing is nothing, and nothing is no limit.
+fn limit(number: i64) -> Option<NonZeroU32> {
+    NonZeroU32::new(u32::try_from(number.max(0)).unwrap_or(u32::MAX))
+}
+
 /// The limiter that this end applies, if it is the one to do it.
 fn limiter(new: &NewProxy) -> Result<Option<Limiter>, ProxyError> {
     let invalid = |source| ProxyError::Bandwidth {
@@ -322,7 +366,7 @@ impl Prepared {
     /// What the client shows as the proxy's public address: `:PORT`, or names; empty where there is none.
     pub(crate) fn remote_addr(&self) -> String {
         match &self.frontend {
-            Frontend::Endpoint(endpoint) => endpoint.remote_addr().to_owned(),
+            Frontend::Endpoint(_, endpoint) => endpoint.remote_addr().to_owned(),
             Frontend::Udp(lease) => format!(":{}", lease.port()),
             Frontend::Private(..) => String::new(),
         }
@@ -339,8 +383,8 @@ impl Prepared {
             span,
         } = self;
         let running = span.in_scope(|| match frontend {
-            Frontend::Endpoint(endpoint) => Running::Endpoint {
-                serving: endpoint.serve(backend),
+            Frontend::Endpoint(weight, endpoint) => Running::Endpoint {
+                serving: endpoint.serve(backend, weight),
                 endpoint,
             },
             Frontend::Private(kind, access) => {
@@ -369,7 +413,10 @@ fn run_udp(lease: UdpLease, backend: Backend, context: &PublishContext) -> Runni
             || backend.open(None),
             backend.negotiated(),
             packet_size,
-            backend.proxy(),
+            Served {
+                proxy: backend.proxy(),
+                admission: backend.admission(),
+            },
             stopped,
         )
         .await;

@@ -10,6 +10,7 @@ pub(crate) mod udp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use mgrok_config::{Group, Strategy, StrategyError};
 use mgrok_http::UpstreamOptions;
 use mgrok_proto::message::NewProxy;
 use tracing::info;
@@ -18,7 +19,8 @@ use self::tcp::Port;
 use crate::accept::AcceptContext;
 use crate::backend::Backend;
 use crate::backend_set::{BackendSet, Membership};
-use crate::groups::{GroupName, GroupParams, Groups, JoinError, Slot};
+use crate::excerpt::Excerpt;
+use crate::groups::{GroupName, GroupParams, GroupRules, Groups, JoinError, Slot};
 use crate::holder::Holder;
 use crate::ports::{LeaseError, Ports};
 use crate::routes::{Conflict, RouteKey, RouteLease, Routes};
@@ -86,6 +88,42 @@ pub(crate) enum Serving {
     Streams(#[expect(dead_code, reason = "held for its drop")] Membership<Backend>),
 }
 
+/// How a proxy wants to share users with the others of its group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    /// `None` goes along with the others.
+    pub(crate) strategy: Option<Strategy>,
+    pub(crate) weight: usize,
+}
+
+/// Why a proxy cannot share users as it wants to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ShareError {
+    #[error("loadBalancer.strategy {error}, not {text:?}", text = Excerpt(text).to_string())]
+    Strategy { text: String, error: StrategyError },
+    #[error("loadBalancer.weight must be between 1 and {most}, not {0}", most = Group::MAX_WEIGHT)]
+    Weight(i64),
+}
+
+impl Share {
+    pub(crate) fn of(new: &NewProxy) -> Result<Self, ShareError> {
+        let strategy = match new.mgrok_strategy.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|error| ShareError::Strategy {
+                text: text.to_owned(),
+                error,
+            })?),
+        };
+        let weight = u32::try_from(new.mgrok_weight.max(1));
+        let weight = weight.ok().filter(|it| *it <= Group::MAX_WEIGHT);
+        let weight = weight.filter(|_| new.mgrok_weight >= 0);
+        Ok(Self {
+            strategy,
+            weight: weight.ok_or(ShareError::Weight(new.mgrok_weight))? as usize,
+        })
+    }
+}
+
 /// The kinds of proxy that have an endpoint of this sort.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum EndpointKind {
@@ -116,25 +154,33 @@ impl PublicEndpoints {
         &self,
         kind: EndpointKind,
         new: &NewProxy,
+        strategy: Option<Strategy>,
         port: u16,
         holder: &Holder,
     ) -> Result<Arc<PublicEndpoint>, EndpointError> {
+        let shared_by = strategy.unwrap_or_default();
         if new.group.is_empty() {
-            return Ok(Arc::new(self.open(kind, new, port, holder, None).await?));
+            let own = self.open(kind, new, shared_by, port, holder, None).await?;
+            return Ok(Arc::new(own));
         }
         let name = GroupName {
             kind: kind.as_str(),
             name: new.group.clone(),
         };
-        let params = self.group_params(kind, new)?;
-        let open = |slot| self.open(kind, new, port, holder, Some(slot));
-        self.groups.join(name, &new.group_key, params, open).await
+        let rules = GroupRules {
+            key: new.group_key.clone(),
+            params: self.group_params(kind, new)?,
+            strategy,
+        };
+        let open = |slot| self.open(kind, new, shared_by, port, holder, Some(slot));
+        self.groups.join(name, rules, open).await
     }
 
     async fn open(
         &self,
         kind: EndpointKind,
         new: &NewProxy,
+        strategy: Strategy,
         port: u16,
         holder: &Holder,
         slot: GroupSlot,
@@ -143,7 +189,7 @@ impl PublicEndpoints {
             EndpointKind::Tcp => {
                 let port = std::num::NonZeroU16::new(port);
                 let lease = self.ports.lease_tcp(holder, port).await?;
-                let port = Port::new(lease, slot, self.accept_context.clone());
+                let port = Port::new(lease, slot, strategy, self.accept_context.clone());
                 info!(
                     per_session = true,
                     "tcp proxy listen port [{}]{}",
@@ -156,16 +202,21 @@ impl PublicEndpoints {
                     routes: 0,
                 })
             }
-            EndpointKind::Http => self.open_http(new, slot),
-            EndpointKind::Https => self.open_https(new, slot),
-            EndpointKind::TcpMux => self.open_tcpmux(new, slot),
+            EndpointKind::Http => self.open_http(new, strategy, slot),
+            EndpointKind::Https => self.open_https(new, strategy, slot),
+            EndpointKind::TcpMux => self.open_tcpmux(new, strategy, slot),
         }
     }
 
-    fn open_http(&self, new: &NewProxy, slot: GroupSlot) -> Result<PublicEndpoint, EndpointError> {
+    fn open_http(
+        &self,
+        new: &NewProxy,
+        strategy: Strategy,
+        slot: GroupSlot,
+    ) -> Result<PublicEndpoint, EndpointError> {
         let (vhost, port) = self.vhosts.http()?;
         let names = self.vhosts.names(new)?;
-        let backends = Arc::new(BackendSet::default());
+        let backends = Arc::new(BackendSet::new(strategy));
         let options = http::upstream_options(new, &vhost.policy.now().config.vhost)?;
         let route = Arc::new(HttpRoute::new(new, backends.clone()));
         let keys = names.keys(&new.locations, &new.route_by_http_user)?;
@@ -191,10 +242,15 @@ impl PublicEndpoints {
         })
     }
 
-    fn open_https(&self, new: &NewProxy, slot: GroupSlot) -> Result<PublicEndpoint, EndpointError> {
+    fn open_https(
+        &self,
+        new: &NewProxy,
+        strategy: Strategy,
+        slot: GroupSlot,
+    ) -> Result<PublicEndpoint, EndpointError> {
         let (vhost, port) = self.vhosts.https()?;
         let names = self.vhosts.names(new)?;
-        let backends = Arc::new(BackendSet::default());
+        let backends = Arc::new(BackendSet::new(strategy));
         let keys = names.keys(&[], "")?;
         log_some(&keys, |key| {
             info!(
@@ -216,11 +272,12 @@ impl PublicEndpoints {
     fn open_tcpmux(
         &self,
         new: &NewProxy,
+        strategy: Strategy,
         slot: GroupSlot,
     ) -> Result<PublicEndpoint, EndpointError> {
         let (vhost, port) = self.vhosts.tcpmux(&new.multiplexer)?;
         let names = self.vhosts.names(new)?;
-        let backends = Arc::new(BackendSet::default());
+        let backends = Arc::new(BackendSet::new(strategy));
         let route = Arc::new(TcpMuxRoute {
             backends: backends.clone(),
             user: new.http_user.clone(),
@@ -281,19 +338,22 @@ impl PublicEndpoint {
         self.routes
     }
 
-    /// Lets users in, to `backend` among others.
-    pub(crate) fn serve(&self, backend: Backend) -> Serving {
+    /// Lets users in, to `backend` among others, of which each gets as many as its `weight`.
+    pub(crate) fn serve(&self, backend: Backend, weight: usize) -> Serving {
         match &self.listener {
             Listener::Port(port) => {
-                let serving = Serving::Streams(port.backends().join(backend));
+                let serving = Serving::Streams(port.backends().join(backend, weight));
                 port.open();
                 serving
             }
             Listener::Http {
                 backends, options, ..
-            } => Serving::Http(backends.join(HttpMember::new(backend, options.clone()))),
+            } => {
+                let member = HttpMember::new(backend, options.clone());
+                Serving::Http(backends.join(member, weight))
+            }
             Listener::Https { backends, .. } | Listener::TcpMux { backends, .. } => {
-                Serving::Streams(backends.join(backend))
+                Serving::Streams(backends.join(backend, weight))
             }
         }
     }

@@ -407,6 +407,7 @@ impl Session {
             Message::NatHoleVisitor(visitor) => {
                 let request = hole_punch::VisitorRequest {
                     user: &self.row.client.user,
+                    from: self.row.about.addr.ip(),
                     permits: &self.hole_permits,
                     answers: &self.answer_sender,
                     metrics: self.context.directory.metrics(),

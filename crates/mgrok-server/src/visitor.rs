@@ -12,8 +12,10 @@ use mgrok_proto::message::{NewVisitorConn, NewVisitorConnResp};
 use tokio::time::timeout;
 use tracing::{Instrument, debug, info, warn};
 
+use crate::admission::Denied;
 use crate::backend;
-use crate::connection::Connection;
+use crate::bans::Guess;
+use crate::connection::{Connection, Transport};
 use crate::directory::Directory;
 use crate::excerpt::Excerpt;
 use crate::metrics::VisitorEnd;
@@ -31,6 +33,8 @@ enum VisitError {
         "visitor connection of [{0}] auth failed: secretKey of the visitor is not that of the proxy"
     )]
     Auth(String),
+    #[error("visitor connection of [{name}] not allowed: {denied}")]
+    Denied { name: String, denied: Denied },
     #[error("the server is draining and takes no new users")]
     Draining,
     #[error("run id [{0}] is that of a session on another connection")]
@@ -53,6 +57,8 @@ impl VisitError {
     fn outcome(&self) -> VisitorEnd {
         match self {
             Self::Auth(_) => VisitorEnd::Auth,
+            Self::Denied { denied, .. } if denied.is_ban() => VisitorEnd::Banned,
+            Self::Denied { .. } => VisitorEnd::Denied,
             Self::Draining => VisitorEnd::Draining,
             Self::Elsewhere(_) | Self::RunId(_) => VisitorEnd::NoSession,
             Self::Unknown(_) => VisitorEnd::Unknown,
@@ -178,8 +184,22 @@ fn admit(
         .find(&new.proxy_name)
         .filter(|it| matches!(it.reach, Reach::Relay(_)))
         .ok_or_else(|| VisitError::Unknown(name()))?;
+    let admitted = service
+        .backend
+        .admission()
+        .check(connection.addrs.from.ip());
+    admitted.map_err(|denied| VisitError::Denied {
+        name: name(),
+        denied,
+    })?;
     let access = &service.access;
-    if !access.knows_secret(new.timestamp, new.sign_key.expose()) {
+    let is_right = access.knows_secret(new.timestamp, new.sign_key.expose());
+    // Who comes by KCP may have forged its address.
+    if is_right || connection.transport != Transport::Kcp {
+        let admission = service.backend.admission();
+        admission.note_guess(connection.addrs.from.ip(), Guess::VisitorKey, is_right);
+    }
+    if !is_right {
         return Err(VisitError::Auth(name()));
     }
     if !access.allows(&user) {

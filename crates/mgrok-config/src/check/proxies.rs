@@ -1,9 +1,11 @@
 //! The client's `[[proxies]]`.
 
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 
 use mgrok_proto::auth::Secret;
 
+use super::access_lists::{access_list, source_limits};
 use super::client_plugin::plugin;
 use super::conflicts;
 use super::entries::{Entry, Start};
@@ -14,7 +16,7 @@ use crate::annotations::check_annotations;
 use crate::auth::Auth;
 use crate::bandwidth::{Bandwidth, BandwidthMode};
 use crate::client_plugin::Plugin;
-use crate::proxy::{Group, ProxyConfig, ProxyKind, ProxyProtocol};
+use crate::proxy::{Group, ProxyConfig, ProxyKind, ProxyProtocol, Strategy, StrategyError};
 use crate::section::Section;
 use crate::section::choice::none_of;
 
@@ -114,6 +116,7 @@ fn proxy(
     let local_host = section.text("localIP").unwrap_or(default.local_host);
     let metadatas = section.map("metadatas");
     let mut transport = section.section("transport");
+    let mut access = section.section("access");
     let proxy = ProxyConfig {
         name: default.name,
         local_host,
@@ -125,6 +128,8 @@ fn proxy(
         bandwidth: bandwidth(&mut transport),
         proxy_protocol: proxy_protocol(&mut transport, &default.kind, plugin.as_ref()),
         group: group(section.section("loadBalancer"), &default.kind),
+        access: access_list(&mut access),
+        source_limits: source_limits(&mut access),
         health_check: health_check(section.section("healthCheck"), local_port),
         plugin,
         kind: default.kind,
@@ -235,17 +240,26 @@ fn proxy_protocol(
 
 fn group(mut section: Section<'_>, kind: &ProxyKind) -> Option<Group> {
     let key = section.secret("groupKey", "groupKeySource");
+    // mgrok's own keys.
+    let words = Strategy::ALL.map(Strategy::as_str);
+    let strategy = section.choice("strategy", &words, |word| {
+        format!("{StrategyError}, not {word:?}")
+    });
+    let weight = weight(&mut section);
     let Some(name) = section.text("group") else {
-        if key.is_some() {
-            section.warn("groupKey", "does nothing without `loadBalancer.group`");
+        for key in ["groupKey", "strategy", "weight"] {
+            if section.says(key) {
+                section.warn(key, "does nothing without `loadBalancer.group`");
+            }
         }
         return None;
     };
     match kind {
         ProxyKind::Tcp { .. } | ProxyKind::Http(_) | ProxyKind::Https(_) | ProxyKind::TcpMux(_) => {
             Some(Group {
-                name,
-                key: key.unwrap_or_default(),
+                strategy: strategy.and_then(|word| word.parse().ok()),
+                weight: weight.unwrap_or(NonZeroU32::MIN),
+                ..Group::new(name, key.unwrap_or_default())
             })
         }
         ProxyKind::Udp { .. }
@@ -260,4 +274,18 @@ fn group(mut section: Section<'_>, kind: &ProxyKind) -> Option<Group> {
             None
         }
     }
+}
+
+fn weight(section: &mut Section<'_>) -> Option<NonZeroU32> {
+    let number = section.integer("weight")?;
+    let weight = u32::try_from(number).ok().and_then(NonZeroU32::new);
+    let weight = weight.filter(|it| it.get() <= Group::MAX_WEIGHT);
+    if weight.is_none() {
+        let most = Group::MAX_WEIGHT;
+        section.invalid(
+            "weight",
+            format!("must be between 1 and {most}, not {number}"),
+        );
+    }
+    weight
 }

@@ -4,18 +4,19 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::access_lists::{access_list, networks, source_limits};
 use super::conflicts::overlap;
 use super::server_hooks::http_plugins;
 use super::{
     access_log, auth, certificate, grace_period, liveness_keys, log, quic, udp_packet_size,
     web_server,
 };
+use crate::ban_rules::BanRules;
 use crate::domain::check_host;
-use crate::network::Network;
 use crate::port_set::PortSet;
 use crate::section::Section;
 use crate::section::files::Content;
-use crate::server::{ServerConfig, ServerTls, ServerTransport, Vhost};
+use crate::server::{ServerAccess, ServerConfig, ServerTls, ServerTransport, Vhost};
 use crate::web_server::WebServer;
 
 /// How long a session without a valid ping lives when streams are not multiplexed, so that nothing else notices.
@@ -79,6 +80,8 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         transport: transport(root.section("transport"), default.transport, has_quic),
         vhost,
         accept_proxy_protocol_from: networks(&mut root, "acceptProxyProtocolFrom"),
+        access: access(root.section("access")),
+        bans: bans(root.section("bans")),
         nathole_analysis_data_reserve: nathole_analysis_data_reserve(&mut root)
             .unwrap_or(default.nathole_analysis_data_reserve),
         web_server,
@@ -222,15 +225,48 @@ fn check_web_server<'a>(
     }
 }
 
-fn networks(root: &mut Section<'_>, key: &'static str) -> Vec<Network> {
-    let mut networks = Vec::new();
-    for item in root.texts(key) {
-        match item.text.parse() {
-            Ok(network) => networks.push(network),
-            Err(error) => root.invalid_item(key, &item, format!("{:?} {error}", item.text)),
+/// mgrok's own section.
+fn bans(mut section: Section<'_>) -> Option<BanRules> {
+    let failures = section.integer("failures");
+    let window = section.seconds("window");
+    let duration = section.seconds("duration");
+    let exempt = networks(&mut section, "exempt");
+    let Some(number) = failures else {
+        for key in ["window", "duration", "exempt"] {
+            if section.says(key) {
+                section.warn(key, "does nothing without `bans.failures`");
+            }
         }
+        return None;
+    };
+    let failures = u32::try_from(number).ok().and_then(NonZeroU32::new);
+    let Some(failures) = failures else {
+        section.invalid(
+            "failures",
+            format!("must be a number of wrong guesses, not {number}"),
+        );
+        return None;
+    };
+    let default = BanRules::new(failures);
+    Some(BanRules {
+        failures,
+        window: window.unwrap_or(default.window),
+        duration: duration.unwrap_or(default.duration),
+        exempt,
+    })
+}
+
+/// mgrok's own section.
+fn access(mut section: Section<'_>) -> ServerAccess {
+    let mut users = section.section("users");
+    let mut visitors = section.section("visitors");
+    ServerAccess {
+        logins: access_list(&mut section.section("logins")),
+        user_limits: source_limits(&mut users),
+        users: access_list(&mut users),
+        visitor_limits: source_limits(&mut visitors),
+        visitors: access_list(&mut visitors),
     }
-    networks
 }
 
 /// Less than no time, since an explicit 0 means the default, is none at all.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use mgrok_config::{
-    Bandwidth, BandwidthMode, Group, HealthCheck, HealthCheckKind, ProxyConfig, ProxyKind,
-    ProxyProtocol,
+    AccessList, Bandwidth, BandwidthMode, Group, HealthCheck, HealthCheckKind, ProxyConfig,
+    ProxyKind, ProxyProtocol, SourceLimits, Strategy,
 };
 use mgrok_proto::auth::Secret;
 
@@ -204,13 +204,28 @@ fn tcp(more: &str) -> String {
 }
 
 #[test]
+fn access_lists() {
+    let access = |text: &str| client(&tcp(text)).proxies.remove(0).access;
+    assert!(access("").is_open());
+    let limited = "access = { maxConnectionsPerSource = 9, maxRatePerSource = 3 }";
+    let limits = SourceLimits {
+        connections: 9.try_into().ok(),
+        rate: 3.try_into().ok(),
+    };
+    assert_eq!(
+        client(&tcp(limited)).proxies.remove(0).source_limits,
+        limits
+    );
+    let lists = access("access.allow = [\"10.0.0.0/8\"]\naccess.deny = [\"10.0.0.1\"]");
+    let texts = |list: &str| vec![list.to_owned()];
+    let expect = AccessList::parse(&texts("10.0.0.0/8"), &texts("10.0.0.1"));
+    assert_eq!(lists, expect.unwrap());
+}
+
+#[test]
 fn groups() {
     let group = |text: &str| client(&tcp(text)).proxies.remove(0).group;
-    let expect = |key: &str| {
-        let name = "g".to_owned();
-        let key = Secret::new(key);
-        Some(Group { name, key })
-    };
+    let expect = |key: &str| Some(Group::new("g", Secret::new(key)));
     assert_eq!(group(""), None);
     assert_eq!(
         group("loadBalancer = { group = \"\", groupKey = \"\" }"),
@@ -224,6 +239,20 @@ fn groups() {
     client_warnings(
         &tcp("loadBalancer.groupKey = \"k\""),
         &["5:25: proxies[0].loadBalancer.groupKey: does nothing without `loadBalancer.group`"],
+    );
+    let balanced = "loadBalancer = { group = \"g\", strategy = \"sourceAddress\", weight = 3 }";
+    let expect = Group {
+        strategy: Some(Strategy::SourceAddress),
+        weight: 3.try_into().unwrap(),
+        ..Group::new("g", Secret::default())
+    };
+    assert_eq!(group(balanced), Some(expect));
+    client_warnings(
+        &tcp("loadBalancer.strategy = \"roundRobin\"\nloadBalancer.weight = 2"),
+        &[
+            "5:25: proxies[0].loadBalancer.strategy: does nothing without `loadBalancer.group`",
+            "6:23: proxies[0].loadBalancer.weight: does nothing without `loadBalancer.group`",
+        ],
     );
     for kind in ["udp", "stcp", "sudp", "xtcp"] {
         let text = format!(

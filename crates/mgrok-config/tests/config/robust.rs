@@ -44,6 +44,8 @@ const KEYS: &[&str] = &[
     "transport.tls.pinnedSha256",
     "quicBindPort",
     "acceptProxyProtocolFrom",
+    "access.users.deny",
+    "proxies.access",
     "trustForwardedHeadersFrom",
     "vhostHTTPMaxResponseHeaderBytes",
     "natholeAnalysisDataReserveHours",

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mgrok_config::{
-    LivenessKeys, LogLevel, LogTarget, PortSet, Quic, ServerConfig, Strictness, Vhost,
-    load_server_from_str,
+    AccessList, AccessListError, BanRules, LivenessKeys, LogLevel, LogTarget, PortSet, Quic,
+    ServerConfig, Strictness, Vhost, load_server_from_str,
 };
 use mgrok_proto::auth::Secret;
 
@@ -94,6 +94,8 @@ fn zero_means_the_default() {
         trustForwardedHeadersFrom = []
         natholeAnalysisDataReserveHours = 0
         acceptProxyProtocolFrom = []
+        bans = { failures = 0, window = 0, duration = 0, exempt = [] }
+        access = { logins = { allow = [], deny = [] }, users = {}, visitors = { deny = [] } }
         httpPlugins = []
         auth = { method = "", token = "", additionalScopes = [] }
         log = { to = "", level = "", maxDays = 0, disablePrintColor = false }
@@ -137,6 +139,11 @@ fn every_key_arrives() {
         trustForwardedHeadersFrom = ["10.1.0.0/16"]
         natholeAnalysisDataReserveHours = 2
         acceptProxyProtocolFrom = ["10.0.0.0/8", "::1"]
+        access.logins.allow = ["10.0.0.0/8"]
+        access.logins.deny = ["10.0.0.1"]
+        access.users.deny = ["192.0.2.0/24", "::1"]
+        access.visitors.allow = ["fd00::/8"]
+        bans = { failures = 5, window = 61, duration = 601, exempt = ["10.0.0.0/8"] }
         [auth]
         method = "token"
         token = "secret"
@@ -162,6 +169,20 @@ fn every_key_arrives() {
     );
     assert_eq!(config.bind_addr, "192.0.2.1");
     assert_eq!(config.bind_port, 7001);
+    let access = config.access;
+    assert_eq!(
+        Ok(access.logins),
+        access_list(&["10.0.0.0/8"], &["10.0.0.1"])
+    );
+    assert_eq!(Ok(access.users), access_list(&[], &["192.0.2.0/24", "::1"]));
+    assert_eq!(Ok(access.visitors), access_list(&["fd00::/8"], &[]));
+    let bans = BanRules {
+        failures: 5.try_into().unwrap(),
+        window: seconds(61),
+        duration: seconds(601),
+        exempt: vec!["10.0.0.0/8".parse().unwrap()],
+    };
+    assert_eq!(config.bans, Some(bans));
     assert_eq!(config.kcp_bind_port, Some(7002));
     assert_eq!(config.quic_bind_port, Some(7003));
     assert_eq!(config.proxy_bind_addr, "192.0.2.2");
@@ -360,6 +381,33 @@ fn the_domain_of_subdomains() {
             &[&format!("1:17: subDomainHost: {host:?} {why}")],
         );
     }
+}
+
+fn access_list(allow: &[&str], deny: &[&str]) -> Result<AccessList, AccessListError> {
+    let texts = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+    AccessList::parse(&texts(allow), &texts(deny))
+}
+
+#[test]
+fn bans_need_a_number() {
+    let default = server("bans.failures = 3").bans;
+    assert_eq!(default, Some(BanRules::new(3.try_into().unwrap())));
+    server_warnings(
+        "bans.window = 3\nbans.exempt = [\"::1\"]",
+        &[
+            "1:15: bans.window: does nothing without `bans.failures`",
+            "2:15: bans.exempt: does nothing without `bans.failures`",
+        ],
+    );
+}
+
+#[test]
+fn access_lists_are_bounded() {
+    let many = vec!["\"::1\""; AccessList::MAX_NETWORKS + 1].join(", ");
+    server_mistakes(
+        &format!("access.users.deny = [{many}]"),
+        &["1:21: access.users.deny: may have at most 1000 networks, not 1001; use larger ones"],
+    );
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub trait DropLabel: Label {
 labels! {
     /// Why a datagram of a socket's users was dropped.
     pub enum DropReason {
+        /// From addresses that may not become users.
+        Denied = "denied",
         /// From users: too many were waiting to be sent to the peer.
         Full = "full",
         /// To users: too many arrived at once.

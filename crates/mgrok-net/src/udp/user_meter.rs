@@ -1,4 +1,4 @@
-//! Counting what a single user of a socket moves, for whoever wants to know.
+//! What others say of the users of a socket: who may become one, and what is counted of one.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,4 +16,16 @@ pub trait UserMeter: fmt::Debug + Send {
 pub trait Metering: fmt::Debug + Sync {
     /// One for the user at this address; `None`: nobody wants to know.
     fn meter(&self, user: SocketAddr) -> Option<Box<dyn UserMeter>>;
+}
+
+/// What is held for as long as somebody is a user, if anything.
+pub type Admitted = Option<Box<dyn fmt::Debug + Send>>;
+
+/// Says who may become a user.
+pub trait Admission: fmt::Debug + Sync {
+    /// Whether nobody has to be looked at now.
+    fn is_open(&self) -> bool;
+
+    /// What is to be held for somebody who writes from this address and becomes a user; `None` if it may not.
+    fn admit(&self, user: SocketAddr) -> Option<Admitted>;
 }

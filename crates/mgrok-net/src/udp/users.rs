@@ -17,8 +17,8 @@ use tokio::time::{Instant, Sleep, sleep};
 use tracing::debug;
 
 use super::{
-    DatagramConn, Datagrams, DropReason, Drops, LocalAddr, Metering, Outbox, RecvError, Sent,
-    UdpSocket, UserMeter, UserTable,
+    Admission, Admitted, DatagramConn, Datagrams, DropReason, Drops, LocalAddr, Metering, Outbox,
+    RecvError, Sent, UdpSocket, UserMeter, UserTable,
 };
 use crate::relay::Traffic;
 
@@ -75,6 +75,8 @@ pub struct Users<'a> {
     gauge: Option<&'a AtomicUsize>,
     /// Whether nobody else is to become a user.
     is_closed: Option<&'a AtomicBool>,
+    /// Who may become a user; `None` is everybody.
+    admission: Option<&'a dyn Admission>,
     drops: Drops<DropReason>,
     recv_pause: Option<Pin<Box<Sleep>>>,
 }
@@ -85,6 +87,8 @@ struct User {
     /// The address that it wrote to.
     asked: Option<LocalAddr>,
     meter: Option<Box<dyn UserMeter>>,
+    /// Says that it is a user, to whoever let it become one.
+    _admitted: Admitted,
 }
 
 impl<'a> Users<'a> {
@@ -102,6 +106,7 @@ impl<'a> Users<'a> {
             has_meters: false,
             gauge: None,
             is_closed: None,
+            admission: None,
             drops: Drops::default(),
             recv_pause: None,
         }
@@ -125,6 +130,14 @@ impl<'a> Users<'a> {
     pub fn unless_closed(self, is_closed: &'a AtomicBool) -> Self {
         Self {
             is_closed: Some(is_closed),
+            ..self
+        }
+    }
+
+    /// Drops what comes from those who are no users and whom `admission` does not let become one.
+    pub fn with_admission(self, admission: &'a dyn Admission) -> Self {
+        Self {
+            admission: Some(admission),
             ..self
         }
     }
@@ -247,11 +260,23 @@ impl<'a> Users<'a> {
         let mut now = None;
         let mut last = None;
         let mut is_changed = false;
+        let admission = self.admission.filter(|it| !it.is_open());
         let is_closed = self.is_closed.is_some_and(|it| it.load(Ordering::Relaxed));
         let each = |payload: &[u8], user, local| {
             if is_closed && table.slot(&user).is_none() {
                 drops.add(DropReason::Unconnected, 1);
                 return;
+            }
+            let mut admitted = None;
+            if let Some(admission) = admission
+                && last.is_none_or(|(last, _)| last != user)
+                && table.slot(&user).is_none()
+            {
+                let Some(it) = admission.admit(user) else {
+                    drops.add(DropReason::Denied, 1);
+                    return;
+                };
+                admitted = it;
             }
             let queued = outbox.push(payload, user);
             match &queued {
@@ -283,6 +308,7 @@ impl<'a> Users<'a> {
                     table.insert(user, now, |_| User {
                         asked: local,
                         meter,
+                        _admitted: admitted,
                     });
                     is_changed = true;
                 }

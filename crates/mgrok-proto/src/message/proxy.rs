@@ -53,6 +53,20 @@ object! {
         pub allow_users: Vec<String>,
         /// How `tcpmux` tells services apart: `httpconnect`.
         pub multiplexer: String,
+        /// Networks from which alone users and visitors may come; empty is all. Of mgrok, as is what follows, and only where both ends
+        /// agreed on it ([`Extension::ACCESS`](crate::hello::Extension::ACCESS)).
+        pub mgrok_allow_from: Vec<String>,
+        /// Networks from which users and visitors may not come.
+        pub mgrok_deny_from: Vec<String>,
+        /// How many connections one source may have; 0 is as many as it likes.
+        pub mgrok_connections_per_source: i64,
+        /// How many new connections one source may make in a second; 0 is as many as it likes.
+        pub mgrok_rate_per_source: i64,
+        /// How the members of its group share users; empty goes along with the others
+        /// ([`Extension::BALANCING`](crate::hello::Extension::BALANCING)).
+        pub mgrok_strategy: String,
+        /// Its part of them; 0 is as much as 1.
+        pub mgrok_weight: i64,
     }
 }
 

@@ -411,6 +411,11 @@ impl ProxyEntry {
         self.gate.is_closed() || self.proxies.is_draining()
     }
 
+    /// How many live connections its users have.
+    pub(crate) fn live_connections(&self) -> usize {
+        self.connections.live()
+    }
+
     /// Whether the whole server lets no new users in.
     pub(crate) fn is_draining(&self) -> bool {
         self.proxies.is_draining()

@@ -55,6 +55,8 @@ pub(super) fn seal(control: MessageConn, agreement: &Agreement, keys: &Keys) -> 
 fn extensions(transport: Transport, settings: &ServerTransport) -> Vec<Extension> {
     let tcp_mux = settings.tcp_mux;
     let mut extensions = vec![
+        Extension::ACCESS,
+        Extension::BALANCING,
         Extension::BINARY_PACKETS,
         Extension::DATAGRAMS,
         Extension::MIGRATE,

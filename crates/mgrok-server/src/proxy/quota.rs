@@ -74,6 +74,9 @@ impl Cost {
             pairs(&new.headers),
             pairs(&new.response_headers),
             texts(&new.allow_users),
+            // Not as texts, but as long as the longest of them or so.
+            texts(&new.mgrok_allow_from),
+            texts(&new.mgrok_deny_from),
             texts(&new.custom_domains) * new.locations.len().max(1),
             texts(&new.locations) * new.custom_domains.len().max(1),
         ];

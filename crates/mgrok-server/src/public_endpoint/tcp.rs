@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mgrok_config::Strategy;
 use mgrok_net::conn::Conn;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,8 @@ impl UserService for PortService {
     // Not an async function, whose future would hold the arguments beside what they are passed to.
     fn serve(self, user: Conn, addrs: PeerAddrs) -> impl Future<Output = ()> + Send + 'static {
         info!(source = %addrs.from, "get a user connection [{}]", addrs.from);
-        backend::serve(user, addrs, "", self.0.in_turn())
+        let from = addrs.from.ip();
+        backend::serve(user, addrs, "", self.0.in_turn(from))
     }
 }
 
@@ -50,10 +52,15 @@ struct Held<S> {
 }
 
 impl<S: Send + Sync + 'static> Port<S> {
-    pub(super) fn new(lease: TcpLease, slot: S, accept_context: AcceptContext) -> Self {
+    pub(super) fn new(
+        lease: TcpLease,
+        slot: S,
+        strategy: Strategy,
+        accept_context: AcceptContext,
+    ) -> Self {
         Self {
             number: lease.port(),
-            backends: Arc::default(),
+            backends: Arc::new(BackendSet::new(strategy)),
             accept_context,
             stop: CancellationToken::new(),
             state: Mutex::new(State::Unopened(Held { lease, _slot: slot })),
@@ -127,7 +134,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let from = listener.local_addr().unwrap();
         let stream = TcpStream::connect(from).await.unwrap();
-        let backends: Arc<BackendSet<Backend>> = Arc::default();
+        let backends = Arc::new(BackendSet::new(Strategy::default()));
         let client_addrs = ClientAddrResolver::new(CurrentPolicy::of(ServerConfig::default()));
         let user = accept::user(stream, from, client_addrs, PortService(backends));
         let size = size_of_val(&Tasks::default().until_cut(user));

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
-use mgrok_net::udp::{DatagramConn, DropReason, Drops, UdpSocket, Users};
+use mgrok_net::udp::{Admission, DatagramConn, DropReason, Drops, UdpSocket, Users};
 use mgrok_proto::Negotiated;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,14 @@ impl Pace {
     };
 }
 
+/// What is served, and whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Served<'a> {
+    pub(crate) proxy: &'a Arc<ProxyEntry>,
+    /// Says who may become a user.
+    pub(crate) admission: &'a dyn Admission,
+}
+
 /// Serves users until `stop`, and returns what was dropped. `open` gets a work connection of a session that speaks
 /// `negotiated`. Datagrams that are framed as frp does are carried whole up to `packet_size` bytes, longer ones are cut.
 pub(crate) async fn run<E: Error, F: Future<Output = Result<Conn, E>>>(
@@ -48,7 +56,7 @@ pub(crate) async fn run<E: Error, F: Future<Output = Result<Conn, E>>>(
     open: impl Fn() -> F,
     negotiated: Negotiated,
     packet_size: usize,
-    proxy: &Arc<ProxyEntry>,
+    served: Served<'_>,
     stop: CancellationToken,
 ) -> Drops<DropReason> {
     run_at(
@@ -57,7 +65,7 @@ pub(crate) async fn run<E: Error, F: Future<Output = Result<Conn, E>>>(
         open,
         negotiated,
         packet_size,
-        proxy,
+        served,
         stop,
     )
     .await
@@ -69,13 +77,15 @@ async fn run_at<E: Error, F: Future<Output = Result<Conn, E>>>(
     open: impl Fn() -> F,
     negotiated: Negotiated,
     packet_size: usize,
-    proxy: &Arc<ProxyEntry>,
+    served: Served<'_>,
     stop: CancellationToken,
 ) -> Drops<DropReason> {
+    let Served { proxy, admission } = served;
     let users = Users::new(socket, packet_size, proxy.datagrams());
     let users = users
         .with_gauge(proxy.udp_users())
         .unless_closed(proxy.draining())
+        .with_admission(admission)
         .with_drop_counters(proxy.metrics().dropped_datagrams.clone());
     let metering = UdpUsers(proxy.clone());
     let mut users = users.with_metering(&metering);

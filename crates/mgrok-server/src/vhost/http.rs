@@ -1,6 +1,7 @@
 //! HTTP: the service is named by host, path and user of each request.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,13 +11,14 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use mgrok_config::Vhost as VhostConfig;
 use mgrok_http::{
-    AnswerLimits, Body, Connect, Connecting, Credentials, ForwardError, Forwarded, Handler, Meter,
-    RequestTarget, Rules, UNREACHABLE, Upstream, UpstreamOptions, User, ask_for_credentials,
-    repetition,
+    AnswerLimits, Body, BodyEnd, Connect, Connecting, Credentials, ForwardError, Forwarded,
+    Handler, Meter, RequestTarget, Rules, UNREACHABLE, Upstream, UpstreamOptions, User,
+    ask_for_credentials, repetition,
 };
 use mgrok_net::access_log::{AccessLog, AccessRequest};
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
+use mgrok_net::relay::Traffic;
 use mgrok_proto::auth::Secret;
 use mgrok_proto::message::NewProxy;
 use tokio_util::sync::CancellationToken;
@@ -26,8 +28,10 @@ use super::pages::Page;
 use super::request_note::RequestNote;
 use super::user_rows::UserRows;
 use crate::accept::UserService;
-use crate::backend::{Backend, PeerAddrs};
-use crate::backend_set::BackendSet;
+use crate::admission::Visits;
+use crate::backend::{self, Backend, PeerAddrs};
+use crate::backend_set::{BackendSet, Member};
+use crate::client_addr::forwarded_for;
 use crate::metrics::{Metrics, StatusClass};
 use crate::policy::CurrentPolicy;
 use crate::routes::Routes;
@@ -47,6 +51,8 @@ pub(crate) struct HttpVhost {
 struct Requests {
     vhost: Arc<HttpVhost>,
     rows: UserRows,
+    /// Whether a proxy is believed that says for whom it forwards them.
+    is_trusted_proxy: bool,
 }
 
 /// Where a request may lead.
@@ -84,21 +90,42 @@ impl HttpRoute {
         }
     }
 
+    fn is_protected(&self) -> bool {
+        !(self.user.is_empty() && self.password.is_empty())
+    }
+
     fn admits(&self, credentials: Option<&Credentials>) -> bool {
-        (self.user.is_empty() && self.password.is_empty())
+        !self.is_protected()
             || credentials.is_some_and(|it| it.match_with(&self.user, self.password.expose()))
     }
 
-    /// The members that are there: the one that knows `user`, and then the one whose turn it is.
-    fn members(&self, user: &User) -> impl Iterator<Item = Arc<HttpMember>> {
-        let members = self.backends.in_turn();
-        let mut members = members.filter(|member| !member.backend.is_gone());
+    /// The members that are there and let `user` come from `addr`: the one that knows it, and then the one whose turn it is.
+    fn members(&self, user: &User, addr: IpAddr) -> impl Iterator<Item = Arc<HttpMember>> {
+        let members = self.backends.in_turn(addr);
+        let admits = move |it: &HttpMember| it.backend.admission().check(addr).is_ok();
+        let mut members = members.filter(move |it| !it.backend.is_gone() && admits(it));
         let mut sorted = Vec::new();
         if user.owns_connections() {
             sorted.extend(members.by_ref());
             sorted.sort_by_key(|member: &Arc<HttpMember>| !member.upstream.knows(user));
         }
         sorted.into_iter().chain(members)
+    }
+}
+
+impl AsRef<Backend> for HttpMember {
+    fn as_ref(&self) -> &Backend {
+        &self.backend
+    }
+}
+
+impl Member for HttpMember {
+    fn name(&self) -> &str {
+        self.backend.name()
+    }
+
+    fn load(&self) -> Option<usize> {
+        self.backend.load()
     }
 }
 
@@ -169,7 +196,11 @@ impl UserService for Arc<HttpVhost> {
         let user = User::new(addrs.from).with_trust(addrs.is_trusted_proxy);
         let rows = UserRows::new(addrs.from);
         let closing = rows.closing();
-        let requests = Arc::new(Requests { vhost: self, rows });
+        let requests = Arc::new(Requests {
+            vhost: self,
+            rows,
+            is_trusted_proxy: addrs.is_trusted_proxy,
+        });
         let serving = pin!(mgrok_http::serve(conn, user, requests, &stop));
         closing.until_closed(serving).await;
     }
@@ -183,7 +214,8 @@ impl Handler for Requests {
             .access_log
             .wants_requests()
             .then(|| RequestNote::of(&vhost.access_log, &request, user.addr()));
-        let answer = vhost.answer(request, user, &self.rows, note.as_ref());
+        let from = self.source_of(&request, user);
+        let answer = vhost.answer(request, user, from, &self.rows, note.as_ref());
         let response = answer.await;
         if let Some(note) = note {
             note.answered(&response);
@@ -206,12 +238,25 @@ impl Handler for Requests {
     }
 }
 
+impl Requests {
+    /// Where a request comes from, of which a trusted proxy in front of this port knows more than its connection shows.
+    fn source_of(&self, request: &Request<Body>, user: &User) -> IpAddr {
+        let addr = user.addr().ip();
+        if !self.is_trusted_proxy {
+            return addr;
+        }
+        let policy = self.vhost.policy.now();
+        forwarded_for(request.headers(), &policy.config.vhost.trusted_proxies).unwrap_or(addr)
+    }
+}
+
 impl HttpVhost {
-    /// `note` is that of the request, if there is an access log.
+    /// The user is the one who comes from `from`, perhaps by a proxy. `note` is that of the request, if there is an access log.
     async fn answer(
         &self,
         request: Request<Body>,
         user: &User,
+        from: IpAddr,
         rows: &UserRows,
         note: Option<&Arc<RequestNote>>,
     ) -> Response<Body> {
@@ -227,12 +272,31 @@ impl HttpVhost {
             );
             return self.nothing_here().await;
         };
-        if !route.admits(address.credentials.as_ref()) {
+        if let Err(denied) = backend::check_source(&route.backends, from) {
+            debug!(source = %user.addr(),
+                "http request of {} to [{}]: {denied}",
+                user.addr(),
+                address.host
+            );
+            self.metrics.users_refused.of(denied.refusal()).inc();
+            let code = match denied.is_ban() {
+                true => StatusCode::TOO_MANY_REQUESTS,
+                false => StatusCode::FORBIDDEN,
+            };
+            return status(code, Body::empty());
+        }
+        let credentials = address.credentials.as_ref();
+        let is_admitted = route.admits(credentials);
+        if route.is_protected() && credentials.is_some() {
+            backend::note_password(&route.backends, from, is_admitted);
+        }
+        if !is_admitted {
             return ask_for_credentials(address.is_proxy_style);
         }
         let mut request = request;
         let mut is_down = false;
-        let mut members = route.members(user).peekable();
+        let mut limited = None;
+        let mut members = route.members(user, from).peekable();
         while let Some(member) = members.next() {
             if member.backend.turns_away() {
                 if member.backend.proxy().is_draining() {
@@ -241,6 +305,13 @@ impl HttpVhost {
                 is_down = true;
                 continue;
             }
+            let visits = match member.backend.admission().enter(from) {
+                Ok(visits) => visits,
+                Err(denied) => {
+                    limited = Some(denied);
+                    continue;
+                }
+            };
             let place = match member.upstream.reserve(request.method(), user).await {
                 Ok(place) => place,
                 Err(error) => {
@@ -256,6 +327,13 @@ impl HttpVhost {
             let meter: Arc<dyn Meter> = match note {
                 Some(note) => Arc::new(note.meter(proxy, row)),
                 None => row,
+            };
+            let meter: Arc<dyn Meter> = match visits {
+                Some(visits) => Arc::new(Counted {
+                    meter,
+                    _visits: visits,
+                }),
+                None => meter,
             };
             let forwarded = member
                 .upstream
@@ -278,6 +356,11 @@ impl HttpVhost {
                 Ok(response) => response,
                 Err(error) => self.failed(&member, &error).await,
             };
+        }
+        if let Some(denied) = limited {
+            debug!(source = %user.addr(), "http request of {}: {denied}", user.addr());
+            self.metrics.users_refused.of(denied.refusal()).inc();
+            return status(StatusCode::TOO_MANY_REQUESTS, Body::empty());
         }
         if is_down {
             self.unreachable().await
@@ -311,6 +394,31 @@ impl HttpVhost {
             StatusCode::BAD_GATEWAY,
             Page::unreachable(file).text().await,
         )
+    }
+}
+
+/// Counts a request of a source until all of its bodies are over.
+#[derive(Debug)]
+struct Counted {
+    meter: Arc<dyn Meter>,
+    _visits: Box<Visits>,
+}
+
+impl Meter for Counted {
+    fn traffic(&self) -> &Traffic {
+        self.meter.traffic()
+    }
+
+    fn count_sent(&self, bytes: u64) {
+        self.meter.count_sent(bytes);
+    }
+
+    fn count_received(&self, bytes: u64) {
+        self.meter.count_received(bytes);
+    }
+
+    fn note_end(&self, end: BodyEnd) {
+        self.meter.note_end(end);
     }
 }
 

@@ -63,6 +63,6 @@ impl UserService for Arc<HttpsVhost> {
             return;
         };
         info!(source = %from, "get a user connection [{from}]");
-        backend::serve(user, addrs, &name, backends.in_turn()).await;
+        backend::serve(user, addrs, &name, backends.in_turn(from.ip())).await;
     }
 }

@@ -49,6 +49,11 @@ const UNAUTHORIZED: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r\n\
 const UNAUTHORIZED_CLOSE: &[u8] = b"HTTP/1.1 407 Proxy Authentication Required\r\n\
     Proxy-Authenticate: Basic realm=\"Restricted\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
+const FORBIDDEN: &[u8] =
+    b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
 /// The tcpmux port.
 #[derive(Debug)]
 pub(crate) struct TcpMuxVhost {
@@ -121,7 +126,8 @@ impl UserService for Arc<TcpMuxVhost> {
             answer(&mut user, Bytes::from_static(OK)).await;
         }
         user.unread(bytes);
-        backend::serve(user, addrs, &connect.host, route.backends.in_turn()).await;
+        let backends = route.backends.in_turn(from.ip());
+        backend::serve(user, addrs, &connect.host, backends).await;
     }
 }
 
@@ -163,7 +169,22 @@ impl TcpMuxVhost {
                 refuse(user, not_found(&page)).await;
                 break;
             };
-            if route.admits(&connect) {
+            if let Err(denied) = backend::check_source(&route.backends, from.ip()) {
+                debug!(source = %from, "tcpmux connection of {from} to [{}]: {denied}", connect.host);
+                let (answer, code) = match denied.is_ban() {
+                    true => (TOO_MANY, 429),
+                    false => (FORBIDDEN, 403),
+                };
+                self.metrics.users_refused.of(denied.refusal()).inc();
+                self.note_refusal(from, &connect, code, "nobody may come from there");
+                refuse(user, Bytes::from_static(answer)).await;
+                break;
+            }
+            let is_admitted = route.admits(&connect);
+            if route.is_protected() && connect.credentials.is_some() {
+                backend::note_password(&route.backends, from.ip(), is_admitted);
+            }
+            if is_admitted {
                 return Some((user, route, connect, bytes));
             }
             debug!(source = %from,
@@ -194,9 +215,13 @@ impl TcpMuxVhost {
 }
 
 impl TcpMuxRoute {
+    fn is_protected(&self) -> bool {
+        !(self.user.is_empty() && self.password.is_empty())
+    }
+
     fn admits(&self, connect: &Connect) -> bool {
         let given = connect.credentials.as_ref();
-        (self.user.is_empty() && self.password.is_empty())
+        !self.is_protected()
             || given.is_some_and(|it| it.match_with(&self.user, self.password.expose()))
     }
 }
@@ -305,6 +330,8 @@ fn not_found(page: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use mgrok_config::Strategy;
+
     use super::*;
 
     #[track_caller]
@@ -368,7 +395,7 @@ mod tests {
     #[test]
     fn a_password_alone_is_enforced_too() {
         let route = |user: &str, password: &str| TcpMuxRoute {
-            backends: Arc::default(),
+            backends: Arc::new(BackendSet::new(Strategy::default())),
             user: user.to_owned(),
             password: Secret::new(password),
         };

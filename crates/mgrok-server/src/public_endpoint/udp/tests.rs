@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use mgrok_config::{AccessList, ServerConfig, SourceLimits};
 use mgrok_net::relay::Traffic;
 use mgrok_net::udp::{Datagrams, Outbox};
 use mgrok_proto::WireVersion;
@@ -16,7 +17,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::admission::{Admission, Public};
 use crate::directory::{Directory, ProxyRow};
+use crate::policy::CurrentPolicy;
 
 /// Negotiated with an frp client.
 fn plain() -> Negotiated {
@@ -56,6 +59,15 @@ impl Lab {
     }
 
     async fn speaking(negotiated: Negotiated, pace: Pace, packet_size: usize) -> Self {
+        Self::with_access(AccessList::default(), negotiated, pace, packet_size).await
+    }
+
+    async fn with_access(
+        access: AccessList,
+        negotiated: Negotiated,
+        pace: Pace,
+        packet_size: usize,
+    ) -> Self {
         let socket = UdpSocket::bind("127.0.0.1", 0).await.unwrap();
         let addr = socket.local_addr().unwrap();
         let openings = Arc::new(Semaphore::new(0));
@@ -64,6 +76,7 @@ impl Lab {
         let stop = CancellationToken::new();
         let proxy = {
             let (openings, row, stop) = (openings.clone(), row.clone(), stop.clone());
+            let policy = CurrentPolicy::of(ServerConfig::default());
             tokio::spawn(async move {
                 let open = || async {
                     openings.acquire().await.unwrap().forget();
@@ -77,7 +90,16 @@ impl Lab {
                     open,
                     negotiated,
                     packet_size,
-                    row.entry(),
+                    Served {
+                        proxy: row.entry(),
+                        admission: &Admission::new(
+                            &policy,
+                            Public::Users,
+                            access,
+                            SourceLimits::default(),
+                            row.entry().name(),
+                        ),
+                    },
                     stop,
                 )
                 .await
@@ -292,6 +314,29 @@ async fn queued_datagrams_are_truncated_to_the_clients_packet_size() {
     in_time(arrived).await;
     let mut client = lab.client().await;
     assert_eq!(client.recv().await.unwrap().0, [7; 1000]);
+}
+
+#[tokio::test]
+async fn who_may_not_come_is_dropped_and_counted_beside_others() {
+    let access = AccessList::parse(&[], &["127.0.0.2".to_owned()]).unwrap();
+    let mut lab = Lab::with_access(access, binary(), PACE, 1500).await;
+    let stranger = Plain::bind("127.0.0.2:0").await.unwrap();
+    stranger.connect(lab.addr).await.unwrap();
+    let user = lab.user().await;
+    for payload in [b"ahead", b"again"] {
+        stranger.send(payload).await.unwrap();
+    }
+    let mut client = lab.client().await;
+    user.send(b"word").await.unwrap();
+    let (payload, from) = client.recv().await.unwrap();
+    assert_eq!(
+        (payload.as_slice(), from),
+        (&b"word"[..], user.local_addr().unwrap())
+    );
+    stranger.send(b"later").await.unwrap();
+    user.send(b"last").await.unwrap();
+    assert_eq!(client.recv().await.unwrap().0, b"last");
+    assert_eq!(lab.stop().await.of(DropReason::Denied), 3);
 }
 
 #[tokio::test]
