@@ -222,6 +222,9 @@ fn help(tables: &[&'static [Flag]]) -> SshCommandError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::{prop_assert, proptest};
+
     use super::*;
     use crate::proxy::{Domains, HttpProxy, Private, ProxyKind, TcpMuxProxy};
 
@@ -365,6 +368,27 @@ mod tests {
             assert!(text.contains("  -r, --remote-port PORT"), "{text}");
             assert!(text.contains("      --client-id NAME"), "{text}");
             assert!(!text.contains("--custom-domain"), "{text}");
+        }
+    }
+
+    proptest! {
+        /// What is wrong is shown at terminals and in logs.
+        #[test]
+        fn any_command_is_a_proxy_or_has_a_text_without_control_characters(
+            kind in "tcp|http|https|tcpmux|stcp|.{0,4}",
+            words in vec("(--?(n|r|d|sk|sd|mux|proxy_name|user|client-id|allow-users|metadatas|locations|help)(=|=?\"?.{0,6}))|.{0,8}", 0..6),
+        ) {
+            let command = format!("{kind} {}", words.join(" "));
+            match SshCommand::read(&command, "0a1b2c3d") {
+                Ok(read) => {
+                    let announced = read.proxy.announcement(&read.user);
+                    prop_assert!(announced.proxy_name.ends_with(&read.proxy.name));
+                }
+                Err(SshCommandError::Help(text)) => prop_assert!(text.contains("--proxy-name")),
+                Err(SshCommandError::Wrong(why)) => {
+                    prop_assert!(!why.is_empty() && !why.chars().any(char::is_control), "{why:?}");
+                }
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mgrok_config::SshGateway;
+use mgrok_config::{HostKeyFile, SshGateway};
 use russh::keys::PrivateKey;
 use russh::server::Config;
 use russh::{MethodKind, MethodSet, Preferred, SshId, compression, kex};
@@ -35,6 +35,14 @@ pub(crate) struct SshPolicy {
     pub(crate) authorized_keys: Option<PathBuf>,
     fingerprint: String,
     is_rsa: bool,
+}
+
+/// The fingerprint of the host key in `file`; `None` if it has yet to be made.
+///
+/// Blocks for as long as it takes to read a small file.
+pub(crate) fn look(file: &HostKeyFile) -> Result<Option<String>, HostKeyError> {
+    let key = host_key::read(file)?;
+    Ok(key.map(|key| host_key::fingerprint(&key)))
 }
 
 impl SshPolicy {

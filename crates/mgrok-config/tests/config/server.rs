@@ -507,10 +507,10 @@ fn keys_of_the_ssh_gateway_that_do_nothing_are_told() {
     server_warnings(
         "[sshTunnelGateway]\nprivateKeyFile = \"k\"\nautoGenPrivateKeyPath = \"g\"\nauthorizedKeysFile = \"a\"",
         &[
-            "2:1: sshTunnelGateway.privateKeyFile does nothing without `sshTunnelGateway.bindPort`",
-            "3:1: sshTunnelGateway.autoGenPrivateKeyPath does nothing without `sshTunnelGateway.bindPort`",
-            "3:1: sshTunnelGateway.autoGenPrivateKeyPath does nothing, because `privateKeyFile` is set",
-            "4:1: sshTunnelGateway.authorizedKeysFile does nothing without `sshTunnelGateway.bindPort`",
+            "2:18: sshTunnelGateway.privateKeyFile: does nothing without `sshTunnelGateway.bindPort`",
+            "3:25: sshTunnelGateway.autoGenPrivateKeyPath: does nothing without `sshTunnelGateway.bindPort`",
+            "3:25: sshTunnelGateway.autoGenPrivateKeyPath: does nothing, because `privateKeyFile` is set",
+            "4:22: sshTunnelGateway.authorizedKeysFile: does nothing without `sshTunnelGateway.bindPort`",
         ],
     );
 }
@@ -520,14 +520,14 @@ fn the_ssh_gateway_has_a_port_of_its_own() {
     let text = |port| format!("vhostHTTPPort = 80\n[sshTunnelGateway]\nbindPort = {port}");
     for (port, key) in [(7000, "bindPort"), (80, "vhostHTTPPort")] {
         let expect = format!(
-            "2:1: sshTunnelGateway must not have the port {port}, which is `{key}` already"
+            "2:1: sshTunnelGateway: must not have the port {port}, which is `{key}` already"
         );
         server_mistakes(&text(port), &[&expect]);
     }
     server_mistakes(
         "sshTunnelGateway.bindPort = 2200\nwebServer.addr = \"0.0.0.0\"\nwebServer.port = 2200",
         &[
-            "2:1: webServer must not have the port 2200, which is `sshTunnelGateway.bindPort` already",
+            "2:1: webServer: must not have the port 2200, which is `sshTunnelGateway.bindPort` already",
         ],
     );
 }

@@ -50,12 +50,20 @@ pub enum HostKeyError {
 ///
 /// Blocks for as long as it takes to read or write a small file.
 pub(super) fn load(file: &HostKeyFile) -> Result<PrivateKey, HostKeyError> {
+    match (read(file)?, file) {
+        (Some(key), _) => Ok(key),
+        (None, HostKeyFile::Given(path) | HostKeyFile::Kept(path)) => make(path),
+    }
+}
+
+/// Reads the key that `file` names; `None` if it has yet to be made.
+pub(super) fn read(file: &HostKeyFile) -> Result<Option<PrivateKey>, HostKeyError> {
     match file {
-        HostKeyFile::Given(path) => read(path),
+        HostKeyFile::Given(path) => read_file(path).map(Some),
         // frp: a file without anything in it is filled too (pkg/ssh/gateway.go#NewGateway)
         HostKeyFile::Kept(path) => match fs::metadata(path) {
-            Ok(metadata) if metadata.len() > 0 => read(path),
-            Ok(_) | Err(_) => make(path),
+            Ok(metadata) if metadata.len() > 0 => read_file(path).map(Some),
+            Ok(_) | Err(_) => Ok(None),
         },
     }
 }
@@ -70,7 +78,7 @@ pub(super) fn is_rsa(key: &PrivateKey) -> bool {
     matches!(key.algorithm(), Algorithm::Rsa { .. })
 }
 
-fn read(path: &Path) -> Result<PrivateKey, HostKeyError> {
+fn read_file(path: &Path) -> Result<PrivateKey, HostKeyError> {
     let read = || {
         let mut text = String::new();
         let file = fs::File::open(path)?;
