@@ -27,7 +27,7 @@ use tracing::{debug, info, warn};
 use super::client::Client;
 use super::handler::{Answers, EVENT_QUEUE, Event};
 use super::inbox::Inboxes;
-use super::work_conn::{Channels, Forward, MAX_CHANNELS};
+use super::work_conn::{Channels, Forward, MAX_CHANNELS, Wear};
 use crate::excerpt::Excerpt;
 use crate::login::gateway::{Admitted, Proof, admit};
 use crate::per_source::Permit;
@@ -70,6 +70,8 @@ enum Refusal {
     Cancelled,
     #[error("the server has ended this session")]
     Ended,
+    #[error("too many users have left before the service had ended: connect anew")]
+    Worn,
     /// Nobody is there who could be told.
     #[error("the client is gone")]
     Gone,
@@ -251,6 +253,7 @@ impl Ssh {
         drop(permit);
         let session = session.run();
         let handle = context.directory.session(&run_id).ok_or(Refusal::Ended)?;
+        let wear = Wear::default();
         let mut client = Client {
             control: ours,
             channels: Arc::new(Channels {
@@ -258,6 +261,7 @@ impl Ssh {
                 inboxes: self.inboxes.clone(),
                 forward: Arc::new(forward),
                 permits: Arc::new(Semaphore::new(MAX_CHANNELS)),
+                wear: wear.clone(),
                 tasks: context.tasks.clone(),
             }),
             work_conns: handle.work_conns,
@@ -289,6 +293,7 @@ impl Ssh {
             tokio::select! {
                 _ended = client.serve() => Err(Refusal::Ended),
                 refusal = gone => Err(refusal),
+                () = wear.worn() => Err(Refusal::Worn),
             }
         };
         tokio::pin!(session);
@@ -318,7 +323,7 @@ impl Ssh {
             Refusal::Gone | Refusal::Help(_) => {
                 debug!(source = %from, "SSH client {from}: {refusal}")
             }
-            Refusal::Cancelled | Refusal::Ended => {
+            Refusal::Cancelled | Refusal::Ended | Refusal::Worn => {
                 info!(source = %from, "SSH client {from} is parted: {refusal}")
             }
             // The log has it from the login, and from the session.

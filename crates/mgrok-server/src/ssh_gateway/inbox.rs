@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use russh::ChannelId;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 /// How much may wait for one user, in bytes: as much as is under way on a fast and long path, so that it never runs dry.
@@ -46,6 +46,8 @@ struct Table {
     takes: u64,
     /// The client is gone.
     is_over: bool,
+    /// Channels that nobody reads any more, and who waits until the client has closed them.
+    leaving: HashMap<ChannelId, oneshot::Sender<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -134,6 +136,8 @@ impl Inboxes {
 
     /// The client has closed `channel`.
     pub(super) fn close(&self, channel: ChannelId) {
+        // Whoever waits hears of it by the drop.
+        self.table().leaving.remove(&channel);
         self.end(channel, End::Closed);
     }
 
@@ -141,6 +145,7 @@ impl Inboxes {
     pub(super) fn close_all(&self) {
         let mut table = self.table();
         table.is_over = true;
+        table.leaving.clear();
         for inbox in table.by_channel.values_mut() {
             inbox.end(End::Closed);
         }
@@ -179,6 +184,20 @@ impl Table {
         has_room
     }
 
+    /// Nobody reads `channel` any more.
+    fn forget(&mut self, channel: ChannelId) {
+        match self.by_channel.get_mut(&channel) {
+            Some(inbox) if !inbox.is_open => inbox.is_abandoned = true,
+            Some(inbox) => {
+                let len = inbox.data.len();
+                self.by_channel.remove(&channel);
+                self.queued -= len;
+                self.takes += 1;
+            }
+            None => {}
+        }
+    }
+
     /// Nobody takes anything: the one for whom most waits is parted from its service.
     fn part_the_slowest(&mut self) {
         let slowest = self.by_channel.values_mut().max_by_key(|it| it.data.len());
@@ -201,11 +220,8 @@ impl Inbox {
     }
 
     fn wake(&mut self) {
-        for waker in [self.reader.take(), self.writer.take()] {
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        }
+        let waiting = [self.reader.take(), self.writer.take()];
+        waiting.into_iter().flatten().for_each(Waker::wake);
     }
 }
 
@@ -234,6 +250,25 @@ impl Reader {
         Poll::Ready(Ok(data))
     }
 
+    /// Ends when the client has closed the channel, or is gone; `None` if it has closed it already. What still comes is thrown away.
+    pub(super) fn leave(&mut self) -> Option<oneshot::Receiver<()>> {
+        let mut table = self.inboxes.table();
+        let is_over = table.is_over;
+        let end = table.by_channel.get(&self.channel).map(|it| it.end);
+        let left = match end {
+            Some(end) if !is_over && end != Some(End::Closed) => {
+                let (sender, receiver) = oneshot::channel();
+                table.leaving.insert(self.channel, sender);
+                Some(receiver)
+            }
+            Some(_) | None => None,
+        };
+        table.forget(self.channel);
+        drop(table);
+        self.inboxes.inner.taken.notify_waiters();
+        left
+    }
+
     /// Fails once nothing can be sent any more; the task is told when that happens.
     pub(super) fn check_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let mut table = self.inboxes.table();
@@ -255,16 +290,7 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         let mut table = self.inboxes.table();
-        match table.by_channel.get_mut(&self.channel) {
-            Some(inbox) if !inbox.is_open => inbox.is_abandoned = true,
-            Some(inbox) => {
-                let len = inbox.data.len();
-                table.by_channel.remove(&self.channel);
-                table.queued -= len;
-                table.takes += 1;
-            }
-            None => {}
-        }
+        table.forget(self.channel);
         drop(table);
         self.inboxes.inner.taken.notify_waiters();
     }

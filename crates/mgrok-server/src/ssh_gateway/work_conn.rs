@@ -7,7 +7,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use mgrok_net::conn::{ByteStream, Conn};
@@ -17,6 +19,8 @@ use russh::ChannelWriteHalf;
 use russh::server::{Handle, Msg};
 use tokio::io::AsyncWrite;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::inbox::{Inboxes, Reader};
@@ -24,6 +28,12 @@ use crate::tasks::Tasks;
 
 /// How many channels an SSH client may have open to its local service, with those that it has yet to open.
 pub(super) const MAX_CHANNELS: usize = 4_096;
+
+/// How long the client has to close a channel on which nothing more comes from this end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How many channels may be closed from this end while a connection lives.
+const MAX_CLOSED: usize = 8_192;
 
 /// What the SSH client wants forwarded: what it calls the address and port that it listens on here, which are names to it and no more.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -39,21 +49,29 @@ pub(super) struct Channels {
     pub(super) inboxes: Inboxes,
     pub(super) forward: Arc<Forward>,
     pub(super) permits: Arc<Semaphore>,
+    pub(super) wear: Wear,
     pub(super) tasks: Tasks,
 }
 
-/// A channel that is open.
+/// A channel that is open. It is closed when this is dropped.
 struct Open {
     reader: Reader,
     writer: Pin<Box<dyn AsyncWrite + Send>>,
-    _close: CloseOnDrop,
+    /// Whether the client knows that nothing more comes.
+    has_ended: bool,
+    half: Option<ChannelWriteHalf<Msg>>,
+    permit: Option<OwnedSemaphorePermit>,
+    tasks: Tasks,
+    wear: Wear,
 }
 
-/// Closes a channel when it is dropped.
-struct CloseOnDrop {
-    half: Option<ChannelWriteHalf<Msg>>,
-    tasks: Tasks,
-    permit: Option<OwnedSemaphorePermit>,
+/// Counts the channels of a client that had to be closed from this end. Clones are the same.
+///
+/// russh keeps some 4 KB of each for as long as the connection lives, where the client has not closed it first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wear {
+    closed: Arc<AtomicUsize>,
+    worn: CancellationToken,
 }
 
 enum State {
@@ -105,11 +123,11 @@ impl Channels {
                 Open {
                     reader: this.inboxes.reader(half.id()),
                     writer: Box::pin(half.make_writer()),
-                    _close: CloseOnDrop {
-                        half: Some(half),
-                        tasks: this.tasks.clone(),
-                        permit: Some(permit),
-                    },
+                    has_ended: false,
+                    half: Some(half),
+                    permit: Some(permit),
+                    tasks: this.tasks.clone(),
+                    wear: this.wear.clone(),
                 }
             });
             if sender.send(opened).is_err() {
@@ -131,16 +149,38 @@ fn originator(start: &StartWorkConn) -> (String, u32) {
     (address.ip().to_string(), address.port().into())
 }
 
-impl Drop for CloseOnDrop {
+impl Wear {
+    /// Ends when a client has had so many channels closed that it has to connect anew.
+    pub(super) async fn worn(&self) {
+        self.worn.cancelled().await;
+    }
+
+    fn closed_one(&self) {
+        if self.closed.fetch_add(1, Ordering::Relaxed) >= MAX_CLOSED {
+            self.worn.cancel();
+        }
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
         let (half, permit) = (self.half.take(), self.permit.take());
-        if let Some(half) = half {
-            self.tasks.spawn(async move {
-                // It may be closed already, or the client be gone.
+        let Some((half, left)) = half.zip(self.reader.leave()) else {
+            return;
+        };
+        let (has_ended, wear) = (self.has_ended, self.wear.clone());
+        // If the client is gone meanwhile, so is the channel.
+        self.tasks.spawn(async move {
+            if !has_ended {
+                let _ = half.eof().await;
+            }
+            // Only a service that goes on sending keeps the client from closing.
+            if timeout(CLOSE_TIMEOUT, left).await.is_err() {
+                wear.closed_one();
                 let _ = half.close().await;
-                drop(permit);
-            });
-        }
+            }
+            drop(permit);
+        });
     }
 }
 
@@ -222,7 +262,11 @@ impl ByteStream for WorkConn {
             State::Opening(_) | State::Open(_) => {
                 let open = ready!(self.poll_open(cx))?;
                 open.reader.check_open(cx)?;
-                open.writer.as_mut().poll_shutdown(cx)
+                if !open.has_ended {
+                    ready!(open.writer.as_mut().poll_shutdown(cx))?;
+                    open.has_ended = true;
+                }
+                Poll::Ready(Ok(()))
             }
         }
     }

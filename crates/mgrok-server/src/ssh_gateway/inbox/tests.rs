@@ -128,3 +128,28 @@ async fn the_end_of_the_connection_ends_every_wait() {
     let mut late = inboxes.reader(channel(9));
     assert_eq!(recv(&mut late).await.unwrap(), "");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_hears_when_the_client_has_closed() {
+    let inboxes = Inboxes::default();
+    let mut reader = opened(&inboxes, 1);
+    inboxes.push(channel(1), b"unread").await;
+    let mut left = reader.leave().unwrap();
+    assert_eq!(queued(&inboxes), 0);
+    inboxes.push(channel(1), b"too late").await;
+    assert_eq!(queued(&inboxes), 0);
+    assert!(
+        left.try_recv()
+            .is_err_and(|it| it == oneshot::error::TryRecvError::Empty)
+    );
+    inboxes.close(channel(1));
+    left.await.unwrap_err();
+    let mut closed = opened(&inboxes, 2);
+    inboxes.close(channel(2));
+    assert!(closed.leave().is_none());
+    let left = opened(&inboxes, 3).leave().unwrap();
+    inboxes.close_all();
+    left.await.unwrap_err();
+    let table = inboxes.table();
+    assert!(table.leaving.is_empty() && table.by_channel.is_empty());
+}
