@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use russh::keys::PublicKey;
-use russh::keys::ssh_key::authorized_keys::Entry;
 use tracing::warn;
 
 /// The longest file, in bytes: some 10,000 keys.
@@ -60,27 +59,54 @@ fn find(key: &PublicKey, text: &str, mut skip: impl FnMut(usize, &str)) -> Optio
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let Ok(entry) = line.parse::<Entry>() else {
+        let (options, text) = match PublicKey::from_openssh(line) {
+            Ok(_) => ("", line),
+            Err(_) => split_unquoted(line, ' '),
+        };
+        let Ok(known) = PublicKey::from_openssh(text) else {
             skip(index + 1, "it is no public key");
             continue;
         };
-        let narrowing = entry.config_opts().iter().find_map(|option| {
-            let name = option.split('=').next().unwrap_or_default();
-            NARROWING
-                .into_iter()
-                .find(|it| it.eq_ignore_ascii_case(name))
-        });
-        if let Some(name) = narrowing {
+        if let Some(name) = narrowing(options) {
             let why = format!("the option `{name}` is not supported; remove it, or the line");
             skip(index + 1, &why);
             continue;
         }
-        if entry.public_key().key_data() == key.key_data() {
-            let comment = entry.public_key().comment();
-            found = Some(comment.as_str_lossy().trim().to_owned());
+        if known.key_data() == key.key_data() {
+            found = Some(known.comment().as_str_lossy().trim().to_owned());
         }
     }
     found
+}
+
+/// The first of `options` that narrows who may come.
+fn narrowing(mut options: &str) -> Option<&'static str> {
+    while !options.is_empty() {
+        let (option, rest) = split_unquoted(options, ',');
+        let name = option.split('=').next().unwrap_or_default();
+        let mut narrowing = NARROWING.into_iter();
+        if let Some(found) = narrowing.find(|it| it.eq_ignore_ascii_case(name)) {
+            return Some(found);
+        }
+        options = rest;
+    }
+    None
+}
+
+/// What stands before the first `separator` of `text` that is in no quotes, and what behind it.
+fn split_unquoted(text: &str, separator: char) -> (&str, &str) {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for (at, character) in text.char_indices() {
+        match character {
+            '"' if !is_escaped => is_quoted = !is_quoted,
+            _ if character == separator && !is_quoted => {
+                return (&text[..at], text[at + separator.len_utf8()..].trim_start());
+            }
+            _ => {}
+        }
+        is_escaped = character == '\\' && !is_escaped;
+    }
+    (text, "")
 }
 
 #[cfg(test)]
