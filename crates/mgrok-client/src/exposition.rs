@@ -212,4 +212,10 @@ fn expose_counters(metrics: &Metrics, exposition: &mut Exposition) {
         "reason",
         &metrics.dropped_datagrams,
     );
+    exposition.counters(
+        "mgrok_client_dropped_packets_total",
+        "Packets of the virtual network that were dropped, by why.",
+        "reason",
+        &metrics.dropped_packets,
+    );
 }

@@ -61,6 +61,16 @@ labels! {
     }
 }
 
+labels! {
+    /// Why a packet of the virtual network was dropped.
+    pub(crate) enum PacketDrop {
+        Device = "device",
+        Full = "full",
+        Malformed = "malformed",
+        NoRoute = "no_route",
+    }
+}
+
 /// The counters of one client.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -77,6 +87,7 @@ pub(crate) struct Metrics {
     pub(crate) relays: CounterBy<RelayPath>,
     pub(crate) relayed_bytes: CounterBy<RelayPath>,
     pub(crate) dropped_datagrams: Arc<CounterBy<DropReason>>,
+    pub(crate) dropped_packets: Arc<CounterBy<PacketDrop>>,
 }
 
 impl Metrics {

@@ -40,6 +40,7 @@ mod network;
 mod port_set;
 mod proxy_url;
 mod server_hook;
+mod virtual_net;
 
 mod auth;
 mod client_plugin;
@@ -130,5 +131,7 @@ pub use server_hook::{HttpPlugin, PluginScheme};
 pub use settings::{SettingValue, Settings};
 pub use store::{Store, StoredEntry, StoredKind};
 pub use stored::StoreError;
+
+pub use virtual_net::{VirtualNet, VisitorPlugin};
 pub use visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor};
 pub use web_server::{WebServer, WebServerTls};
