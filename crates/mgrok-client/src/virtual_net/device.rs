@@ -11,7 +11,8 @@ use tokio::io::unix::AsyncFd;
 use tracing::{info, warn};
 
 use super::error::DeviceError;
-use super::{netlink, tun};
+use super::netlink;
+use super::tun;
 
 /// The longest packet that the system sends in one piece.
 // frp: the same (pkg/vnet/tun_linux.go), and longer ones do not fit its buffers
