@@ -230,4 +230,10 @@ fn expose_counters(metrics: &Metrics, exposition: &mut Exposition) {
     );
     let what = "Multiplexed connections to servers, and tunnels of KCP to other clients.";
     metrics.muxes.expose(exposition, "mgrok_client", what);
+    exposition.counters(
+        "mgrok_client_dropped_packets_total",
+        "Packets of the virtual network that were dropped, by why.",
+        "reason",
+        &metrics.dropped_packets,
+    );
 }

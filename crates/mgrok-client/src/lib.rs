@@ -46,6 +46,8 @@ mod users;
 
 mod exchange;
 
+mod virtual_net;
+
 mod plugin;
 
 mod proxy;
@@ -113,4 +115,5 @@ pub use proxies::StatusWatch;
 pub use reload::{Changes, ProxySet, ReloadError, ReloadReport, Reloader, VisitorSet};
 pub use status::{ProxyPhase, ProxyStatus};
 pub use supervisor::LoginFailure;
+pub use virtual_net::DeviceError;
 pub use visitor::{ListenError, ListenerWatch};

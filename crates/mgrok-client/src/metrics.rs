@@ -77,6 +77,20 @@ impl DropLabel for DropReason {
     const UNADDRESSED: Self = Self::Unaddressed;
 }
 
+labels! {
+    /// Why a packet of the virtual network was dropped.
+    pub(crate) enum PacketDrop {
+        /// From another client: the system did not take it.
+        Device = "device",
+        /// To another client: too many were waiting to be sent.
+        Full = "full",
+        /// Either way: it is neither IPv4 nor IPv6, or too long.
+        Malformed = "malformed",
+        /// To another client: no connection leads there.
+        NoRoute = "no_route",
+    }
+}
+
 /// The counters of one client.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -95,6 +109,7 @@ pub(crate) struct Metrics {
     pub(crate) dropped_datagrams: Arc<CounterBy<DropReason>>,
     /// Connections to servers, and tunnels to other clients.
     pub(crate) muxes: Muxes,
+    pub(crate) dropped_packets: Arc<CounterBy<PacketDrop>>,
 }
 
 impl Metrics {

@@ -19,6 +19,7 @@ pub(crate) use self::bridge::Tap;
 use self::bridge::{Bridge, BridgeOptions};
 pub(crate) use self::error::PluginError;
 use self::front::Front;
+use crate::virtual_net::VirtualNetwork;
 
 /// A plugin. All users of its proxy share it.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(crate) enum Plugin {
     Tls2Raw { tls: Front, local_addr: LocalAddr },
     /// Connects users to a service on a Unix socket.
     UnixDomainSocket(PathBuf),
+    /// Connects visitors with the virtual network.
+    VirtualNet(VirtualNetwork),
 }
 
 impl Plugin {
@@ -55,11 +58,12 @@ impl Plugin {
     }
 
     /// Makes the plugin of `config`. Reads the files that it names. `resolver` looks up the names of its targets. `tap` looks on the
-    /// requests that it reads.
+    /// requests that it reads. `virtual_net` is that of the client.
     pub(crate) fn new(
         config: &Config,
         tap: Option<Tap>,
         resolver: &Resolver,
+        virtual_net: Option<&VirtualNetwork>,
     ) -> Result<Self, PluginError> {
         // frp: what becomes of X-Forwarded-For in each of them (pkg/plugin/client/http2http.go,
         // http2https.go, https2http.go, https2https.go)
@@ -102,6 +106,10 @@ impl Plugin {
                 });
             }
             Config::UnixDomainSocket { path } => return Ok(Self::UnixDomainSocket(path.clone())),
+            Config::VirtualNet => {
+                let network = virtual_net.ok_or(PluginError::NoVirtualNet)?;
+                return Ok(Self::VirtualNet(network.clone()));
+            }
         };
         Ok(Self::Bridge(Arc::new(Bridge::new(&bridge, resolver)?)))
     }

@@ -97,6 +97,7 @@ impl KeyChanges {
             nat_hole_stun_server,
             // It is read anew.
             store: _,
+            virtual_net,
             web_server,
         } = before;
         let ClientTransport {
@@ -141,6 +142,7 @@ impl KeyChanges {
                 "natHoleStunServer",
                 *nat_hole_stun_server != next.nat_hole_stun_server,
             ),
+            ("virtualNet.address", *virtual_net != next.virtual_net),
             ("webServer.addr or webServer.port", moves),
         ];
         let at_login = [

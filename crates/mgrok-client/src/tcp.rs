@@ -15,7 +15,7 @@ use mgrok_net::relay::{HalfClose, Leg, relay};
 use mgrok_proto::message::StartWorkConn;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use crate::local::Local;
 use crate::metrics::LocalDial;
@@ -111,6 +111,29 @@ async fn serve_by(
         },
         Plugin::UnixDomainSocket(path) => {
             connect(proxy, start, work, Local::Unix(path), half_close).await
+        }
+        Plugin::VirtualNet(network) => {
+            let Some(service) = network.host() else {
+                return warn!(
+                    per_session = true,
+                    "the virtual network takes no more visitors"
+                );
+            };
+            let opened = Box::new(Opened {
+                row: proxy
+                    .users()
+                    .enter(source(start).unwrap_or(NOBODY), true)
+                    .await,
+                service,
+                work,
+                half_close,
+            });
+            // Who comes by it is a member of the network only as long as there is the proxy.
+            tokio::select! {
+                () = carry(proxy, opened) => {}
+                () = proxy.is_retired() => {}
+            }
+            return;
         }
     };
     if let Some(opened) = opened {

@@ -13,6 +13,7 @@ mod user;
 
 mod table;
 
+mod network;
 mod stcp;
 mod sudp;
 #[cfg(test)]
@@ -21,9 +22,10 @@ mod xtcp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use mgrok_config::{VisitorConfig, VisitorKind};
+use mgrok_config::{VisitorConfig, VisitorKind, VisitorPlugin};
 use mgrok_net::tcp;
 use mgrok_net::udp::UdpSocket;
 use tokio::net::TcpListener;
@@ -80,7 +82,7 @@ struct Running {
     config: VisitorConfig,
     /// Closes the listener, or stops trying to open it.
     stop: DropGuard,
-    /// The task of the listener; `None` if there is none.
+    /// The task of the listener or of what stands in for one; `None` if there is none.
     listener: Option<JoinHandle<()>>,
 }
 
@@ -282,6 +284,9 @@ impl Visitors {
         let visitor = Arc::new(visitor);
         let users = visitor.users.clone();
         self.enlist(&visitor.name, Some(visitor.clone()), users);
+        if let Some(VisitorPlugin::VirtualNet { destination }) = config.plugin {
+            self.connect_network(&visitor, destination, stop, span);
+        }
         let Some(port) = config.bind_port else {
             let listener = describe::listener(config, &self.context.user, None);
             span.in_scope(|| listener::log_started(&listener));
@@ -304,6 +309,28 @@ impl Visitors {
             listener::log_started(&describe::listener(&config, &user, addr));
             visitor.let_in(&listener).await;
         }))
+    }
+
+    /// Makes `visitor` the way to an address of the virtual network.
+    fn connect_network(
+        &self,
+        visitor: &Arc<Visitor>,
+        destination: IpAddr,
+        stop: &CancellationToken,
+        span: &Span,
+    ) {
+        let Some(network) = self.context.virtual_net.clone() else {
+            let error = "the client has no virtual network: set `virtualNet.address`";
+            span.in_scope(|| warn!("start error: {error}"));
+            let name = &visitor.name;
+            self.table
+                .send_modify(|table| table.set_error(name, error.to_owned()));
+            return;
+        };
+        let (visitor, context) = (visitor.clone(), self.context.clone());
+        self.spawn(stop, span, async move {
+            network::keep_connected(&network, destination, visitor, &context).await;
+        });
     }
 
     fn enlist(&self, name: &Arc<str>, visitor: Option<Arc<Visitor>>, users: UserCount) {

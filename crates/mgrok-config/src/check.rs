@@ -14,6 +14,7 @@ mod server;
 mod server_addrs;
 mod server_hooks;
 mod stored;
+mod virtual_net;
 mod visitors;
 
 use std::net::IpAddr;

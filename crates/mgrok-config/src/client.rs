@@ -14,6 +14,7 @@ use crate::proxy_url::ProxyUrl;
 use crate::quic::Quic;
 use crate::server::DEFAULT_GRACE_PERIOD;
 use crate::store::Store;
+use crate::virtual_net::VirtualNet;
 use crate::visitor::VisitorConfig;
 use crate::web_server::WebServer;
 
@@ -56,6 +57,8 @@ pub struct ClientConfig {
     pub nat_hole_stun_server: String,
     /// Where proxies and visitors are kept that did not come from the file; `None` is nowhere. `proxies` and `visitors` have those too.
     pub store: Option<Store>,
+    /// This client's address in the virtual network, for which it makes a device; `None` is none.
+    pub virtual_net: Option<VirtualNet>,
     /// The admin port; `None` is off.
     pub web_server: Option<WebServer>,
 }
@@ -82,6 +85,7 @@ impl Default for ClientConfig {
             visitors: Vec::new(),
             nat_hole_stun_server: "stun.easyvoip.com:3478".to_owned(),
             store: None,
+            virtual_net: None,
             web_server: None,
         }
     }

@@ -38,6 +38,8 @@ pub enum Plugin {
         /// The socket.
         path: PathBuf,
     },
+    /// Connects visitors with the client's virtual network.
+    VirtualNet,
 }
 
 impl Plugin {
@@ -50,6 +52,7 @@ impl Plugin {
             Self::Https2Https { .. } => "https2https",
             Self::Tls2Raw { .. } => "tls2raw",
             Self::UnixDomainSocket { .. } => "unix_domain_socket",
+            Self::VirtualNet => "virtual_net",
         }
     }
 
@@ -60,7 +63,7 @@ impl Plugin {
             | Self::Http2Https(_)
             | Self::Https2Http { .. }
             | Self::Https2Https { .. } => true,
-            Self::Tls2Raw { .. } | Self::UnixDomainSocket { .. } => false,
+            Self::Tls2Raw { .. } | Self::UnixDomainSocket { .. } | Self::VirtualNet => false,
         }
     }
 }

@@ -43,6 +43,7 @@ mod ban_rules;
 mod port_set;
 mod proxy_url;
 mod server_hook;
+mod virtual_net;
 
 mod auth;
 mod client_plugin;
@@ -145,5 +146,7 @@ pub use ssh_command::{SshCommand, SshCommandError};
 pub use ssh_gateway::{HostKeyFile, SshGateway};
 pub use store::{Store, StoredEntry, StoredKind};
 pub use stored::StoreError;
+
+pub use virtual_net::{VirtualNet, VisitorPlugin};
 pub use visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor};
 pub use web_server::{WebServer, WebServerTls};

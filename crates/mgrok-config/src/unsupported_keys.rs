@@ -91,8 +91,6 @@ pub(crate) const CLIENT: &[&[UnsupportedKey]] = &[
         key("auth.oidc.tokenEndpointURL"),
         key("auth.oidc.tokenSource"),
         key("auth.oidc.trustedCaFile"),
-        key("virtualNet.address"),
-        key("visitors.plugin"),
     ],
 ];
 

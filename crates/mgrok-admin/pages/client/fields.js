@@ -35,7 +35,7 @@ export const SECTIONS = {
       title: "Local service",
       fields: [
         key("plugin.type", "What answers", "choice", {
-          options: ["", ...TO_SERVICE, "unix_domain_socket"],
+          options: ["", ...TO_SERVICE, "unix_domain_socket", "virtual_net"],
           words: { "": "a service at an address" },
         }),
         key("localIP", "Host", "text", { direct: true, placeholder: "127.0.0.1" }),
@@ -118,7 +118,16 @@ export const SECTIONS = {
         key("serverUser", "Its user", "text", { hint: "Empty: the same user as this client's." }),
         key("secretKey", "Secret key", "secret", { hint: "What the proxy demands." }),
         key("bindAddr", "Address to listen on", "text", { placeholder: "127.0.0.1" }),
-        key("bindPort", "Port to listen on", "number", { required: true, hint: "-1: none, for visitors that only take users over." }),
+        key("bindPort", "Port to listen on", "number", { required: true, hint: "-1: none, for visitors that only take users over or have a plugin." }),
+      ],
+    },
+    {
+      title: "Virtual network",
+      folded: true,
+      of: ["stcp", "xtcp"],
+      fields: [
+        key("plugin.type", "Plugin", "choice", { options: ["", "virtual_net"], words: { "": "none", virtual_net: "virtual_net: a way for packets" } }),
+        pluginKey("destinationIP", "Address at the other end", "text", ["virtual_net"], { placeholder: "100.86.0.1" }),
       ],
     },
     { title: "Transport", folded: true, fields: [encryption, compression] },

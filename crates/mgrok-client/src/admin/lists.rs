@@ -183,10 +183,13 @@ impl Lists {
     }
 
     fn visitor_row(&self, config: &VisitorConfig) -> VisitorRow {
-        let (phase, error) = match config.bind_port {
-            Some(_) => self.listeners.borrow().phase(&config.name),
+        let (phase, error) = match (
+            config.bind_port,
+            self.listeners.borrow().phase(&config.name),
+        ) {
+            (Some(_), phase) | (None, phase @ (ProxyPhase::StartError, _)) => phase,
             // It waits for nothing.
-            None => (ProxyPhase::Running, String::new()),
+            (None, _) => (ProxyPhase::Running, String::new()),
         };
         let bind_addr = match (
             self.listeners.borrow().listener(&config.name),

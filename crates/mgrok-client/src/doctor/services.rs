@@ -15,13 +15,22 @@ use super::reach::is_closed;
 use crate::health;
 use crate::local::{Local, LocalError};
 use crate::plugin::Plugin;
+use crate::virtual_net;
 
 /// Where a local service is.
 #[derive(Clone, Debug)]
 enum Place {
-    Tcp { host: String, port: u16 },
-    Udp { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    Udp {
+        host: String,
+        port: u16,
+    },
     Unix(PathBuf),
+    /// It is the virtual network.
+    Network,
 }
 
 /// Connects to each of them, and makes its health check if it has one.
@@ -84,6 +93,7 @@ impl Place {
         }
         match &proxy.plugin {
             None => own(),
+            Some(PluginConfig::VirtualNet) => Self::Network,
             Some(PluginConfig::UnixDomainSocket { path }) => Self::Unix(path.clone()),
             Some(PluginConfig::Tls2Raw { local_addr, .. }) => at(local_addr),
             Some(
@@ -97,8 +107,10 @@ impl Place {
 }
 
 async fn local(proxy: &ProxyConfig, resolver: &Resolver) -> Verdict<()> {
+    let place = Place::of(proxy);
     if let Some(plugin) = &proxy.plugin
-        && let Err(error) = Plugin::new(plugin, None, resolver)
+        && !matches!(place, Place::Network)
+        && let Err(error) = Plugin::new(plugin, None, resolver, None)
     {
         let what = format!(
             "the plugin {} cannot be used: {}",
@@ -107,13 +119,25 @@ async fn local(proxy: &ProxyConfig, resolver: &Resolver) -> Verdict<()> {
         );
         return Err(Fault::new(what, "mend the files that the plugin names"));
     }
-    match Place::of(proxy) {
+    match place {
+        Place::Network => network(),
         Place::Tcp { host, port } => {
             let local = Local::Tcp { host: &host, port };
             connect(local, resolver).await
         }
         Place::Unix(path) => connect(Local::Unix(&path), resolver).await,
         Place::Udp { host, port } => udp(&host, port, resolver).await,
+    }
+}
+
+/// The client that runs may have its device already, so a device without an address is tried.
+fn network() -> Verdict<()> {
+    match virtual_net::try_device() {
+        Ok(()) => Ok(Sound::good((), "a network device can be made")),
+        Err(error) => Err(Fault::new(
+            Chain(&error),
+            "without its device the client does not start: see \"A virtual network\" in docs/recipes.md",
+        )),
     }
 }
 

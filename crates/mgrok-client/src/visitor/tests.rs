@@ -31,6 +31,7 @@ pub(crate) fn stcp(name: &str) -> VisitorConfig {
         secret_key: Secret::new("abc"),
         bind_addr: "127.0.0.1".to_owned(),
         bind_port: Some(0),
+        plugin: None,
         use_encryption: false,
         use_compression: false,
     }
@@ -60,6 +61,7 @@ impl Lab {
             tasks: self.owner.tasks().clone(),
             udp_packet_size: 1500,
             user: "ada".to_owned(),
+            virtual_net: None,
         }
     }
 

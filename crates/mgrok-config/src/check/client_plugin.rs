@@ -53,7 +53,8 @@ pub(super) fn plugin(entry: &mut Section<'_>, kind: &ProxyKind) -> Option<Plugin
         "unix_domain_socket" => Plugin::UnixDomainSocket {
             path: unix_path(&mut section, &name),
         },
-        "http_proxy" | "socks5" | "static_file" | "virtual_net" => {
+        "virtual_net" => Plugin::VirtualNet,
+        "http_proxy" | "socks5" | "static_file" => {
             section.unsupported("type", format!("the plugin `{name}`"));
             section.abandon();
             return None;

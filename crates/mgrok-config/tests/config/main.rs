@@ -24,6 +24,7 @@ mod templates;
 mod transports;
 mod unsupported_keys;
 mod value_sources;
+mod virtual_net;
 mod visitors;
 mod web_server;
 

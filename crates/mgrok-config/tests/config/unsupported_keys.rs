@@ -41,7 +41,6 @@ fn on_the_client() {
             "auth.oidc.tokenEndpointURL = \"u\"",
             "auth.oidc.tokenSource = { type = \"file\" }",
             "auth.oidc.trustedCaFile = \"f\"",
-            "virtualNet.address = \"100.86.0.1/24\"",
         ],
         client_mistakes,
     );
@@ -53,7 +52,7 @@ fn on_the_client() {
 
 #[test]
 fn plugins() {
-    for name in ["http_proxy", "socks5", "static_file", "virtual_net"] {
+    for name in ["http_proxy", "socks5", "static_file"] {
         client_mistakes(
             &format!(
                 "[[proxies]]\nname = \"a\"\ntype = \"tcp\"\nplugin = {{ type = \"{name}\", anything = 1 }}"
@@ -63,17 +62,6 @@ fn plugins() {
             )],
         );
     }
-    client_mistakes(
-        r#"
-[[visitors]]
-name = "a"
-type = "stcp"
-serverName = "b"
-bindPort = -1
-plugin = { type = "virtual_net", destinationIP = "192.0.2.1" }
-"#,
-        &["7:1: `visitors[0].plugin` is not supported by this version of mgrok"],
-    );
 }
 
 #[test]
