@@ -8,6 +8,7 @@ use crate::auth::Auth;
 use crate::liveness::LivenessKeys;
 use crate::log::{AccessLog, Log};
 use crate::network::Network;
+use crate::oidc::OidcServer;
 use crate::port_set::PortSet;
 use crate::quic::Quic;
 use crate::server_hook::HttpPlugin;
@@ -42,6 +43,8 @@ pub struct ServerConfig {
     pub allow_ports: PortSet,
     /// How clients prove themselves.
     pub auth: Auth,
+    /// What is wanted of the tokens of clients, if they do not sign with that of `auth`, which is still what encryption goes by.
+    pub oidc: Option<OidcServer>,
     /// What is logged, and where to.
     pub log: Log,
     /// Where the ends of users' connections and requests are noted; `None` is nowhere.
@@ -127,6 +130,7 @@ impl Default for ServerConfig {
             udp_packet_size: 1500,
             allow_ports: PortSet::unrestricted(),
             auth: Auth::default(),
+            oidc: None,
             log: Log::default(),
             access_log: None,
             reload_on_change: false,

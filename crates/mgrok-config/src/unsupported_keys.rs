@@ -88,38 +88,16 @@ const fn with_default(key: &'static str, default: &'static str) -> UnsupportedKe
 }
 
 /// Keys that the server does not support yet.
-pub(crate) const SERVER: &[&[UnsupportedKey]] = &[
-    BOTH,
-    &[
-        key("auth.oidc.issuer"),
-        key("auth.oidc.skipExpiryCheck"),
-        key("auth.oidc.skipIssuerCheck"),
-        with_default(
-            "sshTunnelGateway.autoGenPrivateKeyPath",
-            "./.autogen_ssh_key",
-        ),
-        key("sshTunnelGateway.authorizedKeysFile"),
-        key("sshTunnelGateway.bindPort"),
-        key("sshTunnelGateway.privateKeyFile"),
-    ],
-];
+pub(crate) const SERVER: &[&[UnsupportedKey]] = &[&[
+    with_default(
+        "sshTunnelGateway.autoGenPrivateKeyPath",
+        "./.autogen_ssh_key",
+    ),
+    key("sshTunnelGateway.authorizedKeysFile"),
+    key("sshTunnelGateway.bindPort"),
+    key("sshTunnelGateway.privateKeyFile"),
+]];
 
 /// Keys that the client does not support yet.
-pub(crate) const CLIENT: &[&[UnsupportedKey]] = &[
-    BOTH,
-    &[
-        key("auth.oidc.additionalEndpointParams"),
-        key("auth.oidc.clientID"),
-        key("auth.oidc.clientSecret"),
-        key("auth.oidc.insecureSkipVerify"),
-        key("auth.oidc.proxyURL"),
-        key("auth.oidc.scope"),
-        key("auth.oidc.tokenEndpointURL"),
-        key("auth.oidc.tokenSource"),
-        key("auth.oidc.trustedCaFile"),
-        key("virtualNet.address"),
-        key("visitors.plugin"),
-    ],
-];
-
-const BOTH: &[UnsupportedKey] = &[key("auth.oidc.audience")];
+pub(crate) const CLIENT: &[&[UnsupportedKey]] =
+    &[&[key("virtualNet.address"), key("visitors.plugin")]];

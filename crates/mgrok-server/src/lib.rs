@@ -25,6 +25,7 @@ mod start_error;
 
 // What is allowed now, and where the server listens.
 mod certificates;
+mod keys;
 mod policy;
 mod sockets;
 

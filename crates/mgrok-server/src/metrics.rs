@@ -35,6 +35,7 @@ labels! {
         Draining = "draining",
         Hello = "hello",
         Malformed = "malformed",
+        Oidc = "oidc",
         Ok = "ok",
         Plugin = "plugin",
         Proof = "proof",

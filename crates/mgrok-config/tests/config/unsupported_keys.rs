@@ -12,16 +12,10 @@ fn check(keys: &[&str], check: impl Fn(&str, &[&str])) {
     }
 }
 
-const BOTH: &[&str] = &["auth.oidc.audience = \"a\"", "auth.OIDC.audience = \"a\""];
-
 #[test]
 fn on_the_server() {
-    check(BOTH, server_mistakes);
     check(
         &[
-            "auth.oidc.issuer = \"i\"",
-            "auth.oidc.skipExpiryCheck = true",
-            "auth.oidc.skipIssuerCheck = true",
             "sshTunnelGateway.authorizedKeysFile = \"f\"",
             "sshTunnelGateway.autoGenPrivateKeyPath = \"f\"",
             "sshTunnelGateway.bindPort = 2200",
@@ -33,26 +27,7 @@ fn on_the_server() {
 
 #[test]
 fn on_the_client() {
-    check(BOTH, client_mistakes);
-    check(
-        &[
-            "auth.oidc.additionalEndpointParams = { a = \"b\" }",
-            "auth.oidc.clientID = \"i\"",
-            "auth.oidc.clientSecret = \"s\"",
-            "auth.oidc.insecureSkipVerify = true",
-            "auth.oidc.proxyURL = \"p\"",
-            "auth.oidc.scope = \"s\"",
-            "auth.oidc.tokenEndpointURL = \"u\"",
-            "auth.oidc.tokenSource = { type = \"file\" }",
-            "auth.oidc.trustedCaFile = \"f\"",
-            "virtualNet.address = \"100.86.0.1/24\"",
-        ],
-        client_mistakes,
-    );
-    client_mistakes(
-        "auth.method = \"oidc\"",
-        &["1:15: `auth.method = \"oidc\"` is not supported by this version of mgrok"],
-    );
+    check(&["virtualNet.address = \"100.86.0.1/24\""], client_mistakes);
 }
 
 #[test]
