@@ -59,7 +59,7 @@ async fn a_client_without_a_token_of_the_issuer_is_refused() {
     )
     .await;
     let wrong = for_client(&issuer).replace(CLIENT.1, "wrong");
-    refused(&wrong, "couldn't get an OIDC token from").await;
+    refused(&wrong, "couldn't get an OIDC token: ").await;
     issuer.set_key(Key::es256("k1"));
     refused(&for_client(&issuer), "login to server success").await;
 }

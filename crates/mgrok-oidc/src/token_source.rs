@@ -10,7 +10,7 @@ use hyper::header::{HeaderValue, InvalidHeaderValue};
 use mgrok_config::{ClientCredentials, OidcClient, ValueSource, ValueSourceError};
 use mgrok_net::resolver::Resolver;
 use mgrok_proto::auth::Secret;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::{Instant, timeout};
 use url::form_urlencoded;
 
@@ -20,6 +20,13 @@ use crate::token_answer::{NoTokenAnswer, TokenAnswer};
 
 /// How long before it expires a token is not used any more: it has to arrive, and clocks differ. Of those that live shortly, a tenth.
 const MARGIN: Duration = Duration::from_secs(30);
+
+/// What is not written as it is in credentials.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// How long all hear of a failure before anybody is asked again.
 const FAILURE_KEPT: Duration = Duration::from_secs(1);
@@ -262,7 +269,11 @@ impl Endpoint {
             });
         }
         // RFC 6749, section 2.3.1: both are encoded before they are joined.
-        let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        // frp: as Go does it, so that a name without odd characters is written as it is, for those who do not decode it
+        let encode = |text: &str| {
+            let encoded = utf8_percent_encode(text, ENCODED).to_string();
+            encoded.replace("%20", "+")
+        };
         let pair = format!("{}:{}", encode(client_id), encode(client_secret.expose()));
         let value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair)));
         let mut value = value.map_err(|error| TokenError::Secret(Arc::new(error)))?;

@@ -91,18 +91,20 @@ impl Verifier {
         let (url, issuer) = (self.wanted.issuer.to_string(), self.issuer.clone());
         let keep_up = async move {
             let mut retry = FIRST_RETRY;
-            let mut failed = false;
+            let mut is_well = false;
             loop {
                 let wait = match issuer.ask().await {
                     Ok(()) => {
                         retry = FIRST_RETRY;
-                        if std::mem::take(&mut failed) {
-                            info!("the OIDC issuer {url} tells its keys again");
+                        let was_well = std::mem::replace(&mut is_well, true);
+                        if !was_well && let Ok(known) = issuer.keys() {
+                            let count = known.keys.len();
+                            info!("the OIDC issuer {url} has told its keys: {count}");
                         }
                         REFRESH_EVERY
                     }
                     Err(error) => {
-                        failed = true;
+                        is_well = false;
                         let error = Chain(&*error);
                         match issuer.keys() {
                             Ok(_) => {

@@ -265,7 +265,8 @@ impl State {
         let encoded = |text: &str| {
             text.bytes().fold(String::new(), |mut all, byte| {
                 match byte {
-                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => all.push(byte.into()),
+                    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' => all.push(byte.into()),
+                    b' ' => all.push('+'),
                     _ => write!(all, "%{byte:02X}").unwrap(),
                 }
                 all
@@ -274,10 +275,7 @@ impl State {
         let pair = format!("{}:{}", encoded(id), encoded(secret));
         let basic = format!("authorization: basic {}", STANDARD.encode(pair));
         let has_basic = head.lines().any(|it| it.eq_ignore_ascii_case(&basic));
-        let params = format!(
-            "client_id={id}&client_secret={}",
-            encoded(secret).replace("%20", "+")
-        );
+        let params = format!("client_id={id}&client_secret={}", encoded(secret));
         let is_known = match self.wants_params {
             true => body.contains(&params),
             false => has_basic,
