@@ -362,6 +362,7 @@ impl Client {
             first_logins: Arc::new(FirstLogins::new(supervisors.len(), config.login_fail_exit)),
             config,
             key: settings.borrow().key.clone(),
+            credentials: settings.borrow().credentials.clone(),
             metrics,
             progress,
             puncher,

@@ -38,6 +38,8 @@ mod shared_span;
 mod signature;
 mod version;
 
+mod credentials;
+
 mod inspector;
 
 mod observer;

@@ -15,6 +15,7 @@ labels! {
         Closed = "closed",
         Connect = "connect",
         Malformed = "malformed",
+        Oidc = "oidc",
         Ok = "ok",
         Refused = "refused",
         Timeout = "timeout",

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::auth::Auth;
 use crate::liveness::LivenessKeys;
 use crate::log::{AccessLog, Log};
+use crate::oidc::OidcClient;
 use crate::proxy::ProxyConfig;
 use crate::proxy_url::ProxyUrl;
 use crate::quic::Quic;
@@ -39,6 +40,9 @@ pub struct ClientConfig {
     pub metadatas: BTreeMap<String, String>,
     /// How this client proves itself.
     pub auth: Auth,
+    /// Where this client gets the token of its logins, if it does not sign them with that of `auth`, which is still what
+    /// encryption goes by.
+    pub oidc: Option<OidcClient>,
     /// Where the ends of user connections and requests are noted; `None`: nowhere.
     pub access_log: Option<AccessLog>,
     /// What is logged, and where to.
@@ -76,6 +80,7 @@ impl Default for ClientConfig {
             udp_packet_size: 1500,
             metadatas: BTreeMap::new(),
             auth: Auth::default(),
+            oidc: None,
             access_log: None,
             log: Log::default(),
             reload_on_change: false,

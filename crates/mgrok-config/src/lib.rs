@@ -34,6 +34,7 @@ mod annotations;
 mod bandwidth;
 mod domain;
 mod header;
+mod http_url;
 mod inspect;
 mod local_addr;
 mod network;
@@ -53,6 +54,14 @@ mod quic;
 mod visitor;
 mod web_server;
 
+mod io_reason;
+
+mod file;
+
+mod value_source;
+
+mod oidc;
+
 mod announcement;
 
 mod flag;
@@ -69,9 +78,6 @@ mod definition;
 
 mod environment;
 
-mod io_reason;
-
-mod file;
 mod file_pattern;
 
 mod config_files;
@@ -119,6 +125,7 @@ pub use client_plugin::{HttpsFront, Plugin, Website};
 pub use config_files::ConfigFiles;
 pub use environment::{Environment, Variables};
 pub use flag::{Flag, Takes, join_flags, parse_list, parse_map};
+pub use http_url::{HttpUrl, HttpUrlError};
 pub use inspect::Inspect;
 pub use keys::{Keys, client_keys, server_keys};
 pub use liveness::LivenessKeys;
@@ -131,6 +138,7 @@ pub use local_addr::LocalAddr;
 pub use log::{AccessLog, Log, LogFormat, LogLevel, LogTarget};
 pub use mistake::{Mistake, Mistakes, Position, Problem};
 pub use network::{Network, NetworkError};
+pub use oidc::{ClientCredentials, OidcClient, OidcServer};
 pub use options::{LoadOptions, Strictness};
 pub use port_set::PortSet;
 pub use proxy::{
@@ -147,6 +155,7 @@ pub use ssh_gateway::{HostKeyFile, SshGateway};
 pub use store::{Store, StoredEntry, StoredKind};
 pub use stored::StoreError;
 
+pub use value_source::{Program, ValueSource, ValueSourceError};
 pub use virtual_net::{VirtualNet, VisitorPlugin};
 pub use visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor};
 pub use web_server::{WebServer, WebServerTls};

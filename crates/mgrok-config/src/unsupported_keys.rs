@@ -69,29 +69,7 @@ const fn key(key: &'static str) -> UnsupportedKey {
 }
 
 /// Keys that the server does not support yet.
-pub(crate) const SERVER: &[&[UnsupportedKey]] = &[
-    BOTH,
-    &[
-        key("auth.oidc.issuer"),
-        key("auth.oidc.skipExpiryCheck"),
-        key("auth.oidc.skipIssuerCheck"),
-    ],
-];
+pub(crate) const SERVER: &[&[UnsupportedKey]] = &[];
 
 /// Keys that the client does not support yet.
-pub(crate) const CLIENT: &[&[UnsupportedKey]] = &[
-    BOTH,
-    &[
-        key("auth.oidc.additionalEndpointParams"),
-        key("auth.oidc.clientID"),
-        key("auth.oidc.clientSecret"),
-        key("auth.oidc.insecureSkipVerify"),
-        key("auth.oidc.proxyURL"),
-        key("auth.oidc.scope"),
-        key("auth.oidc.tokenEndpointURL"),
-        key("auth.oidc.tokenSource"),
-        key("auth.oidc.trustedCaFile"),
-    ],
-];
-
-const BOTH: &[UnsupportedKey] = &[key("auth.oidc.audience")];
+pub(crate) const CLIENT: &[&[UnsupportedKey]] = &[];

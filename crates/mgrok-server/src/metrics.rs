@@ -36,6 +36,7 @@ labels! {
         Draining = "draining",
         Hello = "hello",
         Malformed = "malformed",
+        Oidc = "oidc",
         Ok = "ok",
         Plugin = "plugin",
         Proof = "proof",

@@ -10,7 +10,7 @@ use super::proxies::proxies;
 use super::server_addrs::servers;
 use super::virtual_net::{virtual_net, warn_of_virtual_net};
 use super::visitors::visitors;
-use super::{access_log, auth, grace_period, log, udp_packet_size, web_server};
+use super::{access_log, auth, grace_period, log, oidc, udp_packet_size, web_server};
 use crate::client::ClientConfig;
 use crate::environment::Environment;
 use crate::section::Section;
@@ -38,7 +38,7 @@ pub(crate) fn client(
             "does nothing with one server; `serverAddrs` names several",
         );
     }
-    let auth = auth(root.section("auth"));
+    let (auth, oidc) = auth(root.section("auth"), oidc::client);
     let log = log(root.section("log"));
     let mut start = Start::read(&mut root);
     let proxies = proxies(&mut root, &mut start, &auth, &[]);
@@ -60,6 +60,7 @@ pub(crate) fn client(
         udp_packet_size: udp_packet_size(&mut root).unwrap_or(default.udp_packet_size),
         metadatas: root.map("metadatas"),
         auth,
+        oidc,
         access_log: access_log(root.section("accessLog"), &log),
         log,
         reload_on_change: root.boolean("reloadOnChange").unwrap_or_default(),

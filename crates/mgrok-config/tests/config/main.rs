@@ -11,6 +11,7 @@ mod kinds;
 mod logs;
 mod messages;
 mod nearest_values;
+mod oidc;
 mod port_ranges;
 mod proxies;
 mod reference;

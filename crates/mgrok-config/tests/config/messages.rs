@@ -8,7 +8,7 @@ use super::{server, server_mistakes, warnings};
 fn all_mistakes_at_once() {
     let text = "\
 bindPort = \"7000\"
-auth.oidc.audience = \"a\"
+sshTunnelGateway.privateKeyFile = \"a\"
 bindAdr = \"::\"
 
 [transport]
@@ -25,7 +25,7 @@ level = \"loud\"
         text,
         &[
             "1:12: bindPort: must be an integer, not a string",
-            "2:11: `auth.oidc.audience` is not supported by this version of mgrok",
+            "2:18: `sshTunnelGateway.privateKeyFile` is not supported by this version of mgrok",
             "3:1: bindAdr: unknown field \"bindAdr\", did you mean \"bindAddr\"?",
             "6:10: transport.tcpMux: must be a boolean, not an integer",
             "7:1: transport.hearbeatTimeout: unknown field \"hearbeatTimeout\", did you mean \"heartbeatTimeout\"?",

@@ -2,68 +2,6 @@
 
 use super::{client, client_mistakes, server, server_mistakes};
 
-fn check(keys: &[&str], check: impl Fn(&str, &[&str])) {
-    for setting in keys {
-        let (key, _) = setting.split_once(" =").unwrap_or((setting, ""));
-        let expect = format!("1:COLUMN: `{key}` is not supported by this version of mgrok");
-        // The last part of a dotted key is what is pointed at.
-        let column = key.rfind('.').map_or(1, |dot| dot + 2);
-        check(setting, &[&expect.replace("COLUMN", &column.to_string())]);
-    }
-}
-
-const BOTH: &[&str] = &["auth.oidc.audience = \"a\"", "auth.OIDC.audience = \"a\""];
-
-#[test]
-fn on_the_server() {
-    check(BOTH, server_mistakes);
-    check(
-        &[
-            "auth.oidc.issuer = \"i\"",
-            "auth.oidc.skipExpiryCheck = true",
-            "auth.oidc.skipIssuerCheck = true",
-        ],
-        server_mistakes,
-    );
-}
-
-#[test]
-fn on_the_client() {
-    check(BOTH, client_mistakes);
-    check(
-        &[
-            "auth.oidc.additionalEndpointParams = { a = \"b\" }",
-            "auth.oidc.clientID = \"i\"",
-            "auth.oidc.clientSecret = \"s\"",
-            "auth.oidc.insecureSkipVerify = true",
-            "auth.oidc.proxyURL = \"p\"",
-            "auth.oidc.scope = \"s\"",
-            "auth.oidc.tokenEndpointURL = \"u\"",
-            "auth.oidc.tokenSource = { type = \"file\" }",
-            "auth.oidc.trustedCaFile = \"f\"",
-        ],
-        client_mistakes,
-    );
-    client_mistakes(
-        "auth.method = \"oidc\"",
-        &["1:15: `auth.method = \"oidc\"` is not supported by this version of mgrok"],
-    );
-}
-
-#[test]
-fn plugins() {
-    for name in ["http_proxy", "socks5", "static_file"] {
-        client_mistakes(
-            &format!(
-                "[[proxies]]\nname = \"a\"\ntype = \"tcp\"\nplugin = {{ type = \"{name}\", anything = 1 }}"
-            ),
-            &[&format!(
-                "4:19: the plugin `{name}` is not supported by this version of mgrok"
-            )],
-        );
-    }
-}
-
 #[test]
 fn values_that_ask_for_nothing_pass() {
     server(
