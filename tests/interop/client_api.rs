@@ -92,6 +92,33 @@ fn requests([remote, bind, other, local]: [u16; 4]) -> Vec<(&'static str, String
         (
             create,
             proxy(
+                "f",
+                "tcp",
+                json!({
+                    "remotePort": 0, "enabled": false,
+                    "plugin": { "type": "static_file", "localPath": "/srv", "stripPrefix": "v1", "httpUser": "u", "httpPassword": "p" },
+                }),
+            ),
+        ),
+        (
+            create,
+            proxy(
+                "o",
+                "stcp",
+                json!({ "secretKey": "k", "plugin": { "type": "socks5", "username": "u", "password": "p" } }),
+            ),
+        ),
+        (
+            create,
+            proxy(
+                "w",
+                "stcp",
+                json!({ "secretKey": "k", "plugin": { "type": "http_proxy", "httpUser": "u" } }),
+            ),
+        ),
+        (
+            create,
+            proxy(
                 "m",
                 "tcpmux",
                 json!({ "localPort": 1, "multiplexer": "httpconnect", "subdomain": "m", "enabled": false }),
@@ -146,6 +173,8 @@ fn requests([remote, bind, other, local]: [u16; 4]) -> Vec<(&'static str, String
         "GET /api/proxy/h/config",
         "GET /api/proxy/s/config",
         "GET /api/proxy/x/config",
+        "GET /api/proxy/o/config",
+        "GET /api/proxy/w/config",
         "GET /api/visitor/v/config",
         "GET /api/visitor/y/config",
         "GET /api/visitor/z/config",
