@@ -14,8 +14,9 @@ use tokio::{
 async fn ask(admin: SocketAddr, request: &str, body: &str) -> (u16, Value) {
     let mut conn = TcpStream::connect(admin).await.unwrap();
     let length = body.len();
+    // In HTTP/1.0, so that Go sends a long answer in one piece.
     let text = format!(
-        "{request} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        "{request} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     );
     conn.write_all(text.as_bytes()).await.unwrap();
     let mut answer = Vec::new();

@@ -86,12 +86,18 @@ pub(super) fn plugin(entry: &mut Section<'_>, kind: &ProxyKind) -> Option<Plugin
         }
     };
     match kind {
-        ProxyKind::Tcp { .. }
-        | ProxyKind::Http(_)
-        | ProxyKind::Https(_)
-        | ProxyKind::TcpMux(_)
-        | ProxyKind::Stcp(_)
-        | ProxyKind::Xtcp { .. } => Some(plugin),
+        ProxyKind::Tcp { .. } | ProxyKind::Http(_) | ProxyKind::Https(_) | ProxyKind::TcpMux(_) => {
+            if let Plugin::HttpProxy(credentials) | Plugin::Socks5(credentials) = &plugin
+                && credentials.is_empty()
+            {
+                let why = format!(
+                    "`{name}` without a user and a password lets everybody who reaches this proxy connect to all that this machine can"
+                );
+                section.warn("type", why);
+            }
+            Some(plugin)
+        }
+        ProxyKind::Stcp(_) | ProxyKind::Xtcp { .. } => Some(plugin),
         ProxyKind::Udp { .. } | ProxyKind::Sudp(_) => {
             let kind = kind.as_str();
             entry.warn(

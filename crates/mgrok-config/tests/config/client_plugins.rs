@@ -72,8 +72,6 @@ fn the_least_that_each_needs() {
         },
     );
     let nobody = PluginCredentials::default;
-    check("", Plugin::HttpProxy(nobody()));
-    check("", Plugin::Socks5(nobody()));
     let files = |strip_prefix: &str| Plugin::StaticFile {
         root: PathBuf::from("/srv/files"),
         strip_prefix: strip_prefix.to_owned(),
@@ -256,9 +254,26 @@ fn settings_without_an_effect_are_told() {
             "8:24: proxies[0].transport.proxyProtocolVersion: does nothing with the plugin `http2https`",
         ],
     );
+    for name in ["http_proxy", "socks5"] {
+        client_warnings(
+            &proxy(&format!("type = \"{name}\"")),
+            &[&format!(
+                "5:8: proxies[0].plugin.type: `{name}` without a user and a password lets everybody who reaches this proxy \
+                 connect to all that this machine can"
+            )],
+        );
+        // Whoever knows the secret key may.
+        let config = client(&format!(
+            "[[proxies]]\nname = \"a\"\ntype = \"stcp\"\nsecretKey = \"k\"\nplugin.type = \"{name}\""
+        ));
+        let plugin = config.proxies[0].plugin.as_ref();
+        assert_eq!(plugin.map(Plugin::as_str), Some(name));
+    }
     client_warnings(
-        &proxy("type = \"socks5\"\n[proxies.transport]\nproxyProtocolVersion = \"v2\""),
-        &["7:24: proxies[0].transport.proxyProtocolVersion: does nothing with the plugin `socks5`"],
+        &proxy(
+            "type = \"socks5\"\nusername = \"ada\"\n[proxies.transport]\nproxyProtocolVersion = \"v2\"",
+        ),
+        &["8:24: proxies[0].transport.proxyProtocolVersion: does nothing with the plugin `socks5`"],
     );
     let front = "type = \"https2http\"\nlocalAddr = \"a\"\n";
     client_warnings(
