@@ -1,6 +1,6 @@
 //! The local services of all proxies.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mgrok_config::{
@@ -20,6 +20,9 @@ use crate::virtual_net;
 /// Where a local service is.
 #[derive(Clone, Debug)]
 enum Place {
+    /// Wherever users want.
+    Anywhere,
+    Directory(PathBuf),
     Tcp {
         host: String,
         port: u16,
@@ -95,6 +98,8 @@ impl Place {
             None => own(),
             Some(PluginConfig::VirtualNet) => Self::Network,
             Some(PluginConfig::UnixDomainSocket { path }) => Self::Unix(path.clone()),
+            Some(PluginConfig::StaticFile { root, .. }) => Self::Directory(root.clone()),
+            Some(PluginConfig::HttpProxy(_) | PluginConfig::Socks5(_)) => Self::Anywhere,
             Some(PluginConfig::Tls2Raw { local_addr, .. }) => at(local_addr),
             Some(
                 PluginConfig::Http2Http(website)
@@ -125,6 +130,8 @@ async fn local(proxy: &ProxyConfig, resolver: &Resolver) -> Verdict<()> {
             let local = Local::Tcp { host: &host, port };
             connect(local, resolver).await
         }
+        Place::Anywhere => Ok(Sound::good((), "users are connected to whatever they name")),
+        Place::Directory(path) => directory(&path),
         Place::Unix(path) => connect(Local::Unix(&path), resolver).await,
         Place::Udp { host, port } => udp(&host, port, resolver).await,
     }
@@ -137,6 +144,21 @@ fn network() -> Verdict<()> {
         Err(error) => Err(Fault::new(
             Chain(&error),
             "without its device the client does not start: see \"A virtual network\" in docs/recipes.md",
+        )),
+    }
+}
+
+/// Whether the files of a directory can be found.
+fn directory(path: &Path) -> Verdict<()> {
+    let remedy = "mend localPath of the plugin, or let the user who runs mgrokc read the directory";
+    match std::fs::read_dir(path) {
+        Ok(_) => Ok(Sound::good(
+            (),
+            format_args!("{} can be read", path.display()),
+        )),
+        Err(error) => Err(Fault::new(
+            format_args!("{} cannot be read: {error}", path.display()),
+            remedy,
         )),
     }
 }
