@@ -67,7 +67,7 @@ impl Gateway {
         ssh
     }
 
-    async fn publish(&self, local: SocketAddr, words: &str) -> Ssh {
+    fn publish(&self, local: SocketAddr, words: &str) -> Ssh {
         let mut child = self.ssh(local, words).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Ssh { child, lines }
@@ -147,12 +147,10 @@ async fn ssh_publishes_a_port_until_it_is_killed() {
     }
     let echo = service::tcp_echo().await;
     let gateway = Gateway::start("auth.token = \"right\"").await;
-    let mut ssh = gateway
-        .publish(
-            echo.addr(),
-            "tcp --proxy_name echo --user ann --token right",
-        )
-        .await;
+    let mut ssh = gateway.publish(
+        echo.addr(),
+        "tcp --proxy_name echo --user ann --token right",
+    );
     assert_eq!(ssh.says("User: ").await, "ann");
     assert_eq!(ssh.says("ProxyName: ").await, "echo");
     assert_eq!(ssh.says("Type: ").await, "tcp");
@@ -176,9 +174,7 @@ async fn services_are_published_by_name_and_for_visitors() {
     );
     let vhost = ports::free();
     let gateway = Gateway::start(&format!("vhostHTTPPort = {vhost}")).await;
-    let mut by_name = gateway
-        .publish(web.addr(), "http --custom-domain a.example")
-        .await;
+    let mut by_name = gateway.publish(web.addr(), "http --custom-domain a.example");
     by_name.public().await;
     let at = SocketAddr::from(([127, 0, 0, 1], vhost));
     let mut user = TcpStream::connect(at).await.unwrap();
@@ -196,7 +192,7 @@ async fn services_are_published_by_name_and_for_visitors() {
     );
 
     let words = "stcp -n private --sk=abc --allow-users=\"*\"";
-    let mut private = gateway.publish(echo.addr(), words).await;
+    let mut private = gateway.publish(echo.addr(), words);
     private.says("Type: ").await;
     let visitor = Visitor::new("stcp", "visitor", "private").with("secretKey = \"abc\"");
     let listener = visitor.listener();
@@ -230,7 +226,7 @@ async fn keys_are_let_in_that_are_in_the_file_and_no_others() {
         assert_eq!(status, Some(255));
         // The file is read anew, and the comment counts before what the client says.
         fs::write(&authorized, format!("# keys\n{line} {user}\n")).unwrap();
-        let mut ssh = gateway.publish(echo.addr(), "tcp --user other").await;
+        let mut ssh = gateway.publish(echo.addr(), "tcp --user other");
         assert_eq!(ssh.says("User: ").await, user);
         traffic::tcp_echo(ssh.public().await, 1_000).await;
     }
