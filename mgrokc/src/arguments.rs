@@ -36,7 +36,7 @@ pub(crate) enum Command {
     Udp(Quick<PortFlags>),
 
     /// Publish a web service by name: `mgrokc http 3000 --server example.com`
-    Http(Quick<HttpFlags>),
+    Http(Web),
 
     /// Publish a web service that speaks TLS, by name
     Https(Quick<HttpsFlags>),
@@ -128,6 +128,16 @@ pub(crate) struct Quick<T: FlagTable> {
 
     #[command(flatten, next_help_heading = "Proxy")]
     pub(crate) proxy: FlagValues<T>,
+}
+
+/// A web service without a file.
+#[derive(Args, Debug)]
+pub(crate) struct Web {
+    #[command(flatten)]
+    pub(crate) quick: Quick<HttpFlags>,
+
+    #[command(flatten, next_help_heading = "Requests")]
+    pub(crate) view: quick::ViewArguments,
 }
 
 impl AsRef<CommonArguments> for Arguments {

@@ -23,10 +23,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use mgrok_config::{LoadOptions, load_client};
-use mgrok_daemon::{Program, health, say};
+use mgrok_daemon::{FlagTable, Program, health, say};
 
 use crate::advice::{advice, unverified};
-use crate::arguments::{Arguments, Command, Private, VisitorCommand};
+use crate::arguments::{Arguments, Command, Private, Quick, VisitorCommand};
+use crate::quick::ViewArguments;
 
 const PROGRAM: Program = Program {
     about: "The end of a reverse tunnel behind the NAT",
@@ -54,10 +55,10 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         return run::with_file(&file, options);
     };
     match &command {
-        Command::Tcp(it) => quick::run("tcp", &it.quick, &it.client, &it.proxy, options),
-        Command::Udp(it) => quick::run("udp", &it.quick, &it.client, &it.proxy, options),
-        Command::Http(it) => quick::run("http", &it.quick, &it.client, &it.proxy, options),
-        Command::Https(it) => quick::run("https", &it.quick, &it.client, &it.proxy, options),
+        Command::Tcp(it) => quick("tcp", it, ViewArguments::default(), options),
+        Command::Udp(it) => quick("udp", it, ViewArguments::default(), options),
+        Command::Http(it) => quick("http", &it.quick, it.view, options),
+        Command::Https(it) => quick("https", it, ViewArguments::default(), options),
         Command::Tcpmux(it) => one_off::proxy("tcpmux", &it.client, &it.proxy, options),
         Command::Stcp(it) => private("stcp", it, options),
         Command::Sudp(it) => private("sudp", it, options),
@@ -90,6 +91,15 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Completion(arguments) => PROGRAM.completion::<Arguments>(arguments),
         Command::Man(arguments) => PROGRAM.man::<Arguments>(arguments),
     }
+}
+
+fn quick<T: FlagTable>(
+    kind: &'static str,
+    it: &Quick<T>,
+    view: ViewArguments,
+    options: LoadOptions,
+) -> anyhow::Result<ExitCode> {
+    quick::run(kind, &it.quick, view, &it.client, &it.proxy, options)
 }
 
 fn private(kind: &'static str, it: &Private, options: LoadOptions) -> anyhow::Result<ExitCode> {

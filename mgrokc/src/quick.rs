@@ -2,6 +2,10 @@
 //!
 //! Without an address of a local service the commands are frp's one-off proxies.
 
+mod view;
+
+mod details;
+
 mod screen;
 
 use std::future::pending;
@@ -11,10 +15,12 @@ use std::{env, thread};
 use anyhow::bail;
 use clap::Args;
 use mgrok_client::{Client, ProxyPhase, StatusWatch};
-use mgrok_config::{ClientConfig, LoadOptions, ProxyConfig, ProxyKind, Settings};
+use mgrok_config::{ClientConfig, LoadOptions, ProxyConfig, ProxyKind, Settings, WebServer};
 use mgrok_daemon::{Daemon, FlagTable, FlagValues, random};
 
 use self::screen::Screen;
+use self::view::Show;
+pub(crate) use self::view::ViewArguments;
 use crate::flags::{ClientFlags, PIN};
 use crate::host_port::{HostPort, parse_local, parse_server};
 use crate::{PROGRAM, one_off, run};
@@ -50,6 +56,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run<T: FlagTable>(
     kind: &'static str,
     arguments: &Arguments,
+    view: ViewArguments,
     client: &FlagValues<ClientFlags>,
     proxy: &FlagValues<T>,
     options: LoadOptions,
@@ -61,12 +68,13 @@ pub(crate) fn run<T: FlagTable>(
     }
     settings.set("proxies[0].type", kind, kind);
     proxy.add_to(&mut settings);
+    view.add_to(&mut settings);
     let Some(local) = &arguments.local else {
         return run::without_file(one_off::load(&settings, options)?);
     };
     complete(&mut settings, kind, local, |name| env::var(name).ok())?;
     let is_server_named = settings.has("serverAddr") || settings.has("serverPort");
-    let ended = tunnel(one_off::load(&settings, options)?);
+    let ended = tunnel(one_off::load(&settings, options)?, view.show);
     ended.map_err(|error| match is_server_named {
         true => error,
         false => anyhow::anyhow!(
@@ -132,24 +140,27 @@ fn complete(
 }
 
 /// Runs the client, and shows where its only proxy is and who comes.
-fn tunnel(config: ClientConfig) -> anyhow::Result<ExitCode> {
+fn tunnel(config: ClientConfig, show_more: Option<Show>) -> anyhow::Result<ExitCode> {
     let daemon = Daemon::start(PROGRAM.name, &config.log)?;
     run::introduce(&config);
     let [proxy] = config.proxies.as_slice() else {
         bail!("a quick tunnel has one proxy");
     };
     let proxy = proxy.clone();
+    let inspector = config.web_server.as_ref().map(inspector_url);
     daemon.block_on(async |running| {
         let mut client = Client::new(config)?;
+        client.open_admin_port().await?;
+        run::add_log(&mut client, &running.log());
         let mut events = client.observe_users();
         // A terminal may be slow, or stopped.
         thread::spawn(move || {
             let screen = Screen::new();
             while let Some(event) = events.blocking_next() {
-                screen.show_event(&event, events.missed());
+                screen.show_event(&event, show_more, events.missed());
             }
         });
-        let shown = show(client.status(), &proxy);
+        let shown = show(client.status(), &proxy, inspector.as_deref());
         tokio::select! {
             ended = client.run(running.stopped()) => Ok(ended?.cut),
             failed = shown => Err(failed),
@@ -158,7 +169,11 @@ fn tunnel(config: ClientConfig) -> anyhow::Result<ExitCode> {
 }
 
 /// Shows where the proxy is whenever that changes. Ends if the server does not take it.
-async fn show(mut status: StatusWatch, proxy: &ProxyConfig) -> anyhow::Error {
+async fn show(
+    mut status: StatusWatch,
+    proxy: &ProxyConfig,
+    inspector: Option<&str>,
+) -> anyhow::Error {
     let screen = Screen::new();
     let mut shown = None;
     loop {
@@ -178,7 +193,7 @@ async fn show(mut status: StatusWatch, proxy: &ProxyConfig) -> anyhow::Error {
             return refused(&proxy.kind, &error);
         }
         let addr = changed.remote_addr.clone().unwrap_or_default();
-        screen.show_urls(&urls(&proxy.kind, &addr), &service(proxy));
+        screen.show_urls(&urls(&proxy.kind, &addr), &service(proxy), inspector);
         shown = changed.remote_addr;
     }
 }
@@ -214,8 +229,16 @@ fn urls(kind: &ProxyKind, remote_addr: &str) -> Vec<String> {
     urls.collect()
 }
 
+/// Where the page with the requests is.
+fn inspector_url(admin: &WebServer) -> String {
+    format!("http://{}/#/requests", host_port(&admin.addr, admin.port))
+}
+
 fn service(proxy: &ProxyConfig) -> String {
-    let (host, port) = (&proxy.local_host, proxy.local_port);
+    host_port(&proxy.local_host, proxy.local_port)
+}
+
+fn host_port(host: &str, port: u16) -> String {
     match host.contains(':') {
         true => format!("[{host}]:{port}"),
         false => format!("{host}:{port}"),

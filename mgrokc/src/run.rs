@@ -80,7 +80,7 @@ pub(crate) fn with_file(path: &Path, options: LoadOptions) -> anyhow::Result<Exi
 }
 
 /// Has the admin port show the log and change its level, if there is one.
-fn add_log(client: &mut Client, log: &LogReloader) {
+pub(crate) fn add_log(client: &mut Client, log: &LogReloader) {
     if client.has_admin_port() {
         client.add_admin_routes(with_log(Routes::default(), log.control()));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mgrok_daemon::terminal::columns;
 use serde::Deserialize;
 
 /// The kinds of proxies in the order in which they are listed.
@@ -18,9 +19,6 @@ const HEADER: [&str; 6] = [
     "RemoteAddr",
     "Error",
 ];
-
-/// Between columns, and behind the last one.
-const PADDING: usize = 2;
 
 /// The answer to `/api/status`.
 #[derive(Debug, Deserialize)]
@@ -54,17 +52,7 @@ impl Status {
                 .collect();
             text.push_str(&kind.to_uppercase());
             text.push('\n');
-            let widths: [usize; HEADER.len()] = std::array::from_fn(|column| {
-                let cells = rows.iter().map(|row| width(&row[column]));
-                cells.max().unwrap_or_default() + PADDING
-            });
-            for row in &rows {
-                for (cell, column) in row.iter().zip(widths) {
-                    text.push_str(cell);
-                    text.extend(std::iter::repeat_n(' ', column - width(cell)));
-                }
-                text.push('\n');
-            }
+            text.push_str(&columns(&rows));
             text.push('\n');
         }
         text
@@ -94,10 +82,6 @@ fn shown(cell: &str) -> String {
     cell.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
-}
-
-fn width(cell: &str) -> usize {
-    cell.chars().count()
 }
 
 #[cfg(test)]

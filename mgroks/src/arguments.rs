@@ -60,6 +60,9 @@ pub(crate) enum Command {
     /// Have the server that runs with this file read it again
     Reload(AdminArguments),
 
+    /// Show who is at the server that runs with this file, and what is published
+    Status(AdminArguments),
+
     /// Stop the server that runs with this file: users may finish within its grace period
     Stop(AdminArguments),
 

@@ -5,6 +5,7 @@ mod state;
 mod advice;
 mod doctor;
 mod init;
+mod status;
 
 mod arguments;
 mod source;
@@ -62,6 +63,10 @@ fn start(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Reload(reload)) => {
             let source = Source::new(file, &arguments.settings, options)?;
             admin::reload(reload, &source, options)
+        }
+        Some(Command::Status(status)) => {
+            let source = Source::new(file, &arguments.settings, options)?;
+            admin::status(status, &source)
         }
         Some(Command::Stop(stop)) => {
             let source = Source::new(file, &arguments.settings, options)?;

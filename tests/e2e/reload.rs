@@ -99,3 +99,39 @@ async fn reloads_of_both_ends_cut_nobody_whose_proxy_stays() {
     assert_eq!(streams.len(), users);
     assert_eq!(client.log().count("login to server success"), 1);
 }
+
+#[tokio::test]
+async fn a_proxy_whose_port_another_has_is_refused_alone() {
+    let echo = service::tcp_echo().await;
+    let [first, other] = ["first", "other"].map(|name| Proxy::tcp(name, echo.addr()));
+    let second = Proxy::tcp("second", echo.addr()).at(first.remote_port);
+    let server = Server::start(Peer::MgrokProgram, "").await;
+    let alone = [first.clone()];
+    let client = Client::start(Peer::MgrokProgram, server.addr(), "", &alone).await;
+    let mut user = TcpStream::connect(first.public()).await.unwrap();
+    let echoed = within(PATIENCE, "an echo", traffic::echo(&mut user, 100));
+    echoed.await.unwrap();
+
+    let mark = client.log().mark();
+    let all = [first.clone(), second, other.clone()];
+    client.rewrite(server.addr(), "", &all);
+    hang_up(client.pid());
+    let warning = "is the port of the proxy \"first\" already: choose another";
+    client.log().wait_after(mark, warning).await;
+    client
+        .log()
+        .wait_after(mark, "2 proxies added, 0 changed, 0 removed")
+        .await;
+    client
+        .log()
+        .wait_after(mark, "[other] start proxy success")
+        .await;
+    let refused = "[second] start error: port already used";
+    client.log().wait_after(mark, refused).await;
+    for proxy in [&first, &other] {
+        let echoed = traffic::try_tcp_echo(proxy.public(), 100);
+        within(PATIENCE, "an echo", echoed).await.unwrap();
+    }
+    let stayed = within(PATIENCE, "an echo", traffic::echo(&mut user, 100)).await;
+    stayed.expect("the user of the proxy that was there first was cut");
+}

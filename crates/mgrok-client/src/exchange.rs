@@ -16,7 +16,7 @@ use mgrok_net::relay::{EndReason, Leg, RelayEnd, Traffic};
 use tokio::sync::oneshot;
 
 use crate::inspector::{End, Entry, FrameCounter, Header, Message, Record};
-use crate::observer::UserEventKind;
+use crate::observer::{KeptRequest, UserEventKind};
 use crate::users::{NOBODY, ProxyUsers, UserRow};
 
 /// What is kept of the headers of one message, in bytes of names and values. A request's are limited to as much anyhow.
@@ -382,11 +382,14 @@ impl Drop for Exchange {
             return;
         }
         if let Some(observer) = self.users.observer() {
+            let recording = self.recording.as_ref();
+            let kept = recording.and_then(|it| it.kept.get());
             let what = UserEventKind::Request {
                 method: self.method.to_string(),
                 target: self.target.to_string(),
                 status: self.status.get(),
                 after: duration,
+                kept: kept.map(KeptRequest::new).unwrap_or_default(),
             };
             let from = Some(self.from).filter(|it| !it.ip().is_unspecified());
             observer.tell(from, what);

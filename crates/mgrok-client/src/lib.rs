@@ -38,9 +38,9 @@ mod shared_span;
 mod signature;
 mod version;
 
-mod observer;
-
 mod inspector;
+
+mod observer;
 
 mod users;
 
@@ -105,7 +105,9 @@ pub use client::{Client, ClientError, StartError, StopReport};
 pub use connect::{ConnectError, SetUpError};
 pub use login::LoginError;
 pub use mgrok_admin::AdminRequests;
-pub use observer::{UserEvent, UserEventKind, UserEvents};
+pub use observer::{
+    KeptRequest, MessageDetail, RequestDetail, UserEvent, UserEventKind, UserEvents,
+};
 pub use progress::ProgressWatch;
 pub use proxies::StatusWatch;
 pub use reload::{Changes, ProxySet, ReloadError, ReloadReport, Reloader, VisitorSet};

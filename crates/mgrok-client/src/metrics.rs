@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mgrok_metrics::{Counter, CounterBy, Histogram, labels};
 use mgrok_net::relay::{RelayEnd, RelayPath};
+use mgrok_net::udp::DropLabel;
 
 labels! {
     /// How a login ended.
@@ -49,16 +50,30 @@ labels! {
 }
 
 labels! {
-    /// Why a datagram was dropped.
+    /// Why a datagram of a work connection was dropped.
     pub(crate) enum DropReason {
+        /// From the local service: too many were waiting for the server.
         Full = "full",
+        /// To the local service: too many came at once.
         Missed = "missed",
+        /// To the local service: no socket could be had for the user.
         NoSocket = "no_socket",
+        /// To the local service: the system refused to send it.
         Refused = "refused",
+        /// From the local service: too long for a frame.
         TooLong = "too_long",
+        /// To the local service: without a user to answer to.
         Unaddressed = "unaddressed",
+        /// To the local service: its name was not looked up, or not yet and too many were waiting.
         Unresolved = "unresolved",
     }
+}
+
+impl DropLabel for DropReason {
+    const FULL: Self = Self::Full;
+    const MISSED: Self = Self::Missed;
+    const TOO_LONG: Self = Self::TooLong;
+    const UNADDRESSED: Self = Self::Unaddressed;
 }
 
 /// The counters of one client.

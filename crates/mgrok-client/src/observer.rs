@@ -1,11 +1,13 @@
 //! Users as they come and go, for a program that shows them to a person.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+
+use crate::inspector::{Entry, Message};
 
 /// Events that may wait for whoever shows them. The next ones are counted and left out.
 const MAX_QUEUED: usize = 1024;
@@ -45,7 +47,53 @@ pub enum UserEventKind {
         status: Option<u16>,
         /// How long it took to the end of the answer.
         after: Duration,
+        /// What the inspector keeps of it.
+        kept: KeptRequest,
     },
+}
+
+/// What the inspector keeps of a request, for as long as it does.
+#[derive(Clone, Debug, Default)]
+pub struct KeptRequest(Weak<Entry>);
+
+/// A request and its answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestDetail {
+    /// The request.
+    pub request: MessageDetail,
+    /// The answer; without any header if there was none.
+    pub response: MessageDetail,
+}
+
+/// A request or an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MessageDetail {
+    /// Names in lower case, and values, of which those that may be secrets are `***`.
+    pub headers: Vec<(String, String)>,
+    /// The beginning of the body, as it is on the wire.
+    pub body: Vec<u8>,
+    /// How long the body is, in bytes.
+    pub size: u64,
+}
+
+impl KeptRequest {
+    pub(crate) fn new(entry: &Arc<Entry>) -> Self {
+        Self(Arc::downgrade(entry))
+    }
+
+    /// A copy of it; `None` if requests are not inspected, or it is not kept any more.
+    pub fn detail(&self) -> Option<RequestDetail> {
+        let entry = self.0.upgrade()?;
+        let message = |message: &Message, size| MessageDetail {
+            headers: message.shown_headers(),
+            body: message.body.clone(),
+            size,
+        };
+        Some(RequestDetail {
+            request: message(&entry.request, entry.request_size()),
+            response: message(&entry.response, entry.response_size()),
+        })
+    }
 }
 
 /// The events of a [`Client`](crate::Client), in their order.

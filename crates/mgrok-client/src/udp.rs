@@ -4,7 +4,6 @@
 //! sends what one read of the work connection brought, then takes the replies of just those sockets that have
 //! some, and writes them in one piece. No datagram waits for a task of its own to be woken.
 
-mod drops;
 mod options;
 mod ready;
 mod service;
@@ -27,7 +26,6 @@ use mgrok_proto::Negotiated;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tracing::debug;
 
-use self::drops::Drops;
 use self::local_sockets::LocalSockets;
 use self::options::UdpOptions;
 use self::service::Service;
@@ -68,7 +66,9 @@ pub(crate) async fn serve(proxy: &Proxy, work: Conn, negotiated: Negotiated, pac
         ..UdpOptions::new(work.framing().packet_size(packet_size))
     };
     let mut users = LocalSockets::new(service, proxy.users(), &options);
-    users.drops = Drops::counted_in(proxy.metrics().dropped_datagrams.clone());
+    users
+        .drops
+        .count_in(proxy.metrics().dropped_datagrams.clone());
     let end = forward(work, &mut users, &options).await;
     debug!(
         per_session = true,

@@ -95,20 +95,26 @@ impl Visitors {
     }
 
     /// Opens the listeners of those `configs` that are new or have changed, ahead of [`apply_bound`](Self::apply_bound). A port that a
-    /// visitor holds which is closed then is left to that.
+    /// visitor holds which is closed then is left to that, and so is one that two of them ask for: the second waits until it is free.
     pub(crate) async fn bind(&self, configs: &[VisitorConfig]) -> Result<Listeners, ListenError> {
         let wanted = by_name(configs);
         let mut freed = BTreeSet::new();
         for name in self.obsolete(&wanted) {
             freed.extend(self.running.get(&name).and_then(|it| it.config.bind_port));
         }
+        let is_same = |name: &str, config: &VisitorConfig| {
+            let running = self.running.get(name);
+            running.is_some_and(|it| it.config == *config)
+        };
+        let kept = wanted.iter().filter(|(name, it)| is_same(name, it));
+        let kept = kept.filter_map(|(_, it)| it.bind_port);
+        let mut held: BTreeSet<u16> = kept.chain(freed).collect();
         let mut listeners = Listeners::default();
         for (name, config) in wanted {
             let Some(port) = config.bind_port else {
                 continue;
             };
-            let is_same = |running: &Running| running.config == *config;
-            if freed.contains(&port) || self.running.get(name).is_some_and(is_same) {
+            if is_same(name, config) || (port != 0 && !held.insert(port)) {
                 continue;
             }
             let host = &config.bind_addr;

@@ -169,12 +169,22 @@ fn log_rotation(section: &mut Section<'_>) -> (Option<u32>, Option<u32>, Option<
 /// A certificate and its key, under these keys, which only count together.
 fn certificate(
     section: &mut Section<'_>,
+    keys: [&'static str; 2],
+    otherwise: &str,
+) -> Option<(PathBuf, PathBuf)> {
+    certificate_of(section, keys, otherwise, Section::file)
+}
+
+/// As [`certificate`], with files that are looked at by `look`.
+fn certificate_of<'a>(
+    section: &mut Section<'a>,
     [certificate_key, key_key]: [&'static str; 2],
     otherwise: &str,
+    look: fn(&mut Section<'a>, &'static str, Content) -> Option<PathBuf>,
 ) -> Option<(PathBuf, PathBuf)> {
     let both = section.says(certificate_key) && section.says(key_key);
     let mut file = |key, content| match both {
-        true => section.file(key, content),
+        true => look(section, key, content),
         // Nobody reads it.
         false => section.path(key),
     };

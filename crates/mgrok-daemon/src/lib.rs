@@ -18,6 +18,7 @@ mod program;
 pub mod random;
 mod service_manager;
 mod signals;
+pub mod terminal;
 
 mod access_log;
 mod admin_client;

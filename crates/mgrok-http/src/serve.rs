@@ -302,6 +302,9 @@ impl<H: Handler> Serving<H> {
         response
     }
 
+    /// A request that is malformed, such as one without a path or with two, never comes here and is not [noted](Handler::refused): h2 resets
+    /// its stream by itself and only traces that, neither the service nor the end of the connection is told, and hyper hands no numbers of
+    /// streams on by which a reset on the wire could be told from others.
     async fn answer_http2(&self, request: Request<Incoming>) -> Response<Body> {
         let (mut head, body) = request.into_parts();
         if let Err(refusal) = refusal::translate(&mut head) {

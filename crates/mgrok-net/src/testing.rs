@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -50,16 +51,23 @@ pub(crate) async fn read_all(conn: &mut Conn) -> io::Result<Vec<u8>> {
     }
 }
 
-/// `len` pseudo-random bytes, so that misplaced ones are noticed.
+/// `len` pseudo-random bytes, so that misplaced ones are noticed. They repeat after a million.
 pub(crate) fn pattern(len: usize) -> Bytes {
+    static BLOCK: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        };
+        // No multiple of any buffer's size.
+        (0..125_001).flat_map(|_| next()).collect()
+    });
     let mut bytes = BytesMut::with_capacity(len);
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
     while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let word = state.to_le_bytes();
-        bytes.extend_from_slice(&word[..word.len().min(len - bytes.len())]);
+        let some = BLOCK.len().min(len - bytes.len());
+        bytes.extend_from_slice(&BLOCK[..some]);
     }
     bytes.freeze()
 }

@@ -35,7 +35,7 @@ use one_by_one as system;
 
 pub use datagram_conn::{DatagramConn, Received, RecvError};
 pub use datagrams::Datagrams;
-pub use drops::{DropReason, Drops};
+pub use drops::{DropLabel, DropReason, Drops};
 pub use outbox::{Outbox, QueueError};
 pub use socket::{LocalAddr, Sent, UdpSocket};
 pub use user_meter::{Metering, UserMeter};

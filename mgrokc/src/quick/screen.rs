@@ -3,11 +3,14 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mgrok_client::{UserEvent, UserEventKind};
+use mgrok_daemon::terminal::{shown, size, time};
+
+use super::details::details;
+use super::view::Show;
 
 /// The longest target of a request that is shown, in characters.
 const MAX_TARGET: usize = 200;
@@ -25,17 +28,21 @@ impl Screen {
         }
     }
 
-    /// Shows where users reach `service`.
-    pub(super) fn show_urls(self, urls: &[String], service: &str) {
+    /// Shows where users reach `service`, and where their requests are shown if they are.
+    pub(super) fn show_urls(self, urls: &[String], service: &str, inspector: Option<&str>) {
         self.print(&if self.is_terminal {
-            headline(urls, service)
+            headline(urls, service, inspector)
         } else {
-            urls.iter().map(|url| shown(url) + "\n").collect()
+            let mut text: String = urls.iter().map(|url| shown(url) + "\n").collect();
+            if let Some(inspector) = inspector {
+                let _ = writeln!(text, "requests: {inspector}");
+            }
+            text
         });
     }
 
-    /// Shows what a user did, after how many events that are missing.
-    pub(super) fn show_event(self, event: &UserEvent, missed: u64) {
+    /// Shows what a user did, with what else is wanted of a request, after how many events that are missing.
+    pub(super) fn show_event(self, event: &UserEvent, more: Option<Show>, missed: u64) {
         let now = TimeZone::system()
             .to_datetime(Timestamp::now())
             .strftime("%H:%M:%S")
@@ -45,6 +52,11 @@ impl Screen {
             let _ = writeln!(text, "{now}  {missed} lines are left out");
         }
         let _ = writeln!(text, "{now}  {}", line(event));
+        if let (Some(more), UserEventKind::Request { kept, .. }) = (more, &event.what)
+            && let Some(detail) = kept.detail()
+        {
+            details(&detail, more, &mut text);
+        }
         self.print(&text);
     }
 
@@ -57,7 +69,7 @@ impl Screen {
 }
 
 /// The URLs in a frame of their own.
-fn headline(urls: &[String], service: &str) -> String {
+fn headline(urls: &[String], service: &str, inspector: Option<&str>) -> String {
     let urls: Vec<_> = urls.iter().map(|url| shown(url)).collect();
     let width = urls.iter().map(|url| url.chars().count()).max();
     let width = width.unwrap_or_default();
@@ -67,7 +79,11 @@ fn headline(urls: &[String], service: &str) -> String {
         let _ = writeln!(text, "  │  \x1b[1;32m{url:width$}\x1b[0m  │");
     }
     let _ = writeln!(text, "  └{bar}┘");
-    let _ = writeln!(text, "  leads to {}; Ctrl-C ends it.\n", shown(service));
+    let _ = writeln!(text, "  leads to {}; Ctrl-C ends it.", shown(service));
+    if let Some(inspector) = inspector {
+        let _ = writeln!(text, "  Requests are shown at {inspector}");
+    }
+    text.push('\n');
     text
 }
 
@@ -97,6 +113,7 @@ fn line(event: &UserEvent) -> String {
             target,
             status,
             after,
+            kept: _,
         } => {
             let from = event.from.as_ref().map(SocketAddr::ip);
             let status = status.map_or_else(|| "---".to_owned(), |it| it.to_string());
@@ -112,48 +129,12 @@ fn line(event: &UserEvent) -> String {
     }
 }
 
-/// Without what a terminal would obey.
-fn shown(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c.is_control() {
-            true => shown.extend(c.escape_default()),
-            false => shown.push(c),
-        }
-    }
-    shown
-}
-
-fn time(time: Duration) -> String {
-    let secs = time.as_secs();
-    match secs {
-        0 => format!("{}ms", time.as_millis()),
-        1..60 => format!("{:.1}s", time.as_secs_f64()),
-        60..3600 => format!("{}m{:02}s", secs / 60, secs % 60),
-        _ => format!("{}h{:02}m", secs / 3600, secs / 60 % 60),
-    }
-}
-
-fn size(bytes: u64) -> String {
-    let mut units = ["KB", "MB", "GB", "TB"].iter();
-    if bytes < 1000 {
-        return format!("{bytes} B");
-    }
-    // Precise enough for three digits.
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-    let mut amount = bytes as f64;
-    let mut unit = "B";
-    while amount >= 1000.0
-        && let Some(next) = units.next()
-    {
-        amount /= 1000.0;
-        unit = next;
-    }
-    format!("{amount:.1} {unit}")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use mgrok_client::KeptRequest;
+
     use super::*;
 
     #[track_caller]
@@ -178,6 +159,7 @@ mod tests {
             target: target.to_owned(),
             status: Some(200),
             after: Duration::from_millis(12),
+            kept: KeptRequest::default(),
         };
         check(request("/a?b=c"), "GET /a?b=c  200  12ms  192.0.2.7");
         check(
@@ -199,7 +181,11 @@ mod tests {
     #[test]
     fn a_headline_has_every_url_in_a_frame() {
         let urls = ["http://a.test".to_owned(), "http://long.a.test".to_owned()];
-        let text = headline(&urls, "127.0.0.1:3000");
+        let text = headline(
+            &urls,
+            "127.0.0.1:3000",
+            Some("http://127.0.0.1:4040/#/requests"),
+        );
         let lines: Vec<_> = text
             .lines()
             .map(|it| it.replace("\x1b[1;32m", "").replace("\x1b[0m", ""))
@@ -207,5 +193,7 @@ mod tests {
         assert_eq!(lines[2], "  │  http://a.test       │");
         assert_eq!(lines[3], "  │  http://long.a.test  │");
         assert_eq!(lines[1].chars().count(), lines[3].chars().count());
+        let inspector = "  Requests are shown at http://127.0.0.1:4040/#/requests";
+        assert_eq!(lines[6], inspector);
     }
 }

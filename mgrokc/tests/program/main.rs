@@ -51,10 +51,9 @@ fn client_in(directory: &Path) -> Command {
     command
 }
 
-/// A port that was free a moment ago.
+/// A port that no other test is given, of this process or of another.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    mgrok_lab::ports::free()
 }
 
 #[test]

@@ -1,11 +1,9 @@
 //! `mgrokc nathole discover`.
 
-use std::net::UdpSocket;
-
 use mgrok_lab::stun::{Manners, Stun};
 
 use crate::process::{Ended, run};
-use crate::{EXE, config};
+use crate::{EXE, config, free_port};
 
 /// Without a file of its own it would find whatever is in the directory of the tests.
 async fn discover(args: &[&str]) -> Ended {
@@ -17,11 +15,6 @@ async fn discover(args: &[&str]) -> Ended {
     tokio::task::spawn_blocking(|| run(EXE, args))
         .await
         .unwrap()
-}
-
-fn free_port() -> u16 {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
 }
 
 #[tokio::test]

@@ -91,6 +91,46 @@ fn a_web_service_gets_a_name_and_a_line_per_request() {
 }
 
 #[test]
+fn requests_are_kept_for_a_page_on_this_host() {
+    let (port, page) = (free_port(), free_port());
+    let server = start_server_with(0, &format!("vhostHTTPPort = {port}\n"));
+    let (web, page_text) = (web().to_string(), page.to_string());
+    let words = ["http", &web, "-d", "www.test", "--inspect", &page_text];
+    let mut client = tunnel(server, &words);
+    client.wait_for(&format!("requests: http://127.0.0.1:{page}/#/requests"));
+    get(port, "www.test", "/hello");
+    client.wait_for("GET /hello  200  ");
+    let own = format!("127.0.0.1:{page}");
+    let answer = get(page, &own, "/api/v2/requests");
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(answer.contains("\"path\":\"/hello\""), "{answer}");
+    let answer = get(page, &own, "/static/");
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(answer.contains("<html"), "{answer}");
+}
+
+#[test]
+fn headers_and_bodies_are_shown_below_their_request() {
+    let port = free_port();
+    let server = start_server_with(0, &format!("vhostHTTPPort = {port}\n"));
+    let words = ["http", &web().to_string(), "-d", "www.test", "--show"];
+    for (what, has_body) in [("headers", false), ("bodies", true)] {
+        let mut client = tunnel(server, &[&words[..], &[what]].concat());
+        client.wait_for("http://www.test:");
+        get(port, "www.test", "/hello");
+        client.wait_for("GET /hello  200  ");
+        client.wait_for("    > host: www.test");
+        client.wait_for("    < content-length: ");
+        get(port, "www.test", "/next");
+        client.wait_for("GET /next  200  ");
+        client.signal(Signal::INT);
+        let (_, text) = client.ended();
+        let body = text.contains("\n    <\n    < ");
+        assert_eq!(body, has_body, "{text}");
+    }
+}
+
+#[test]
 fn a_web_service_that_is_not_there_is_told() {
     let port = free_port();
     let server = start_server_with(0, &format!("vhostHTTPPort = {port}\n"));
@@ -167,6 +207,8 @@ fn what_contradicts_itself_is_refused() {
         &["tcp", "22", "--server", "a.test", "-s", "b.test"][..],
         &["tcp", "22", "--server", ":7000"],
         &["tcp", "22", "-l", "23"],
+        &["tcp", "22", "--inspect", "4040"],
+        &["http", "--show", "headers", "-l", "80"],
     ] {
         assert_eq!(run(EXE, words).code, Some(1), "{words:?}");
     }

@@ -1,10 +1,10 @@
-//! `mgroks reload` and `stop`, and the routes that they need.
+//! `mgroks reload`, `status` and `stop`, and the routes that they need.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 
 use crate::process::{LIMIT, Process, run};
-use crate::{Config, EXE, free_port};
+use crate::{Config, EXE, free_port, start_client};
 
 /// A server with an admin port that asks for credentials.
 struct Running {
@@ -78,6 +78,31 @@ fn reload_says_what_has_changed_and_stop_ends_the_server() {
     assert_eq!(running.command("stop"), done);
     let (code, text) = running.server.ended();
     assert_eq!(code, Some(0), "{text}");
+}
+
+#[test]
+fn status_lists_clients_and_proxies() {
+    let mut running = Running::new();
+    let (code, text) = running.command("status");
+    assert!(text.starts_with("mgroks 0.1.0, up "), "{text}");
+    assert!(
+        text.contains(": 0 clients, 0 proxies, 0 user connections; 0 B in, 0 B out\n"),
+        "{text}"
+    );
+    assert_eq!((code, text.lines().count()), (Some(0), 1));
+
+    let port = running.base.split("bindPort = ").nth(1).unwrap();
+    let port = port.lines().next().unwrap().parse().unwrap();
+    start_client(port, "tcp", 1);
+    running
+        .server
+        .wait_for("new proxy [greet] type [tcp] success");
+    let (code, text) = running.command("status");
+    assert!(text.contains(": 1 client, 1 proxy, 0 user"), "{text}");
+    assert!(text.contains("\n\nCLIENTS\nUser  Client "), "{text}");
+    assert!(text.contains("\n\nTCP\nName   Status   Public"), "{text}");
+    assert!(text.contains("\ngreet  running  :"), "{text}");
+    assert_eq!(code, Some(0));
 }
 
 #[test]

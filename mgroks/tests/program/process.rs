@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything may take that takes milliseconds on an idle machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// What it is counted in.
+const STEP: Duration = Duration::from_millis(100);
 
 /// Runs a program that ends by itself.
 pub(crate) fn run(exe: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ended {
@@ -69,15 +72,18 @@ impl Process {
     /// Waits for a line that contains `needle`, and returns it.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, needle: &str) -> String {
-        let deadline = Instant::now() + LIMIT;
+        // In steps, which take longer where the machine is so busy that the program does not get on either.
+        let mut left = LIMIT;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("no line with {needle:?} in {:#?}", self.seen);
-            };
-            self.seen.push(line.clone());
-            if line.contains(needle) {
-                return line;
+            match self.lines.recv_timeout(STEP) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(needle) {
+                        return line;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) if left > STEP => left -= STEP,
+                Err(_) => panic!("no line with {needle:?} in {:#?}", self.seen),
             }
         }
     }
@@ -93,13 +99,15 @@ impl Process {
     /// Waits for the end, and returns the exit code and everything that was printed.
     #[track_caller]
     pub(crate) fn ended(mut self) -> (Option<i32>, String) {
-        let deadline = Instant::now() + LIMIT;
+        let mut left = LIMIT;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(Instant::now() < deadline, "still runs: {:#?}", self.seen);
-            thread::sleep(Duration::from_millis(5));
+            assert!(!left.is_zero(), "still runs: {:#?}", self.seen);
+            let pause = Duration::from_millis(5);
+            thread::sleep(pause);
+            left = left.saturating_sub(pause);
         };
         self.seen.extend(self.lines.iter());
         (status.code(), self.seen.join("\n"))

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::wait::PATIENCE;
+use crate::wait::{PATIENCE, in_time};
 
 /// How many last lines a failure shows.
 const SHOWN: usize = 60;
@@ -78,9 +78,9 @@ impl Log {
 
     /// As [`Self::wait_for`], but only lines after `mark` count.
     pub async fn wait_after(&self, mark: usize, needle: &str) -> String {
-        match tokio::time::timeout(PATIENCE, self.first(mark, needle)).await {
-            Ok(line) => line,
-            Err(_) => panic!("{}: no `{needle}` in the log of {}", self.tail(), self.name),
+        match in_time(PATIENCE, self.first(mark, needle)).await {
+            Some(line) => line,
+            None => panic!("{}: no `{needle}` in the log of {}", self.tail(), self.name),
         }
     }
 
@@ -113,7 +113,7 @@ impl Log {
                 let _ = count.changed().await;
             }
         };
-        if tokio::time::timeout(PATIENCE, enough).await.is_err() {
+        if in_time(PATIENCE, enough).await.is_none() {
             panic!(
                 "{}: not {times} times `{needle}` in the log of {}",
                 self.tail(),

@@ -16,6 +16,9 @@ use crate::wait::{PATIENCE, within};
 /// How much is written or read at once.
 const CHUNK: usize = 64 * 1024;
 
+/// How much of a sequence is made at once, a multiple of 64.
+const BLOCK: usize = 4096;
+
 /// How long to wait for the answer to a datagram before it counts as lost.
 const ANSWER: Duration = Duration::from_millis(700);
 
@@ -28,7 +31,7 @@ const TRIES: usize = 30;
 /// equal, so a receiver can tell which byte was lost, doubled or changed.
 pub struct Pattern {
     random: fastrand::Rng,
-    block: [u8; 64],
+    block: Vec<u8>,
     used: usize,
 }
 
@@ -37,8 +40,8 @@ impl Pattern {
     pub fn new(seed: u64) -> Self {
         Self {
             random: fastrand::Rng::with_seed(seed),
-            block: [0; 64],
-            used: 64,
+            block: vec![0; BLOCK],
+            used: BLOCK,
         }
     }
 
@@ -46,9 +49,11 @@ impl Pattern {
     pub fn fill(&mut self, mut out: &mut [u8]) {
         while !out.is_empty() {
             if self.used == self.block.len() {
-                self.random.fill(&mut self.block[..32]);
-                let same = self.random.u8(..);
-                self.block[32..].fill(same);
+                self.random.fill(&mut self.block);
+                for piece in self.block.chunks_exact_mut(64) {
+                    let same = piece[0];
+                    piece[32..].fill(same);
+                }
                 self.used = 0;
             }
             let len = out.len().min(self.block.len() - self.used);

@@ -1,9 +1,6 @@
 //! Waiting for a condition, always with a limit.
 
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::{future::Future, pin::pin, time::Duration};
 
 /// How long anything may take before a test fails: far longer than it does take, so that a busy
 /// machine fails nothing, and short enough to show a hang.
@@ -11,6 +8,28 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often [`eventually`] looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What a limit is counted in.
+const STEP: Duration = Duration::from_millis(100);
+
+/// The future's result, if it comes within `limit`. That is counted in steps: on a machine that is so busy that a process has to wait for
+/// its turn, each step takes longer, and so does what a test waits for. So a limit is for time in which something could happen.
+pub(crate) async fn in_time<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = run_out(limit) => None,
+    }
+}
+
+async fn run_out(limit: Duration) {
+    let mut left = limit;
+    while !left.is_zero() {
+        let step = left.min(STEP);
+        tokio::time::sleep(step).await;
+        left -= step;
+    }
+}
 
 /// The future's result.
 ///
@@ -24,9 +43,9 @@ pub fn within<F: Future>(
 ) -> impl Future<Output = F::Output> {
     let place = std::panic::Location::caller();
     async move {
-        match tokio::time::timeout(limit, future).await {
-            Ok(output) => output,
-            Err(_) => panic!("{what}: not within {limit:?} (at {place})"),
+        match in_time(limit, future).await {
+            Some(output) => output,
+            None => panic!("{what}: not within {limit:?} (at {place})"),
         }
     }
 }
@@ -36,12 +55,25 @@ pub fn within<F: Future>(
 /// # Panics
 /// When there is no answer within [`PATIENCE`].
 pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let mut end = pin!(run_out(PATIENCE));
+    let mut is_over = false;
     loop {
-        if let Some(answer) = ask().await {
+        let mut asked = pin!(ask());
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut asked => break answer,
+                () = &mut end, if !is_over => is_over = true,
+            }
+        };
+        if let Some(answer) = answer {
             return answer;
         }
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        tokio::time::sleep(LOOK_AGAIN).await;
+        assert!(!is_over, "{what}: not within {PATIENCE:?}");
+        tokio::select! {
+            biased;
+            () = &mut end => is_over = true,
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+        }
     }
 }

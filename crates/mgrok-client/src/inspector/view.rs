@@ -134,6 +134,16 @@ pub(super) fn shown(header: &Header) -> (&str, Cow<'_, str>) {
     (&header.name, value)
 }
 
+impl Message {
+    /// Its headers, as a person is shown them.
+    pub(crate) fn shown_headers(&self) -> Vec<(String, String)> {
+        let shown = self.headers.iter().map(shown);
+        shown
+            .map(|(name, value)| (name.to_owned(), value.into_owned()))
+            .collect()
+    }
+}
+
 /// A body as a text of JSON, and what it has to be read as.
 pub(super) fn text(body: &[u8]) -> (Cow<'_, str>, &'static str) {
     match std::str::from_utf8(body) {

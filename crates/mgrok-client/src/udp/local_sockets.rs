@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use mgrok_net::proxy_protocol::{self, Addresses, TransportProtocol, Version};
-use mgrok_net::udp::{Datagrams, Outbox, Sent, UdpSocket, UserTable};
+use mgrok_net::udp::{Datagrams, Drops, Outbox, Sent, UdpSocket, UserTable};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::drops::Drops;
 use super::options::UdpOptions;
 use super::ready::{Ready, SlotWaker};
 use super::service::{Service, ServiceAddr};
+use crate::metrics::DropReason;
 use crate::users::{ProxyUsers, UdpUser};
 
 /// The shortest time between two sweeps for idle users.
@@ -68,7 +68,7 @@ pub(super) struct LocalSockets<'a> {
     turn: Vec<usize>,
     /// Whether a failure to make a socket has been logged.
     warned: bool,
-    pub(super) drops: Drops,
+    pub(super) drops: Drops<DropReason>,
 }
 
 impl<'a> LocalSockets<'a> {
@@ -100,12 +100,12 @@ impl<'a> LocalSockets<'a> {
                     continue;
                 }
                 Slot::NoSocket => {
-                    self.drops.no_socket += count as u64;
+                    self.drops.add(DropReason::NoSocket, count as u64);
                     datagrams.skip(count);
                     continue;
                 }
                 Slot::NoService => {
-                    self.drops.unresolved += count as u64;
+                    self.drops.add(DropReason::Unresolved, count as u64);
                     datagrams.skip(count);
                     continue;
                 }
@@ -126,7 +126,7 @@ impl<'a> LocalSockets<'a> {
             user.counted.count_received(sent.bytes);
             let received = &self.users.datagrams().received;
             received.fetch_add(sent.bytes, Ordering::Relaxed);
-            self.drops.refused += sent.refused;
+            self.drops.add(DropReason::Refused, sent.refused);
             if let Some(error) = sent.error {
                 debug!("cannot send to the local service: {error}");
             }
@@ -260,7 +260,7 @@ impl<'a> LocalSockets<'a> {
                 self.held.push(payload, addr);
                 self.held_bytes += payload.len();
             } else {
-                self.drops.unresolved += 1;
+                self.drops.add(DropReason::Unresolved, 1);
             }
         }
         datagrams.skip(count);

@@ -137,6 +137,33 @@ async fn a_taken_port_refuses_the_whole_reload() {
 }
 
 #[tokio::test]
+async fn a_second_visitor_of_a_port_waits_and_the_rest_is_reloaded() {
+    let server = Server::bind().await;
+    // Nothing else of this host listens at this address, or connects from it.
+    let free = TcpListener::bind("127.0.0.7:0").await.unwrap();
+    let taken = free.local_addr().unwrap();
+    drop(free);
+    let at_port = |name| VisitorConfig {
+        bind_addr: taken.ip().to_string(),
+        bind_port: Some(taken.port()),
+        ..stcp_visitor(name)
+    };
+    let mut config = server.config();
+    config.visitors = vec![at_port("first")];
+    let mut client = Running::start(config.clone());
+    assert_eq!(client.listener("first").await, taken);
+
+    config
+        .visitors
+        .extend([at_port("second"), stcp_visitor("other")]);
+    let report = within(client.reloader.reload(config)).await.unwrap();
+    assert_eq!(report.visitors.added, ["other", "second"]);
+    client.listener("other").await;
+    assert_eq!(client.listener("first").await, taken);
+    assert_eq!(client.listeners.listener("second"), None);
+}
+
+#[tokio::test]
 async fn a_changed_visitor_keeps_its_port() {
     let server = Server::bind().await;
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();

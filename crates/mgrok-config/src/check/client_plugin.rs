@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::kinds::{headers, host_header_rewrite, password, user};
-use super::{certificate, shown};
+use super::{certificate_of, shown};
 use crate::client_plugin::{HttpsFront, Plugin, PluginCredentials, Website};
 use crate::local_addr::LocalAddr;
 use crate::proxy::ProxyKind;
@@ -128,10 +128,11 @@ fn https_front(section: &mut Section<'_>) -> HttpsFront {
 }
 
 fn front_certificate(section: &mut Section<'_>) -> Option<(PathBuf, PathBuf)> {
-    certificate(
+    certificate_of(
         section,
         ["crtPath", "keyPath"],
         "a self-signed certificate is made instead",
+        Section::file_of_proxy,
     )
 }
 

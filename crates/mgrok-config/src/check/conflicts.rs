@@ -1,7 +1,8 @@
 //! Conflicts in one file: ports and routes that two proxies claim, ports that two visitors claim.
 //!
-//! The server would refuse the second proxy when it starts; the loader reports the conflict at once. Members of a group share a
-//! claim. A proxy with a health check may be meant to take over when another is withdrawn, so it conflicts with none.
+//! The server refuses the second proxy when it starts, and the second visitor cannot listen; the others run, as with frp. So the loader warns
+//! of it, and refuses nothing. Members of a group share a claim. A proxy with a health check may be meant to take over when another is
+//! withdrawn, so it conflicts with none.
 
 use std::collections::{HashMap, HashSet, hash_map};
 use std::net::IpAddr;
@@ -27,12 +28,12 @@ enum Claim {
     },
 }
 
-/// Checks that no two proxies claim the same port or route, unless they share it.
+/// Warns of two proxies that claim the same port or route, unless they share it.
 ///
 /// Each proxy comes with the index of its section, of which one may stand for several proxies. `others`, which were checked before, have
 /// their claims already, but for those whose name is taken over.
 pub(super) fn check_proxies(
-    sections: &mut [Section<'_>],
+    sections: &[Section<'_>],
     proxies: &[(usize, ProxyConfig)],
     others: &[ProxyConfig],
 ) {
@@ -64,12 +65,12 @@ pub(super) fn check_proxies(
         }
     }
     for (index, key, why) in conflicts {
-        let section = &mut sections[proxies[index].0];
+        let section = &sections[proxies[index].0];
         let key = match key {
             "remotePort" if section.says("remotePorts") => "remotePorts",
             key => key,
         };
-        section.invalid(key, why);
+        section.warn(key, why);
     }
 }
 
@@ -166,10 +167,10 @@ fn why(claim: &Claim, other: &str) -> String {
     }
 }
 
-/// Checks that no two visitors listen on the same port, none on the admin port, and none on the port of `others`, which were checked before,
-/// unless it takes over the name.
+/// Warns of two visitors that listen on the same port, of one on the admin port, and of one on the port of `others`, which were checked
+/// before, unless it takes over the name.
 pub(super) fn check_visitors(
-    visitors: &mut [(Section<'_>, VisitorConfig)],
+    visitors: &[(Section<'_>, VisitorConfig)],
     others: &[VisitorConfig],
     web_server: Option<&WebServer>,
 ) {
@@ -196,7 +197,7 @@ pub(super) fn check_visitors(
             .iter()
             .find(|(addr, _)| overlap(addr, &visitor.bind_addr))
         {
-            section.invalid(
+            section.warn(
                 "bindPort",
                 format!("{port} is the port of {other} already: choose another"),
             );

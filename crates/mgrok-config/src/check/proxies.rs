@@ -52,7 +52,7 @@ pub(super) fn proxies(
     if ranged > 0 {
         check_names(&mut sections, &read);
     }
-    conflicts::check_proxies(&mut sections, &read, others);
+    conflicts::check_proxies(&sections, &read, others);
     read.into_iter().map(|(_, proxy)| proxy).collect()
 }
 

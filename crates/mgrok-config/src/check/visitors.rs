@@ -40,7 +40,7 @@ pub(super) fn visitors(
         }
     }
     check_fallbacks(&mut read, others, expected);
-    conflicts::check_visitors(&mut read, others, web_server);
+    conflicts::check_visitors(&read, others, web_server);
     read.into_iter().map(|(_, visitor)| visitor).collect()
 }
 

@@ -42,13 +42,28 @@ impl Section<'_> {
     /// The path of a file that must be there with this content, if the configuration comes from a file itself.
     pub(crate) fn file(&mut self, key: &'static str, content: Content) -> Option<PathBuf> {
         let path = self.path(key)?;
-        if self.judged
-            && self.report.reads_files()
-            && let Err(why) = check(&path, content)
-        {
+        if let Err(why) = self.look(&path, content) {
             self.invalid(key, why);
         }
         Some(path)
+    }
+
+    /// As [`file`](Self::file), but a file that is missing, or has something else in it, is only warned of: the proxy that this section is
+    /// of does not start as long as it is so, and the rest does.
+    pub(crate) fn file_of_proxy(&mut self, key: &'static str, content: Content) -> Option<PathBuf> {
+        let path = self.path(key)?;
+        if let Err(why) = self.look(&path, content) {
+            self.warn(key, format!("{why}; this proxy does not start before that"));
+        }
+        Some(path)
+    }
+
+    /// Says what is wrong with a file, if files are looked at.
+    fn look(&self, path: &Path, content: Content) -> Result<(), String> {
+        match self.judged && self.report.reads_files() {
+            true => check(path, content),
+            false => Ok(()),
+        }
     }
 
     /// The path of a directory, which must be there if the configuration comes from a file itself.

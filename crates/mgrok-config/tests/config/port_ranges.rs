@@ -2,7 +2,7 @@
 
 use mgrok_config::ProxyKind;
 
-use super::{client, client_mistakes};
+use super::{client, client_mistakes, client_warnings};
 
 fn entry(keys: &str) -> String {
     format!("[[proxies]]\nname = \"game\"\ntype = \"udp\"\n{keys}\n")
@@ -108,7 +108,7 @@ fn ports_and_names_conflict_as_those_of_single_proxies_do() {
         &format!("{text}[[proxies]]\nname = \"game-2\"\ntype = \"tcp\"\nlocalPort = 1\n"),
         &["7:8: proxies[1].name: proxy name [game-2] is duplicated"],
     );
-    client_mistakes(
+    client_warnings(
         &format!(
             "{text}[[proxies]]\nname = \"b\"\ntype = \"udp\"\nlocalPorts = \"8\"\nremotePorts = \"2\"\n"
         ),

@@ -1,4 +1,4 @@
-//! What could not start is refused before it is tried, and what works is not.
+//! What could not start is refused before it is tried, what only some of it cannot is warned of, and what works is not.
 #![expect(
     clippy::unwrap_used,
     reason = "a panic is how a test fails, in its helpers too"
@@ -11,6 +11,7 @@ use mgrok_config::{LoadError, Strictness, load_client, load_server};
 
 use crate::client;
 use crate::client_mistakes;
+use crate::client_warnings;
 use crate::lines;
 use crate::server;
 use crate::server_mistakes;
@@ -47,13 +48,15 @@ impl Directory {
             Err(LoadError::Mistakes(mistakes)) => lines(mistakes.iter()),
             Err(other) => panic!("{other}"),
         };
+        assert_eq!(self.told(&found), expect);
+    }
+
+    /// These lines without where the directory is.
+    fn told(&self, lines: &[String]) -> Vec<String> {
         let at = self.0.path().to_str().unwrap();
         let name = format!("{at}/config.toml:");
-        let found: Vec<_> = found
-            .iter()
-            .map(|it| it.replace(&name, "").replace(at, "@"))
-            .collect();
-        assert_eq!(found, expect);
+        let shown = |line: &String| line.replace(&name, "").replace(at, "@");
+        lines.iter().map(shown).collect()
     }
 
     #[track_caller]
@@ -86,19 +89,33 @@ transport.tls.trustedCaFile = "@"
         ],
     );
     directory.client(
+        "transport.tls.trustedCaFile = \"@/k.pem\"",
+        &["1:31: transport.tls.trustedCaFile: @/k.pem has no certificate in PEM format in it"],
+    );
+}
+
+#[test]
+fn files_of_a_plugin_that_are_missing_are_warned_of() {
+    let directory = Directory::new();
+    let file = directory.write(
         r#"
-transport.tls.trustedCaFile = "@/k.pem"
 [[proxies]]
 name = "web"
 type = "https"
 customDomains = ["a.example.com"]
-plugin = { type = "https2http", localAddr = "127.0.0.1:80", crtPath = "@/none", keyPath = "@/k.pem" }
+plugin = { type = "https2http", localAddr = "127.0.0.1:80", crtPath = "@/none", keyPath = "@/c.pem" }
 "#,
-        &[
-            "2:31: transport.tls.trustedCaFile: @/k.pem has no certificate in PEM format in it",
-            "7:71: proxies[0].plugin.crtPath: @/none cannot be used: no such file or directory; put the file there or mend the path",
+    );
+    let loaded = load_client(&file, Strictness::Strict).unwrap();
+    assert_eq!(
+        directory.told(&loaded.warnings),
+        [
+            "6:71: proxies[0].plugin.crtPath: @/none cannot be used: no such file or directory; put the file there or mend the path; \
+             this proxy does not start before that",
+            "6:105: proxies[0].plugin.keyPath: @/c.pem has no private key in PEM format in it; this proxy does not start before that",
         ],
     );
+    assert_eq!(loaded.config.proxies.len(), 1);
 }
 
 #[test]
@@ -286,7 +303,7 @@ fn proxies(entries: &[&str]) -> String {
 }
 
 #[test]
-fn two_proxies_of_one_place_are_told() {
+fn two_proxies_of_one_place_are_warned_of() {
     let group = "or give both the same `loadBalancer.group` to share it";
     for (one, other, place, why) in [
         (
@@ -314,15 +331,34 @@ fn two_proxies_of_one_place_are_told() {
             group,
         ),
     ] {
-        client_mistakes(&proxies(&[one, other]), &[&format!("{place}, {why}")]);
+        client_warnings(&proxies(&[one, other]), &[&format!("{place}, {why}")]);
     }
-    client_mistakes(
+    client_warnings(
         &proxies(&[
             "type = \"udp\"\nremotePort = 53",
             "type = \"udp\"\nremotePort = 53",
         ]),
         &[
             "10:14: proxies[1].remotePort: 53 is the port of the proxy \"p0\" already: choose another",
+        ],
+    );
+}
+
+#[test]
+fn the_others_start_beside_two_of_one_place() {
+    let text = proxies(&[
+        "type = \"tcp\"\nremotePort = 6000",
+        "type = \"tcp\"\nremotePort = 6000",
+        "type = \"tcp\"\nremotePort = 6001",
+    ]);
+    let loaded = mgrok_config::load_client_from_str(&text, "f", Strictness::Strict).unwrap();
+    assert_eq!(loaded.config.proxies.len(), 3);
+    // The old format says it of its own keys.
+    client_warnings(
+        "[common]\n[a]\nlocal_port = 1\nremote_port = 6000\n[b]\nlocal_port = 2\nremote_port = 6000",
+        &[
+            "ini format is deprecated and the support will be removed in the future, please use yaml/json/toml format instead!",
+            "7:15: b.remote_port: 6000 is the port of the proxy \"a\" already: choose another, or give both the same `loadBalancer.group` to share it",
         ],
     );
 }
@@ -390,8 +426,8 @@ fn visitors(entries: &[&str]) -> String {
 }
 
 #[test]
-fn two_visitors_of_one_port_are_told() {
-    client_mistakes(
+fn two_visitors_of_one_port_are_warned_of() {
+    client_warnings(
         &visitors(&[
             "type = \"stcp\"\nbindPort = 9000",
             "type = \"xtcp\"\nbindPort = 9000\nbindAddr = \"0.0.0.0\"",
@@ -401,7 +437,7 @@ fn two_visitors_of_one_port_are_told() {
             "10:12: visitors[1].bindPort: 9000 is the port of the visitor \"v0\" already: choose another",
         ],
     );
-    client_mistakes(
+    client_warnings(
         &format!(
             "webServer.port = 9000\n{}",
             visitors(&["type = \"stcp\"\nbindPort = 9000"])

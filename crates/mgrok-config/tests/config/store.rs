@@ -211,23 +211,19 @@ fn start_chooses_among_stored_entries_too() {
 }
 
 #[test]
-fn conflicts_with_the_configuration_are_found() {
+fn a_place_that_is_taken_is_warned_of_and_stored() {
     let files = Files::new(FILE, None);
-    let store = store(&files);
-    let expect = "validation error: remotePort: 6000 is the port of the proxy \"ssh\" already: choose another, or give both the same `loadBalancer.group` to share it";
-    assert_eq!(
-        refused(store.with(StoredKind::Proxy, tcp("a", 6000), false)),
-        expect
-    );
-    let store = store
-        .with(StoredKind::Proxy, tcp("z", 6001), false)
+    let store = store(&files)
+        .with(StoredKind::Proxy, tcp("a", 6000), false)
         .unwrap();
-    // It is told of the new one, whatever the order of the names.
-    let told = refused(store.with(StoredKind::Proxy, tcp("a", 6001), false));
-    assert!(
-        told.starts_with("validation error: remotePort: 6001 is the port of the proxy \"z\""),
-        "{told}"
-    );
+    fs::write(store.path(), store.text()).unwrap();
+    let loaded = files.load().unwrap();
+    assert!(loaded.config.proxies.iter().any(|it| it.name == "a"));
+    let [warning] = loaded.warnings.as_slice() else {
+        panic!("{:?}", loaded.warnings);
+    };
+    let expect = "proxies[0].remotePort: 6000 is the port of the proxy \"ssh\" already: choose another, or give both the same `loadBalancer.group` to share it";
+    assert!(warning.ends_with(expect), "{warning}");
 }
 
 #[test]

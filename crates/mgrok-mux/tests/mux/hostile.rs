@@ -330,7 +330,7 @@ fn indulge(whims: Vec<Whim>, mut raw: Raw) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_arrives_nothing_breaks_in_a_server(whims in prop::collection::vec(whim(), 0..60)) {

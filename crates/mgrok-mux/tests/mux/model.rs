@@ -410,7 +410,7 @@ fn check(steps: Vec<Step>, send_queue: usize, close_timeout: Duration) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn two_machines_do_as_the_model(

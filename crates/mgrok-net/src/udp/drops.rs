@@ -1,14 +1,28 @@
-//! Counts the dropped datagrams of a socket's users, by reason.
+//! Counts the dropped datagrams of a socket's users, or of a work connection, by reason.
 
+use std::fmt::{self, Debug, Formatter};
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-use mgrok_metrics::{CounterBy, labels};
+use mgrok_metrics::{CounterBy, Label, labels};
 use tracing::warn;
 
 use super::{QueueError, Received};
 
+/// Why datagrams are dropped, with the reasons that every end has.
+pub trait DropLabel: Label {
+    /// Too many were waiting to be sent to the peer.
+    const FULL: Self;
+    /// From the peer: too many arrived at once.
+    const MISSED: Self;
+    /// Too long for a frame.
+    const TOO_LONG: Self;
+    /// From the peer: without an address.
+    const UNADDRESSED: Self;
+}
+
 labels! {
-    /// Why a datagram was dropped.
+    /// Why a datagram of a socket's users was dropped.
     pub enum DropReason {
         /// From users: too many were waiting to be sent to the peer.
         Full = "full",
@@ -22,109 +36,134 @@ labels! {
         Unaddressed = "unaddressed",
         /// From users: there was no connection to carry it.
         Unconnected = "unconnected",
-        /// To addresses that are not in the user table.
+        /// To addresses that are not in the user table, because nothing has arrived from there lately.
         Unsolicited = "unsolicited",
     }
 }
 
-/// Counts since the socket was opened. Dropping the value reports any counts that were not reported yet.
-#[derive(Debug, Default)]
-pub struct Drops {
-    /// From users: too many were waiting to be sent to the peer.
-    pub full: u64,
-    /// From users: too long for a frame.
-    pub too_long: u64,
-    /// From users: there was no connection to carry them.
-    pub unconnected: u64,
-    /// To users: too many arrived at once.
-    pub missed: u64,
-    /// To users: the system refused to send it.
-    pub refused: u64,
-    /// To users: without an address.
-    pub unaddressed: u64,
-    /// To addresses that are not in the user table, because nothing has arrived from there lately.
-    pub unsolicited: u64,
-    /// The counts of the last report.
-    reported: [u64; 7],
-    /// Where reports are added up as well.
-    counters: Option<Arc<CounterBy<DropReason>>>,
+impl DropLabel for DropReason {
+    const FULL: Self = Self::Full;
+    const MISSED: Self = Self::Missed;
+    const TOO_LONG: Self = Self::TooLong;
+    const UNADDRESSED: Self = Self::Unaddressed;
 }
 
-impl Drops {
+/// Counts since the socket was opened, or the work connection began. Dropping the value reports any counts that were not reported yet.
+pub struct Drops<L: Label> {
+    counts: Box<[u64]>,
+    /// The counts of the last report.
+    reported: Box<[u64]>,
+    /// Where reports are added up as well.
+    counters: Option<Arc<CounterBy<L>>>,
+    label: PhantomData<fn() -> L>,
+}
+
+impl<L: Label> Drops<L> {
     /// Adds what is dropped to `counters`, too, with each report.
-    pub(super) fn counted_in(&mut self, counters: Arc<CounterBy<DropReason>>) {
+    pub fn count_in(&mut self, counters: Arc<CounterBy<L>>) {
         self.counters = Some(counters);
     }
 
-    /// Each count with its reason.
-    fn counts(&self) -> [(DropReason, u64); 7] {
-        [
-            (DropReason::Full, self.full),
-            (DropReason::Missed, self.missed),
-            (DropReason::Refused, self.refused),
-            (DropReason::TooLong, self.too_long),
-            (DropReason::Unaddressed, self.unaddressed),
-            (DropReason::Unconnected, self.unconnected),
-            (DropReason::Unsolicited, self.unsolicited),
-        ]
+    /// Counts `number` more.
+    pub fn add(&mut self, reason: L, number: u64) {
+        self.counts[reason.index()] += number;
     }
 
-    pub(super) fn not_queued(&mut self, error: &QueueError) {
-        match error {
-            QueueError::Encode(_) => self.too_long += 1,
-            QueueError::Full => self.full += 1,
-        }
+    /// How many there were.
+    pub fn of(&self, reason: L) -> u64 {
+        self.counts[reason.index()]
     }
 
-    pub(super) fn received(&mut self, received: Received) {
-        self.missed += received.missed;
-        self.unaddressed += received.unaddressed;
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
     }
 
     /// Logs the counts, if they have changed since the last time, and adds them to the counters.
-    pub(super) fn report(&mut self) {
-        let counts = self.counts();
-        if counts.map(|(_, count)| count) == self.reported {
+    pub fn report(&mut self) {
+        if self.counts == self.reported {
             return;
         }
-        let reported = std::mem::replace(&mut self.reported, counts.map(|(_, count)| count));
         if let Some(counters) = &self.counters {
-            for ((reason, count), reported) in counts.into_iter().zip(reported) {
-                counters.of(reason).add(count - reported);
+            for reason in L::ALL {
+                let reported = self.reported[reason.index()];
+                counters.of(*reason).add(self.of(*reason) - reported);
             }
         }
-        let Self {
-            full,
-            too_long,
-            unconnected,
-            missed,
-            refused,
-            unaddressed,
-            unsolicited,
-            ..
-        } = self;
-        warn!(
-            full,
-            too_long,
-            unconnected,
-            missed,
-            refused,
-            unaddressed,
-            unsolicited,
-            "datagrams were dropped"
-        );
+        self.reported.copy_from_slice(&self.counts);
+        warn!("datagrams were dropped: {self:?}");
+    }
+}
+
+impl<L: DropLabel> Drops<L> {
+    /// Counts a datagram that could not be queued.
+    pub fn not_queued(&mut self, error: &QueueError) {
+        let reason = match error {
+            QueueError::Encode(_) => L::TOO_LONG,
+            QueueError::Full => L::FULL,
+        };
+        self.add(reason, 1);
+    }
+
+    /// Counts what the peer has sent and could not be taken.
+    pub fn received(&mut self, received: Received) {
+        self.add(L::MISSED, received.missed);
+        self.add(L::UNADDRESSED, received.unaddressed);
+    }
+}
+
+impl<L: Label> Default for Drops<L> {
+    fn default() -> Self {
+        let counts: Box<[u64]> = L::ALL.iter().map(|_| 0).collect();
+        Self {
+            reported: counts.clone(),
+            counts,
+            counters: None,
+            label: PhantomData,
+        }
+    }
+}
+
+/// The reasons that there were, with their counts: `{"full": 3, "missed": 1}`.
+impl<L: Label> Debug for Drops<L> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let counts = L::ALL.iter().map(|it| (it.as_str(), self.of(*it)));
+        f.debug_map()
+            .entries(counts.filter(|(_, count)| *count > 0))
+            .finish()
     }
 }
 
 /// Whether as many were dropped.
-impl PartialEq for Drops {
+impl<L: Label> PartialEq for Drops<L> {
     fn eq(&self, other: &Self) -> bool {
-        self.counts() == other.counts()
+        self.counts == other.counts
     }
 }
 
-impl Drop for Drops {
+impl<L: Label> Drop for Drops<L> {
     fn drop(&mut self) {
         self.report();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_report_adds_what_is_new_to_the_counters() {
+        let counters = Arc::new(CounterBy::default());
+        let mut drops = Drops::default();
+        drops.count_in(counters.clone());
+        drops.not_queued(&QueueError::Full);
+        drops.add(DropReason::Refused, 2);
+        drops.report();
+        drops.add(DropReason::Refused, 3);
+        assert_eq!(counters.total(), 3);
+        assert_eq!(format!("{drops:?}"), r#"{"full": 1, "refused": 5}"#);
+        drop(drops);
+        assert_eq!(counters.of(DropReason::Refused).get(), 5);
+        assert_eq!(counters.total(), 6);
     }
 }

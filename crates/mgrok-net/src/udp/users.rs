@@ -75,7 +75,7 @@ pub struct Users<'a> {
     gauge: Option<&'a AtomicUsize>,
     /// Whether nobody else is to become a user.
     is_closed: Option<&'a AtomicBool>,
-    drops: Drops,
+    drops: Drops<DropReason>,
     recv_pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -117,7 +117,7 @@ impl<'a> Users<'a> {
 
     /// Has what is dropped added to `counters`, too: about every minute, and at the end.
     pub fn with_drop_counters(mut self, counters: Arc<CounterBy<DropReason>>) -> Self {
-        self.drops.counted_in(counters);
+        self.drops.count_in(counters);
         self
     }
 
@@ -150,11 +150,12 @@ impl<'a> Users<'a> {
 
     /// Drops the queued datagrams because there is no connection for them.
     pub fn turn_away(&mut self) {
-        self.drops.unconnected += self.outbox.clear() as u64;
+        let cleared = self.outbox.clear() as u64;
+        self.drops.add(DropReason::Unconnected, cleared);
     }
 
     /// The counts of dropped datagrams.
-    pub fn into_drops(self) -> Drops {
+    pub fn into_drops(self) -> Drops<DropReason> {
         self.drops
     }
 
@@ -181,7 +182,8 @@ impl<'a> Users<'a> {
     pub async fn exchange(&mut self, conn: DatagramConn, silence: Duration) -> ExchangeEnd {
         let framing = conn.framing();
         let packet_size = framing.packet_size(self.packet_size);
-        self.drops.too_long += self.outbox.reframe(framing, packet_size);
+        let too_long = self.outbox.reframe(framing, packet_size);
+        self.drops.add(DropReason::TooLong, too_long);
         let end = self.carry(conn, silence).await;
         self.lose_connection();
         end
@@ -248,7 +250,7 @@ impl<'a> Users<'a> {
         let is_closed = self.is_closed.is_some_and(|it| it.load(Ordering::Relaxed));
         let each = |payload: &[u8], user, local| {
             if is_closed && table.slot(&user).is_none() {
-                drops.unconnected += 1;
+                drops.add(DropReason::Unconnected, 1);
                 return;
             }
             let queued = outbox.push(payload, user);
@@ -310,7 +312,7 @@ impl<'a> Users<'a> {
     fn route(&mut self, replies: &mut Datagrams) {
         let now = Instant::now();
         let table = &mut self.table;
-        self.drops.unsolicited += replies.route(|user| {
+        let unsolicited = replies.route(|user| {
             let slot = table.slot(&user)?;
             let wrote_at = table.active_at(slot)?;
             if now.saturating_duration_since(wrote_at) > ANSWERABLE_FOR {
@@ -319,6 +321,7 @@ impl<'a> Users<'a> {
             table.answered(slot);
             table.get(slot).map(|user| user.asked)
         });
+        self.drops.add(DropReason::Unsolicited, unsolicited);
         if !self.has_meters {
             return;
         }
@@ -335,7 +338,7 @@ impl<'a> Users<'a> {
         let mut sent = Sent::default();
         let polled = self.socket.poll_send(cx, replies, &mut sent);
         self.traffic.sent.fetch_add(sent.bytes, Ordering::Relaxed);
-        self.drops.refused += sent.refused;
+        self.drops.add(DropReason::Refused, sent.refused);
         if let Some(error) = sent.error {
             debug!("cannot send to a user: {error}");
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
-use mgrok_net::udp::{DatagramConn, Drops, UdpSocket, Users};
+use mgrok_net::udp::{DatagramConn, DropReason, Drops, UdpSocket, Users};
 use mgrok_proto::Negotiated;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -50,7 +50,7 @@ pub(crate) async fn run<E: Error, F: Future<Output = Result<Conn, E>>>(
     packet_size: usize,
     proxy: &Arc<ProxyEntry>,
     stop: CancellationToken,
-) -> Drops {
+) -> Drops<DropReason> {
     run_at(
         Pace::FRP,
         socket,
@@ -71,7 +71,7 @@ async fn run_at<E: Error, F: Future<Output = Result<Conn, E>>>(
     packet_size: usize,
     proxy: &Arc<ProxyEntry>,
     stop: CancellationToken,
-) -> Drops {
+) -> Drops<DropReason> {
     let users = Users::new(socket, packet_size, proxy.datagrams());
     let users = users
         .with_gauge(proxy.udp_users())

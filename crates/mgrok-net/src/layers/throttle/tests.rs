@@ -45,7 +45,7 @@ fn check_seconds(took: Duration, expect: f64) {
 
 #[tokio::test(start_paused = true)]
 async fn one_second_passes_at_once_and_the_rest_at_the_rate() {
-    for rate in [1000, 1024, 1_000_000, 50_000_000] {
+    for rate in [1000, 1024, 1_000_000, 10_000_000] {
         let limiter = limiter(rate);
         let (near, far) = memory_pair(ROOM, ROOM);
         let len = usize::try_from(rate * 3).unwrap();

@@ -20,7 +20,7 @@ struct Lab {
     conn: DatagramConn,
     outbox: Outbox,
     datagrams: Datagrams,
-    exchange: JoinHandle<(ExchangeEnd, Drops)>,
+    exchange: JoinHandle<(ExchangeEnd, Drops<DropReason>)>,
 }
 
 impl Lab {
@@ -71,7 +71,7 @@ impl Lab {
             .unwrap();
     }
 
-    async fn end(self) -> Drops {
+    async fn end(self) -> Drops<DropReason> {
         drop(self.conn);
         in_time(self.exchange).await.unwrap().1
     }
@@ -122,7 +122,8 @@ async fn replies_go_only_to_users_who_have_written() {
     let nothing = stranger.try_recv(&mut [0; 9]).unwrap_err();
     assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
     let drops = lab.end().await;
-    assert_eq!((drops.unsolicited, drops.refused), (6, 0));
+    assert_eq!(drops.of(DropReason::Unsolicited), 6);
+    assert_eq!(drops.total(), 6);
 }
 
 #[tokio::test]
@@ -155,7 +156,7 @@ async fn a_user_who_has_not_written_for_long_is_not_answered() {
     assert_eq!(lab.hear().await, idle_addr);
     lab.say(b"reply", &[idle_addr]).await;
     assert_eq!(recv(&idle).await, b"reply");
-    assert_eq!(lab.end().await.unsolicited, 1);
+    assert_eq!(lab.end().await.of(DropReason::Unsolicited), 1);
 }
 
 /// Checks that answers to a user leave from `host`, to which the user's socket is connected.

@@ -46,7 +46,7 @@ struct Lab {
     opened: mpsc::UnboundedReceiver<Conn>,
     row: Arc<ProxyRow>,
     stop: CancellationToken,
-    proxy: JoinHandle<Drops>,
+    proxy: JoinHandle<Drops<DropReason>>,
     framing: Framing,
 }
 
@@ -110,7 +110,7 @@ impl Lab {
         user
     }
 
-    async fn stop(self) -> Drops {
+    async fn stop(self) -> Drops<DropReason> {
         self.stop.cancel();
         in_time(self.proxy).await.unwrap()
     }
@@ -257,7 +257,8 @@ async fn datagrams_that_fit_no_frame_are_dropped_and_counted() {
     let (payload, _) = client.recv().await.unwrap();
     assert_eq!(payload, vec![7; 7_500]);
     let drops = lab.stop().await;
-    assert_eq!((drops.too_long, drops.full), (1, 0));
+    assert_eq!(drops.of(DropReason::TooLong), 1);
+    assert_eq!(drops.of(DropReason::Full), 0);
 }
 
 #[tokio::test]
@@ -370,7 +371,7 @@ async fn queued_datagrams_are_bounded_and_drops_are_counted() {
     }
     client.send(b"y", user.local_addr().unwrap()).await;
     assert_eq!(hear(&user).await, b"y");
-    assert_eq!(lab.stop().await.full, 3);
+    assert_eq!(lab.stop().await.of(DropReason::Full), 3);
 }
 
 #[tokio::test]
@@ -387,7 +388,7 @@ async fn a_client_reaches_only_users() {
     assert_eq!(hear(&user).await, b"y");
     let nothing = internal.try_recv(&mut [0; 9]).unwrap_err();
     assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
-    assert_eq!(lab.stop().await.unsolicited, 1);
+    assert_eq!(lab.stop().await.of(DropReason::Unsolicited), 1);
 
     // Nor after the work connection was replaced; existing users are still answered.
     let mut lab = Lab::start(PACE, 1500).await;
@@ -400,7 +401,7 @@ async fn a_client_reaches_only_users() {
     client.send(b"x", internal.local_addr().unwrap()).await;
     client.send(b"y", addr).await;
     assert_eq!(hear(&user).await, b"y");
-    assert_eq!(lab.stop().await.unsolicited, 1);
+    assert_eq!(lab.stop().await.of(DropReason::Unsolicited), 1);
 }
 
 #[tokio::test]
