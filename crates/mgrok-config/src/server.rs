@@ -13,6 +13,7 @@ use crate::network::Network;
 use crate::port_set::PortSet;
 use crate::quic::Quic;
 use crate::server_hook::HttpPlugin;
+use crate::ssh_gateway::SshGateway;
 use crate::web_server::WebServer;
 
 /// How long user connections may finish after a request to stop, unless `gracePeriod` says otherwise: long enough for
@@ -63,6 +64,8 @@ pub struct ServerConfig {
     pub access: ServerAccess,
     /// When a source that guesses wrong is kept out for a while; `None` is never.
     pub bans: Option<BanRules>,
+    /// Where clients come that are no more than `ssh -R`; `None` is off.
+    pub ssh_gateway: Option<SshGateway>,
     /// How long it is remembered which way of punching a hole worked between two networks.
     pub nathole_analysis_data_reserve: Duration,
     /// The admin port; `None` is off.
@@ -157,6 +160,7 @@ impl Default for ServerConfig {
             accept_proxy_protocol_from: Vec::new(),
             access: ServerAccess::default(),
             bans: None,
+            ssh_gateway: None,
             nathole_analysis_data_reserve: Duration::from_secs(168 * 60 * 60),
             web_server: None,
             http_plugins: Vec::new(),

@@ -9,6 +9,7 @@
 // Lowest layer first.
 mod metrics;
 mod source;
+mod source_limits;
 
 mod backend_set;
 mod excerpt;
@@ -22,6 +23,7 @@ mod tasks;
 mod who;
 
 mod hooks;
+mod ssh_policy;
 mod start_error;
 
 // What is allowed now, and where the server listens.
@@ -29,7 +31,6 @@ mod bans;
 mod certificates;
 mod policy;
 mod sockets;
-mod source_limits;
 
 mod admission;
 
@@ -62,6 +63,7 @@ mod visitor;
 mod login;
 
 mod ingress;
+mod ssh_gateway;
 
 mod server;
 
@@ -79,4 +81,5 @@ pub use mgrok_net::access_log::{
 };
 pub use mgrok_proto::RunId;
 pub use server::{ReloadError, ReloadReport, Reloader, Server, StopReport};
+pub use ssh_policy::HostKeyError;
 pub use start_error::StartError;
