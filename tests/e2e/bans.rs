@@ -114,13 +114,10 @@ async fn wrong_tokens_keep_a_source_from_logging_in_until_that_is_lifted() {
     assert_eq!(listed[0]["source"], "192.0.2.7");
     assert_eq!(listed[0]["scope"], "logins");
     assert_eq!(listed[0]["guess"], "token");
-    let lift = |id: &str| {
-        web::ask(
-            admin,
-            &format!(
-                "DELETE /api/v2/bans/{id} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-            ),
-        )
+    let lift = async |id: &str| {
+        let head = format!("DELETE /api/v2/bans/{id} HTTP/1.1");
+        let request = format!("{head}\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        web::ask(admin, &request).await
     };
     let id = listed[0]["id"].to_string();
     assert_eq!(lift(&id).await.status, 200);
@@ -133,7 +130,10 @@ async fn a_source_of_a_client_is_not_kept_from_logging_in() {
     let server = Server::start(Peer::Mgrok, &settings(ports::free(), "")).await;
     let near = balancer(server.addr(), header("192.0.2.7").into_bytes()).await;
     let own = format!("auth.token = \"{TOKEN}\"\ntransport.tcpMux = false");
-    let client = Client::start(Peer::Mgrok, near.addr(), &own, &[]).await;
+    let echo = service::tcp_echo().await;
+    // When its proxy has started, it is logged in.
+    let proxy = [Proxy::tcp("t", echo.addr())];
+    let client = Client::start(Peer::Mgrok, near.addr(), &own, &proxy).await;
     for _ in 0..9 {
         let refused = log_in("192.0.2.7", "wrong", server.addr()).await;
         assert!(refused.starts_with("token in login"), "{refused}");

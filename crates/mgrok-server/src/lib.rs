@@ -9,6 +9,7 @@
 // Lowest layer first.
 mod metrics;
 mod source;
+mod source_limits;
 
 mod backend_set;
 mod excerpt;
@@ -31,7 +32,6 @@ mod certificates;
 mod keys;
 mod policy;
 mod sockets;
-mod source_limits;
 
 mod admission;
 

@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::admission;
 use crate::client_addr::ClientAddrResolver;
 use crate::metrics::Limit;
 use crate::per_source::{Limits, PerSource};
@@ -73,6 +74,10 @@ async fn serve(stream: TcpStream, from: SocketAddr, context: Arc<SshContext>) {
             return debug!(source = %from, "SSH connection of {from} closed: {}", Chain(&error));
         }
     };
+    let current = &context.sessions.policy;
+    if let Err(denied) = admission::check_login(current, &current.now(), from.ip()) {
+        return debug!(source = %from, "SSH connection of {from} closed: {denied}");
+    }
     // Until it has its turn it holds nothing but its socket.
     match context.openings.acquire(from.ip()).await {
         // Boxed: many connections never come that far.
