@@ -34,6 +34,7 @@ mod reconnect;
 mod reload;
 mod several_servers;
 mod silence;
+mod ssh;
 mod stop;
 mod takeover;
 mod tcp;

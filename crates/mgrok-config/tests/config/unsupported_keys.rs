@@ -13,19 +13,6 @@ fn check(keys: &[&str], check: impl Fn(&str, &[&str])) {
 }
 
 #[test]
-fn on_the_server() {
-    check(
-        &[
-            "sshTunnelGateway.authorizedKeysFile = \"f\"",
-            "sshTunnelGateway.autoGenPrivateKeyPath = \"f\"",
-            "sshTunnelGateway.bindPort = 2200",
-            "sshTunnelGateway.privateKeyFile = \"f\"",
-        ],
-        server_mistakes,
-    );
-}
-
-#[test]
 fn on_the_client() {
     check(&["virtualNet.address = \"100.86.0.1/24\""], client_mistakes);
 }

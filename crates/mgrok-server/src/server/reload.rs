@@ -238,6 +238,14 @@ impl State {
             let keep_up = verifier.keep_up().with_cancellation_token_owned(stop);
             parts.tasks.spawn(keep_up);
         }
+        if let Some(ssh) = &policy.ssh
+            && !before
+                .ssh
+                .as_ref()
+                .is_some_and(|it| !is_start && it.is_as(ssh))
+        {
+            ssh.announce(!config.auth.token.is_empty());
+        }
         for key in closed {
             info!("{key}: the server does not listen there any more");
             self.served.remove(&key);
