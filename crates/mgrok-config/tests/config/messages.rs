@@ -1,6 +1,8 @@
 //! How mistakes are told: all of them, in order, each with its place.
 
-use mgrok_config::{LoadError, Position, Problem, Strictness, load_server_from_str};
+use mgrok_config::{
+    LoadError, Position, Problem, Strictness, load_client_from_str, load_server_from_str,
+};
 
 use super::{server, server_mistakes, warnings};
 
@@ -88,7 +90,8 @@ fn lenient_reading_only_warns_of_unknown_keys() {
         ],
     );
     // What frp knows might have protected something.
-    assert!(lenient("auth.oidc.skipExpiryCheck = true").is_err());
+    let of_client = "virtualNet.address = \"100.86.0.1/24\"";
+    assert!(load_client_from_str(of_client, "f", Strictness::Lenient).is_err());
     assert!(lenient("bindPort = \"x\"").is_err());
 }
 
