@@ -95,6 +95,7 @@ mod http;
 mod matrix;
 mod mistakes;
 mod old;
+mod plugins;
 mod private;
 mod proxy_protocol;
 mod recovery;
