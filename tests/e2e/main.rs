@@ -33,6 +33,7 @@ mod reconnect;
 mod reload;
 mod several_servers;
 mod silence;
+mod ssh;
 mod stop;
 mod takeover;
 mod tcp;

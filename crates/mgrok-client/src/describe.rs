@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use mgrok_config::{Domains, Private, ProxyConfig, ProxyKind, VisitorConfig};
 use mgrok_proto::RunId;
 
-use crate::proxy::wire_name;
+use mgrok_config::wire_name;
 
 /// The most addresses of one proxy that are listed.
 const MAX_ADDRESSES: usize = 4;

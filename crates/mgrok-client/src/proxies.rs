@@ -20,10 +20,11 @@ use self::table::Entry;
 pub use self::table::StatusWatch;
 pub(crate) use self::table::Table;
 use crate::metrics::Metrics;
-use crate::proxy::{Proxy, local_name, wire_name};
+use crate::proxy::{Proxy, local_name};
 use crate::server_text::server_text;
 use crate::status::{ProxyPhase, ProxyStatus};
 use crate::users::Users;
+use mgrok_config::wire_name;
 
 /// How long an announcement may stay unanswered before it is repeated.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);

@@ -18,9 +18,6 @@ use crate::plugin::{Plugin, PluginError, Tap};
 use crate::shared_span::SharedSpan;
 use crate::users::{ProxyUsers, Users};
 
-/// The only multiplexer of `tcpmux`.
-const HTTP_CONNECT: &str = "httpconnect";
-
 /// One published service. Shared by the connections that serve it, and unchanged for its life:
 /// another configuration is another proxy.
 pub(crate) struct Proxy {
@@ -166,36 +163,7 @@ impl Proxy {
 
     /// The message that announces this proxy to the server.
     pub(crate) fn announcement(&self, user: &str) -> Box<NewProxy> {
-        let config = &self.config;
-        let (bandwidth_limit, bandwidth_limit_mode) = match &config.bandwidth {
-            None => (String::new(), String::new()),
-            Some(bandwidth) => {
-                let mode = match bandwidth.mode {
-                    // frp: the default is not written (pkg/config/v1/proxy.go#MarshalToMsg).
-                    BandwidthMode::Client => "",
-                    BandwidthMode::Server => "server",
-                };
-                (bandwidth.text.clone(), mode.to_owned())
-            }
-        };
-        let (group, group_key) = match &config.group {
-            None => Default::default(),
-            Some(group) => (group.name.clone(), group.key.clone()),
-        };
-        let common = NewProxy {
-            proxy_name: wire_name(user, &config.name),
-            proxy_type: config.kind.as_str().to_owned(),
-            use_encryption: config.use_encryption,
-            use_compression: config.use_compression,
-            bandwidth_limit,
-            bandwidth_limit_mode,
-            group,
-            group_key,
-            metas: config.metadatas.clone(),
-            annotations: config.annotations.clone(),
-            ..NewProxy::default()
-        };
-        Box::new(with_kind(common, &config.kind))
+        Box::new(self.config.announcement(user))
     }
 
     pub(crate) fn config(&self) -> &ProxyConfig {
@@ -246,61 +214,9 @@ impl Proxy {
     }
 }
 
-/// Adds what only a kind of proxy has.
-fn with_kind(common: NewProxy, kind: &ProxyKind) -> NewProxy {
-    match kind {
-        ProxyKind::Tcp { remote_port } | ProxyKind::Udp { remote_port } => NewProxy {
-            remote_port: i64::from(*remote_port),
-            ..common
-        },
-        ProxyKind::Http(http) => NewProxy {
-            custom_domains: http.domains.custom.clone(),
-            subdomain: http.domains.subdomain.clone(),
-            locations: http.locations.clone(),
-            http_user: http.user.clone(),
-            http_pwd: http.password.clone(),
-            host_header_rewrite: http.host_header_rewrite.clone(),
-            headers: http.request_headers.clone(),
-            response_headers: http.response_headers.clone(),
-            route_by_http_user: http.route_by_user.clone(),
-            ..common
-        },
-        ProxyKind::Https(domains) => NewProxy {
-            custom_domains: domains.custom.clone(),
-            subdomain: domains.subdomain.clone(),
-            ..common
-        },
-        ProxyKind::TcpMux(mux) => NewProxy {
-            custom_domains: mux.domains.custom.clone(),
-            subdomain: mux.domains.subdomain.clone(),
-            http_user: mux.user.clone(),
-            http_pwd: mux.password.clone(),
-            route_by_http_user: mux.route_by_user.clone(),
-            multiplexer: HTTP_CONNECT.to_owned(),
-            ..common
-        },
-        ProxyKind::Stcp(private) | ProxyKind::Sudp(private) | ProxyKind::Xtcp { private, .. } => {
-            NewProxy {
-                sk: private.secret_key.clone(),
-                allow_users: private.allow_users.clone(),
-                ..common
-            }
-        }
-    }
-}
-
 impl Debug for Proxy {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Proxy").field(&self.config.name).finish()
-    }
-}
-
-/// The name that the server knows a proxy by: it is unique over all users of the server.
-pub(crate) fn wire_name(user: &str, name: &str) -> String {
-    if user.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{user}.{name}")
     }
 }
 
@@ -349,7 +265,7 @@ mod tests {
         config.use_compression = true;
         config.metadatas.insert("a".to_owned(), "1".to_owned());
         config.annotations.insert("b".to_owned(), "2".to_owned());
-        let got = announcement(config.clone());
+        let got = config.announcement("");
         assert!(got.use_encryption && got.use_compression);
         assert_eq!(got.metas, config.metadatas);
         assert_eq!(got.annotations, config.annotations);
@@ -363,7 +279,7 @@ mod tests {
         ] {
             let mut config = tcp();
             config.bandwidth = Bandwidth::parse("1.5MB", mode).unwrap();
-            let got = announcement(config.clone());
+            let got = config.announcement("");
             assert_eq!(got.bandwidth_limit, "1.5MB");
             assert_eq!(got.bandwidth_limit_mode, announced);
             let key = CipherKey::derive(&Secret::default());
@@ -375,7 +291,6 @@ mod tests {
     #[test]
     fn names_carry_the_user_on_the_wire() {
         for (user, name, on_the_wire) in [("", "ssh", "ssh"), ("ada", "ssh", "ada.ssh")] {
-            assert_eq!(wire_name(user, name), on_the_wire);
             assert_eq!(local_name(user, on_the_wire), Some(name));
         }
         assert_eq!(local_name("ada", "bob.ssh"), None);

@@ -49,7 +49,12 @@ mod quic;
 mod visitor;
 mod web_server;
 
+mod announcement;
+
+mod flag;
 mod options;
+pub mod proxy_flags;
+mod ssh_gateway;
 
 mod server;
 mod store;
@@ -97,14 +102,17 @@ mod stored;
 mod load;
 
 mod keys;
+mod ssh_command;
 
 pub use annotations::{AnnotationError, check_annotations};
+pub use announcement::wire_name;
 pub use auth::Auth;
 pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
 pub use client::{ClientConfig, ClientTls, ClientTransport, Protocol, ServerAddr, WireProtocol};
 pub use client_plugin::{HttpsFront, Plugin, Website};
 pub use config_files::ConfigFiles;
 pub use environment::{Environment, Variables};
+pub use flag::{Flag, Takes, join_flags, parse_list, parse_map};
 pub use inspect::Inspect;
 pub use keys::{Keys, client_keys, server_keys};
 pub use liveness::LivenessKeys;
@@ -128,6 +136,8 @@ pub use quic::Quic;
 pub use server::{ServerConfig, ServerTls, ServerTransport, Vhost};
 pub use server_hook::{HttpPlugin, PluginScheme};
 pub use settings::{SettingValue, Settings};
+pub use ssh_command::{SshCommand, SshCommandError};
+pub use ssh_gateway::{HostKeyFile, SshGateway};
 pub use store::{Store, StoredEntry, StoredKind};
 pub use stored::StoreError;
 pub use visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor};

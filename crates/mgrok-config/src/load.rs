@@ -133,6 +133,14 @@ pub fn load_client_from_settings(
     loading.client(&Environment::of_process())
 }
 
+/// Makes a client's configuration of settings and of nothing else: neither files nor the process's environment are looked at.
+pub(crate) fn load_client_from_settings_alone(
+    settings: &Settings,
+) -> Result<Loaded<ClientConfig>, LoadError> {
+    let loading = Loading::new(Role::Client, LoadOptions::default()).settings(settings);
+    loading.client(&Environment::default())
+}
+
 /// Reads the server's configuration from a text and nothing else; `origin` is what messages call it.
 pub fn load_server_from_str(
     text: &str,

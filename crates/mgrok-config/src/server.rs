@@ -11,6 +11,7 @@ use crate::network::Network;
 use crate::port_set::PortSet;
 use crate::quic::Quic;
 use crate::server_hook::HttpPlugin;
+use crate::ssh_gateway::SshGateway;
 use crate::web_server::WebServer;
 
 /// How long user connections may finish after a request to stop, unless `gracePeriod` says otherwise: long enough for
@@ -57,6 +58,8 @@ pub struct ServerConfig {
     /// Balancers in front of this server. Connections from there must begin with a PROXY protocol header, which says who
     /// the user is; on connections from anywhere else it is not believed.
     pub accept_proxy_protocol_from: Vec<Network>,
+    /// Where clients come that are no more than `ssh -R`; `None` is off.
+    pub ssh_gateway: Option<SshGateway>,
     /// How long it is remembered which way of punching a hole worked between two networks.
     pub nathole_analysis_data_reserve: Duration,
     /// The admin port; `None` is off.
@@ -134,6 +137,7 @@ impl Default for ServerConfig {
             transport: ServerTransport::default(),
             vhost: Vhost::default(),
             accept_proxy_protocol_from: Vec::new(),
+            ssh_gateway: None,
             nathole_analysis_data_reserve: Duration::from_secs(168 * 60 * 60),
             web_server: None,
             http_plugins: Vec::new(),

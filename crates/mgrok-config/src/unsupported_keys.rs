@@ -4,20 +4,11 @@
 
 use crate::value::Value;
 
-/// An unsupported key, and the value that is accepted all the same because mgrok already behaves that way.
+/// An unsupported key.
 #[derive(Clone, Copy)]
 pub(crate) struct UnsupportedKey {
     /// The dotted key in its documented spelling, without list indices.
     key: &'static str,
-    default: DefaultValue,
-}
-
-#[derive(Clone, Copy)]
-enum DefaultValue {
-    /// Only the zero value of the key's type, which frp takes for "not set".
-    Zero,
-    /// That zero value, or this text.
-    Text(&'static str),
 }
 
 /// What the lists of unsupported keys say of a dotted key.
@@ -62,13 +53,9 @@ impl UnsupportedKey {
             })
     }
 
-    /// Whether `value` is the default, so that it asks for nothing that mgrok lacks.
+    /// Whether `value` is the zero value of its type, which frp takes for "not set", so that it asks for nothing that mgrok lacks.
     pub(crate) fn is_default(&self, value: &Value) -> bool {
         value.is_zero()
-            || match (self.default, value) {
-                (DefaultValue::Text(default), Value::Text(value)) => default == value,
-                (DefaultValue::Zero | DefaultValue::Text(_), _) => false,
-            }
     }
 }
 
@@ -78,13 +65,7 @@ fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
 }
 
 const fn key(key: &'static str) -> UnsupportedKey {
-    let default = DefaultValue::Zero;
-    UnsupportedKey { key, default }
-}
-
-const fn with_default(key: &'static str, default: &'static str) -> UnsupportedKey {
-    let default = DefaultValue::Text(default);
-    UnsupportedKey { key, default }
+    UnsupportedKey { key }
 }
 
 /// Keys that the server does not support yet.
@@ -94,13 +75,6 @@ pub(crate) const SERVER: &[&[UnsupportedKey]] = &[
         key("auth.oidc.issuer"),
         key("auth.oidc.skipExpiryCheck"),
         key("auth.oidc.skipIssuerCheck"),
-        with_default(
-            "sshTunnelGateway.autoGenPrivateKeyPath",
-            "./.autogen_ssh_key",
-        ),
-        key("sshTunnelGateway.authorizedKeysFile"),
-        key("sshTunnelGateway.bindPort"),
-        key("sshTunnelGateway.privateKeyFile"),
     ],
 ];
 

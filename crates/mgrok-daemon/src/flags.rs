@@ -9,37 +9,9 @@ use std::marker::PhantomData;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
-use mgrok_config::{SettingValue, Settings};
+use mgrok_config::{Flag, SettingValue, Settings, Takes, parse_list, parse_map};
 
 use crate::arguments::parse_bool;
-
-/// One flag.
-#[derive(Clone, Copy, Debug)]
-pub struct Flag {
-    long: &'static str,
-    short: Option<char>,
-    takes: Takes,
-    key: &'static str,
-    value_name: &'static str,
-    help: &'static str,
-}
-
-/// What a flag takes, in the form in which Go's flags have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Takes {
-    /// Yes without a value; with `=` also no.
-    Boolean,
-    /// A number.
-    Integer,
-    /// Texts with commas between them; more are added when it is given again.
-    List,
-    /// `name=value` with commas between them; more are added when it is given again.
-    Map,
-    /// Ports and ranges of them, `1000-2000,3000`. The key is that of a list of tables.
-    Ports,
-    /// A text.
-    Text,
-}
 
 /// A group of flags.
 pub trait FlagTable: 'static {
@@ -62,116 +34,68 @@ enum FlagValue {
     Ports(Vec<(i64, i64)>),
 }
 
-impl Flag {
-    /// The flag `--long`, which sets `key`.
-    pub const fn new(
-        long: &'static str,
-        takes: Takes,
-        key: &'static str,
-        help: &'static str,
-    ) -> Self {
-        let value_name = match takes {
-            Takes::Boolean => "BOOL",
-            Takes::Integer => "N",
-            Takes::List => "TEXT,…",
-            Takes::Map => "NAME=VALUE,…",
-            Takes::Ports => "N,N-N,…",
-            Takes::Text => "TEXT",
-        };
-        Self {
-            long,
-            short: None,
-            takes,
-            key,
-            value_name,
-            help,
-        }
+/// The argument of clap for `flag`.
+fn arg(flag: &Flag, is_global: bool) -> Arg {
+    let arg = Arg::new(flag.long())
+        .long(flag.long())
+        .help(flag.help())
+        .global(is_global)
+        .value_name(flag.value_name());
+    let arg = match flag.short_name() {
+        Some(short) => arg.short(short),
+        None => arg,
+    };
+    match flag.takes() {
+        Takes::Boolean => arg
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_parser(parse_bool),
+        Takes::Integer => arg
+            .allow_negative_numbers(true)
+            .value_parser(value_parser!(i64)),
+        Takes::List => arg.action(ArgAction::Append).value_parser(parse_list),
+        Takes::Map => arg.action(ArgAction::Append).value_parser(parse_map),
+        Takes::Ports => arg.value_parser(parse_ports),
+        // A secret may begin with a hyphen.
+        Takes::Text => arg.allow_hyphen_values(true),
     }
+}
 
-    /// The same flag, also as `-short`.
-    #[must_use]
-    pub const fn short(self, short: char) -> Self {
-        Self {
-            short: Some(short),
-            ..self
+/// What was given of `flag`.
+fn value_in(flag: &Flag, matches: &ArgMatches) -> Option<FlagValue> {
+    let id = flag.long();
+    if matches.value_source(id) != Some(ValueSource::CommandLine) {
+        return None;
+    }
+    Some(match flag.takes() {
+        Takes::Boolean => FlagValue::Plain((*matches.get_one::<bool>(id)?).into()),
+        Takes::Integer => FlagValue::Plain((*matches.get_one::<i64>(id)?).into()),
+        Takes::Text => FlagValue::Plain(matches.get_one::<String>(id)?.clone().into()),
+        Takes::List => {
+            let lists = matches.get_many::<Vec<String>>(id)?;
+            FlagValue::Plain(lists.flatten().cloned().collect::<Vec<_>>().into())
         }
-    }
-
-    /// The same flag, whose value the help calls `name`.
-    #[must_use]
-    pub const fn value(self, name: &'static str) -> Self {
-        Self {
-            value_name: name,
-            ..self
+        Takes::Map => {
+            let maps = matches.get_many::<BTreeMap<String, String>>(id)?;
+            let all = maps
+                .flatten()
+                .map(|(name, value)| (name.clone(), value.clone()));
+            FlagValue::Plain(all.collect::<BTreeMap<_, _>>().into())
         }
-    }
-
-    /// As it is written on a command line.
-    pub fn as_written(&self) -> String {
-        format!("--{}", self.long)
-    }
-
-    fn arg(&self, is_global: bool) -> Arg {
-        let arg = Arg::new(self.long)
-            .long(self.long)
-            .help(self.help)
-            .global(is_global)
-            .value_name(self.value_name);
-        let arg = match self.short {
-            Some(short) => arg.short(short),
-            None => arg,
-        };
-        match self.takes {
-            Takes::Boolean => arg
-                .action(ArgAction::Set)
-                .num_args(0..=1)
-                .require_equals(true)
-                .default_missing_value("true")
-                .value_parser(parse_bool),
-            Takes::Integer => arg
-                .allow_negative_numbers(true)
-                .value_parser(value_parser!(i64)),
-            Takes::List => arg.action(ArgAction::Append).value_parser(parse_list),
-            Takes::Map => arg.action(ArgAction::Append).value_parser(parse_map),
-            Takes::Ports => arg.value_parser(parse_ports),
-            // A secret may begin with a hyphen.
-            Takes::Text => arg.allow_hyphen_values(true),
-        }
-    }
-
-    fn value_in(&self, matches: &ArgMatches) -> Option<FlagValue> {
-        let id = self.long;
-        if matches.value_source(id) != Some(ValueSource::CommandLine) {
-            return None;
-        }
-        Some(match self.takes {
-            Takes::Boolean => FlagValue::Plain((*matches.get_one::<bool>(id)?).into()),
-            Takes::Integer => FlagValue::Plain((*matches.get_one::<i64>(id)?).into()),
-            Takes::Text => FlagValue::Plain(matches.get_one::<String>(id)?.clone().into()),
-            Takes::List => {
-                let lists = matches.get_many::<Vec<String>>(id)?;
-                FlagValue::Plain(lists.flatten().cloned().collect::<Vec<_>>().into())
-            }
-            Takes::Map => {
-                let maps = matches.get_many::<BTreeMap<String, String>>(id)?;
-                let all = maps
-                    .flatten()
-                    .map(|(name, value)| (name.clone(), value.clone()));
-                FlagValue::Plain(all.collect::<BTreeMap<_, _>>().into())
-            }
-            Takes::Ports => FlagValue::Ports(matches.get_one::<Vec<(i64, i64)>>(id)?.clone()),
-        })
-    }
+        Takes::Ports => FlagValue::Ports(matches.get_one::<Vec<(i64, i64)>>(id)?.clone()),
+    })
 }
 
 impl<T: FlagTable> FlagValues<T> {
     /// Adds what was given to `settings`, and which flags there are.
     pub fn add_to(&self, settings: &mut Settings) {
         for flag in T::FLAGS {
-            settings.know_flag(flag.key, flag.as_written());
+            settings.know_flag(flag.key(), flag.as_written());
         }
         for (flag, value) in &self.given {
-            let (key, name) = (flag.key, flag.as_written());
+            let (key, name) = (flag.key(), flag.as_written());
             match value {
                 FlagValue::Plain(value) => settings.set(key, value.clone(), name),
                 FlagValue::Ports(ranges) => {
@@ -190,13 +114,13 @@ impl<T: FlagTable> FlagValues<T> {
 
     /// The flags that were given, with their keys.
     pub fn given(&self) -> impl Iterator<Item = (&'static Flag, &'static str)> {
-        self.given.iter().map(|(flag, _)| (*flag, flag.key))
+        self.given.iter().map(|(flag, _)| (*flag, flag.key()))
     }
 }
 
 impl<T: FlagTable> Args for FlagValues<T> {
     fn augment_args(command: Command) -> Command {
-        command.args(T::FLAGS.iter().map(|flag| flag.arg(T::GLOBAL)))
+        command.args(T::FLAGS.iter().map(|flag| arg(flag, T::GLOBAL)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -209,7 +133,7 @@ impl<T: FlagTable> FromArgMatches for FlagValues<T> {
         let flags = T::FLAGS.iter();
         Ok(Self {
             given: flags
-                .filter_map(|flag| Some((flag, flag.value_in(matches)?)))
+                .filter_map(|flag| Some((flag, value_in(flag, matches)?)))
                 .collect(),
             table: PhantomData,
         })
@@ -234,69 +158,9 @@ impl<T> Clone for FlagValues<T> {
 impl<T> Debug for FlagValues<T> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.given.iter().map(|(flag, _)| flag.long))
+            .entries(self.given.iter().map(|(flag, _)| flag.long()))
             .finish()
     }
-}
-
-/// Values with commas between them, where quotes keep commas together.
-// frp: the same (pflag's StringSlice, which reads a line of CSV)
-fn split(text: &str) -> Result<Vec<String>, &'static str> {
-    let mut values = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let (value, after) = match rest.strip_prefix('"') {
-            Some(quoted) => {
-                let mut value = String::new();
-                let mut quoted = quoted;
-                loop {
-                    let (part, after) = quoted.split_once('"').ok_or("has no closing quote")?;
-                    value.push_str(part);
-                    match after.strip_prefix('"') {
-                        // Two quotes are one that is meant.
-                        Some(more) => {
-                            value.push('"');
-                            quoted = more;
-                        }
-                        None => break (value, after),
-                    }
-                }
-            }
-            None => {
-                let end = rest.find(',').unwrap_or(rest.len());
-                let (value, after) = rest.split_at(end);
-                (value.to_owned(), after)
-            }
-        };
-        values.push(value);
-        match after.strip_prefix(',') {
-            Some("") => {
-                values.push(String::new());
-                break;
-            }
-            Some(next) => rest = next,
-            None if after.is_empty() => break,
-            None => return Err("must have a comma after a closing quote"),
-        }
-    }
-    Ok(values)
-}
-
-fn parse_list(text: &str) -> Result<Vec<String>, &'static str> {
-    split(text)
-}
-
-fn parse_map(text: &str) -> Result<BTreeMap<String, String>, String> {
-    // frp: a single value may have commas in it (pflag's StringToString)
-    let pairs = match text.matches('=').count() {
-        1 => vec![text.trim_matches('"').to_owned()],
-        _ => split(text)?,
-    };
-    let pairs = pairs.into_iter().map(|pair| match pair.split_once('=') {
-        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-        None => Err(format!("{pair:?} must be written name=value")),
-    });
-    pairs.collect()
 }
 
 fn parse_ports(text: &str) -> Result<Vec<(i64, i64)>, String> {

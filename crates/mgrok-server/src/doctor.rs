@@ -4,6 +4,7 @@
 
 mod certificate;
 mod ports;
+mod ssh;
 
 use std::net::{SocketAddr, UdpSocket};
 
@@ -31,6 +32,7 @@ pub const CHECKS: &[&str] = &[
     "token",
     "port",
     "certificate",
+    "ssh",
     "sub_domain",
     "buffers",
     "admin",
@@ -56,6 +58,11 @@ pub async fn examine(
             certificate::examine(&config.transport.tls)
         })
         .await;
+    if let Some(gateway) = &config.ssh_gateway {
+        let _ = examination
+            .check("ssh", "", Ok(()), async |()| ssh::examine(gateway, config))
+            .await;
+    }
     let host = &config.vhost.sub_domain_host;
     if !host.is_empty() {
         let resolver = Resolver::new(dns_server);

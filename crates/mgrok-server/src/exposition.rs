@@ -142,26 +142,28 @@ fn expose_proxies(directory: &Directory, exposition: &mut Exposition) {
 }
 
 fn expose_sessions(directory: &Directory, exposition: &mut Exposition) {
-    let (mut v1, mut v2, mut offline) = (0_usize, 0_usize, 0_usize);
+    let (mut v1, mut v2, mut ssh, mut offline) = (0_usize, 0_usize, 0_usize, 0_usize);
     for session in directory.sessions() {
         match session.client.wire_protocol {
             _ if !session.is_online() => offline += 1,
             "v1" => v1 += 1,
+            "ssh" => ssh += 1,
             _ => v2 += 1,
         }
     }
     exposition.gauge(
         "frp_server_client_counts",
         "Clients that are logged in.",
-        v1 + v2,
+        v1 + v2 + ssh,
     );
     let mut family = exposition.family(
         "mgrok_server_sessions",
         Kind::Gauge,
-        "Clients that are logged in, by version of the wire protocol.",
+        "Clients that are logged in, by version of the wire protocol, and those of the SSH gateway.",
     );
     family.sample(&[("wire", "v1")], v1);
     family.sample(&[("wire", "v2")], v2);
+    family.sample(&[("wire", "ssh")], ssh);
     exposition.gauge(
         "mgrok_server_offline_clients",
         "Clients with a name of their own that were here and are remembered.",

@@ -21,6 +21,7 @@ mod tasks;
 mod who;
 
 mod hooks;
+mod ssh_policy;
 mod start_error;
 
 // What is allowed now, and where the server listens.
@@ -57,6 +58,7 @@ mod visitor;
 mod login;
 
 mod ingress;
+mod ssh_gateway;
 
 mod server;
 
@@ -74,4 +76,5 @@ pub use mgrok_net::access_log::{
 };
 pub use mgrok_proto::RunId;
 pub use server::{ReloadError, ReloadReport, Reloader, Server, StopReport};
+pub use ssh_policy::HostKeyError;
 pub use start_error::StartError;

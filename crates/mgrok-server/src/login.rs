@@ -1,5 +1,6 @@
 //! From a `Login` to a session that is started, or to a refusal that says why: hello, proof, plugins, signature, and the answer.
 
+pub(crate) mod gateway;
 mod hello;
 
 use std::future::ready;

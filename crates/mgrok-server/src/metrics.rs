@@ -76,6 +76,7 @@ labels! {
         KcpOpenings = "kcp_openings",
         ProxiesOfClient = "proxies_of_client",
         QuicOpenings = "quic_openings",
+        SshOpenings = "ssh_openings",
         TcpOpenings = "tcp_openings",
         UsersOfSession = "waiting_users",
         VhostOpenings = "vhost_openings",

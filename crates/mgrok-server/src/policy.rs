@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::certificates;
 use crate::excerpt::Excerpt;
 use crate::hooks::Hooks;
+use crate::ssh_policy::SshPolicy;
 use crate::start_error::StartError;
 
 /// What a server does, from one reload to the next.
@@ -25,6 +26,8 @@ pub(crate) struct Policy {
     pub(crate) keys: Arc<Keys>,
     pub(crate) tls: ServerTls,
     pub(crate) hooks: Hooks,
+    /// The SSH gateway, if there is one.
+    pub(crate) ssh: Option<Arc<SshPolicy>>,
     /// Who is let in to the admin port, if there is one.
     pub(crate) admin_access: Option<NextAdminAccess>,
 }
@@ -53,7 +56,7 @@ impl Policy {
     /// Blocks for as long as it takes to read a few files.
     ///
     /// # Errors
-    /// A file of TLS or a plugin cannot be used.
+    /// A file of TLS, a host key or a plugin cannot be used.
     pub(crate) fn new(config: ServerConfig, before: Option<&Self>) -> Result<Self, StartError> {
         let keys = match before {
             Some(before) if before.config.auth == config.auth => before.keys.clone(),
@@ -71,6 +74,11 @@ impl Policy {
             }
             Some(_) | None => Hooks::new(&config.http_plugins)?,
         };
+        let ssh = match (&config.ssh_gateway, before) {
+            (None, _) => None,
+            (gateway, Some(before)) if *gateway == before.config.ssh_gateway => before.ssh.clone(),
+            (Some(gateway), _) => Some(Arc::new(SshPolicy::new(gateway)?)),
+        };
         let admin_access = config.web_server.as_ref();
         let admin_access = admin_access.map(NextAdminAccess::new).transpose();
         Ok(Self {
@@ -79,6 +87,7 @@ impl Policy {
             keys,
             tls,
             hooks,
+            ssh,
         })
     }
 

@@ -132,6 +132,11 @@ impl Server {
         self.first.addr(SocketKey::Quic)
     }
 
+    /// The address of the SSH gateway; `None` if that is off.
+    pub fn ssh_addr(&self) -> Option<SocketAddr> {
+        self.first.addr(SocketKey::Ssh)
+    }
+
     /// Serves until `stop` resolves, then stops in order: no newcomers, users
     /// within the grace period, sessions, everything else.
     ///

@@ -27,6 +27,7 @@ pub(crate) enum SocketKey {
     VhostHttp,
     VhostHttps,
     TcpMux,
+    Ssh,
     Admin,
 }
 
@@ -66,6 +67,7 @@ impl SocketKey {
             Self::VhostHttp => ("proxyBindAddr", "vhostHTTPPort"),
             Self::VhostHttps => ("proxyBindAddr", "vhostHTTPSPort"),
             Self::TcpMux => ("proxyBindAddr", "tcpmuxHTTPConnectPort"),
+            Self::Ssh => ("bindAddr", "sshTunnelGateway.bindPort"),
             Self::Admin => ("webServer.addr", "webServer.port"),
         }
     }
@@ -84,9 +86,12 @@ impl SocketKey {
         match self {
             Self::Kcp => kcp::Listener::bind(host, *port).await.map(drop),
             Self::Quic => quic::bind(host, *port).await.map(drop),
-            Self::Admin | Self::Control | Self::TcpMux | Self::VhostHttp | Self::VhostHttps => {
-                tcp::bind(host, *port).await.map(drop)
-            }
+            Self::Admin
+            | Self::Control
+            | Self::Ssh
+            | Self::TcpMux
+            | Self::VhostHttp
+            | Self::VhostHttps => tcp::bind(host, *port).await.map(drop),
         }
     }
 }
@@ -108,7 +113,7 @@ pub(crate) fn shares_control_port(config: &ServerConfig, port: u16) -> bool {
 pub(crate) fn wanted(config: &ServerConfig) -> Vec<(SocketKey, SocketAddress)> {
     let vhost = &config.vhost;
     let own = |port: Option<u16>| port.filter(|port| !shares_control_port(config, *port));
-    let admin = config.web_server.as_ref();
+    let (admin, ssh) = (config.web_server.as_ref(), config.ssh_gateway.as_ref());
     let (bind, proxy_bind) = (&config.bind_addr, &config.proxy_bind_addr);
     let all = [
         (SocketKey::Control, bind, Some(config.bind_port)),
@@ -117,6 +122,7 @@ pub(crate) fn wanted(config: &ServerConfig) -> Vec<(SocketKey, SocketAddress)> {
         (SocketKey::VhostHttp, proxy_bind, own(vhost.http_port)),
         (SocketKey::VhostHttps, proxy_bind, own(vhost.https_port)),
         (SocketKey::TcpMux, proxy_bind, vhost.tcpmux_port),
+        (SocketKey::Ssh, bind, ssh.map(|it| it.bind_port)),
         (
             SocketKey::Admin,
             admin.map_or(bind, |it| &it.addr),
@@ -242,6 +248,7 @@ impl Inherited {
             | SocketKey::VhostHttp
             | SocketKey::VhostHttps
             | SocketKey::TcpMux
+            | SocketKey::Ssh
             | SocketKey::Admin => {
                 let bound = tcp::bind(host, *port).await;
                 Socket::Tcp(bound.map_err(failed)?)

@@ -6,6 +6,7 @@ use mgrok_net::quic::QuicError;
 use mgrok_net::tls::TlsError;
 
 use crate::hooks::PluginError;
+use crate::ssh_policy::HostKeyError;
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,9 @@ pub enum StartError {
     /// What `transport.quic` says cannot be done.
     #[error("transport.quic")]
     Quic(#[from] QuicError),
+    /// The host key of the SSH gateway cannot be used.
+    #[error("sshTunnelGateway")]
+    Ssh(#[from] HostKeyError),
     /// The certificate, key or CA file could not be used.
     #[error("transport.tls")]
     Tls(#[from] TlsError),

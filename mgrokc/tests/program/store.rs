@@ -148,6 +148,29 @@ fn at(port: u16) -> SocketAddr {
 }
 
 #[test]
+fn a_stored_proxy_whose_port_another_has_is_refused_alone() {
+    let mut running = Running::new();
+    let (local, port) = (service(), free_port());
+    assert_eq!(running.admin.create("web", local, port).status, 200);
+    running.client.wait_for("[web] start proxy success");
+    let mut user = greeted_user(at(port));
+
+    let created = running.admin.create("second", local, port);
+    assert_eq!(created.status, 200, "{created:?}");
+    let refused = "[second] start error: port already used";
+    running.client.wait_for(refused);
+    let status = running.admin.ask("GET /api/status", "", "").json();
+    let rows = status["tcp"].as_array().unwrap();
+    let of = |name: &str| rows.iter().find(|it| it["name"] == name).unwrap();
+    assert_eq!(of("web")["status"], "running", "{status}");
+    assert_eq!(of("second")["status"], "start error", "{status}");
+    // The user who was there stays, and others come.
+    user.write_all(b"hello").unwrap();
+    user.read_exact(&mut [0; 5]).unwrap();
+    greeted_user(at(port));
+}
+
+#[test]
 fn a_stored_proxy_carries_traffic_and_survives_a_restart_and_a_reload() {
     let mut running = Running::new();
     let (local, first, second) = (service(), free_port(), free_port());

@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::context::VisitorContext;
 use crate::connect::ConnectError;
 use crate::handle::{SessionHandle, Sessions};
-use crate::proxy::wire_name;
 use crate::server_text::server_text;
 use crate::signature::signed_now;
+use mgrok_config::wire_name;
 
 /// How long the server may take to answer.
 // frp: the same (client/visitor/visitor.go#dialRawVisitorConn)

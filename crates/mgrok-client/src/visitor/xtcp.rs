@@ -22,8 +22,8 @@ use super::table::Table;
 use super::user::{User, UserCount};
 use crate::handle::Sessions;
 use crate::hole::{HoleError, Puncher, Visit};
-use crate::proxy::wire_name;
 use crate::tunnel::Tunnel;
+use mgrok_config::wire_name;
 
 /// How long a user waits for the tunnel, unless another visitor takes over earlier.
 // frp: the same (client/visitor/xtcp.go#handleConn)

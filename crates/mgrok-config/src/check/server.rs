@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::conflicts::overlap;
@@ -16,7 +17,7 @@ use crate::port_set::PortSet;
 use crate::section::Section;
 use crate::section::files::Content;
 use crate::server::{ServerConfig, ServerTls, ServerTransport, Vhost};
-use crate::web_server::WebServer;
+use crate::ssh_gateway::{HostKeyFile, SshGateway};
 
 /// How long a session without a valid ping lives when streams are not multiplexed, so that nothing else notices.
 // frp: the same
@@ -46,14 +47,18 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         );
     }
     let has_quic = root.says("quicBindPort");
+    let ssh_gateway = ssh_gateway(root.section("sshTunnelGateway"));
+    let mut taken = vec![(&bind_addr, bind_port, "bindPort")];
+    taken.extend(shared_ports(&vhost).map(|(port, key)| (&proxy_bind_addr, port, key)));
+    if let Some(ssh) = &ssh_gateway {
+        let port = ssh.bind_port;
+        check_port(&mut root, SSH_GATEWAY, &bind_addr, port, &taken);
+        taken.push((&bind_addr, port, "sshTunnelGateway.bindPort"));
+    }
     let web_server = web_server(&mut root);
-    check_web_server(
-        &mut root,
-        web_server.as_ref(),
-        [(&bind_addr, bind_port, "bindPort")]
-            .into_iter()
-            .chain(shared_ports(&vhost).map(|(port, key)| (&proxy_bind_addr, port, key))),
-    );
+    if let Some(web) = &web_server {
+        check_port(&mut root, "webServer", &web.addr, web.port, &taken);
+    }
     let log = log(root.section("log"));
     let access_log = access_log(root.section("accessLog"), &log);
     ServerConfig {
@@ -79,6 +84,7 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
         transport: transport(root.section("transport"), default.transport, has_quic),
         vhost,
         accept_proxy_protocol_from: networks(&mut root, "acceptProxyProtocolFrom"),
+        ssh_gateway,
         nathole_analysis_data_reserve: nathole_analysis_data_reserve(&mut root)
             .unwrap_or(default.nathole_analysis_data_reserve),
         web_server,
@@ -204,22 +210,64 @@ fn shared_ports(vhost: &Vhost) -> impl Iterator<Item = (u16, &'static str)> + us
     on.filter_map(|(port, key)| Some((port?, key)))
 }
 
-/// Checks that the admin port is none of those that are `taken`, each with its address and key.
-fn check_web_server<'a>(
+/// Checks that the `port` of a section is none of those that are `taken`, each with its address and key.
+fn check_port(
     root: &mut Section<'_>,
-    web_server: Option<&WebServer>,
-    mut taken: impl Iterator<Item = (&'a String, u16, &'static str)>,
+    section: &'static str,
+    addr: &str,
+    port: u16,
+    taken: &[(&String, u16, &'static str)],
 ) {
-    let Some(web) = web_server else {
-        return;
-    };
-    let other = taken.find(|(addr, port, _)| *port == web.port && overlap(addr, &web.addr));
+    let other = taken
+        .iter()
+        .find(|(other, taken, _)| *taken == port && overlap(other, addr));
     if let Some((_, port, key)) = other {
         root.invalid(
-            "webServer",
+            section,
             format!("must not have the port {port}, which is `{key}` already"),
         );
     }
+}
+
+const SSH_GATEWAY: &str = "sshTunnelGateway";
+const HOST_KEY: &str = "privateKeyFile";
+const KEPT_HOST_KEY: &str = "autoGenPrivateKeyPath";
+const AUTHORIZED_KEYS: &str = "authorizedKeysFile";
+
+// frp: the same
+const DEFAULT_KEPT_HOST_KEY: &str = "./.autogen_ssh_key";
+
+fn ssh_gateway(mut section: Section<'_>) -> Option<SshGateway> {
+    let bind_port = section.port("bindPort");
+    let given = section.file(HOST_KEY, Content::PrivateKey);
+    let kept = section.path(KEPT_HOST_KEY);
+    let authorized_keys = section.file(AUTHORIZED_KEYS, Content::Any);
+    // A file may spell the default out.
+    let default = PathBuf::from(DEFAULT_KEPT_HOST_KEY);
+    let says_kept = kept.as_ref().is_some_and(|path| *path != default);
+    for (key, is_said) in [
+        (HOST_KEY, given.is_some()),
+        (KEPT_HOST_KEY, says_kept),
+        (AUTHORIZED_KEYS, authorized_keys.is_some()),
+    ] {
+        if is_said && bind_port.is_none() {
+            section.warn(key, "does nothing without `sshTunnelGateway.bindPort`");
+        }
+    }
+    if says_kept && given.is_some() {
+        section.warn(
+            KEPT_HOST_KEY,
+            "does nothing, because `privateKeyFile` is set",
+        );
+    }
+    Some(SshGateway {
+        bind_port: bind_port?,
+        host_key: match given {
+            Some(path) => HostKeyFile::Given(path),
+            None => HostKeyFile::Kept(kept.unwrap_or(default)),
+        },
+        authorized_keys,
+    })
 }
 
 fn networks(root: &mut Section<'_>, key: &'static str) -> Vec<Network> {

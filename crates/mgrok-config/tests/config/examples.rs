@@ -321,6 +321,7 @@ fn what_is_shown_as_a_default_is_one() {
                 "log.maxFiles",
                 "log.maxSize",
                 "quicBindPort",
+                "sshTunnelGateway.",
                 "subDomainHost",
                 "tcpmuxHTTPConnectPort",
                 "transport.quic.",

@@ -88,7 +88,7 @@ fn lenient_reading_only_warns_of_unknown_keys() {
         ],
     );
     // What frp knows might have protected something.
-    assert!(lenient("sshTunnelGateway.bindPort = 22").is_err());
+    assert!(lenient("auth.oidc.skipExpiryCheck = true").is_err());
     assert!(lenient("bindPort = \"x\"").is_err());
 }
 

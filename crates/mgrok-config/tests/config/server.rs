@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mgrok_config::{
-    LivenessKeys, LogLevel, LogTarget, PortSet, Quic, ServerConfig, Strictness, Vhost,
-    load_server_from_str,
+    HostKeyFile, LivenessKeys, LogLevel, LogTarget, PortSet, Quic, ServerConfig, SshGateway,
+    Strictness, Vhost, load_server_from_str,
 };
 use mgrok_proto::auth::Secret;
 
@@ -473,4 +473,61 @@ fn the_token_is_not_shown() {
     let text = "auth.token = [\"hush\"]\nbindPort = x";
     let error = load_server_from_str(text, "f", Strictness::Strict).unwrap_err();
     assert!(!format!("{error} {error:?}").contains("hush"));
+}
+
+#[test]
+fn the_ssh_gateway_is_on_with_its_port() {
+    assert_eq!(server("").ssh_gateway, None);
+    let gateway = |text: &str| server(&format!("[sshTunnelGateway]\n{text}")).ssh_gateway;
+    // frp: this file
+    let kept = HostKeyFile::Kept(PathBuf::from("./.autogen_ssh_key"));
+    let expect = SshGateway {
+        bind_port: 2200,
+        host_key: kept.clone(),
+        authorized_keys: None,
+    };
+    assert_eq!(gateway("bindPort = 2200"), Some(expect.clone()));
+    let given = SshGateway {
+        host_key: HostKeyFile::Given(PathBuf::from("k")),
+        authorized_keys: Some(PathBuf::from("a")),
+        ..expect.clone()
+    };
+    let text = "bindPort = 2200\nprivateKeyFile = \"k\"\nauthorizedKeysFile = \"a\"";
+    assert_eq!(gateway(text), Some(given));
+    let elsewhere = SshGateway {
+        host_key: HostKeyFile::Kept(PathBuf::from("k")),
+        ..expect
+    };
+    let text = "bindPort = 2200\nautoGenPrivateKeyPath = \"k\"";
+    assert_eq!(gateway(text), Some(elsewhere));
+}
+
+#[test]
+fn keys_of_the_ssh_gateway_that_do_nothing_are_told() {
+    server_warnings(
+        "[sshTunnelGateway]\nprivateKeyFile = \"k\"\nautoGenPrivateKeyPath = \"g\"\nauthorizedKeysFile = \"a\"",
+        &[
+            "2:18: sshTunnelGateway.privateKeyFile: does nothing without `sshTunnelGateway.bindPort`",
+            "3:25: sshTunnelGateway.autoGenPrivateKeyPath: does nothing without `sshTunnelGateway.bindPort`",
+            "3:25: sshTunnelGateway.autoGenPrivateKeyPath: does nothing, because `privateKeyFile` is set",
+            "4:22: sshTunnelGateway.authorizedKeysFile: does nothing without `sshTunnelGateway.bindPort`",
+        ],
+    );
+}
+
+#[test]
+fn the_ssh_gateway_has_a_port_of_its_own() {
+    let text = |port| format!("vhostHTTPPort = 80\n[sshTunnelGateway]\nbindPort = {port}");
+    for (port, key) in [(7000, "bindPort"), (80, "vhostHTTPPort")] {
+        let expect = format!(
+            "2:1: sshTunnelGateway: must not have the port {port}, which is `{key}` already"
+        );
+        server_mistakes(&text(port), &[&expect]);
+    }
+    server_mistakes(
+        "sshTunnelGateway.bindPort = 2200\nwebServer.addr = \"0.0.0.0\"\nwebServer.port = 2200",
+        &[
+            "2:1: webServer: must not have the port 2200, which is `sshTunnelGateway.bindPort` already",
+        ],
+    );
 }

@@ -22,10 +22,6 @@ fn on_the_server() {
             "auth.oidc.issuer = \"i\"",
             "auth.oidc.skipExpiryCheck = true",
             "auth.oidc.skipIssuerCheck = true",
-            "sshTunnelGateway.authorizedKeysFile = \"f\"",
-            "sshTunnelGateway.autoGenPrivateKeyPath = \"f\"",
-            "sshTunnelGateway.bindPort = 2200",
-            "sshTunnelGateway.privateKeyFile = \"f\"",
         ],
         server_mistakes,
     );

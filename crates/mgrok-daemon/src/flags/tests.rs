@@ -35,7 +35,7 @@ fn parse(words: &[&str]) -> Result<Settings, String> {
 fn settings(set: &[(&str, &str, SettingValue)]) -> Settings {
     let mut settings = Settings::default();
     for flag in Table::FLAGS {
-        settings.know_flag(flag.key, flag.as_written());
+        settings.know_flag(flag.key(), flag.as_written());
     }
     for (flag, key, value) in set {
         settings.set(*key, value.clone(), *flag);

@@ -38,7 +38,7 @@ pub struct ClientInfo {
     pub client_id: String,
     /// Its version.
     pub version: String,
-    /// The version of the wire protocol that it speaks: `v1` or `v2`.
+    /// The version of the wire protocol that it speaks: `v1` or `v2`; `ssh` for a client of the SSH gateway.
     pub wire_protocol: &'static str,
     /// The name of its host.
     pub hostname: String,

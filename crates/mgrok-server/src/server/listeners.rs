@@ -12,6 +12,7 @@ use crate::admin::{self, AdminContext};
 use crate::exposition;
 use crate::ingress;
 use crate::sockets::{Socket, SocketKey};
+use crate::ssh_gateway;
 
 /// Serves whoever comes by `socket` until `stop` is cancelled.
 pub(super) fn serve(
@@ -73,6 +74,12 @@ pub(super) fn serve(
                 });
                 let routes = exposition::add_to(routes, &parts.policy, &parts.directory);
                 tasks.spawn(admin.run(routes, stop))
+            }
+            SocketKey::Ssh => {
+                if let Ok(addr) = listener.local_addr() {
+                    info!("frps sshTunnelGateway listen on port {}", addr.port());
+                }
+                tasks.spawn(ssh_gateway::run(listener, stop, parts.ssh.clone()))
             }
             SocketKey::Control | SocketKey::Kcp | SocketKey::Quic => {
                 log_listening(&listener, "frps tcp listen on", "");

@@ -19,6 +19,7 @@ use crate::private::PrivateServices;
 use crate::proxy::PublishContext;
 use crate::public_endpoint::PublicEndpoints;
 use crate::session::SessionContext;
+use crate::ssh_gateway::{self, SshContext};
 use crate::tasks::Tasks;
 use crate::vhost::Vhosts;
 use crate::visitor::VisitorContext;
@@ -43,6 +44,8 @@ pub(super) struct Parts {
     pub(super) quic: watch::Sender<Option<Endpoint>>,
     /// What the control port needs, and in it what the other ports of clients do.
     pub(super) control: Arc<ControlContext>,
+    /// What the port of the SSH gateway needs.
+    pub(super) ssh: Arc<SshContext>,
 }
 
 /// What a program answers at the admin port besides the server itself.
@@ -112,11 +115,17 @@ impl Parts {
             private,
             tasks: tasks.clone(),
         };
+        let sessions = Arc::new(sessions);
+        let ssh = SshContext {
+            client_addrs: accept.client_addrs.clone(),
+            sessions: sessions.clone(),
+            openings: PerSource::new(ssh_gateway::OPENINGS, directory.metrics()),
+        };
         let clients = ClientContext {
             policy: policy.clone(),
             directory: directory.clone(),
             tasks: tasks.clone(),
-            sessions: Arc::new(sessions),
+            sessions,
             visitors,
         };
         let control = ControlContext {
@@ -137,6 +146,7 @@ impl Parts {
             more_routes: MoreRoutes::default(),
             quic: watch::Sender::new(None),
             control: Arc::new(control),
+            ssh: Arc::new(ssh),
         }
     }
 }

@@ -230,6 +230,14 @@ impl State {
         if is_start || before.config.http_plugins != config.http_plugins {
             policy.hooks.announce();
         }
+        if let Some(ssh) = &policy.ssh
+            && !before
+                .ssh
+                .as_ref()
+                .is_some_and(|it| !is_start && it.is_as(ssh))
+        {
+            ssh.announce(!config.auth.token.is_empty());
+        }
         for key in closed {
             info!("{key}: the server does not listen there any more");
             self.served.remove(&key);

@@ -17,6 +17,7 @@ mod migration;
 mod packets;
 mod reload;
 mod script;
+mod ssh;
 mod strangers;
 mod takeover;
 mod transports;

@@ -39,6 +39,7 @@ pub(crate) struct RunningServer {
     pub(crate) addr: SocketAddr,
     pub(crate) kcp_addr: Option<SocketAddr>,
     pub(crate) quic_addr: Option<SocketAddr>,
+    pub(crate) ssh_addr: Option<SocketAddr>,
     pub(crate) reloader: Reloader,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<StopReport>,
@@ -54,6 +55,7 @@ impl RunningServer {
         let addr = listener.local_addr().unwrap();
         let server = Server::from_listener(config, listener).await.unwrap();
         let (kcp_addr, quic_addr) = (server.kcp_addr(), server.quic_addr());
+        let ssh_addr = server.ssh_addr();
         let reloader = server.reloader();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async {
@@ -63,6 +65,7 @@ impl RunningServer {
             addr,
             kcp_addr,
             quic_addr,
+            ssh_addr,
             reloader,
             stop: Some(stop),
             task,
