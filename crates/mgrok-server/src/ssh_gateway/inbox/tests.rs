@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::*;
 
-const PACKET: [u8; 32 * 1024] = [7; 32 * 1024];
+static PACKET: [u8; 32 * 1024] = [7; 32 * 1024];
 
 fn channel(number: u32) -> ChannelId {
     ChannelId::decode(&mut &number.to_be_bytes()[..]).unwrap()
