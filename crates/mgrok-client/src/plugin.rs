@@ -151,7 +151,8 @@ impl Plugin {
             | Self::Socks5(_)
             | Self::StaticFile(_)
             | Self::Tls2Raw { .. }
-            | Self::UnixDomainSocket(_) => false,
+            | Self::UnixDomainSocket(_)
+            | Self::VirtualNet(_) => false,
         }
     }
 }

@@ -97,7 +97,10 @@ async fn serve_by(
                     Plugin::Bridge(it) => it.serve(work, user, row.clone(), stop).await,
                     Plugin::HttpProxy(it) => it.serve(work, user, row.clone(), stop).await,
                     Plugin::StaticFile(it) => it.serve(work, user, row.clone(), stop).await,
-                    Plugin::Socks5(_) | Plugin::Tls2Raw { .. } | Plugin::UnixDomainSocket(_) => {}
+                    Plugin::Socks5(_)
+                    | Plugin::Tls2Raw { .. }
+                    | Plugin::UnixDomainSocket(_)
+                    | Plugin::VirtualNet(_) => {}
                 }
             });
             row.ended(match row.until_closed(served).await {

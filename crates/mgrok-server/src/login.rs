@@ -183,7 +183,9 @@ async fn identify(
         Ok(subject) => subject,
         Err(error) => {
             // Who comes by KCP may have forged its address.
-            if matches!(error, LoginError::Token) && connection.transport != Transport::Kcp {
+            if matches!(error, LoginError::Proof(ProofError::Token(_)))
+                && connection.transport != Transport::Kcp
+            {
                 admission::note_wrong_token(current, from.ip());
             }
             return refuse(&mut control, &error, &who, current, metrics).await;
