@@ -175,7 +175,7 @@ async fn services_are_published_by_name_and_for_visitors() {
     let vhost = ports::free();
     let gateway = Gateway::start(&format!("vhostHTTPPort = {vhost}")).await;
     let mut by_name = gateway.publish(web.addr(), "http --custom-domain a.example");
-    by_name.public().await;
+    by_name.says("RemoteAddress: ").await;
     let at = SocketAddr::from(([127, 0, 0, 1], vhost));
     let mut user = TcpStream::connect(at).await.unwrap();
     let request = b"GET / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n";

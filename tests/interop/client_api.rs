@@ -14,8 +14,9 @@ use tokio::{
 async fn ask(admin: SocketAddr, request: &str, body: &str) -> (u16, Value) {
     let mut conn = TcpStream::connect(admin).await.unwrap();
     let length = body.len();
+    // In HTTP/1.0, so that Go sends a long answer in one piece.
     let text = format!(
-        "{request} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        "{request} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     );
     conn.write_all(text.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
@@ -92,6 +93,33 @@ fn requests([remote, bind, other, local]: [u16; 4]) -> Vec<(&'static str, String
         (
             create,
             proxy(
+                "f",
+                "tcp",
+                json!({
+                    "remotePort": 0, "enabled": false,
+                    "plugin": { "type": "static_file", "localPath": "/srv", "stripPrefix": "v1", "httpUser": "u", "httpPassword": "p" },
+                }),
+            ),
+        ),
+        (
+            create,
+            proxy(
+                "o",
+                "stcp",
+                json!({ "secretKey": "k", "plugin": { "type": "socks5", "username": "u", "password": "p" } }),
+            ),
+        ),
+        (
+            create,
+            proxy(
+                "w",
+                "stcp",
+                json!({ "secretKey": "k", "plugin": { "type": "http_proxy", "httpUser": "u" } }),
+            ),
+        ),
+        (
+            create,
+            proxy(
                 "m",
                 "tcpmux",
                 json!({ "localPort": 1, "multiplexer": "httpconnect", "subdomain": "m", "enabled": false }),
@@ -146,6 +174,8 @@ fn requests([remote, bind, other, local]: [u16; 4]) -> Vec<(&'static str, String
         "GET /api/proxy/h/config",
         "GET /api/proxy/s/config",
         "GET /api/proxy/x/config",
+        "GET /api/proxy/o/config",
+        "GET /api/proxy/w/config",
         "GET /api/visitor/v/config",
         "GET /api/visitor/y/config",
         "GET /api/visitor/z/config",

@@ -96,6 +96,7 @@ mod matrix;
 mod mistakes;
 mod oidc;
 mod old;
+mod plugins;
 mod private;
 mod proxy_protocol;
 mod recovery;

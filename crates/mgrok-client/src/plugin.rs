@@ -1,11 +1,15 @@
 //! Plugins, which serve the users of a proxy in place of its local service.
 
+mod answers;
 mod error;
 mod handshake;
 
 mod front;
 
 mod bridge;
+mod http_proxy;
+mod socks5;
+mod static_file;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,12 +23,22 @@ pub(crate) use self::bridge::Tap;
 use self::bridge::{Bridge, BridgeOptions};
 pub(crate) use self::error::PluginError;
 use self::front::Front;
+use self::http_proxy::HttpProxy;
+use self::socks5::Socks5;
+use self::static_file::StaticFile;
 
-/// A plugin. All users of its proxy share it.
+/// A plugin. All users of its proxy share it. It either reads the requests of a user's connection and answers them, or finds out what
+/// the user is to be connected to.
 #[derive(Debug)]
 pub(crate) enum Plugin {
     /// Hands requests on to a website.
     Bridge(Arc<Bridge>),
+    /// Sends requests to whichever website they name.
+    HttpProxy(Arc<HttpProxy>),
+    /// Connects users to whichever host they name.
+    Socks5(Socks5),
+    /// Answers requests with files.
+    StaticFile(Arc<StaticFile>),
     /// Terminates TLS, and connects users to a TCP service.
     Tls2Raw { tls: Front, local_addr: LocalAddr },
     /// Connects users to a service on a Unix socket.
@@ -92,6 +106,21 @@ impl Plugin {
                 forwarded: Forwarded::Append { proto: "https" },
                 tap,
             },
+            Config::HttpProxy(credentials) => {
+                let proxy = HttpProxy::new(credentials.clone(), resolver);
+                return Ok(Self::HttpProxy(Arc::new(proxy)));
+            }
+            Config::Socks5(credentials) => {
+                return Ok(Self::Socks5(Socks5::new(credentials.clone())));
+            }
+            Config::StaticFile {
+                root,
+                strip_prefix,
+                credentials,
+            } => {
+                let files = StaticFile::new(root.clone(), strip_prefix, credentials.clone());
+                return Ok(Self::StaticFile(Arc::new(files)));
+            }
             Config::Tls2Raw {
                 local_addr,
                 certificate,
@@ -104,5 +133,17 @@ impl Plugin {
             Config::UnixDomainSocket { path } => return Ok(Self::UnixDomainSocket(path.clone())),
         };
         Ok(Self::Bridge(Arc::new(Bridge::new(&bridge, resolver)?)))
+    }
+
+    /// Whether requests are told one by one, so that the connection need not be.
+    pub(crate) fn tells_requests(&self) -> bool {
+        match self {
+            Self::Bridge(bridge) => bridge.tells_requests(),
+            Self::HttpProxy(_)
+            | Self::Socks5(_)
+            | Self::StaticFile(_)
+            | Self::Tls2Raw { .. }
+            | Self::UnixDomainSocket(_) => false,
+        }
     }
 }

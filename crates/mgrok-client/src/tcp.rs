@@ -84,21 +84,44 @@ async fn serve_by(
 ) {
     proxy.metrics().plugin_users.inc();
     let work = proxy.layers().wrap(work);
+    let from = source(start);
     let opened = match plugin {
-        Plugin::Bridge(bridge) => {
-            let from = source(start);
+        Plugin::Bridge(_) | Plugin::HttpProxy(_) | Plugin::StaticFile(_) => {
             let user = from.map_or_else(User::unknown, User::new);
             let user = user.with_half_close(half_close);
-            let is_told = !bridge.tells_requests();
+            let is_told = !plugin.tells_requests();
             let row = proxy.users().enter(from.unwrap_or(NOBODY), is_told).await;
             let row = Arc::new(row);
-            let serving = Box::pin(bridge.serve(work, user, row.clone(), stop));
-            row.ended(match row.until_closed(serving).await {
+            let served = Box::pin(async {
+                match plugin {
+                    Plugin::Bridge(it) => it.serve(work, user, row.clone(), stop).await,
+                    Plugin::HttpProxy(it) => it.serve(work, user, row.clone(), stop).await,
+                    Plugin::StaticFile(it) => it.serve(work, user, row.clone(), stop).await,
+                    Plugin::Socks5(_) | Plugin::Tls2Raw { .. } | Plugin::UnixDomainSocket(_) => {}
+                }
+            });
+            row.ended(match row.until_closed(served).await {
                 Some(()) => AccessEnd::Closed,
                 None => AccessEnd::Command,
             });
             return;
         }
+        Plugin::Socks5(socks5) => match socks5.open(work, proxy.resolver()).await {
+            Ok((work, service)) => Some(Box::new(Opened {
+                row: proxy.users().enter(from.unwrap_or(NOBODY), true).await,
+                service,
+                work,
+                half_close,
+            })),
+            Err(e) => {
+                proxy.users().refused(from.unwrap_or(NOBODY));
+                return debug!(
+                    per_session = true,
+                    "a user is not connected by SOCKS: {}",
+                    Chain(&e)
+                );
+            }
+        },
         Plugin::Tls2Raw { tls, local_addr } => match tls.accept(work).await {
             Ok(work) => connect(proxy, start, work, local_addr.into(), half_close).await,
             Err(e) => {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use mgrok_proto::auth::Secret;
+
 use crate::local_addr::LocalAddr;
 
 /// What serves a proxy's users in place of its local service.
@@ -12,6 +14,8 @@ pub enum Plugin {
     Http2Http(Website),
     /// Hands HTTP requests on to a website with TLS, whose certificate is not checked.
     Http2Https(Website),
+    /// Sends HTTP requests to whichever website they name, and connects users to whichever host they name by `CONNECT`.
+    HttpProxy(PluginCredentials),
     /// Takes TLS off, and hands HTTP requests on to a website without it.
     Https2Http {
         /// The website.
@@ -25,6 +29,17 @@ pub enum Plugin {
         website: Website,
         /// What users meet.
         front: HttpsFront,
+    },
+    /// Connects users to whichever host they name by SOCKS version 5.
+    Socks5(PluginCredentials),
+    /// Answers HTTP requests with the files of a directory.
+    StaticFile {
+        /// The directory.
+        root: PathBuf,
+        /// What paths begin with, without slashes at its ends; empty for nothing.
+        strip_prefix: String,
+        /// Who may read them.
+        credentials: PluginCredentials,
     },
     /// Takes TLS off, and connects users to a TCP service.
     Tls2Raw {
@@ -46,22 +61,59 @@ impl Plugin {
         match self {
             Self::Http2Http(_) => "http2http",
             Self::Http2Https(_) => "http2https",
+            Self::HttpProxy(_) => "http_proxy",
             Self::Https2Http { .. } => "https2http",
             Self::Https2Https { .. } => "https2https",
+            Self::Socks5(_) => "socks5",
+            Self::StaticFile { .. } => "static_file",
             Self::Tls2Raw { .. } => "tls2raw",
             Self::UnixDomainSocket { .. } => "unix_domain_socket",
         }
     }
 
-    /// Whether it reads HTTP, rather than to copy whatever users send.
-    pub fn is_http(&self) -> bool {
+    /// Whether it hands HTTP requests on to one website, so that they can be inspected.
+    pub fn is_bridge(&self) -> bool {
         match self {
             Self::Http2Http(_)
             | Self::Http2Https(_)
             | Self::Https2Http { .. }
             | Self::Https2Https { .. } => true,
-            Self::Tls2Raw { .. } | Self::UnixDomainSocket { .. } => false,
+            Self::HttpProxy(_)
+            | Self::Socks5(_)
+            | Self::StaticFile { .. }
+            | Self::Tls2Raw { .. }
+            | Self::UnixDomainSocket { .. } => false,
         }
+    }
+
+    /// Whether it copies whatever users send to one service, to which they can be introduced by the PROXY protocol.
+    pub fn is_raw(&self) -> bool {
+        match self {
+            Self::Tls2Raw { .. } | Self::UnixDomainSocket { .. } => true,
+            Self::Http2Http(_)
+            | Self::Http2Https(_)
+            | Self::HttpProxy(_)
+            | Self::Https2Http { .. }
+            | Self::Https2Https { .. }
+            | Self::Socks5(_)
+            | Self::StaticFile { .. } => false,
+        }
+    }
+}
+
+/// What users of a plugin must present.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PluginCredentials {
+    /// The user's name; with an empty password too, anybody may come.
+    pub user: String,
+    /// The user's password.
+    pub password: Secret,
+}
+
+impl PluginCredentials {
+    /// Whether anybody may come.
+    pub fn is_empty(&self) -> bool {
+        self.user.is_empty() && self.password.is_empty()
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::client_plugin::{HttpsFront, Plugin, Website};
+use crate::client_plugin::{HttpsFront, Plugin, PluginCredentials, Website};
 use crate::proxy::{
     Domains, Group, HealthCheck, HealthCheckKind, HttpProxy, Private, ProxyConfig, ProxyKind,
     ProxyProtocol, TcpMuxProxy,
@@ -277,6 +277,20 @@ fn plugin(plugin: &Plugin) -> Block {
                 .insert("enableHTTP2".to_owned(), (*enable_http2).into());
             certificate(&mut block, files.as_ref());
         }
+        Plugin::HttpProxy(it) => http_credentials(&mut block, it),
+        Plugin::Socks5(it) => {
+            block.say("username", &it.user);
+            block.say("password", it.password.expose());
+        }
+        Plugin::StaticFile {
+            root,
+            strip_prefix,
+            credentials: it,
+        } => {
+            block.say("localPath", &root.to_string_lossy());
+            block.say("stripPrefix", strip_prefix);
+            http_credentials(&mut block, it);
+        }
         Plugin::Tls2Raw {
             local_addr,
             certificate: files,
@@ -287,6 +301,11 @@ fn plugin(plugin: &Plugin) -> Block {
         Plugin::UnixDomainSocket { path } => block.say("unixPath", &path.to_string_lossy()),
     }
     block
+}
+
+fn http_credentials(block: &mut Block, credentials: &PluginCredentials) {
+    block.say("httpUser", &credentials.user);
+    block.say("httpPassword", credentials.password.expose());
 }
 
 fn website(block: &mut Block, website: &Website) {

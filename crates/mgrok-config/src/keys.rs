@@ -13,11 +13,14 @@ const PROXIES: [&str; 8] = [
 const VISITORS: [&str; 3] = ["stcp", "sudp", "xtcp"];
 
 /// The types of plugins of the client.
-const PLUGINS: [&str; 6] = [
+const PLUGINS: [&str; 9] = [
     "http2http",
     "http2https",
+    "http_proxy",
     "https2http",
     "https2https",
+    "socks5",
+    "static_file",
     "tls2raw",
     "unix_domain_socket",
 ];

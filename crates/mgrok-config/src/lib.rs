@@ -115,7 +115,7 @@ pub use announcement::wire_name;
 pub use auth::Auth;
 pub use bandwidth::{Bandwidth, BandwidthError, BandwidthMode};
 pub use client::{ClientConfig, ClientTls, ClientTransport, Protocol, ServerAddr, WireProtocol};
-pub use client_plugin::{HttpsFront, Plugin, Website};
+pub use client_plugin::{HttpsFront, Plugin, PluginCredentials, Website};
 pub use config_files::ConfigFiles;
 pub use environment::{Environment, Variables};
 pub use flag::{Flag, Takes, join_flags, parse_list, parse_map};

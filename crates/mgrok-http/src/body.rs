@@ -1,6 +1,8 @@
 //! The body of a request or a response, of which one piece at a time is in memory.
 
+use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -8,10 +10,20 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::sync::oneshot;
 
 use crate::activity::InFlight;
-use crate::meter::{BodyEnd, Metered};
+use crate::meter::{BodyEnd, Meter, Metered};
 use crate::pool::Lease;
 
-/// The body of a request or a response: nothing, bytes that are at hand, or what arrives on another
+/// Makes a body, piece by piece. Its length is known before.
+pub trait Pieces: fmt::Debug + Send + Sync {
+    /// The next piece; `None` at the end, also if that comes before [`left`](Self::left) is 0: the rest cannot be had, and the user's
+    /// connection is broken off.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>>;
+
+    /// How many bytes are still to come.
+    fn left(&self) -> u64;
+}
+
+/// The body of a request or a response: nothing, bytes that are at hand, what is made bit by bit, or what arrives on another
 /// connection.
 ///
 /// Dropping a body that still arrives cuts the connection it arrives on.
@@ -29,6 +41,15 @@ enum Source {
     AtHand(Bytes),
     #[default]
     Empty,
+    Made(Box<Made>),
+}
+
+#[derive(Debug)]
+struct Made {
+    pieces: Box<dyn Pieces>,
+    /// Counts its bytes.
+    metered: Metered,
+    end: BodyEnd,
 }
 
 #[derive(Debug)]
@@ -54,6 +75,16 @@ impl Body {
         Source::AtHand(bytes.into()).into()
     }
 
+    /// A body that `pieces` makes, of which the bytes are counted in `meter`.
+    pub fn made(pieces: Box<dyn Pieces>, meter: Arc<dyn Meter>) -> Self {
+        let made = Made {
+            pieces,
+            metered: Metered::Sent(meter),
+            end: BodyEnd::default(),
+        };
+        Source::Made(Box::new(made)).into()
+    }
+
     /// What arrives from a backend; the connection is given back when all of it has arrived.
     pub(crate) fn leased(incoming: Incoming, lease: Lease) -> Self {
         if incoming.is_end_stream() {
@@ -70,10 +101,10 @@ impl Body {
         .into()
     }
 
-    /// How long it is, if it does not arrive from elsewhere.
+    /// How long it is, if it is at hand as a whole.
     pub fn len_at_hand(&self) -> Option<usize> {
         match &self.source {
-            Source::Arriving(_) => None,
+            Source::Arriving(_) | Source::Made(_) => None,
             Source::AtHand(bytes) => Some(bytes.len()),
             Source::Empty => Some(0),
         }
@@ -125,6 +156,16 @@ impl Drop for Arriving {
             };
             metered.note_end(end);
         }
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let end = match self.end {
+            BodyEnd::Abandoned if self.pieces.left() == 0 => BodyEnd::Whole,
+            end => end,
+        };
+        self.metered.note_end(end);
     }
 }
 
@@ -182,6 +223,16 @@ impl HttpBody for Body {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Source::Empty => Poll::Ready(None),
+            Source::Made(made) => {
+                let piece = ready!(made.pieces.poll_piece(cx));
+                let frame = piece.map(Frame::data);
+                match &frame {
+                    Some(frame) => made.metered.see(frame),
+                    None if made.pieces.left() > 0 => made.end = BodyEnd::Failed,
+                    None => {}
+                }
+                Poll::Ready(frame.map(Ok))
+            }
         }
     }
 
@@ -190,6 +241,7 @@ impl HttpBody for Body {
             Source::Arriving(arriving) => arriving.incoming.is_end_stream(),
             Source::AtHand(bytes) => bytes.is_empty(),
             Source::Empty => true,
+            Source::Made(made) => made.pieces.left() == 0,
         }
     }
 
@@ -198,6 +250,7 @@ impl HttpBody for Body {
             Source::Arriving(arriving) => arriving.incoming.size_hint(),
             Source::AtHand(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Empty => SizeHint::with_exact(0),
+            Source::Made(made) => SizeHint::with_exact(made.pieces.left()),
         }
     }
 }

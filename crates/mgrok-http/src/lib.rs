@@ -51,6 +51,8 @@
 //! Modules are in order, lowest first.
 
 mod basic;
+mod byte_ranges;
+mod clean_path;
 mod meter;
 mod raw_target;
 mod unreachable;
@@ -70,17 +72,22 @@ mod refusal;
 mod rules;
 mod switch;
 
+mod tunnel;
+
 mod upstream;
 
 mod serve;
 
 pub use basic::{Credentials, ask_for_credentials};
-pub use body::Body;
+pub use body::{Body, Pieces};
+pub use byte_ranges::ByteRanges;
+pub use clean_path::{clean_path, escape_path};
 pub use meter::{BodyEnd, Direction, Meter};
 pub use pool::AnswerLimits;
-pub use request_target::{RequestTarget, host_name};
+pub use request_target::{RequestTarget, host_and_port, host_name};
 pub use rules::{Forwarded, Rules, is_fixed};
 pub use serve::{Handler, serve};
+pub use tunnel::tunnel;
 pub use unreachable::{UNREACHABLE, UNREACHABLE_ANSWER};
 pub use upstream::{
     Connect, ConnectError, Connecting, ForwardError, Place, Upstream, UpstreamOptions, repetition,

@@ -72,6 +72,19 @@ pub fn host_name(host: &str) -> Cow<'_, str> {
     }
 }
 
+/// The name, without brackets, and the port of `authority`, which has `default_port` if it says none; `None` if either cannot be
+/// connected to.
+pub fn host_and_port(authority: &str, default_port: Option<u16>) -> Option<(&str, u16)> {
+    let (host, port) = split_port(authority);
+    let port = match port {
+        None | Some("") => default_port?,
+        // Not what `parse` alone would take: a sign.
+        Some(digits) if digits.bytes().all(|it| it.is_ascii_digit()) => digits.parse().ok()?,
+        Some(_) => return None,
+    };
+    (!host.is_empty() && port != 0).then_some((host, port))
+}
+
 /// Splits a host into its name, without brackets, and its port, if there is one.
 pub(crate) fn split_port(host: &str) -> (&str, Option<&str>) {
     if let Some((name, rest)) = host.strip_prefix('[').and_then(|it| it.split_once(']')) {

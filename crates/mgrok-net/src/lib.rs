@@ -19,6 +19,7 @@ pub mod proxy_protocol;
 pub mod relay;
 pub mod resolver;
 pub mod sniff;
+pub mod socks5;
 pub mod tcp;
 pub mod tls;
 

@@ -18,6 +18,7 @@ const compression = key("transport.useCompression", "Compress what is carried", 
 const TO_SERVICE = ["http2https", "http2http", "https2http", "https2https", "tls2raw"];
 const REWRITING = TO_SERVICE.slice(0, 4);
 const WITH_TLS = ["https2http", "https2https", "tls2raw"];
+const WITH_HTTP_PASSWORD = ["http_proxy", "static_file"];
 
 /** The sections of a form. `of`: the types that have a field; `plugins`: the plugins that do; `direct`: only without a plugin. */
 export const SECTIONS = {
@@ -35,7 +36,7 @@ export const SECTIONS = {
       title: "Local service",
       fields: [
         key("plugin.type", "What answers", "choice", {
-          options: ["", ...TO_SERVICE, "unix_domain_socket"],
+          options: ["", ...TO_SERVICE, "unix_domain_socket", "static_file", "http_proxy", "socks5"],
           words: { "": "a service at an address" },
         }),
         key("localIP", "Host", "text", { direct: true, placeholder: "127.0.0.1" }),
@@ -47,6 +48,12 @@ export const SECTIONS = {
         pluginKey("keyPath", "Key file", "text", WITH_TLS),
         pluginKey("enableHTTP2", "HTTP/2", "default-on", ["https2http", "https2https"]),
         pluginKey("unixPath", "Path of the socket", "text", ["unix_domain_socket"]),
+        pluginKey("localPath", "Directory of the files", "text", ["static_file"]),
+        pluginKey("stripPrefix", "What paths begin with", "text", ["static_file"], { hint: "And files do not. Empty: nothing." }),
+        pluginKey("httpUser", "User that it asks for", "text", WITH_HTTP_PASSWORD, { hint: "Empty, as the password: anybody may come." }),
+        pluginKey("httpPassword", "That user's password", "secret", WITH_HTTP_PASSWORD),
+        pluginKey("username", "User that it asks for", "text", ["socks5"], { hint: "Empty, as the password: anybody may come." }),
+        pluginKey("password", "That user's password", "secret", ["socks5"]),
       ],
     },
     {

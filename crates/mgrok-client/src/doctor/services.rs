@@ -1,6 +1,6 @@
 //! The local services of all proxies.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mgrok_config::{
@@ -19,8 +19,17 @@ use crate::plugin::Plugin;
 /// Where a local service is.
 #[derive(Clone, Debug)]
 enum Place {
-    Tcp { host: String, port: u16 },
-    Udp { host: String, port: u16 },
+    /// Wherever users want.
+    Anywhere,
+    Directory(PathBuf),
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    Udp {
+        host: String,
+        port: u16,
+    },
     Unix(PathBuf),
 }
 
@@ -85,6 +94,8 @@ impl Place {
         match &proxy.plugin {
             None => own(),
             Some(PluginConfig::UnixDomainSocket { path }) => Self::Unix(path.clone()),
+            Some(PluginConfig::StaticFile { root, .. }) => Self::Directory(root.clone()),
+            Some(PluginConfig::HttpProxy(_) | PluginConfig::Socks5(_)) => Self::Anywhere,
             Some(PluginConfig::Tls2Raw { local_addr, .. }) => at(local_addr),
             Some(
                 PluginConfig::Http2Http(website)
@@ -112,8 +123,25 @@ async fn local(proxy: &ProxyConfig, resolver: &Resolver) -> Verdict<()> {
             let local = Local::Tcp { host: &host, port };
             connect(local, resolver).await
         }
+        Place::Anywhere => Ok(Sound::good((), "users are connected to whatever they name")),
+        Place::Directory(path) => directory(&path),
         Place::Unix(path) => connect(Local::Unix(&path), resolver).await,
         Place::Udp { host, port } => udp(&host, port, resolver).await,
+    }
+}
+
+/// Whether the files of a directory can be found.
+fn directory(path: &Path) -> Verdict<()> {
+    let remedy = "mend localPath of the plugin, or let the user who runs mgrokc read the directory";
+    match std::fs::read_dir(path) {
+        Ok(_) => Ok(Sound::good(
+            (),
+            format_args!("{} can be read", path.display()),
+        )),
+        Err(error) => Err(Fault::new(
+            format_args!("{} cannot be read: {error}", path.display()),
+            remedy,
+        )),
     }
 }
 

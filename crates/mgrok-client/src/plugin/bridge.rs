@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{Span, debug, warn};
 
+use super::answers::empty;
 use super::error::PluginError;
 use super::front::Front;
 use super::handshake::in_time;
@@ -323,10 +324,4 @@ fn rules(website: &Website, forwarded: Forwarded) -> Result<Rules, PluginError> 
         request_headers: request_headers?,
         response_headers: Vec::new(),
     })
-}
-
-fn empty(status: StatusCode) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = status;
-    response
 }

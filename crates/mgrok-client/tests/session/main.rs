@@ -10,6 +10,7 @@ mod server;
 mod transport_server;
 
 mod faults;
+mod files;
 mod golden;
 mod health;
 mod heartbeats;
@@ -19,6 +20,7 @@ mod muxed;
 mod names;
 mod packets;
 mod plugins;
+mod proxying;
 mod reload;
 mod stopping;
 mod transports;

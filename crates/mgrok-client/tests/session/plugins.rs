@@ -27,14 +27,14 @@ use crate::server::{Running, Server, echo, ended, new_proxy, recv, tcp_proxy, wi
 const SHOP: &str = "shop.test";
 
 /// A client with one proxy, `web`, and the server that a test plays.
-struct Tunnel {
+pub(crate) struct Tunnel {
     server: Server,
     control: MessageConn,
     _client: Running,
 }
 
 impl Tunnel {
-    async fn new(plugin: Plugin) -> Self {
+    pub(crate) async fn new(plugin: Plugin) -> Self {
         Self::with(ProxyConfig {
             plugin: Some(plugin),
             ..ProxyConfig::new("web", ProxyKind::Tcp { remote_port: 6000 }, 0)
@@ -56,7 +56,7 @@ impl Tunnel {
     }
 
     /// The connection of a user from 203.0.113.9.
-    async fn user(&mut self) -> Conn {
+    pub(crate) async fn user(&mut self) -> Conn {
         let start = StartWorkConn {
             proxy_name: "web".to_owned(),
             src_addr: "203.0.113.9".to_owned(),
@@ -92,7 +92,7 @@ async fn tls(server_name: &str, user: Conn) -> Conn {
 
 /// A website that answers with the head of the request; for a WebSocket it echoes the bytes that follow. Returns its
 /// address.
-async fn website(has_tls: bool) -> LocalAddr {
+pub(crate) async fn website(has_tls: bool) -> LocalAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -130,7 +130,7 @@ async fn answer(mut conn: Conn) {
 }
 
 /// Reads up to the empty line.
-async fn read_head(conn: &mut Conn) -> String {
+pub(crate) async fn read_head(conn: &mut Conn) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(within(conn.read_u8()).await.unwrap());
@@ -161,13 +161,13 @@ async fn https2http() -> Plugin {
 
 /// Sends one request and reads to the end. Returns the answer's head, and its body, which is the head that the website
 /// received.
-async fn ask(conn: Conn, request: &str) -> (String, String) {
+pub(crate) async fn ask(conn: Conn, request: &str) -> (String, String) {
     let answer = talk(conn, &format!("{request}Connection: close\r\n\r\n")).await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.to_owned(), body.to_owned())
 }
 
-async fn talk(mut conn: Conn, request: &str) -> String {
+pub(crate) async fn talk(mut conn: Conn, request: &str) -> String {
     let mut answer = String::new();
     conn.write_all(request.as_bytes()).await.unwrap();
     conn.flush().await.unwrap();

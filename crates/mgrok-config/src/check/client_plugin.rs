@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::kinds::{headers, host_header_rewrite};
+use super::kinds::{headers, host_header_rewrite, password, user};
 use super::{certificate_of, shown};
-use crate::client_plugin::{HttpsFront, Plugin, Website};
+use crate::client_plugin::{HttpsFront, Plugin, PluginCredentials, Website};
 use crate::local_addr::LocalAddr;
 use crate::proxy::ProxyKind;
 use crate::section::Section;
@@ -27,6 +27,9 @@ const TYPES: [&str; 10] = [
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 
+/// The most bytes that SOCKS has for a user or a password.
+const MAX_SOCKS5_CREDENTIAL: usize = 255;
+
 /// Reads what is to serve the users of a proxy of this kind; `None` if that is the local service.
 pub(super) fn plugin(entry: &mut Section<'_>, kind: &ProxyKind) -> Option<Plugin> {
     let is_there = entry.has("plugin");
@@ -38,6 +41,7 @@ pub(super) fn plugin(entry: &mut Section<'_>, kind: &ProxyKind) -> Option<Plugin
     let plugin = match name.as_str() {
         "http2http" => Plugin::Http2Http(website(&mut section, &name, HTTP_PORT)),
         "http2https" => Plugin::Http2Https(website(&mut section, &name, HTTPS_PORT)),
+        "http_proxy" => Plugin::HttpProxy(http_credentials(&mut section)),
         "https2http" => Plugin::Https2Http {
             website: website(&mut section, &name, HTTP_PORT),
             front: https_front(&mut section),
@@ -46,14 +50,20 @@ pub(super) fn plugin(entry: &mut Section<'_>, kind: &ProxyKind) -> Option<Plugin
             website: website(&mut section, &name, HTTPS_PORT),
             front: https_front(&mut section),
         },
+        "socks5" => Plugin::Socks5(socks5_credentials(&mut section)),
+        "static_file" => Plugin::StaticFile {
+            root: path(&mut section, &name, "localPath"),
+            strip_prefix: strip_prefix(&mut section),
+            credentials: http_credentials(&mut section),
+        },
         "tls2raw" => Plugin::Tls2Raw {
             local_addr: local_addr(&mut section, &name, None),
             certificate: front_certificate(&mut section),
         },
         "unix_domain_socket" => Plugin::UnixDomainSocket {
-            path: unix_path(&mut section, &name),
+            path: path(&mut section, &name, "unixPath"),
         },
-        "http_proxy" | "socks5" | "static_file" | "virtual_net" => {
+        "virtual_net" => {
             section.unsupported("type", format!("the plugin `{name}`"));
             section.abandon();
             return None;
@@ -76,12 +86,18 @@ pub(super) fn plugin(entry: &mut Section<'_>, kind: &ProxyKind) -> Option<Plugin
         }
     };
     match kind {
-        ProxyKind::Tcp { .. }
-        | ProxyKind::Http(_)
-        | ProxyKind::Https(_)
-        | ProxyKind::TcpMux(_)
-        | ProxyKind::Stcp(_)
-        | ProxyKind::Xtcp { .. } => Some(plugin),
+        ProxyKind::Tcp { .. } | ProxyKind::Http(_) | ProxyKind::Https(_) | ProxyKind::TcpMux(_) => {
+            if let Plugin::HttpProxy(credentials) | Plugin::Socks5(credentials) = &plugin
+                && credentials.is_empty()
+            {
+                let why = format!(
+                    "`{name}` without a user and a password lets everybody who reaches this proxy connect to all that this machine can"
+                );
+                section.warn("type", why);
+            }
+            Some(plugin)
+        }
+        ProxyKind::Stcp(_) | ProxyKind::Xtcp { .. } => Some(plugin),
         ProxyKind::Udp { .. } | ProxyKind::Sudp(_) => {
             let kind = kind.as_str();
             entry.warn(
@@ -132,8 +148,50 @@ fn local_addr(section: &mut Section<'_>, plugin: &str, default_port: Option<u16>
     })
 }
 
-fn unix_path(section: &mut Section<'_>, plugin: &str) -> PathBuf {
-    let key = "unixPath";
+/// A user and a password that HTTP carries.
+fn http_credentials(section: &mut Section<'_>) -> PluginCredentials {
+    PluginCredentials {
+        user: user(section, "httpUser"),
+        password: password(section),
+    }
+}
+
+/// A user and a password that SOCKS carries, each within 255 bytes.
+fn socks5_credentials(section: &mut Section<'_>) -> PluginCredentials {
+    let credentials = PluginCredentials {
+        user: section.text("username").unwrap_or_default(),
+        password: section
+            .secret("password", "passwordSource")
+            .unwrap_or_default(),
+    };
+    let lengths = [
+        ("username", credentials.user.len()),
+        ("password", credentials.password.expose().len()),
+    ];
+    for (key, len) in lengths {
+        if len > MAX_SOCKS5_CREDENTIAL {
+            let why =
+                format!("must have {MAX_SOCKS5_CREDENTIAL} bytes at most for SOCKS, not {len}");
+            section.invalid(key, why);
+        }
+    }
+    credentials
+}
+
+/// What paths begin with. Slashes at its ends go without saying.
+fn strip_prefix(section: &mut Section<'_>) -> String {
+    let text = section.text("stripPrefix").unwrap_or_default();
+    let prefix = text.trim_matches('/');
+    // Paths are cleaned before they are looked at.
+    let is_clean = prefix.is_empty() || prefix.split('/').all(|it| !["", ".", ".."].contains(&it));
+    if !is_clean {
+        let why = format!("is no beginning of a path: {}", shown(&text));
+        section.invalid("stripPrefix", why);
+    }
+    prefix.to_owned()
+}
+
+fn path(section: &mut Section<'_>, plugin: &str, key: &'static str) -> PathBuf {
     required(section, plugin, key);
     section.path(key).unwrap_or_default()
 }

@@ -212,7 +212,7 @@ fn locations(entry: &mut Section<'_>) -> Vec<String> {
 }
 
 /// A user of HTTP's Basic authentication, where a `:` ends the name.
-fn user(entry: &mut Section<'_>, key: &'static str) -> String {
+pub(super) fn user(entry: &mut Section<'_>, key: &'static str) -> String {
     let user = entry.text(key).unwrap_or_default();
     if user.contains(':') {
         // What follows the `:` may be a password.
@@ -222,7 +222,7 @@ fn user(entry: &mut Section<'_>, key: &'static str) -> String {
     user
 }
 
-fn password(entry: &mut Section<'_>) -> Secret {
+pub(super) fn password(entry: &mut Section<'_>) -> Secret {
     let password = entry.secret("httpPassword", "httpPasswordSource");
     password.unwrap_or_default()
 }

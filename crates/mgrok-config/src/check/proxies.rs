@@ -145,7 +145,7 @@ fn check_inspected(section: &mut Section<'_>, proxy: &ProxyConfig) {
     if http.inspect.is_none() {
         return;
     }
-    if let Some(plugin) = proxy.plugin.as_ref().filter(|it| !it.is_http()) {
+    if let Some(plugin) = proxy.plugin.as_ref().filter(|it| !it.is_bridge()) {
         let plugin = plugin.as_str();
         section.invalid("inspect", format!("does not go with the plugin `{plugin}`"));
     }
@@ -215,7 +215,7 @@ fn proxy_protocol(
         let word = word.escape_debug();
         format!("not support proxy protocol version: {word}, must be \"v1\" or \"v2\"")
     })?;
-    if let Some(plugin) = plugin.filter(|plugin| plugin.is_http()) {
+    if let Some(plugin) = plugin.filter(|plugin| !plugin.is_raw()) {
         let plugin = plugin.as_str();
         transport.warn(key, format!("does nothing with the plugin `{plugin}`"));
     }

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use mgrok_config::{HttpsFront, LocalAddr, Plugin, ProxyConfig, ProxyKind, Website};
+use mgrok_config::{
+    HttpsFront, LocalAddr, Plugin, PluginCredentials, ProxyConfig, ProxyKind, Website,
+};
+use mgrok_proto::auth::Secret;
 
 use super::{client, client_mistakes, client_warnings};
 
@@ -68,6 +71,18 @@ fn the_least_that_each_needs() {
             path: PathBuf::from("/run/app.sock"),
         },
     );
+    let nobody = PluginCredentials::default;
+    let files = |strip_prefix: &str| Plugin::StaticFile {
+        root: PathBuf::from("/srv/files"),
+        strip_prefix: strip_prefix.to_owned(),
+        credentials: nobody(),
+    };
+    check("localPath = \"/srv/files\"", files(""));
+    // Slashes at its ends go without saying.
+    check(
+        "localPath = \"/srv/files\"\nstripPrefix = \"/a/b/\"",
+        files("a/b"),
+    );
 }
 
 #[test]
@@ -115,12 +130,35 @@ fn every_key_arrives() {
 }
 
 #[test]
+fn those_that_want_a_password() {
+    let ada = PluginCredentials {
+        user: "ada".to_owned(),
+        password: Secret::new("s3cret"),
+    };
+    let http = "httpUser = \"ada\"\nhttpPassword = \"s3cret\"";
+    check(http, Plugin::HttpProxy(ada.clone()));
+    check(
+        &format!("localPath = \"/srv\"\nstripPrefix = \"docs\"\n{http}"),
+        Plugin::StaticFile {
+            root: PathBuf::from("/srv"),
+            strip_prefix: "docs".to_owned(),
+            credentials: ada.clone(),
+        },
+    );
+    check(
+        "username = \"ada\"\npassword = \"s3cret\"",
+        Plugin::Socks5(ada),
+    );
+}
+
+#[test]
 fn what_is_required() {
     for (name, key) in [
         ("http2http", "localAddr"),
         ("http2https", "localAddr"),
         ("https2http", "localAddr"),
         ("https2https", "localAddr"),
+        ("static_file", "localPath"),
         ("tls2raw", "localAddr"),
         ("unix_domain_socket", "unixPath"),
     ] {
@@ -152,6 +190,22 @@ fn values_that_make_no_sense() {
         (
             "type = \"unix_domain_socket\"\nunixPath = \"a\"\nlocalAddr = \"b\"",
             "7:1: proxies[0].plugin.localAddr: unknown field \"localAddr\"",
+        ),
+        (
+            "type = \"http_proxy\"\nhttpUser = \"a:b\"",
+            "6:12: proxies[0].plugin.httpUser: must not have a `:`, which nobody can send in a name; a password belongs in `httpPassword`",
+        ),
+        (
+            "type = \"socks5\"\nhttpUser = \"a\"",
+            "6:1: proxies[0].plugin.httpUser: unknown field \"httpUser\"",
+        ),
+        (
+            &format!("type = \"socks5\"\nusername = \"{}\"", "x".repeat(256)),
+            "6:12: proxies[0].plugin.username: must have 255 bytes at most for SOCKS, not 256",
+        ),
+        (
+            "type = \"static_file\"\nlocalPath = \"a\"\nstripPrefix = \"a/../b\"",
+            "7:15: proxies[0].plugin.stripPrefix: is no beginning of a path: \"a/../b\"",
         ),
         (
             "type = \"http2http\"\nlocalAddr = \"a\"\ncrtPath = \"b\"",
@@ -199,6 +253,27 @@ fn settings_without_an_effect_are_told() {
         &[
             "8:24: proxies[0].transport.proxyProtocolVersion: does nothing with the plugin `http2https`",
         ],
+    );
+    for name in ["http_proxy", "socks5"] {
+        client_warnings(
+            &proxy(&format!("type = \"{name}\"")),
+            &[&format!(
+                "5:8: proxies[0].plugin.type: `{name}` without a user and a password lets everybody who reaches this proxy \
+                 connect to all that this machine can"
+            )],
+        );
+        // Whoever knows the secret key may.
+        let config = client(&format!(
+            "[[proxies]]\nname = \"a\"\ntype = \"stcp\"\nsecretKey = \"k\"\nplugin.type = \"{name}\""
+        ));
+        let plugin = config.proxies[0].plugin.as_ref();
+        assert_eq!(plugin.map(Plugin::as_str), Some(name));
+    }
+    client_warnings(
+        &proxy(
+            "type = \"socks5\"\nusername = \"ada\"\n[proxies.transport]\nproxyProtocolVersion = \"v2\"",
+        ),
+        &["8:24: proxies[0].transport.proxyProtocolVersion: does nothing with the plugin `socks5`"],
     );
     let front = "type = \"https2http\"\nlocalAddr = \"a\"\n";
     client_warnings(

@@ -521,6 +521,15 @@ fn every_old_key_is_known() {
             "[a]\ntype = https\nsubdomain = a\nplugin = https2http",
         ),
         ("plugin_unix_path", "[a]\nplugin = unix_domain_socket"),
+        (
+            "plugin_http_user plugin_http_passwd",
+            "[a]\nplugin = http_proxy",
+        ),
+        ("plugin_user plugin_passwd", "[a]\nplugin = socks5"),
+        (
+            "plugin_local_path plugin_strip_prefix plugin_http_user plugin_http_passwd",
+            "[a]\nplugin = static_file",
+        ),
         ("sk allow_users", "[a]\ntype = stcp"),
         (
             "multiplexer custom_domains subdomain http_user http_pwd route_by_http_user",

@@ -106,6 +106,9 @@ fn text(table: &str, kind: &str, line: &str) -> String {
         ],
         ("proxies.", _) => &["localPort = 1"],
         ("proxies.plugin.", "unix_domain_socket") => &["unixPath = \"a\""],
+        ("proxies.plugin.", "static_file") => &["localPath = \"a\""],
+        ("proxies.plugin.", "http_proxy") => &["httpUser = \"a\""],
+        ("proxies.plugin.", "socks5") => &["username = \"a\""],
         ("proxies.plugin.", _) => &["localAddr = \"a:1\""],
         ("visitors.", _) => &["serverName = \"b\"", "bindPort = 1"],
         _ => return format!("{line}\n"),
@@ -213,7 +216,7 @@ fn the_client_s_keys() {
 fn the_keys_of_proxies_plugins_and_visitors() {
     for (heading, table, first, all) in [
         ("Proxies", "proxies.", "tcp", 8),
-        ("Plugins", "proxies.plugin.", "http2http", 6),
+        ("Plugins", "proxies.plugin.", "http2http", 9),
         ("Visitors", "visitors.", "stcp", 3),
     ] {
         let mut keys = client_keys();

@@ -292,8 +292,8 @@ fn entries_are_checked_by_themselves_even_if_they_are_disabled() {
             "validation error: enabled: must be a boolean",
         ),
         (
-            json!({"plugin": {"type": "socks5"}}),
-            "validation error: the plugin `socks5` is not supported by this version of mgrok",
+            json!({"plugin": {"type": "virtual_net"}}),
+            "validation error: the plugin `virtual_net` is not supported by this version of mgrok",
         ),
         (
             json!({"customDomains": ["a"]}),
@@ -375,6 +375,28 @@ fn stored_definitions_say_what_was_written_and_running_ones_all() {
         "bindPort": 9000, "transport": {}, "plugin": null,
     }});
     assert_eq!(config.visitors[0].definition(), expect);
+}
+
+#[test]
+fn running_plugins_are_told_with_their_keys() {
+    for (keys, expect) in [
+        (
+            "type = \"http_proxy\"\nhttpUser = \"ada\"\nhttpPassword = \"p\"",
+            json!({"type": "http_proxy", "httpUser": "ada", "httpPassword": "p"}),
+        ),
+        (
+            "type = \"socks5\"\nusername = \"ada\"\npassword = \"p\"",
+            json!({"type": "socks5", "username": "ada", "password": "p"}),
+        ),
+        (
+            "type = \"static_file\"\nlocalPath = \"/srv\"\nstripPrefix = \"v1\"",
+            json!({"type": "static_file", "localPath": "/srv", "stripPrefix": "v1"}),
+        ),
+    ] {
+        let file = format!("[[proxies]]\nname = \"a\"\ntype = \"tcp\"\n[proxies.plugin]\n{keys}");
+        let told = Files::new(&file, None).config().proxies[0].definition();
+        assert_eq!(told["tcp"]["plugin"], expect);
+    }
 }
 
 #[test]

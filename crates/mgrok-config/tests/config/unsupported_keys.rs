@@ -19,16 +19,10 @@ fn on_the_client() {
 
 #[test]
 fn plugins() {
-    for name in ["http_proxy", "socks5", "static_file", "virtual_net"] {
-        client_mistakes(
-            &format!(
-                "[[proxies]]\nname = \"a\"\ntype = \"tcp\"\nplugin = {{ type = \"{name}\", anything = 1 }}"
-            ),
-            &[&format!(
-                "4:19: the plugin `{name}` is not supported by this version of mgrok"
-            )],
-        );
-    }
+    client_mistakes(
+        "[[proxies]]\nname = \"a\"\ntype = \"tcp\"\nplugin = { type = \"virtual_net\", anything = 1 }",
+        &["4:19: the plugin `virtual_net` is not supported by this version of mgrok"],
+    );
     client_mistakes(
         r#"
 [[visitors]]

@@ -25,6 +25,25 @@ fn host_names_are_without_port_dot_and_case() {
     assert!(matches!(host_name("a.test:80"), Cow::Borrowed("a.test")));
 }
 
+#[test]
+fn what_can_be_connected_to() {
+    for (authority, expect) in [
+        ("a.test", Some(("a.test", 80))),
+        ("a.test:", Some(("a.test", 80))),
+        ("a.test:8080", Some(("a.test", 8080))),
+        ("[::1]:443", Some(("::1", 443))),
+        ("[::1]", Some(("::1", 80))),
+        ("a.test:0", None),
+        ("a.test:65536", None),
+        ("a.test:+1", None),
+        (":80", None),
+        ("", None),
+    ] {
+        assert_eq!(host_and_port(authority, Some(80)), expect, "{authority}");
+    }
+    assert_eq!(host_and_port("a.test", None), None);
+}
+
 #[track_caller]
 fn check_path(path: &str, expect: &[u8]) {
     assert_eq!(&*decode_path(path), expect, "{path}");
