@@ -57,7 +57,7 @@ const IPV6: Members = Members {
 struct VirtualNetwork {
     members: Members,
     // In the order in which they are dropped: who needs others goes first.
-    guest: Client,
+    _guest: Client,
     owner: Client,
     server: Option<Server>,
     _stun: Stun,
@@ -138,7 +138,7 @@ impl VirtualNetwork {
             .await;
         Self {
             members,
-            guest,
+            _guest: guest,
             owner,
             server: Some(server),
             _stun: stun,

@@ -3,8 +3,8 @@
 //! A text goes through three forms. `source` makes it a tree of values with their positions, whatever its format: TOML, YAML, JSON or
 //! frp's old INI format, told apart by what is in the text, and filled in by `template` if it is one. Flags of a command line
 //! ([`Settings`]) become the same tree. `section` reads that tree table by table and notes every mistake instead of stopping at the
-//! first. `check` asks the sections for keys and builds the types that the server and the client work with. Keys of frp's that mgrok
-//! does not support yet stand in `unsupported_keys`, so that they are refused by name and never ignored.
+//! first. `check` asks the sections for keys and builds the types that the server and the client work with. A key
+//! that no check asks for is refused by name, never ignored.
 //!
 //! A position is one number: `source_map` lays all texts of a configuration end to end, with those that a client's file `includes`, and
 //! finds text, line and column again, also through a template.
@@ -99,8 +99,6 @@ mod report;
 mod source;
 
 mod includes;
-
-mod unsupported_keys;
 
 mod section;
 

@@ -15,7 +15,6 @@ use crate::report::Report;
 use crate::section::Section;
 use crate::source::{self, Entry, Node, Value};
 use crate::store::{Entries, Store, StoreContext, StoredEntry, StoredKind};
-use crate::unsupported_keys;
 
 /// The most entries of a store: as many proxies as a client may have.
 const MAX_ENTRIES: usize = 16_384;
@@ -93,7 +92,7 @@ impl StoreText {
 
     /// Checks the entries beside what the file says.
     pub(crate) fn check(self, report: &Report, context: StoreContext) -> Store {
-        let root = Section::root(&self.root, report, unsupported_keys::CLIENT);
+        let root = Section::root(&self.root, report);
         let others = (&*context.proxies, &*context.visitors);
         let (proxies, visitors) = check::stored(root, &context, others);
         let keys = KnownKeys::new(&report.noted_keys());
@@ -219,7 +218,7 @@ impl Store {
         lists.insert(kind.list().to_owned(), list);
         let text = Json::Object(lists).to_string();
         let parsed = StoreText::parse(&mut report, self.path.clone(), Some(text));
-        let root = Section::root(&parsed.root, &report, unsupported_keys::CLIENT);
+        let root = Section::root(&parsed.root, &report);
         let others = (&*self.proxies, &*self.visitors);
         let (mut read, _) = check::stored(root, &self.context, others);
         if let Err(mistakes) = report.finish() {
@@ -266,7 +265,7 @@ impl Store {
         let mut report = Report::new(options).noting_keys();
         let mut root = (Vec::new(), 0);
         root.0 = strict_tree(&mut report, kind, &keys);
-        let section = Section::root(&root, &report, unsupported_keys::CLIENT);
+        let section = Section::root(&root, &report);
         check::stored(section, &context, (&[], &[]));
         let known = KnownKeys::new(&report.noted_keys());
         if let Err(mistakes) = report.finish() {

@@ -19,7 +19,6 @@ use crate::section::Section;
 use crate::section::files::Content;
 use crate::server::{ServerAccess, ServerConfig, ServerTls, ServerTransport, Vhost};
 use crate::ssh_gateway::{HostKeyFile, SshGateway};
-use crate::web_server::WebServer;
 
 /// How long a session without a valid ping lives when streams are not multiplexed, so that nothing else notices.
 // frp: the same

@@ -23,7 +23,7 @@ mod starts;
 mod store;
 mod templates;
 mod transports;
-mod unsupported_keys;
+mod unknown_keys;
 mod value_sources;
 mod virtual_net;
 mod visitors;

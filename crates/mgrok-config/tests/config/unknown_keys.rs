@@ -1,4 +1,4 @@
-//! frp's keys that mgrok does not have yet: refused by name, unless they say what mgrok does anyway.
+//! Keys that nothing asks for are refused by name, and values that ask for nothing pass.
 
 use super::{client, client_mistakes, server, server_mistakes};
 
