@@ -301,8 +301,14 @@ impl Session {
                         continue;
                     }
                     let mut announcement = announcement.clone();
+                    let negotiated = self.handle.negotiated();
                     let _proxy = error_span!("proxy", %name).entered();
-                    leave_out_unknown(&mut announcement, self.handle.negotiated());
+                    if has_access(&announcement) && !negotiated.access {
+                        warn!("start error: {UNGUARDED}");
+                        proxies.handle_unsendable(name, UNGUARDED);
+                        continue;
+                    }
+                    leave_out_unknown(&mut announcement, negotiated);
                     Message::NewProxy(announcement)
                 }
                 Outgoing::Withdraw(_, close) => Message::CloseProxy(close.clone()),
@@ -446,22 +452,20 @@ impl From<RecvError> for SessionEnd {
     }
 }
 
+/// Why a proxy is not announced whose `access` the server would pass over: everybody could come.
+const UNGUARDED: &str = "the server would not keep to `access` of the proxy, as frps does not, nor mgroks with transport.wireProtocol = \"v1\"; \
+                         remove `access`, and keep others out at the server's firewall";
+
+/// Whether it says who may come.
+fn has_access(new: &NewProxy) -> bool {
+    !new.mgrok_allow_from.is_empty()
+        || !new.mgrok_deny_from.is_empty()
+        || new.mgrok_connections_per_source != 0
+        || new.mgrok_rate_per_source != 0
+}
+
 /// Takes out of `new` what its server would pass over, and says so.
 fn leave_out_unknown(new: &mut NewProxy, negotiated: Negotiated) {
-    let is_open = new.mgrok_allow_from.is_empty()
-        && new.mgrok_deny_from.is_empty()
-        && new.mgrok_connections_per_source == 0
-        && new.mgrok_rate_per_source == 0;
-    if !negotiated.access && !is_open {
-        new.mgrok_allow_from.clear();
-        new.mgrok_deny_from.clear();
-        new.mgrok_connections_per_source = 0;
-        new.mgrok_rate_per_source = 0;
-        warn!(
-            "what access says keeps nobody out here: the server does not know it, as frps does not, or transport.wireProtocol is \
-             \"v1\"; keep others out at the server's firewall"
-        );
-    }
     if !negotiated.balancing && (new.mgrok_weight != 0 || !new.mgrok_strategy.is_empty()) {
         new.mgrok_weight = 0;
         new.mgrok_strategy.clear();
