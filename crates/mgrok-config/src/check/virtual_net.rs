@@ -55,9 +55,6 @@ pub(super) fn warn_of_virtual_net(
         if net.is_none() {
             root.warn(key, format!("the proxy {name:?} has the plugin `virtual_net`, which does not start without `virtualNet.address`"));
         }
-        if proxy.proxy_protocol.is_some() {
-            root.warn(key, format!("the proxy {name:?} has `transport.proxyProtocolVersion`, which does nothing with the plugin `virtual_net`"));
-        }
         if !matches!(proxy.kind, ProxyKind::Stcp(_) | ProxyKind::Xtcp { .. }) {
             let kind = proxy.kind.as_str();
             root.warn(key, format!("the proxy {name:?} of type `{kind}` lets anybody who gets to it into the virtual network: use `stcp` or `xtcp`, whose visitors know its `secretKey`"));

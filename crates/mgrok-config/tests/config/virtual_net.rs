@@ -124,15 +124,6 @@ fn what_cannot_work_as_meant_is_warned_of() {
             "the visitors \"v\" and \"w\" both lead to 100.86.0.2: of the two, the one that connected last is used",
         )],
     );
-    check(
-        &format!(
-            "{ON}{}transport.proxyProtocolVersion = \"v2\"\n",
-            proxy("stcp")
-        ),
-        &[at_2(
-            "the proxy \"p\" has `transport.proxyProtocolVersion`, which does nothing with the plugin `virtual_net`",
-        )],
-    );
     // Its proxies are yet to come.
     client(&format!("store.path = \"store.json\"\n{ON}"));
     check(

@@ -12,6 +12,7 @@ use mgrok_proto::{FRP_VERSION, Negotiated, RunId, WireVersion};
 use tracing::{info, warn};
 
 use super::{LoginError, MAX_NAME_LEN, shorten, who_is};
+use crate::admission;
 use crate::directory::{ClientInfo, Identity};
 use crate::excerpt::Excerpt;
 use crate::keys::ProofError;
@@ -99,7 +100,10 @@ async fn begin(
         // Where tokens of an issuer count, that of the configuration opens nothing.
         Proof::Token(token)
             if policy.keys.verifier().is_none() && token == policy.keys.auth.token => {}
-        Proof::Token(_) => return Err(ProofError::Token("login").into()),
+        Proof::Token(_) => {
+            admission::note_wrong_token(&context.policy, from.ip());
+            return Err(ProofError::Token("login").into());
+        }
     }
     if login.user.len().max(login.client_id.len()) > MAX_NAME_LEN {
         return Err(LoginError::NameTooLong);
