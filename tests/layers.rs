@@ -38,6 +38,7 @@ const INHERENT: &[(&str, &[&str], &str)] = &[
             "check/client",
             "check/client_plugin",
             "check/client_transport",
+            "check/oidc",
             "check/proxies",
             "check/server",
             "check/server_addrs",

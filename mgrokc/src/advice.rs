@@ -7,7 +7,7 @@ pub(crate) fn advice(config: &ClientConfig) -> Vec<String> {
     let mut advice = Vec::new();
     let tls = config.transport.tls.as_ref();
     let has_certificate = tls.is_some_and(|it| it.certificate.is_some());
-    if config.auth.token.is_empty() && !has_certificate {
+    if config.auth.token.is_empty() && config.oidc.is_none() && !has_certificate {
         advice.push(
             "this client proves nothing to its server, which lets in whoever comes: add auth.token = \"a long random text\" \
              (--token) at both ends"

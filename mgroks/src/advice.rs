@@ -6,6 +6,7 @@ use mgrok_config::ServerConfig;
 pub(crate) fn advice(config: &ServerConfig) -> Vec<String> {
     let mut advice = Vec::new();
     let is_open = config.auth.token.is_empty()
+        && config.oidc.is_none()
         && config.transport.tls.trusted_ca.is_none()
         && config.http_plugins.is_empty();
     if is_open {

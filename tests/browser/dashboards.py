@@ -121,9 +121,9 @@ def wait_ready(process, port, log):
 
 
 class Programs:
-    """A server, a client that publishes an inspected web site, and their service."""
+    """A server, a client that publishes an inspected web site and whatever else is `stored`, and their service."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, stored=()):
         self.service = Service()
         self.bind, self.vhost, self.server_admin, self.client_admin = (free_port() for _ in range(4))
         self.processes = []
@@ -136,6 +136,8 @@ class Programs:
             + admin.format(self.client_admin)
             + f'[[proxies]]\nname = "web"\ntype = "http"\nlocalPort = {self.service.port}\ncustomDomains = ["web.test"]\ninspect.requests = 50\n'
         )
+        if stored:
+            (folder / "store.json").write_text(json.dumps({"proxies": stored}))
         for program, file, port in ((MGROKS, server, self.server_admin), (MGROKC, self.client_file, self.client_admin)):
             log = folder / f"{file.stem}.log"
             process = subprocess.Popen([program, "-c", file], stdout=log.open("w"), stderr=subprocess.STDOUT)
@@ -147,6 +149,7 @@ class Programs:
             it.terminate()
         for it in self.processes:
             it.wait(20)
+        self.processes = []
 
     def get_web(self, path):
         request = urllib.request.Request(f"http://127.0.0.1:{self.vhost}{path}", headers={"Host": "web.test"})
@@ -167,7 +170,8 @@ class Browser:
         page.on("pageerror", lambda it: self.errors.append(f"{page.url}: {it}"))
         page.on("console", lambda it: it.type == "error" and self.errors.append(f"{page.url}: {it.text}"))
         page.add_init_script("addEventListener('securitypolicyviolation', (e) => console.error('policy: ' + e.violatedDirective + ' ' + e.blockedURI))")
-        page.goto(f"{base}/")
+        if base:
+            page.goto(f"{base}/")
         return page
 
     def forgive(self, word):
@@ -410,6 +414,92 @@ def every_screen(browser, programs):
     assert not wrong, "\n".join(wrong)
 
 
+def sorted_lists(browser, programs):
+    step("a list is sorted by the program, and says so in its head and its address")
+    page = browser.page(f"http://127.0.0.1:{programs.client_admin}")
+    show(page, "/proxies?sort=-name")
+    first = page.locator("tbody tr").first
+    expect(first).to_contain_text("web", timeout=PATIENCE)
+    head = page.get_by_role("columnheader").filter(has_text="Proxy")
+    expect(head).to_have_attribute("aria-sort", "descending")
+    head.get_by_role("button").click()
+    expect(first).to_contain_text("<script>echo", timeout=PATIENCE)
+    expect(head).to_have_attribute("aria-sort", "ascending")
+    assert page.url.endswith("sort=name"), page.url
+    page.context.close()
+
+
+def left_open(browser, programs):
+    step("a page that is left open comes back to its events, and keeps no more of them than it draws")
+    page = browser.page(None)
+    rounds = []
+
+    def events(route):
+        # As many seconds as an hour has, and the end of the stream.
+        began = len(rounds) * 3600
+        rounds.append(route)
+        data = "".join('event: traffic\ndata: {"received":%d,"sent":%d,"connections":1}\n\n' % (it, it) for it in range(began, began + 3600))
+        route.fulfill(status=200, content_type="text/event-stream", body='event: reset\ndata: {"missed":0}\n\n' + data)
+
+    page.route("**/api/v2/events", events)
+    page.goto(f"http://127.0.0.1:{programs.server_admin}/")
+    page.wait_for_selector("figure.chart")
+    heaps = []
+    session = page.context.new_cdp_session(page)
+    for wanted in (3, 6):
+        while len(rounds) < wanted:
+            page.wait_for_timeout(100)
+        session.send("HeapProfiler.collectGarbage")
+        counts = session.send("Memory.getDOMCounters")
+        kept = page.evaluate("import(new URL('common/live.js', document.baseURI)).then((it) => it.samples.length)")
+        assert kept <= 300, kept
+        heaps.append((counts["nodes"], counts["jsEventListeners"]))
+    (nodes, listeners), (nodes_then, listeners_then) = heaps
+    assert nodes_then <= nodes * 1.2 + 100 and listeners_then <= listeners + 20, heaps
+    page.context.close()
+
+
+MANY = 10_000
+
+
+def ten_thousand(browser, folder):
+    step(f"{MANY} proxies: each page of the lists of both ends comes, sorts and searches at once")
+    stored = [{"name": f"p{it:05}", "type": "stcp", "secretKey": "k", "localPort": 22} for it in range(MANY)]
+    programs = Programs(folder, stored)
+    times = []
+
+    def timed(what, work):
+        began = time.monotonic()
+        work()
+        took = time.monotonic() - began
+        times.append(took)
+        print(f"  {took * 1000:6.0f} ms  {what}", flush=True)
+
+    try:
+        for end, admin, prefix in (("server", programs.server_admin, "ada."), ("client", programs.client_admin, "")):
+            page = browser.page(f"http://127.0.0.1:{admin}")
+            began = time.monotonic()
+            show(page, "/proxies?q=p0&size=200")
+            said = page.locator("p.said")
+            while "10,000" not in said.inner_text():
+                assert time.monotonic() - began < 120, said.inner_text()
+                page.wait_for_timeout(500)
+            if end == "client":
+                expect(page.locator("tbody tr").first).to_contain_text("running", timeout=120_000)
+            first = page.locator("tbody tr").first
+            timed(f"{end}: the last page", lambda: (show(page, "/proxies?q=p0&page=50&size=200"), expect(first).to_contain_text(f"{prefix}p09800", timeout=PATIENCE)))
+            timed(f"{end}: sorted downwards", lambda: (show(page, "/proxies?sort=-name&q=p0"), expect(first).to_contain_text(f"{prefix}p09999", timeout=PATIENCE)))
+            timed(f"{end}: the next page", lambda: (page.get_by_role("button", name="Next").click(), expect(first).to_contain_text(f"{prefix}p09949", timeout=PATIENCE)))
+            timed(f"{end}: searched", lambda: (page.get_by_label("Search proxies").fill("p07777"), expect(said).to_have_text("1 proxy", timeout=PATIENCE)))
+            timed(f"{end}: one proxy", lambda: (first.get_by_role("link").first.click(), expect(page.get_by_role("heading", level=1)).to_have_text(f"{prefix}p07777", timeout=PATIENCE)))
+            timed(f"{end}: the overview", lambda: (show(page, "/"), expect(page.locator(".figure").get_by_text("10,001")).to_be_visible(timeout=PATIENCE)))
+            page.context.close()
+        # Development builds, on a machine that may be busy.
+        assert max(times) < 10, times
+    finally:
+        programs.stop()
+
+
 def main():
     if SCREENSHOTS:
         pathlib.Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
@@ -421,12 +511,18 @@ def main():
             leave_a_form(browser, programs)
             close_a_connection(browser, programs, port)
             inspect(browser, programs)
+            sorted_lists(browser, programs)
+            left_open(browser, programs)
             every_screen(browser, programs)
             edit_the_configuration(browser, programs)
             behind_a_prefix(browser, programs)
             disable_a_proxy(browser, programs)
             drain(browser, programs)
             end_a_client(browser, programs)
+            programs.stop()
+            many = pathlib.Path(folder) / "many"
+            many.mkdir()
+            ten_thousand(browser, many)
             assert not browser.errors, "\n".join(browser.errors)
         finally:
             programs.stop()

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use futures_util::future::join_all;
 use mgrok_client::Client;
 use mgrok_config::{Strictness, load_client_from_str};
+use mgrok_issuer::{AUDIENCE, CLIENT, Issuer, Mood};
 use mgrok_lab::{eventually, service};
 use mgrok_net::message::MessageConn;
 use mgrok_proto::WireVersion;
@@ -203,4 +204,31 @@ async fn a_client_id_that_the_client_of_this_file_has() {
     assert_eq!(word(&report, "client_id"), "ok");
     // It was not disturbed.
     TcpStream::connect(("127.0.0.1", public)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_of_an_issuer() {
+    let issuer = Issuer::start().await;
+    let url = issuer.url();
+    let server = server(&format!(
+        "auth.method = \"oidc\"\nauth.oidc.issuer = \"{url}\"\nauth.oidc.audience = \"{AUDIENCE}\""
+    ))
+    .await;
+    let (id, secret) = CLIENT;
+    let settings = format!(
+        "auth.method = \"oidc\"\nauth.oidc.clientID = \"{id}\"\nauth.oidc.clientSecret = \"{secret}\"\n\
+         auth.oidc.tokenEndpointURL = \"{}\"",
+        issuer.token_endpoint()
+    );
+    let file = file(server.addr, &settings);
+    let report = examine(&file).await;
+    is_good(&report);
+    let text = text(&report);
+    let told = format!("one of {url} for [{AUDIENCE}], subject client-1, expires in 35");
+    assert!(text.contains(&told), "{text}");
+    assert!(!text.contains(secret), "{text}");
+    issuer.set_mood(Mood::Away);
+    let report = examine(&file).await;
+    blames(&report, "token", "couldn't get an OIDC token from");
+    assert_eq!(word(&report, "login"), "skipped");
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
 use mgrok_config::{Strictness, load_server_from_str};
 use mgrok_doctor::{Examination, MAX_TOTAL, Report};
+use mgrok_issuer::{Issuer, Mood};
 use mgrok_lab::certs::Authority;
 use mgrok_lab::dns::Dns;
 use mgrok_lab::{ports, service, within};
@@ -195,4 +196,19 @@ async fn a_plugin_that_cannot_be_reached() {
     blames(&report, "plugin", "cannot connect to it");
     let there = service::silent().await;
     is_good(&examine(&plugin(there.addr().port()), None).await);
+}
+
+#[tokio::test]
+async fn an_issuer_that_tells_its_keys() {
+    let issuer = Issuer::start().await;
+    let settings = format!(
+        "auth.method = \"oidc\"\nauth.oidc.issuer = \"{}\"\nauth.oidc.audience = \"a\"",
+        issuer.url()
+    );
+    let report = examine(&settings, None).await;
+    is_good(&report);
+    assert_eq!(word(&report, "issuer"), "ok");
+    issuer.set_mood(Mood::Away);
+    let report = examine(&settings, None).await;
+    blames(&report, "issuer", "cannot get its discovery document");
 }

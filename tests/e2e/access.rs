@@ -169,17 +169,6 @@ async fn members_of_a_group_have_lists_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_client_warns_if_the_server_will_keep_nobody_out() {
-    let echo = service::tcp_echo().await;
-    let proxy = Proxy::tcp("t", echo.addr()).with(ONLY_HERE);
-    let v1 = "transport.wireProtocol = \"v1\"";
-    let tunnel = Tunnel::with("", v1, proxy).await;
-    let warning = "what access says keeps nobody out here";
-    tunnel.client.log().wait_for(warning).await;
-    drop(tunnel.server);
-}
-
-#[tokio::test]
 async fn one_source_has_as_many_connections_as_it_may() {
     let echo = service::tcp_echo().await;
     let proxy = Proxy::tcp("t", echo.addr()).with("access.maxConnectionsPerSource = 2");

@@ -23,6 +23,7 @@ mod http;
 mod https;
 mod inspector;
 mod metrics;
+mod oidc;
 mod outbound;
 mod overload;
 mod plugins;

@@ -214,7 +214,7 @@ async fn the_documentation_has_every_metric_and_no_other() {
                 if let Some(values) = values.remove(&(name.clone(), label.clone())) {
                     assert_eq!(*told, values, "{name} {label}");
                 } else if label != "name" && label != "type" {
-                    let fixed = ["wire", "version", "frp_version", "status"];
+                    let fixed = ["wire", "version", "frp_version", "status", "transport"];
                     assert!(fixed.contains(&label.as_str()), "{name} {label}: no values");
                 }
             }
@@ -316,6 +316,8 @@ async fn bytes_count_while_a_connection_lives() {
     for (name, value) in [
         ("mgrok_client_sessions", 1.0),
         ("mgrok_client_servers", 1.0),
+        ("mgrok_client_session_transports{transport=\"tcp\"}", 1.0),
+        ("mgrok_client_mux_connections", 1.0),
         ("mgrok_client_logins_total{result=\"ok\"}", 1.0),
         ("mgrok_client_proxies{type=\"tcp\",status=\"running\"}", 1.0),
         ("mgrok_client_proxy_running{name=\"ssh\",type=\"tcp\"}", 1.0),

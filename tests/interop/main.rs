@@ -94,6 +94,7 @@ mod health;
 mod http;
 mod matrix;
 mod mistakes;
+mod oidc;
 mod old;
 mod plugins;
 mod private;

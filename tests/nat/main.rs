@@ -1,4 +1,4 @@
-//! Finding a way through real NATs: Linux routers in network namespaces.
+//! Finding a way through real NATs: Linux routers in network namespaces. And virtual networks between clients behind them.
 //!
 //! Needs root, `ip` and `nft`; without them every test here says that it was skipped. The host's own network is neither
 //! used nor touched. Most tests wait for one attempt after the other, 10 s apart, and so are not run unless asked for:
@@ -14,6 +14,7 @@
 
 mod hole;
 mod network;
+mod virtual_net;
 
 use mgrok_lab::Peer::{self, Frp, MgrokProgram as Mgrok};
 

@@ -25,7 +25,6 @@ mod answer;
 mod attempts;
 mod dashboard;
 mod deadline;
-mod page;
 mod path;
 mod tls;
 
@@ -34,6 +33,7 @@ mod access;
 mod events;
 mod extract;
 
+mod list;
 mod routes;
 
 mod log_routes;
@@ -52,9 +52,9 @@ pub use axum::response::Response;
 pub use dashboard::Dashboard;
 pub use events::{EventStream, ServerEvent};
 pub use extract::{Caller, JsonBody, Path, Query, is_true, read_body};
+pub use list::{Column, ListQuery, Page};
 pub use log_routes::with_log;
 pub use metrics::expose_runtime;
-pub use page::{Page, PageQuery};
 pub use port::{AdminPort, OpenError};
 pub use program::{AdminRequest, AdminRequests, ProgramLink, ReloadFailure, ReloadQuery};
 pub use routes::Routes;

@@ -34,6 +34,7 @@ use crate::store::{StoreChanges, StoreHandle};
 use crate::supervisor::{FirstLogins, LoginFailure, SessionSupervisor, SupervisorContext};
 use crate::tasks::{TaskOwner, Tasks};
 use crate::users::Users;
+use crate::virtual_net::{DeviceError, VirtualNetwork};
 use crate::visitor::{self, ListenerWatch, Visitors};
 
 /// Why a client cannot start.
@@ -45,6 +46,9 @@ pub enum StartError {
     /// The files of TLS cannot be used.
     #[error(transparent)]
     SetUp(#[from] SetUpError),
+    /// The device of the virtual network cannot be made.
+    #[error("virtual network")]
+    VirtualNet(#[from] DeviceError),
 }
 
 /// Why a client that ran has ended although nobody stopped it.
@@ -93,6 +97,8 @@ pub struct Client {
     reloads: Reloads,
     store: StoreHandle,
     wanted: Wanted,
+    /// `None` if there is none.
+    virtual_net: Option<VirtualNetwork>,
     /// The visitors there are.
     visitors: watch::Sender<visitor::Table>,
     /// The sessions there are, for the visitors.
@@ -117,10 +123,15 @@ impl Client {
         let (store, changes) = StoreChanges::new(config.store.take());
         let settings = Arc::new(LoginSettings::new(config, &to_servers)?);
         let config = settings.config.clone();
+        let virtual_net = config
+            .virtual_net
+            .map(|net| VirtualNetwork::new(net, metrics.dropped_packets.clone()));
         let new_proxies = |_| {
             let (user, key) = (config.user.clone(), settings.key.clone());
             let proxies = Proxies::new(user, String::new(), key, to_services.clone());
-            let mut proxies = proxies.with_users(users.clone());
+            let mut proxies = proxies
+                .with_users(users.clone())
+                .within(virtual_net.clone());
             proxies.count_in(metrics.clone());
             proxies
         };
@@ -140,8 +151,9 @@ impl Client {
             reloads,
             store,
             wanted,
+            virtual_net,
             visitors: watch::Sender::default(),
-            puncher: Puncher::new(&config),
+            puncher: Puncher::new(&config, metrics.muxes.clone()),
             sessions: watch::Sender::default(),
             settings,
             metrics,
@@ -246,9 +258,12 @@ impl Client {
     ///
     /// # Errors
     /// If the first login fails and [`login_fail_exit`](ClientConfig::login_fail_exit) is set, or
-    /// the admin port cannot be opened.
+    /// the admin port cannot be opened or the device of the virtual network not made.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<StopReport, ClientError> {
         self.open_admin_port().await?;
+        if let Some(network) = &self.virtual_net {
+            network.open().map_err(StartError::from)?;
+        }
         let stopping = CancellationToken::new();
         let work = self.work(stopping.clone());
         tokio::pin!(work, stop);
@@ -277,6 +292,7 @@ impl Client {
             reloads,
             store,
             wanted,
+            virtual_net,
             visitors,
             sessions,
         } = self;
@@ -284,12 +300,13 @@ impl Client {
         if let Some(port) = admin {
             let tables: Vec<_> = supervisors.iter().map(Proxies::watch).collect();
             let progress = progress.watch(tables.clone());
+            let sessions = session_statuses.watch();
             let exposed = Exposed {
                 metrics: metrics.clone(),
                 progress: progress.clone(),
+                sessions: sessions.clone(),
                 tables: tables.clone(),
             };
-            let sessions = session_statuses.watch();
             let told = Told {
                 file,
                 settings: settings.subscribe(),
@@ -323,16 +340,29 @@ impl Client {
                 tasks: owner.tasks().clone(),
                 udp_packet_size: config.udp_packet_size,
                 user: config.user.clone(),
+                virtual_net: virtual_net.clone(),
             },
             visitors,
         );
         let tasks = owner.tasks();
+        if let Some(network) = virtual_net {
+            let stopping = stopping.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = network.run() => {}
+                    () = stopping.cancelled() => {}
+                }
+                // It would not come to an end by itself, as users do.
+                network.close();
+            });
+        }
         let reloads = reloads.run(visitors, admin_access, stopping.clone(), tasks.clone());
         tasks.spawn(reloads);
         let context = SupervisorContext {
             first_logins: Arc::new(FirstLogins::new(supervisors.len(), config.login_fail_exit)),
             config,
             key: settings.borrow().key.clone(),
+            credentials: settings.borrow().credentials.clone(),
             metrics,
             progress,
             puncher,

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 
-use mgrok_config::{Domains, Private, ProxyConfig, ProxyKind, VisitorConfig};
+use mgrok_config::{Domains, Private, ProxyConfig, ProxyKind, VisitorConfig, VisitorPlugin};
 use mgrok_proto::RunId;
 
 use mgrok_config::wire_name;
@@ -120,7 +120,12 @@ pub(crate) fn listener(config: &VisitorConfig, user: &str, listener: Option<Sock
     };
     match listener {
         Some(listener) => format!("{scheme}://{listener} → {kind} proxy [{service}]"),
-        None => format!("{scheme} without a port of its own → {kind} proxy [{service}]"),
+        None => match &config.plugin {
+            Some(VisitorPlugin::VirtualNet { destination }) => {
+                format!("virtual network, {destination} → {kind} proxy [{service}]")
+            }
+            None => format!("{scheme} without a port of its own → {kind} proxy [{service}]"),
+        },
     }
 }
 
@@ -211,12 +216,21 @@ mod tests {
             secret_key: Default::default(),
             bind_addr: "127.0.0.1".to_owned(),
             bind_port: Some(5432),
+            plugin: None,
             use_encryption: false,
             use_compression: false,
         };
         let addr = "127.0.0.1:5432".parse().unwrap();
         let line = listener(&config, "ada", Some(addr));
         assert_eq!(line, "tcp://127.0.0.1:5432 → stcp proxy [bob.db]");
+        let destination = [100, 86, 0, 2].into();
+        let of_network = VisitorConfig {
+            bind_port: None,
+            plugin: Some(VisitorPlugin::VirtualNet { destination }),
+            ..config
+        };
+        let line = listener(&of_network, "ada", None);
+        assert_eq!(line, "virtual network, 100.86.0.2 → stcp proxy [bob.db]");
     }
 
     #[test]

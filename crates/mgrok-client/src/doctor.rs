@@ -16,6 +16,7 @@ mod certificate;
 
 mod login;
 mod reach;
+mod token;
 
 mod servers;
 
@@ -41,6 +42,7 @@ pub const CHECKS: &[&str] = &[
     "clock",
     "buffers",
     "admin",
+    "token",
     "dns",
     "route",
     "proxy",

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::metrics::Metrics;
 use crate::progress::ProgressWatch;
 use crate::proxies::Table;
+use crate::session_status::SessionStatus;
 use crate::status::ProxyPhase;
 
 /// How many names of proxies are told. What is beyond is told in one as [`OTHER`].
@@ -25,6 +26,7 @@ const OTHER: &str = "other";
 pub(crate) struct Exposed {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) progress: ProgressWatch,
+    pub(crate) sessions: watch::Receiver<Vec<SessionStatus>>,
     /// One for each server that the client publishes on.
     pub(crate) tables: Vec<watch::Receiver<Table>>,
 }
@@ -72,6 +74,20 @@ impl Exposed {
             "Servers that the client is logged in to.",
             connected,
         );
+        let mut transports: BTreeMap<String, usize> = BTreeMap::new();
+        for status in &*self.sessions.borrow() {
+            if let Some(live) = &status.live {
+                *transports.entry(live.transport.clone()).or_default() += 1;
+            }
+        }
+        let mut family = exposition.family(
+            "mgrok_client_session_transports",
+            Kind::Gauge,
+            "Servers that the client is logged in to, by what carries the session.",
+        );
+        for (transport, count) in transports {
+            family.sample(&[("transport", &transport)], count);
+        }
         let mut family = exposition.family(
             "mgrok_client_build_info",
             Kind::Gauge,
@@ -211,5 +227,13 @@ fn expose_counters(metrics: &Metrics, exposition: &mut Exposition) {
         "Datagrams that were dropped, by why; counted with some delay.",
         "reason",
         &metrics.dropped_datagrams,
+    );
+    let what = "Multiplexed connections to servers, and tunnels of KCP to other clients.";
+    metrics.muxes.expose(exposition, "mgrok_client", what);
+    exposition.counters(
+        "mgrok_client_dropped_packets_total",
+        "Packets of the virtual network that were dropped, by why.",
+        "reason",
+        &metrics.dropped_packets,
     );
 }

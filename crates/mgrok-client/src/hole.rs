@@ -9,6 +9,7 @@ use std::time::Duration;
 use mgrok_config::{ClientConfig, TunnelProtocol};
 use mgrok_nat::prepare::{PrepareError, Prepared, prepare};
 use mgrok_nat::punch::{PunchError, punch};
+use mgrok_net::muxes::Muxes;
 use mgrok_net::quic::QuicOptions;
 use mgrok_net::resolver::Resolver;
 use mgrok_proto::auth::Secret;
@@ -38,6 +39,7 @@ pub(crate) struct Puncher {
     resolver: Resolver,
     quic: QuicOptions,
     permits: Arc<Semaphore>,
+    muxes: Muxes,
 }
 
 /// Why there is no hole to the other client.
@@ -87,7 +89,8 @@ pub(crate) struct HostRequest<'a> {
 }
 
 impl Puncher {
-    pub(crate) fn new(config: &ClientConfig) -> Self {
+    /// Its tunnels of KCP are among `muxes`.
+    pub(crate) fn new(config: &ClientConfig, muxes: Muxes) -> Self {
         let quic = &config.transport.quic;
         Self {
             stun_server: config.nat_hole_stun_server.as_str().into(),
@@ -100,6 +103,7 @@ impl Puncher {
                 trusts_at_once: true,
             },
             permits: Arc::new(Semaphore::new(MAX_PUNCHING)),
+            muxes,
         }
     }
 
@@ -135,7 +139,7 @@ impl Puncher {
         let advice = accepted(session.request(request, &id, ADVICE_TIMEOUT).await?)?;
         let punched = punch(side.socket, &advice, &visit.key).await?;
         let peer = punched.peer;
-        let tunnel = Tunnel::dial(visit.protocol, punched, &self.quic).await?;
+        let tunnel = Tunnel::dial(visit.protocol, punched, &self.quic, &self.muxes).await?;
         // frp: these words (client/visitor/xtcp.go#makeNatHole)
         info!(
             "establishing nat hole connection successful, sid [{}], remoteAddr [{peer}]",
@@ -181,7 +185,7 @@ impl Puncher {
             // frp: everything else is (client/proxy/xtcp.go#InWorkConn).
             _ => TunnelProtocol::Quic,
         };
-        Ok(TunnelAcceptor::accept(protocol, punched, &self.quic).await?)
+        Ok(TunnelAcceptor::accept(protocol, punched, &self.quic, &self.muxes).await?)
     }
 
     async fn prepare(&self) -> Result<Prepared, HoleError> {

@@ -38,6 +38,8 @@ mod shared_span;
 mod signature;
 mod version;
 
+mod credentials;
+
 mod inspector;
 
 mod observer;
@@ -45,6 +47,8 @@ mod observer;
 mod users;
 
 mod exchange;
+
+mod virtual_net;
 
 mod plugin;
 
@@ -113,4 +117,5 @@ pub use proxies::StatusWatch;
 pub use reload::{Changes, ProxySet, ReloadError, ReloadReport, Reloader, VisitorSet};
 pub use status::{ProxyPhase, ProxyStatus};
 pub use supervisor::LoginFailure;
+pub use virtual_net::DeviceError;
 pub use visitor::{ListenError, ListenerWatch};

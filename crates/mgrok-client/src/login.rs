@@ -13,6 +13,7 @@ use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::layers;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
+use mgrok_oidc::TokenError;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::hello::{Agreement, Extension, Offer};
 use mgrok_proto::message::{Login, LoginResp, Message, Ping};
@@ -25,8 +26,8 @@ use tracing::debug;
 use crate::backoff::Failure;
 use crate::clock::now;
 use crate::connect::{ConnectError, Connector, Link, Transport};
+use crate::credentials::LoginProof;
 use crate::server_text::server_text;
-use crate::signature::signed_now;
 use crate::wire::WireChoice;
 
 /// How long the server may take to answer a login.
@@ -67,6 +68,9 @@ pub enum LoginError {
     /// The server's answer names no session, or gives it no fit name.
     #[error("the server accepted the login without a usable run id")]
     NoRunId,
+    /// There is nothing to log in with.
+    #[error(transparent)]
+    Oidc(#[from] TokenError),
     /// The server refused, with these words.
     #[error("{refusal}{}", advice(.0), refusal = .0)]
     Refused(String),
@@ -91,6 +95,7 @@ pub(crate) struct Request<'a> {
     pub(crate) config: &'a ClientConfig,
     /// The control connection's, in v1.
     pub(crate) key: &'a CipherKey,
+    pub(crate) proof: &'a LoginProof,
     /// Whether the earlier session is alive and keeps its users.
     pub(crate) migrating: bool,
     /// Asks for an earlier session back.
@@ -319,16 +324,20 @@ fn is_usable(run_id: &str) -> bool {
 
 impl Request<'_> {
     fn message(&self) -> Login {
-        let Self { config, run_id, .. } = self;
-        let (privilege_key, timestamp) = signed_now(&config.auth.token);
+        let Self {
+            config,
+            proof,
+            run_id,
+            ..
+        } = self;
         Login {
             version: FRP_VERSION.to_owned(),
             hostname: hostname(),
             os: go_os(std::env::consts::OS).to_owned(),
             arch: go_arch(std::env::consts::ARCH).to_owned(),
             user: config.user.clone(),
-            privilege_key,
-            timestamp,
+            privilege_key: proof.privilege_key.clone(),
+            timestamp: proof.timestamp,
             run_id: run_id.map(|it| it.as_str().to_owned()).unwrap_or_default(),
             client_id: config.client_id.clone(),
             metas: config.metadatas.clone(),
@@ -343,6 +352,8 @@ fn advice(refusal: &str) -> &'static str {
     // frp: these words (pkg/auth/token.go#VerifyLogin)
     if refusal.starts_with("token in login doesn't match") {
         "; auth.token must be the same on both ends"
+    } else if refusal.contains("malformed jwt") {
+        "; auth.method of this client and of its server must be the same"
     } else {
         ""
     }
@@ -358,6 +369,7 @@ impl LoginError {
             Self::Agreement(_)
             | Self::Garbage(_)
             | Self::NoRunId
+            | Self::Oidc(_)
             | Self::Refused(_)
             | Self::Send(_)
             | Self::Unexpected(_) => Failure::Refused,
@@ -469,6 +481,7 @@ mod tests {
         let mut request = Request {
             config: &config,
             key: &key,
+            proof: &LoginProof::signed(&config.auth.token),
             migrating: false,
             run_id: Some(&run_id),
         };
@@ -500,6 +513,7 @@ mod tests {
         let request = Request {
             config: &ClientConfig::default(),
             key: &CipherKey::derive(&Secret::default()),
+            proof: &LoginProof::signed(&Secret::default()),
             migrating: false,
             run_id: None,
         };

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use mgrok_metrics::{Counter, CounterBy, Histogram, labels};
+use mgrok_net::muxes::Muxes;
 use mgrok_net::relay::{RelayEnd, RelayPath};
 use mgrok_net::udp::DropLabel;
 
@@ -14,6 +15,7 @@ labels! {
         Closed = "closed",
         Connect = "connect",
         Malformed = "malformed",
+        Oidc = "oidc",
         Ok = "ok",
         Refused = "refused",
         Timeout = "timeout",
@@ -76,6 +78,20 @@ impl DropLabel for DropReason {
     const UNADDRESSED: Self = Self::Unaddressed;
 }
 
+labels! {
+    /// Why a packet of the virtual network was dropped.
+    pub(crate) enum PacketDrop {
+        /// From another client: the system did not take it.
+        Device = "device",
+        /// To another client: too many were waiting to be sent.
+        Full = "full",
+        /// Either way: it is neither IPv4 nor IPv6, or too long.
+        Malformed = "malformed",
+        /// To another client: no connection leads there.
+        NoRoute = "no_route",
+    }
+}
+
 /// The counters of one client.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -92,6 +108,9 @@ pub(crate) struct Metrics {
     pub(crate) relays: CounterBy<RelayPath>,
     pub(crate) relayed_bytes: CounterBy<RelayPath>,
     pub(crate) dropped_datagrams: Arc<CounterBy<DropReason>>,
+    /// Connections to servers, and tunnels to other clients.
+    pub(crate) muxes: Muxes,
+    pub(crate) dropped_packets: Arc<CounterBy<PacketDrop>>,
 }
 
 impl Metrics {

@@ -26,6 +26,7 @@ use self::front::Front;
 use self::http_proxy::HttpProxy;
 use self::socks5::Socks5;
 use self::static_file::StaticFile;
+use crate::virtual_net::VirtualNetwork;
 
 /// A plugin. All users of its proxy share it. It either reads the requests of a user's connection and answers them, or finds out what
 /// the user is to be connected to.
@@ -43,6 +44,8 @@ pub(crate) enum Plugin {
     Tls2Raw { tls: Front, local_addr: LocalAddr },
     /// Connects users to a service on a Unix socket.
     UnixDomainSocket(PathBuf),
+    /// Connects visitors with the virtual network.
+    VirtualNet(VirtualNetwork),
 }
 
 impl Plugin {
@@ -69,11 +72,12 @@ impl Plugin {
     }
 
     /// Makes the plugin of `config`. Reads the files that it names. `resolver` looks up the names of its targets. `tap` looks on the
-    /// requests that it reads.
+    /// requests that it reads. `virtual_net` is that of the client.
     pub(crate) fn new(
         config: &Config,
         tap: Option<Tap>,
         resolver: &Resolver,
+        virtual_net: Option<&VirtualNetwork>,
     ) -> Result<Self, PluginError> {
         // frp: what becomes of X-Forwarded-For in each of them (pkg/plugin/client/http2http.go,
         // http2https.go, https2http.go, https2https.go)
@@ -131,6 +135,10 @@ impl Plugin {
                 });
             }
             Config::UnixDomainSocket { path } => return Ok(Self::UnixDomainSocket(path.clone())),
+            Config::VirtualNet => {
+                let network = virtual_net.ok_or(PluginError::NoVirtualNet)?;
+                return Ok(Self::VirtualNet(network.clone()));
+            }
         };
         Ok(Self::Bridge(Arc::new(Bridge::new(&bridge, resolver)?)))
     }
@@ -143,7 +151,8 @@ impl Plugin {
             | Self::Socks5(_)
             | Self::StaticFile(_)
             | Self::Tls2Raw { .. }
-            | Self::UnixDomainSocket(_) => false,
+            | Self::UnixDomainSocket(_)
+            | Self::VirtualNet(_) => false,
         }
     }
 }

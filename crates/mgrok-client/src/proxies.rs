@@ -24,6 +24,7 @@ use crate::proxy::{Proxy, local_name};
 use crate::server_text::server_text;
 use crate::status::{ProxyPhase, ProxyStatus};
 use crate::users::Users;
+use crate::virtual_net::VirtualNetwork;
 use mgrok_config::wire_name;
 
 /// How long an announcement may stay unanswered before it is repeated.
@@ -120,6 +121,7 @@ pub(crate) struct Proxies {
     metrics: Arc<Metrics>,
     /// Who is connected to the services.
     users: Users,
+    virtual_net: Option<VirtualNetwork>,
     table: watch::Sender<Table>,
     due: Due,
     /// By configured name; only names with an announcement in force or unanswered.
@@ -148,6 +150,7 @@ impl Proxies {
             resolver,
             metrics: Arc::default(),
             users: Users::default(),
+            virtual_net: None,
             table: watch::Sender::new(Table::default()),
             due: Due::default(),
             announcements: HashMap::new(),
@@ -160,6 +163,14 @@ impl Proxies {
     /// The same, whose users are among these.
     pub(crate) fn with_users(self, users: Users) -> Self {
         Self { users, ..self }
+    }
+
+    /// The same, on a client with this virtual network.
+    pub(crate) fn within(self, virtual_net: Option<VirtualNetwork>) -> Self {
+        Self {
+            virtual_net,
+            ..self
+        }
     }
 
     /// Counts proxies that start from here on in `metrics`.
@@ -210,7 +221,8 @@ impl Proxies {
             let retired = CancellationToken::new();
             let proxy = Proxy::new(config.clone(), &self.key, &self.resolver, retired.clone())
                 .with_users(&self.users)
-                .counted_in(self.metrics.clone());
+                .counted_in(self.metrics.clone())
+                .within(self.virtual_net.clone());
             let entry = Entry {
                 healthy: proxy.health_check().is_none(),
                 proxy: Arc::new(proxy),

@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::plugin::{Plugin, PluginError, Tap};
 use crate::shared_span::SharedSpan;
 use crate::users::{ProxyUsers, Users};
+use crate::virtual_net::VirtualNetwork;
 
 /// One published service. Shared by the connections that serve it, and unchanged for its life:
 /// another configuration is another proxy.
@@ -31,6 +32,8 @@ pub(crate) struct Proxy {
     resolver: Resolver,
     span: SharedSpan,
     users: Arc<ProxyUsers>,
+    /// The client's, if it has one.
+    virtual_net: Option<VirtualNetwork>,
     retired: CancellationToken,
     udp_turn: Mutex<CancellationToken>,
 }
@@ -67,6 +70,7 @@ impl Proxy {
             span: SharedSpan::default(),
             users: Users::default().of(&config.name, config.kind.as_str()),
             udp_turn: Mutex::new(retired.child_token()),
+            virtual_net: None,
             retired,
             hole_key,
             config,
@@ -82,6 +86,14 @@ impl Proxy {
     /// The same proxy, which is counted in `metrics` with all others of its client.
     pub(crate) fn counted_in(self, metrics: Arc<Metrics>) -> Self {
         Self { metrics, ..self }
+    }
+
+    /// The same proxy, on a client with this virtual network.
+    pub(crate) fn within(self, virtual_net: Option<VirtualNetwork>) -> Self {
+        Self {
+            virtual_net,
+            ..self
+        }
     }
 
     /// What is counted of all proxies of its client.
@@ -126,7 +138,9 @@ impl Proxy {
             && config.proxy_protocol.is_none();
         let tap = (inspect.is_some() || is_shown).then_some(Tap { inspect });
         let plugin = match (&config.plugin, tap) {
-            (Some(plugin), tap) => Plugin::new(plugin, tap, &self.resolver)?,
+            (Some(plugin), tap) => {
+                Plugin::new(plugin, tap, &self.resolver, self.virtual_net.as_ref())?
+            }
             // Requests are looked on, so they have to be read.
             (None, Some(tap)) => {
                 let service = LocalAddr {

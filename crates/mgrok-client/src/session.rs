@@ -3,13 +3,16 @@
 //! One task owns the control connection. It reads what the server says, decides with the clock in
 //! hand what is due (announcements, pings), and never waits for a work connection or a user.
 
+use std::fmt;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mgrok_config::{Auth, ProxyConfig};
+use mgrok_config::ProxyConfig;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
+use mgrok_oidc::TokenError;
 use mgrok_proto::Negotiated;
 use mgrok_proto::message::{CloseProxy, Message, NewProxy, Ping};
 use tokio::sync::watch;
@@ -18,6 +21,7 @@ use tracing::{debug, error_span, info, warn};
 
 use crate::clock::now;
 use crate::connect::{Link, LinkEnd};
+use crate::credentials::Credentials;
 use crate::describe;
 use crate::handle::{Requests, SessionHandle};
 use crate::health::{Checks, Report};
@@ -25,7 +29,6 @@ use crate::heartbeat::Heartbeat;
 use crate::metrics::{Metrics, SessionOver};
 use crate::proxies::{Answer, HealthChange, Outgoing, Proxies};
 use crate::server_text::server_text;
-use crate::signature::signed_now;
 use crate::tasks::Tasks;
 use crate::work::WorkConns;
 
@@ -68,10 +71,21 @@ impl SessionEnd {
     }
 }
 
+/// A ping that waits for a token.
+pub(crate) struct PendingPing(Pin<Box<dyn Future<Output = Result<Ping, TokenError>> + Send>>);
+
+impl fmt::Debug for PendingPing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingPing").finish_non_exhaustive()
+    }
+}
+
 /// A session that has logged in.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) auth: Auth,
+    pub(crate) credentials: Credentials,
+    /// The ping that is due and waits for a token.
+    pub(crate) pending_ping: Option<PendingPing>,
     pub(crate) control: MessageConn,
     pub(crate) handle: SessionHandle,
     pub(crate) heartbeat: Heartbeat,
@@ -109,6 +123,7 @@ impl Session {
                     Err(error) => return Err(self.lost(error.into()).await),
                 },
                 ended = self.link.ended() => return Err(SessionEnd::from(ended)),
+                ping = ready(&mut self.pending_ping) => self.queue_ping(ping)?,
                 () = self.work.catch_up() => {}
                 outgoing = self.requests.next() => {
                     self.requests.send(outgoing, &mut self.control);
@@ -143,6 +158,11 @@ impl Session {
             tokio::select! {
                 left = &mut users_gone => return left,
                 _ = self.link.ended() => break,
+                ping = ready(&mut self.pending_ping) => {
+                    if self.queue_ping(ping).is_err() {
+                        break;
+                    }
+                }
                 () = sleep_until(self.heartbeat.wake_at()) => {}
                 received = self.control.recv() => match received {
                     Ok(Some(Message::Pong(_))) => self.pong(),
@@ -229,10 +249,33 @@ impl Session {
         if self.heartbeat.is_overdue(now) {
             return Err(SessionEnd::HeartbeatTimeout);
         }
-        if self.heartbeat.poll_ping(now) {
-            debug!("send heartbeat to server");
-            let ping = self.ping();
-            self.control.queue(&ping.into())?;
+        if self.heartbeat.poll_ping(now) && self.pending_ping.is_none() {
+            match self.credentials.ping_at_once() {
+                Some(ping) => self.queue_ping(Ok(ping))?,
+                None => {
+                    let credentials = self.credentials.clone();
+                    let ping = Box::pin(async move { credentials.ping().await });
+                    self.pending_ping = Some(PendingPing(ping));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn queue_ping(&mut self, ping: Result<Ping, TokenError>) -> Result<(), SessionEnd> {
+        match ping {
+            Ok(ping) => {
+                debug!("send heartbeat to server");
+                self.control.queue(&ping.into())?;
+            }
+            // frp: the first words (client/control.go#heartbeatWorker)
+            Err(error) => {
+                let error = Chain(&error);
+                warn!(
+                    per_session = true,
+                    "error during ping authentication: {error}, skip sending ping message"
+                );
+            }
         }
         Ok(())
     }
@@ -241,14 +284,6 @@ impl Session {
         if let Some(took) = self.heartbeat.handle_pong(now()) {
             self.metrics.heartbeat.observe(took);
         }
-    }
-
-    fn ping(&self) -> Ping {
-        let mut ping = Ping::default();
-        if self.auth.heartbeats {
-            (ping.privilege_key, ping.timestamp) = signed_now(&self.auth.token);
-        }
-        ping
     }
 
     /// Queues the withdrawals and announcements that are due.
@@ -266,8 +301,14 @@ impl Session {
                         continue;
                     }
                     let mut announcement = announcement.clone();
+                    let negotiated = self.handle.negotiated();
                     let _proxy = error_span!("proxy", %name).entered();
-                    leave_out_unknown(&mut announcement, self.handle.negotiated());
+                    if has_access(&announcement) && !negotiated.access {
+                        warn!("start error: {UNGUARDED}");
+                        proxies.handle_unsendable(name, UNGUARDED);
+                        continue;
+                    }
+                    leave_out_unknown(&mut announcement, negotiated);
                     Message::NewProxy(announcement)
                 }
                 Outgoing::Withdraw(_, close) => Message::CloseProxy(close.clone()),
@@ -350,7 +391,7 @@ impl Session {
         }
         self.withdraw(announced).await?;
         // A server handles one message after the other, so its answer to this one says that the proxies are closed.
-        let ping = self.ping();
+        let ping = self.credentials.ping().await.unwrap_or_default();
         self.control.queue(&ping.into())?;
         self.control.flush().await?;
         let mut quiet_at = None;
@@ -411,22 +452,20 @@ impl From<RecvError> for SessionEnd {
     }
 }
 
+/// Why a proxy is not announced whose `access` the server would pass over: everybody could come.
+const UNGUARDED: &str = "the server would not keep to `access` of the proxy, as frps does not, nor mgroks with transport.wireProtocol = \"v1\"; \
+                         remove `access`, and keep others out at the server's firewall";
+
+/// Whether it says who may come.
+fn has_access(new: &NewProxy) -> bool {
+    !new.mgrok_allow_from.is_empty()
+        || !new.mgrok_deny_from.is_empty()
+        || new.mgrok_connections_per_source != 0
+        || new.mgrok_rate_per_source != 0
+}
+
 /// Takes out of `new` what its server would pass over, and says so.
 fn leave_out_unknown(new: &mut NewProxy, negotiated: Negotiated) {
-    let is_open = new.mgrok_allow_from.is_empty()
-        && new.mgrok_deny_from.is_empty()
-        && new.mgrok_connections_per_source == 0
-        && new.mgrok_rate_per_source == 0;
-    if !negotiated.access && !is_open {
-        new.mgrok_allow_from.clear();
-        new.mgrok_deny_from.clear();
-        new.mgrok_connections_per_source = 0;
-        new.mgrok_rate_per_source = 0;
-        warn!(
-            "what access says keeps nobody out here: the server does not know it, as frps does not, or transport.wireProtocol is \
-             \"v1\"; keep others out at the server's firewall"
-        );
-    }
     if !negotiated.balancing && (new.mgrok_weight != 0 || !new.mgrok_strategy.is_empty()) {
         new.mgrok_weight = 0;
         new.mgrok_strategy.clear();
@@ -440,6 +479,16 @@ fn leave_out_unknown(new: &mut NewProxy, negotiated: Negotiated) {
 /// Whether the server closed its connection without close_notify, as a killed server does.
 fn is_eof(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof
+}
+
+/// The ping that waits, once it has its token; waits for ever if none does. Cancel-safe.
+async fn ready(pending: &mut Option<PendingPing>) -> Result<Ping, TokenError> {
+    let Some(PendingPing(ping)) = pending else {
+        return std::future::pending().await;
+    };
+    let ping = ping.await;
+    *pending = None;
+    ping
 }
 
 /// Waits until then; for ever if there is no such time.

@@ -7,6 +7,7 @@ use mgrok_net::resolver::Resolver;
 use mgrok_proto::cipher::CipherKey;
 
 use crate::connect::{Connector, SetUpError};
+use crate::credentials::Credentials;
 
 /// What a client goes by, but for its proxies and visitors. A session keeps those that it logged in with.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(crate) struct LoginSettings {
     pub(crate) config: Arc<ClientConfig>,
     /// Encrypts between client and server.
     pub(crate) key: CipherKey,
+    /// What the server is shown.
+    pub(crate) credentials: Credentials,
     /// The servers of each supervisor: all of them, or one.
     pub(crate) connectors: Vec<Vec<Arc<Connector>>>,
 }
@@ -35,6 +38,7 @@ impl LoginSettings {
         };
         Ok(Self {
             key: CipherKey::derive(&config.auth.token),
+            credentials: Credentials::new(&config, resolver),
             config: Arc::new(config),
             connectors,
         })
@@ -50,10 +54,15 @@ impl LoginSettings {
         resolver: &Resolver,
     ) -> Result<Self, SetUpError> {
         let before = &self.config;
+        let credentials = self.credentials.next(before, &config, resolver);
         if before.transport != config.transport || before.servers != config.servers {
-            return Self::new(config, resolver);
+            return Ok(Self {
+                credentials,
+                ..Self::new(config, resolver)?
+            });
         }
         Ok(Self {
+            credentials,
             key: CipherKey::derive(&config.auth.token),
             config: Arc::new(config),
             connectors: self.connectors.clone(),
@@ -86,6 +95,7 @@ impl KeyChanges {
             udp_packet_size,
             metadatas,
             auth,
+            oidc,
             // It is the program's.
             access_log: _,
             log: _,
@@ -97,6 +107,7 @@ impl KeyChanges {
             nat_hole_stun_server,
             // It is read anew.
             store: _,
+            virtual_net,
             web_server,
         } = before;
         let ClientTransport {
@@ -141,12 +152,13 @@ impl KeyChanges {
                 "natHoleStunServer",
                 *nat_hole_stun_server != next.nat_hole_stun_server,
             ),
+            ("virtualNet.address", *virtual_net != next.virtual_net),
             ("webServer.addr or webServer.port", moves),
         ];
         let at_login = [
             (key_of_servers, servers_differ),
             ("metadatas", *metadatas != next.metadatas),
-            ("auth", *auth != next.auth),
+            ("auth", *auth != next.auth || *oidc != next.oidc),
             ("transport.protocol", *protocol != it.protocol),
             ("transport.wireProtocol", *wire_protocol != it.wire_protocol),
             ("transport.proxyURL", *proxy_url != it.proxy_url),

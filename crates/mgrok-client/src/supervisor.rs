@@ -152,6 +152,7 @@ impl SessionSupervisor {
         }
         self.context.config = settings.config.clone();
         self.context.key = settings.key.clone();
+        self.context.credentials = settings.credentials.clone();
     }
 
     fn grace_period(&self) -> Duration {
@@ -259,6 +260,9 @@ impl SessionSupervisor {
         };
         let statuses = &self.context.session_statuses;
         statuses.failed(self.number, Chain(&end).to_string());
+        if let SessionEnd::Pong(_) = end {
+            self.context.credentials.refused();
+        }
         let wait = self.backoff.session_ended(now(), fastrand::f64());
         let server = self.servers.server(candidate);
         let (who, lived) = (who(&self.context.config), now() - since);

@@ -15,7 +15,7 @@ use mgrok_net::relay::{HalfClose, Leg, relay};
 use mgrok_proto::message::StartWorkConn;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use crate::local::Local;
 use crate::metrics::LocalDial;
@@ -97,7 +97,10 @@ async fn serve_by(
                     Plugin::Bridge(it) => it.serve(work, user, row.clone(), stop).await,
                     Plugin::HttpProxy(it) => it.serve(work, user, row.clone(), stop).await,
                     Plugin::StaticFile(it) => it.serve(work, user, row.clone(), stop).await,
-                    Plugin::Socks5(_) | Plugin::Tls2Raw { .. } | Plugin::UnixDomainSocket(_) => {}
+                    Plugin::Socks5(_)
+                    | Plugin::Tls2Raw { .. }
+                    | Plugin::UnixDomainSocket(_)
+                    | Plugin::VirtualNet(_) => {}
                 }
             });
             row.ended(match row.until_closed(served).await {
@@ -134,6 +137,29 @@ async fn serve_by(
         },
         Plugin::UnixDomainSocket(path) => {
             connect(proxy, start, work, Local::Unix(path), half_close).await
+        }
+        Plugin::VirtualNet(network) => {
+            let Some(service) = network.host() else {
+                return warn!(
+                    per_session = true,
+                    "the virtual network takes no more visitors"
+                );
+            };
+            let opened = Box::new(Opened {
+                row: proxy
+                    .users()
+                    .enter(source(start).unwrap_or(NOBODY), true)
+                    .await,
+                service,
+                work,
+                half_close,
+            });
+            // Who comes by it is a member of the network only as long as there is the proxy.
+            tokio::select! {
+                () = carry(proxy, opened) => {}
+                () = proxy.is_retired() => {}
+            }
+            return;
         }
     };
     if let Some(opened) = opened {

@@ -11,6 +11,7 @@ use mgrok_config::TunnelProtocol;
 use mgrok_mux::{Acceptor, OpenError, Opener};
 use mgrok_nat::punch::Punched;
 use mgrok_net::conn::Conn;
+use mgrok_net::muxes::{MuxShown, Muxes};
 use mgrok_net::quic::{Connection, Endpoint, QuicClient, QuicError, QuicOptions, QuicServer};
 use mgrok_net::tls::{ClientTlsOptions, ServerTlsOptions};
 use tokio::net::UdpSocket;
@@ -49,6 +50,7 @@ pub(crate) enum Tunnel {
         opener: Opener,
         /// Also ends with the tunnel.
         driver: AbortOnDropHandle<()>,
+        _shown: MuxShown,
     },
     Quic {
         connection: Connection,
@@ -63,6 +65,7 @@ pub(crate) enum TunnelAcceptor {
     Kcp {
         acceptor: Acceptor,
         _driver: AbortOnDropHandle<()>,
+        _shown: MuxShown,
     },
     Quic {
         connection: Connection,
@@ -76,11 +79,16 @@ impl Tunnel {
         protocol: TunnelProtocol,
         Punched { socket, peer }: Punched,
         options: &QuicOptions,
+        muxes: &Muxes,
     ) -> Result<Self, TunnelError> {
         match protocol {
             TunnelProtocol::Kcp => {
                 let (opener, _, driver) = kcp(socket, peer, mgrok_mux::Config::client())?;
-                Ok(Self::Kcp { opener, driver })
+                Ok(Self::Kcp {
+                    _shown: muxes.show(&opener),
+                    opener,
+                    driver,
+                })
             }
             TunnelProtocol::Quic => {
                 let tls = ClientTlsOptions {
@@ -113,7 +121,7 @@ impl Tunnel {
     /// Whether it has ended, so that it will not carry another user.
     pub(crate) fn is_ended(&self) -> bool {
         match self {
-            Self::Kcp { opener, driver } => opener.is_closed() || driver.is_finished(),
+            Self::Kcp { opener, driver, .. } => opener.is_closed() || driver.is_finished(),
             Self::Quic { connection, .. } => connection.is_closed(),
         }
     }
@@ -125,13 +133,15 @@ impl TunnelAcceptor {
         protocol: TunnelProtocol,
         Punched { socket, peer }: Punched,
         options: &QuicOptions,
+        muxes: &Muxes,
     ) -> Result<Self, TunnelError> {
         match protocol {
             TunnelProtocol::Kcp => {
-                let (_, acceptor, driver) = kcp(socket, peer, mgrok_mux::Config::server())?;
+                let (opener, acceptor, driver) = kcp(socket, peer, mgrok_mux::Config::server())?;
                 Ok(Self::Kcp {
                     acceptor,
                     _driver: driver,
+                    _shown: muxes.show(&opener),
                 })
             }
             TunnelProtocol::Quic => {
@@ -207,7 +217,8 @@ mod tests {
             ..QuicOptions::default()
         };
         let began = tokio::time::Instant::now();
-        let dialled = Tunnel::dial(TunnelProtocol::Quic, punched, &options).await;
+        let dialled =
+            Tunnel::dial(TunnelProtocol::Quic, punched, &options, &Muxes::default()).await;
         assert!(matches!(dialled, Err(TunnelError::Nobody)), "{dialled:?}");
         assert!(began.elapsed() >= ARRIVAL_TIMEOUT);
         assert!(began.elapsed() < ARRIVAL_TIMEOUT * 2);

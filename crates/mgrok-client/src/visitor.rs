@@ -13,6 +13,7 @@ mod user;
 
 mod table;
 
+mod network;
 mod stcp;
 mod sudp;
 #[cfg(test)]
@@ -21,9 +22,10 @@ mod xtcp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use mgrok_config::{VisitorConfig, VisitorKind};
+use mgrok_config::{VisitorConfig, VisitorKind, VisitorPlugin};
 use mgrok_net::tcp;
 use mgrok_net::udp::UdpSocket;
 use tokio::net::TcpListener;
@@ -37,7 +39,7 @@ use self::stcp::Stcp;
 pub use self::table::ListenerWatch;
 pub(crate) use self::table::Table;
 use self::target::Target;
-use self::user::{AcceptUser, User};
+use self::user::{AcceptUser, User, UserCount};
 use self::xtcp::Xtcp;
 use crate::describe;
 use crate::shared_span::SharedSpan;
@@ -80,7 +82,7 @@ struct Running {
     config: VisitorConfig,
     /// Closes the listener, or stops trying to open it.
     stop: DropGuard,
-    /// The task of the listener; `None` if there is none.
+    /// The task of the listener or of what stands in for one; `None` if there is none.
     listener: Option<JoinHandle<()>>,
 }
 
@@ -234,7 +236,8 @@ impl Visitors {
                 self.open_tcp(visitor, config, listener, stop, span)
             }
             VisitorKind::Sudp => {
-                self.enlist(name, None);
+                let users = UserCount::default();
+                self.enlist(name, None, users.clone());
                 let Some(port) = port else {
                     span.in_scope(|| warn!("start error: a sudp visitor needs bindPort"));
                     return None;
@@ -254,7 +257,8 @@ impl Visitors {
                     let addr = socket.local_addr().ok();
                     table.send_modify(|table| table.set_listener(&name, addr));
                     listener::log_started(&describe::listener(&config, &context.user, addr));
-                    sudp::run(&socket, || target.open_datagrams(), context.udp_packet_size).await;
+                    let packet_size = context.udp_packet_size;
+                    sudp::run(&socket, || target.open_datagrams(), packet_size, &users).await;
                 }))
             }
             VisitorKind::Xtcp(xtcp) => {
@@ -278,7 +282,11 @@ impl Visitors {
         span: &Span,
     ) -> Option<JoinHandle<()>> {
         let visitor = Arc::new(visitor);
-        self.enlist(&visitor.name, Some(visitor.clone()));
+        let users = visitor.users.clone();
+        self.enlist(&visitor.name, Some(visitor.clone()), users);
+        if let Some(VisitorPlugin::VirtualNet { destination }) = config.plugin {
+            self.connect_network(&visitor, destination, stop, span);
+        }
         let Some(port) = config.bind_port else {
             let listener = describe::listener(config, &self.context.user, None);
             span.in_scope(|| listener::log_started(&listener));
@@ -303,10 +311,32 @@ impl Visitors {
         }))
     }
 
-    fn enlist(&self, name: &Arc<str>, visitor: Option<Arc<Visitor>>) {
+    /// Makes `visitor` the way to an address of the virtual network.
+    fn connect_network(
+        &self,
+        visitor: &Arc<Visitor>,
+        destination: IpAddr,
+        stop: &CancellationToken,
+        span: &Span,
+    ) {
+        let Some(network) = self.context.virtual_net.clone() else {
+            let error = "the client has no virtual network: set `virtualNet.address`";
+            span.in_scope(|| warn!("start error: {error}"));
+            let name = &visitor.name;
+            self.table
+                .send_modify(|table| table.set_error(name, error.to_owned()));
+            return;
+        };
+        let (visitor, context) = (visitor.clone(), self.context.clone());
+        self.spawn(stop, span, async move {
+            network::keep_connected(&network, destination, visitor, &context).await;
+        });
+    }
+
+    fn enlist(&self, name: &Arc<str>, visitor: Option<Arc<Visitor>>, users: UserCount) {
         let visitor = visitor.map(|it| it as Arc<dyn AcceptUser>);
         self.table
-            .send_modify(|table| table.insert(name.clone(), visitor));
+            .send_modify(|table| table.insert(name.clone(), visitor, users));
     }
 
     /// Starts the task of a listener, which ends when `stop` is cancelled.
@@ -339,6 +369,7 @@ fn by_name(configs: &[VisitorConfig]) -> BTreeMap<&str, &VisitorConfig> {
 struct Visitor {
     name: Arc<str>,
     service: Service,
+    users: UserCount,
     /// The span of its users in the log.
     span: SharedSpan,
     context: Arc<VisitorContext>,
@@ -356,6 +387,7 @@ impl Visitor {
         Self {
             name: name.clone(),
             service,
+            users: UserCount::default(),
             span: SharedSpan::default(),
             context: context.clone(),
         }
@@ -364,8 +396,8 @@ impl Visitor {
     async fn serve(self: Arc<Self>, user: User) {
         let served = async {
             match &self.service {
-                Service::Stcp(stcp) => stcp.serve(user).await,
-                Service::Xtcp(xtcp) => xtcp.serve(user).await,
+                Service::Stcp(stcp) => stcp.serve(user, &self.users).await,
+                Service::Xtcp(xtcp) => xtcp.serve(user, &self.users).await,
             }
         };
         tokio::select! {

@@ -3,23 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mgrok_config::{Auth, ProxyKind};
+use mgrok_config::ProxyKind;
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
+use mgrok_oidc::TokenError;
 use mgrok_proto::message::{Message, NewWorkConn, StartWorkConn};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, error, warn};
 
 use crate::connect::ConnectError;
+use crate::credentials::Credentials;
 use crate::handle::SessionHandle;
 use crate::hole::Puncher;
 use crate::metrics::{Metrics, WorkConnEnd};
 use crate::proxies::Table;
 use crate::proxy::{Proxy, local_name};
 use crate::server_text::server_text;
-use crate::signature::signed_now;
 use crate::tasks::Tasks;
 use crate::{tcp, udp, xtcp};
 
@@ -40,6 +41,8 @@ enum WorkError {
     Closed,
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Oidc(#[from] TokenError),
     #[error("waiting for a user")]
     Receive(#[from] RecvError),
     #[error("cannot offer the work connection")]
@@ -66,7 +69,7 @@ impl Started {
 /// What the work connections of one session share.
 #[derive(Debug)]
 pub(crate) struct WorkContext {
-    pub(crate) auth: Auth,
+    pub(crate) credentials: Credentials,
     /// Cancelled when the session takes no more users.
     pub(crate) ended: CancellationToken,
     pub(crate) metrics: Arc<Metrics>,
@@ -172,14 +175,13 @@ impl WorkContext {
 
     /// Offers a connection, and waits until a user needs it.
     async fn start(&self) -> Result<Box<Started>, WorkError> {
-        let mut conn = self.session.open().await?;
         let mut offer = NewWorkConn {
             run_id: self.session.run_id().as_str().to_owned(),
             ..NewWorkConn::default()
         };
-        if self.auth.new_work_conns {
-            (offer.privilege_key, offer.timestamp) = signed_now(&self.auth.token);
-        }
+        // Ahead of the stream, which the server does not wait for.
+        Box::pin(self.credentials.show(&mut offer)).await?;
+        let mut conn = self.session.open().await?;
         conn.send(&offer.into()).await?;
         match conn.recv().await? {
             None => Err(WorkError::Closed),
@@ -246,6 +248,7 @@ impl WorkContext {
 #[cfg(test)]
 mod tests {
     use mgrok_config::{ClientConfig, ClientTransport};
+    use mgrok_net::resolver::Resolver;
     use mgrok_proto::{Negotiated, RunId, WireVersion};
 
     use super::*;
@@ -271,10 +274,10 @@ mod tests {
             Span::none(),
         );
         let context = Arc::new(WorkContext {
-            auth: config.auth.clone(),
+            credentials: Credentials::new(&config, &Resolver::default()),
             ended: CancellationToken::new(),
             metrics: Arc::default(),
-            puncher: Puncher::new(&config),
+            puncher: Puncher::new(&config, Default::default()),
             session,
             table: watch::Sender::<Table>::default().subscribe(),
             tasks: owner.tasks().clone(),

@@ -8,12 +8,14 @@ mod conflicts;
 mod entries;
 mod health;
 mod kinds;
+mod oidc;
 mod port_ranges;
 mod proxies;
 mod server;
 mod server_addrs;
 mod server_hooks;
 mod stored;
+mod virtual_net;
 mod visitors;
 
 use std::net::IpAddr;
@@ -40,13 +42,15 @@ pub(crate) use self::stored::stored;
 /// and the JSON around it must not have more than 10,240 bytes.
 const MAX_V1_DATAGRAM: usize = 7635;
 
-fn auth(mut section: Section<'_>) -> Auth {
+/// What both ends have of `auth`, and what `oidc` reads of `auth.oidc`, which is told whether it counts.
+fn auth<'a, T>(
+    mut section: Section<'a>,
+    oidc: impl FnOnce(Section<'a>, bool) -> Option<T>,
+) -> (Auth, Option<T>) {
     let method = section.choice("method", &["token", "oidc"], |word| {
-        format!("invalid auth method {word:?}, must be \"token\"")
+        format!("invalid auth method {word:?}, must be \"token\" or \"oidc\"")
     });
-    if method.as_deref() == Some("oidc") {
-        section.unsupported("method", "`auth.method = \"oidc\"`");
-    }
+    let oidc = oidc(section.section("oidc"), method.as_deref() == Some("oidc"));
     let mut auth = Auth {
         token: section.secret("token", "tokenSource").unwrap_or_default(),
         ..Auth::default()
@@ -68,7 +72,7 @@ fn auth(mut section: Section<'_>) -> Auth {
             }
         }
     }
-    auth
+    (auth, oidc)
 }
 
 fn log(mut section: Section<'_>) -> Log {

@@ -9,11 +9,13 @@ use std::time::Duration;
 use crate::auth::Auth;
 use crate::liveness::LivenessKeys;
 use crate::log::{AccessLog, Log};
+use crate::oidc::OidcClient;
 use crate::proxy::ProxyConfig;
 use crate::proxy_url::ProxyUrl;
 use crate::quic::Quic;
 use crate::server::DEFAULT_GRACE_PERIOD;
 use crate::store::Store;
+use crate::virtual_net::VirtualNet;
 use crate::visitor::VisitorConfig;
 use crate::web_server::WebServer;
 
@@ -38,6 +40,9 @@ pub struct ClientConfig {
     pub metadatas: BTreeMap<String, String>,
     /// How this client proves itself.
     pub auth: Auth,
+    /// Where this client gets the token of its logins, if it does not sign them with that of `auth`, which is still what
+    /// encryption goes by.
+    pub oidc: Option<OidcClient>,
     /// Where the ends of user connections and requests are noted; `None`: nowhere.
     pub access_log: Option<AccessLog>,
     /// What is logged, and where to.
@@ -56,6 +61,8 @@ pub struct ClientConfig {
     pub nat_hole_stun_server: String,
     /// Where proxies and visitors are kept that did not come from the file; `None` is nowhere. `proxies` and `visitors` have those too.
     pub store: Option<Store>,
+    /// This client's address in the virtual network, for which it makes a device; `None` is none.
+    pub virtual_net: Option<VirtualNet>,
     /// The admin port; `None` is off.
     pub web_server: Option<WebServer>,
 }
@@ -73,6 +80,7 @@ impl Default for ClientConfig {
             udp_packet_size: 1500,
             metadatas: BTreeMap::new(),
             auth: Auth::default(),
+            oidc: None,
             access_log: None,
             log: Log::default(),
             reload_on_change: false,
@@ -82,6 +90,7 @@ impl Default for ClientConfig {
             visitors: Vec::new(),
             nat_hole_stun_server: "stun.easyvoip.com:3478".to_owned(),
             store: None,
+            virtual_net: None,
             web_server: None,
         }
     }

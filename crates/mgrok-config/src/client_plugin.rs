@@ -53,6 +53,8 @@ pub enum Plugin {
         /// The socket.
         path: PathBuf,
     },
+    /// Connects visitors with the client's virtual network.
+    VirtualNet,
 }
 
 impl Plugin {
@@ -68,6 +70,7 @@ impl Plugin {
             Self::StaticFile { .. } => "static_file",
             Self::Tls2Raw { .. } => "tls2raw",
             Self::UnixDomainSocket { .. } => "unix_domain_socket",
+            Self::VirtualNet => "virtual_net",
         }
     }
 
@@ -82,7 +85,8 @@ impl Plugin {
             | Self::Socks5(_)
             | Self::StaticFile { .. }
             | Self::Tls2Raw { .. }
-            | Self::UnixDomainSocket { .. } => false,
+            | Self::UnixDomainSocket { .. }
+            | Self::VirtualNet => false,
         }
     }
 
@@ -96,7 +100,8 @@ impl Plugin {
             | Self::Https2Http { .. }
             | Self::Https2Https { .. }
             | Self::Socks5(_)
-            | Self::StaticFile { .. } => false,
+            | Self::StaticFile { .. }
+            | Self::VirtualNet => false,
         }
     }
 }

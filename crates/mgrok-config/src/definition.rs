@@ -15,6 +15,7 @@ use crate::proxy::{
     ProxyProtocol, Strategy, TcpMuxProxy,
 };
 use crate::store::{StoredEntry, StoredKind};
+use crate::virtual_net::VisitorPlugin;
 use crate::visitor::{VisitorConfig, VisitorKind, XtcpVisitor};
 
 impl StoredKind {
@@ -201,6 +202,12 @@ impl VisitorConfig {
         transport.flag("useEncryption", self.use_encryption);
         transport.flag("useCompression", self.use_compression);
         block.table("transport", transport);
+        if let Some(VisitorPlugin::VirtualNet { destination }) = self.plugin {
+            let mut plugin = Block::default();
+            plugin.say("type", "virtual_net");
+            plugin.say("destinationIP", &destination.to_string());
+            block.table("plugin", plugin);
+        }
         if let VisitorKind::Xtcp(it) = &self.kind {
             xtcp(&mut block, it);
         }
@@ -324,6 +331,7 @@ fn plugin(plugin: &Plugin) -> Block {
             block.say("localAddr", &local_addr.to_string());
             certificate(&mut block, files.as_ref());
         }
+        Plugin::VirtualNet => {}
         Plugin::UnixDomainSocket { path } => block.say("unixPath", &path.to_string_lossy()),
     }
     block

@@ -13,7 +13,7 @@ const PROXIES: [&str; 8] = [
 const VISITORS: [&str; 3] = ["stcp", "sudp", "xtcp"];
 
 /// The types of plugins of the client.
-const PLUGINS: [&str; 9] = [
+const PLUGINS: [&str; 10] = [
     "http2http",
     "http2https",
     "http_proxy",
@@ -23,10 +23,14 @@ const PLUGINS: [&str; 9] = [
     "static_file",
     "tls2raw",
     "unix_domain_socket",
+    "virtual_net",
 ];
 
 /// Below this, keys are those of a plugin's type.
 const PLUGIN: &str = "proxies.plugin.";
+
+/// The same of visitors.
+const VISITOR_PLUGIN: &str = "visitors.plugin.";
 
 /// The keys of a configuration, dotted and without the indices of lists: `proxies.localPort`, each with the types that have it. A key that belongs
 /// to no type has none. What a secret's `XSource` takes is the same for all, and is listed for `auth.tokenSource` alone.
@@ -65,6 +69,13 @@ pub fn client_keys() -> Keys {
         let own = asked.filter(|key| key.starts_with(PLUGIN)).collect();
         add(&mut keys, own, Some((PLUGIN, kind)));
     }
+    let text = "[[visitors]]\ntype = \"stcp\"\nplugin.type = \"virtual_net\"\n";
+    let asked = keys_of_client(text).into_iter();
+    let own = asked
+        .filter(|key| key.starts_with(VISITOR_PLUGIN))
+        .collect();
+    // There is one type, which has them all.
+    add(&mut keys, own, None);
     finish(keys)
 }
 

@@ -3,8 +3,8 @@
 //! A text goes through three forms. `source` makes it a tree of values with their positions, whatever its format: TOML, YAML, JSON or
 //! frp's old INI format, told apart by what is in the text, and filled in by `template` if it is one. Flags of a command line
 //! ([`Settings`]) become the same tree. `section` reads that tree table by table and notes every mistake instead of stopping at the
-//! first. `check` asks the sections for keys and builds the types that the server and the client work with. Keys of frp's that mgrok
-//! does not support yet stand in `unsupported_keys`, so that they are refused by name and never ignored.
+//! first. `check` asks the sections for keys and builds the types that the server and the client work with. A key
+//! that no check asks for is refused by name, never ignored.
 //!
 //! A position is one number: `source_map` lays all texts of a configuration end to end, with those that a client's file `includes`, and
 //! finds text, line and column again, also through a template.
@@ -34,6 +34,7 @@ mod annotations;
 mod bandwidth;
 mod domain;
 mod header;
+mod http_url;
 mod inspect;
 mod local_addr;
 mod network;
@@ -43,6 +44,7 @@ mod ban_rules;
 mod port_set;
 mod proxy_url;
 mod server_hook;
+mod virtual_net;
 
 mod auth;
 mod client_plugin;
@@ -51,6 +53,14 @@ mod proxy;
 mod quic;
 mod visitor;
 mod web_server;
+
+mod io_reason;
+
+mod file;
+
+mod value_source;
+
+mod oidc;
 
 mod announcement;
 
@@ -68,9 +78,6 @@ mod definition;
 
 mod environment;
 
-mod io_reason;
-
-mod file;
 mod file_pattern;
 
 mod config_files;
@@ -92,8 +99,6 @@ mod report;
 mod source;
 
 mod includes;
-
-mod unsupported_keys;
 
 mod section;
 
@@ -118,6 +123,7 @@ pub use client_plugin::{HttpsFront, Plugin, PluginCredentials, Website};
 pub use config_files::ConfigFiles;
 pub use environment::{Environment, Variables};
 pub use flag::{Flag, Takes, join_flags, parse_list, parse_map};
+pub use http_url::{HttpUrl, HttpUrlError};
 pub use inspect::Inspect;
 pub use keys::{Keys, client_keys, server_keys};
 pub use liveness::LivenessKeys;
@@ -130,6 +136,7 @@ pub use local_addr::LocalAddr;
 pub use log::{AccessLog, Log, LogFormat, LogLevel, LogTarget};
 pub use mistake::{Mistake, Mistakes, Position, Problem};
 pub use network::{Network, NetworkError};
+pub use oidc::{ClientCredentials, OidcClient, OidcServer};
 pub use options::{LoadOptions, Strictness};
 pub use port_set::PortSet;
 pub use proxy::{
@@ -145,5 +152,8 @@ pub use ssh_command::{SshCommand, SshCommandError};
 pub use ssh_gateway::{HostKeyFile, SshGateway};
 pub use store::{Store, StoredEntry, StoredKind};
 pub use stored::StoreError;
+
+pub use value_source::{Program, ValueSource, ValueSourceError};
+pub use virtual_net::{VirtualNet, VisitorPlugin};
 pub use visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor};
 pub use web_server::{WebServer, WebServerTls};

@@ -20,7 +20,6 @@ use crate::settings::Settings;
 use crate::source::{self, Entry, Role};
 use crate::store::StoreContext;
 use crate::stored::StoreText;
-use crate::unsupported_keys;
 
 /// A configuration, and what its author should know about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -186,11 +185,7 @@ pub fn load_client_in(
 pub(crate) fn keys_of_server(text: &str) -> BTreeSet<String> {
     let loading = Loading::new(Role::Server, LoadOptions::default()).noting_keys();
     let loading = loading.text(text, "", &Environment::default());
-    check::server(Section::root(
-        &loading.root,
-        &loading.report,
-        unsupported_keys::SERVER,
-    ));
+    check::server(Section::root(&loading.root, &loading.report));
     loading.report.into_keys()
 }
 
@@ -199,7 +194,7 @@ pub(crate) fn keys_of_client(text: &str) -> BTreeSet<String> {
     let environment = Environment::default();
     let loading = Loading::new(Role::Client, LoadOptions::default()).noting_keys();
     let loading = loading.text(text, "", &environment);
-    let root = Section::root(&loading.root, &loading.report, unsupported_keys::CLIENT);
+    let root = Section::root(&loading.root, &loading.report);
     check::client(root, &environment, &BTreeSet::new());
     loading.report.into_keys()
 }
@@ -281,7 +276,7 @@ impl Loading {
     }
 
     fn server(self) -> Result<Loaded<ServerConfig>, LoadError> {
-        let section = Section::root(&self.root, &self.report, unsupported_keys::SERVER);
+        let section = Section::root(&self.root, &self.report);
         let config = check::server(section);
         let files = self.report.take_files();
         let warnings = self.report.finish()?;
@@ -301,7 +296,7 @@ impl Loading {
             ..
         } = self;
         let names = stored.as_ref().map(StoreText::names).unwrap_or_default();
-        let section = Section::root(&root, &report, unsupported_keys::CLIENT);
+        let section = Section::root(&root, &report);
         let (mut config, start) = check::client(section, environment, &names);
         if let Some(stored) = stored {
             let context = StoreContext {

@@ -175,12 +175,6 @@ impl Report {
         self.mistake(at, String::new(), Problem::Unsupported { what });
     }
 
-    /// As [`unsupported`](Self::unsupported), for a dotted key.
-    pub(crate) fn unsupported_key(&self, at: usize, key: String) {
-        let shown = self.sources.shown_key(at, key);
-        self.unsupported(at, format!("`{shown}`"));
-    }
-
     /// Notes a key that nothing knows: a mistake, or a warning when that was asked for.
     pub(crate) fn unknown<'k>(
         &self,

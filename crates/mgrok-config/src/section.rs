@@ -19,19 +19,17 @@ use std::collections::BTreeMap;
 
 use crate::mistake::Problem;
 use crate::report::Report;
-use crate::unsupported_keys::UnsupportedKey;
 use crate::value::{Entry, Node, Value};
 
 /// A table that is being read, possibly one that the file does not have.
 pub(crate) struct Section<'a> {
     report: &'a Report,
-    unsupported_keys: &'static [&'static [UnsupportedKey]],
     entries: &'a [Entry],
     /// Where the table stands, for what is wrong with keys that it lacks.
     at: usize,
     /// The table's dotted key, as messages show it; empty for the whole text.
     path: String,
-    /// The same in the documented spelling and without list indices, to look up unsupported keys.
+    /// The same in the documented spelling and without list indices.
     schema: String,
     /// The documented names of all keys that were asked for.
     asked: Vec<&'static str>,
@@ -46,15 +44,10 @@ pub(crate) struct Item {
 }
 
 impl<'a> Section<'a> {
-    /// The whole configuration and its position. Of the keys that are not asked for, those in `unsupported_keys` are refused by name.
-    pub(crate) fn root(
-        (entries, at): &'a (Vec<Entry>, usize),
-        report: &'a Report,
-        unsupported_keys: &'static [&'static [UnsupportedKey]],
-    ) -> Self {
+    /// The whole configuration and its position.
+    pub(crate) fn root((entries, at): &'a (Vec<Entry>, usize), report: &'a Report) -> Self {
         Self {
             report,
-            unsupported_keys,
             entries,
             at: *at,
             path: String::new(),
@@ -245,7 +238,6 @@ impl<'a> Section<'a> {
     fn below(&self, key: &str, name: String, at: usize, entries: &'a [Entry]) -> Section<'a> {
         Section {
             report: self.report,
-            unsupported_keys: self.unsupported_keys,
             entries,
             at,
             path: join(&self.path, &name),

@@ -10,6 +10,7 @@ use crate::ban_rules::BanRules;
 use crate::liveness::LivenessKeys;
 use crate::log::{AccessLog, Log};
 use crate::network::Network;
+use crate::oidc::OidcServer;
 use crate::port_set::PortSet;
 use crate::quic::Quic;
 use crate::server_hook::HttpPlugin;
@@ -45,6 +46,8 @@ pub struct ServerConfig {
     pub allow_ports: PortSet,
     /// How clients prove themselves.
     pub auth: Auth,
+    /// What is wanted of the tokens of clients, if they do not sign with that of `auth`, which is still what encryption goes by.
+    pub oidc: Option<OidcServer>,
     /// What is logged, and where to.
     pub log: Log,
     /// Where the ends of users' connections and requests are noted; `None` is nowhere.
@@ -151,6 +154,7 @@ impl Default for ServerConfig {
             udp_packet_size: 1500,
             allow_ports: PortSet::unrestricted(),
             auth: Auth::default(),
+            oidc: None,
             log: Log::default(),
             access_log: None,
             reload_on_change: false,

@@ -64,6 +64,12 @@ impl StoredEntry {
         word.unwrap_or_default()
     }
 
+    /// Whether it may stand for several proxies, or for none, whose names are others than its own.
+    pub(crate) fn is_range(&self) -> bool {
+        let of_range = |key: &str| self.keys.contains_key(key);
+        of_range("localPorts") || of_range("remotePorts")
+    }
+
     /// Whether it is used, as far as it says so itself.
     pub fn is_enabled(&self) -> bool {
         self.keys.get("enabled") != Some(&Value::Bool(false))
@@ -111,6 +117,13 @@ pub(crate) struct StoreContext {
     /// The visitors of the file that are used.
     pub(crate) visitors: Vec<VisitorConfig>,
     pub(crate) web_server: Option<WebServer>,
+}
+
+impl StoreContext {
+    /// Whether `start` chooses what is called so.
+    pub(crate) fn starts(&self, name: &str) -> bool {
+        self.start.is_empty() || self.start.contains(name)
+    }
 }
 
 impl Entries {
@@ -178,6 +191,12 @@ impl Store {
     /// Whether there is such an entry, which is enabled, so that it counts in place of one in the configuration.
     pub fn counts(&self, kind: StoredKind, name: &str) -> bool {
         self.entry(kind, name).is_some_and(StoredEntry::is_enabled)
+    }
+
+    /// Where the proxy `name` is among those that are used, or where it would be.
+    pub(crate) fn place(&self, name: &str) -> Result<usize, usize> {
+        self.proxies
+            .binary_search_by(|it| it.name.as_str().cmp(name))
     }
 
     /// The proxies that are used: those of the configuration and the stored ones, in the order of their names.

@@ -10,11 +10,11 @@ use crate::file::{self, ReadError};
 use crate::io_reason::io_reason;
 use crate::mistake::{Mistake, Mistakes, Problem};
 use crate::options::Strictness;
+use crate::proxy::ProxyConfig;
 use crate::report::Report;
 use crate::section::Section;
 use crate::source::{self, Entry, Node, Value};
 use crate::store::{Entries, Store, StoreContext, StoredEntry, StoredKind};
-use crate::unsupported_keys;
 
 /// The most entries of a store: as many proxies as a client may have.
 const MAX_ENTRIES: usize = 16_384;
@@ -92,8 +92,9 @@ impl StoreText {
 
     /// Checks the entries beside what the file says.
     pub(crate) fn check(self, report: &Report, context: StoreContext) -> Store {
-        let root = Section::root(&self.root, report, unsupported_keys::CLIENT);
-        let (proxies, visitors) = check::stored(root, &context);
+        let root = Section::root(&self.root, report);
+        let others = (&*context.proxies, &*context.visitors);
+        let (proxies, visitors) = check::stored(root, &context, others);
         let keys = KnownKeys::new(&report.noted_keys());
         let mut entries = Entries::default();
         for kind in [StoredKind::Proxy, StoredKind::Visitor] {
@@ -176,10 +177,13 @@ impl Store {
         if entries.proxies.len() + entries.visitors.len() > MAX_ENTRIES {
             return Err(StoreError::Full);
         }
-        self.with_entries(entries, Some((kind, &entry)))
+        match kind == StoredKind::Proxy && self.stands_alone(&entry.name) && !entry.is_range() {
+            true => self.with_proxy(entries, &entry),
+            false => self.with_entries(entries, Some((kind, &entry))),
+        }
     }
 
-    /// The store without one of its entries. Fetches secrets of the others, for which it may block.
+    /// The store without one of its entries. May fetch secrets of the others, for which it may block.
     ///
     /// # Errors
     /// If there is no such entry, or what remains cannot be used, as when a secret is no longer there.
@@ -189,7 +193,59 @@ impl Store {
             let name = name.to_owned();
             return Err(StoreError::Absent { kind, name });
         }
-        self.with_entries(entries, None)
+        match kind == StoredKind::Proxy && self.stands_alone(name) {
+            true => Ok(self.with_proxy_as(entries, name, None)),
+            false => self.with_entries(entries, None),
+        }
+    }
+
+    /// Whether no other proxy becomes used, or is not used any more, with what becomes of the entry `name`: neither the file nor a range
+    /// has a proxy of that name, and it is no range itself.
+    fn stands_alone(&self, name: &str) -> bool {
+        let entry = self.entry(StoredKind::Proxy, name);
+        let is_range = entry.is_some_and(StoredEntry::is_range);
+        let is_used = entry.is_some_and(StoredEntry::is_enabled) && self.context.starts(name);
+        let mut of_file = self.context.proxies.iter();
+        !is_range && self.place(name).is_ok() == is_used && !of_file.any(|it| it.name == name)
+    }
+
+    /// Checks one entry beside all proxies that are used, which are not read anew.
+    fn with_proxy(&self, entries: Entries, entry: &StoredEntry) -> Result<Self, StoreError> {
+        let mut report = Report::new(self.context.options).reading_files();
+        let kind = StoredKind::Proxy;
+        let mut lists = Map::new();
+        let list = Json::Array(vec![Json::Object(entry.keys.clone())]);
+        lists.insert(kind.list().to_owned(), list);
+        let text = Json::Object(lists).to_string();
+        let parsed = StoreText::parse(&mut report, self.path.clone(), Some(text));
+        let root = Section::root(&parsed.root, &report);
+        let others = (&*self.proxies, &*self.visitors);
+        let (mut read, _) = check::stored(root, &self.context, others);
+        if let Err(mistakes) = report.finish() {
+            return Err(StoreError::Invalid(told(&mistakes, kind, 0)));
+        }
+        Ok(self.with_proxy_as(entries, &entry.name, read.pop()))
+    }
+
+    /// The store with these entries, where `proxy` is what is used of the name.
+    fn with_proxy_as(&self, entries: Entries, name: &str, proxy: Option<ProxyConfig>) -> Self {
+        let mut proxies = self.proxies.clone();
+        match (self.place(name), proxy) {
+            (Ok(place), Some(proxy)) => proxies[place] = proxy,
+            (Ok(place), None) => {
+                proxies.remove(place);
+            }
+            (Err(place), Some(proxy)) => proxies.insert(place, proxy),
+            (Err(_), None) => {}
+        }
+        Self {
+            path: self.path.clone(),
+            context: self.context.clone(),
+            text: entries.to_text(),
+            entries,
+            proxies,
+            visitors: self.visitors.clone(),
+        }
     }
 
     /// Checks an entry by itself, whether it will be used or not, and returns it with its keys in their documented spelling. Nothing is
@@ -209,8 +265,8 @@ impl Store {
         let mut report = Report::new(options).noting_keys();
         let mut root = (Vec::new(), 0);
         root.0 = strict_tree(&mut report, kind, &keys);
-        let section = Section::root(&root, &report, unsupported_keys::CLIENT);
-        check::stored(section, &context);
+        let section = Section::root(&root, &report);
+        check::stored(section, &context, (&[], &[]));
         let known = KnownKeys::new(&report.noted_keys());
         if let Err(mistakes) = report.finish() {
             return Err(StoreError::Invalid(told(&mistakes, kind, 0)));

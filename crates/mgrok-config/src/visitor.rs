@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use mgrok_proto::auth::Secret;
 
+use crate::virtual_net::VisitorPlugin;
+
 /// A visitor of the client's file. Equality is what a reload goes by: a visitor that differs is started anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VisitorConfig {
@@ -19,8 +21,10 @@ pub struct VisitorConfig {
     pub secret_key: Secret,
     /// The address that it listens on.
     pub bind_addr: String,
-    /// The port that it listens on; `None` does not listen, and serves only as the `fallbackTo` of another visitor.
+    /// The port that it listens on; `None` does not listen, and serves only as the `fallbackTo` of another visitor, or its plugin.
     pub bind_port: Option<u16>,
+    /// What it does beside listening; never that of an `sudp` visitor, which has no use for one.
+    pub plugin: Option<VisitorPlugin>,
     /// Encrypts what users send and receive, up to the server, with a key made from `secret_key`.
     pub use_encryption: bool,
     /// Compresses what users send and receive, up to the server.

@@ -84,9 +84,11 @@ impl Opener {
         self.shared.ended.wait().await;
     }
 
-    /// What the session uses at this moment.
-    pub fn usage(&self) -> Usage {
-        self.shared.lock().machine.usage()
+    /// Looks at what the session uses, and does not keep it from ending.
+    pub fn usage_watch(&self) -> UsageWatch {
+        UsageWatch {
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     /// Whether the session has ended or is being closed.
@@ -104,6 +106,19 @@ impl Clone for Opener {
 impl Drop for Opener {
     fn drop(&mut self) {
         drop_handle(&self.shared, |_| ());
+    }
+}
+
+/// Looks at what a session uses. The session ends as if it were not there.
+#[derive(Debug)]
+pub struct UsageWatch {
+    shared: Arc<Shared>,
+}
+
+impl UsageWatch {
+    /// What the session uses at this moment.
+    pub fn usage(&self) -> Usage {
+        self.shared.lock().machine.usage()
     }
 }
 

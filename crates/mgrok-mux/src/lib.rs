@@ -41,5 +41,5 @@ mod stream;
 pub use config::{Config, Role, UntrustedLimits, WindowBudget};
 pub use driver::{Driver, session};
 pub use error::{OpenError, ProtocolError, SessionError};
-pub use handles::{Acceptor, Opener};
+pub use handles::{Acceptor, Opener, UsageWatch};
 pub use stream::Stream;

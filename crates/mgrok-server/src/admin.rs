@@ -3,7 +3,7 @@
 
 // Lowest layer first.
 mod context;
-mod lists;
+mod filters;
 
 mod clients;
 

@@ -7,8 +7,9 @@ mod ports;
 mod ssh;
 
 use std::net::{SocketAddr, UdpSocket};
+use std::time::SystemTime;
 
-use mgrok_config::{HttpPlugin, ServerConfig, WebServer};
+use mgrok_config::{HttpPlugin, OidcServer, ServerConfig, WebServer};
 use mgrok_doctor::{
     Examination, Fault, PATIENCE, Sound, Verdict, clock, open_files, outgoing_ports, udp_buffers,
 };
@@ -30,6 +31,7 @@ pub const CHECKS: &[&str] = &[
     "ports",
     "clock",
     "token",
+    "issuer",
     "port",
     "certificate",
     "ssh",
@@ -52,6 +54,13 @@ pub async fn examine(
     }
     let _ = examination.note("clock", "", clock());
     let _ = examination.note("token", "", Ok(token(config)));
+    if let Some(wanted) = &config.oidc {
+        let _ = examination
+            .check("issuer", wanted.issuer.as_str(), Ok(()), async |()| {
+                issuer(wanted).await
+            })
+            .await;
+    }
     ports::examine(config, examination).await;
     let _ = examination
         .check("certificate", "", Ok(()), async |()| {
@@ -100,6 +109,12 @@ pub async fn examine(
 }
 
 fn token(config: &ServerConfig) -> Sound<()> {
+    if let Some(oidc) = &config.oidc {
+        return Sound::good(
+            (),
+            format_args!("clients must show tokens of {}", oidc.issuer),
+        );
+    }
     if !config.auth.token.is_empty() {
         return Sound::good((), "clients must know a token");
     }
@@ -114,6 +129,39 @@ fn token(config: &ServerConfig) -> Sound<()> {
         "whoever reaches the control port may publish services here",
         "set auth.token to a long random text, and the same at the clients",
     )
+}
+
+/// How far the clocks of this host and of an issuer may be apart without a word, in seconds.
+const CLOCK_TOLERANCE: u64 = 60;
+
+/// Whether the issuer tells its keys, and has the time that this host has.
+async fn issuer(wanted: &OidcServer) -> Verdict<()> {
+    let report = mgrok_oidc::examine(wanted).await;
+    let report = report.map_err(|error| {
+        Fault::new(
+            Chain(&*error),
+            "mend auth.oidc.issuer, or the way from this host to it: no client can log in until it tells its keys",
+        )
+    })?;
+    let (keys, algorithms) = (report.keys, report.algorithms.join(", "));
+    let apart = report.date.map(|date| {
+        let now = SystemTime::now();
+        let apart = now
+            .duration_since(date)
+            .or_else(|_| date.duration_since(now));
+        apart.unwrap_or_default().as_secs()
+    });
+    Ok(match apart {
+        Some(apart) if apart > CLOCK_TOLERANCE => Sound::doubtful(
+            (),
+            format_args!("it has {keys} keys, and its clock and ours are {apart} s apart"),
+            "set both clocks by NTP: tokens count from when to when their issuer says",
+        ),
+        Some(_) | None => Sound::good(
+            (),
+            format_args!("it has {keys} keys and signs with {algorithms}"),
+        ),
+    })
 }
 
 /// Whether names below `host` lead here.

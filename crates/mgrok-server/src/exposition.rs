@@ -11,7 +11,7 @@ use mgrok_proto::FRP_VERSION;
 
 use crate::bans::Bans;
 use crate::directory::Directory;
-use crate::metrics::{Metrics, MuxUsage};
+use crate::metrics::Metrics;
 use crate::policy::CurrentPolicy;
 
 /// How many names of proxies are told. What is beyond is told in one as [`OTHER`].
@@ -295,36 +295,8 @@ fn expose_counters(metrics: &Metrics, exposition: &mut Exposition) {
         "reason",
         &metrics.dropped_datagrams,
     );
-    let MuxUsage {
-        connections,
-        streams,
-        queued,
-        grown,
-    } = metrics.mux_usage();
-    for (name, help, value) in [
-        (
-            "mgrok_server_mux_connections",
-            "Multiplexed connections of clients.",
-            connections,
-        ),
-        (
-            "mgrok_server_mux_streams",
-            "Streams in them, also those that wait for the other end to close.",
-            streams,
-        ),
-        (
-            "mgrok_server_mux_queued_bytes",
-            "Bytes in them that wait to be sent.",
-            queued,
-        ),
-        (
-            "mgrok_server_mux_window_bytes",
-            "Bytes by which their receive windows exceed the initial size.",
-            grown,
-        ),
-    ] {
-        exposition.gauge(name, help, value);
-    }
+    let what = "Multiplexed connections of clients.";
+    metrics.muxes.expose(exposition, "mgrok_server", what);
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod start_error;
 // What is allowed now, and where the server listens.
 mod bans;
 mod certificates;
+mod keys;
 mod policy;
 mod sockets;
 

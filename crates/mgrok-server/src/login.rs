@@ -13,7 +13,7 @@ use mgrok_net::layers;
 use mgrok_net::message::MessageConn;
 use mgrok_proto::hello::{Agreement, Extension};
 use mgrok_proto::message::{Login, LoginResp};
-use mgrok_proto::{FRP_VERSION, Negotiated, RunId, WireVersion, auth, liveness};
+use mgrok_proto::{FRP_VERSION, Negotiated, RunId, WireVersion, liveness};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
@@ -23,8 +23,9 @@ use crate::connection::{Connection, SessionGuard, Transport};
 use crate::directory::{ClaimError, ClientInfo, Identity};
 use crate::excerpt::Excerpt;
 use crate::hooks::HookError;
+use crate::keys::{Keys, ProofError, Subject};
 use crate::metrics::{LoginEnd, Metrics};
-use crate::policy::{CurrentPolicy, Keys};
+use crate::policy::CurrentPolicy;
 use crate::session::start::{Control, Started, start};
 use crate::session::{Ended, SessionContext};
 use crate::who::Who;
@@ -58,8 +59,8 @@ enum LoginError {
     RunIdTooLong,
     #[error("there is a session on this connection already")]
     SecondSession,
-    #[error("token in login doesn't match token from configuration")]
-    Token,
+    #[error(transparent)]
+    Proof(#[from] ProofError),
 }
 
 impl LoginError {
@@ -74,7 +75,8 @@ impl LoginError {
             Self::NameTooLong | Self::NoHello | Self::RunIdTooLong | Self::SecondSession => {
                 LoginEnd::Malformed
             }
-            Self::Token => LoginEnd::Token,
+            Self::Proof(ProofError::Token(_)) => LoginEnd::Token,
+            Self::Proof(ProofError::Oidc(..) | ProofError::Subject(_)) => LoginEnd::Oidc,
         }
     }
 }
@@ -143,7 +145,7 @@ async fn identify(
             return refuse(&mut control, &LoginError::NoHello, &who, current, metrics).await;
         };
         // Whoever may not log in is not to learn by this whether it has guessed the token.
-        let is_signed = admitted.is_ok() && is_signed(&login, keys);
+        let is_signed = admitted.is_ok() && keys.is_signed(&login);
         let agreed = negotiate(&mut control, hello, is_signed, connection, &policy).await;
         let Some(agreed) = agreed else {
             metrics.logins.of(LoginEnd::Hello).inc();
@@ -177,13 +179,18 @@ async fn identify(
         "client login info: ip [{from}] version [{}] hostname [{}] os [{}] arch [{}] {who}",
         login.version, login.hostname, login.os, login.arch,
     );
-    if let Err(error) = check(&login, connection, keys) {
-        // Who comes by KCP may have forged its address.
-        if matches!(error, LoginError::Token) && connection.transport != Transport::Kcp {
-            admission::note_wrong_token(current, from.ip());
+    let subject = match verify(&login, connection, keys).await {
+        Ok(subject) => subject,
+        Err(error) => {
+            // Who comes by KCP may have forged its address.
+            if matches!(error, LoginError::Proof(ProofError::Token(_)))
+                && connection.transport != Transport::Kcp
+            {
+                admission::note_wrong_token(current, from.ip());
+            }
+            return refuse(&mut control, &error, &who, current, metrics).await;
         }
-        return refuse(&mut control, &error, &who, current, metrics).await;
-    }
+    };
     let run_id = match login.run_id.as_str() {
         "" => RunId::random(),
         run_id => RunId::from(run_id),
@@ -210,6 +217,7 @@ async fn identify(
         migrates: extensions.contains(&Extension::MIGRATE),
         proved,
         signed_at: login.timestamp,
+        subject,
         run_id,
     };
     Some(Known {
@@ -377,16 +385,13 @@ fn shorten(login: &mut Login) {
     }
 }
 
-fn is_signed(login: &Login, keys: &Keys) -> bool {
-    let token = &keys.auth.token;
-    auth::verify(token, login.timestamp, login.privilege_key.expose())
-}
-
-/// Whether the login is one that this server takes.
-fn check(login: &Login, connection: &Connection, keys: &Keys) -> Result<(), LoginError> {
-    if !is_signed(login, keys) {
-        return Err(LoginError::Token);
-    }
+/// Whether the login is one that this server takes, and of whom it is.
+async fn verify(
+    login: &Login,
+    connection: &Connection,
+    keys: &Keys,
+) -> Result<Subject, LoginError> {
+    let subject = keys.verify_login(login).await?;
     if login.run_id.len() > MAX_RUN_ID_LEN {
         return Err(LoginError::RunIdTooLong);
     }
@@ -396,7 +401,7 @@ fn check(login: &Login, connection: &Connection, keys: &Keys) -> Result<(), Logi
     if connection.has_session() {
         return Err(LoginError::SecondSession);
     }
-    Ok(())
+    Ok(subject)
 }
 
 /// Says to client and log why there is no session.

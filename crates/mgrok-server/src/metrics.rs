@@ -2,14 +2,13 @@
 //!
 //! Nothing here is on the way of a byte. What there is to know of clients, proxies and connections is in the directory.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use mgrok_metrics::{Counter, CounterBy, Gauge, Histogram, labels};
-use mgrok_mux::Opener;
 use mgrok_net::access_log::AccessEnd;
+use mgrok_net::muxes::Muxes;
 use mgrok_net::relay::{RelayEnd, RelayPath};
 use mgrok_net::udp::DropReason;
-use slab::Slab;
 
 labels! {
     /// What became of a connection or stream to a port of clients, before it is anybody's.
@@ -37,6 +36,7 @@ labels! {
         Draining = "draining",
         Hello = "hello",
         Malformed = "malformed",
+        Oidc = "oidc",
         Ok = "ok",
         Plugin = "plugin",
         Proof = "proof",
@@ -158,25 +158,7 @@ pub(crate) struct Metrics {
     /// From the head of a request to the head of its answer.
     pub(crate) http_wait: Histogram,
     pub(crate) dropped_datagrams: Arc<CounterBy<DropReason>>,
-    muxes: Arc<Mutex<Slab<Opener>>>,
-}
-
-/// What all multiplexed connections come to.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct MuxUsage {
-    pub(crate) connections: usize,
-    pub(crate) streams: usize,
-    /// Bytes that wait to be sent.
-    pub(crate) queued: usize,
-    /// Bytes by which windows have grown.
-    pub(crate) grown: usize,
-}
-
-/// A multiplexed connection is looked at until this is dropped.
-#[derive(Debug)]
-pub(crate) struct MuxShown {
-    muxes: Arc<Mutex<Slab<Opener>>>,
-    place: usize,
+    pub(crate) muxes: Muxes,
 }
 
 impl StatusClass {
@@ -202,41 +184,6 @@ impl Metrics {
     pub(crate) fn count_relay(&self, end: &RelayEnd) {
         self.relays.of(end.path).inc();
         self.relayed_bytes.of(end.path).add(end.sent + end.received);
-    }
-
-    /// Looks at a multiplexed connection from now on. It does not end by itself meanwhile.
-    pub(crate) fn show_mux(&self, opener: Opener) -> MuxShown {
-        let muxes = self.muxes.clone();
-        let place = muxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(opener);
-        MuxShown { muxes, place }
-    }
-
-    /// What all multiplexed connections come to. Each is locked for a moment.
-    pub(crate) fn mux_usage(&self) -> MuxUsage {
-        let openers: Vec<_> = {
-            let muxes = self.muxes.lock().unwrap_or_else(PoisonError::into_inner);
-            muxes.iter().map(|(_, opener)| opener.usage()).collect()
-        };
-        openers
-            .iter()
-            .fold(MuxUsage::default(), |sum, usage| MuxUsage {
-                connections: sum.connections + 1,
-                streams: sum.streams + usage.streams,
-                queued: sum.queued + usage.queued,
-                grown: sum.grown + usage.grown,
-            })
-    }
-}
-
-impl Drop for MuxShown {
-    fn drop(&mut self) {
-        let mut muxes = self.muxes.lock().unwrap_or_else(PoisonError::into_inner);
-        let opener = muxes.try_remove(self.place);
-        drop(muxes);
-        drop(opener);
     }
 }
 

@@ -7,16 +7,16 @@
 use std::sync::Arc;
 
 use mgrok_admin::NextAdminAccess;
-use mgrok_config::{Auth, ServerConfig};
+use mgrok_config::ServerConfig;
 use mgrok_net::quic::{QuicError, QuicOptions, QuicServer};
 use mgrok_net::tls::ServerTls;
-use mgrok_proto::cipher::CipherKey;
 use tokio::sync::watch;
 
 use crate::bans::Bans;
 use crate::certificates;
 use crate::excerpt::Excerpt;
 use crate::hooks::Hooks;
+use crate::keys::Keys;
 use crate::source_limits::SourceLimiter;
 use crate::ssh_policy::SshPolicy;
 use crate::start_error::StartError;
@@ -34,23 +34,6 @@ pub(crate) struct Policy {
     pub(crate) admin_access: Option<NextAdminAccess>,
 }
 
-/// What both ends of a session have to agree on for as long as it lives.
-#[derive(Debug)]
-pub(crate) struct Keys {
-    pub(crate) auth: Auth,
-    /// Derived once from the token; the control cipher and `useEncryption` use it.
-    pub(crate) cipher: CipherKey,
-}
-
-impl Keys {
-    pub(crate) fn new(auth: &Auth) -> Self {
-        Self {
-            cipher: CipherKey::derive(&auth.token),
-            auth: auth.clone(),
-        }
-    }
-}
-
 impl Policy {
     /// The policy that `config` describes. What `before` has and `config` leaves as it is stays: a certificate that was made, the
     /// connections to plugins.
@@ -61,8 +44,15 @@ impl Policy {
     /// A file of TLS, a host key or a plugin cannot be used.
     pub(crate) fn new(config: ServerConfig, before: Option<&Self>) -> Result<Self, StartError> {
         let keys = match before {
-            Some(before) if before.config.auth == config.auth => before.keys.clone(),
-            Some(_) | None => Arc::new(Keys::new(&config.auth)),
+            Some(before)
+                if before.config.auth == config.auth && before.config.oidc == config.oidc =>
+            {
+                before.keys.clone()
+            }
+            Some(_) | None => {
+                let before = before.map(|it| &*it.keys);
+                Arc::new(Keys::new(&config.auth, config.oidc.as_ref(), before))
+            }
         };
         let tls = match before {
             Some(before) if before.config.transport.tls == config.transport.tls => {

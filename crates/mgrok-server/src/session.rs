@@ -19,16 +19,14 @@ use mgrok_net::conn::{ByteStream, Conn};
 use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
 use mgrok_proto::hook::Op;
-use mgrok_proto::message::{
-    Message, NewProxy, NewProxyResp, Ping, Pong, ReqWorkConn, StartWorkConn,
-};
-use mgrok_proto::{Negotiated, WireVersion, auth, liveness};
+use mgrok_proto::message::{Message, NewProxy, NewProxyResp, Pong, ReqWorkConn, StartWorkConn};
+use mgrok_proto::{Negotiated, WireVersion, liveness};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use self::hooks::{HookOutcome, PendingHook, ProxyRequest};
+use self::hooks::{HookOutcome, PendingHook, PingError, ProxyRequest};
 use self::pool::{Pool, Waiter};
 use crate::backend::{REQUEST_QUEUE, WorkRequest};
 use crate::directory::{Directory, SessionRow, StopCause};
@@ -144,15 +142,6 @@ impl EndReason {
             (Self::Stopped, Some(StopCause::Replaced)) => SessionOver::Replaced,
         }
     }
-}
-
-/// Why a heartbeat does not count. Clients show the texts, which are frp's.
-#[derive(Debug, thiserror::Error)]
-enum PingError {
-    #[error(transparent)]
-    Hook(#[from] HookError),
-    #[error("token in heartbeat doesn't match token from configuration")]
-    Token,
 }
 
 impl Session {
@@ -398,10 +387,14 @@ impl Session {
             }
             Message::Ping(ping) => {
                 let hooks = self.context.policy.now().hooks.clone();
-                if !hooks.is_subscribed(Op::Ping) {
-                    return Ok(self.ping(Ok(ping))?);
+                let (keys, subject) = (&self.row.keys, &self.row.subject);
+                if !hooks.is_subscribed(Op::Ping) && keys.verifier().is_none() {
+                    let verified = keys.verify_ping(subject, &ping).await;
+                    return Ok(self.ping(verified.map_err(PingError::from))?);
                 }
-                self.hook.ping(hooks, self.row.client.clone(), ping);
+                let client = self.row.client.clone();
+                self.hook
+                    .ping(hooks, client, keys.clone(), subject.clone(), ping);
                 Ok(())
             }
             Message::NatHoleVisitor(visitor) => {
@@ -526,13 +519,7 @@ impl Session {
         }
     }
 
-    fn ping(&mut self, ping: Result<Ping, HookError>) -> Result<(), SendError> {
-        let auth = &self.row.keys.auth;
-        let verified = ping.map_err(PingError::from).and_then(|ping| {
-            let valid = !auth.heartbeats
-                || auth::verify(&auth.token, ping.timestamp, ping.privilege_key.expose());
-            valid.then_some(()).ok_or(PingError::Token)
-        });
+    fn ping(&mut self, verified: Result<(), PingError>) -> Result<(), SendError> {
         let pong = match verified {
             Ok(()) => {
                 self.heartbeat.heard(Instant::now());

@@ -36,7 +36,7 @@ export const SECTIONS = {
       title: "Local service",
       fields: [
         key("plugin.type", "What answers", "choice", {
-          options: ["", ...TO_SERVICE, "unix_domain_socket", "static_file", "http_proxy", "socks5"],
+          options: ["", ...TO_SERVICE, "unix_domain_socket", "static_file", "http_proxy", "socks5", "virtual_net"],
           words: { "": "a service at an address" },
         }),
         key("localIP", "Host", "text", { direct: true, placeholder: "127.0.0.1" }),
@@ -125,7 +125,16 @@ export const SECTIONS = {
         key("serverUser", "Its user", "text", { hint: "Empty: the same user as this client's." }),
         key("secretKey", "Secret key", "secret", { hint: "What the proxy demands." }),
         key("bindAddr", "Address to listen on", "text", { placeholder: "127.0.0.1" }),
-        key("bindPort", "Port to listen on", "number", { required: true, hint: "-1: none, for visitors that only take users over." }),
+        key("bindPort", "Port to listen on", "number", { required: true, hint: "-1: none, for visitors that only take users over or have a plugin." }),
+      ],
+    },
+    {
+      title: "Virtual network",
+      folded: true,
+      of: ["stcp", "xtcp"],
+      fields: [
+        key("plugin.type", "Plugin", "choice", { options: ["", "virtual_net"], words: { "": "none", virtual_net: "virtual_net: a way for packets" } }),
+        pluginKey("destinationIP", "Address at the other end", "text", ["virtual_net"], { placeholder: "100.86.0.1" }),
       ],
     },
     { title: "Transport", folded: true, fields: [encryption, compression] },

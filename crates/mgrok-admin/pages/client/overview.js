@@ -3,9 +3,10 @@
 import { get } from "../common/api.js";
 import { trafficChart } from "../common/chart.js";
 import { age, bytes, number, time } from "../common/format.js";
-import { calmly, every, on } from "../common/live.js";
+import { on } from "../common/live.js";
+import { card, cardRow, keepDrawn } from "../common/screen.js";
 import { heading } from "../common/shell.js";
-import { badge, busy, button, confirm, facts, fail, h, notice, panel, show } from "../common/view.js";
+import { badge, busy, button, confirm, facts, h, notice, panel, show } from "../common/view.js";
 
 /** Has the client read its configuration again. */
 export async function reload() {
@@ -22,7 +23,6 @@ export async function overviewScreen(context) {
       get("api/v2/proxies", { pageSize: 1, status: "running" }, signal),
       get("api/v2/visitors", { pageSize: 1 }, signal),
     ]);
-  const first = await read();
   const cards = {
     proxies: card("Proxies", "#/proxies"),
     visitors: card("Visitors", "#/visitors"),
@@ -63,17 +63,7 @@ export async function overviewScreen(context) {
     );
     again.hidden = !state.configFile;
   }
-  async function refresh() {
-    try {
-      draw(await read());
-    } catch (error) {
-      if (error.status !== 0) fail(error);
-    }
-  }
-  draw(first);
-  const ask = calmly(refresh, 1000, signal);
-  on(["reset", "session", "proxy"], ask, signal);
-  every(10, ask, signal);
+  await keepDrawn({ signal, read, draw, events: ["session", "proxy"], seconds: 10 });
   on("traffic", (it) => {
     show(cards.connections.value, number(it.connections));
     show(cards.traffic.value, bytes(it.received + it.sent));
@@ -83,16 +73,9 @@ export async function overviewScreen(context) {
     title: "Overview",
     content: [
       heading("Overview", again),
-      h("div", { class: "cards" }, Object.values(cards).map((it) => it.element)),
+      cardRow(cards),
       panel("Live traffic", trafficChart(signal)),
       h("div", { class: "columns two" }, panel("Servers", servers), panel("Program", program)),
     ],
   };
-}
-
-function card(label, to) {
-  const value = h("span", { class: "figure" }, "–");
-  const note = h("span", { class: "note" });
-  const inner = [h("span", { class: "label" }, label), value, note];
-  return { value, note, element: to ? h("a", { class: "card", href: to }, inner) : h("div", { class: "card" }, inner) };
 }

@@ -3,10 +3,10 @@
 import { get, part } from "../common/api.js";
 import { connectionTable } from "../common/connections.js";
 import { bytes, number } from "../common/format.js";
-import { calmly, every, on } from "../common/live.js";
+import { keepDrawn } from "../common/screen.js";
 import { back, heading } from "../common/shell.js";
 import { pagedTable } from "../common/table.js";
-import { badge, empty, facts, fail, h, panel, show } from "../common/view.js";
+import { badge, empty, facts, h, panel, show } from "../common/view.js";
 import { definitionList, entryActions, newLink } from "./entries.js";
 import { links } from "./links.js";
 
@@ -29,16 +29,16 @@ export async function proxiesScreen(context) {
     caption: "Proxies",
     things: ["proxy", "proxies"],
     columns: [
-      { label: "Proxy", cell: (row) => h("a", { href: links.proxyLink(row.name) }, row.name), sort: (row) => row.name, kind: "wide" },
-      { label: "Type", cell: (row) => row.type, sort: (row) => row.type },
-      { label: "State", cell: (row) => [status(row), row.error && h("p", { class: "error-text" }, row.error)], sort: (row) => row.status },
-      { label: "Public", cell: (row) => h("span", { class: "code-text" }, row.remoteAddr), sort: (row) => row.remoteAddr },
-      { label: "Service", cell: (row) => h("span", { class: "code-text" }, target(row)), sort: target },
-      { label: "Users", cell: (row) => number(row.connections), sort: (row) => row.connections, kind: "number" },
+      { label: "Proxy", cell: (row) => h("a", { href: links.proxyLink(row.name) }, row.name), sort: "name", kind: "wide" },
+      { label: "Type", cell: (row) => row.type, sort: "type" },
+      { label: "State", cell: (row) => [status(row), row.error && h("p", { class: "error-text" }, row.error)], sort: "status" },
+      { label: "Public", cell: (row) => h("span", { class: "code-text" }, row.remoteAddr), sort: "remoteAddr" },
+      { label: "Service", cell: (row) => h("span", { class: "code-text" }, target(row)), sort: "localAddr" },
+      { label: "Users", cell: (row) => number(row.connections), sort: "connections", kind: "number" },
       {
         label: "In / out",
         cell: (row) => [bytes(row.received), h("br"), bytes(row.sent)],
-        sort: (row) => row.received + row.sent,
+        sort: "received",
         kind: "number",
       },
       { label: "Actions", cell: (row) => actions(row), kind: "actions" },
@@ -69,15 +69,14 @@ export async function proxyScreen(context) {
   const read = async () => {
     const [definition, rows] = await Promise.all([
       get(`api/proxy/${part(name)}/config`, {}, signal),
-      get("api/v2/proxies", { q: name, pageSize: 200 }, signal),
+      get("api/v2/proxies", { name }, signal),
     ]);
-    return { definition, row: rows.items.find((it) => it.name === name) };
+    return { definition, row: rows.items[0] };
   };
   const place = h("div", {});
   const config = h("div", {});
   const actions = h("div", { class: "actions" });
   const error = h("div", { role: "status" });
-  const first = await read();
 
   function draw({ definition, row }) {
     show(error, row?.error && h("p", { class: "banner bad" }, row.error));
@@ -100,18 +99,9 @@ export async function proxyScreen(context) {
     const done = () => (location.hash = "#/proxies");
     show(actions, row?.source !== "config" && entryActions("proxy", name, isEnabled, done, ""));
   }
-  async function refresh() {
-    try {
-      draw(await read());
-    } catch (error) {
-      if (error.status !== 0 && error.status !== 404) fail(error);
-    }
-  }
-  draw(first);
-  const ask = calmly(refresh, 1000, signal);
-  on("reset", ask, signal);
-  on("proxy", (it) => it.name === name && ask(), signal);
-  every(5, ask, signal);
+  // One that was taken out of the store is shown as it was.
+  const gone = () => {};
+  await keepDrawn({ signal, read, draw, gone, ours: { proxy: (it) => it.name === name }, seconds: 5 });
   const connections = connectionTable(context, { ...links, proxy: name });
   return {
     title: name,

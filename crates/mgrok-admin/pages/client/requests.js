@@ -19,16 +19,16 @@ export async function requestsScreen(context) {
   const har = h("a", { class: "button", download: "requests.har" }, "Download HAR");
   const table = pagedTable({
     context,
-    caption: "Requests, newest first",
+    caption: "Requests",
     things: ["request"],
     columns: [
-      { label: "Request", cell: (row) => h("a", { href: links.requestLink(row.id) }, h("strong", {}, row.method), " ", target(row)), sort: target, kind: "wide" },
-      { label: "Status", cell: (row) => [answer(row), row.replayOf ? badge("replay") : null], sort: (row) => row.status ?? 0 },
-      { label: "Proxy", cell: (row) => h("a", { href: links.proxyLink(row.proxy) }, row.proxy), sort: (row) => row.proxy },
-      { label: "User", cell: (row) => h("span", { class: "code-text" }, row.remoteAddr), sort: (row) => row.remoteAddr },
-      { label: "Time", cell: (row) => h("span", { title: time(row.startedAt / 1000) }, clock(row.startedAt)), sort: (row) => row.startedAt, kind: "number" },
-      { label: "Duration", cell: (row) => milliseconds(row.duration), sort: (row) => row.duration, kind: "number" },
-      { label: "Size", cell: (row) => bytes(row.responseSize), sort: (row) => row.responseSize, kind: "number" },
+      { label: "Request", cell: (row) => h("a", { href: links.requestLink(row.id) }, h("strong", {}, row.method), " ", target(row)), sort: "path", kind: "wide" },
+      { label: "Status", cell: (row) => [answer(row), row.replayOf ? badge("replay") : null], sort: "status" },
+      { label: "Proxy", cell: (row) => h("a", { href: links.proxyLink(row.proxy) }, row.proxy), sort: "proxy" },
+      { label: "User", cell: (row) => h("span", { class: "code-text" }, row.remoteAddr), sort: "remoteAddr" },
+      { label: "Time", cell: (row) => h("span", { title: time(row.startedAt / 1000) }, clock(row.startedAt)), sort: "startedAt", kind: "number" },
+      { label: "Duration", cell: (row) => milliseconds(row.duration), sort: "duration", kind: "number" },
+      { label: "Size", cell: (row) => bytes(row.responseSize), sort: "responseSize", kind: "number" },
     ],
     load: (query, signal) => {
       const { page, pageSize, ...filters } = query;

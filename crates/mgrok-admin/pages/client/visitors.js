@@ -17,12 +17,12 @@ export async function visitorsScreen(context) {
     caption: "Visitors",
     things: ["visitor"],
     columns: [
-      { label: "Visitor", cell: (row) => h("a", { href: links.visitorLink(row.name) }, row.name), sort: (row) => row.name, kind: "wide" },
-      { label: "Type", cell: (row) => row.type, sort: (row) => row.type },
-      { label: "State", cell: (row) => [state(row), row.error && h("p", { class: "error-text" }, row.error)], sort: (row) => row.status },
-      { label: "Listens on", cell: (row) => h("span", { class: "code-text" }, row.bindAddr), sort: (row) => row.bindAddr },
-      { label: "Leads to", cell: (row) => row.serverName, sort: (row) => row.serverName },
-      { label: "Users", cell: (row) => number(row.connections), sort: (row) => row.connections, kind: "number" },
+      { label: "Visitor", cell: (row) => h("a", { href: links.visitorLink(row.name) }, row.name), sort: "name", kind: "wide" },
+      { label: "Type", cell: (row) => row.type, sort: "type" },
+      { label: "State", cell: (row) => [state(row), row.error && h("p", { class: "error-text" }, row.error)], sort: "status" },
+      { label: "Listens on", cell: (row) => h("span", { class: "code-text" }, row.bindAddr), sort: "bindAddr" },
+      { label: "Leads to", cell: (row) => row.serverName, sort: "serverName" },
+      { label: "Users", cell: (row) => number(row.connections), sort: "connections", kind: "number" },
       {
         label: "Actions",
         cell: (row) => (row.source === "store" ? entryActions("visitor", row.name, true, () => table.read(), "small") : h("span", { class: "quiet-text" }, "file")),
@@ -31,6 +31,7 @@ export async function visitorsScreen(context) {
     ],
     load: (query, signal) => get("api/v2/visitors", query, signal),
     rowKey: (row) => row.name,
+    search: "Search visitors",
     none: () => empty("No visitors yet", "A visitor is a local entry to another client's private proxy.", newLink("visitor", store)),
     events: ["session"],
   });
@@ -41,9 +42,9 @@ export async function visitorScreen(context) {
   const { name } = context.params;
   const [definition, rows] = await Promise.all([
     get(`api/visitor/${part(name)}/config`, {}, context.signal),
-    get("api/v2/visitors", { pageSize: 200 }, context.signal),
+    get("api/v2/visitors", { name }, context.signal),
   ]);
-  const row = rows.items.find((it) => it.name === name);
+  const row = rows.items[0];
   const isEnabled = definition[definition.type]?.enabled !== false;
   const done = () => (location.hash = "#/visitors");
   const actions = row?.source === "config" ? null : entryActions("visitor", name, isEnabled, done, "");

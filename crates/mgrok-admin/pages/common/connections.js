@@ -9,13 +9,13 @@ import { busy, button, confirm, empty, h, notice } from "./view.js";
 /** The table, of one proxy or of all. `proxyLink(name)`: where a proxy is shown; `clientLink(key)`: likewise, where clients are known. */
 export function connectionTable(context, { proxy, proxyLink, clientLink }) {
   const columns = [
-    { label: "User", cell: (row) => h("span", { class: "code-text" }, row.remoteAddr), sort: (row) => row.remoteAddr, kind: "wide" },
-    !proxy && { label: "Proxy", cell: (row) => h("a", { href: proxyLink(row.proxy) }, row.proxy), sort: (row) => row.proxy },
-    { label: "Type", cell: (row) => row.type, sort: (row) => row.type },
-    clientLink && { label: "Client", cell: (row) => row.client && h("a", { href: clientLink(row.client) }, row.client), sort: (row) => row.client },
-    { label: "Age", cell: (row) => h("span", { title: time(row.since) }, age(row.since)), sort: (row) => -row.since, kind: "number", moves: true },
-    { label: "Received", cell: (row) => bytes(row.received), sort: (row) => row.received, kind: "number" },
-    { label: "Sent", cell: (row) => bytes(row.sent), sort: (row) => row.sent, kind: "number" },
+    { label: "User", cell: (row) => h("span", { class: "code-text" }, row.remoteAddr), sort: "remoteAddr", kind: "wide" },
+    !proxy && { label: "Proxy", cell: (row) => h("a", { href: proxyLink(row.proxy) }, row.proxy), sort: "proxy" },
+    { label: "Type", cell: (row) => row.type, sort: "type" },
+    clientLink && { label: "Client", cell: (row) => row.client && h("a", { href: clientLink(row.client) }, row.client), sort: "client" },
+    { label: "Age", cell: (row) => h("span", { title: time(row.since) }, age(row.since)), sort: "-since", kind: "number", moves: true },
+    { label: "Received", cell: (row) => bytes(row.received), sort: "received", kind: "number" },
+    { label: "Sent", cell: (row) => bytes(row.sent), sort: "sent", kind: "number" },
     { label: "Actions", cell: closeButton, kind: "actions" },
   ].filter(Boolean);
   function closeButton(row) {

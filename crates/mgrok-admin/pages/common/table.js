@@ -1,4 +1,5 @@
-// A table that the program's API fills page by page, with a search, filters and sorting. What is shown is in the page's address.
+// A table that the program's API fills page by page: the program searches, filters and sorts, over all pages. What is shown is in the page's
+// address.
 
 import { plural } from "./format.js";
 import { calmly, every, on } from "./live.js";
@@ -12,7 +13,9 @@ const EVENT_PAUSE = 2000;
 /**
  * - `context`: of the screen.
  * - `caption`: what the table has, for screen readers; `things`: the word for one row and for several.
- * - `columns`: `[{ label, cell: (row) => node, sort: (row) => value, kind }]`; `kind` is "number", "wide" or "actions".
+ * - `columns`: `[{ label, cell: (row) => node, sort, kind }]`; `sort` is what the API calls the column, with a - if small
+ *   values of the column are great ones there; a "number" begins with the greatest;
+ *   `kind` is "number", "wide" or "actions"; `moves` is for cells that change with the time of day.
  * - `load`: `(query, signal) => { total, items }`; `rowKey`: `(row) => text`.
  * - `search`: what the search looks at, or nothing; `filters`: `[{ name, label, options: [[value, label]] }]`,
  *   without options a text.
@@ -22,9 +25,12 @@ const EVENT_PAUSE = 2000;
 export function pagedTable(options) {
   const { context, caption, things, columns, load, rowKey, search, filters = [], keep = {}, none, events = [], seconds = 10 } = options;
   const { signal } = context;
-  const state = { page: Number(context.query.get("page")) || 1, size: Number(context.query.get("size")) || 50, q: context.query.get("q") ?? "" };
-  for (const it of filters) state[it.name] = context.query.get(it.name) ?? "";
-  let sort = null;
+  const asked = (name) => context.query.get(name) ?? "";
+  const size = Number(asked("size"));
+  const state = { page: Math.max(1, Math.floor(Number(asked("page"))) || 1), size: SIZES.includes(size) ? size : 50, q: asked("q"), sort: asked("sort") };
+  for (const it of filters) state[it.name] = asked(it.name);
+  // Of those that the table has.
+  if (!columns.some((it) => it.sort && [it.sort, opposite(it.sort)].includes(state.sort))) state.sort = "";
   let rows = [];
   let running = null;
   let total = 0;
@@ -41,25 +47,22 @@ export function pagedTable(options) {
     const cell = h("th", { scope: "col", role: "columnheader", class: column.kind });
     if (!column.sort) return show(cell, column.kind === "actions" ? h("span", { class: "unseen" }, column.label) : column.label);
     const press = () => {
-      sort = { column, down: sort?.column === column ? !sort.down : column.kind === "number" };
-      heads.forEach((it) => it.removeAttribute("aria-sort"));
-      cell.setAttribute("aria-sort", sort.down ? "descending" : "ascending");
-      draw();
+      const first = column.kind === "number" ? opposite(column.sort) : column.sort;
+      set({ sort: state.sort === first ? opposite(first) : first });
     };
     return show(cell, h("button", { type: "button", class: "sort", onclick: press }, column.label));
   }
 
   function draw() {
-    let items = rows;
-    if (sort) {
-      const of = sort.column.sort;
-      items = [...rows].sort((a, b) => compare(of(a), of(b)) * (sort.down ? -1 : 1));
-    }
+    columns.forEach((column, at) => {
+      const order = !column.sort ? null : state.sort === column.sort ? "ascending" : state.sort === opposite(column.sort) ? "descending" : null;
+      order ? heads[at].setAttribute("aria-sort", order) : heads[at].removeAttribute("aria-sort");
+    });
     const old = new Map([...body.children].map((it) => [it.dataset.key, it]));
     const focused = document.activeElement;
     const focusedRow = body.contains(focused) ? focused.closest("tr") : null;
     const place = focusedRow ? [...focusedRow.querySelectorAll("a,button,select")].indexOf(focused) : -1;
-    const next = items.map((row) => {
+    const next = rows.map((row) => {
       const key = rowKey(row);
       const text = JSON.stringify(row);
       const kept = old.get(key);
@@ -78,8 +81,8 @@ export function pagedTable(options) {
       again?.querySelectorAll("a,button,select")[place]?.focus({ preventScroll: true });
     }
     const isFiltered = state.q !== "" || filters.some((it) => state[it.name] !== "");
-    table.hidden = items.length === 0;
-    if (items.length > 0) show(below);
+    table.hidden = rows.length === 0;
+    if (rows.length > 0) show(below);
     else if (isFiltered) show(below, empty(`No ${things[1]} like that`, "Nothing matches the search.", button("Show all", clear)));
     else show(below, none());
     const last = Math.max(1, Math.ceil(total / state.size));
@@ -118,7 +121,7 @@ export function pagedTable(options) {
     const mine = new AbortController();
     running = mine;
     table.setAttribute("aria-busy", "true");
-    const query = { ...keep, page: state.page, pageSize: state.size, q: state.q || null };
+    const query = { ...keep, page: state.page, pageSize: state.size, q: state.q || null, sort: state.sort || null };
     for (const it of filters) query[it.name] = state[it.name] || null;
     try {
       const answer = await load(query, AbortSignal.any([signal, mine.signal]));
@@ -164,7 +167,5 @@ export function pagedTable(options) {
   return { element: h("div", { class: "listing" }, tools, h("div", { class: "scroll" }, table), below, pages), read, set };
 }
 
-function compare(a, b) {
-  if (typeof a === "number" && typeof b === "number") return a - b;
-  return String(a ?? "").localeCompare(String(b ?? ""), "en", { numeric: true });
-}
+/** The other way round. */
+const opposite = (sort) => (sort.startsWith("-") ? sort.slice(1) : `-${sort}`);

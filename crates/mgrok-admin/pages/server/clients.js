@@ -2,10 +2,10 @@
 
 import { get, part, remove } from "../common/api.js";
 import { age, number, plural, time } from "../common/format.js";
-import { calmly, every, on } from "../common/live.js";
+import { keepDrawn } from "../common/screen.js";
 import { back, heading } from "../common/shell.js";
 import { pagedTable } from "../common/table.js";
-import { badge, busy, button, confirm, empty, facts, fail, h, notice, panel, show } from "../common/view.js";
+import { badge, busy, button, confirm, empty, facts, h, notice, panel, show } from "../common/view.js";
 import { links } from "./links.js";
 import { proxyTable } from "./proxies.js";
 
@@ -33,12 +33,12 @@ export async function clientsScreen(context) {
     caption: "Clients",
     things: ["client"],
     columns: [
-      { label: "Client", cell: (row) => h("a", { href: links.clientLink(row.key) }, row.key), sort: (row) => row.key, kind: "wide" },
-      { label: "State", cell: (row) => state(row.online), sort: (row) => (row.online ? 0 : 1) },
-      { label: "Host", cell: (row) => row.hostname, sort: (row) => row.hostname },
-      { label: "Address", cell: (row) => h("span", { class: "code-text" }, row.clientIP), sort: (row) => row.clientIP },
-      { label: "Version", cell: (row) => [row.version, " ", h("span", { class: "quiet-text" }, row.wireProtocol)], sort: (row) => row.version },
-      { label: "For", cell: (row) => h("span", { title: time(since(row)) }, age(since(row))), sort: (row) => -since(row), kind: "number", moves: true },
+      { label: "Client", cell: (row) => h("a", { href: links.clientLink(row.key) }, row.key), sort: "key", kind: "wide" },
+      { label: "State", cell: (row) => state(row.online), sort: "-online" },
+      { label: "Host", cell: (row) => row.hostname, sort: "hostname" },
+      { label: "Address", cell: (row) => h("span", { class: "code-text" }, row.clientIP), sort: "clientIP" },
+      { label: "Version", cell: (row) => [row.version, " ", h("span", { class: "quiet-text" }, row.wireProtocol)], sort: "version" },
+      { label: "For", cell: (row) => h("span", { title: time(since(row)) }, age(since(row))), sort: "-since", kind: "number", moves: true },
       { label: "Actions", cell: (row) => row.online && endButton(row, () => table.read(), "small"), kind: "actions" },
     ],
     load: (query, signal) => get("api/v2/clients", query, signal),
@@ -56,11 +56,12 @@ export async function clientScreen(context) {
   const { signal } = context;
   const { key } = context.params;
   const read = () => get(`api/v2/clients/${part(key)}`, {}, signal);
-  const client = await read();
+  let client = null;
   const place = h("div", {});
   const actions = h("div", { class: "actions" });
 
-  function draw(it) {
+  function draw(it, refresh) {
+    client = it;
     show(
       place,
       facts(
@@ -81,19 +82,8 @@ export async function clientScreen(context) {
     );
     show(actions, it.online && endButton(it, refresh, "danger"));
   }
-  async function refresh() {
-    try {
-      draw(await read());
-    } catch (error) {
-      if (error.status === 404) show(place, empty("This client is gone", "Clients without an id of their own are forgotten when they leave."));
-      else if (error.status !== 0) fail(error);
-    }
-  }
-  draw(client);
-  const ask = calmly(refresh, 1000, signal);
-  on(["reset"], ask, signal);
-  on("client", (it) => it.key === key && ask(), signal);
-  every(10, ask, signal);
+  const gone = () => show(place, empty("This client is gone", "Clients without an id of their own are forgotten when they leave."));
+  await keepDrawn({ signal, read, draw, gone, ours: { client: (it) => it.key === key }, seconds: 10 });
   const proxies = proxyTable(context, { user: client.user, clientID: client.clientID || client.runID });
   return {
     title: key,
@@ -107,9 +97,9 @@ export async function usersScreen(context) {
     caption: "Users that clients belong to",
     things: ["user"],
     columns: [
-      { label: "User", cell: (row) => row.user || h("span", { class: "quiet-text" }, "without a user"), sort: (row) => row.user, kind: "wide" },
-      { label: "Clients", cell: (row) => h("a", { href: `#/clients?user=${part(row.user)}` }, plural(row.clientCount, "client")), sort: (row) => row.clientCount, kind: "number" },
-      { label: "Proxies", cell: (row) => plural(row.proxyCount, "proxy", "proxies"), sort: (row) => row.proxyCount, kind: "number" },
+      { label: "User", cell: (row) => row.user || h("span", { class: "quiet-text" }, "without a user"), sort: "user", kind: "wide" },
+      { label: "Clients", cell: (row) => h("a", { href: `#/clients?user=${part(row.user)}` }, plural(row.clientCount, "client")), sort: "clientCount", kind: "number" },
+      { label: "Proxies", cell: (row) => plural(row.proxyCount, "proxy", "proxies"), sort: "proxyCount", kind: "number" },
     ],
     load: (query, signal) => get("api/v2/users", query, signal),
     rowKey: (row) => row.user,

@@ -3,15 +3,15 @@
 import { get, part, post, remove } from "../common/api.js";
 import { trafficChart } from "../common/chart.js";
 import { age, bytes, number, time } from "../common/format.js";
-import { calmly, every, on } from "../common/live.js";
+import { on } from "../common/live.js";
+import { card, cardRow, keepDrawn } from "../common/screen.js";
 import { heading } from "../common/shell.js";
-import { badge, busy, button, confirm, facts, fail, h, notice, panel, show } from "../common/view.js";
+import { badge, busy, button, confirm, facts, h, notice, panel, show } from "../common/view.js";
 import { links } from "./links.js";
 
 export async function overviewScreen(context) {
   const { signal } = context;
   const read = () => Promise.all([get("api/v2/system/info", {}, signal), get("api/v2/system/state", {}, signal)]);
-  const first = await read();
 
   const cards = {
     clients: card("Clients", "#/clients"),
@@ -91,19 +91,7 @@ export async function overviewScreen(context) {
     show(program, facts(["Version", state.version], ["frp version", info.version], ["Running for", age(state.startedAt)], ["Since", time(state.startedAt)]));
   }
 
-  async function refresh() {
-    try {
-      draw(await read());
-    } catch (error) {
-      // The header says when the server is away.
-      if (error.status !== 0) fail(error);
-    }
-  }
-
-  draw(first);
-  const ask = calmly(refresh, 2000, signal);
-  on(["reset", "client", "proxy"], ask, signal);
-  every(10, ask, signal);
+  const refresh = await keepDrawn({ signal, read, draw, events: ["client", "proxy"], seconds: 10 });
   on("traffic", (it) => {
     if (it.clients !== undefined) show(cards.clients.value, number(it.clients));
     if (it.proxies !== undefined) show(cards.proxies.value, number(it.proxies));
@@ -114,17 +102,10 @@ export async function overviewScreen(context) {
     content: [
       heading("Overview", drain),
       banner,
-      h("div", { class: "cards" }, Object.values(cards).map((it) => it.element)),
+      cardRow(cards),
       panel("Live traffic", trafficChart(signal)),
       disabledPanel,
       h("div", { class: "columns" }, panel("Proxies by type", kinds), panel("Configuration", settings), panel("Program", program)),
     ],
   };
-}
-
-function card(label, to) {
-  const value = h("span", { class: "figure" }, "–");
-  const note = h("span", { class: "note" });
-  const inner = [h("span", { class: "label" }, label), value, note];
-  return { value, note, element: to ? h("a", { class: "card", href: to }, inner) : h("div", { class: "card" }, inner) };
 }

@@ -4,10 +4,10 @@ import { get, part, post, remove } from "../common/api.js";
 import { dayBars } from "../common/chart.js";
 import { connectionTable } from "../common/connections.js";
 import { bytes, number, plural, time } from "../common/format.js";
-import { calmly, every, on } from "../common/live.js";
+import { keepDrawn } from "../common/screen.js";
 import { back, heading } from "../common/shell.js";
 import { pagedTable } from "../common/table.js";
-import { badge, busy, button, confirm, empty, facts, fail, h, notice, panel, show } from "../common/view.js";
+import { badge, busy, button, confirm, empty, facts, h, notice, panel, show } from "../common/view.js";
 import { clientKey, links } from "./links.js";
 
 const TYPES = ["tcp", "udp", "http", "https", "tcpmux", "stcp", "sudp", "xtcp"];
@@ -54,18 +54,18 @@ export function proxyTable(context, of = {}) {
     caption: "Proxies",
     things: ["proxy", "proxies"],
     columns: [
-      { label: "Proxy", cell: (row) => h("a", { href: links.proxyLink(row.name) }, row.name), sort: (row) => row.name, kind: "wide" },
-      !of.type && { label: "Type", cell: (row) => row.spec.type, sort: (row) => row.spec.type },
-      { label: "State", cell: (row) => state(row.status), sort: (row) => `${row.status.phase}${row.status.disabled ?? ""}` },
-      { label: "Public", cell: (row) => h("span", { class: "code-text" }, publicNames(row.spec)), sort: (row) => publicNames(row.spec) },
+      { label: "Proxy", cell: (row) => h("a", { href: links.proxyLink(row.name) }, row.name), sort: "name", kind: "wide" },
+      !of.type && { label: "Type", cell: (row) => row.spec.type, sort: "type" },
+      { label: "State", cell: (row) => state(row.status), sort: "-phase" },
+      { label: "Public", cell: (row) => h("span", { class: "code-text" }, publicNames(row.spec)), sort: "public" },
       of.clientID === undefined && {
         label: "Client",
         cell: (row) => row.clientID && h("a", { href: links.clientLink(clientKey(row)) }, clientKey(row)),
-        sort: clientKey,
+        sort: "client",
       },
-      { label: "Users", cell: (row) => number(row.status.curConns), sort: (row) => row.status.curConns, kind: "number" },
-      { label: "In today", cell: (row) => bytes(row.status.todayTrafficIn), sort: (row) => row.status.todayTrafficIn, kind: "number" },
-      { label: "Out today", cell: (row) => bytes(row.status.todayTrafficOut), sort: (row) => row.status.todayTrafficOut, kind: "number" },
+      { label: "Users", cell: (row) => number(row.status.curConns), sort: "curConns", kind: "number" },
+      { label: "In today", cell: (row) => bytes(row.status.todayTrafficIn), sort: "todayTrafficIn", kind: "number" },
+      { label: "Out today", cell: (row) => bytes(row.status.todayTrafficOut), sort: "todayTrafficOut", kind: "number" },
       { label: "Actions", cell: (row) => switchButton(row, () => table.read(), "small"), kind: "actions" },
     ].filter(Boolean),
     load: (query, signal) => get("api/v2/proxies", { ...query, ...of }, signal),
@@ -111,7 +111,7 @@ export async function proxyScreen(context) {
     }),
   );
 
-  function draw([proxy, traffic]) {
+  function draw([proxy, traffic], refresh) {
     const { spec, status } = proxy;
     const block = spec[spec.type] ?? {};
     const { transport = {} } = block;
@@ -147,19 +147,8 @@ export async function proxyScreen(context) {
     show(days, dayBars(traffic.history));
     show(actions, switchButton(proxy, refresh, ""), closeAll);
   }
-  async function refresh() {
-    try {
-      draw(await read());
-    } catch (error) {
-      if (error.status === 404) show(place, empty("This proxy is gone", "It is not published any more, and its statistics were cleared."));
-      else if (error.status !== 0) fail(error);
-    }
-  }
-  draw(await read());
-  const ask = calmly(refresh, 1000, signal);
-  on("reset", ask, signal);
-  on("proxy", (it) => it.name === name && ask(), signal);
-  every(5, ask, signal);
+  const gone = () => show(place, empty("This proxy is gone", "It is not published any more, and its statistics were cleared."));
+  const refresh = await keepDrawn({ signal, read, draw, gone, ours: { proxy: (it) => it.name === name }, seconds: 5 });
   const connections = connectionTable(context, { ...links, proxy: name });
   return {
     title: name,

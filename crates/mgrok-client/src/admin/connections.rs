@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use mgrok_admin::{Answer, Caller, Method, PageQuery, Path, Query, Refusal, Routes};
+use mgrok_admin::{Answer, Caller, Column, ListQuery, Method, Path, Query, Refusal, Routes};
 use mgrok_net::connections::ConnectionInfo;
 use serde::{Deserialize, Serialize};
 use tracing::info;
@@ -39,8 +39,10 @@ pub(super) fn add_to(routes: Routes, users: &Users) -> Routes {
         .with(
             Method::GET,
             "/api/v2/connections",
-            async move |Query(filter): Query<Filter>, Query(page): Query<PageQuery>| {
-                Answer::data(&page.of(rows(&listed, &filter)))
+            async move |Query(filter): Query<Filter>, list: ListQuery| {
+                let mut found = find(&listed, &filter);
+                list.sort(&mut found, COLUMNS)?;
+                Answer::data(&list.page_of(found).map(Row::from))
             },
         )
         .with(
@@ -56,24 +58,44 @@ pub(super) fn add_to(routes: Routes, users: &Users) -> Routes {
         )
 }
 
-fn rows(users: &Users, filter: &Filter) -> Vec<Row> {
+/// A connection, with the type of its proxy.
+type Found = (&'static str, ConnectionInfo);
+
+/// What the list can be sorted by.
+const COLUMNS: &[Column<Found>] = &[
+    ("remoteAddr", |(_, a), (_, b)| a.from.cmp(&b.from)),
+    ("proxy", |(_, a), (_, b)| a.proxy.cmp(&b.proxy)),
+    ("type", |(a, _), (b, _)| a.cmp(b)),
+    ("since", |(_, a), (_, b)| a.since.cmp(&b.since)),
+    ("received", |(_, a), (_, b)| a.received.cmp(&b.received)),
+    ("sent", |(_, a), (_, b)| a.sent.cmp(&b.sent)),
+];
+
+/// The connections that `filter` lets through, the newest first.
+fn find(users: &Users, filter: &Filter) -> Vec<Found> {
     let q = filter.q.to_lowercase();
-    let rows = users.connections().into_iter().map(|(kind, info)| Row {
-        id: info.id,
-        proxy: info.proxy.to_string(),
-        kind,
-        remote_addr: remote_addr(&info),
-        since: info
-            .since
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs(),
-        received: info.received,
-        sent: info.sent,
+    let mut found = users.connections();
+    found.retain(|(_, it)| {
+        (filter.proxy.is_empty() || *it.proxy == *filter.proxy)
+            && (it.proxy.to_lowercase().contains(&q) || remote_addr(it).contains(&q))
     });
-    rows.filter(|row| filter.proxy.is_empty() || row.proxy == filter.proxy)
-        .filter(|row| row.proxy.to_lowercase().contains(&q) || row.remote_addr.contains(&q))
-        .collect()
+    found.reverse();
+    found
+}
+
+impl From<Found> for Row {
+    fn from((kind, info): Found) -> Self {
+        let since = info.since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            id: info.id,
+            proxy: info.proxy.to_string(),
+            kind,
+            remote_addr: remote_addr(&info),
+            since: since.as_secs(),
+            received: info.received,
+            sent: info.sent,
+        }
+    }
 }
 
 /// Where the user comes from; empty if nobody says.

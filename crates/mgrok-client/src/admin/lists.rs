@@ -1,6 +1,6 @@
 //! The routes that tell of the proxies and visitors there are: page by page, and one with its whole configuration.
 
-use mgrok_admin::{Answer, Method, PageQuery, Path, Query, Refusal, Routes};
+use mgrok_admin::{Answer, Column, ListQuery, Method, Path, Query, Refusal, Routes};
 use mgrok_config::{Plugin, ProxyConfig, ProxyKind, StoredKind, VisitorConfig};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -29,6 +29,8 @@ pub(crate) struct Lists {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Filter {
+    /// The whole name.
+    name: String,
     /// A part of the name, in any case.
     q: String,
     #[serde(rename = "type")]
@@ -68,8 +70,34 @@ struct VisitorRow {
     bind_addr: String,
     status: String,
     error: String,
-    connections: u64,
+    connections: usize,
 }
+
+/// What the list of proxies can be sorted by.
+const PROXY_COLUMNS: &[Column<ProxyRow>] = &[
+    ("name", |a, b| a.name.cmp(&b.name)),
+    ("type", |a, b| a.kind.cmp(b.kind)),
+    ("source", |a, b| a.source.cmp(b.source)),
+    ("status", |a, b| a.status.cmp(&b.status)),
+    ("remoteAddr", |a, b| a.remote_addr.cmp(&b.remote_addr)),
+    ("localAddr", |a, b| {
+        (a.plugin, &a.local_addr).cmp(&(b.plugin, &b.local_addr))
+    }),
+    ("connections", |a, b| a.connections.cmp(&b.connections)),
+    ("received", |a, b| a.received.cmp(&b.received)),
+    ("sent", |a, b| a.sent.cmp(&b.sent)),
+];
+
+/// What the list of visitors can be sorted by.
+const VISITOR_COLUMNS: &[Column<VisitorRow>] = &[
+    ("name", |a, b| a.name.cmp(&b.name)),
+    ("type", |a, b| a.kind.cmp(b.kind)),
+    ("source", |a, b| a.source.cmp(b.source)),
+    ("status", |a, b| a.status.cmp(&b.status)),
+    ("bindAddr", |a, b| a.bind_addr.cmp(&b.bind_addr)),
+    ("serverName", |a, b| a.server_name.cmp(&b.server_name)),
+    ("connections", |a, b| a.connections.cmp(&b.connections)),
+];
 
 impl Lists {
     /// Adds what can be asked for to `routes`.
@@ -79,15 +107,19 @@ impl Lists {
             .with(
                 Method::GET,
                 "/api/v2/proxies",
-                async move |Query(filter): Query<Filter>, Query(page): Query<PageQuery>| {
-                    Answer::data(&page.of(proxies.proxies(&filter)))
+                async move |Query(filter): Query<Filter>, list: ListQuery| {
+                    let mut rows = proxies.proxies(&filter);
+                    list.sort(&mut rows, PROXY_COLUMNS)?;
+                    Answer::data(&list.page_of(rows))
                 },
             )
             .with(
                 Method::GET,
                 "/api/v2/visitors",
-                async move |Query(filter): Query<Filter>, Query(page): Query<PageQuery>| {
-                    Answer::data(&page.of(visitors.visitors(&filter)))
+                async move |Query(filter): Query<Filter>, list: ListQuery| {
+                    let mut rows = visitors.visitors(&filter);
+                    list.sort(&mut rows, VISITOR_COLUMNS)?;
+                    Answer::data(&list.page_of(rows))
                 },
             )
             .with(
@@ -151,10 +183,13 @@ impl Lists {
     }
 
     fn visitor_row(&self, config: &VisitorConfig) -> VisitorRow {
-        let (phase, error) = match config.bind_port {
-            Some(_) => self.listeners.borrow().phase(&config.name),
+        let (phase, error) = match (
+            config.bind_port,
+            self.listeners.borrow().phase(&config.name),
+        ) {
+            (Some(_), phase) | (None, phase @ (ProxyPhase::StartError, _)) => phase,
             // It waits for nothing.
-            None => (ProxyPhase::Running, String::new()),
+            (None, _) => (ProxyPhase::Running, String::new()),
         };
         let bind_addr = match (
             self.listeners.borrow().listener(&config.name),
@@ -172,7 +207,7 @@ impl Lists {
             bind_addr,
             status: phase.to_string(),
             error,
-            connections: 0,
+            connections: self.listeners.borrow().users(&config.name),
         }
     }
 
@@ -223,7 +258,11 @@ impl Filter {
     fn lets_through(&self, name: &str, kind: &str, source: &str, status: &str) -> bool {
         let is = |wanted: &str, it: &str| wanted.is_empty() || wanted == it;
         let has = |part: &str| name.to_lowercase().contains(&part.to_lowercase());
-        has(&self.q) && is(&self.kind, kind) && is(&self.source, source) && is(&self.status, status)
+        is(&self.name, name)
+            && has(&self.q)
+            && is(&self.kind, kind)
+            && is(&self.source, source)
+            && is(&self.status, status)
     }
 }
 

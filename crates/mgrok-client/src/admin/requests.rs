@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Request, Uri};
 use mgrok_admin::{
-    Answer, Caller, Method, PageQuery, Path, Query, Refusal, Request as AdminRequest, Routes,
+    Answer, Caller, ListQuery, Method, Path, Query, Refusal, Request as AdminRequest, Routes,
     StatusCode, read_body,
 };
 use mgrok_http::Body;
@@ -70,10 +70,12 @@ pub(super) fn add_to(routes: Routes, users: &Users, tables: Vec<watch::Receiver<
         .with(
             Method::GET,
             "/api/v2/requests",
-            async move |Query(filter): Query<Filter>, Query(page): Query<PageQuery>| {
+            async move |Query(filter): Query<Filter>, list: ListQuery| {
                 let entries = listed.list(&filter);
-                let rows: Vec<_> = entries.iter().map(|it| Summary::of(it)).collect();
-                Answer::data(&page.of(rows))
+                // Their numbers do not move any more, so that they can be sorted.
+                let mut rows: Vec<_> = entries.iter().map(|it| Summary::of(it)).collect();
+                list.sort(&mut rows, &Summary::columns())?;
+                Answer::data(&list.page_of(rows))
             },
         )
         .with(

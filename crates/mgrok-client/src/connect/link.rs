@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mgrok_mux::{Opener, SessionError};
 use mgrok_net::conn::Conn;
+use mgrok_net::muxes::{MuxShown, Muxes};
 use mgrok_net::quic::{Connection, Endpoint, QuicError};
 use mgrok_proto::liveness;
 use tokio::time::timeout;
@@ -93,6 +94,8 @@ enum Carrier {
         /// `None` once it has ended.
         driver: Option<AbortOnDropHandle<Result<(), SessionError>>>,
         drivers: TaskTracker,
+        /// While metrics tell of it.
+        shown: Option<MuxShown>,
     },
     Quic(QuicCarrier),
 }
@@ -146,6 +149,7 @@ impl Link {
             carrier: Carrier::Mux {
                 driver: Some(AbortOnDropHandle::new(tokio::spawn(driver))),
                 drivers,
+                shown: None,
             },
         }
     }
@@ -160,6 +164,15 @@ impl Link {
                 connection,
                 endpoint,
             }),
+        }
+    }
+
+    /// Has `muxes` tell of it, if it is multiplexed, for as long as it lives.
+    pub(crate) fn show_in(&mut self, muxes: &Muxes) {
+        if let (Carrier::Mux { shown, .. }, Streams::Muxed(opener)) =
+            (&mut self.carrier, &self.streams)
+        {
+            *shown = Some(muxes.show(opener));
         }
     }
 
@@ -237,10 +250,12 @@ impl Link {
             Carrier::Each { .. } | Carrier::Mux { driver: None, .. } => {}
             Carrier::Mux {
                 driver: Some(driver),
+                shown,
                 ..
             } => {
                 let all = tasks.clone();
                 tasks.spawn(async move {
+                    let _shown = shown;
                     tokio::select! {
                         _ = driver => {}
                         () = all.is_cut() => {}

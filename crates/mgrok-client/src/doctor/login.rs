@@ -19,7 +19,7 @@ pub(super) async fn examine(
     subject: &str,
     examination: &mut Examination<'_>,
 ) -> bool {
-    let link = match link {
+    let link = match link.and_then(|link| trial.token.clone().map(|_| link)) {
         Ok(link) => link,
         Err(unmet) => {
             skip(trial, subject, unmet, examination);
@@ -113,6 +113,8 @@ fn refused(refusal: &str, subject: &str, examination: &mut Examination<'_>) {
     let remedy = if OF_THE_TIME.iter().any(|it| refusal.contains(it)) {
         "what proves who this is has a time, which the server finds wrong: set the clocks of both ends by NTP (see the check `clock`), \
          or renew it"
+    } else if refusal.contains("OIDC") {
+        "what the server wants of a token is in its auth.oidc.issuer and auth.oidc.audience; the check `token` says what this one has"
     } else if refusal.contains("token") {
         "auth.token must be the same on both ends"
     } else if refusal.contains("plugin") {

@@ -11,7 +11,7 @@ use tokio::time::timeout_at;
 use super::running::RunningClient;
 use super::server_clock::{self, ServerClock};
 use super::trial::Trial;
-use super::{login, reach};
+use super::{login, reach, token};
 use crate::clock::now;
 use crate::dial_candidates::{DialCandidate, DialCandidates};
 
@@ -33,6 +33,7 @@ pub(super) async fn examine(
 ) {
     let resolver = Resolver::new(config.dns_server);
     let mut hosts = Hosts::new();
+    let token = token::examine(config, &resolver, examination).await;
     let web_ports = server_clock::ports(config, running);
     // A client on all servers at once needs each of them; else one will do.
     let choices: Vec<&[ServerAddr]> = match config.connect_all {
@@ -46,7 +47,7 @@ pub(super) async fn examine(
         }
         let mut one_works = false;
         for (DialCandidate { server, transport }, _) in candidates.order(now()) {
-            let mut trial = Trial::new(config, &servers[server], transport, &resolver);
+            let mut trial = Trial::new(config, &servers[server], transport, &resolver, &token);
             let subject = format!("{} by {}", trial.server, trial.transport);
             let until = examination.deadline();
             let tried = candidate(&mut trial, &subject, &mut hosts, &web_ports, examination);

@@ -15,6 +15,7 @@ use super::reach::is_closed;
 use crate::health;
 use crate::local::{Local, LocalError};
 use crate::plugin::Plugin;
+use crate::virtual_net;
 
 /// Where a local service is.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ enum Place {
         port: u16,
     },
     Unix(PathBuf),
+    /// It is the virtual network.
+    Network,
 }
 
 /// Connects to each of them, and makes its health check if it has one.
@@ -93,6 +96,7 @@ impl Place {
         }
         match &proxy.plugin {
             None => own(),
+            Some(PluginConfig::VirtualNet) => Self::Network,
             Some(PluginConfig::UnixDomainSocket { path }) => Self::Unix(path.clone()),
             Some(PluginConfig::StaticFile { root, .. }) => Self::Directory(root.clone()),
             Some(PluginConfig::HttpProxy(_) | PluginConfig::Socks5(_)) => Self::Anywhere,
@@ -108,8 +112,10 @@ impl Place {
 }
 
 async fn local(proxy: &ProxyConfig, resolver: &Resolver) -> Verdict<()> {
+    let place = Place::of(proxy);
     if let Some(plugin) = &proxy.plugin
-        && let Err(error) = Plugin::new(plugin, None, resolver)
+        && !matches!(place, Place::Network)
+        && let Err(error) = Plugin::new(plugin, None, resolver, None)
     {
         let what = format!(
             "the plugin {} cannot be used: {}",
@@ -118,7 +124,8 @@ async fn local(proxy: &ProxyConfig, resolver: &Resolver) -> Verdict<()> {
         );
         return Err(Fault::new(what, "mend the files that the plugin names"));
     }
-    match Place::of(proxy) {
+    match place {
+        Place::Network => network(),
         Place::Tcp { host, port } => {
             let local = Local::Tcp { host: &host, port };
             connect(local, resolver).await
@@ -127,6 +134,17 @@ async fn local(proxy: &ProxyConfig, resolver: &Resolver) -> Verdict<()> {
         Place::Directory(path) => directory(&path),
         Place::Unix(path) => connect(Local::Unix(&path), resolver).await,
         Place::Udp { host, port } => udp(&host, port, resolver).await,
+    }
+}
+
+/// The client that runs may have its device already, so a device without an address is tried.
+fn network() -> Verdict<()> {
+    match virtual_net::try_device() {
+        Ok(()) => Ok(Sound::good((), "a network device can be made")),
+        Err(error) => Err(Fault::new(
+            Chain(&error),
+            "without its device the client does not start: see \"A virtual network\" in docs/recipes.md",
+        )),
     }
 }
 

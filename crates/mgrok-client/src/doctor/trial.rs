@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use mgrok_config::{ClientConfig, ClientTls, ServerAddr, WireProtocol};
-use mgrok_doctor::PATIENCE;
+use mgrok_doctor::{PATIENCE, Passed};
 use mgrok_net::resolver::Resolver;
 use mgrok_proto::WireVersion;
+use mgrok_proto::auth::Secret;
 use mgrok_proto::cipher::CipherKey;
 use tokio::time::timeout;
 
 use super::server_clock::ServerClock;
 use crate::connect::{Connector, Link, SetUpError, Transport};
+use crate::credentials::LoginProof;
 use crate::login::{LoginError, Request, log_in};
 use crate::wire::WireChoice;
 
@@ -23,6 +25,8 @@ pub(super) struct Trial {
     pub(super) resolver: Resolver,
     /// What time it is there, if that is known.
     pub(super) clock: Option<ServerClock>,
+    /// The token of an issuer to log in with, if that is what the configuration wants.
+    pub(super) token: Passed<Option<Secret>>,
 }
 
 /// What the server said of itself when it let us in.
@@ -54,6 +58,7 @@ impl Trial {
         server: &ServerAddr,
         transport: Transport,
         resolver: &Resolver,
+        token: &Passed<Option<Secret>>,
     ) -> Self {
         let mut config = ClientConfig {
             proxies: Vec::new(),
@@ -70,6 +75,7 @@ impl Trial {
             transport,
             resolver: resolver.clone(),
             clock: None,
+            token: token.clone(),
         }
     }
 
@@ -113,9 +119,14 @@ impl Trial {
     /// Logs in over `link`, and leaves.
     pub(super) async fn log_in(&self, connector: &Arc<Connector>, link: Link) -> Attempt {
         let key = CipherKey::derive(&self.config.auth.token);
+        let proof = match &self.token {
+            Ok(Some(token)) => LoginProof::shown(token.clone()),
+            Ok(None) | Err(_) => LoginProof::signed(&self.config.auth.token),
+        };
         let request = Request {
             config: &self.config,
             key: &key,
+            proof: &proof,
             migrating: false,
             run_id: None,
         };

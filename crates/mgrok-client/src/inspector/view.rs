@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mgrok_admin::Column;
 use serde::Serialize;
 
 use super::entry::{Entry, Header, Message};
@@ -71,6 +72,25 @@ struct MessageView<'a> {
 }
 
 impl<'a> Summary<'a> {
+    /// What a list of them can be sorted by.
+    pub(crate) fn columns() -> [Column<Self>; 8] {
+        [
+            ("path", |a, b| (a.path, a.query).cmp(&(b.path, b.query))),
+            ("method", |a, b| a.method.cmp(b.method)),
+            ("status", |a, b| a.status.cmp(&b.status)),
+            ("proxy", |a, b| a.proxy.cmp(b.proxy)),
+            ("remoteAddr", |a, b| a.remote_addr.cmp(b.remote_addr)),
+            ("startedAt", |a, b| a.started_at.cmp(&b.started_at)),
+            ("duration", |a, b| a.lasted().total_cmp(&b.lasted())),
+            ("responseSize", |a, b| a.response_size.cmp(&b.response_size)),
+        ]
+    }
+
+    /// What goes on is longer than all that is over.
+    fn lasted(&self) -> f64 {
+        self.duration.unwrap_or(f64::INFINITY)
+    }
+
     pub(crate) fn of(entry: &'a Entry) -> Self {
         let progress = &entry.progress;
         let end = progress.end.get();

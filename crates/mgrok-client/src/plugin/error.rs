@@ -9,6 +9,8 @@ pub(crate) enum PluginError {
     Header(String),
     #[error("the host of localAddr, `{0}`, is not a name or address that TLS knows")]
     Host(String),
+    #[error("the client has no virtual network: set `virtualNet.address`")]
+    NoVirtualNet,
     #[error(transparent)]
     Tls(TlsError),
 }

@@ -8,6 +8,7 @@ use mgrok_proto::cipher::CipherKey;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::credentials::Credentials;
 use crate::handle::Sessions;
 use crate::hole::Puncher;
 use crate::metrics::Metrics;
@@ -19,6 +20,7 @@ use crate::tasks::Tasks;
 #[derive(Clone, Debug)]
 pub(crate) struct SupervisorContext {
     pub(crate) config: Arc<ClientConfig>,
+    pub(crate) credentials: Credentials,
     pub(crate) first_logins: Arc<FirstLogins>,
     pub(crate) key: CipherKey,
     pub(crate) metrics: Arc<Metrics>,

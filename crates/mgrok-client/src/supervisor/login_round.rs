@@ -14,6 +14,7 @@ use super::context::SupervisorContext;
 use crate::backoff::Failure;
 use crate::clock::now;
 use crate::connect::{Connector, Link};
+use crate::credentials::LoginProof;
 use crate::describe::Head;
 use crate::dial_candidates::{DialCandidate, DialCandidates};
 use crate::handle::SessionHandle;
@@ -72,6 +73,7 @@ fn outcome(error: &LoginError) -> LoginEnd {
         | LoginError::Garbage(_)
         | LoginError::NoRunId
         | LoginError::Unexpected(_) => LoginEnd::Malformed,
+        LoginError::Oidc(_) => LoginEnd::Oidc,
         LoginError::Refused(_) => LoginEnd::Refused,
         LoginError::Timeout => LoginEnd::Timeout,
     }
@@ -178,8 +180,17 @@ impl Servers {
         table: &watch::Receiver<Table>,
         longest_dial: Option<Duration>,
     ) -> Result<ActiveSession, LoginFailure> {
-        let mut order = self.candidates.order(now());
         let mut tries = Vec::new();
+        // Ahead of the dials: servers wait for a login that is overdue, but not for long.
+        let proof = match context.credentials.login().await {
+            Ok(proof) => proof,
+            Err(error) => {
+                self.metrics.logins.of(LoginEnd::Oidc).inc();
+                tries.push(("the login".to_owned(), LoginError::Oidc(error)));
+                return Err(LoginFailure { tries });
+            }
+        };
+        let mut order = self.candidates.order(now());
         while !order.is_empty() {
             let connectors: Vec<_> = self.servers.iter().map(|it| it.connector.clone()).collect();
             let outcome = race(order.iter().copied(), |candidate: DialCandidate| {
@@ -195,11 +206,17 @@ impl Servers {
             let Some((candidate, link)) = outcome.first else {
                 break;
             };
-            match self.log_in_over(context, link, candidate, table).await {
+            match self
+                .log_in_over(context, &proof, link, candidate, table)
+                .await
+            {
                 Ok(active) => return Ok(active),
                 Err(error) => {
                     // A server that refuses by one transport refuses by every other.
                     let is_refusal = matches!(error, LoginError::Refused(_));
+                    if is_refusal {
+                        context.credentials.refused();
+                    }
                     order.retain(|(it, _)| match is_refusal {
                         true => it.server != candidate.server,
                         false => *it != candidate,
@@ -234,12 +251,14 @@ impl Servers {
     async fn log_in_over(
         &mut self,
         context: &SupervisorContext,
+        proof: &LoginProof,
         link: Link,
         candidate: DialCandidate,
         table: &watch::Receiver<Table>,
     ) -> Result<ActiveSession, LoginError> {
         let server = &mut self.servers[candidate.server];
-        let session = server.log_in(context, link, false, table.clone()).await?;
+        let session = server.log_in(context, proof, link, false, table.clone());
+        let session = session.await?;
         Ok(self.logged_in(session, candidate))
     }
 
@@ -266,6 +285,7 @@ impl Server {
     pub(super) async fn log_in(
         &mut self,
         context: &SupervisorContext,
+        proof: &LoginProof,
         link: Link,
         migrating: bool,
         table: watch::Receiver<Table>,
@@ -276,23 +296,25 @@ impl Server {
         let request = Request {
             config,
             key,
+            proof,
             migrating,
             run_id: self.run_id.as_ref(),
         };
         let LoggedIn {
             control,
             negotiated,
-            link,
+            mut link,
             run_id,
             version: _,
         } = log_in(&self.connector, link, &mut self.wire, &request).await?;
+        link.show_in(&context.metrics.muxes);
         self.run_id = Some(run_id.clone());
         let ended = tasks.part();
         let span = error_span!("session", run_id = %Head(&run_id));
         let (handle, requests) =
             SessionHandle::new(run_id, link.streams().clone(), negotiated, span);
         let work = WorkContext {
-            auth: config.auth.clone(),
+            credentials: context.credentials.clone(),
             ended: ended.clone(),
             metrics: context.metrics.clone(),
             puncher: context.puncher.clone(),
@@ -308,7 +330,8 @@ impl Server {
             false => (transport.heartbeat_interval, transport.heartbeat_timeout),
         };
         Ok(Session {
-            auth: config.auth.clone(),
+            credentials: context.credentials.clone(),
+            pending_ping: None,
             control,
             ended,
             handle,

@@ -15,6 +15,7 @@ use crate::clock::now;
 use crate::connect::{Connector, Link, Transport};
 use crate::dial_candidates::{DialCandidate, DialCandidates};
 use crate::handle::SessionHandle;
+use crate::login::LoginError;
 use crate::proxies::Table;
 use crate::session::SessionEnd;
 
@@ -55,7 +56,12 @@ pub(super) async fn serve_or_migrate(
                 continue;
             }
             // Boxed: only a migration needs this room.
-            let mut logging_in = Box::pin(server.log_in(context, link, true, table.clone()));
+            let mut logging_in = Box::pin(async {
+                let proof = context.credentials.login().await;
+                let proof = proof.map_err(LoginError::Oidc)?;
+                let session = server.log_in(context, &proof, link, true, table.clone());
+                session.await
+            });
             // The server ends this session when the new one begins.
             let mut ended = None;
             let logged_in = loop {

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use crate::handle::Sessions;
 use crate::hole::Puncher;
 use crate::tasks::Tasks;
+use crate::virtual_net::VirtualNetwork;
 
 /// What all visitors of a client work with.
 #[derive(Debug)]
@@ -18,4 +19,6 @@ pub(crate) struct VisitorContext {
     pub(crate) tasks: Tasks,
     pub(crate) udp_packet_size: usize,
     pub(crate) user: String,
+    /// What visitors with a plugin connect; `None` if the client has none.
+    pub(crate) virtual_net: Option<VirtualNetwork>,
 }

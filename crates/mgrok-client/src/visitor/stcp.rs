@@ -5,7 +5,7 @@ use mgrok_net::relay::{Traffic, relay};
 use tracing::{debug, warn};
 
 use super::target::Target;
-use super::user::User;
+use super::user::{User, UserCount};
 
 /// A TCP service, as its visitor reaches it.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ impl Stcp {
         }
     }
 
-    /// Carries one user to the service; ends when either of them does.
-    pub(super) async fn serve(&self, user: User) {
+    /// Carries one user to the service, who is one of `users` then; ends when either of them does.
+    pub(super) async fn serve(&self, user: User, users: &UserCount) {
         let User {
             conn,
             from,
@@ -38,6 +38,7 @@ impl Stcp {
             }
         };
         drop(permit);
+        let _served = users.enter();
         let end = relay(conn, visit, negotiated.into(), &self.traffic).await;
         debug!(source = %from, "user connection [{from}] ended: {end:?}");
     }

@@ -15,6 +15,8 @@ use mgrok_net::udp::{DatagramConn, UdpSocket, Users};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
+use super::user::UserCount;
+
 /// The pace of a visitor's connections.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
@@ -30,14 +32,15 @@ const PACE: Pace = Pace {
     silence: Duration::from_secs(60),
 };
 
-/// Serves users, for ever. `open` gets a connection to the service. `packet_size` is `udpPacketSize`.
+/// Serves users, for ever. `open` gets a connection to the service. `packet_size` is `udpPacketSize`; `count` shows who can be answered.
 pub(super) async fn run<E: Error, F: Future<Output = Result<DatagramConn, E>>>(
     socket: &UdpSocket,
     open: impl Fn() -> F,
     packet_size: usize,
+    count: &UserCount,
 ) {
     let traffic = Traffic::default();
-    let mut users = Users::new(socket, packet_size, &traffic);
+    let mut users = Users::new(socket, packet_size, &traffic).with_gauge(count.gauge());
     serve(&mut users, open, PACE).await;
 }
 

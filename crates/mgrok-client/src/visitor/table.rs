@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::user::AcceptUser;
+use super::user::{AcceptUser, UserCount};
 use crate::status::ProxyPhase;
 
 /// All visitors by their names.
@@ -23,6 +23,7 @@ struct Entry {
     error: String,
     /// `None` if its users are not connections.
     visitor: Option<Arc<dyn AcceptUser>>,
+    users: UserCount,
 }
 
 impl Table {
@@ -36,12 +37,23 @@ impl Table {
         self.entries.get(name)?.listener
     }
 
+    /// How many users of the visitor `name` the service serves.
+    pub(crate) fn users(&self, name: &str) -> usize {
+        self.entries.get(name).map_or(0, |it| it.users.get())
+    }
+
     /// Adds the visitor `name`, whose listener is not open yet.
-    pub(super) fn insert(&mut self, name: Arc<str>, visitor: Option<Arc<dyn AcceptUser>>) {
+    pub(super) fn insert(
+        &mut self,
+        name: Arc<str>,
+        visitor: Option<Arc<dyn AcceptUser>>,
+        users: UserCount,
+    ) {
         let entry = Entry {
             listener: None,
             error: String::new(),
             visitor,
+            users,
         };
         self.entries.insert(name, entry);
     }

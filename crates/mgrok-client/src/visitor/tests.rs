@@ -31,6 +31,7 @@ pub(crate) fn stcp(name: &str) -> VisitorConfig {
         secret_key: Secret::new("abc"),
         bind_addr: "127.0.0.1".to_owned(),
         bind_port: Some(0),
+        plugin: None,
         use_encryption: false,
         use_compression: false,
     }
@@ -54,12 +55,13 @@ impl Lab {
 
     pub(super) fn context(&self) -> VisitorContext {
         VisitorContext {
-            puncher: Puncher::new(&ClientConfig::default()),
+            puncher: Puncher::new(&ClientConfig::default(), Default::default()),
             sessions: self.sessions.subscribe(),
             stopping: self.stopping.clone(),
             tasks: self.owner.tasks().clone(),
             udp_packet_size: 1500,
             user: "ada".to_owned(),
+            virtual_net: None,
         }
     }
 
@@ -135,6 +137,36 @@ async fn a_visitor_without_a_listener_is_entered_through_another() {
     visit.send(&answer.into()).await.unwrap();
     visit.into_conn().send("word".into()).await.unwrap();
     assert_eq!(in_time(outside.recv()).await.unwrap(), "word");
+}
+
+#[tokio::test]
+async fn users_count_while_the_service_serves_them() {
+    let lab = Lab::new();
+    let (mut visitors, mut listeners) = lab.visitors();
+    visitors.apply(&[stcp("db")]).await;
+    let table = visitors.table.subscribe();
+    let users = || table.borrow().users("db");
+    let listener = in_time(listeners.wait_for("db")).await.unwrap();
+    let mut user = Conn::from(TcpStream::connect(listener).await.unwrap());
+    let server = lab.server().await;
+    let (stream, _) = in_time(server.accept()).await.unwrap();
+    let mut visit = MessageConn::new(stream.into(), WireVersion::V1);
+    in_time(visit.recv()).await.unwrap();
+    assert_eq!(users(), 0, "it waits for the service");
+    let answer = NewVisitorConnResp::default();
+    visit.send(&answer.into()).await.unwrap();
+    let mut service = visit.into_conn();
+    service.send("word".into()).await.unwrap();
+    assert_eq!(in_time(user.recv()).await.unwrap(), "word");
+    assert_eq!((users(), table.borrow().users("other")), (1, 0));
+    drop(user);
+    drop(service);
+    in_time(async {
+        while users() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

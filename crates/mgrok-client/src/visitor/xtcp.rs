@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::context::VisitorContext;
 use super::table::Table;
-use super::user::User;
+use super::user::{User, UserCount};
 use crate::handle::Sessions;
 use crate::hole::{HoleError, Puncher, Visit};
 use crate::tunnel::Tunnel;
@@ -83,8 +83,8 @@ impl Xtcp {
         }
     }
 
-    /// Carries one user to the service; ends when either of them does.
-    pub(super) async fn serve(&self, user: User) {
+    /// Carries one user to the service, who is one of `users` then; ends when either of them does.
+    pub(super) async fn serve(&self, user: User, users: &UserCount) {
         let limit = match &self.config.fallback_to {
             Some(_) => self.config.fallback_timeout,
             None => TUNNEL_TIMEOUT,
@@ -100,6 +100,7 @@ impl Xtcp {
             permit,
         } = user;
         drop(permit);
+        let _served = users.enter();
         let stream = self.layers.wrap(stream);
         // frp's clients end both directions with the first, and nobody says what the other side is.
         let end = relay(conn, stream, HalfClose::EndsBoth, &self.traffic).await;

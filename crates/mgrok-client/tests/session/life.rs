@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use mgrok_client::ProxyPhase;
+use mgrok_config::AccessList;
 use mgrok_proto::auth::{Secret, verify};
 use mgrok_proto::message::Message;
 
@@ -117,6 +118,24 @@ async fn a_proxy_that_does_not_fit_into_a_message_is_alone_with_it() {
     let error = client.status.proxy("long").unwrap().error.unwrap();
     assert!(error.contains("limit of 10240"), "{error}");
     assert!(error.contains("shorten the proxy's annotations"), "{error}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_the_server_would_not_guard_is_not_announced() {
+    let server = Server::bind().await;
+    let mut config = server.config();
+    let local = "127.0.0.1:22".parse().unwrap();
+    let mut guarded = tcp_proxy("guarded", local);
+    guarded.access = AccessList::parse(&["192.0.2.0/24".to_owned()], &[]).unwrap();
+    config.proxies = vec![guarded, tcp_proxy("open", local)];
+    let mut client = Running::start(config);
+
+    // It agrees to nothing, as frps.
+    let (mut control, _) = server.control().await;
+    assert_eq!(new_proxy(&mut control).await.proxy_name, "open");
+    client.wait_for("guarded", ProxyPhase::StartError).await;
+    let error = client.status.proxy("guarded").unwrap().error.unwrap();
+    assert!(error.contains("remove `access`"), "{error}");
 }
 
 #[tokio::test]

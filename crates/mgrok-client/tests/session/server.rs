@@ -250,6 +250,7 @@ pub(crate) fn visitor(name: &str, kind: VisitorKind) -> VisitorConfig {
         secret_key: Secret::new("key"),
         bind_addr: "127.0.0.1".to_owned(),
         bind_port: Some(0),
+        plugin: None,
         use_encryption: false,
         use_compression: false,
     }

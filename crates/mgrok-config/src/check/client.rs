@@ -8,8 +8,9 @@ use super::client_transport::transport;
 use super::entries::Start;
 use super::proxies::proxies;
 use super::server_addrs::servers;
+use super::virtual_net::{virtual_net, warn_of_virtual_net};
 use super::visitors::visitors;
-use super::{access_log, auth, grace_period, log, udp_packet_size, web_server};
+use super::{access_log, auth, grace_period, log, oidc, udp_packet_size, web_server};
 use crate::client::ClientConfig;
 use crate::environment::Environment;
 use crate::section::Section;
@@ -28,7 +29,7 @@ pub(crate) fn client(
     root.text("version");
     // They were read ahead of this.
     root.texts("includes");
-    feature_gates(root.section("featureGates"));
+    let virtual_net = virtual_net(&mut root);
     let servers = servers(&mut root).unwrap_or(default.servers);
     let connect_all = root.boolean("connectAll").unwrap_or(default.connect_all);
     if connect_all && servers.len() == 1 {
@@ -37,13 +38,14 @@ pub(crate) fn client(
             "does nothing with one server; `serverAddrs` names several",
         );
     }
-    let auth = auth(root.section("auth"));
+    let (auth, oidc) = auth(root.section("auth"), oidc::client);
     let log = log(root.section("log"));
     let mut start = Start::read(&mut root);
     let proxies = proxies(&mut root, &mut start, &auth, &[]);
     let web_server = web_server(&mut root);
     let visitors = visitors(&mut root, &mut start, web_server.as_ref(), &[], stored);
     start.warn_of_absent(&root, stored);
+    warn_of_virtual_net(&root, virtual_net, &proxies, &visitors);
     // It was opened ahead of this.
     root.section("store").path("path");
     let config = ClientConfig {
@@ -58,6 +60,7 @@ pub(crate) fn client(
         udp_packet_size: udp_packet_size(&mut root).unwrap_or(default.udp_packet_size),
         metadatas: root.map("metadatas"),
         auth,
+        oidc,
         access_log: access_log(root.section("accessLog"), &log),
         log,
         reload_on_change: root.boolean("reloadOnChange").unwrap_or_default(),
@@ -68,14 +71,10 @@ pub(crate) fn client(
         nat_hole_stun_server: nat_hole_stun_server(&mut root)
             .unwrap_or(default.nat_hole_stun_server),
         store: None,
+        virtual_net,
         web_server,
     };
     (config, start.into_chosen())
-}
-
-/// Switches for what frp takes for unfinished. What they lead to is refused by its own key.
-fn feature_gates(mut section: Section<'_>) {
-    section.boolean("VirtualNet");
 }
 
 fn dns_server(root: &mut Section<'_>) -> Option<SocketAddr> {

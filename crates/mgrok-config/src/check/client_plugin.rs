@@ -63,11 +63,7 @@ pub(super) fn plugin(entry: &mut Section<'_>, kind: &ProxyKind) -> Option<Plugin
         "unix_domain_socket" => Plugin::UnixDomainSocket {
             path: path(&mut section, &name, "unixPath"),
         },
-        "virtual_net" => {
-            section.unsupported("type", format!("the plugin `{name}`"));
-            section.abandon();
-            return None;
-        }
+        "virtual_net" => Plugin::VirtualNet,
         other => {
             // frp: this wording
             let why = match other {

@@ -41,7 +41,8 @@ pub(super) fn check_proxies(
     let mut owners: HashMap<Claim, &ProxyConfig> = HashMap::new();
     for other in others.iter().filter(|it| !names.contains(&*it.name)) {
         for (_, claim) in claims(&other.kind) {
-            owners.insert(claim, other);
+            // The first counts, as below.
+            owners.entry(claim).or_insert(other);
         }
     }
     let mut conflicts = Vec::new();

@@ -9,7 +9,7 @@ use super::access_lists::{access_list, networks, source_limits};
 use super::conflicts::overlap;
 use super::server_hooks::http_plugins;
 use super::{
-    access_log, auth, certificate, grace_period, liveness_keys, log, quic, udp_packet_size,
+    access_log, auth, certificate, grace_period, liveness_keys, log, oidc, quic, udp_packet_size,
     web_server,
 };
 use crate::ban_rules::BanRules;
@@ -62,6 +62,7 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
     }
     let log = log(root.section("log"));
     let access_log = access_log(root.section("accessLog"), &log);
+    let (auth, oidc) = auth(root.section("auth"), oidc::server);
     ServerConfig {
         bind_addr,
         bind_port,
@@ -77,7 +78,8 @@ pub(crate) fn server(mut root: Section<'_>) -> ServerConfig {
             .unwrap_or(default.user_conn_timeout),
         udp_packet_size: udp_packet_size(&mut root).unwrap_or(default.udp_packet_size),
         allow_ports: allow_ports(&mut root),
-        auth: auth(root.section("auth")),
+        auth,
+        oidc,
         log,
         access_log,
         reload_on_change: root.boolean("reloadOnChange").unwrap_or_default(),

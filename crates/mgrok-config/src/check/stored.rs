@@ -10,17 +10,16 @@ use crate::section::Section;
 use crate::store::StoreContext;
 use crate::visitor::VisitorConfig;
 
-/// Reads the proxies and visitors of a store that will be used, beside those of the file.
+/// Reads the proxies and visitors of a store that will be used, beside `others`, which were read before.
 pub(crate) fn stored(
     mut root: Section<'_>,
     context: &StoreContext,
+    others: (&[ProxyConfig], &[VisitorConfig]),
 ) -> (Vec<ProxyConfig>, Vec<VisitorConfig>) {
     let mut start = Start::of(&context.start);
-    let file = &context.proxies;
-    let proxies = proxies(&mut root, &mut start, &context.auth, file);
-    let file = &context.visitors;
+    let proxies = proxies(&mut root, &mut start, &context.auth, others.0);
     let web_server = context.web_server.as_ref();
     let none = BTreeSet::new();
-    let visitors = visitors(&mut root, &mut start, web_server, file, &none);
+    let visitors = visitors(&mut root, &mut start, web_server, others.1, &none);
     (proxies, visitors)
 }

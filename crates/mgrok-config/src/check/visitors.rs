@@ -1,6 +1,7 @@
 //! The client's `[[visitors]]`.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 
 use super::conflicts;
 use super::entries::{Entry, Start};
@@ -8,11 +9,15 @@ use super::kinds::{Typed, disable_assisted_addrs};
 use super::proxies::warn_of_empty_key;
 use crate::section::Section;
 use crate::section::choice::{nearest_word, none_of};
+use crate::virtual_net::VisitorPlugin;
 use crate::visitor::{TunnelProtocol, VisitorConfig, VisitorKind, XtcpVisitor};
 use crate::web_server::WebServer;
 
 /// The types that there are.
 const TYPES: [&str; 3] = ["stcp", "sudp", "xtcp"];
+
+/// The one type of plugin that there is.
+const VIRTUAL_NET: &str = "virtual_net";
 
 /// The default listen address of visitors.
 // frp: the same
@@ -67,6 +72,7 @@ fn visitor(section: &mut Section<'_>, name: String) -> Typed<VisitorConfig> {
     if use_encryption {
         warn_of_empty_key(&transport, "secretKey", &secret_key);
     }
+    let plugin = plugin(section, &kind);
     as_known(VisitorConfig {
         name,
         server_user: section.text("serverUser"),
@@ -76,6 +82,7 @@ fn visitor(section: &mut Section<'_>, name: String) -> Typed<VisitorConfig> {
             .text("bindAddr")
             .unwrap_or_else(|| BIND_ADDR.to_owned()),
         bind_port: bind_port(section, &kind),
+        plugin,
         use_encryption,
         use_compression: transport.boolean("useCompression").unwrap_or(false),
         kind,
@@ -127,6 +134,54 @@ fn bind_port(section: &mut Section<'_>, kind: &VisitorKind) -> Option<u16> {
         );
     }
     port
+}
+
+/// Reads what the visitor does beside listening.
+fn plugin(entry: &mut Section<'_>, kind: &VisitorKind) -> Option<VisitorPlugin> {
+    let is_there = entry.says("plugin");
+    let mut section = entry.section("plugin");
+    if !is_there || section.is_flawed() {
+        return None;
+    }
+    let word = section.text("type").unwrap_or_default();
+    if word != VIRTUAL_NET {
+        if !section.is_flawed() {
+            // frp: the beginning of these words
+            let why = match &*word {
+                "" => "visitor plugin type is empty".to_owned(),
+                word => format!("unknown visitor plugin type: {}", word.escape_debug()),
+            };
+            section.invalid("type", none_of(why, &word, &[VIRTUAL_NET]));
+        }
+        section.abandon();
+        return None;
+    }
+    let key = "destinationIP";
+    let text = section.text(key);
+    let destination = match &text {
+        None => {
+            if !section.says(key) {
+                // frp: this wording, but not before the start
+                section.invalid(key, "destinationIP is required");
+            }
+            None
+        }
+        Some(text) => {
+            let addr = text.parse::<IpAddr>();
+            if addr.is_err() {
+                let shown = text.escape_debug();
+                section.invalid(key, format!("invalid destination IP address [{shown}]"));
+            }
+            addr.ok()
+        }
+    };
+    drop(section);
+    if matches!(kind, VisitorKind::Sudp) {
+        entry.warn("plugin", "does nothing for visitors of type `sudp`");
+        return None;
+    }
+    let destination = destination?.to_canonical();
+    Some(VisitorPlugin::VirtualNet { destination })
 }
 
 fn xtcp(section: &mut Section<'_>) -> XtcpVisitor {
@@ -189,10 +244,11 @@ fn check_fallbacks(
     let rings = rings(&next, visitors.len());
 
     for (index, (section, visitor)) in visitors.iter_mut().enumerate() {
-        if visitor.bind_port.is_none() && !entered.contains(&index) {
+        let is_reached = entered.contains(&index) || visitor.plugin.is_some();
+        if visitor.bind_port.is_none() && !is_reached {
             section.warn(
                 "bindPort",
-                "is negative, and no `fallbackTo` names this visitor, so that nobody can reach it",
+                "is negative, it has no `plugin`, and no `fallbackTo` names this visitor, so that nobody can reach it",
             );
         }
         let Some(name) = fallback_to(visitor) else {

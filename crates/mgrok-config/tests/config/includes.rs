@@ -196,7 +196,7 @@ fn feature_gates_are_known_by_name() {
         &[
             "1:18: featureGates.VirtualNt: unknown field \"VirtualNt\", did you mean \"VirtualNet\"?",
             "1:36: featureGates.Other: unknown field \"Other\"",
-            "2:12: `virtualNet.address` is not supported by this version of mgrok",
+            "2:22: virtualNet.address: VirtualNet feature is not enabled; enable it with `featureGates = { VirtualNet = true }`",
         ],
     );
 }

@@ -11,6 +11,7 @@ mod kinds;
 mod logs;
 mod messages;
 mod nearest_values;
+mod oidc;
 mod port_ranges;
 mod proxies;
 mod reference;
@@ -22,8 +23,9 @@ mod starts;
 mod store;
 mod templates;
 mod transports;
-mod unsupported_keys;
+mod unknown_keys;
 mod value_sources;
+mod virtual_net;
 mod visitors;
 mod web_server;
 

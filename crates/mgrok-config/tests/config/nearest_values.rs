@@ -32,7 +32,7 @@ bindPort = 1
 protocol = "quick"
 "#,
         &[
-            "2:15: auth.method: invalid auth method \"tokn\", must be \"token\"",
+            "2:15: auth.method: invalid auth method \"tokn\", must be \"token\" or \"oidc\", did you mean \"token\"?",
             "3:26: auth.additionalScopes: invalid auth additional scopes: \"HeartBeat\" is neither \"HeartBeats\" nor \"NewWorkConns\", did you mean \"HeartBeats\"?",
             "4:22: transport.protocol: must be one of \"tcp\", \"kcp\", \"quic\", \"websocket\", \"wss\", \"auto\", not \"websockt\", did you mean \"websocket\"?",
             "5:26: transport.wireProtocol: must be \"auto\", \"v1\" or \"v2\", not \"v11\", did you mean \"v1\"?",

@@ -157,6 +157,8 @@ fn kinds_and_defaults<T: Debug>(
             "httpPlugins.",
             "healthCheck.httpHeaders.",
             "auth.tokenSource.",
+            // Of visitors, and read as its type has it.
+            "plugin.",
         ]
         .iter()
         .any(|list| key.starts_with(list));
@@ -216,7 +218,7 @@ fn the_client_s_keys() {
 fn the_keys_of_proxies_plugins_and_visitors() {
     for (heading, table, first, all) in [
         ("Proxies", "proxies.", "tcp", 8),
-        ("Plugins", "proxies.plugin.", "http2http", 9),
+        ("Plugins", "proxies.plugin.", "http2http", 10),
         ("Visitors", "visitors.", "stcp", 3),
     ] {
         let mut keys = client_keys();

@@ -480,7 +480,7 @@ tcpMuxKeepaliveInterval = -30
         &[
             "2:19: userConnTimeout: must be a number of seconds, not -1",
             "3:17: udpPacketSize: must be between 1 and 65535, not 65536",
-            "5:10: auth.method: invalid auth method \"Token\", must be \"token\"",
+            "5:10: auth.method: invalid auth method \"Token\", must be \"token\" or \"oidc\", did you mean \"token\"?",
             "8:3: auth.additionalScopes: invalid auth additional scopes: \"heartbeats\" is neither \"HeartBeats\" nor \"NewWorkConns\", did you mean \"HeartBeats\"?",
             "11:9: log.level: invalid log level \"INFO\", must be one of trace, debug, info, warn, error, did you mean \"info\"?",
             "13:27: transport.tcpMuxKeepaliveInterval: must be a number of seconds, not -30",

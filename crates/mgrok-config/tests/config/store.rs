@@ -405,3 +405,75 @@ fn secrets_are_not_shown_by_accident() {
     let store = store(&files);
     assert!(!format!("{store:?}").contains("secretKey"));
 }
+
+/// A change that looks at one entry makes what reading everything makes.
+#[test]
+fn changes_of_one_proxy_come_to_what_the_whole_file_says() {
+    let range =
+        json!({"name": "r", "type": "tcp", "localPorts": "80-81", "remotePorts": "7000-7001"});
+    let off = json!({"name": "off", "type": "tcp", "localPort": 1, "enabled": false});
+    let text = json!({"proxies": [range, off]}).to_string();
+    let files = Files::new(&format!("start = []\n{FILE}"), Some(&text));
+    let kind = StoredKind::Proxy;
+    let agrees = |changed: Store| {
+        fs::write(files.path("store.json"), changed.text()).unwrap();
+        assert_eq!(store(&files), changed);
+        changed
+    };
+    let udp = |enabled: bool| {
+        let block = json!({"localPort": 53, "remotePort": 6000, "enabled": enabled});
+        entry(json!({"name": "dns", "type": "udp", "udp": block}))
+    };
+    let first = store(&files);
+    let next = agrees(first.with(kind, udp(true), false).unwrap());
+    let next = agrees(next.with(kind, tcp("a", 6001), false).unwrap());
+    let next = agrees(next.with(kind, udp(false), true).unwrap());
+    let next = agrees(next.with(kind, tcp("off", 6002), true).unwrap());
+    assert_eq!(names(&files.config()), ["a", "off", "r-80", "r-81", "ssh"]);
+    // The name of one of a range, and of one of the file.
+    let told = refused(next.with(kind, tcp("r-80", 1), false));
+    assert!(told.contains("proxy name [r-80] is duplicated"), "{told}");
+    let next = agrees(next.with(kind, tcp("ssh", 6003), false).unwrap());
+    let next = agrees(next.with(kind, tcp("b", 6000), false).unwrap());
+    // The file's own comes back.
+    let other = agrees(next.without(kind, "ssh").unwrap());
+    assert_eq!(other.proxies().len(), next.proxies().len());
+    let next = agrees(next.without(kind, "b").unwrap());
+    let next = agrees(next.without(kind, "ssh").unwrap());
+    let next = agrees(next.without(kind, "r").unwrap());
+    let next = agrees(next.with(kind, tcp("r-80", 1), false).unwrap());
+    agrees(next.without(kind, "off").unwrap());
+}
+
+/// Says how long changes take.
+#[test]
+#[ignore = "measures"]
+fn changes_among_ten_thousand_entries() {
+    use std::time::Instant;
+    let stored: Vec<Value> = (0..10_000)
+        .map(|it| json!({"name": format!("p{it}"), "type": "tcp", "localPort": 22, "remotePort": 10_000 + it}))
+        .collect();
+    let files = Files::new(FILE, Some(&json!({"proxies": stored}).to_string()));
+    let timed = |what: &str, began: Instant| println!("{what}: {:?}", began.elapsed());
+    let began = Instant::now();
+    let store = store(&files);
+    timed("load", began);
+    let kind = StoredKind::Proxy;
+    let began = Instant::now();
+    let next = store.with(kind, tcp("new", 7), false).unwrap();
+    timed("add", began);
+    let began = Instant::now();
+    let text = next.text().to_owned();
+    let again = next.clone();
+    timed("clone", began);
+    drop((text, again));
+    let began = Instant::now();
+    let next = next.with(kind, tcp("p5000", 8), true).unwrap();
+    timed("change", began);
+    let began = Instant::now();
+    next.without(kind, "p5000").unwrap();
+    timed("remove", began);
+    let began = Instant::now();
+    store.read_again().unwrap();
+    timed("read again", began);
+}

@@ -7,7 +7,8 @@
 use std::fs;
 
 use mgrok_config::{
-    ClientConfig, LoadError, LoadOptions, Loaded, ProxyKind, Strictness, load_client, load_server,
+    ClientConfig, LoadError, LoadOptions, Loaded, OidcClient, ProxyKind, Strictness, load_client,
+    load_server,
 };
 
 use super::{client_mistakes, server, server_mistakes};
@@ -34,7 +35,11 @@ fn told(text: &str, secret: &str, options: LoadOptions) -> Vec<String> {
 const STRICT: Strictness = Strictness::Strict;
 
 const ALL: &str = r#"
+auth.method = "oidc"
 auth.tokenSource = { type = "file", file.path = "@" }
+auth.oidc.clientID = "a"
+auth.oidc.clientSecretSource = { type = "file", file.path = "@" }
+auth.oidc.tokenEndpointURL = "https://id.test/token"
 [webServer]
 port = 7400
 user = "u"
@@ -70,8 +75,12 @@ fn every_secret_may_come_from_a_file() {
     let ProxyKind::Stcp(private) = &config.proxies[1].kind else {
         panic!("{config:?}");
     };
+    let Some(OidcClient::Credentials(credentials)) = &config.oidc else {
+        panic!("{config:?}");
+    };
     for secret in [
         &config.auth.token,
+        &credentials.client_secret,
         &config.web_server.as_ref().unwrap().password,
         &http.password,
         &config.proxies[0].group.as_ref().unwrap().key,
@@ -195,7 +204,9 @@ fn mistakes() {
     }
     client_mistakes(
         "auth.oidc.tokenSource = { type = \"file\" }",
-        &["1:11: `auth.oidc.tokenSource` is not supported by this version of mgrok"],
+        &[
+            "1:25: auth.oidc.tokenSource.file.path: file path cannot be empty: name the file with the secret",
+        ],
     );
 }
 

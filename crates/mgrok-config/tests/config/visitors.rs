@@ -22,6 +22,7 @@ fn least(name: &str, kind: VisitorKind, bind_port: Option<u16>) -> VisitorConfig
         secret_key: Secret::default(),
         bind_addr: "127.0.0.1".to_owned(),
         bind_port,
+        plugin: None,
         use_encryption: false,
         use_compression: false,
     }
@@ -291,7 +292,7 @@ fn settings_without_an_effect_are_told() {
         &[
             "6:14: visitors[0].fallbackTo: there is no visitor \"b\" in use, so that nothing takes users over",
             "7:27: visitors[0].transport.useEncryption: does not hide anything, because the key is made from `secretKey`, which is empty",
-            "18:12: visitors[2].bindPort: is negative, and no `fallbackTo` names this visitor, so that nobody can reach it",
+            "18:12: visitors[2].bindPort: is negative, it has no `plugin`, and no `fallbackTo` names this visitor, so that nobody can reach it",
             "19:21: visitors[2].fallbackTimeoutMs: does nothing without `fallbackTo`",
         ],
     );

@@ -2,12 +2,12 @@
 
 use std::cmp::Reverse;
 
-use mgrok_admin::{Answer, Caller, Method, Path, Refusal, Routes, StatusCode};
+use mgrok_admin::{Answer, Caller, Column, ListQuery, Method, Path, Refusal, Routes, StatusCode};
 use serde::Serialize;
 
 use super::clients;
 use super::context::{AdminContext, unix};
-use super::lists::{Pairs, Params};
+use super::filters::{Pairs, Params};
 use super::{NO_PROXY, WHY};
 use crate::directory::{ConnectionInfo, Directory, ProxyInfo};
 
@@ -65,7 +65,8 @@ pub(super) fn add(routes: Routes, context: &AdminContext) -> Routes {
         Answer::data(&Closed { closed })
     };
     let it = directory();
-    let connections = async move |pairs: Pairs| connections(&it, &Params::new(pairs));
+    let connections =
+        async move |list: ListQuery, pairs: Pairs| connections(&it, &list, &Params::new(pairs));
     let it = directory();
     let close = async move |caller: Caller, Path(id): Path<String>| {
         let number = id.parse().ok();
@@ -158,9 +159,27 @@ struct ConnectionRow<'a> {
     user: &'a str,
 }
 
-/// The newest first.
-fn connections(directory: &Directory, params: &Params) -> Result<Answer, Refusal> {
-    let page = params.page()?;
+/// What the list of connections can be sorted by.
+fn connection_columns<'a>() -> [Column<(&'a ProxyInfo, &'a ConnectionInfo)>; 7] {
+    [
+        ("remoteAddr", |(_, a), (_, b)| a.from.cmp(&b.from)),
+        ("proxy", |(a, _), (b, _)| a.name.cmp(&b.name)),
+        ("type", |(a, _), (b, _)| a.kind.cmp(b.kind)),
+        ("client", |(a, _), (b, _)| {
+            a.client_key().cmp(&b.client_key())
+        }),
+        ("since", |(_, a), (_, b)| a.since.cmp(&b.since)),
+        ("received", |(_, a), (_, b)| a.received.cmp(&b.received)),
+        ("sent", |(_, a), (_, b)| a.sent.cmp(&b.sent)),
+    ]
+}
+
+/// The newest first, unless `list` says otherwise.
+fn connections(
+    directory: &Directory,
+    list: &ListQuery,
+    params: &Params,
+) -> Result<Answer, Refusal> {
     let search = params.search();
     let by_proxy = directory.connections_by_proxy();
     let mut found = Vec::new();
@@ -175,18 +194,17 @@ fn connections(directory: &Directory, params: &Params) -> Result<Answer, Refusal
         found.extend(live.map(|it| (proxy, it)));
     }
     found.sort_by_key(|(_, it)| Reverse(it.id));
-    let shown = page.of(found, |(proxy, it): (&ProxyInfo, &ConnectionInfo)| {
-        ConnectionRow {
-            id: it.id,
-            proxy: &proxy.name,
-            kind: proxy.kind,
-            remote_addr: it.from.to_string(),
-            since: unix(it.since),
-            received: it.received,
-            sent: it.sent,
-            client: proxy.client_key(),
-            user: &proxy.user,
-        }
+    list.sort(&mut found, &connection_columns())?;
+    let shown = list.page_of(found).map(|(proxy, it)| ConnectionRow {
+        id: it.id,
+        proxy: &proxy.name,
+        kind: proxy.kind,
+        remote_addr: it.from.to_string(),
+        since: unix(it.since),
+        received: it.received,
+        sent: it.sent,
+        client: proxy.client_key(),
+        user: &proxy.user,
     });
     Answer::data(&shown)
 }

@@ -1,10 +1,12 @@
 //! Clients, as the routes of both versions show them.
 
-use mgrok_admin::Refusal;
+use std::net::IpAddr;
+
+use mgrok_admin::{Column, Refusal};
 use serde::Serialize;
 
 use super::context::unix;
-use super::lists::Params;
+use super::filters::Params;
 use crate::directory::{Directory, SessionInfo};
 
 /// One client.
@@ -31,6 +33,20 @@ pub(super) struct ClientRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     disconnected_at: Option<i64>,
     pub(super) online: bool,
+}
+
+/// What a list of them can be sorted by.
+pub(super) const COLUMNS: &[Column<ClientRow>] = &[
+    ("key", |a, b| a.key.cmp(&b.key)),
+    ("online", |a, b| a.online.cmp(&b.online)),
+    ("hostname", |a, b| a.hostname.cmp(&b.hostname)),
+    ("clientIP", |a, b| address(a).cmp(&address(b))),
+    ("version", |a, b| a.version.cmp(&b.version)),
+    ("since", |a, b| a.since().cmp(&b.since())),
+];
+
+fn address(row: &ClientRow) -> Option<IpAddr> {
+    row.client_ip.parse().ok()
 }
 
 impl From<SessionInfo> for ClientRow {
@@ -77,6 +93,12 @@ pub(super) fn not_found(key: &str) -> Refusal {
 }
 
 impl ClientRow {
+    /// Since when it is online, or is not.
+    fn since(&self) -> i64 {
+        let left_at = self.disconnected_at.filter(|_| !self.online);
+        left_at.unwrap_or(self.last_connected_at)
+    }
+
     /// Whether the routes of version 1 show it.
     pub(super) fn is_wanted_v1(&self, params: &Params) -> bool {
         params.lets("user", &self.user)

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::clients::{self, ClientRow};
 use super::context::{AdminContext, LocalTime, ServerInfo};
-use super::lists::{Pairs, Params};
+use super::filters::{Pairs, Params};
 use super::{NO_PROXY, WHY};
 use crate::directory::{ProxyInfo, ProxySettings, ProxyStatistics};
 

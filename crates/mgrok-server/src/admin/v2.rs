@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use mgrok_admin::{Answer, Caller, Method, Path, Refusal, Routes};
+use mgrok_admin::{Answer, Caller, Column, ListQuery, Method, Path, Refusal, Routes};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::clients::{self, ClientRow};
 use super::context::{AdminContext, LocalTime, ServerInfo, unix};
-use super::lists::{Pairs, Params};
+use super::filters::{Pairs, Params};
 use super::{NO_PROXY, WHY};
 use crate::directory::{Directory, ProxyInfo, ProxySettings, ProxyStatistics};
 
@@ -21,7 +21,8 @@ const KINDS: [&str; 8] = [
 pub(super) fn add(routes: Routes, context: &AdminContext) -> Routes {
     let context = || context.clone();
     let it = context();
-    let users = async move |pairs: Pairs| users(&it.directory, &Params::new(pairs));
+    let users =
+        async move |list: ListQuery, pairs: Pairs| users(&it.directory, &list, &Params::new(pairs));
     let it = context();
     let info = async move || Answer::data(&SystemInfo::new(it.server_info()));
     let it = context();
@@ -29,18 +30,20 @@ pub(super) fn add(routes: Routes, context: &AdminContext) -> Routes {
         prune(&it.directory, &caller, &Params::new(pairs))
     };
     let it = context();
-    let clients = async move |pairs: Pairs| {
+    let clients = async move |list: ListQuery, pairs: Pairs| {
         let params = Params::new(pairs);
-        let page = params.page()?;
         let online = params.online()?;
         let mut rows = clients::clients(it.directory.sessions());
         rows.retain(|it| it.is_wanted_v2(&params, online));
-        Answer::data(&page.of(rows, |it| it))
+        list.sort(&mut rows, clients::COLUMNS)?;
+        Answer::data(&list.page_of(rows))
     };
     let it = context();
     let client = async move |Path(key): Path<String>| client(&it.directory, &key);
     let it = context();
-    let proxies = async move |pairs: Pairs| proxies(&it.directory, &Params::new(pairs));
+    let proxies = async move |list: ListQuery, pairs: Pairs| {
+        proxies(&it.directory, &list, &Params::new(pairs))
+    };
     let it = context();
     let proxy = async move |Path(name): Path<String>| {
         let found = it.directory.statistics_of(&name);
@@ -72,8 +75,7 @@ struct User {
     proxy_count: usize,
 }
 
-fn users(directory: &Directory, params: &Params) -> Result<Answer, Refusal> {
-    let page = params.page()?;
+fn users(directory: &Directory, list: &ListQuery, params: &Params) -> Result<Answer, Refusal> {
     let mut users: BTreeMap<String, User> = BTreeMap::new();
     for session in directory.sessions() {
         users
@@ -92,7 +94,16 @@ fn users(directory: &Directory, params: &Params) -> Result<Answer, Refusal> {
         .into_iter()
         .filter(|(user, _)| search.finds([user.as_str()]));
     let users = users.map(|(user, counts)| User { user, ..counts });
-    Answer::data(&page.of(users.collect(), |it| it))
+    let mut users: Vec<_> = users.collect();
+    list.sort(
+        &mut users,
+        &[
+            ("user", |a, b| a.user.cmp(&b.user)),
+            ("clientCount", |a, b| a.client_count.cmp(&b.client_count)),
+            ("proxyCount", |a, b| a.proxy_count.cmp(&b.proxy_count)),
+        ],
+    )?;
+    Answer::data(&list.page_of(users))
 }
 
 // frp: these fields in this order
@@ -227,8 +238,7 @@ fn phase(is_online: bool) -> &'static str {
     }
 }
 
-fn proxies(directory: &Directory, params: &Params) -> Result<Answer, Refusal> {
-    let page = params.page()?;
+fn proxies(directory: &Directory, list: &ListQuery, params: &Params) -> Result<Answer, Refusal> {
     let online = params.online()?;
     let kind = params.get("type").to_ascii_lowercase();
     if !kind.is_empty() && !KINDS.contains(&kind.as_str()) {
@@ -256,9 +266,40 @@ fn proxies(directory: &Directory, params: &Params) -> Result<Answer, Refusal> {
                 }))
     });
     found.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+    list.sort(&mut found, PROXY_COLUMNS)?;
     let disabled = disabled(directory);
-    let found = found.iter().collect();
-    Answer::data(&page.of(found, |it| ProxyRow::new(it, &disabled)))
+    let page = list.page_of(found.iter().collect());
+    Answer::data(&page.map(|it| ProxyRow::new(it, &disabled)))
+}
+
+/// What the list of proxies can be sorted by.
+const PROXY_COLUMNS: &[Column<ProxyStatistics>] = &[
+    ("name", |a, b| a.name.cmp(&b.name)),
+    ("type", |a, b| a.kind.cmp(b.kind)),
+    ("phase", |a, b| {
+        a.running.is_some().cmp(&b.running.is_some())
+    }),
+    ("public", |a, b| place(a).cmp(&place(b))),
+    ("client", |a, b| client_of(a).cmp(&client_of(b))),
+    ("curConns", |a, b| a.connections.cmp(&b.connections)),
+    ("todayTrafficIn", |a, b| {
+        a.today().received.cmp(&b.today().received)
+    }),
+    ("todayTrafficOut", |a, b| {
+        a.today().sent.cmp(&b.today().sent)
+    }),
+];
+
+/// Where users come to a proxy: first those with ports, in the order of these, then those with names.
+fn place(proxy: &ProxyStatistics) -> (bool, Option<u16>, Option<&str>) {
+    let port = proxy.running.as_ref().and_then(ProxyInfo::remote_port);
+    let settings = proxy.running.as_ref().map(|it| &*it.settings);
+    let name = settings.map(|it| it.custom_domains.first().unwrap_or(&it.subdomain).as_str());
+    (port.is_none(), port, name)
+}
+
+fn client_of(proxy: &ProxyStatistics) -> (&str, &str) {
+    (&proxy.user, &proxy.client_id)
 }
 
 fn disabled(directory: &Directory) -> HashSet<Arc<str>> {

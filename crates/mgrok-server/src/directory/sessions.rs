@@ -20,7 +20,7 @@ use tracing::info;
 use super::changes::{Change, Changes};
 use super::takeover::{Credit, Life};
 use crate::hooks::HookClient;
-use crate::policy::Keys;
+use crate::keys::{Keys, Subject};
 use crate::who::Who;
 
 /// How many clients are remembered that are not here. The one that left first is forgotten first.
@@ -85,6 +85,8 @@ pub(crate) struct Identity {
     pub(crate) proved: bool,
     /// When its login says that it was signed, in Unix seconds of its own clock.
     pub(crate) signed_at: i64,
+    /// Of whom its token is, if it showed one.
+    pub(crate) subject: Subject,
 }
 
 /// Why a client was not given a session. The texts are frp's.
@@ -101,6 +103,9 @@ pub(crate) enum ClaimError {
     /// The operator wants no new clients. The text is ours.
     #[error("the server is draining and takes no new clients; try again later, or another server")]
     Draining,
+    /// The run id is that of a session of somebody else. The text is ours.
+    #[error("the session of this run id is of another OIDC subject; log in without a run id")]
+    OtherSubject,
     /// A newer login with the same run id came while this one waited.
     #[error("control was replaced during login")]
     Replaced,
@@ -128,6 +133,8 @@ pub(crate) struct SessionHandle {
     pub(crate) client: Arc<HookClient>,
     /// What both ends are bound to.
     pub(crate) keys: Arc<Keys>,
+    /// Of whom the token of its login is.
+    pub(crate) subject: Subject,
     pub(crate) negotiated: Negotiated,
     /// Where it takes its work connections.
     pub(crate) work_conns: mpsc::Sender<Conn>,
@@ -193,6 +200,8 @@ pub(crate) struct SessionRow {
     pub(crate) client: Arc<HookClient>,
     /// What both ends are bound to.
     pub(crate) keys: Arc<Keys>,
+    /// Of whom the token of the login is.
+    pub(crate) subject: Subject,
     first_connected_at: SystemTime,
     connected_at: SystemTime,
     life: Arc<Life>,
@@ -249,6 +258,7 @@ impl Sessions {
 
     /// The serial of the session that stands in the way of `identity` and gives no sign of life, if it has to.
     async fn silent_rival(&self, identity: &Identity) -> Result<Option<u64>, ClaimError> {
+        self.table().check_subject(identity)?;
         let rival = self.table().online.get(&identity.run_id).cloned();
         let Some(rival) = rival.filter(|it| it.life.withstands(identity.credit())) else {
             return Ok(None);
@@ -263,6 +273,7 @@ impl Sessions {
     pub(super) fn check(&self, identity: &Identity) -> Result<(), ClaimError> {
         let table = self.table();
         self.check_drain(&table, identity)?;
+        table.check_subject(identity)?;
         table.check_client_id(identity)
     }
 
@@ -302,6 +313,7 @@ impl Sessions {
         let credit = identity.credit();
         let mut table = self.table();
         self.check_drain(&table, &identity)?;
+        table.check_subject(&identity)?;
         table.check_client_id(&identity)?;
         let rival = table.online.get(&identity.run_id);
         if rival.is_some_and(|it| Some(it.serial) != silent && it.life.withstands(credit)) {
@@ -324,6 +336,7 @@ impl Sessions {
                     run_id: identity.run_id.as_str().to_owned(),
                 })),
                 keys: identity.keys,
+                subject: identity.subject,
                 negotiated: identity.negotiated,
                 work_conns,
             },
@@ -340,6 +353,7 @@ impl Sessions {
             about: entry.about.clone(),
             client: entry.handle.client.clone(),
             keys: entry.handle.keys.clone(),
+            subject: entry.handle.subject.clone(),
             first_connected_at: entry.first_connected_at,
             connected_at: now,
             life: entry.life.clone(),
@@ -416,6 +430,16 @@ impl Sessions {
 }
 
 impl Table {
+    /// Nobody takes the place of a session that somebody else has logged in.
+    fn check_subject(&self, identity: &Identity) -> Result<(), ClaimError> {
+        let rival = self.online.get(&identity.run_id);
+        let rival = rival.and_then(|it| it.handle.subject.as_ref());
+        match (rival, &identity.subject) {
+            (Some(rival), Some(subject)) if rival != subject => Err(ClaimError::OtherSubject),
+            _ => Ok(()),
+        }
+    }
+
     fn check_client_id(&self, identity: &Identity) -> Result<(), ClaimError> {
         let online = identity.client.name().and_then(|it| self.by_name.get(&it));
         match online {

@@ -12,7 +12,7 @@ use mgrok_proto::{Negotiated, WireVersion};
 
 use super::takeover::SIGN_OF_LIFE;
 use super::*;
-use crate::policy::Keys;
+use crate::keys::Keys;
 
 fn identity(run_id: &str, client_id: &str) -> Identity {
     Identity {
@@ -28,11 +28,12 @@ fn identity(run_id: &str, client_id: &str) -> Identity {
             addr: "192.0.2.1:7".parse().unwrap(),
         }),
         metas: BTreeMap::new(),
-        keys: Arc::new(Keys::new(&Auth::default())),
+        keys: Arc::new(Keys::new(&Auth::default(), None, None)),
         negotiated: Negotiated::new(WireVersion::V1, "0.70.1", &[]),
         migrates: false,
         proved: false,
         signed_at: 0,
+        subject: None,
     }
 }
 
@@ -46,6 +47,25 @@ fn started(run_id: RunId) -> Change {
 fn ended(run_id: RunId) -> Change {
     let key = format!("u.{}", run_id.as_str());
     Change::SessionEnded { run_id, key }
+}
+
+#[tokio::test]
+async fn nobody_takes_the_session_of_another_subject() {
+    let directory = Directory::default();
+    let of = |subject: &str| Identity {
+        subject: Some(subject.into()),
+        proved: true,
+        ..identity("r", "")
+    };
+    let row = directory.claim(of("a"), work_conns()).await.unwrap();
+    let refused = directory.claim(of("b"), work_conns()).await.unwrap_err();
+    assert!(matches!(refused, ClaimError::OtherSubject), "{refused}");
+    assert!(!row.stop().is_cancelled());
+    assert!(matches!(
+        directory.check(&of("b")),
+        Err(ClaimError::OtherSubject)
+    ));
+    directory.check(&of("a")).unwrap();
 }
 
 /// As [`identity`], signed at `signed_at`.

@@ -7,7 +7,7 @@ use mgrok_net::sniff::{self, Opening};
 use mgrok_proto::hook::Op;
 use mgrok_proto::message::{Message, NewWorkConn};
 use mgrok_proto::v2::Content;
-use mgrok_proto::{RunId, WireVersion, auth};
+use mgrok_proto::{RunId, WireVersion};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -17,6 +17,7 @@ use super::opening::{OpeningError, note_closed};
 use crate::connection::Connection;
 use crate::excerpt::Excerpt;
 use crate::hooks::HookError;
+use crate::keys::ProofError;
 use crate::per_source::OPENING_TIMEOUT;
 use crate::session::refuse_work_conn;
 use crate::{login, visitor};
@@ -30,8 +31,8 @@ enum WorkConnError {
     RunId(String),
     #[error("run id [{0}] is that of a session on another connection")]
     Elsewhere(String),
-    #[error("token in NewWorkConn doesn't match token from configuration")]
-    Token,
+    #[error(transparent)]
+    Proof(#[from] ProofError),
 }
 
 /// A stream that has said what it is.
@@ -161,10 +162,7 @@ async fn admit_work_conn(
         true => Box::pin(hooks.new_work_conn(&session.client, new)).await?,
         false => new,
     };
-    let auth = &session.keys.auth;
-    if auth.new_work_conns && !auth::verify(&auth.token, new.timestamp, new.privilege_key.expose())
-    {
-        return Err(WorkConnError::Token);
-    }
+    let (keys, subject) = (&session.keys, &session.subject);
+    keys.verify_work_conn(subject, &new).await?;
     Ok(session.work_conns)
 }

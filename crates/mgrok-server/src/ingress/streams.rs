@@ -76,7 +76,7 @@ async fn multiplexed(
     };
     let (opener, acceptor, driver) = mgrok_mux::session(conn, config);
     connection.carried_by(Carrier::Mux(opener.clone()));
-    let _shown = context.directory.metrics().show_mux(opener.clone());
+    let _shown = context.directory.metrics().muxes.show(&opener);
     context.tasks.spawn(async move {
         if let Err(error) = driver.await {
             debug!(source = %from, "connection of {from} ended: {}", Chain(&error));
@@ -165,8 +165,9 @@ async fn serve_stream(
 async fn never_logs_in(connection: &Connection, context: &ClientContext) {
     connection.expired().await;
     if connection.login_came() {
-        // Plugins may take as long over a login that has come in time.
-        let patience = context.policy.now().hooks.patience(Op::Login);
+        // Plugins, and whoever verifies its token, may take as long over a login that has come in time.
+        let policy = context.policy.now();
+        let patience = policy.hooks.patience(Op::Login) + policy.keys.patience();
         sleep(OPENING_TIMEOUT + patience).await;
     }
     if connection.has_session() {

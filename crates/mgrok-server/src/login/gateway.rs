@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use super::{LoginError, MAX_NAME_LEN, shorten, who_is};
 use crate::directory::{ClientInfo, Identity};
 use crate::excerpt::Excerpt;
+use crate::keys::ProofError;
 use crate::metrics::LoginEnd;
 use crate::policy::Policy;
 use crate::session::SessionContext;
@@ -95,8 +96,10 @@ async fn begin(
     );
     match proof {
         Proof::Verified => {}
-        Proof::Token(token) if token == policy.keys.auth.token => {}
-        Proof::Token(_) => return Err(LoginError::Token),
+        // Where tokens of an issuer count, that of the configuration opens nothing.
+        Proof::Token(token)
+            if policy.keys.verifier().is_none() && token == policy.keys.auth.token => {}
+        Proof::Token(_) => return Err(ProofError::Token("login").into()),
     }
     if login.user.len().max(login.client_id.len()) > MAX_NAME_LEN {
         return Err(LoginError::NameTooLong);
@@ -119,6 +122,7 @@ async fn begin(
         migrates: false,
         proved: true,
         signed_at: login.timestamp,
+        subject: None,
         run_id: run_id.clone(),
     };
     let control = Control {

@@ -13,7 +13,8 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::connection::{Connection, Transport};
-use crate::policy::{Keys, Policy};
+use crate::keys::Keys;
+use crate::policy::Policy;
 
 /// How long a client may take to accept the answer to its login, as in frp (PROTOCOL 7.1).
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);

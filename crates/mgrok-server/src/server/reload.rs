@@ -9,6 +9,7 @@ use mgrok_config::ServerConfig;
 use mgrok_net::quic::QuicServer;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio_util::future::FutureExt as _;
 use tokio_util::sync::DropGuard;
 use tracing::info;
 
@@ -237,6 +238,13 @@ impl State {
                 .is_some_and(|it| !is_start && it.is_as(ssh))
         {
             ssh.announce(!config.auth.token.is_empty());
+        }
+        if let Some(verifier) = policy.keys.verifier()
+            && (is_start || before.config.oidc != config.oidc)
+        {
+            let stop = parts.tasks.stop_sessions.clone();
+            let keep_up = verifier.keep_up().with_cancellation_token_owned(stop);
+            parts.tasks.spawn(keep_up);
         }
         for key in closed {
             info!("{key}: the server does not listen there any more");

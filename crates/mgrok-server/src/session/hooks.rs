@@ -1,4 +1,4 @@
-//! A message that plugins are asked about, while its session goes on with all else.
+//! A message that plugins or an issuer are asked about, while its session goes on with all else.
 
 use std::future::pending;
 use std::pin::Pin;
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use mgrok_proto::message::{NewProxy, Ping};
 
 use crate::hooks::{HookClient, HookError, Hooks};
+use crate::keys::{Keys, ProofError, Subject};
 
 /// The message of one session that plugins are asked about, if they are.
 #[derive(Default)]
@@ -23,7 +24,16 @@ struct Asked {
 /// A message that plugins were asked about.
 pub(super) enum HookOutcome {
     NewProxy(ProxyRequest, Result<Box<NewProxy>, HookError>),
-    Ping(Result<Ping, HookError>),
+    Ping(Result<(), PingError>),
+}
+
+/// Why a heartbeat does not count. Clients show the texts, which are frp's.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PingError {
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    #[error(transparent)]
+    Proof(#[from] ProofError),
 }
 
 /// What a client asked for, as it is told about it.
@@ -52,9 +62,22 @@ impl PendingHook {
         });
     }
 
-    /// Asks about a heartbeat.
-    pub(super) fn ping(&mut self, hooks: Hooks, client: Arc<HookClient>, ping: Ping) {
-        self.ask(async move { HookOutcome::Ping(hooks.ping(&client, ping).await) });
+    /// Asks plugins about a heartbeat, and then verifies it with `keys`, of a session whose login was of `subject`.
+    pub(super) fn ping(
+        &mut self,
+        hooks: Hooks,
+        client: Arc<HookClient>,
+        keys: Arc<Keys>,
+        subject: Subject,
+        ping: Ping,
+    ) {
+        self.ask(async move {
+            let verified = async {
+                let ping = hooks.ping(&client, ping).await?;
+                Ok(keys.verify_ping(&subject, &ping).await?)
+            };
+            HookOutcome::Ping(verified.await)
+        });
     }
 
     /// What plugins have answered, and how long that took. Cancel-safe.

@@ -5,8 +5,8 @@ use std::time::Instant;
 use mgrok_proto::message::NewProxy;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpStream, UdpSocket};
 
 use crate::client::{Client, Lab, eventually, in_time};
 
@@ -213,7 +213,21 @@ async fn lists_are_filtered_and_come_in_pages() {
     assert_eq!(names("q=WEB.test").await, (1, "a/b".to_owned()));
     assert_eq!(names(&format!("q={port}")).await, (1, "ssh".to_owned()));
     assert_eq!(names("user=ann").await, (0, String::new()));
+    let sorted = [
+        ("sort=-name", "two three ssh one a/b"),
+        ("sort=-type", "ssh one three two a/b"),
+        ("sort=public&pageSize=1", "ssh"),
+        ("sort=-public&pageSize=1", "a/b"),
+        ("sort=phase", "a/b one three two ssh"),
+    ];
+    for (query, expect) in sorted {
+        assert_eq!(names(query).await, (5, expect.to_owned()), "{query}");
+    }
     for (query, expect) in [
+        (
+            "sort=x",
+            "sort must be one of name, type, phase, public, client, curConns, todayTrafficIn, todayTrafficOut, or one of them after a -",
+        ),
         (
             "type=x",
             "type must be one of tcp, udp, http, https, tcpmux, stcp, xtcp, sudp",
@@ -248,6 +262,13 @@ async fn connections_are_listed_and_closed() {
     let page = data(&lab, "GET /api/v2/connections?proxy=ssh").await;
     assert_eq!(page["total"], json!(3));
     let newest = &page["items"][0];
+    let address_of = |page: &Value| page["items"][0]["remoteAddr"].as_str().unwrap().to_owned();
+    let locals = [&first, &second, &third].map(|it| it.local_addr().unwrap());
+    let by_address = data(&lab, "GET /api/v2/connections?sort=-remoteAddr").await;
+    let highest = locals.iter().max().unwrap().to_string();
+    assert_eq!(address_of(&by_address), highest);
+    let oldest = data(&lab, "GET /api/v2/connections?sort=since").await;
+    assert_eq!(address_of(&oldest), locals[0].to_string());
     let from = third.local_addr().unwrap().to_string();
     assert_eq!(newest["remoteAddr"], json!(from));
     let told = ["type", "client", "user", "received"].map(|key| newest[key].clone());
@@ -322,6 +343,35 @@ async fn a_server_that_drains_serves_those_who_are_there() {
     lab.login("desk").await;
     user(port).await;
     assert_eq!(ask(&lab, "GET /readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_server_that_drains_drops_datagrams_of_new_users() {
+    let lab = Lab::start().await;
+    let mut client = lab.login("laptop").await;
+    let addr = client.publish("udp", "datagrams").await;
+    let user = async || {
+        let user = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        user.connect(addr).await.unwrap();
+        user
+    };
+    let echoed = async |user: &UdpSocket, word: &[u8]| {
+        user.send(word).await.unwrap();
+        let mut echo = [0; 16];
+        let len = in_time(user.recv(&mut echo)).await.unwrap();
+        assert_eq!(&echo[..len], word);
+    };
+    let old = user().await;
+    echoed(&old, b"before").await;
+    data(&lab, "POST /api/v2/system/drain").await;
+    let new = user().await;
+    new.send(b"new").await.unwrap();
+    // Datagrams of one socket are taken in their order: those of the new one were dropped by then.
+    echoed(&old, b"while").await;
+    assert!(new.try_recv(&mut [0; 16]).is_err(), "it was let in");
+    assert_eq!(lab.proxy("datagrams").udp_users, 1);
+    data(&lab, "DELETE /api/v2/system/drain").await;
+    echoed(&new, b"again").await;
 }
 
 /// An event stream.

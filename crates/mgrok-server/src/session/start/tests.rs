@@ -75,6 +75,7 @@ fn identity(context: &SessionContext) -> Identity {
         migrates: false,
         proved: true,
         signed_at: 0,
+        subject: None,
     }
 }
 
