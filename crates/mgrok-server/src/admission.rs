@@ -114,7 +114,7 @@ impl Admission {
     }
 
     /// Lets somebody who comes from `addr` in, for as long as it holds the value. `None` is for whoever is not counted.
-    pub(crate) fn enter(&self, addr: IpAddr) -> Result<Option<Box<Visits>>, Denied> {
+    pub(crate) fn enter(&self, addr: IpAddr) -> Result<Option<Visits>, Denied> {
         self.check(addr)?;
         let source = Source::of(addr);
         let reached = |reached| match reached {
@@ -125,11 +125,9 @@ impl Admission {
         let common = limiter.enter(source, limits).map_err(reached)?;
         let own = self.limiter.enter(source, self.limits).map_err(reached)?;
         let is_counted = common.is_some() || own.is_some();
-        Ok(is_counted.then(|| {
-            Box::new(Visits {
-                _common: common,
-                _own: own,
-            })
+        Ok(is_counted.then_some(Visits {
+            _common: common,
+            _own: own,
         }))
     }
 
@@ -168,7 +166,7 @@ impl udp::Admission for Admission {
 
     fn admit(&self, user: SocketAddr) -> Option<udp::Admitted> {
         let visits = self.enter(user.ip()).ok()?;
-        Some(visits.map(|visits| visits as Box<_>))
+        Some(visits.map(|visits| Box::new(visits) as Box<_>))
     }
 }
 

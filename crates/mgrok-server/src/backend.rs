@@ -321,8 +321,6 @@ pub(crate) struct Opened {
     work: Conn,
     half_close: HalfClose,
     idle_timeout: Option<Duration>,
-    /// Held while the user is there.
-    visits: Option<Box<Visits>>,
 }
 
 impl Opened {
@@ -357,12 +355,10 @@ pub(crate) fn carry(
             work,
             half_close,
             idle_timeout,
-            visits,
         } = opened.unbox();
         let relay = relay::relay(user, work, half_close, connection.traffic());
         let served = connection.until_closed(relay.with_idle_timeout(idle_timeout));
         let end = served.await;
-        drop(visits);
         let from = connection.from();
         match end {
             Some(end) => {
@@ -393,14 +389,14 @@ pub(crate) async fn open(
         HalfClose::EndsBoth => HalfClose::EndsBoth,
     };
     let proxy = backend.proxy();
-    let host = (proxy.access_log().is_on() && !host.is_empty()).then(|| host.into());
+    let host = if proxy.access_log().is_on() { host } else { "" };
+    let connection = proxy.open_connection(addrs.from).await;
     Some(Box::new(Opened {
-        connection: proxy.open_connection(addrs.from).await.with_host(host),
+        connection: connection.with_extras(host, visits),
         user,
         work,
         half_close,
         idle_timeout: backend.user_idle_timeout(),
-        visits,
     }))
 }
 
@@ -409,7 +405,7 @@ async fn open_first(
     addrs: PeerAddrs,
     host: &str,
     backends: impl Iterator<Item = Arc<Backend>>,
-) -> Option<(Arc<Backend>, Conn, Option<Box<Visits>>)> {
+) -> Option<(Arc<Backend>, Conn, Option<Visits>)> {
     let from = addrs.from;
     let mut refusal = None;
     let mut denied = None;

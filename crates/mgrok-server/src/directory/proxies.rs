@@ -22,6 +22,7 @@ use super::gate::Gate;
 use super::sessions::client_key;
 use super::settings::ProxySettings;
 use super::statistics::{DAYS, Record, Statistics};
+use crate::admission::Visits;
 use crate::holder::{Holder, Rival};
 use crate::metrics::{Metrics, UserRefusal};
 
@@ -166,6 +167,15 @@ struct Started {
 #[derive(Debug)]
 pub(crate) struct ProxyRow(Arc<ProxyEntry>);
 
+/// What few connections have.
+#[derive(Debug)]
+struct Extras {
+    /// The name that the user has asked for, if the access log is to be told; else empty.
+    host: Box<str>,
+    /// Counts it as one of its source.
+    _visits: Option<Visits>,
+}
+
 /// The row of a user's connection, which is taken out when this is dropped.
 #[derive(Debug)]
 pub(crate) struct ConnectionRow {
@@ -175,8 +185,8 @@ pub(crate) struct ConnectionRow {
     place: u32,
     /// What the access log is told at the end; `None`: nothing, because each request is noted for itself.
     end: Option<AccessEnd>,
-    /// The name that the user has asked for, if the access log is to be told. Boxed twice, because hardly anybody has one.
-    host: Option<Box<Box<str>>>,
+    /// Boxed, because hardly anybody has anything there.
+    extras: Option<Box<Extras>>,
 }
 
 impl Proxies {
@@ -465,7 +475,7 @@ impl ProxyEntry {
             connection,
             place,
             end: None,
-            host: None,
+            extras: None,
         }
     }
 
@@ -635,9 +645,15 @@ impl ProxyRow {
 }
 
 impl ConnectionRow {
-    /// The same, of a user who has asked for `host`.
-    pub(crate) fn with_host(mut self, host: Option<Box<str>>) -> Self {
-        self.host = host.map(Box::new);
+    /// The same, of a user who has asked for `host`, which is empty if nobody is to be told, and is counted by `visits`.
+    pub(crate) fn with_extras(mut self, host: &str, visits: Option<Visits>) -> Self {
+        let has_any = !host.is_empty() || visits.is_some();
+        self.extras = has_any.then(|| {
+            Box::new(Extras {
+                host: host.into(),
+                _visits: visits,
+            })
+        });
         self
     }
 
@@ -737,7 +753,7 @@ impl Drop for ConnectionRow {
             access_log.note(&Access {
                 from,
                 proxy: Some(self.proxy.as_accessed()),
-                host: self.host.as_ref().map_or("", |it| it),
+                host: self.extras.as_ref().map_or("", |it| &it.host),
                 request: None,
                 since,
                 // None, if the clock was set back.

@@ -401,7 +401,7 @@ impl HttpVhost {
 #[derive(Debug)]
 struct Counted {
     meter: Arc<dyn Meter>,
-    _visits: Box<Visits>,
+    _visits: Visits,
 }
 
 impl Meter for Counted {
