@@ -229,7 +229,7 @@ async fn brute_force_leaves_users_alone() {
     const AT_ONCE: usize = 32;
     let web = Web::start("web").await;
     let (admin, http) = (ports::free(), ports::free());
-    let more = format!("vhostHTTPPort = {http}\nlog.level = \"error\"");
+    let more = format!("vhostHTTPPort = {http}");
     let server = Server::start(Peer::MgrokProgram, &settings(admin, &more)).await;
     let sites = [
         named("http", "closed", web.addr(), "closed.test")
