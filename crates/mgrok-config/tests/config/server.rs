@@ -531,14 +531,14 @@ fn the_ssh_gateway_is_on_with_its_port() {
     let kept = HostKeyFile::Kept(PathBuf::from("./.autogen_ssh_key"));
     let expect = SshGateway {
         bind_port: 2200,
-        host_key: kept.clone(),
+        host_key: kept,
         authorized_keys: None,
     };
     assert_eq!(gateway("bindPort = 2200"), Some(expect.clone()));
     let given = SshGateway {
         host_key: HostKeyFile::Given(PathBuf::from("k")),
         authorized_keys: Some(PathBuf::from("a")),
-        ..expect.clone()
+        ..expect
     };
     let text = "bindPort = 2200\nprivateKeyFile = \"k\"\nauthorizedKeysFile = \"a\"";
     assert_eq!(gateway(text), Some(given));
