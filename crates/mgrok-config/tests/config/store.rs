@@ -292,10 +292,6 @@ fn entries_are_checked_by_themselves_even_if_they_are_disabled() {
             "validation error: enabled: must be a boolean",
         ),
         (
-            json!({"plugin": {"type": "virtual_net"}}),
-            "validation error: the plugin `virtual_net` is not supported by this version of mgrok",
-        ),
-        (
             json!({"customDomains": ["a"]}),
             "validation error: customDomains: unknown field \"customDomains\"",
         ),
