@@ -182,7 +182,7 @@ impl Servers {
     ) -> Result<ActiveSession, LoginFailure> {
         let mut tries = Vec::new();
         // Ahead of the dials: servers wait for a login that is overdue, but not for long.
-        let proof = match Box::pin(context.credentials.login()).await {
+        let proof = match context.credentials.login().await {
             Ok(proof) => proof,
             Err(error) => {
                 self.metrics.logins.of(LoginEnd::Oidc).inc();

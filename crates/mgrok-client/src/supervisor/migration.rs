@@ -57,7 +57,7 @@ pub(super) async fn serve_or_migrate(
             }
             // Boxed: only a migration needs this room.
             let mut logging_in = Box::pin(async {
-                let proof = Box::pin(context.credentials.login()).await;
+                let proof = context.credentials.login().await;
                 let proof = proof.map_err(LoginError::Oidc)?;
                 let session = server.log_in(context, &proof, link, true, table.clone());
                 session.await
