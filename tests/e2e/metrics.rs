@@ -288,7 +288,13 @@ async fn bytes_count_while_a_connection_lives() {
     let lab = Lab::new("", "", &[proxy]).await;
     let mut user = TcpStream::connect(public).await.unwrap();
     traffic::echo(&mut user, 1_000).await.unwrap();
-    let server = Told::by(lab.server).await;
+    // What is sent is counted after the user may have it.
+    let sent = "frp_server_traffic_out{name=\"ssh\",type=\"tcp\"}";
+    let server = eventually("all is counted", async || {
+        let told = Told::by(lab.server).await;
+        (told.value(sent) > 0.0).then_some(told)
+    })
+    .await;
     for (name, value) in [
         ("frp_server_client_counts", 1.0),
         ("frp_server_proxy_counts{type=\"tcp\"}", 1.0),
