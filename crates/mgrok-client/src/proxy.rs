@@ -273,19 +273,6 @@ mod tests {
     }
 
     #[test]
-    fn everything_the_server_must_know_is_announced() {
-        let mut config = tcp();
-        config.use_encryption = true;
-        config.use_compression = true;
-        config.metadatas.insert("a".to_owned(), "1".to_owned());
-        config.annotations.insert("b".to_owned(), "2".to_owned());
-        let got = config.announcement("");
-        assert!(got.use_encryption && got.use_compression);
-        assert_eq!(got.metas, config.metadatas);
-        assert_eq!(got.annotations, config.annotations);
-    }
-
-    #[test]
     fn the_limit_is_announced_and_applied_on_one_side() {
         for (mode, announced, ours) in [
             (BandwidthMode::Client, "", true),
