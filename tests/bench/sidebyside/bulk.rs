@@ -64,8 +64,17 @@ pub(crate) fn warm_up(round_trip: Duration) {
     thread::sleep(WARM_UP + round_trip * GROWTH);
 }
 
-/// Users who are busy, with what ends them.
-pub(crate) type Users = Vec<(TcpStream, JoinHandle<()>)>;
+/// Users who are busy, until this is dropped.
+pub(crate) struct Users(pub(crate) Vec<(TcpStream, JoinHandle<()>)>);
+
+impl Drop for Users {
+    fn drop(&mut self) {
+        for (stream, thread) in self.0.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+            let _ = thread.join();
+        }
+    }
+}
 
 /// Starts users, and says where what arrives is counted.
 pub(crate) fn start(work: Bulk, tunnel: &Tunnel) -> (Arc<AtomicU64>, Users) {
@@ -78,7 +87,7 @@ pub(crate) fn start(work: Bulk, tunnel: &Tunnel) -> (Arc<AtomicU64>, Users) {
     } else {
         tunnel.public.source
     };
-    let users: Vec<_> = (0..work.connections)
+    let users = (0..work.connections)
         .map(|_| {
             let stream = TcpStream::connect(target).unwrap();
             let (user, received) = (stream.try_clone().unwrap(), received.clone());
@@ -89,15 +98,12 @@ pub(crate) fn start(work: Bulk, tunnel: &Tunnel) -> (Arc<AtomicU64>, Users) {
             (stream, thread)
         })
         .collect();
-    (received, users)
+    (received, Users(users))
 }
 
 /// Ends users, and waits until what was under way has arrived, so that it does not count for the next product.
 pub(crate) fn end(users: Users, received: &AtomicU64, round_trip: Duration) {
-    for (stream, thread) in users {
-        let _ = stream.shutdown(Shutdown::Both);
-        let _ = thread.join();
-    }
+    drop(users);
     settle(received, round_trip);
 }
 

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -50,7 +50,7 @@ pub(crate) fn measure(
         .map(|(user, before)| (user.bytes() - before) as f64)
         .collect();
     let elapsed = start.elapsed().as_secs_f64();
-    users.into_iter().for_each(User::end);
+    drop(users);
     let all: f64 = shares.iter().sum();
     let even = all / shares.len() as f64;
     let least = shares.iter().copied().fold(f64::INFINITY, f64::min);
@@ -62,11 +62,10 @@ pub(crate) fn measure(
     ]
 }
 
-/// Somebody who sends or receives all he can, and counts.
+/// Somebody who sends or receives all he can and counts, until this is dropped.
 pub(crate) struct User {
     stream: TcpStream,
     bytes: Arc<AtomicU64>,
-    thread: JoinHandle<()>,
 }
 
 impl User {
@@ -75,23 +74,20 @@ impl User {
         let stream = TcpStream::connect(if up { public.sink } else { public.source }).unwrap();
         let bytes = Arc::new(AtomicU64::new(0));
         let (user, counter) = (stream.try_clone().unwrap(), bytes.clone());
-        let thread = thread::spawn(move || match up {
+        thread::spawn(move || match up {
             true => produce(user, &counter),
             false => discard(&user, &counter),
         });
-        Self {
-            stream,
-            bytes,
-            thread,
-        }
+        Self { stream, bytes }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
+}
 
-    pub(crate) fn end(self) {
+impl Drop for User {
+    fn drop(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Both);
-        let _ = self.thread.join();
     }
 }

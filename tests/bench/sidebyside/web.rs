@@ -251,7 +251,7 @@ fn download(tunnel: &Tunnel, web: Web, window: Duration) -> Vec<Figure> {
     let figures = bulk::watch(
         tunnel,
         &received,
-        vec![(stream, reader)],
+        bulk::Users(vec![(stream, reader)]),
         window,
         Duration::ZERO,
     );

@@ -103,13 +103,8 @@ pub fn lines(title: &str, names: &[&str], across: &str, all: &[Line]) -> String 
         line(&mut svg, (left, y(value)), (RIGHT, y(value)), "#ddd");
         text(&mut svg, left - 6.0, y(value) + 4.0, "end", &number(value));
         let second = last * f64::from(tick) / 4.0;
-        text(
-            &mut svg,
-            x(second),
-            bottom + 16.0,
-            "middle",
-            &number(second),
-        );
+        let seconds = format!("{second:.1}");
+        text(&mut svg, x(second), bottom + 16.0, "middle", &seconds);
     }
     text(
         &mut svg,
