@@ -171,7 +171,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
             Poll::Ready(Ok(input)) if input.is_empty() => guard.machine.handle_eof(),
             Poll::Ready(Ok(mut input)) => {
                 guard.machine.handle_input(&mut input, now);
-                self.input = input;
+                // An empty rest would keep its slab from being filled from the front again.
+                if !input.is_empty() {
+                    self.input = input;
+                }
             }
         }
         if std::mem::take(&mut self.has_progressed) {

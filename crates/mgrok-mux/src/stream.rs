@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop;
 
@@ -134,9 +134,9 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let mut bytes = ready!(this.poll_recv(cx))?;
-        let count = bytes.len().min(buf.remaining());
-        buf.put_slice(&bytes[..count]);
-        bytes.advance(count);
+        // Unlike `advance`, this lets the slab go with the last byte.
+        let taken = bytes.split_to(bytes.len().min(buf.remaining()));
+        buf.put_slice(&taken);
         this.unread = bytes;
         Poll::Ready(Ok(()))
     }

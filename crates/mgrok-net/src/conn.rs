@@ -195,7 +195,12 @@ impl ByteStream for Conn {
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<()>> {
-        self.io.poll_send(cx, chunk)
+        let sent = self.io.poll_send(cx, chunk);
+        if chunk.is_empty() {
+            // A slice that was advanced to its end still keeps its slab, and the relay keeps the slice while nothing more comes.
+            *chunk = Bytes::new();
+        }
+        sent
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -6,12 +6,31 @@
 #![expect(unsafe_code, reason = "an allocator is unsafe")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+
+/// How many groups of threads are told apart.
+pub const GROUPS: usize = 3;
+
+thread_local! {
+    static GROUP: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Has what the current thread allocates and frees from now on counted in a group of its own; until then it is group 0. What one
+/// group allocates and another frees counts in both.
+///
+/// # Panics
+/// If there is no such group.
+pub fn count_this_thread_in(group: usize) {
+    assert!(group < GROUPS, "there is no group {group}");
+    GROUP.set(group);
+}
 
 /// The allocator of the system, which counts what is asked of it.
 #[derive(Debug, Default)]
 pub struct Counting {
-    bytes: AtomicIsize,
+    /// By groups of threads.
+    bytes: [AtomicIsize; GROUPS],
     calls: AtomicUsize,
 }
 
@@ -19,14 +38,29 @@ impl Counting {
     /// An allocator that has counted nothing yet.
     pub const fn new() -> Self {
         Self {
-            bytes: AtomicIsize::new(0),
+            bytes: [const { AtomicIsize::new(0) }; GROUPS],
             calls: AtomicUsize::new(0),
         }
     }
 
     /// The bytes that are allocated now.
     pub fn bytes(&self) -> isize {
-        self.bytes.load(Ordering::Relaxed)
+        (0..GROUPS).map(|it| self.bytes_of(it)).sum()
+    }
+
+    /// The bytes that the threads of `group` have allocated and not freed.
+    ///
+    /// # Panics
+    /// If there is no such group.
+    pub fn bytes_of(&self, group: usize) -> isize {
+        self.bytes[group].load(Ordering::Relaxed)
+    }
+
+    /// Where the current thread counts bytes.
+    fn here(&self) -> &AtomicIsize {
+        // A panic in an allocator would end the process without a word.
+        let group = GROUP.get().min(GROUPS - 1);
+        &self.bytes[group]
     }
 
     /// How many allocations there have been. One that grows counts as one more.
@@ -39,14 +73,14 @@ impl Counting {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        self.bytes
+        self.here()
             .fetch_add(layout.size().cast_signed(), Ordering::Relaxed);
         // SAFETY: as the caller promised.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        self.bytes
+        self.here()
             .fetch_sub(layout.size().cast_signed(), Ordering::Relaxed);
         // SAFETY: as the caller promised.
         unsafe { System.dealloc(pointer, layout) }

@@ -36,6 +36,19 @@ async fn an_end_stays_the_end() {
     }
 }
 
+/// Whoever sends holds the empty chunk until there is another one, which on a quiet connection may be never.
+#[tokio::test]
+async fn a_chunk_that_was_sent_keeps_no_buffer_alive() {
+    let (tcp, _far) = tcp_pair().await;
+    let (memory, _far) = memory_pair(100, 100);
+    for mut conn in [tcp.into(), memory] {
+        let buffer = pattern(10);
+        let mut chunk = buffer.clone();
+        poll_fn(|cx| conn.poll_send(cx, &mut chunk)).await.unwrap();
+        assert!(chunk.is_empty() && buffer.is_unique(), "{conn:?}");
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn unix_sockets_carry_chunks_and_ends() {

@@ -45,10 +45,15 @@ impl<C: Codec> Coded<C> {
 impl<C: Codec> ByteStream for Coded<C> {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         loop {
-            if !self.incoming.is_empty()
-                && let Some(plain) = self.codec.decode(&mut self.incoming)?
-            {
-                return Poll::Ready(Ok(plain));
+            if !self.incoming.is_empty() {
+                let decoded = self.codec.decode(&mut self.incoming)?;
+                if self.incoming.is_empty() {
+                    // It was advanced to its end, and would still keep its slab.
+                    self.incoming = Bytes::new();
+                }
+                if let Some(plain) = decoded {
+                    return Poll::Ready(Ok(plain));
+                }
             }
             self.incoming = ready!(self.below.poll_recv(cx))?;
             if self.incoming.is_empty() {
