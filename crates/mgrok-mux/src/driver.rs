@@ -53,6 +53,7 @@ where
         wants_input: true,
         blocked: false,
         has_progressed: false,
+        is_slow: false,
         unflushed: false,
         has_gathered: false,
         timer: None,
@@ -79,6 +80,8 @@ pub struct Driver<IO> {
     blocked: bool,
     /// The connection has taken something since it took nothing.
     has_progressed: bool,
+    /// The connection has not taken all of the batch at once.
+    is_slow: bool,
     /// Something was written since the last flush.
     unflushed: bool,
     /// The tasks that were ready have run since the driver was woken.
@@ -187,6 +190,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
             guard.machine.close();
         }
         if self.batch.is_empty() {
+            self.batch.set_slow(std::mem::take(&mut self.is_slow));
             guard.machine.poll_transmit(&mut self.batch, now);
         }
         self.wants_input = guard.machine.wants_input();
@@ -288,6 +292,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
                 Pin::new(&mut *io).poll_write(cx, self.batch.first())
             };
             let was_blocked = std::mem::replace(&mut self.blocked, written.is_pending());
+            self.is_slow |= self.blocked;
             let count = ready!(written)?;
             self.has_progressed |= was_blocked;
             if count == 0 {

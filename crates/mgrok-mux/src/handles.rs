@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::config::WindowBudget;
 use crate::error::OpenError;
 use crate::machine::Usage;
 use crate::shared::Shared;
@@ -53,6 +54,11 @@ impl Opener {
     /// The other end has shown who it is: it may do all that the [`Config`](crate::Config) allows from now on.
     pub fn trust(&self) {
         self.shared.lock().machine.trust();
+    }
+
+    /// From now on the windows of the session's streams count in `budget` as well, unless there is one already or a window has grown.
+    pub fn share_windows(&self, budget: &WindowBudget) {
+        self.shared.lock().machine.share_windows(budget);
     }
 
     /// Tells the other end that there will be no new streams. Those that exist go on.

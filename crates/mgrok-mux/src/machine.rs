@@ -29,7 +29,7 @@ pub use batch::Batch;
 use foldhash::HashMap;
 use foldhash::HashMapExt as _;
 
-use crate::config::{Config, Role, UntrustedLimits};
+use crate::config::{Config, Role, UntrustedLimits, WindowBudget};
 use crate::error::{OpenError, SessionError};
 use crate::frame::Header;
 use backlog::Backlog;
@@ -239,6 +239,13 @@ impl Machine {
     /// From now on the other end may do all that [`Config`] allows.
     pub fn trust(&mut self) {
         self.untrusted = None;
+    }
+
+    /// As [`Opener::share_windows`](crate::Opener::share_windows).
+    pub fn share_windows(&mut self, budget: &WindowBudget) {
+        if self.config.window_budget.is_none() && self.grown == 0 {
+            self.config.window_budget = Some(budget.clone());
+        }
     }
 
     /// Announces that there will be no new streams. Those that exist go on.

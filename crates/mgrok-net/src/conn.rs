@@ -126,6 +126,16 @@ impl Conn {
         }
     }
 
+    /// Makes the operating system take only so many bytes as it can send soon, so that those that wait are still here, where
+    /// small messages can go ahead. For a connection that many streams share. Only affects TCP sockets, bare or under TLS.
+    pub fn keep_little_unsent(&self) {
+        match &self.io {
+            Io::Tcp(socket) => tcp::keep_little_unsent(socket),
+            Io::Tls(stream) => stream.get_ref().0.keep_little_unsent(),
+            Io::Kcp(_) | Io::Layered(_) | Io::Mux(_) | Io::Quic(_) => {}
+        }
+    }
+
     /// From now on, bytes sent here go ahead of what other streams of the same connection send. For messages, which are
     /// few and which users wait for. Affects multiplexed and QUIC streams without a layer on top.
     pub fn send_first(&mut self) {

@@ -3,12 +3,28 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mgrok_metrics::Exposition;
-use mgrok_mux::{Opener, UsageWatch};
+use mgrok_mux::{Opener, UsageWatch, WindowBudget};
 use slab::Slab;
 
+/// Bytes by which the windows of all streams of a program may exceed their initial size. They are what readers who were fast and then
+/// stop can make it keep.
+const WINDOWS: usize = 512 * 1024 * 1024;
+
 /// The multiplexed connections of a program. Clones are the same.
-#[derive(Clone, Debug, Default)]
-pub struct Muxes(Arc<Mutex<Slab<UsageWatch>>>);
+#[derive(Clone, Debug)]
+pub struct Muxes {
+    watched: Arc<Mutex<Slab<UsageWatch>>>,
+    windows: WindowBudget,
+}
+
+impl Default for Muxes {
+    fn default() -> Self {
+        Self {
+            watched: Arc::default(),
+            windows: WindowBudget::new(WINDOWS),
+        }
+    }
+}
 
 /// A connection is looked at until this is dropped.
 #[derive(Debug)]
@@ -27,8 +43,9 @@ struct Sums {
 }
 
 impl Muxes {
-    /// Looks at a connection from now on, which ends as if nobody did.
+    /// Looks at a connection from now on, which ends as if nobody did, and has it share the memory for windows with the others.
     pub fn show(&self, opener: &Opener) -> MuxShown {
+        opener.share_windows(&self.windows);
         let place = self.lock().insert(opener.usage_watch());
         MuxShown {
             muxes: self.clone(),
@@ -78,7 +95,7 @@ impl Muxes {
     }
 
     fn lock(&self) -> MutexGuard<'_, Slab<UsageWatch>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

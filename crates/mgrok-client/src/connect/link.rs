@@ -141,6 +141,7 @@ impl Link {
             flush_timeout: FLUSH_TIMEOUT,
             ..mgrok_mux::Config::client()
         };
+        conn.keep_little_unsent();
         // The server opens no streams: without an acceptor they are refused.
         let (opener, _, driver) = mgrok_mux::session(conn, config);
         Self {

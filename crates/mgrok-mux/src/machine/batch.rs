@@ -11,6 +11,9 @@ use crate::frame::Header;
 /// write small, little enough for a pong to be sent soon.
 const FULL_BYTES: usize = 256 * 1024;
 
+/// As much as that, if the connection takes less than it is offered: what is in a batch goes ahead of all that comes later.
+const FULL_BYTES_WHEN_SLOW: usize = 64 * 1024;
+
 /// A batch takes no further frame once it has this many segments.
 const FULL_SEGMENTS: usize = 60;
 
@@ -35,6 +38,7 @@ pub struct Batch {
     /// Bytes of `copied` that have been written.
     copied_done: usize,
     len: usize,
+    full_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -53,7 +57,17 @@ impl Batch {
             copied: Vec::new(),
             copied_done: 0,
             len: 0,
+            full_bytes: FULL_BYTES,
         }
+    }
+
+    /// Whether the connection takes less than it is offered, so that what is in a batch waits.
+    pub fn set_slow(&mut self, is_slow: bool) {
+        self.full_bytes = if is_slow {
+            FULL_BYTES_WHEN_SLOW
+        } else {
+            FULL_BYTES
+        };
     }
 
     /// Takes note that the first `count` bytes have been written.
@@ -133,7 +147,7 @@ impl Batch {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.len >= FULL_BYTES
+        self.len >= self.full_bytes
             || self.segments.len() >= FULL_SEGMENTS
             || self.copied.len() >= FULL_COPIED
     }

@@ -87,9 +87,9 @@ impl Keepalive {
         };
         self.ping = None;
         let time = now.saturating_duration_since(sent_at);
-        // A shorter time is nearer to the truth: longer ones contain queues.
+        // A shorter time is nearer to the truth: longer ones contain queues, which windows that grow with them would make longer.
         let time = match self.round_trip {
-            Some(known) if known.time < time => known.time + (time - known.time) / 8,
+            Some(known) if known.time < time => known.time + (time - known.time) / 32,
             _ => time,
         };
         self.round_trip = Some(RoundTrip {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::state::Fit;
 use super::{Batch, FIRST_BYTES, Machine};
 use crate::frame::{ACK, FIN, Header, SYN};
 
@@ -135,28 +136,40 @@ impl Machine {
         }
     }
 
-    /// Grants what the window allows, after letting the window grow if it is too small for the
+    /// Grants what the window allows, after making it larger or smaller if it does not fit the
     /// speed at which it is read.
     fn grant(&mut self, id: u32, now: Instant) -> u32 {
         let round_trip = self.keepalive.round_trip(now);
         let Some(state) = self.streams.get_mut(&id) else {
             return 0;
         };
-        let window = state.recv.window();
-        let growth = window.min(self.config.largest_window().saturating_sub(window));
-        if growth > 0
-            && round_trip.is_some_and(|round_trip| state.recv.is_short(now, round_trip))
-            && self.grown + growth as usize <= self.config.max_session_memory
-            && self
-                .config
-                .window_budget
-                .as_ref()
-                .is_none_or(|budget| budget.take(growth as usize))
-        {
-            self.grown += growth as usize;
-            state.recv.grow(growth);
+        match state.recv.fit(now, round_trip) {
+            Fit::Right => {}
+            Fit::Short => {
+                let room = self.config.largest_window();
+                let room = room.saturating_sub(state.recv.window());
+                let growth = state.recv.growth().min(room);
+                let left = self.config.max_session_memory.saturating_sub(self.grown);
+                if growth as usize <= left / 2
+                    && self
+                        .config
+                        .window_budget
+                        .as_ref()
+                        .is_none_or(|budget| budget.take(growth as usize))
+                {
+                    self.grown += growth as usize;
+                    state.recv.grow(growth);
+                }
+            }
+            Fit::Large => {
+                let shrunk = state.recv.shrink() as usize;
+                self.grown -= shrunk;
+                if let Some(budget) = &self.config.window_budget {
+                    budget.give_back(shrunk);
+                }
+            }
         }
-        state.recv.grant(now)
+        state.recv.grant()
     }
 
     fn wake_room_waiters(&mut self) {

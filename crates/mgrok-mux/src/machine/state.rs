@@ -24,6 +24,28 @@ const KEPT_SENT: usize = 2 * 1024;
 /// a little late (measured under TLS: a third less throughput at 10 Gbit/s).
 const FAST_ENOUGH: u128 = 5_000_000_000;
 
+/// Up to this size a window grows generously, in bytes: as long as it is read within four of the shortest round trips, because on
+/// many paths most take a multiple of the shortest.
+// frp: the window of every stream from its start on (client/connector.go)
+const GENEROUS: u32 = 6 * 1024 * 1024;
+
+/// A window shrinks no further than this, in bytes: less is not worth the stalls.
+const KEPT_WINDOW: u32 = 4 * INITIAL_WINDOW;
+
+/// A window is too large if reading it takes longer than this, and longer than sixteen round trips.
+const SLOW: Duration = Duration::from_millis(200);
+
+/// How well a stream's window fits its path and its reader.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Fit {
+    /// It is what limits the speed.
+    Short,
+    /// It is right, or that is not known yet.
+    Right,
+    /// It promises many times what the path carries in a round trip, or its reader takes.
+    Large,
+}
+
 /// One stream, as the session sees it.
 #[derive(Debug)]
 pub(super) struct State {
@@ -59,7 +81,9 @@ pub(super) struct Receiving {
     credit: u32,
     /// Bytes that may be promised or lie unread at a time.
     window: u32,
-    granted_at: Option<Instant>,
+    /// Bytes that were granted since `measured_from`.
+    measured: u32,
+    measured_from: Option<Instant>,
     pub(super) update_due: bool,
     pub(super) fin: bool,
     pub(super) waker: Option<Waker>,
@@ -94,7 +118,8 @@ impl State {
                 chunks: Chunks::default(),
                 credit: INITIAL_WINDOW,
                 window: INITIAL_WINDOW,
-                granted_at: None,
+                measured: 0,
+                measured_from: None,
                 update_due: false,
                 fin: false,
                 waker: None,
@@ -189,9 +214,10 @@ impl Receiving {
         self.note_consumed();
     }
 
-    /// Asks for a window update if it is worth one: at least half of the window.
+    /// Asks for a window update if it is worth one: half of the initial window, or an eighth of one that has grown. Credit that
+    /// leaves early keeps a sender far away from running out of it, and has it send evenly.
     pub(super) fn note_consumed(&mut self) {
-        if !self.fin && self.grantable() >= self.window / 2 {
+        if !self.fin && self.grantable() >= (self.window / 8).max(INITIAL_WINDOW / 2) {
             self.update_due = true;
         }
     }
@@ -204,14 +230,57 @@ impl Receiving {
             .saturating_sub(unread)
     }
 
-    /// Whether the window may be what limits the speed: half of it was consumed within two round
-    /// trips, and the path is long enough for more to matter.
-    pub(super) fn is_short(&self, now: Instant, round_trip: Duration) -> bool {
+    /// How the window fits, as seen now that an update is due. It is short if all of it was read within a round trip or little more
+    /// and the path is long enough for more to matter; while data waits anywhere on its way, the window lasts longer than that.
+    pub(super) fn fit(&mut self, now: Instant, round_trip: Option<Duration>) -> Fit {
+        self.measured = self.measured.saturating_add(self.grantable());
+        let (Some(from), Some(round_trip)) = (self.measured_from, round_trip) else {
+            self.measure_anew(now);
+            return Fit::Right;
+        };
+        let elapsed = now.saturating_duration_since(from);
+        let is_read = self.measured >= self.window;
+        let takes_long = elapsed > SLOW.max(round_trip * 16);
+        if !is_read && !takes_long {
+            return Fit::Right;
+        }
+        self.measure_anew(now);
+        let short_time = if self.window < GENEROUS {
+            round_trip * 4
+        } else {
+            round_trip * 3 / 2
+        };
         let fast_path = FAST_ENOUGH.saturating_mul(round_trip.as_micros()) / 1_000_000;
-        u128::from(self.window) < fast_path
-            && self
-                .granted_at
-                .is_some_and(|at| now.saturating_duration_since(at) < round_trip * 2)
+        if !is_read {
+            Fit::Large
+        } else if elapsed <= short_time && u128::from(self.window) < fast_path {
+            Fit::Short
+        } else {
+            Fit::Right
+        }
+    }
+
+    fn measure_anew(&mut self, now: Instant) {
+        self.measured = 0;
+        self.measured_from = Some(now);
+    }
+
+    /// Makes the window smaller by what could be granted now, so that nothing is taken back of what was; by how much.
+    pub(super) fn shrink(&mut self) -> u32 {
+        let bytes = self
+            .grantable()
+            .min(self.window.saturating_sub(KEPT_WINDOW));
+        self.window -= bytes;
+        bytes
+    }
+
+    /// By how much a short window grows if nothing speaks against it: to the double, but with more care once it is large.
+    pub(super) fn growth(&self) -> u32 {
+        if self.window < GENEROUS {
+            self.window
+        } else {
+            self.window / 2
+        }
     }
 
     /// Makes the window larger.
@@ -229,10 +298,9 @@ impl Receiving {
     }
 
     /// What a window update now grants.
-    pub(super) fn grant(&mut self, now: Instant) -> u32 {
+    pub(super) fn grant(&mut self) -> u32 {
         let bytes = self.grantable();
         self.credit += bytes;
-        self.granted_at = Some(now);
         bytes
     }
 }

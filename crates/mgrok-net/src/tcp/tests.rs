@@ -212,3 +212,19 @@ async fn a_connection_with_itself_is_a_refusal() {
     let error = dial::connect_from(socket, addr, None).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn little_unsent_is_kept_where_many_streams_share_a_connection() {
+    let (dialled, accepted, _) = dial_and_accept("127.0.0.1", "127.0.0.1").await;
+    let of_system = SockRef::from(&dialled).tcp_notsent_lowat().unwrap();
+    keep_little_unsent(&accepted);
+    assert_eq!(
+        SockRef::from(&accepted).tcp_notsent_lowat().unwrap(),
+        UNSENT
+    );
+    assert_eq!(
+        SockRef::from(&dialled).tcp_notsent_lowat().unwrap(),
+        of_system
+    );
+}

@@ -74,6 +74,7 @@ async fn multiplexed(
         untrusted: Some(BEFORE_LOGIN),
         ..mgrok_mux::Config::server()
     };
+    conn.keep_little_unsent();
     let (opener, acceptor, driver) = mgrok_mux::session(conn, config);
     connection.carried_by(Carrier::Mux(opener.clone()));
     let _shown = context.directory.metrics().muxes.show(&opener);
