@@ -69,7 +69,7 @@ impl RequestNote {
         proxy: &Arc<ProxyEntry>,
         row: Arc<ConnectionRow>,
     ) -> RequestMeter {
-        self.is_for(proxy);
+        self.set_proxy(proxy);
         RequestMeter {
             note: self.clone(),
             row,
@@ -80,13 +80,13 @@ impl RequestNote {
     /// The request is refused for `reason`, by `proxy` if it has come to one.
     pub(super) fn refused(&self, proxy: Option<&Arc<ProxyEntry>>, reason: &dyn fmt::Display) {
         if let Some(proxy) = proxy {
-            self.is_for(proxy);
+            self.set_proxy(proxy);
         }
         // Nobody refuses a request twice.
         let _ = self.refusal.set(reason.to_string());
     }
 
-    fn is_for(&self, proxy: &Arc<ProxyEntry>) {
+    fn set_proxy(&self, proxy: &Arc<ProxyEntry>) {
         *self.proxy.lock().unwrap_or_else(PoisonError::into_inner) = Some(proxy.clone());
     }
 
