@@ -13,6 +13,8 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// What is said of an attempt that came to nothing.
 const FAILED: &str = "connect to server error";
+/// What is said of the end of a session.
+const ENDED: &str = "this ends the session";
 
 /// Whether the beginning of a text is a time of less than two seconds.
 fn is_short(text: &str) -> bool {
@@ -66,11 +68,13 @@ async fn a_server_that_is_killed_and_restarted_at_once_serves_again_at_once() {
             times[KILLS - 1]
         );
     }
-    // Each is told with the time of the next attempt, and not each of the attempts.
-    assert_eq!(client.log().count("this ends the session"), KILLS);
-    assert!(client.log().contains("next attempt in"));
-    for line in client.log().lines() {
+    // Each end is told with the time of the first attempt, which is soon. Those after it wait longer while the server starts, which on a busy
+    // machine takes seconds.
+    let ends = client.log().lines();
+    let ends: Vec<_> = ends.iter().filter(|it| it.contains(ENDED)).collect();
+    assert_eq!(ends.len(), KILLS);
+    for line in ends {
         let wait = line.split("next attempt in ").nth(1);
-        assert!(wait.is_none_or(is_short), "{line}");
+        assert!(wait.is_some_and(is_short), "{line}");
     }
 }
