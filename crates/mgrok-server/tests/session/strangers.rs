@@ -133,10 +133,7 @@ async fn handshakes_of_one_address_that_never_end_leave_places_for_others() {
         quic_bind_port: Some(0),
         ..ServerConfig::default()
     };
-    let (server, calm) = (
-        RunningServer::start(config.clone()).await,
-        RunningServer::start(config).await,
-    );
+    let server = RunningServer::start(config).await;
     let quic_addr = server.quic_addr.unwrap();
     let tls = ClientTlsOptions {
         server_name: "127.0.0.1".into(),
@@ -153,18 +150,15 @@ async fn handshakes_of_one_address_that_never_end_leave_places_for_others() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-    let log_in = async |server: &RunningServer| {
+    let log_in = async || {
         let started = Instant::now();
-        let quic = line::quic(server, ClientTlsOptions::default()).await;
+        let quic = line::quic(&server, ClientTlsOptions::default()).await;
         Line::Quic(quic.unwrap()).login("").await;
         started.elapsed()
     };
-    // This process is busy with all those handshakes, so that every login takes longer.
-    let (waited, usual) = tokio::join!(log_in(&server), log_in(&calm));
-    // Long before they time out.
-    let longer = waited.saturating_sub(usual);
-    assert!(
-        longer < Duration::from_secs(5),
-        "{waited:?}, elsewhere {usual:?}"
-    );
+    // Whoever comes now waits until the first packets of all those were worked off, which takes a busy machine seconds.
+    log_in().await;
+    // Long before their handshakes time out.
+    let waited = log_in().await;
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
 }
