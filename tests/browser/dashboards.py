@@ -312,7 +312,7 @@ def edit_the_configuration(browser, programs):
     text = programs.client_file.read_text()
     area = page.get_by_label("Text of the configuration file")
     expect(area).to_have_value(text)
-    area.fill(text.replace('"http"', '"htp"'))
+    area.fill(text.replace('"http"', '"htp"', 1))
     expect(page.get_by_text('did you mean "http"?')).to_be_visible(timeout=PATIENCE)
     programs.client_file.write_text(text + "# by somebody else\n")
     area.fill(text + "# by the page\n")
