@@ -24,7 +24,7 @@ fuzz_target!(|input: (Vec<u8>, Vec<u8>, u64)| {
             let mut sum = 0_u64;
             for range in ranges {
                 assert!(range.start < range.end && range.end <= size);
-                sum += range.end - range.start;
+                sum = sum.checked_add(range.end - range.start).expect("as long as what there is");
             }
             assert!(sum <= size, "no more is sent than there is");
         }

@@ -129,12 +129,17 @@ class Programs:
         self.processes = []
         admin = 'webServer.user = "admin"\nwebServer.password = "secret"\nwebServer.port = {}\n'
         server = folder / "server.toml"
-        server.write_text(f'bindAddr = "127.0.0.1"\nbindPort = {self.bind}\nvhostHTTPPort = {self.vhost}\nauth.token = "t"\n' + admin.format(self.server_admin))
+        server.write_text(
+            f'bindAddr = "127.0.0.1"\nbindPort = {self.bind}\nvhostHTTPPort = {self.vhost}\nauth.token = "t"\n'
+            + 'trustForwardedHeadersFrom = ["127.0.0.1"]\nbans.failures = 3\n'
+            + admin.format(self.server_admin)
+        )
         self.client_file = folder / "client.toml"
         self.client_file.write_text(
             f'serverAddr = "127.0.0.1"\nserverPort = {self.bind}\nuser = "ada"\nclientID = "laptop"\nauth.token = "t"\nstore.path = "store.json"\n'
             + admin.format(self.client_admin)
             + f'[[proxies]]\nname = "web"\ntype = "http"\nlocalPort = {self.service.port}\ncustomDomains = ["web.test"]\ninspect.requests = 50\n'
+            + f'[[proxies]]\nname = "closed"\ntype = "http"\nlocalPort = {self.service.port}\ncustomDomains = ["closed.test"]\nhttpUser = "ann"\nhttpPassword = "secret"\n'
         )
         if stored:
             (folder / "store.json").write_text(json.dumps({"proxies": stored}))
@@ -154,6 +159,15 @@ class Programs:
     def get_web(self, path):
         request = urllib.request.Request(f"http://127.0.0.1:{self.vhost}{path}", headers={"Host": "web.test"})
         return urllib.request.urlopen(request, timeout=20).read()
+
+    def guess(self, source):
+        """The status of a request with a wrong password, from `source`."""
+        headers = {"Host": "closed.test", "X-Forwarded-For": source, "Authorization": "Basic YW5uOndyb25n"}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.vhost}/", headers=headers)
+        try:
+            return urllib.request.urlopen(request, timeout=20).status
+        except urllib.error.HTTPError as answer:
+            return answer.code
 
 
 class Browser:
@@ -298,7 +312,7 @@ def edit_the_configuration(browser, programs):
     text = programs.client_file.read_text()
     area = page.get_by_label("Text of the configuration file")
     expect(area).to_have_value(text)
-    area.fill(text.replace('"http"', '"htp"'))
+    area.fill(text.replace('"http"', '"htp"', 1))
     expect(page.get_by_text('did you mean "http"?')).to_be_visible(timeout=PATIENCE)
     programs.client_file.write_text(text + "# by somebody else\n")
     area.fill(text + "# by the page\n")
@@ -382,8 +396,26 @@ def behind_a_prefix(browser, programs):
         page.context.close()
 
 
+def lift_a_ban(browser, programs):
+    step("who guesses passwords is listed as banned in the server's page, which lets one in again")
+    for source in ("192.0.2.7", "192.0.2.8"):
+        assert [programs.guess(source) for _ in range(3)] == [401] * 3
+        assert programs.guess(source) == 429
+    page = browser.page(f"http://127.0.0.1:{programs.server_admin}")
+    show(page, "/bans")
+    row = page.get_by_role("row").filter(has_text="192.0.2.7")
+    expect(row).to_contain_text("ada.closed", timeout=PATIENCE)
+    row.get_by_role("button", name="Lift").click()
+    page.get_by_role("dialog").get_by_role("button", name="Lift it").click()
+    expect(row).to_have_count(0, timeout=PATIENCE)
+    expect(page.get_by_role("row").filter(has_text="192.0.2.8")).to_have_count(1)
+    assert programs.guess("192.0.2.7") == 401
+    assert programs.guess("192.0.2.8") == 429
+    page.context.close()
+
+
 SCREENS = {
-    "server": ["/", "/clients", "/clients/ada.laptop", "/proxies", "/proxies/udp", "/proxy/ada.web", "/connections", "/users", "/log"],
+    "server": ["/", "/clients", "/clients/ada.laptop", "/proxies", "/proxies/udp", "/proxy/ada.web", "/connections", "/users", "/bans", "/log"],
     "client": ["/", "/proxies", "/proxies/detail/web", "/proxies/create", "/visitors", "/visitors/create", "/connections", "/requests", "/requests/1", "/store", "/config", "/log"],
 }
 
@@ -492,7 +524,7 @@ def ten_thousand(browser, folder):
             timed(f"{end}: the next page", lambda: (page.get_by_role("button", name="Next").click(), expect(first).to_contain_text(f"{prefix}p09949", timeout=PATIENCE)))
             timed(f"{end}: searched", lambda: (page.get_by_label("Search proxies").fill("p07777"), expect(said).to_have_text("1 proxy", timeout=PATIENCE)))
             timed(f"{end}: one proxy", lambda: (first.get_by_role("link").first.click(), expect(page.get_by_role("heading", level=1)).to_have_text(f"{prefix}p07777", timeout=PATIENCE)))
-            timed(f"{end}: the overview", lambda: (show(page, "/"), expect(page.locator(".figure").get_by_text("10,001")).to_be_visible(timeout=PATIENCE)))
+            timed(f"{end}: the overview", lambda: (show(page, "/"), expect(page.locator(".figure").get_by_text("10,002")).to_be_visible(timeout=PATIENCE)))
             page.context.close()
         # Development builds, on a machine that may be busy.
         assert max(times) < 10, times
@@ -513,6 +545,7 @@ def main():
             inspect(browser, programs)
             sorted_lists(browser, programs)
             left_open(browser, programs)
+            lift_a_ban(browser, programs)
             every_screen(browser, programs)
             edit_the_configuration(browser, programs)
             behind_a_prefix(browser, programs)

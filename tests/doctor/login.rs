@@ -232,3 +232,10 @@ async fn a_token_of_an_issuer() {
     blames(&report, "token", "couldn't get an OIDC token from");
     assert_eq!(word(&report, "login"), "skipped");
 }
+
+#[tokio::test]
+async fn a_list_of_the_server_that_leaves_this_host_out() {
+    let server = server("access.logins.deny = [\"127.0.0.0/8\"]").await;
+    let report = examine(&file(server.addr, "")).await;
+    blames(&report, "login", "access.logins leaves this host out");
+}

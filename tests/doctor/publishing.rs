@@ -254,3 +254,40 @@ async fn a_web_site_is_asked_for_by_its_name() {
         "the name must lead to the server",
     );
 }
+
+#[tokio::test]
+async fn a_list_that_the_server_does_not_keep_to() {
+    let server = server("").await;
+    let echo = service::tcp_echo().await;
+    let list = "remotePort = 0\naccess.allow = [\"192.0.2.0/24\"]";
+    let settings = proxy("tcp", echo.addr(), list);
+    let kept = examine(&file(server.addr, &settings)).await;
+    is_good(&kept);
+    assert_eq!(word(&kept, "access"), "ok", "{}", text(&kept));
+    let v1 = format!("transport.wireProtocol = \"v1\"\n{settings}");
+    let report = examine(&file(server.addr, &v1)).await;
+    blames(&report, "access", "transport.wireProtocol = \"auto\"");
+    // Without a list nothing is to be kept to.
+    let none = proxy("tcp", echo.addr(), "remotePort = 0");
+    let none = format!("transport.wireProtocol = \"v1\"\n{none}");
+    let report = examine(&file(server.addr, &none)).await;
+    assert!(report.rows.iter().all(|it| it.check != "access"));
+}
+
+#[tokio::test]
+async fn a_list_that_lets_nobody_come_and_one_that_leaves_this_host_out() {
+    let server = server("").await;
+    let echo = service::tcp_echo().await;
+    let [port, public] = ports::several();
+    let list = "access.allow = [\"192.0.2.1\"]\naccess.deny = [\"192.0.2.0/24\"]";
+    let list = format!("remotePort = {public}\n{list}");
+    let settings = admin(port) + &proxy("tcp", echo.addr(), &list);
+    let file = file(server.addr, &settings);
+    let _client = run(&file, port, "running").await;
+    let report = examine(&file).await;
+    is_good(&report);
+    let shown = text(&report);
+    assert!(shown.contains("proxy `it`: nobody may come"), "{shown}");
+    assert_eq!(word(&report, "public"), "warning", "{shown}");
+    assert!(shown.contains("may leave this host out"), "{shown}");
+}

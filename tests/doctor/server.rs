@@ -212,3 +212,28 @@ async fn an_issuer_that_tells_its_keys() {
     let report = examine(&settings, None).await;
     blames(&report, "issuer", "cannot get its discovery document");
 }
+
+#[tokio::test]
+async fn a_list_of_which_a_part_has_no_effect() {
+    let told = async |lists: &str| {
+        let report = examine(lists, None).await;
+        is_good(&report);
+        (word(&report, "access"), text(&report))
+    };
+    let (outcome, _) = told("access.logins.allow = [\"10.0.0.0/8\"]").await;
+    assert_eq!(outcome, "ok");
+    for (lists, expect) in [
+        (
+            "access.users.deny = [\"0.0.0.0/0\", \"::/0\"]",
+            "access.users: nobody may come",
+        ),
+        (
+            "access.visitors.allow = [\"10.0.0.0/8\"]\naccess.visitors.deny = [\"192.0.2.1\"]",
+            "access.visitors: 192.0.2.1/32 in deny keeps nobody out",
+        ),
+    ] {
+        let (outcome, text) = told(lists).await;
+        assert_eq!(outcome, "warning", "{text}");
+        assert!(text.contains(expect), "{text}");
+    }
+}

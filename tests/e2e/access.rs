@@ -7,13 +7,12 @@ use mgrok_lab::{
     web::{User, Web},
     within,
 };
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::AsyncReadExt,
     net::{TcpSocket, TcpStream, UdpSocket},
 };
 
-use crate::{Shared, Tunnel, named};
+use crate::{Shared, Tunnel, named, reload::hang_up};
 
 /// Another address of this host than everybody else uses.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -124,8 +123,7 @@ async fn a_reload_keeps_others_out_and_leaves_alone_who_is_there() {
 
     let mark = server.log().mark();
     server.rewrite("access.users.deny = [\"127.0.0.2\"]");
-    let pid = server.pid().and_then(|it| Pid::from_raw(it.cast_signed()));
-    kill_process(pid.unwrap(), Signal::HUP).unwrap();
+    hang_up(server.pid());
     server.log().wait_after(mark, "reloaded: ").await;
     is_closed(connect_from(ELSEWHERE, public).await).await;
     traffic::tcp_echo(public, 100).await;

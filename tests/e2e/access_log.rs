@@ -175,7 +175,11 @@ async fn each_request_is_one_line_without_its_secrets() {
     assert_eq!(web::get(at, "p.test", "/").await.status, 401);
     let lines = lab.all(5).await;
     check(&lines[2], &[("status", "400"), ("ended", "refused")]);
-    check(&lines[3], &[("host", "b.test"), ("status", "404")]);
+    check(&lines[3], &[("host", "b.test"), ("ended", "refused")]);
+    check(
+        &lines[3],
+        &[("status", "404"), ("reason", "no proxy has this name")],
+    );
     assert!(!lines[3].contains_key("proxy"), "{:#?}", lines[3]);
     check(&lines[4], &[("host", "p.test"), ("status", "401")]);
     // The connection that carried the first two is no line of its own.
@@ -332,6 +336,78 @@ async fn requests_that_are_none_are_told_with_the_reason() {
     let long = format!("GET / HTTP/1.1\r\nHost: a.test\r\nX: {long}\r\n\r\n");
     refused(&long, "431", "too large").await;
     assert!(!lab.text().contains('\u{1b}'), "{}", lab.text());
+}
+
+#[tokio::test]
+async fn who_may_not_come_is_told_with_the_reason() {
+    let web = Web::start("web").await;
+    let [http, mux] = [ports::free(), ports::free()];
+    let more = format!(
+        "vhostHTTPPort = {http}\ntcpmuxHTTPConnectPort = {mux}\nbans.failures = 1\n\
+         trustForwardedHeadersFrom = [\"127.0.0.1\"]"
+    );
+    let nobody = "access.allow = [\"198.51.100.0/24\"]";
+    let site = |name: &str, host: &str| named("http", name, web.addr(), host);
+    let mux_proxy = named("tcpmux", "mux", web.addr(), "m.test");
+    let proxies = [
+        Proxy::tcp("port", web.addr()).with(nobody),
+        site("closed", "a.test").with(nobody),
+        site("slow", "b.test").with("access.maxRatePerSource = 1"),
+        site("guarded", "c.test").with("httpUser = \"ann\"\nhttpPassword = \"secret\""),
+        mux_proxy.with(&format!("multiplexer = \"httpconnect\"\n{nobody}")),
+    ];
+    let port = proxies[0].public();
+    let lab = Lab::new("json", &more, &proxies).await;
+    let [http, mux] = [http, mux].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let ask = async |host: &str, more: &str| {
+        let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\nX-Forwarded-For: 192.0.2.7");
+        let request = format!("{head}\r\n{more}\r\n");
+        User::of(http).await.ask(&request).await.status.to_string()
+    };
+    let kept_out = "192.0.2.7 is kept out by access of the proxy";
+    let mut count = 0;
+    let mut refused = async |expect: &[(&str, &str)], reason: &str| {
+        let line = eventually("a line of who is refused", async || {
+            let lines = lab.lines();
+            let refused = lines.into_iter().filter(|it| it["ended"] == "refused");
+            refused.skip(count).last()
+        })
+        .await;
+        count += 1;
+        check(&line, expect);
+        assert!(line["reason"].starts_with(reason), "{line:#?}");
+    };
+
+    let mut user = TcpStream::connect(port).await.unwrap();
+    // An end or a reset.
+    let _ = within(PATIENCE, "the end", user.read(&mut [0; 1])).await;
+    let here = "127.0.0.1 is kept out by access of the proxy";
+    refused(&[("proxy", "port"), ("kind", "tcp")], here).await;
+
+    assert_eq!(ask("a.test", "").await, "403");
+    let expect = [("proxy", "closed"), ("host", "a.test"), ("status", "403")];
+    refused(&expect, kept_out).await;
+
+    // However slow this is, so many come in less time than they may.
+    let mut asked = 0;
+    while ask("b.test", "").await != "429" && asked < 1_000 {
+        asked += 1;
+    }
+    let reason = "192.0.2.7 makes more connections in a second than it may";
+    refused(&[("proxy", "slow"), ("status", "429")], reason).await;
+
+    // ann:wrong
+    let wrong = "Authorization: Basic YW5uOndyb25n\r\n";
+    assert_eq!(ask("c.test", wrong).await, "401");
+    assert_eq!(ask("c.test", wrong).await, "429");
+    let reason = "192.0.2.7 is banned for another ";
+    refused(&[("proxy", "guarded"), ("status", "429")], reason).await;
+
+    let mut user = User::of(mux).await;
+    user.send("CONNECT m.test:22 HTTP/1.1\r\n\r\n").await;
+    assert_eq!(user.head().await.status, 403);
+    let expect = [("proxy", "mux"), ("method", "CONNECT"), ("status", "403")];
+    refused(&expect, here).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! Logins by OpenID Connect.
 
 use mgrok_issuer::{AUDIENCE, CLIENT, Issuer, Key, Mood};
-use mgrok_lab::{Client, Peer, Proxy, Server, service, traffic};
+use mgrok_lab::{Client, PATIENCE, Peer, Proxy, Server, service, traffic, within};
+use tokio::net::TcpStream;
+
+use crate::reload::hang_up;
 
 const SCOPES: &str = "auth.additionalScopes = [\"HeartBeats\", \"NewWorkConns\"]";
 
@@ -86,6 +89,69 @@ async fn an_issuer_that_is_away_costs_logins_and_not_the_start() {
     traffic::tcp_echo(proxies[0].public(), 100).await;
     // The keys are known now.
     issuer.set_mood(Mood::Away);
+    traffic::tcp_echo(proxies[0].public(), 100).await;
+}
+
+#[tokio::test]
+async fn reloads_of_both_ends_leave_users_alone_and_count_for_the_next_login() {
+    let issuer = Issuer::start().await;
+    let echo = service::tcp_echo().await;
+    let of_server = format!("{}\ngracePeriod = -1", for_server(&issuer));
+    let server = Server::start(Peer::MgrokProgram, &of_server).await;
+    let addr = server.addr();
+    let proxies = [Proxy::tcp("tcp", echo.addr())];
+    let of_client = for_client(&issuer);
+    let client = Client::start(Peer::MgrokProgram, addr, &of_client, &proxies).await;
+    let mut user = TcpStream::connect(proxies[0].public()).await.unwrap();
+    let stays = async |user: &mut TcpStream| {
+        let echoed = within(PATIENCE, "an echo", traffic::echo(user, 100));
+        echoed.await.unwrap();
+    };
+    stays(&mut user).await;
+    let reload_client = async |settings: &str, expect: &str| {
+        let mark = client.log().mark();
+        client.rewrite(addr, settings, &proxies);
+        hang_up(client.pid());
+        let line = client.log().wait_after(mark, "reloaded: ").await;
+        assert!(line.contains(expect), "{line}");
+    };
+
+    let mark = server.log().mark();
+    server.rewrite(&format!("{of_server}\nauth.oidc.skipIssuerCheck = true"));
+    hang_up(server.pid());
+    server.log().wait_after(mark, "reloaded: ").await;
+    stays(&mut user).await;
+    let scoped = format!("{of_client}\nauth.oidc.scope = \"more\"");
+    reload_client(&scoped, "auth with the next login").await;
+    stays(&mut user).await;
+    let asked = issuer.token_requests();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(!asked[0].contains("scope="), "{asked:?}");
+
+    let mark = client.log().mark();
+    server.stop().await;
+    let server = Server::start_at(Peer::MgrokProgram, addr, &of_server).await;
+    client.ready(mark).await;
+    traffic::tcp_echo(proxies[0].public(), 100).await;
+    let asked = issuer.token_requests();
+    assert!(
+        asked.last().is_some_and(|it| it.contains("scope=more")),
+        "{asked:?}"
+    );
+
+    // A wrong secret is found at the next login, and mended by another reload.
+    let mut user = TcpStream::connect(proxies[0].public()).await.unwrap();
+    stays(&mut user).await;
+    let wrong = of_client.replace(CLIENT.1, "wrong");
+    reload_client(&wrong, "auth with the next login").await;
+    stays(&mut user).await;
+    let mark = client.log().mark();
+    server.stop().await;
+    let _server = Server::start_at(Peer::MgrokProgram, addr, &of_server).await;
+    let why = "couldn't get an OIDC token";
+    client.log().wait_after(mark, why).await;
+    reload_client(&of_client, "auth with the next login").await;
+    client.ready(mark).await;
     traffic::tcp_echo(proxies[0].public(), 100).await;
 }
 

@@ -16,7 +16,8 @@ fn size() -> (usize, usize) {
     }
 }
 
-fn hang_up(pid: Option<u32>) {
+/// Has a program read its file again.
+pub(crate) fn hang_up(pid: Option<u32>) {
     let pid = pid.and_then(|it| Pid::from_raw(it.cast_signed())).unwrap();
     kill_process(pid, Signal::HUP).unwrap();
 }

@@ -1,8 +1,9 @@
 //! xtcp: services that visitors reach past the server.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use mgrok_lab::{Client, Ended, Peer, Proxy, Server, Visitor, service, stun::Stun, traffic};
+use mgrok_lab::{Client, Ended, Peer, Proxy, Server, Visitor, ports, service, stun::Stun, traffic};
 use tokio::net::TcpStream;
 
 /// A server, a client that publishes, a client that visits, and a STUN server for both.
@@ -140,6 +141,29 @@ async fn a_visitor_with_another_secret_is_refused() {
     let why = "xtcp connection of [hidden] auth failed";
     guest.log().wait_for(why).await;
     server.log().wait_for(why).await;
+}
+
+#[tokio::test]
+async fn a_visitor_that_may_not_come_gets_no_hole_by_any_transport() {
+    let echo = service::tcp_echo().await;
+    let stun = Stun::start().await;
+    let [kcp, quic] = ports::several();
+    let rules = "access.visitors.deny = [\"127.0.0.1\"]";
+    let settings = format!("kcpBindPort = {kcp}\nquicBindPort = {quic}\n{rules}");
+    let server = Server::start(Peer::Mgrok, &settings).await;
+    let settings = format!("natHoleStunServer = \"{}\"", stun.addr());
+    let proxy = Proxy::new("xtcp", "hidden", echo.addr()).with("secretKey = \"abc\"");
+    let _owner = Client::start(Peer::Mgrok, server.addr(), &settings, &[proxy]).await;
+    for (transport, port) in [("kcp", kcp), ("quic", quic)] {
+        let settings = format!("{settings}\ntransport.protocol = {transport:?}");
+        let more = format!("secretKey = \"abc\"\nprotocol = {transport:?}\nkeepTunnelOpen = true");
+        let visitors = [Visitor::new("xtcp", "guest", "hidden").with(&more)];
+        let at = SocketAddr::from(([127, 0, 0, 1], port));
+        let guest = Client::start_with_visitors(Peer::Mgrok, at, &settings, &[], &visitors).await;
+        let why = "xtcp connection of [hidden] not allowed: 127.0.0.1 is kept out by access.visitors of the server";
+        guest.log().wait_for(why).await;
+    }
+    assert!(!server.log().contains("report make hole success"));
 }
 
 #[tokio::test]

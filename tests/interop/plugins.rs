@@ -2,7 +2,7 @@
 
 use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
-use mgrok_lab::{Client, PATIENCE, Proxy, Server, service, traffic, within};
+use mgrok_lab::{Client, PATIENCE, Proxy, Server, ports, service, traffic, within};
 use mgrok_net::{
     conn::Conn,
     outbound::{OutboundCredentials, OutboundError, OutboundProxy, OutboundScheme, dial_through},
@@ -106,9 +106,8 @@ async fn a_forward_proxy_leads_anywhere(pair: Pair) {
     let refused = dial(public, OutboundScheme::Http, eve, service.addr()).await;
     let refused = refused.err().unwrap().to_string();
     assert!(refused.contains("407 Not authorized"), "{refused}");
-    let gone = service.addr();
-    drop(service);
-    let refused = dial(public, OutboundScheme::Http, ada, gone).await;
+    let nobody = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+    let refused = dial(public, OutboundScheme::Http, ada, nobody).await;
     let refused = refused.err().unwrap().to_string();
     assert!(refused.contains("400 Bad Request"), "{refused}");
 }
@@ -124,9 +123,8 @@ async fn socks_leads_anywhere(pair: Pair) {
         let refused = dial(public, OutboundScheme::Socks5, other, service.addr()).await;
         assert!(refused.is_err());
     }
-    let gone = service.addr();
-    drop(service);
-    let refused = dial(public, OutboundScheme::Socks5, ada, gone).await;
+    let nobody = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+    let refused = dial(public, OutboundScheme::Socks5, ada, nobody).await;
     let refused = refused.err().unwrap();
     let why = std::error::Error::source(&refused).unwrap().to_string();
     assert_eq!(why, "it says that the connection was refused (code 5)");

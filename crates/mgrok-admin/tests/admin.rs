@@ -179,8 +179,8 @@ async fn who_has_no_credentials_is_asked_for_them() {
         let response = port.ask("GET", path).await;
         assert_eq!(
             response.head,
-            "HTTP/1.1 401 Unauthorized\nwww-authenticate: Basic realm=\"Restricted\"\n\
-             content-type: text/plain; charset=utf-8\ncontent-length: 13\nconnection: close",
+            "HTTP/1.1 401 Unauthorized\ncontent-type: text/plain; charset=utf-8\n\
+             www-authenticate: Basic realm=\"Restricted\"\ncontent-length: 13\nconnection: close",
             "{path}"
         );
         assert_eq!(response.body, "Unauthorized\n");

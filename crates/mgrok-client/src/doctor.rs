@@ -14,13 +14,16 @@ mod server_clock;
 
 mod certificate;
 
-mod login;
 mod reach;
 mod token;
 
-mod servers;
-
 mod services;
+
+mod access;
+
+mod login;
+
+mod servers;
 
 mod visitors;
 
@@ -55,6 +58,7 @@ pub const CHECKS: &[&str] = &[
     "mux",
     "wire",
     "login",
+    "access",
     "client_id",
     "local",
     "health",
@@ -78,6 +82,7 @@ pub async fn examine(config: &ClientConfig, examination: &mut Examination<'_>) {
     let to_services = Resolver::new(config.dns_server);
     let running = RunningClient::ask(config, &to_services, examination).await;
     servers::examine(config, &running, examination).await;
+    access::examine(config, examination);
     services::examine(config, &to_services, examination).await;
     visitors::examine(config, &running, examination).await;
     public::examine(config, &running, examination).await;

@@ -3,6 +3,7 @@
 mod answers;
 mod error;
 mod handshake;
+mod requests;
 
 mod front;
 
@@ -24,6 +25,7 @@ use self::bridge::{Bridge, BridgeOptions};
 pub(crate) use self::error::PluginError;
 use self::front::Front;
 use self::http_proxy::HttpProxy;
+pub(crate) use self::requests::serve;
 use self::socks5::Socks5;
 use self::static_file::StaticFile;
 use crate::virtual_net::VirtualNetwork;

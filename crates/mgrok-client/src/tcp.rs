@@ -19,7 +19,7 @@ use tracing::{debug, error, warn};
 
 use crate::local::Local;
 use crate::metrics::LocalDial;
-use crate::plugin::Plugin;
+use crate::plugin::{self, Plugin};
 use crate::proxy::Proxy;
 use crate::users::{NOBODY, UserRow};
 
@@ -95,8 +95,10 @@ async fn serve_by(
             let served = Box::pin(async {
                 match plugin {
                     Plugin::Bridge(it) => it.serve(work, user, row.clone(), stop).await,
-                    Plugin::HttpProxy(it) => it.serve(work, user, row.clone(), stop).await,
-                    Plugin::StaticFile(it) => it.serve(work, user, row.clone(), stop).await,
+                    Plugin::HttpProxy(it) => plugin::serve(it, work, user, row.clone(), stop).await,
+                    Plugin::StaticFile(it) => {
+                        plugin::serve(it, work, user, row.clone(), stop).await
+                    }
                     Plugin::Socks5(_)
                     | Plugin::Tls2Raw { .. }
                     | Plugin::UnixDomainSocket(_)

@@ -5,6 +5,9 @@ use std::num::NonZeroU32;
 
 use crate::network::{Network, NetworkError};
 
+/// All addresses.
+const EVERYWHERE: [&str; 2] = ["0.0.0.0/0", "::/0"];
+
 /// The networks from which somebody may come. [`Default`] lets everybody come.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessList {
@@ -30,6 +33,20 @@ impl SourceLimits {
     }
 }
 
+/// What a list says that its author can hardly have meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccessListFlaw {
+    /// Nobody may come.
+    #[error("nobody may come: deny has all that may")]
+    Closed,
+    /// A network of `allow` lets nobody come.
+    #[error("{0} in allow lets nobody come, because deny has all of it")]
+    Denied(Network),
+    /// A network of `deny` keeps nobody out.
+    #[error("{0} in deny keeps nobody out, because nothing of it is in allow")]
+    NotAllowed(Network),
+}
+
 /// Why texts are no access list.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccessListError {
@@ -44,6 +61,19 @@ pub enum AccessListError {
         /// What is wrong with it.
         source: NetworkError,
     },
+}
+
+impl AccessListFlaw {
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Closed => "take out of deny what is meant to come: it counts more than allow",
+            Self::Denied(_) => "take it out of allow or out of deny, which counts more",
+            Self::NotAllowed(_) => {
+                "take it out of deny, or mend it: who is not in allow stays out anyway"
+            }
+        }
+    }
 }
 
 impl AccessList {
@@ -65,6 +95,27 @@ impl AccessList {
     pub fn admits(&self, addr: IpAddr) -> bool {
         let is_in = |networks: &[Network]| networks.iter().any(|it| it.contains(addr));
         !is_in(&self.deny) && (self.allow.is_empty() || is_in(&self.allow))
+    }
+
+    /// What is in the list without effect, the worst of it; `None` if nothing is. Networks are compared one with one, so that what only
+    /// several of them make vain together is not found.
+    pub fn flaw(&self) -> Option<AccessListFlaw> {
+        let Self { allow, deny } = self;
+        let is_denied = |network: &Network| deny.iter().any(|it| it.covers(network));
+        if allow.is_empty() {
+            let mut everywhere = EVERYWHERE.iter().flat_map(|it| it.parse());
+            let is_closed = everywhere.all(|it| is_denied(&it));
+            return is_closed.then_some(AccessListFlaw::Closed);
+        }
+        if allow.iter().all(is_denied) {
+            return Some(AccessListFlaw::Closed);
+        }
+        if let Some(network) = allow.iter().find(|it| is_denied(it)) {
+            return Some(AccessListFlaw::Denied(*network));
+        }
+        let is_vain = |network: &&Network| !allow.iter().any(|it| it.overlaps(network));
+        let vain = deny.iter().find(is_vain);
+        vain.map(|network| AccessListFlaw::NotAllowed(*network))
     }
 
     /// Whether everybody may come.
@@ -126,6 +177,40 @@ mod tests {
         check(&["10.0.0.0/8"], &["10.0.0.7"], &["10.0.0.8"], &refused);
         check(&[], &["10.0.0.0/8"], &["192.0.2.1"], &["10.9.9.9"]);
         check(&["10.0.0.7"], &["0.0.0.0/0"], &[], &["10.0.0.7"]);
+    }
+
+    #[test]
+    fn what_is_in_a_list_without_effect() {
+        let flaw = |allow: &[&str], deny: &[&str]| {
+            let texts = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+            let list = AccessList::parse(&texts(allow), &texts(deny)).unwrap();
+            list.flaw().map(|it| it.to_string())
+        };
+        for (allow, deny) in [
+            (&[][..], &[][..]),
+            (&[], &["0.0.0.0/0"]),
+            (&["10.0.0.0/8"], &[]),
+            (&["10.0.0.0/8"], &["10.1.0.0/16"]),
+            (&["10.0.0.0/8", "::/0"], &["fd00::/8"]),
+        ] {
+            assert_eq!(flaw(allow, deny), None, "{allow:?} {deny:?}");
+        }
+        let closed = Some("nobody may come: deny has all that may".to_owned());
+        assert_eq!(flaw(&[], &["0.0.0.0/0", "::/0"]), closed);
+        assert_eq!(
+            flaw(&["10.1.0.0/16", "::1"], &["10.0.0.0/8", "::/0"]),
+            closed
+        );
+        let denied = flaw(&["10.1.0.0/16", "192.0.2.0/24"], &["10.0.0.0/8"]).unwrap();
+        assert!(
+            denied.starts_with("10.1.0.0/16 in allow lets nobody come"),
+            "{denied}"
+        );
+        let vain = flaw(&["10.0.0.0/8"], &["10.0.0.7", "192.0.2.0/24"]).unwrap();
+        assert!(
+            vain.starts_with("192.0.2.0/24 in deny keeps nobody out"),
+            "{vain}"
+        );
     }
 
     #[test]

@@ -112,7 +112,7 @@ mod load;
 mod keys;
 mod ssh_command;
 
-pub use access::{AccessList, AccessListError, SourceLimits};
+pub use access::{AccessList, AccessListError, AccessListFlaw, SourceLimits};
 pub use annotations::{AnnotationError, check_annotations};
 pub use announcement::wire_name;
 pub use auth::Auth;

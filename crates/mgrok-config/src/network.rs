@@ -29,6 +29,17 @@ impl Network {
     pub fn contains(&self, addr: IpAddr) -> bool {
         self.0.contains(&addr.to_canonical())
     }
+
+    /// Whether all of `other` is in the network.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.0.contains(&other.0)
+    }
+
+    /// Whether some address is in both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        // Of two prefixes that share an address, one is the beginning of the other.
+        self.covers(other) || other.covers(self)
+    }
 }
 
 impl FromStr for Network {

@@ -48,6 +48,11 @@ pub struct ProxyConfig {
 }
 
 impl ProxyConfig {
+    /// Whether the server has to keep users out by where they come from.
+    pub fn is_guarded(&self) -> bool {
+        !(self.access.is_open() && self.source_limits.is_open())
+    }
+
     /// A proxy for a service on `127.0.0.1`, with nothing else configured.
     pub fn new(name: impl Into<String>, kind: ProxyKind, local_port: u16) -> Self {
         Self {

@@ -9,6 +9,7 @@ use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use crate::body::Body;
+use crate::text_answer::text_answer;
 
 /// frp: standard alphabet, padding required, bits beyond the last byte ignored (Go's
 /// `Request.BasicAuth`).
@@ -79,7 +80,7 @@ fn equal(a: &str, b: &str) -> bool {
 }
 
 /// Asks for credentials: 401, or 407 if the request `is_proxy_style`.
-// frp: these headers and the status text as body (pkg/util/vhost/http.go#ServeHTTP; Go's `Error`).
+// frp: the status text as body (pkg/util/vhost/http.go#ServeHTTP; Go's `Error`).
 pub fn ask_for_credentials(is_proxy_style: bool) -> Response<Body> {
     let (status, challenge, text): (StatusCode, HeaderName, &'static str) = if is_proxy_style {
         (
@@ -94,18 +95,8 @@ pub fn ask_for_credentials(is_proxy_style: bool) -> Response<Body> {
             "Unauthorized\n",
         )
     };
-    let mut response = Response::new(Body::full(text));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(challenge, CHALLENGE);
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    let mut response = text_answer(status, text);
+    response.headers_mut().insert(challenge, CHALLENGE);
     response
 }
 

@@ -46,8 +46,9 @@ impl ByteRanges {
             };
         }
         // Who asks for more than there is is an old client that does not know what it does, or an attacker.
-        let sum = found.iter().map(|it| it.end - it.start);
-        match sum.fold(0, u64::saturating_add) > size {
+        let mut lengths = found.iter().map(|it| it.end - it.start);
+        let sum = lengths.try_fold(0, u64::checked_add);
+        match sum.is_none_or(|sum| sum > size) {
             true => Self::All,
             false => Self::Some(found),
         }
@@ -123,6 +124,8 @@ mod tests {
             assert_eq!(ByteRanges::parse(value.as_bytes(), 10), expect, "{value}");
         }
         assert_eq!(ByteRanges::parse(b"bytes=0-", 0), All, "of nothing");
+        let twice = ByteRanges::parse(b"bytes=0-,0-", u64::MAX);
+        assert_eq!(twice, All, "more than can be counted");
     }
 
     #[test]

@@ -50,7 +50,6 @@
 //!
 //! Modules are in order, lowest first.
 
-mod basic;
 mod byte_ranges;
 mod clean_path;
 mod meter;
@@ -64,6 +63,10 @@ mod user_io;
 mod body;
 mod pool;
 mod user;
+
+mod text_answer;
+
+mod basic;
 
 mod request_target;
 
@@ -87,6 +90,7 @@ pub use pool::AnswerLimits;
 pub use request_target::{RequestTarget, host_and_port, host_name};
 pub use rules::{Forwarded, Rules, is_fixed};
 pub use serve::{Handler, serve};
+pub use text_answer::text_answer;
 pub use tunnel::tunnel;
 pub use unreachable::{UNREACHABLE, UNREACHABLE_ANSWER};
 pub use upstream::{

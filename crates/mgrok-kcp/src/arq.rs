@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::buffers::Buffers;
 use crate::config::Config;
 use crate::packet::{
     CHALLENGE_NUMBER, Command, MAX_PAYLOAD, MAX_SEGMENTS_SIZE, SEGMENT_HEADER_SIZE, SegmentHeader,
@@ -50,6 +51,12 @@ const MAX_PROBE: u32 = 15_000;
 /// Written bytes are gathered in blocks of this size, from which segments are cut.
 const BLOCK_SIZE: usize = 16 * 1024;
 
+/// Blocks that are kept while segments of them are in flight: what the largest window of 1,024 segments takes, and some.
+const MAX_BLOCKS: usize = 96;
+
+/// Segments that queues of an idle session have room for.
+const KEPT_ROOM: usize = 8;
+
 /// How much later `later` is than `earlier`; negative if it is earlier.
 fn diff(later: u32, earlier: u32) -> i32 {
     later.wrapping_sub(earlier) as i32
@@ -65,6 +72,8 @@ pub(crate) struct Arq {
     flush: Flush,
     /// While the other end's address may be forged.
     unproved: Option<Unproved>,
+    /// Something has passed since memory was given back.
+    holds_memory: bool,
 }
 
 #[derive(Debug)]
@@ -81,8 +90,12 @@ struct Sender {
     remote_window: u16,
     /// Complete segments that have no number yet.
     queue: VecDeque<Bytes>,
-    /// The incomplete segment after them.
+    /// The incomplete segment after them, and behind it the rest of its block.
     tail: BytesMut,
+    /// Whether there is such a block.
+    has_block: bool,
+    /// Blocks before it.
+    blocks: Buffers,
     /// Bytes in `queue`, `tail` and `in_flight`.
     held: usize,
     /// Segments that are not acknowledged, or after such ones.
@@ -157,6 +170,8 @@ impl Arq {
                 remote_window: FIRST_REMOTE_WINDOW,
                 queue: VecDeque::new(),
                 tail: BytesMut::new(),
+                has_block: false,
+                blocks: Buffers::new(BLOCK_SIZE, MAX_BLOCKS),
                 held: 0,
                 in_flight: VecDeque::new(),
                 first: 0,
@@ -179,6 +194,7 @@ impl Arq {
             },
             flush: Flush::default(),
             unproved: None,
+            holds_memory: false,
         }
     }
 
@@ -215,6 +231,7 @@ impl Arq {
     pub(crate) fn write(&mut self, data: &[u8], now: u32) -> usize {
         let count = data.len().min(self.send.room());
         if count > 0 {
+            self.holds_memory = true;
             self.send.push(&data[..count]);
             // Without room there, a probe has to be begun.
             if self.send.can_number() || (self.send.remote_window == 0 && self.send.probe.is_none())
@@ -238,9 +255,6 @@ impl Arq {
     pub(crate) fn read(&mut self, now: u32) -> Option<Bytes> {
         let was_full = self.receive.free() == 0;
         let payload = self.receive.ready.pop_front()?;
-        if self.receive.ready.is_empty() {
-            self.receive.ready.shrink_to(8);
-        }
         if was_full {
             self.flush.tell_window = true;
             self.flush.request(now);
@@ -321,6 +335,7 @@ impl Arq {
                 Command::TellWindow => {}
             }
         }
+        self.holds_memory |= any;
         if let Some(latest) = latest.filter(|_| !recovered) {
             self.round_trip.sample(diff(now, latest));
         }
@@ -507,6 +522,18 @@ impl Arq {
         }
     }
 
+    /// Whether [`release`](Self::release) may give memory back.
+    pub(crate) fn holds_memory(&self) -> bool {
+        self.holds_memory
+    }
+
+    /// Gives memory back that was kept for more of what has passed.
+    pub(crate) fn release(&mut self) {
+        self.holds_memory = false;
+        self.send.release();
+        self.receive.release();
+    }
+
     /// Bytes of payload that are held, for both directions.
     pub(crate) fn held(&self) -> usize {
         let receive = &self.receive;
@@ -536,7 +563,7 @@ impl Sender {
         self.held += data.len();
         while !data.is_empty() {
             if self.tail.is_empty() && self.tail.capacity() < MAX_PAYLOAD {
-                self.tail = BytesMut::with_capacity(BLOCK_SIZE);
+                self.begin_block();
             }
             let (front, rest) = data.split_at(data.len().min(MAX_PAYLOAD - self.tail.len()));
             self.tail.extend_from_slice(front);
@@ -545,6 +572,29 @@ impl Sender {
                 self.queue.push_back(self.tail.split().freeze());
             }
         }
+    }
+
+    /// Makes room for segments behind the last one, of which there is nothing left in `tail`.
+    fn begin_block(&mut self) {
+        // Where messages are short, all of the last block has arrived by now.
+        if self.tail.try_reclaim(BLOCK_SIZE) {
+            return;
+        }
+        let used = std::mem::replace(&mut self.tail, self.blocks.take());
+        if std::mem::replace(&mut self.has_block, true) {
+            self.blocks.give(used);
+        }
+    }
+
+    /// Gives memory back. What is in use goes when it has arrived.
+    fn release(&mut self) {
+        self.blocks.shrink();
+        if self.tail.is_empty() {
+            self.tail = BytesMut::new();
+            self.has_block = false;
+        }
+        self.in_flight.shrink_to(KEPT_ROOM);
+        self.queue.shrink_to(KEPT_ROOM);
     }
 
     /// Whether there is something to send and room for it.
@@ -608,12 +658,6 @@ impl Sender {
     fn remove_acknowledged(&mut self) {
         while self.in_flight.front().is_some_and(|s| s.acknowledged) {
             self.remove_first();
-        }
-        if self.is_empty() {
-            // An idle session holds no buffers.
-            self.tail = BytesMut::new();
-            self.in_flight.shrink_to(8);
-            self.queue.shrink_to(8);
         }
     }
 

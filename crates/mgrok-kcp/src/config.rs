@@ -5,8 +5,8 @@ use std::time::Duration;
 /// Windows and waits of one session.
 ///
 /// What frp fixes for both ends is not here: stream mode, segments of 1326 bytes, no congestion
-/// window, a flush at most every 20 ms, forward error correction with 10 data and 3 parity
-/// packets.
+/// window, forward error correction with 10 data and 3 parity packets. frp's ticks of 20 ms are
+/// not kept: what is written leaves as soon as the window has room for it.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Segments that may be sent and not acknowledged. It also bounds what

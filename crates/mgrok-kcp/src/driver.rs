@@ -16,6 +16,10 @@ use crate::shared::{Shared, now};
 use crate::socket::{Batch, MAX_RECEIVED, Path, Socket};
 use crate::stream::Stream;
 
+/// Received datagrams whose buffers are kept while they are in use: a batch for each of several sessions, or what the largest window
+/// holds (2 MiB).
+const MAX_KEPT: usize = 1024;
+
 /// How long buffers are kept for the next datagrams.
 const KEEP_BUFFERS: Duration = Duration::from_secs(1);
 
@@ -165,7 +169,7 @@ async fn send(socket: &dyn Socket, batch: &mut Batch, path: Option<Path>) {
 
 /// Hands the datagrams of a connected socket to its session until the socket fails.
 async fn receive(socket: &dyn Socket, shared: &Shared) -> io::Error {
-    let mut inbox = Inbox::default();
+    let mut inbox = Inbox::new();
     loop {
         if let Err(error) = inbox.receive(socket).await {
             return error;
@@ -176,13 +180,20 @@ async fn receive(socket: &dyn Socket, shared: &Shared) -> io::Error {
 }
 
 /// What a socket received, in buffers that are used again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Inbox {
     buffers: Buffers,
     pub(crate) arrived: Vec<(Bytes, Path)>,
 }
 
 impl Inbox {
+    pub(crate) fn new() -> Self {
+        Self {
+            buffers: Buffers::new(MAX_RECEIVED, MAX_KEPT),
+            arrived: Vec::new(),
+        }
+    }
+
     /// Waits until something arrives, and takes it in. A socket on which nothing does for a while holds no buffers. Cancel-safe.
     pub(crate) async fn receive(&mut self, socket: &dyn Socket) -> io::Result<()> {
         loop {

@@ -10,8 +10,9 @@
 //! allocates and copies for each segment, and walks its queues for each acknowledgement.
 //!
 //! Besides what waits in its windows, an active session keeps the last 32 packets that it received
-//! for error correction, 2 KiB each, and up to 64 KiB of datagrams on their way to the socket; one
-//! that was silent for a second keeps none of them.
+//! for error correction, 2 KiB each, and up to 64 KiB of datagrams on their way to the socket. Memory
+//! of what has passed is used again for what comes, so that datagrams cost no allocation; a session
+//! that was silent for a second keeps none of all this.
 //!
 //! Datagrams come from and go to a [`Socket`] in batches, because a system call, a lock and a
 //! wake for each cost more than all that is done with it.

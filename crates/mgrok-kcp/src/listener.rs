@@ -144,7 +144,7 @@ impl Sessions {
     async fn run(mut self) -> io::Result<()> {
         let socket = Arc::clone(&self.socket);
         let accepts = self.accepts.clone();
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::new();
         loop {
             if self.accepts.is_closed() && self.count == 0 {
                 return Ok(());

@@ -22,7 +22,8 @@ const ASKS: u32 = 4;
 const FIRST_PROBE: Duration = Duration::from_millis(200);
 const MAX_PROBE: Duration = Duration::from_secs(1);
 
-/// After so long without a datagram the packets kept for error correction are of no more use.
+/// After so long without a datagram the packets kept for error correction are of no more use, and memory for the next ones is given
+/// back.
 const KEEP_PACKETS: Duration = Duration::from_secs(1);
 
 /// A new session begins with a segment whose number is below this: less than any window, so that
@@ -188,7 +189,7 @@ impl Machine {
             ASKS => self.heard_at + self.config.idle_timeout,
             asks => self.heard_at + self.config.idle_timeout / ASKS * (asks + 1),
         };
-        if self.holds_packets() {
+        if self.holds_memory() {
             at = at.min(self.active_at + KEEP_PACKETS);
         }
         if let Some(until) = self.linger_until {
@@ -238,6 +239,7 @@ impl Machine {
         if now.saturating_duration_since(self.active_at) >= KEEP_PACKETS {
             self.decoder.clear();
             self.encoder.release();
+            self.arq.release();
         }
     }
 
@@ -410,8 +412,9 @@ impl Machine {
         }
     }
 
-    fn holds_packets(&self) -> bool {
-        !self.decoder.is_empty() || self.encoder.holds_memory()
+    /// Whether there is memory to be given back when nothing comes or goes for a while.
+    fn holds_memory(&self) -> bool {
+        !self.decoder.is_empty() || self.encoder.holds_memory() || self.arq.holds_memory()
     }
 
     /// The time on the wire: ms, wrapping.

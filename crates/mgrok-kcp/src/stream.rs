@@ -19,7 +19,7 @@ use crate::shared::{Shared, now};
 /// never returns 0 bytes. If the other end vanishes, reading and writing fail after
 /// [`Config::idle_timeout`](crate::Config::idle_timeout). What is carried must say when it ends.
 ///
-/// What was written is on its way without a flush, within 20 ms. Dropping the stream ends the
+/// What was written is on its way without a flush, as soon as the window has room for it. Dropping the stream ends the
 /// session when that has arrived, at the latest after [`Config::linger`](crate::Config::linger);
 /// the other end does not learn of it.
 #[derive(Debug)]

@@ -44,7 +44,7 @@ pub struct Access<'a> {
     pub received: u64,
     /// Why it is over.
     pub end: AccessEnd,
-    /// More of why, where what the user sent could not be understood or led nowhere; else empty.
+    /// More of why, where a user was refused; else empty.
     pub reason: &'a str,
 }
 
@@ -84,7 +84,7 @@ pub enum AccessEnd {
     Gone,
     /// Nothing moved for as long as `transport.userIdleTimeout` allows.
     Idle,
-    /// Nobody could serve the user, or a plugin did not want it.
+    /// The user was not let in, or nobody could serve it.
     Refused,
     /// The service ended, and the user, who went on sending, was cut.
     ServiceEnded,
@@ -195,9 +195,21 @@ impl AccessLog {
         request: Option<AccessRequest<'_>>,
         reason: &str,
     ) {
+        self.note_refused(from, None, host, request, reason);
+    }
+
+    /// Notes that a user from `from` was refused, by `proxy` if it has come to one. `request` is what it asked for over HTTP.
+    pub fn note_refused(
+        &self,
+        from: SocketAddr,
+        proxy: Option<AccessProxy<'_>>,
+        host: &str,
+        request: Option<AccessRequest<'_>>,
+        reason: &str,
+    ) {
         self.note(&Access {
             from,
-            proxy: None,
+            proxy,
             host,
             request,
             since: SystemTime::now(),

@@ -77,7 +77,7 @@ fn connect_by(peer: SocketAddr, config: Config) -> io::Result<(Stream, Driver)> 
     };
     let socket = open(any)?;
     socket.connect(&peer.into())?;
-    let socket = UdpSocket::new(socket, peer, true)?;
+    let socket = UdpSocket::new(socket, peer, true)?.coalescing();
     mgrok_kcp::connect(socket, None, config)
 }
 
@@ -89,7 +89,7 @@ fn connect_by(peer: SocketAddr, config: Config) -> io::Result<(Stream, Driver)> 
 pub fn tunnel(socket: tokio::net::UdpSocket, peer: SocketAddr) -> io::Result<(Stream, Driver)> {
     let socket = Socket::from(socket.into_std()?);
     socket.connect(&peer.into())?;
-    let socket = UdpSocket::new(socket, peer, true)?;
+    let socket = UdpSocket::new(socket, peer, true)?.coalescing();
     mgrok_kcp::connect(socket, Some(TUNNEL_CONVERSATION), Config::frp_tunnel())
 }
 
@@ -105,7 +105,7 @@ impl Listener {
     /// ended.
     pub async fn bind(host: &str, port: u16) -> io::Result<(Self, ListenerDriver)> {
         tcp::bind_with(host, port, |addr| {
-            let socket = UdpSocket::new(open(addr)?, addr, false)?;
+            let socket = UdpSocket::new(open(addr)?, addr, false)?.coalescing();
             let (inner, driver) = mgrok_kcp::Listener::new(socket, Config::frp_server())?;
             Ok((Self { inner }, driver))
         })
@@ -119,7 +119,7 @@ impl Listener {
         enlarge_queues(&socket);
         let addr = socket.local_addr()?;
         let addr = addr.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let socket = UdpSocket::new(socket, addr, false)?;
+        let socket = UdpSocket::new(socket, addr, false)?.coalescing();
         let (inner, driver) = mgrok_kcp::Listener::new(socket, Config::frp_server())?;
         Ok((Self { inner }, driver))
     }
@@ -195,14 +195,17 @@ mod tests {
 
         let calls = Arc::new(AtomicUsize::new(0));
         let at = "127.0.0.1:0".parse().unwrap();
-        let far = UdpSocket::new(open(at).unwrap(), at, false).unwrap();
+        let far = UdpSocket::new(open(at).unwrap(), at, false)
+            .unwrap()
+            .coalescing();
         let to = far.local_addr().unwrap();
         let far = Counted(far, Arc::clone(&calls));
         let (mut listener, driver) = mgrok_kcp::Listener::new(far, Config::frp_server()).unwrap();
         tokio::spawn(driver);
         let near = open(at).unwrap();
         near.connect(&to.into()).unwrap();
-        let near = Counted(UdpSocket::new(near, to, true).unwrap(), Arc::clone(&calls));
+        let near = UdpSocket::new(near, to, true).unwrap().coalescing();
+        let near = Counted(near, Arc::clone(&calls));
         let (mut near, driver) = mgrok_kcp::connect(near, None, Config::frp_client()).unwrap();
         tokio::spawn(driver);
 

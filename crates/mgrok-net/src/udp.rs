@@ -9,6 +9,9 @@
 //! instead of 7.2 µs to send one. Receiving a single datagram costs one system call instead of two. Other systems make
 //! one call per datagram.
 //!
+//! A socket of KCP gets bursts of datagrams of one size from one address. It has them coalesced into one message (GRO),
+//! which halves the time that the kernel spends on a bulk over loopback.
+//!
 //! A socket that is bound to all addresses of a host learns which address a datagram was sent to, and the answer leaves
 //! from there ([`LocalAddr`]). Otherwise a user whose system or NAT expects the answer from that address would never
 //! receive it.

@@ -33,6 +33,9 @@ use crate::metrics::{UserRefusal, WorkConnEnd};
 /// wait, and are refused when their time is up.
 pub(crate) const REQUEST_QUEUE: usize = 1_024;
 
+/// Why a user is refused whom no proxy would serve that is there.
+const NOT_SERVED: &str = "nobody serves it any more";
+
 /// Asks a session for one work connection.
 #[derive(Debug)]
 pub(crate) struct WorkRequest {
@@ -113,12 +116,17 @@ pub(crate) enum OpenError {
     Timeout,
 }
 
-/// Whether a user from `addr` may come to any of those who share a place. It may if nobody is there.
+/// Whether a user from `addr` may come to any of those who share a place. It may if nobody is there. The error names the last that
+/// does not let it.
 pub(crate) fn check_source<M: AsRef<Backend>>(
     backends: &BackendSet<M>,
     addr: IpAddr,
-) -> Result<(), Denied> {
-    backends.any_ok(|it| it.as_ref().admission().check(addr))
+) -> Result<(), (Arc<ProxyEntry>, Denied)> {
+    backends.any_ok(|it| {
+        let backend = it.as_ref();
+        let checked = backend.admission().check(addr);
+        checked.map_err(|denied| (backend.proxy().clone(), denied))
+    })
 }
 
 /// Notes for all those who share a place that a user from `addr` has guessed their password, and whether it was right.
@@ -416,7 +424,7 @@ async fn open_first(
             Ok(visits) => visits,
             Err(error) => {
                 debug!(source = %from, "[{}] is not for the user: {error}", backend.proxy_name());
-                denied = Some((backend, error.refusal()));
+                denied = Some((backend, error));
                 continue;
             }
         };
@@ -430,7 +438,7 @@ async fn open_first(
             warn!(source = %from, "the user conn [{from}] was rejected, err:{error}");
             backend
                 .proxy()
-                .note_refusal(from, host, UserRefusal::Plugin);
+                .note_refusal(from, host, UserRefusal::Plugin, &error);
             return None;
         }
         match backend.open(Some(addrs)).await {
@@ -442,13 +450,16 @@ async fn open_first(
         }
     }
     if let Some(backend) = tried {
-        let why = match refusal {
-            Some(_) => UserRefusal::NoWorkConn,
-            None => UserRefusal::Disabled,
-        };
-        backend.proxy().note_refusal(from, host, why);
-    } else if let Some((backend, why)) = denied {
-        backend.proxy().note_refusal(from, host, why);
+        let proxy = backend.proxy();
+        match &refusal {
+            Some(error) => {
+                proxy.note_refusal(from, host, UserRefusal::NoWorkConn, &Chain(error));
+            }
+            None => proxy.note_refusal(from, host, UserRefusal::Disabled, &NOT_SERVED),
+        }
+    } else if let Some((backend, error)) = denied {
+        let proxy = backend.proxy();
+        proxy.note_refusal(from, host, error.refusal(), &error);
         // Whoever looks for open ports is nothing to wake anybody for.
         debug!(source = %from, "user connection [{from}] refused: no user may come from there");
         return None;
@@ -456,7 +467,7 @@ async fn open_first(
     match refusal {
         Some(error) => warn!(source = %from, "user connection [{from}] refused: {}", Chain(&error)),
         None => {
-            warn!(source = %from, "user connection [{from}] refused: nobody serves it any more")
+            warn!(source = %from, "user connection [{from}] refused: {NOT_SERVED}")
         }
     }
     None

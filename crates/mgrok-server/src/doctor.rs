@@ -9,7 +9,7 @@ mod ssh;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::SystemTime;
 
-use mgrok_config::{HttpPlugin, OidcServer, ServerConfig, WebServer};
+use mgrok_config::{AccessList, HttpPlugin, OidcServer, ServerConfig, WebServer};
 use mgrok_doctor::{
     Examination, Fault, PATIENCE, Sound, Verdict, clock, open_files, outgoing_ports, udp_buffers,
 };
@@ -31,6 +31,7 @@ pub const CHECKS: &[&str] = &[
     "ports",
     "clock",
     "token",
+    "access",
     "issuer",
     "port",
     "certificate",
@@ -54,6 +55,16 @@ pub async fn examine(
     }
     let _ = examination.note("clock", "", clock());
     let _ = examination.note("token", "", Ok(token(config)));
+    let access = &config.access;
+    for (key, list) in [
+        ("access.logins", &access.logins),
+        ("access.users", &access.users),
+        ("access.visitors", &access.visitors),
+    ] {
+        if !list.is_open() {
+            let _ = examination.note("access", key, Ok(access_list(list)));
+        }
+    }
     if let Some(wanted) = &config.oidc {
         let _ = examination
             .check("issuer", wanted.issuer.as_str(), Ok(()), async |()| {
@@ -129,6 +140,14 @@ fn token(config: &ServerConfig) -> Sound<()> {
         "whoever reaches the control port may publish services here",
         "set auth.token to a long random text, and the same at the clients",
     )
+}
+
+/// What a list comes to.
+fn access_list(list: &AccessList) -> Sound<()> {
+    match list.flaw() {
+        None => Sound::good((), "every network in it has an effect"),
+        Some(flaw) => Sound::doubtful((), flaw, flaw.remedy()),
+    }
 }
 
 /// How far the clocks of this host and of an issuer may be apart without a word, in seconds.

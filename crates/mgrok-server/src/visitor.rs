@@ -188,9 +188,13 @@ fn admit(
         .backend
         .admission()
         .check(connection.addrs.from.ip());
-    admitted.map_err(|denied| VisitError::Denied {
-        name: name(),
-        denied,
+    admitted.map_err(|denied| {
+        let proxy = service.backend.proxy();
+        proxy.note_refused(connection.addrs.from, "", &denied);
+        VisitError::Denied {
+            name: name(),
+            denied,
+        }
     })?;
     let access = &service.access;
     let is_right = access.knows_secret(new.timestamp, new.sign_key.expose());

@@ -1,7 +1,9 @@
 //! `mgroks reload`, `status` and `stop`, and the routes that they need.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
+
+use mgrok_lab::admin_log;
 
 use crate::process::{LIMIT, Process, run};
 use crate::{Config, EXE, free_port, start_client};
@@ -41,52 +43,18 @@ impl Running {
         (ended.code, ended.stdout)
     }
 
+    /// Posts nothing to its admin port; returns the answer.
     fn post(&self, path: &str) -> String {
-        self.ask(&format!("POST {path}"), "")
-    }
-
-    /// Asks its admin port; returns the answer.
-    fn ask(&self, request: &str, body: &str) -> String {
         let mut conn = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin)).unwrap();
         conn.set_read_timeout(Some(LIMIT)).unwrap();
-        let length = body.len();
         // ann:pw
         let text = format!(
-            "{request} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic YW5uOnB3\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic YW5uOnB3\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
         conn.write_all(text.as_bytes()).unwrap();
         let mut answer = String::new();
         conn.read_to_string(&mut answer).unwrap();
         answer
-    }
-
-    /// Follows its log.
-    fn log(&self) -> LogLines {
-        let mut conn = TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin)).unwrap();
-        conn.set_read_timeout(Some(LIMIT)).unwrap();
-        // ann:pw
-        let text = "GET /api/v2/log HTTP/1.1\r\nHost: x\r\nAuthorization: Basic YW5uOnB3\r\n\r\n";
-        conn.write_all(text.as_bytes()).unwrap();
-        LogLines(BufReader::new(conn))
-    }
-}
-
-/// The log as the admin port tells it.
-struct LogLines(BufReader<TcpStream>);
-
-impl LogLines {
-    /// Waits for a line of this level that has `text`.
-    fn find(&mut self, level: &str, text: &str) {
-        let level = format!("\"level\":\"{level}\"");
-        let mut line = String::new();
-        loop {
-            line.clear();
-            assert_ne!(self.0.read_line(&mut line).unwrap(), 0, "{text}");
-            let data = line.strip_prefix("data: ").unwrap_or_default();
-            if data.contains(&level) && data.contains(text) {
-                return;
-            }
-        }
     }
 }
 
@@ -182,28 +150,8 @@ fn a_reload_that_fails_says_all_that_is_wrong_and_changes_nothing() {
 #[test]
 fn the_log_is_followed_and_its_level_set() {
     let running = Running::new();
-    let level = |wanted: &str| {
-        let body = format!("{{\"level\":\"{wanted}\"}}");
-        running.ask("PUT /api/v2/log/level", &body)
-    };
-    let now = || running.ask("GET /api/v2/log/level", "");
-    assert!(now().contains(r#"{"level":"info"}"#), "{}", now());
-    let mut log = running.log();
-    // What was written before somebody looked.
-    log.find("info", "frps started successfully");
-    let set = level("debug");
-    assert!(set.contains(r#""data":{"level":"debug"}"#), "{set}");
-    let by = "asked for by ann from 127.0.0.1:";
-    log.find("info", &format!("set the level of the log to debug, {by}"));
-    let refused = level("loud");
-    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
-    assert!(now().contains(r#"{"level":"debug"}"#), "{}", now());
-    // The last line of a log that grows quieter tells of it.
-    level("error");
-    log.find("info", &format!("set the level of the log to error, {by}"));
-    // A reload has what the file says count again.
-    assert_eq!(running.command("reload").0, Some(0));
-    assert!(now().contains(r#"{"level":"info"}"#), "{}", now());
+    let reload = || assert_eq!(running.command("reload").0, Some(0));
+    admin_log::is_followed_and_its_level_set(running.admin, "frps started successfully", reload);
 }
 
 #[test]

@@ -14,6 +14,7 @@
     reason = "only tests call this crate, and a panic is how tests fail"
 )]
 
+pub mod admin_log;
 mod binaries;
 pub mod certs;
 mod config;

@@ -13,12 +13,12 @@ const GUESSES = { http_password: "password", token: "token of a login", visitor_
 export async function bansScreen(context) {
   const left = (row) => span(row.until - Date.now() / 1000);
   const columns = [
-    { label: "Source", cell: (row) => h("span", { class: "code-text" }, row.source), sort: (row) => row.source, kind: "wide" },
-    { label: "Kept out of", cell: (row) => (row.proxy ? h("a", { href: links.proxyLink(row.proxy) }, row.proxy) : "logins"), sort: (row) => row.proxy },
-    { label: "Guessed", cell: (row) => GUESSES[row.guess] ?? row.guess, sort: (row) => row.guess },
-    { label: "Wrong guesses", cell: (row) => number(row.failures), sort: (row) => row.failures, kind: "number" },
-    { label: "Age", cell: (row) => h("span", { title: time(row.since) }, age(row.since)), sort: (row) => -row.since, kind: "number", moves: true },
-    { label: "Left", cell: (row) => h("span", { title: time(row.until) }, left(row)), sort: (row) => row.until, kind: "number", moves: true },
+    { label: "Source", cell: (row) => h("span", { class: "code-text" }, row.source), sort: "source", kind: "wide" },
+    { label: "Kept out of", cell: (row) => (row.proxy ? h("a", { href: links.proxyLink(row.proxy) }, row.proxy) : "logins"), sort: "proxy" },
+    { label: "Guessed", cell: (row) => GUESSES[row.guess] ?? row.guess },
+    { label: "Wrong guesses", cell: (row) => number(row.failures), sort: "failures", kind: "number" },
+    { label: "Age", cell: (row) => h("span", { title: time(row.since) }, age(row.since)), sort: "-since", kind: "number", moves: true },
+    { label: "Left", cell: (row) => h("span", { title: time(row.until) }, left(row)), sort: "until", kind: "number", moves: true },
     { label: "Actions", cell: liftButton, kind: "actions" },
   ];
   function liftButton(row) {

@@ -4,6 +4,7 @@ use mgrok_doctor::{Examination, Fault, Passed, Sound, Unmet};
 use mgrok_net::error_chain::Chain;
 use mgrok_proto::WireVersion;
 
+use super::access;
 use super::stranger::identify;
 use super::trial::{Attempt, Trial, Welcome};
 use crate::connect::{Dialler, Link, Transport};
@@ -39,6 +40,9 @@ pub(super) async fn examine(
                 subject,
                 Ok(Sound::good((), "the server lets us in")),
             );
+            if trial.wants_access {
+                let _ = examination.note("access", subject, access::kept(welcome.keeps_access));
+            }
             true
         }
         Attempt::No(refusal) => {
@@ -115,6 +119,10 @@ fn refused(refusal: &str, subject: &str, examination: &mut Examination<'_>) {
          or renew it"
     } else if refusal.contains("OIDC") {
         "what the server wants of a token is in its auth.oidc.issuer and auth.oidc.audience; the check `token` says what this one has"
+    } else if refusal.contains("is kept out by") {
+        "the server's access.logins leaves this host out: have its operator add the address to allow, or take it out of deny"
+    } else if refusal.contains("is banned for") {
+        "somebody has guessed tokens from this address: wait, or have the server's operator lift the ban in its dashboard"
     } else if refusal.contains("token") {
         "auth.token must be the same on both ends"
     } else if refusal.contains("plugin") {

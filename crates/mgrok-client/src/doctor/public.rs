@@ -38,6 +38,8 @@ struct Place {
     host: String,
     port: u16,
     way: Way,
+    /// Whether the server may keep this host out.
+    is_guarded: bool,
 }
 
 /// Tries all of them.
@@ -81,6 +83,7 @@ pub(super) async fn examine(
                         host: server.host.clone(),
                         port: *remote_port,
                         way: Way::Tcp,
+                        is_guarded: proxy.is_guarded(),
                     };
                     tried.push((subject, vec![place], false));
                 }
@@ -110,9 +113,9 @@ pub(super) async fn examine(
     let tried = examination.try_each(works).await;
     for (subject, verdict) in subjects.iter().zip(tried) {
         match verdict {
-            Some(Ok(Sound { finding, .. })) => {
-                let finding = format!("{finding}, whoever publishes there");
-                let _ = examination.note(CHECK, subject, Ok(Sound::good((), finding)));
+            Some(Ok(sound)) => {
+                let finding = format!("{}, whoever publishes there", sound.finding);
+                let _ = examination.note(CHECK, subject, Ok(Sound { finding, ..sound }));
             }
             Some(Err(Fault { cause, .. })) => examination.leave_out(
                 CHECK,
@@ -181,6 +184,7 @@ fn places(
                 host: host.to_owned(),
                 port,
                 way,
+                is_guarded: proxy.is_guarded(),
             })
         })
         .collect();
@@ -205,14 +209,23 @@ fn domain(proxy: &ProxyConfig, host: &str) -> Option<String> {
 /// All places of one proxy must do.
 async fn all(places: &[Place], resolver: &Resolver) -> Verdict<()> {
     let mut findings = Vec::new();
+    let mut remedy = None;
     for place in places {
-        findings.push(one(place, resolver).await?.finding);
+        let found = one(place, resolver).await?;
+        findings.push(found.finding);
+        remedy = remedy.or(found.remedy);
     }
-    Ok(Sound::good((), findings.join("; ")))
+    Ok(Sound {
+        value: (),
+        finding: findings.join("; "),
+        remedy,
+    })
 }
 
 async fn one(place: &Place, resolver: &Resolver) -> Verdict<()> {
-    let Place { host, port, way } = place;
+    let Place {
+        host, port, way, ..
+    } = place;
     if let Way::Udp = way {
         let addrs = resolver.lookup(host, *port).await.unwrap_or_default();
         return match is_closed(&addrs).await {
@@ -245,10 +258,19 @@ async fn one(place: &Place, resolver: &Resolver) -> Verdict<()> {
         };
         Fault::new(Chain(&error), remedy)
     })?);
-    match way {
+    let found = match way {
         Way::Tcp | Way::Udp => stays_open(conn, host, *port).await,
-        Way::Http { domain } => answers(conn, domain, *port).await,
+        // Who is kept out here has an answer that says so.
+        Way::Http { domain } => return answers(conn, domain, *port).await,
         Way::Https { domain } => secures(conn, domain, *port).await,
+    };
+    match found {
+        Err(Fault { cause, .. }) if place.is_guarded => Ok(Sound::doubtful(
+            (),
+            cause,
+            "`access` of the proxy may leave this host out: try it from an address that may come; else see the check `local`",
+        )),
+        found => found,
     }
 }
 

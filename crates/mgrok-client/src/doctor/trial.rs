@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mgrok_config::{ClientConfig, ClientTls, ServerAddr, WireProtocol};
+use mgrok_config::{ClientConfig, ClientTls, ProxyConfig, ServerAddr, WireProtocol};
 use mgrok_doctor::{PATIENCE, Passed};
 use mgrok_net::resolver::Resolver;
 use mgrok_proto::WireVersion;
@@ -27,6 +27,8 @@ pub(super) struct Trial {
     pub(super) clock: Option<ServerClock>,
     /// The token of an issuer to log in with, if that is what the configuration wants.
     pub(super) token: Passed<Option<Secret>>,
+    /// Whether the server has to keep users out of some proxy.
+    pub(super) wants_access: bool,
 }
 
 /// What the server said of itself when it let us in.
@@ -36,6 +38,8 @@ pub(super) struct Welcome {
     pub(super) version: String,
     /// Whether it is an mgrok of this kind.
     pub(super) is_kin: bool,
+    /// Whether it keeps users out of a proxy by their address, as the client wants it.
+    pub(super) keeps_access: bool,
 }
 
 /// How a login went.
@@ -60,6 +64,7 @@ impl Trial {
         resolver: &Resolver,
         token: &Passed<Option<Secret>>,
     ) -> Self {
+        let wants_access = config.proxies.iter().any(ProxyConfig::is_guarded);
         let mut config = ClientConfig {
             proxies: Vec::new(),
             visitors: Vec::new(),
@@ -76,6 +81,7 @@ impl Trial {
             resolver: resolver.clone(),
             clock: None,
             token: token.clone(),
+            wants_access,
         }
     }
 
@@ -138,6 +144,7 @@ impl Trial {
                     wire: logged_in.control.version(),
                     version: crate::server_text::server_text(&logged_in.version),
                     is_kin: logged_in.negotiated.can_migrate,
+                    keeps_access: logged_in.negotiated.access,
                 };
                 drop(logged_in.control);
                 logged_in.link.finish().await;

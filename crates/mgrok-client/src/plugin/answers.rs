@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use mgrok_http::Body;
 
@@ -14,22 +13,5 @@ pub(super) const WRONG_PASSWORD_DELAY: Duration = Duration::from_millis(200);
 pub(super) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
-    response
-}
-
-/// An answer of words, each line of which has its end.
-// frp: these headers (Go's `http.Error`)
-pub(super) fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
-    let mut response = Response::new(Body::full(text.into()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
     response
 }

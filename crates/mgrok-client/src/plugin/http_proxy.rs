@@ -8,19 +8,17 @@ use hyper::http::uri::{Authority, Scheme};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use mgrok_config::PluginCredentials;
 use mgrok_http::{
-    Body, Connect, Connecting, Credentials, Handler, Meter as _, Upstream, UpstreamOptions, User,
-    host_and_port, tunnel,
+    Body, Connect, Connecting, Credentials, Upstream, UpstreamOptions, User, host_and_port,
+    text_answer, tunnel,
 };
-use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::resolver::Resolver;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
-use tracing::{Span, debug};
+use tracing::debug;
 
-use super::answers::{WRONG_PASSWORD_DELAY, empty, text};
+use super::answers::{WRONG_PASSWORD_DELAY, empty};
+use super::requests::{AnswerRequests, Requests};
 use crate::local::Local;
-use crate::users::UserRow;
 
 /// The websites whose connections are kept; of one more, those of the website that was asked least recently are closed.
 // frp: as many connections (Go's default transport)
@@ -46,15 +44,6 @@ struct ToSite {
     resolver: Resolver,
 }
 
-/// Answers the requests of one user connection.
-struct Requests {
-    proxy: Arc<HttpProxy>,
-    /// The row of the connection.
-    row: Arc<UserRow>,
-    /// Requests of HTTP/2 are answered in tasks of their own.
-    span: Span,
-}
-
 impl HttpProxy {
     /// `resolver` looks up the names of websites.
     pub(super) fn new(credentials: PluginCredentials, resolver: &Resolver) -> Self {
@@ -63,22 +52,6 @@ impl HttpProxy {
             resolver: resolver.clone(),
             sites: Mutex::default(),
         }
-    }
-
-    /// Serves a connection of `user`, whose row is `row`, until it ends. After `stop`, only requests that are under way are finished.
-    pub(crate) async fn serve(
-        self: &Arc<Self>,
-        conn: Conn,
-        user: User,
-        row: Arc<UserRow>,
-        stop: &CancellationToken,
-    ) {
-        let requests = Requests {
-            proxy: self.clone(),
-            row,
-            span: Span::current(),
-        };
-        mgrok_http::serve(conn, user, Arc::new(requests), stop).await;
     }
 
     /// Whether a request may pass. Somebody with a wrong password waits for the answer.
@@ -133,31 +106,31 @@ impl Connect for ToSite {
     }
 }
 
-impl Handler for Requests {
-    async fn handle(&self, mut request: Request<Body>, user: &User) -> Response<Body> {
+impl AnswerRequests for HttpProxy {
+    async fn answer(
+        requests: &Requests<Self>,
+        mut request: Request<Body>,
+        user: &User,
+    ) -> Response<Body> {
         let is_connect = request.method() == Method::CONNECT;
-        if !self.proxy.lets_in(&request).await {
+        if !requests.plugin.lets_in(&request).await {
             return not_let_in(is_connect);
         }
-        let response = match is_connect {
-            true => self.connect(&mut request, user).await,
-            false => self.forward(request, user).await,
-        };
-        if let Some(len) = response.body().len_at_hand() {
-            self.row.count_sent(len as u64);
+        match is_connect {
+            true => requests.connect(&mut request, user).await,
+            false => requests.forward(request, user).await,
         }
-        response
     }
 }
 
-impl Requests {
+impl Requests<HttpProxy> {
     async fn connect(&self, request: &mut Request<Body>, user: &User) -> Response<Body> {
         let authority = request.uri().authority().map_or("", Authority::as_str);
         let Some((host, port)) = host_and_port(authority, None) else {
             return empty(StatusCode::BAD_REQUEST);
         };
         let local = Local::Tcp { host, port };
-        match local.connect(&self.proxy.resolver).await {
+        match local.connect(&self.plugin.resolver).await {
             Ok(service) => tunnel(request, user, service, self.row.clone()),
             Err(error) => {
                 let _proxy = self.span.enter();
@@ -173,7 +146,7 @@ impl Requests {
     }
 
     async fn forward(&self, mut request: Request<Body>, user: &User) -> Response<Body> {
-        let failed = |why: String| text(StatusCode::INTERNAL_SERVER_ERROR, why + "\n");
+        let failed = |why: String| text_answer(StatusCode::INTERNAL_SERVER_ERROR, why + "\n");
         let uri = std::mem::take(request.uri_mut()).into_parts();
         // frp: the beginning of this wording. It also speaks HTTPS with a website in the user's place, for which users have CONNECT.
         if uri.scheme.as_ref() != Some(&Scheme::HTTP) {
@@ -182,7 +155,7 @@ impl Requests {
                 "unsupported protocol scheme \"{scheme}\": a proxy is asked for a whole URL that begins with http://, or by CONNECT"
             ));
         }
-        let site = uri.authority.as_ref().and_then(|it| self.proxy.site(it));
+        let site = uri.authority.as_ref().and_then(|it| self.plugin.site(it));
         let (Some(site), Some(authority)) = (site, uri.authority) else {
             return empty(StatusCode::BAD_REQUEST);
         };

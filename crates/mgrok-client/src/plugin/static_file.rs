@@ -15,7 +15,6 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -24,19 +23,17 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use mgrok_config::PluginCredentials;
 use mgrok_http::{
-    Body, ByteRanges, Credentials, Handler, Meter as _, RequestTarget, User, ask_for_credentials,
-    clean_path, escape_path,
+    Body, ByteRanges, Credentials, RequestTarget, User, ask_for_credentials, clean_path,
+    escape_path, text_answer,
 };
-use mgrok_net::conn::Conn;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
-use tracing::{Span, warn};
+use tracing::warn;
 
 use self::beneath::{Found, find};
 use self::disk::Disk;
 use self::pieces::{FilePieces, Part};
-use super::answers::{WRONG_PASSWORD_DELAY, empty, text};
-use crate::users::UserRow;
+use super::answers::{WRONG_PASSWORD_DELAY, empty};
+use super::requests::{AnswerRequests, Requests};
 
 /// What is shown in place of a directory, if it is there.
 const INDEX: &[u8] = b"index.html";
@@ -50,15 +47,6 @@ pub(crate) struct StaticFile {
     /// `None`: anybody may read them.
     credentials: Option<PluginCredentials>,
     disk: Disk,
-}
-
-/// Answers the requests of one user connection.
-struct Requests {
-    files: Arc<StaticFile>,
-    /// The row of the connection.
-    row: Arc<UserRow>,
-    /// Requests of HTTP/2 are answered in tasks of their own.
-    span: Span,
 }
 
 /// What is at a path.
@@ -106,22 +94,6 @@ impl StaticFile {
         }
     }
 
-    /// Serves a connection of `user`, whose row is `row`, until it ends. After `stop`, only requests that are under way are finished.
-    pub(crate) async fn serve(
-        self: &Arc<Self>,
-        conn: Conn,
-        user: User,
-        row: Arc<UserRow>,
-        stop: &CancellationToken,
-    ) {
-        let requests = Requests {
-            files: self.clone(),
-            row,
-            span: Span::current(),
-        };
-        mgrok_http::serve(conn, user, Arc::new(requests), stop).await;
-    }
-
     /// Whether a request may read files.
     fn lets_in(&self, headers: &HeaderMap) -> bool {
         let Some(PluginCredentials { user, password }) = &self.credentials else {
@@ -133,26 +105,26 @@ impl StaticFile {
     }
 }
 
-impl Handler for Requests {
-    async fn handle(&self, request: Request<Body>, _user: &User) -> Response<Body> {
-        let response = self.answer(&request).await;
-        if let Some(len) = response.body().len_at_hand() {
-            self.row.count_sent(len as u64);
-        }
-        response
+impl AnswerRequests for StaticFile {
+    async fn answer(
+        requests: &Requests<Self>,
+        request: Request<Body>,
+        _user: &User,
+    ) -> Response<Body> {
+        requests.find(&request).await
     }
 }
 
-impl Requests {
+impl Requests<StaticFile> {
     // frp: what is answered to what, and in which order of checks (gorilla/mux, Go's net/http/fs.go)
-    async fn answer(&self, request: &Request<Body>) -> Response<Body> {
+    async fn find(&self, request: &Request<Body>) -> Response<Body> {
         let target = RequestTarget::of(request);
         let query = request.uri().query();
         let path = clean_path(&target.path);
         if path != target.path {
             return moved(escape_path(&path), query);
         }
-        let Some(path) = path.strip_prefix(self.files.prefix.as_bytes()) else {
+        let Some(path) = path.strip_prefix(self.plugin.prefix.as_bytes()) else {
             return not_found();
         };
         if request.method() != Method::GET {
@@ -160,7 +132,7 @@ impl Requests {
             insert(&mut response, header::ALLOW, "GET");
             return response;
         }
-        if !self.files.lets_in(request.headers()) {
+        if !self.plugin.lets_in(request.headers()) {
             // Also who shows no password.
             sleep(WRONG_PASSWORD_DELAY).await;
             return ask_for_credentials(false);
@@ -171,8 +143,8 @@ impl Requests {
         }
         let last = path.rsplit(|&byte| byte == b'/').find(|it| !it.is_empty());
         let last = escape_path(last.unwrap_or_default());
-        let root = self.files.root.clone();
-        let looked = self.files.disk.run(move || see(&root, &path)).await;
+        let root = self.plugin.root.clone();
+        let looked = self.plugin.disk.run(move || see(&root, &path)).await;
         match looked.flatten() {
             Ok(Seen::AsFile) => moved(last + "/", query),
             Ok(Seen::AsDirectory) => moved(format!("../{last}"), query),
@@ -210,7 +182,8 @@ impl Requests {
         let parts = match ranges {
             ByteRanges::All => vec![Part::OfFile(0..size)],
             ByteRanges::Unsatisfiable => {
-                let mut response = text(StatusCode::RANGE_NOT_SATISFIABLE, "invalid range\n");
+                let mut response =
+                    text_answer(StatusCode::RANGE_NOT_SATISFIABLE, "invalid range\n");
                 let all = format!("bytes */{size}");
                 insert(&mut response, header::CONTENT_RANGE, &all);
                 return response;
@@ -233,7 +206,7 @@ impl Requests {
                 }
             }
         };
-        let pieces = FilePieces::new(file, &self.files.disk, parts, self.span.clone());
+        let pieces = FilePieces::new(file, &self.plugin.disk, parts, self.span.clone());
         *response.body_mut() = Body::made(Box::new(pieces), self.row.clone());
         response
     }
@@ -253,12 +226,12 @@ impl Requests {
                 | Errno::INVAL,
             ) => not_found(),
             None if error.kind() == io::ErrorKind::InvalidInput => not_found(),
-            Some(Errno::ACCESS) => text(StatusCode::FORBIDDEN, "403 Forbidden\n"),
+            Some(Errno::ACCESS) => text_answer(StatusCode::FORBIDDEN, "403 Forbidden\n"),
             _ => {
                 let _proxy = self.span.enter();
                 warn!(source = "files", "a file cannot be read: {error}");
                 let why = "500 Internal Server Error\n";
-                text(StatusCode::INTERNAL_SERVER_ERROR, why)
+                text_answer(StatusCode::INTERNAL_SERVER_ERROR, why)
             }
         }
     }
@@ -387,7 +360,7 @@ fn list(headers: &HeaderMap, page: String, modified: Option<Timestamp>) -> Respo
 }
 
 fn not_found() -> Response<Body> {
-    text(StatusCode::NOT_FOUND, "404 page not found\n")
+    text_answer(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
 /// Says that something is at `location`, a path as URLs have it.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{ACKS_PER_DATAGRAM, diff};
+use super::{ACKS_PER_DATAGRAM, KEPT_ROOM, diff};
 
 /// Acknowledgements that wait to be sent; beyond, the oldest is dropped.
 const MAX_ACKS: usize = 4 * ACKS_PER_DATAGRAM;
@@ -50,10 +50,14 @@ impl Receiver {
                 self.ready.push_back(payload);
             }
         }
-        if self.early.is_empty() {
-            self.early.shrink_to(8);
-        }
         true
+    }
+
+    /// Gives memory back that nothing is in.
+    pub(super) fn release(&mut self) {
+        self.early.shrink_to(KEPT_ROOM);
+        self.ready.shrink_to(KEPT_ROOM);
+        self.acks.shrink_to(KEPT_ROOM);
     }
 
     fn push_ack(&mut self, number: u32, timestamp: u32) {

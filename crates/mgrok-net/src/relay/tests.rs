@@ -149,7 +149,8 @@ async fn large_transfers_both_ways_arrive_whole() {
 async fn the_tail_of_a_large_reply_is_delivered_to_a_slow_user() {
     for method in METHODS {
         for half_close in [HalfClose::Carried, HalfClose::EndsBoth] {
-            let mut lab = Lab::start(method, half_close).await;
+            // However long the user takes.
+            let mut lab = Lab::lingering(method, half_close, NEVER).await;
             let payload = pattern(LARGE);
             let mut work = lab.work;
             let reply = payload.clone();

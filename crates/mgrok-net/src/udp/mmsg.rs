@@ -40,6 +40,12 @@ pub(super) fn tell_local(socket: BorrowedFd<'_>, v6: bool) -> bool {
     }
 }
 
+/// Makes the system hand datagrams of one size from one address over as one message ([`Arrived::segment`]). Returns
+/// whether it will.
+pub(super) fn coalesce(socket: BorrowedFd<'_>) -> bool {
+    set(socket, libc::SOL_UDP, libc::UDP_GRO)
+}
+
 /// Switches an option on; returns whether that worked.
 fn set(socket: BorrowedFd<'_>, level: c_int, option: c_int) -> bool {
     let on: c_int = 1;
@@ -57,14 +63,15 @@ fn set(socket: BorrowedFd<'_>, level: c_int, option: c_int) -> bool {
 }
 
 /// Receives the datagrams that have arrived, without waiting, into consecutive pieces of `buffer` of `stride` bytes
-/// each. Longer datagrams are truncated.
+/// each. Longer datagrams are truncated. `told` says whether the system reports anything about them: their destination,
+/// or that several were coalesced.
 ///
 /// Receiving fewer datagrams than there are pieces means that no more had arrived.
 pub(super) fn recv(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     stride: usize,
-    told_local: bool,
+    told: bool,
     arrived: &mut Vec<Arrived>,
 ) -> io::Result<()> {
     let mut controls = [const { Control::new() }; BATCH];
@@ -88,7 +95,7 @@ pub(super) fn recv(
         header.msg_hdr.msg_iovlen = 1;
         header.msg_hdr.msg_name = ptr::from_mut(name).cast();
         header.msg_hdr.msg_namelen = size_of::<sockaddr_in6>() as _;
-        if told_local {
+        if told {
             header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
             header.msg_hdr.msg_controllen = size_of::<Control>() as _;
         }
@@ -111,10 +118,15 @@ pub(super) fn recv(
             .zip(&names)
             .zip(&controls)
             .take(received)
-            .map(|((header, name), control)| Arrived {
-                len: stride.min(header.msg_len as usize),
-                from: from_name(name),
-                local: control.local(header.msg_hdr.msg_controllen as _),
+            .map(|((header, name), control)| {
+                let len = stride.min(header.msg_len as usize);
+                let told = control.told(header.msg_hdr.msg_controllen as _);
+                Arrived {
+                    len,
+                    from: from_name(name),
+                    local: told.local,
+                    segment: told.segment.unwrap_or(len),
+                }
             }),
     );
     Ok(())
@@ -210,22 +222,36 @@ const PKTINFO: usize = 12;
 /// The size of an address, 16 bytes, and an interface.
 const PKTINFO_V6: usize = 20;
 
-/// Room for the control messages of one datagram: two in each direction.
+/// The size of the datagrams that were coalesced, a C `int`.
+const SEGMENT_SIZE: usize = size_of::<c_int>();
+
+/// Room for the control messages of one datagram: at most three of those that are received, two of those that are sent.
 #[repr(C, align(8))]
 struct Control([u8; CONTROL_LEN]);
 
-const CONTROL_LEN: usize =
-    2 * CONTROL_HEAD + PKTINFO.next_multiple_of(ALIGN) + PKTINFO_V6.next_multiple_of(ALIGN);
+const CONTROL_LEN: usize = 3 * CONTROL_HEAD
+    + PKTINFO.next_multiple_of(ALIGN)
+    + PKTINFO_V6.next_multiple_of(ALIGN)
+    + SEGMENT_SIZE.next_multiple_of(ALIGN);
+
+/// What the system reports about a message.
+#[derive(Default)]
+struct Told {
+    /// Its destination.
+    local: Option<LocalAddr>,
+    /// The size of the datagrams that were coalesced into it.
+    segment: Option<usize>,
+}
 
 impl Control {
     const fn new() -> Self {
         Self([0; CONTROL_LEN])
     }
 
-    /// Finds the destination of the datagram in the first `len` bytes.
-    fn local(&self, len: usize) -> Option<LocalAddr> {
-        let mut rest = self.0.get(..len)?;
-        let mut local = None;
+    /// Reads the first `len` bytes.
+    fn told(&self, len: usize) -> Told {
+        let mut told = Told::default();
+        let mut rest = self.0.get(..len).unwrap_or_default();
         while let Some((head, _)) = rest.split_at_checked(CONTROL_HEAD) {
             // SAFETY: `head` has the size of the structure, of which all values are valid.
             let header: cmsghdr = unsafe { ptr::read_unaligned(head.as_ptr().cast()) };
@@ -237,21 +263,29 @@ impl Control {
                 (libc::SOL_IP, libc::IP_PKTINFO) => {
                     if let &[_, _, _, _, a, b, c, d, ..] = data {
                         // For a broadcast this is the address of the interface.
-                        return LocalAddr::new(IpAddr::from([a, b, c, d]), 0);
+                        told.local = LocalAddr::new(IpAddr::from([a, b, c, d]), 0);
                     }
                 }
-                (libc::SOL_IPV6, libc::IPV6_PKTINFO) => {
+                // On a dual-stack socket a datagram of IPv4 has both, of which the other one counts.
+                (libc::SOL_IPV6, libc::IPV6_PKTINFO) if told.local.is_none() => {
                     if let Some((ip, interface)) = data.split_first_chunk::<16>()
                         && let Some(&interface) = interface.first_chunk()
                     {
-                        local = LocalAddr::new(IpAddr::from(*ip), u32::from_ne_bytes(interface));
+                        told.local =
+                            LocalAddr::new(IpAddr::from(*ip), u32::from_ne_bytes(interface));
+                    }
+                }
+                (libc::SOL_UDP, libc::UDP_GRO) => {
+                    if let Some(&size) = data.first_chunk() {
+                        let size = usize::try_from(c_int::from_ne_bytes(size)).ok();
+                        told.segment = size.filter(|&size| size > 0);
                     }
                 }
                 _ => {}
             }
             rest = rest.get(len.next_multiple_of(ALIGN)..).unwrap_or_default();
         }
-        local
+        told
     }
 
     /// Appends the source address of a datagram after the first `len` bytes. Returns the new length.

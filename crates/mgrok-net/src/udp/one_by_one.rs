@@ -16,6 +16,11 @@ pub(super) fn tell_local(_socket: BorrowedFd<'_>, _v6: bool) -> bool {
     false
 }
 
+/// Would make the system hand several datagrams over as one message. This platform does not.
+pub(super) fn coalesce(_socket: BorrowedFd<'_>) -> bool {
+    false
+}
+
 /// Receives the datagrams that have arrived, without waiting, into consecutive pieces of `buffer` of `stride` bytes
 /// each. Longer datagrams are truncated.
 ///
@@ -24,7 +29,7 @@ pub(super) fn recv(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     stride: usize,
-    _told_local: bool,
+    _told: bool,
     arrived: &mut Vec<Arrived>,
 ) -> io::Result<()> {
     for piece in buffer.chunks_exact_mut(stride) {
@@ -34,7 +39,12 @@ pub(super) fn recv(
                 if let Ok(from) = from.try_into() {
                     let len = len.min(stride);
                     let local = None;
-                    arrived.push(Arrived { len, from, local });
+                    arrived.push(Arrived {
+                        len,
+                        from,
+                        local,
+                        segment: len,
+                    });
                 }
             }
             Ok((_, _, None)) => {}

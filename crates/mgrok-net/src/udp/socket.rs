@@ -24,10 +24,16 @@ const MAX_SEGMENTS: usize = 64;
 /// The longest message to be split: an IP packet without its headers.
 const MAX_SEGMENTED: usize = 65_000;
 
-/// The metadata of a received datagram.
+/// Room for a message of coalesced datagrams, which is an IP packet at most.
+const COALESCED: usize = 64 * 1024;
+
+/// The metadata of a received datagram, or of several that were coalesced into one message.
 #[derive(Debug)]
 pub(super) struct Arrived {
+    /// The size of the message.
     pub(super) len: usize,
+    /// The size of each datagram in it, of which the last may be shorter.
+    pub(super) segment: usize,
     pub(super) from: SocketAddr,
     /// The address that the datagram was sent to, if the system reports it.
     pub(super) local: Option<LocalAddr>,
@@ -96,6 +102,8 @@ pub struct UdpSocket {
     v6: bool,
     /// Whether the system reports the destination address of datagrams.
     told_local: bool,
+    /// Whether the system coalesces datagrams.
+    coalesces: bool,
     /// The largest datagrams that may still be sent as segments of one message.
     max_segment: AtomicUsize,
 }
@@ -128,8 +136,16 @@ impl UdpSocket {
             connected,
             v6: addr.is_ipv6(),
             told_local,
+            coalesces: false,
             max_segment: AtomicUsize::new(max_segment),
         })
+    }
+
+    /// Has the system hand over datagrams of one size from one address as one message, if it can (UDP GRO on Linux):
+    /// that costs a fraction of the time where datagrams come in bursts, and none where they come alone.
+    pub(crate) fn coalescing(mut self) -> Self {
+        self.coalesces = system::coalesce(self.io.as_fd());
+        self
     }
 
     /// The local address of the socket.
@@ -164,9 +180,11 @@ impl UdpSocket {
         max_len: usize,
         mut each: impl FnMut(&[u8], SocketAddr, Option<LocalAddr>),
     ) -> io::Result<()> {
-        with_buffer(BATCH * max_len, |buffer, arrived| {
+        let room = if self.coalesces { COALESCED } else { max_len };
+        let told = self.told_local || self.coalesces;
+        with_buffer(BATCH * room, |buffer, arrived| {
             let result = self.io.try_io(Interest::READABLE, || {
-                system::recv(self.io.as_fd(), buffer, max_len, self.told_local, arrived)?;
+                system::recv(self.io.as_fd(), buffer, room, told, arrived)?;
                 if arrived.len() < BATCH {
                     // No more has arrived. `WouldBlock` tells tokio so without another system call; the next arrival
                     // makes the socket ready again.
@@ -174,9 +192,19 @@ impl UdpSocket {
                 }
                 Ok(())
             });
-            for (datagram, piece) in arrived.iter().zip(buffer.chunks_exact(max_len)) {
-                let payload = &piece[..datagram.len];
-                each(payload, tcp::canonical(datagram.from), datagram.local);
+            for (message, piece) in arrived.iter().zip(buffer.chunks_exact(room)) {
+                let from = tcp::canonical(message.from);
+                let mut rest = &piece[..message.len];
+                loop {
+                    let (payload, after) = rest.split_at(message.segment.min(rest.len()));
+                    let payload = &payload[..payload.len().min(max_len)];
+                    each(payload, from, message.local);
+                    rest = after;
+                    // An empty datagram is one, too.
+                    if rest.is_empty() {
+                        break;
+                    }
+                }
             }
             match result {
                 Err(error) if arrived.is_empty() => Err(error),

@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -65,6 +65,59 @@ async fn datagrams_of_all_sizes_arrive_in_order() {
     for ((number, &size), (payload, sender)) in (0_u8..).zip(&sizes).zip(received) {
         assert_eq!(payload, vec![number; size]);
         assert_eq!(sender, from);
+    }
+}
+
+/// Without, one call fetches [`BATCH`] datagrams at most.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_socket_that_coalesces_fetches_more_than_a_batch_in_one_call() {
+    const COUNT: usize = BATCH + 20;
+    const LAST: usize = 700;
+
+    let (ours, from) = bound().await;
+    for host in ["127.0.0.1", "0.0.0.0", "::"] {
+        let theirs = UdpSocket::bind(host, 0).await.unwrap().coalescing();
+        let to = (Ipv4Addr::LOCALHOST, theirs.local_addr().unwrap().port()).into();
+        let mut datagrams = Datagrams::default();
+        for number in 1..=COUNT as u8 {
+            let size = if number == COUNT as u8 { LAST } else { 1200 };
+            datagrams.push(&vec![number; size], to);
+        }
+        send(&ours, &mut datagrams).await;
+        let mut received = Vec::new();
+        let batch = poll_fn(|cx| {
+            theirs.poll_recv(cx, 1000, |payload, from, local| {
+                received.push((payload.to_vec(), from, local));
+            })
+        });
+        in_time(batch).await.unwrap();
+        assert_eq!(received.len(), COUNT, "at {host}");
+        let bound_to_all = host != "127.0.0.1";
+        let local = bound_to_all.then(|| LocalAddr::new(to.ip(), 0).unwrap());
+        for (number, it) in (1..).zip(received) {
+            // Each is cut as if it had come alone.
+            let size = if number == COUNT as u8 { LAST } else { 1000 };
+            assert_eq!(it, (vec![number; size], from, local), "at {host}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_coalesces_takes_single_and_empty_datagrams_too() {
+    let (ours, _) = bound().await;
+    let theirs = UdpSocket::bind("127.0.0.1", 0).await.unwrap().coalescing();
+    let to = theirs.local_addr().unwrap();
+    let sizes = [40, 0, 65_507, 1, 1400, 1400, 3, 0];
+    for max_len in [100, 65_507] {
+        let mut datagrams = Datagrams::default();
+        for size in sizes {
+            datagrams.push(&vec![7; size], to);
+        }
+        send(&ours, &mut datagrams).await;
+        let received = receive(&theirs, max_len, sizes.len()).await;
+        let received: Vec<_> = received.iter().map(|it| it.0.len()).collect();
+        assert_eq!(received, sizes.map(|size| size.min(max_len)));
     }
 }
 

@@ -168,7 +168,10 @@ fn connection_columns<'a>() -> [Column<(&'a ProxyInfo, &'a ConnectionInfo)>; 7] 
         ("client", |(a, _), (b, _)| {
             a.client_key().cmp(&b.client_key())
         }),
-        ("since", |(_, a), (_, b)| a.since.cmp(&b.since)),
+        // Of the same millisecond, the one with the lower number came first.
+        ("since", |(_, a), (_, b)| {
+            (a.since, a.id).cmp(&(b.since, b.id))
+        }),
         ("received", |(_, a), (_, b)| a.received.cmp(&b.received)),
         ("sent", |(_, a), (_, b)| a.sent.cmp(&b.sent)),
     ]

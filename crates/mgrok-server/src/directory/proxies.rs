@@ -3,6 +3,7 @@
 //! A proxy is listed from when it lets users in until it has stopped and the last of its users has left.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -504,21 +505,25 @@ impl ProxyEntry {
         }
     }
 
-    /// Notes that a user from `from`, who has asked for `host`, was not let in.
-    pub(crate) fn note_refusal(&self, from: SocketAddr, host: &str, why: UserRefusal) {
+    /// Counts as `why` that a user from `from`, who has asked for `host`, was not let in, and notes it with `reason`.
+    pub(crate) fn note_refusal(
+        &self,
+        from: SocketAddr,
+        host: &str,
+        why: UserRefusal,
+        reason: &dyn fmt::Display,
+    ) {
         self.metrics().users_refused.of(why).inc();
-        self.access_log().note(&Access {
-            from,
-            proxy: Some(self.as_accessed()),
-            host,
-            request: None,
-            since: SystemTime::now(),
-            duration: Duration::ZERO,
-            sent: 0,
-            received: 0,
-            end: AccessEnd::Refused,
-            reason: "",
-        });
+        self.note_refused(from, host, reason);
+    }
+
+    /// Notes in the access log, and nowhere else, that somebody from `from`, who has asked for `host`, was not let in.
+    pub(crate) fn note_refused(&self, from: SocketAddr, host: &str, reason: &dyn fmt::Display) {
+        let log = self.access_log();
+        if log.is_on() {
+            let proxy = Some(self.as_accessed());
+            log.note_refused(from, proxy, host, None, &reason.to_string());
+        }
     }
 
     /// `None` if it is not listed.

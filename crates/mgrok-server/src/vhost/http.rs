@@ -270,15 +270,21 @@ impl HttpVhost {
                 user.addr(),
                 address.host
             );
+            if let Some(note) = note {
+                note.refused(None, &"no proxy has this name");
+            }
             return self.nothing_here().await;
         };
-        if let Err(denied) = backend::check_source(&route.backends, from) {
+        if let Err((proxy, denied)) = backend::check_source(&route.backends, from) {
             debug!(source = %user.addr(),
                 "http request of {} to [{}]: {denied}",
                 user.addr(),
                 address.host
             );
             self.metrics.users_refused.of(denied.refusal()).inc();
+            if let Some(note) = note {
+                note.refused(Some(&proxy), &denied);
+            }
             let code = match denied.is_ban() {
                 true => StatusCode::TOO_MANY_REQUESTS,
                 false => StatusCode::FORBIDDEN,
@@ -308,7 +314,7 @@ impl HttpVhost {
             let visits = match member.backend.admission().enter(from) {
                 Ok(visits) => visits,
                 Err(denied) => {
-                    limited = Some(denied);
+                    limited = Some((member, denied));
                     continue;
                 }
             };
@@ -357,9 +363,12 @@ impl HttpVhost {
                 Err(error) => self.failed(&member, &error).await,
             };
         }
-        if let Some(denied) = limited {
+        if let Some((member, denied)) = limited {
             debug!(source = %user.addr(), "http request of {}: {denied}", user.addr());
             self.metrics.users_refused.of(denied.refusal()).inc();
+            if let Some(note) = note {
+                note.refused(Some(member.backend.proxy()), &denied);
+            }
             return status(StatusCode::TOO_MANY_REQUESTS, Body::empty());
         }
         if is_down {

@@ -2,6 +2,7 @@
 //!
 //! Whatever passes bytes of the request holds its note, so that the last of them tells.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -29,6 +30,8 @@ pub(super) struct RequestNote {
     traffic: Traffic,
     status: StatusCell,
     end: EndCell,
+    /// Why it was refused, if it was.
+    refusal: OnceLock<String>,
 }
 
 /// Counts for a request, and for the connection that it came on.
@@ -56,6 +59,7 @@ impl RequestNote {
             traffic: Traffic::default(),
             status: StatusCell::default(),
             end: EndCell::new(AccessEnd::Cut),
+            refusal: OnceLock::new(),
         })
     }
 
@@ -65,12 +69,25 @@ impl RequestNote {
         proxy: &Arc<ProxyEntry>,
         row: Arc<ConnectionRow>,
     ) -> RequestMeter {
-        *self.proxy.lock().unwrap_or_else(PoisonError::into_inner) = Some(proxy.clone());
+        self.set_proxy(proxy);
         RequestMeter {
             note: self.clone(),
             row,
             before_raw: OnceLock::new(),
         }
+    }
+
+    /// The request is refused for `reason`, by `proxy` if it has come to one.
+    pub(super) fn refused(&self, proxy: Option<&Arc<ProxyEntry>>, reason: &dyn fmt::Display) {
+        if let Some(proxy) = proxy {
+            self.set_proxy(proxy);
+        }
+        // Nobody refuses a request twice.
+        let _ = self.refusal.set(reason.to_string());
+    }
+
+    fn set_proxy(&self, proxy: &Arc<ProxyEntry>) {
+        *self.proxy.lock().unwrap_or_else(PoisonError::into_inner) = Some(proxy.clone());
     }
 
     /// The request has its answer, of which the body may be under way.
@@ -99,8 +116,11 @@ impl Drop for RequestNote {
             duration: self.began.elapsed(),
             sent: self.traffic.sent.load(Ordering::Relaxed),
             received: self.traffic.received.load(Ordering::Relaxed),
-            end: self.end.get(),
-            reason: "",
+            end: match self.refusal.get() {
+                Some(_) => AccessEnd::Refused,
+                None => self.end.get(),
+            },
+            reason: self.refusal.get().map_or("", String::as_str),
         });
     }
 }

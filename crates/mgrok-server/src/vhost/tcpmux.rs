@@ -17,6 +17,7 @@ use super::pages::Page;
 use crate::accept::UserService;
 use crate::backend::{self, Backend, PeerAddrs};
 use crate::backend_set::BackendSet;
+use crate::directory::ProxyEntry;
 use crate::metrics::{Metrics, UserRefusal};
 use crate::per_source::PerSource;
 use crate::policy::CurrentPolicy;
@@ -163,20 +164,21 @@ impl TcpMuxVhost {
                     "tcpmux connection of {from}: no proxy for [{}]",
                     connect.host
                 );
-                self.note_refusal(from, &connect, 404, "no proxy has this name");
+                self.note_refusal(from, None, &connect, 404, "no proxy has this name");
                 let page = self.policy.now().config.vhost.not_found_page.clone();
                 let page = Page::not_found(page).text().await;
                 refuse(user, not_found(&page)).await;
                 break;
             };
-            if let Err(denied) = backend::check_source(&route.backends, from.ip()) {
+            if let Err((proxy, denied)) = backend::check_source(&route.backends, from.ip()) {
                 debug!(source = %from, "tcpmux connection of {from} to [{}]: {denied}", connect.host);
                 let (answer, code) = match denied.is_ban() {
                     true => (TOO_MANY, 429),
                     false => (FORBIDDEN, 403),
                 };
                 self.metrics.users_refused.of(denied.refusal()).inc();
-                self.note_refusal(from, &connect, code, "nobody may come from there");
+                let reason = denied.to_string();
+                self.note_refusal(from, Some(&proxy), &connect, code, &reason);
                 refuse(user, Bytes::from_static(answer)).await;
                 break;
             }
@@ -192,7 +194,7 @@ impl TcpMuxVhost {
                 connect.host
             );
             if tries == MAX_TRIES || !connect.keeps {
-                self.note_refusal(from, &connect, 407, "wrong user or password");
+                self.note_refusal(from, None, &connect, 407, "wrong user or password");
                 refuse(user, Bytes::from_static(UNAUTHORIZED_CLOSE)).await;
                 break;
             }
@@ -202,15 +204,23 @@ impl TcpMuxVhost {
         None
     }
 
-    /// Notes a request that has led nowhere.
-    fn note_refusal(&self, from: SocketAddr, connect: &Connect, status: u16, reason: &str) {
+    /// Notes a request that has led nowhere, because of `proxy` if that turned it away.
+    fn note_refusal(
+        &self,
+        from: SocketAddr,
+        proxy: Option<&ProxyEntry>,
+        connect: &Connect,
+        status: u16,
+        reason: &str,
+    ) {
         let request = AccessRequest {
             method: "CONNECT",
             path: "",
             status: Some(status),
         };
         let log = &self.access_log;
-        log.note_stranger(from, &connect.host, Some(request), reason);
+        let proxy = proxy.map(ProxyEntry::as_accessed);
+        log.note_refused(from, proxy, &connect.host, Some(request), reason);
     }
 }
 
