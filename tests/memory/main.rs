@@ -1,187 +1,20 @@
-//! What users who are connected and quiet cost each end of a tunnel, counted by the allocator.
+//! What users cost each end of a tunnel, counted by the allocator and in place of the system: what a quiet one holds, and what each thing
+//! that users do takes.
 //!
-//! Alone in its program and one test, since every allocation counts. Each end has threads of its own, which tell what is whose.
+//! One test at a time, since everything counts. Each end has threads of its own, which tell what is whose.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how tests fail")]
 
-use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
+mod calls;
+mod costs;
+mod ends;
+mod quiet;
 
-use mgrok_allocations::{Counting, count_this_thread_in};
-use mgrok_client::Client;
-use mgrok_config::{Strictness, load_client_from_str, load_server_from_str};
-use mgrok_lab::{PATIENCE, ports, service, within};
-use mgrok_server::Server;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::runtime::{Builder, Runtime};
-use tokio::time::{sleep, timeout};
+use mgrok_allocations::Counting;
+use tokio::sync::Mutex;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting::new();
 
-/// With the steady one just as many as fill the tables of users and streams before they double, so that these cost what they cost at best.
-const USERS: usize = 223;
-
-/// How much each user sends and gets back: so much that a slab which anybody keeps shows.
-const BYTES: usize = 16 * 1024;
-
-/// The most bytes that a quiet user may hold in the server: its task with the relay, the stream, the socket, the row, and the places of
-/// these in their tables. It is 1,863 now, and was more by
-/// [`BYTES`] when a relay kept the last slice that it had sent.
-const SERVER: isize = 2_048;
-
-/// The same in the client, which has the larger task: 2,018 now.
-const CLIENT: isize = 2_240;
-
-/// The most bytes that an end may hold, once these users are gone, beyond what it held before they came: less than a slab, and than one of
-/// them.
-const KEPT: isize = 8 * 1024;
-
-/// So many looks, one after the other, that find the same say that nothing goes on.
-const SAME_LOOKS: usize = 20;
-
-const LOOK: Duration = Duration::from_millis(20);
-
-/// The two ends, as [`Counting`] knows them. The test's own threads are 0.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Server = 1,
-    Client = 2,
-}
-
-const ENDS: [End; 2] = [End::Server, End::Client];
-
-impl End {
-    /// A runtime of one thread, which uses its slabs again as a quiet program does.
-    fn runtime(self) -> Runtime {
-        Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .on_thread_start(move || count_this_thread_in(self as usize))
-            .build()
-            .unwrap()
-    }
-
-    fn bytes(self) -> isize {
-        ALLOCATOR.bytes_of(self as usize)
-    }
-}
-
-/// Both ends, with the settings that are the default, and where users come.
-fn start(service: SocketAddr) -> ([Runtime; 2], SocketAddr) {
-    let (bind, public) = (ports::free(), ports::free());
-    let server = End::Server.runtime();
-    let toml = format!("bindAddr = '127.0.0.1'\nbindPort = {bind}");
-    let (listening, listens) = std::sync::mpsc::channel();
-    server.spawn(async move {
-        let config = load_server_from_str(&toml, "the server", Strictness::Strict).unwrap();
-        let server = Server::bind(config.config).await.unwrap();
-        listening.send(()).unwrap();
-        server.run(std::future::pending()).await;
-    });
-    listens.recv().unwrap();
-    let client = End::Client.runtime();
-    let toml = format!(
-        "serverAddr = '127.0.0.1'\nserverPort = {bind}\n[[proxies]]\nname = 'echo'\ntype = 'tcp'\nlocalPort = {}\nremotePort = {public}",
-        service.port(),
-    );
-    client.spawn(async move {
-        let config = load_client_from_str(&toml, "the client", Strictness::Strict).unwrap();
-        let client = Client::new(config.config).unwrap();
-        client.run(std::future::pending()).await.unwrap();
-    });
-    ([server, client], SocketAddr::from(([127, 0, 0, 1], public)))
-}
-
-/// Sends `bytes`, and has them back.
-async fn exchange(user: &mut TcpStream, bytes: usize) -> io::Result<()> {
-    let (sent, mut got) = (vec![7; bytes], vec![0; bytes]);
-    user.write_all(&sent).await?;
-    user.read_exact(&mut got).await?;
-    assert!(got == sent);
-    Ok(())
-}
-
-/// A user who has had an exchange.
-async fn user(public: SocketAddr, bytes: usize) -> io::Result<TcpStream> {
-    let mut user = TcpStream::connect(public).await?;
-    exchange(&mut user, bytes).await?;
-    Ok(user)
-}
-
-async fn users(public: SocketAddr) -> Vec<TcpStream> {
-    let mut users = Vec::with_capacity(USERS);
-    for _ in 0..USERS {
-        users.push(user(public, BYTES).await.unwrap());
-    }
-    users
-}
-
-/// The next look at the ends. `steady` has one more exchange, since slabs are let go of in passing.
-async fn look(steady: &mut TcpStream) {
-    exchange(steady, 1).await.unwrap();
-    sleep(LOOK).await;
-}
-
-/// What both ends hold when nothing goes on.
-async fn calm(steady: &mut TcpStream) -> [isize; 2] {
-    let (mut held, mut same) = (ENDS.map(End::bytes), 0);
-    while same < SAME_LOOKS {
-        look(steady).await;
-        let now = ENDS.map(End::bytes);
-        same = if now == held { same + 1 } else { 0 };
-        held = now;
-    }
-    held
-}
-
-/// Waits until `end` holds no more than `most` bytes; what it holds in the end if that does not come.
-async fn comes_to(end: End, most: isize, steady: &mut TcpStream) -> Result<(), isize> {
-    let coming = async {
-        while end.bytes() > most {
-            look(steady).await;
-        }
-    };
-    timeout(PATIENCE, coming).await.map_err(|_| end.bytes())
-}
-
-#[test]
-fn quiet_users_are_small_and_leave_nothing_behind() {
-    let tests = Builder::new_current_thread().enable_all().build().unwrap();
-    tests.block_on(async {
-        let service = service::tcp_echo().await;
-        let (ends, public) = start(service.addr());
-        let first = async {
-            loop {
-                match user(public, BYTES).await {
-                    Ok(user) => return user,
-                    Err(_) => sleep(LOOK).await,
-                }
-            }
-        };
-        let mut steady = within(PATIENCE, "the first user", first).await;
-        // What the first ones bring about is not theirs.
-        drop(users(public).await);
-        let before = within(PATIENCE, "calm", calm(&mut steady)).await;
-
-        let held = users(public).await;
-        for ((end, before), most) in ENDS.into_iter().zip(before).zip([SERVER, CLIENT]) {
-            let most = before + most * USERS.cast_signed();
-            if let Err(bytes) = comes_to(end, most, &mut steady).await {
-                let each = (bytes - before) / USERS.cast_signed();
-                panic!("{end:?}: {each} bytes for each quiet user");
-            }
-        }
-        drop(held);
-        for (end, before) in ENDS.into_iter().zip(before) {
-            if let Err(bytes) = comes_to(end, before + KEPT, &mut steady).await {
-                panic!("{end:?}: {} bytes are kept", bytes - before);
-            }
-        }
-        for runtime in ends {
-            runtime.shutdown_background();
-        }
-    });
-}
+/// Held by the test that counts.
+static ALONE: Mutex<()> = Mutex::const_new(());
