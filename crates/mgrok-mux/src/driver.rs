@@ -34,11 +34,26 @@ const WORTH_WRITING: usize = 4 * 1024;
 /// The driver lets other tasks run after so many turns, which move up to 64 KiB in and 256 KiB out.
 const MAX_TURNS: usize = 8;
 
+/// Reads what arrives next as an owned slice, empty at the end.
+pub type Receive<IO> = fn(&mut IO, &mut Context<'_>) -> Poll<io::Result<Bytes>>;
+
 /// Starts a session on `io`. Nothing happens unless the [`Driver`] is polled, usually by
 /// spawning it.
 pub fn session<IO>(io: IO, config: Config) -> (Opener, Acceptor, Driver<IO>)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    session_receiving(io, config, read_into_slab)
+}
+
+/// As [`session`], on a connection that has what arrives in owned slices, which saves a copy of it.
+pub fn session_receiving<IO>(
+    io: IO,
+    config: Config,
+    receive: Receive<IO>,
+) -> (Opener, Acceptor, Driver<IO>)
+where
+    IO: AsyncWrite + Unpin + Send,
 {
     let shared = Shared::new(config.clone());
     let opener = Opener::new(Arc::clone(&shared), config.open_timeout);
@@ -46,6 +61,7 @@ where
     let driver = Driver {
         batch: Batch::new(io.is_write_vectored()),
         io,
+        receive,
         shared,
         config,
         phase: Phase::Running,
@@ -68,6 +84,7 @@ where
 #[must_use = "a session does nothing unless its driver is polled"]
 pub struct Driver<IO> {
     io: IO,
+    receive: Receive<IO>,
     shared: Arc<Shared>,
     config: Config,
     phase: Phase,
@@ -113,7 +130,7 @@ enum Turn {
     Progress,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Future for Driver<IO> {
+impl<IO: AsyncWrite + Unpin + Send> Future for Driver<IO> {
     type Output = Result<(), SessionError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -142,7 +159,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Future for Driver<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
+impl<IO: AsyncWrite + Unpin + Send> Driver<IO> {
     /// Lets the tasks that are ready run first if there is little to write: they may have more for
     /// the same write, and a write costs more than what is in it. Once for each time the driver is
     /// woken.
@@ -161,7 +178,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
         let input = if !self.wants_input {
             Poll::Pending
         } else if self.input.is_empty() {
-            self.poll_read(cx)
+            (self.receive)(&mut self.io, cx)
         } else {
             Poll::Ready(Ok(std::mem::take(&mut self.input)))
         };
@@ -263,21 +280,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
 
     /// Drops input until the other end has closed its direction too.
     fn drain(&mut self, cx: &mut Context<'_>, until: Instant) -> Turn {
-        match self.poll_read(cx) {
+        match (self.receive)(&mut self.io, cx) {
             Poll::Ready(Ok(input)) if !input.is_empty() && now() < until => Turn::Progress,
             Poll::Ready(_) => Turn::Done,
             Poll::Pending => self.wait_until(cx, Some(until), Turn::Done),
         }
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        slab::with_local(|slabs| {
-            slabs.read_with(MIN_READ, |buffer| {
-                // This future keeps nothing between polls, a new one each time loses nothing.
-                ready!(pin!(self.io.read_buf(buffer)).poll(cx))?;
-                Poll::Ready(Ok(buffer.split().freeze()))
-            })
-        })
     }
 
     /// Writes the batch; ready when all of it is written and flushed.
@@ -349,6 +356,19 @@ impl<IO> Drop for Driver<IO> {
         self.end(SessionError::Closed);
         self.shared.note_done();
     }
+}
+
+fn read_into_slab<IO: AsyncRead + Unpin>(
+    io: &mut IO,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Bytes>> {
+    slab::with_local(|slabs| {
+        slabs.read_with(MIN_READ, |buffer| {
+            // This future keeps nothing between polls, a new one each time loses nothing.
+            ready!(pin!(io.read_buf(buffer)).poll(cx))?;
+            Poll::Ready(Ok(buffer.split().freeze()))
+        })
+    })
 }
 
 fn now() -> Instant {

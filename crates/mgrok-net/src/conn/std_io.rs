@@ -41,6 +41,7 @@ impl AsyncRead for Conn {
         if conn.unread.is_empty() {
             match &mut conn.io {
                 Io::Layered(stream) => conn.unread = ready!(stream.poll_recv(cx))?,
+                Io::Tls(stream) => conn.unread = ready!(stream.poll_recv(cx))?,
                 Io::Kcp(stream) => return Pin::new(stream).poll_read(cx, buf),
                 Io::Mux(stream) => return Pin::new(stream).poll_read(cx, buf),
                 Io::Quic(stream) => return stream.poll_read(cx, buf),
@@ -48,7 +49,6 @@ impl AsyncRead for Conn {
                     conn.unread = ready!(poll_read_ahead(socket, cx))?;
                 }
                 Io::Tcp(socket) => return Pin::new(socket).poll_read(cx, buf),
-                Io::Tls(stream) => return Pin::new(&mut **stream).poll_read(cx, buf),
             }
         }
         let taken = conn.unread.split_to(conn.unread.len().min(buf.remaining()));
@@ -69,7 +69,7 @@ impl AsyncWrite for Conn {
             Io::Mux(stream) => Pin::new(stream).poll_write(cx, buf),
             Io::Quic(stream) => stream.poll_write(cx, buf),
             Io::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
-            Io::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
+            Io::Tls(stream) => stream.poll_write(cx, &[IoSlice::new(buf)]),
         }
     }
 
@@ -86,7 +86,7 @@ impl AsyncWrite for Conn {
             Io::Kcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Io::Mux(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Io::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            Io::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+            Io::Tls(stream) => stream.poll_write(cx, bufs),
         }
     }
 
@@ -96,7 +96,7 @@ impl AsyncWrite for Conn {
             Io::Kcp(stream) => stream.is_write_vectored(),
             Io::Mux(stream) => stream.is_write_vectored(),
             Io::Tcp(socket) => socket.is_write_vectored(),
-            Io::Tls(stream) => stream.is_write_vectored(),
+            Io::Tls(_) => true,
         }
     }
 
