@@ -293,9 +293,9 @@ impl From<QuicStream> for Conn {
     }
 }
 
-impl From<TlsStream> for Conn {
-    fn from(stream: TlsStream) -> Self {
-        Io::Tls(Box::new(stream)).into()
+impl From<Box<TlsStream>> for Conn {
+    fn from(stream: Box<TlsStream>) -> Self {
+        Io::Tls(stream).into()
     }
 }
 

@@ -191,7 +191,8 @@ impl ClientTls {
         // more.
         let first = self.custom_first_byte.then_some(TLS_CUSTOM);
         let output = first.into_iter().collect();
-        let stream = shake_hands(side.map_err(invalid)?, conn, BytesMut::new(), output).await;
+        let side = side.map(Box::new).map_err(invalid)?;
+        let stream = shake_hands(side, conn, BytesMut::new(), output).await;
         Ok(Conn::from(stream.map_err(pinned::in_plain_words)?))
     }
 }

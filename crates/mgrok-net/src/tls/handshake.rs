@@ -69,22 +69,22 @@ enum Next {
     Nothing,
 }
 
-/// Shakes hands over `conn`. `output` is sent ahead of our first message, together with it; `input` has arrived already. Not cancel-safe.
+/// Shakes hands over `conn`. `side` is boxed because its several kilobytes would be part of all futures that wait for this one. `output` is sent ahead of our first message, together with it; `input` has arrived already. Not cancel-safe.
 ///
 /// # Errors
 /// An [`Error`] of rustls as [`io::ErrorKind::InvalidData`], after the peer was told; [`io::ErrorKind::UnexpectedEof`] if the peer closes
 /// in between; what the connection says.
 pub(super) async fn shake_hands<S: Side>(
-    mut side: S,
+    mut side: Box<S>,
     mut conn: Conn,
     mut input: BytesMut,
     mut output: Vec<u8>,
-) -> io::Result<TlsStream> {
+) -> io::Result<Box<TlsStream>> {
     let mut early = Vec::new();
     let mut has_ended = false;
     loop {
         let (discarded, next) = step(
-            &mut side,
+            &mut *side,
             &mut input,
             &mut output,
             &mut early,
@@ -102,25 +102,36 @@ pub(super) async fn shake_hands<S: Side>(
             }
             Ok(Next::Nothing) => break,
             Err(error) => {
-                tell(&mut side, &mut input, &mut output);
+                tell(&mut *side, &mut input, &mut output);
                 // The peer may be gone; what is wrong is our own finding.
                 let _ = conn.send(Bytes::from(output)).await;
                 return Err(invalid(error));
             }
         }
     }
+    establish(*side, conn, input, early, has_ended).map_err(invalid)
+}
+
+/// The connection that the handshake has come to.
+fn establish<S: Side>(
+    side: S,
+    conn: Conn,
+    unread: BytesMut,
+    early: Vec<u8>,
+    has_ended: bool,
+) -> Result<Box<TlsStream>, Error> {
     let certificate = side.common().peer_certificates().and_then(|it| it.first());
     let certificate = certificate.map(|it| it.clone().into_owned());
-    let (secrets, session) = side.finish().map_err(invalid)?;
+    let (secrets, session) = side.finish()?;
     let established = Established {
         secrets,
         session,
         certificate,
         early: early.into(),
         has_ended,
-        unread: input,
+        unread,
     };
-    TlsStream::new(conn, established).map_err(invalid)
+    TlsStream::new(conn, established).map(Box::new)
 }
 
 /// Appends what arrives next to `input`.

@@ -135,7 +135,8 @@ impl ServerTls {
             }
         };
         let side = UnbufferedServerConnection::new(self.loaded().config.clone());
-        let mut stream = shake_hands(side.map_err(invalid)?, conn, input, Vec::new()).await?;
+        let side = side.map(Box::new).map_err(invalid)?;
+        let mut stream = shake_hands(side, conn, input, Vec::new()).await?;
         stream.set_server_name(server_name.as_deref());
         Ok(Conn::from(stream))
     }

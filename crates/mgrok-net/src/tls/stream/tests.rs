@@ -259,7 +259,7 @@ async fn unruly(version: &'static SupportedProtocolVersion) -> (Conn, Conn) {
     let client = ClientTls::new(ClientTlsOptions::default()).unwrap();
     let (near, far) = tokio::join!(
         client.connect(near.into()),
-        shake_hands(side, far.into(), BytesMut::new(), Vec::new())
+        shake_hands(Box::new(side), far.into(), BytesMut::new(), Vec::new())
     );
     (near.unwrap(), Conn::from(far.unwrap()))
 }
