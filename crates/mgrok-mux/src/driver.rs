@@ -31,6 +31,9 @@ const MAX_SLICES: usize = 64;
 /// is much to do; more is part of a bulk transfer, which is not to wait.
 const WORTH_WRITING: usize = 4 * 1024;
 
+/// Where waiting for other messages has come to nothing, so many times at least, 63 messages leave at once before the next waits.
+const MAX_VAIN: u8 = 6;
+
 /// The driver lets other tasks run after so many turns, which move up to 64 KiB in and 256 KiB out.
 const MAX_TURNS: usize = 8;
 
@@ -71,7 +74,7 @@ where
         has_progressed: false,
         is_slow: false,
         unflushed: false,
-        has_gathered: false,
+        gathering: Gathering::default(),
         timer: None,
         wakes: Vec::new(),
     };
@@ -101,11 +104,21 @@ pub struct Driver<IO> {
     is_slow: bool,
     /// Something was written since the last flush.
     unflushed: bool,
-    /// The tasks that were ready have run since the driver was woken.
-    has_gathered: bool,
+    gathering: Gathering,
     timer: Option<Pin<Box<Sleep>>>,
     /// An empty list, kept for its memory.
     wakes: Vec<Waker>,
+}
+
+/// Whether a small message waits for others, so that they leave with one write.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gathering {
+    /// What was to be sent, in bytes, when the driver let other tasks run.
+    before: Option<usize>,
+    /// Times in a row that nothing came of it.
+    vain: u8,
+    /// Messages that are not to wait.
+    skip: u8,
 }
 
 /// How far the session is.
@@ -160,17 +173,26 @@ impl<IO: AsyncWrite + Unpin + Send> Future for Driver<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin + Send> Driver<IO> {
-    /// Lets the tasks that are ready run first if there is little to write: they may have more for
-    /// the same write, and a write costs more than what is in it. Once for each time the driver is
-    /// woken.
+    /// Lets the tasks that are ready run first if there is little to write: they may have more for the same write, and a write
+    /// costs more than what is in it. Once for each time the driver is woken, and seldom where nothing has come of it: a
+    /// runtime that finds nothing else to run wakes another thread to look for it, which costs a lone message more than its write.
     fn gathers(&mut self, cx: &mut Context<'_>) -> bool {
-        let has_little = matches!(self.phase, Phase::Running)
-            && self.batch.is_empty()
-            && !self.has_gathered
-            && self.shared.lock().machine.has_little_data(WORTH_WRITING);
-        self.has_gathered = has_little;
+        let is_running = matches!(self.phase, Phase::Running) && self.batch.is_empty();
+        let queued = match is_running {
+            true => self.shared.lock().machine.usage().queued,
+            false => 0,
+        };
+        let has_little = (1..WORTH_WRITING).contains(&queued);
+        if let Some(before) = self.gathering.before.take() {
+            self.gathering.note(queued > before);
+            return false;
+        }
+        if !has_little || !self.gathering.is_worth_it() {
+            return false;
+        }
+        self.gathering.before = Some(queued);
         // At its first poll it sees to it that the task is woken after the others.
-        has_little && pin!(tokio::task::yield_now()).poll(cx).is_pending()
+        pin!(tokio::task::yield_now()).poll(cx).is_pending()
     }
 
     /// One turn of a living session.
@@ -330,6 +352,25 @@ impl<IO: AsyncWrite + Unpin + Send> Driver<IO> {
             Poll::Ready(()) => due,
             Poll::Pending => Turn::Blocked,
         }
+    }
+}
+
+impl Gathering {
+    /// Whether the next message is to wait.
+    fn is_worth_it(&mut self) -> bool {
+        let skip = self.skip > 0;
+        self.skip = self.skip.saturating_sub(1);
+        !skip
+    }
+
+    /// Takes note whether others had more to send.
+    fn note(&mut self, had_more: bool) {
+        self.vain = if had_more {
+            0
+        } else {
+            (self.vain + 1).min(MAX_VAIN)
+        };
+        self.skip = (1 << self.vain) - 1;
     }
 }
 

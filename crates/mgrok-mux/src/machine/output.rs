@@ -64,11 +64,6 @@ impl Machine {
             || self.keepalive.has_ping()
     }
 
-    /// Whether there is data to send, but less than `size` bytes.
-    pub fn has_little_data(&self, size: usize) -> bool {
-        (1..size).contains(&self.queued)
-    }
-
     fn send_urgent(&mut self, id: u32, batch: &mut Batch, now: Instant) {
         let Some(state) = self.streams.get_mut(&id) else {
             return;
