@@ -25,8 +25,8 @@ use tokio::{
 
 use crate::{pingpong, product::Product, tunnel::Tunnel};
 
-/// A server may bring up the work connection of a udp proxy a while after the proxy.
-const WARM_UP: Duration = Duration::from_millis(1_200);
+/// Before this, not all users are there.
+const WARM_UP: Duration = Duration::from_millis(300);
 
 /// When nothing comes back for so long, what was in flight is lost and is sent anew.
 const LOST: Duration = Duration::from_millis(50);
@@ -54,6 +54,11 @@ pub(crate) fn all() -> impl Iterator<Item = Datagrams> {
 }
 
 impl Datagrams {
+    /// Whether its datagrams are of the size that is compared.
+    pub(crate) fn is_small(&self) -> bool {
+        self.size == 512
+    }
+
     pub(crate) fn name(self) -> String {
         let Self {
             users,
@@ -121,6 +126,15 @@ pub(crate) fn measure_alone(tunnel: &Tunnel, window: Duration) -> Vec<Figure> {
         }
     }
     pingpong::figures(times)
+}
+
+/// Whether a datagram comes back. A server may bring up the work connection of a udp proxy a while after the proxy.
+pub(crate) fn is_back(to: SocketAddr) -> std::io::Result<()> {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(LOST))?;
+    socket.send(b"?")?;
+    socket.recv(&mut [0]).map(drop)
 }
 
 #[derive(Default)]
