@@ -116,11 +116,25 @@ pub(crate) fn measure_alone(tunnel: &Tunnel, window: Duration) -> Vec<Figure> {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(to).unwrap();
     socket.set_read_timeout(Some(LOST)).unwrap();
-    let mut buffer = [7; 512];
+    let (mut sent, mut back) = ([7; 512], [0; 512]);
     let (start, mut times) = (Instant::now(), Vec::new());
-    while start.elapsed() < WARM_UP + window {
+    for number in 0_u64.. {
+        if start.elapsed() > WARM_UP + window {
+            break;
+        }
+        sent[..8].copy_from_slice(&number.to_be_bytes());
         let before = Instant::now();
-        let is_back = socket.send(&buffer).is_ok() && socket.recv(&mut buffer).is_ok();
+        if socket.send(&sent).is_err() {
+            continue;
+        }
+        // One that was given up may still come; it must not be taken for this one, nor all that follow for those ahead of them.
+        let is_back = loop {
+            match socket.recv(&mut back) {
+                Ok(_) if back == sent => break true,
+                Ok(_) => {}
+                Err(_) => break false,
+            }
+        };
         if is_back && start.elapsed() > WARM_UP {
             times.push(before.elapsed());
         }

@@ -67,8 +67,9 @@ impl Run {
             .filter(|arg| arg != "--bench")
             .collect();
         report.begin_part(format!(
-            "{}: `cargo bench --bench sidebyside -- {}`, {} rounds of {:?}; load average at its start {}",
-            now(),
+            "{}, commit {}: `cargo bench --bench sidebyside -- {}`, {} rounds of {:?}; load average at its start {}",
+            said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
+            said("git", &["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short", "HEAD"]),
             args.join(" "),
             options.rounds,
             options.window,
@@ -192,17 +193,18 @@ impl Run {
         loads: &[(L, String, Mode, Vec<Product>)],
         measure: impl Fn(L, Product) -> Result<Held> + Sync,
     ) {
-        let mut jobs = Vec::new();
+        let (mut jobs, mut titles) = (Vec::new(), Vec::new());
         for (load, name, mode, who) in loads {
             if self.is_asked(name, *mode) {
                 let title = title(name, *mode);
                 self.report.forget(&title);
                 jobs.extend(who.iter().map(|product| (*load, title.clone(), *product)));
+                titles.push(title);
             }
         }
         for round in 0..self.options.rounds {
             if jobs.is_empty() {
-                return;
+                break;
             }
             eprintln!("{section}: round {} of {}", round + 1, self.options.rounds);
             let measure = &measure;
@@ -234,8 +236,8 @@ impl Run {
                 }
             });
         }
-        for (_, name, mode, _) in loads {
-            self.done(&title(name, *mode));
+        for title in titles {
+            self.done(&title);
         }
     }
 
@@ -294,11 +296,13 @@ fn caught<T>(measure: impl FnOnce() -> Result<T>) -> std::result::Result<T, Stri
     }
 }
 
-/// The time of the day, as `date` says it.
-fn now() -> String {
-    let output = Command::new("date")
-        .args(["-u", "+%Y-%m-%d %H:%M UTC"])
-        .output();
-    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    said.unwrap_or_default()
+/// What a program prints; a question mark if it fails.
+fn said(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output();
+    match output {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => "?".to_owned(),
+    }
 }

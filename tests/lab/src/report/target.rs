@@ -97,7 +97,14 @@ impl Target {
         let digits = report.row(load, what).map_or(2, |row| row.digits);
         let mut line = format!("| {load}: {what} |");
         let _ = match self.outcome(report) {
-            None => write!(line, " | | {wanted}{times} | | not measured |"),
+            None => {
+                let whom = match &self.theirs {
+                    None => "",
+                    Some((Whose::Peer(name), _)) => name,
+                    Some((Whose::Best(_), _)) => "the best",
+                };
+                write!(line, " | {whom} | {wanted}{times} | | not measured |")
+            }
             Some(outcome) => {
                 let theirs = match (&outcome.theirs, &self.theirs) {
                     (Some((name, theirs)), Some((_, value))) => {
@@ -247,6 +254,8 @@ mod tests {
         ];
         let table = table(&targets, &report());
         assert_eq!(table.matches("not measured").count(), 3, "{table}");
+        let gone = "| bulk: rate | | gone | ≥ 2 × | | not measured |\n";
+        assert!(table.contains(gone), "{table}");
         assert!(
             table.ends_with("\n0 of 1 that were measured are reached; there are 4.\n"),
             "{table}"
