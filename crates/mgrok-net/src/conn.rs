@@ -25,7 +25,7 @@ use tokio_rustls::TlsStream;
 
 use crate::tcp;
 
-pub(crate) use flow::{Flow, FlowSender, Flows, settle};
+pub(crate) use flow::{Flow, FlowSender, Flows, LEAST_SEND_WINDOW, settle};
 pub(crate) use quic::{NO_ERROR, QuicStream, StreamPermit, connection_lost};
 
 /// A full-duplex stream of bytes that moves owned chunks.

@@ -43,7 +43,7 @@ impl AsyncRead for Conn {
                 Io::Layered(stream) => conn.unread = ready!(stream.poll_recv(cx))?,
                 Io::Kcp(stream) => return Pin::new(stream).poll_read(cx, buf),
                 Io::Mux(stream) => return Pin::new(stream).poll_read(cx, buf),
-                Io::Quic(stream) => return stream.poll_read(cx, buf),
+                Io::Quic(stream) => return Pin::new(&mut **stream).poll_read(cx, buf),
                 Io::Tcp(socket) if buf.remaining() < READ_AHEAD_BELOW => {
                     conn.unread = ready!(poll_read_ahead(socket, cx))?;
                 }
