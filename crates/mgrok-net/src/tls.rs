@@ -12,16 +12,20 @@ mod client;
 mod fault;
 mod files;
 mod fingerprint;
+mod handshake;
 mod pinned;
+mod record;
 mod self_signed;
 mod server;
 mod shown;
+mod stream;
 mod system;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::CipherSuite;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem;
 
@@ -34,6 +38,7 @@ pub use self_signed::kept_certificate;
 pub(crate) use server::config as server_config;
 pub use server::{ServerTls, ServerTlsOptions};
 pub use shown::{CertificateDetails, ShownCertificate, UnixSeconds, Validity};
+pub(crate) use stream::TlsStream;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -139,8 +144,15 @@ pub fn is_about_certificate(error: &io::Error) -> bool {
 
 /// Passed explicitly and never installed process-wide: with two providers in the program, rustls cannot choose a
 /// default.
+///
+/// A client prefers AES with keys of 128 bits, as Go's does: no weaker here, and a tenth cheaper.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    let preferred = CipherSuite::TLS13_AES_128_GCM_SHA256;
+    provider
+        .cipher_suites
+        .sort_by_key(|suite| suite.suite() != preferred);
+    Arc::new(provider)
 }
 
 #[cfg(test)]
