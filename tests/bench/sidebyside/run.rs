@@ -1,7 +1,7 @@
 //! Who runs when, and what becomes of what came out.
 
 use std::{
-    io::Result,
+    io::{ErrorKind, Result},
     panic::{AssertUnwindSafe, catch_unwind},
     process::Command,
     thread,
@@ -51,23 +51,27 @@ impl Run {
         products.retain(|product| !options.without.contains(&product.name().to_owned()));
         let mut report = match options.keeping {
             Keeping::Nothing => Report::default(),
-            Keeping::Others | Keeping::All => {
-                Report::read(&options.directory).unwrap_or_else(|error| {
-                    panic!(
-                        "{}: no report to add to: {error}",
-                        options.directory.display()
-                    )
-                })
-            }
+            Keeping::Others | Keeping::All => match Report::read(&options.directory) {
+                Ok(report) => report,
+                Err(error) if error.kind() == ErrorKind::NotFound => Report::default(),
+                Err(error) => panic!("{}: {error}", options.directory.display()),
+            },
         };
         report.set_peers(products.iter().map(|product| product.peer()).collect());
         report.set_sections(&SECTIONS);
         let args: Vec<_> = std::env::args()
             .skip(1)
             .filter(|arg| arg != "--bench")
+            .map(|arg| {
+                if arg.contains(' ') {
+                    format!("'{arg}'")
+                } else {
+                    arg
+                }
+            })
             .collect();
         report.begin_part(format!(
-            "{}, commit {}: `cargo bench --bench sidebyside -- {}`, {} rounds of {:?}; load average at its start {}",
+            "{}, commit {}: `cargo bench --bench sidebyside -- {}`, {} rounds of {:?}; load average at the start {}",
             said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
             said("git", &["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short", "HEAD"]),
             args.join(" "),
@@ -267,7 +271,7 @@ impl Run {
     /// Says where the report is, and where mgrok is behind.
     pub(crate) fn end(mut self) {
         self.report.tell_of_part(&format!(
-            ", at its end, its own load included, {}; it took {} min",
+            ", at the end {}, its own included; it took {} min",
             machine::load_average(),
             self.start.elapsed().as_secs().div_ceil(60),
         ));
