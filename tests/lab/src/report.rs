@@ -592,10 +592,8 @@ mod tests {
                 report.add("A", load, name, vec![figure(value)]);
             }
         };
-        let (more, less): (fn(f64) -> Figure, fn(f64) -> Figure) = (
-            |value| Figure::more("per second", value, 0),
-            |value| Figure::less("µs", value, 0),
-        );
+        let more = |value| Figure::more("per second", value, 0);
+        let less = |value| Figure::less("µs", value, 0);
         add("ahead", more, [100.0, 90.0, 500.0]);
         add("level", more, [98.0, 100.0, 500.0]);
         add("slower", more, [80.0, 100.0, 500.0]);
