@@ -119,6 +119,7 @@ impl KeyChanges {
             connect_server_local_ip,
             pool_count,
             tcp_mux,
+            tcp_mux_connections,
             tcp_mux_keepalive_interval,
             heartbeat_interval,
             heartbeat_timeout,
@@ -176,6 +177,10 @@ impl KeyChanges {
             ),
             ("transport.poolCount", *pool_count != it.pool_count),
             ("transport.tcpMux", *tcp_mux != it.tcp_mux),
+            (
+                "transport.tcpMuxConnections",
+                *tcp_mux_connections != it.tcp_mux_connections,
+            ),
             (
                 "transport.tcpMuxKeepaliveInterval",
                 *tcp_mux_keepalive_interval != it.tcp_mux_keepalive_interval,

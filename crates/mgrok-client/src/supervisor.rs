@@ -215,6 +215,7 @@ impl SessionSupervisor {
             server.clone(),
             handle.run_id().as_str().to_owned(),
             candidate.transport.to_string(),
+            active.session.link.count(),
         );
         self.context
             .sessions

@@ -177,6 +177,8 @@ pub struct ClientTransport {
     pub pool_count: u32,
     /// Many streams share one connection; must match the server's.
     pub tcp_mux: bool,
+    /// How many connections the streams of a session share, 1 to [`MAX_MUX_CONNECTIONS`](Self::MAX_MUX_CONNECTIONS).
+    pub tcp_mux_connections: usize,
     /// How often a silent multiplexed connection is probed; more than zero.
     pub tcp_mux_keepalive_interval: Duration,
     /// How often the server is pinged; `None` is never.
@@ -191,6 +193,11 @@ pub struct ClientTransport {
     pub tls: Option<ClientTls>,
 }
 
+impl ClientTransport {
+    /// The most connections that a session may have. Servers of mgrok allow no more.
+    pub const MAX_MUX_CONNECTIONS: usize = 64;
+}
+
 impl Default for ClientTransport {
     fn default() -> Self {
         // frp: these values, but for the wire protocol
@@ -203,6 +210,7 @@ impl Default for ClientTransport {
             connect_server_local_ip: None,
             pool_count: 1,
             tcp_mux: true,
+            tcp_mux_connections: 1,
             tcp_mux_keepalive_interval: Duration::from_secs(30),
             heartbeat_interval: None,
             heartbeat_timeout: None,

@@ -2,6 +2,7 @@
 
 pub(crate) mod gateway;
 mod hello;
+mod link;
 
 use std::future::ready;
 use std::net::SocketAddr;
@@ -18,12 +19,14 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use self::hello::{ANSWER_TIMEOUT, PROOF_TIMEOUT, negotiate, prove, seal, urgent};
+use self::link::{Link, join};
 use crate::admission::{self, Denied};
 use crate::connection::{Connection, SessionGuard, Transport};
 use crate::directory::{ClaimError, ClientInfo, Identity};
 use crate::excerpt::Excerpt;
 use crate::hooks::HookError;
 use crate::keys::{Keys, ProofError, Subject};
+use crate::links::MAX_LINKS;
 use crate::metrics::{LoginEnd, Metrics};
 use crate::policy::CurrentPolicy;
 use crate::session::start::{Control, Started, start};
@@ -55,10 +58,16 @@ enum LoginError {
     NameTooLong,
     #[error("missing v2 crypto negotiation")]
     NoHello,
+    #[error("no proof that the client knows the token")]
+    NoProof,
+    #[error("there is no session of run id [{0}] that takes further connections")]
+    NoSession(String),
     #[error("run_id is longer than {MAX_RUN_ID_LEN} bytes")]
     RunIdTooLong,
     #[error("there is a session on this connection already")]
     SecondSession,
+    #[error("the session has {MAX_LINKS} connections already")]
+    TooManyLinks,
     #[error(transparent)]
     Proof(#[from] ProofError),
 }
@@ -72,19 +81,24 @@ impl LoginError {
             Self::Denied(denied) if denied.is_ban() => LoginEnd::Banned,
             Self::Denied(_) => LoginEnd::Denied,
             Self::Hook(_) => LoginEnd::Plugin,
-            Self::NameTooLong | Self::NoHello | Self::RunIdTooLong | Self::SecondSession => {
-                LoginEnd::Malformed
-            }
+            Self::NameTooLong
+            | Self::NoHello
+            | Self::NoSession(_)
+            | Self::RunIdTooLong
+            | Self::SecondSession
+            | Self::TooManyLinks => LoginEnd::Malformed,
+            Self::NoProof => LoginEnd::Proof,
             Self::Proof(ProofError::Token(_)) => LoginEnd::Token,
             Self::Proof(ProofError::Oidc(..) | ProofError::Subject(_)) => LoginEnd::Oidc,
         }
     }
 }
 
-/// A session that is about to run, and what is to be given back when it ends.
-struct Begun<'a> {
-    session: Box<Started>,
-    guard: SessionGuard<'a>,
+/// What a login has come to, and what is to be given back when it ends.
+enum Begun<'a> {
+    Session(Box<Started>, SessionGuard<'a>),
+    /// One more connection of a session that there was.
+    Link(Box<Link<'a>>),
 }
 
 /// A client whose hello, plugins and signature have been looked at.
@@ -95,6 +109,8 @@ struct Known {
     /// How many idle work connections it wants kept.
     pool_count: i64,
     identity: Identity,
+    /// Whether the connection is for the session that there is.
+    joins: bool,
 }
 
 /// Serves a client from its login until its session ends. `hello` is what came ahead of the login.
@@ -110,16 +126,24 @@ pub(crate) async fn serve(
         let metrics = context.directory.metrics();
         let identify = identify(control, hello, login, connection, &context.policy, metrics);
         let known = Box::pin(identify).await?;
-        Box::pin(begin(known, connection, context)).await
+        match known.joins {
+            true => Box::pin(join(known, connection, context)).await,
+            false => Box::pin(begin(known, connection, context)).await,
+        }
     });
     let begun = tokio::select! {
         begun = begin => begun,
         () = context.tasks.stop_sessions.cancelled() => None,
     };
-    let Some(mut begun) = begun else { return };
+    let Some(begun) = begun else { return };
     let _logged_in = context.policy.bans().logged_in(connection.addrs.from.ip());
-    if begun.session.run().await == Ended::Moved {
-        begun.guard.moved();
+    match begun {
+        Begun::Session(session, mut guard) => {
+            if session.run().await == Ended::Moved {
+                guard.moved();
+            }
+        }
+        Begun::Link(link) => link.run(&context.tasks).await,
     }
 }
 
@@ -166,19 +190,27 @@ async fn identify(
     if let Err(denied) = admitted {
         return refuse(&mut control, &denied.into(), &who, current, metrics).await;
     }
+    let extensions = agreement.as_ref().map_or(&[][..], |it| &it.extensions);
+    let joins = extensions.contains(&Extension::LINK);
     // frp: plugins come first, and what they leave is what the client said (server/service.go#handleConnection)
     let hooks = policy.hooks.clone();
-    let mut login = match Box::pin(hooks.login(login, from)).await {
-        Ok(login) => login,
-        Err(error) => return refuse(&mut control, &error.into(), &who, current, metrics).await,
+    let mut login = match joins {
+        // They were asked about the session that it joins.
+        true => login,
+        false => match Box::pin(hooks.login(login, from)).await {
+            Ok(login) => login,
+            Err(error) => return refuse(&mut control, &error.into(), &who, current, metrics).await,
+        },
     };
     shorten(&mut login);
     who = who_is(&login, from);
-    // frp: these words, what follows [arch] is ours
-    info!(source = %from,
-        "client login info: ip [{from}] version [{}] hostname [{}] os [{}] arch [{}] {who}",
-        login.version, login.hostname, login.os, login.arch,
-    );
+    if !joins {
+        // frp: these words, what follows [arch] is ours
+        info!(source = %from,
+            "client login info: ip [{from}] version [{}] hostname [{}] os [{}] arch [{}] {who}",
+            login.version, login.hostname, login.os, login.arch,
+        );
+    }
     let subject = match verify(&login, connection, keys).await {
         Ok(subject) => subject,
         Err(error) => {
@@ -195,7 +227,6 @@ async fn identify(
         "" => RunId::random(),
         run_id => RunId::from(run_id),
     };
-    let extensions = agreement.as_ref().map_or(&[][..], |it| &it.extensions);
     let negotiated = Negotiated::new(control.version(), &login.version, extensions);
     let identity = Identity {
         client: Arc::new(ClientInfo {
@@ -214,6 +245,7 @@ async fn identify(
         metas: login.metas,
         keys: keys.clone(),
         negotiated,
+        links: connection.session_links(),
         migrates: extensions.contains(&Extension::MIGRATE),
         proved,
         signed_at: login.timestamp,
@@ -225,6 +257,7 @@ async fn identify(
         agreement,
         pool_count: login.pool_count,
         identity,
+        joins,
     })
 }
 
@@ -239,6 +272,7 @@ async fn begin<'a>(
         agreement,
         pool_count,
         mut identity,
+        joins: _,
     } = known;
     let who = identity.who();
     let mut welcome = Welcome {
@@ -274,10 +308,7 @@ async fn begin<'a>(
     match started {
         Ok(Some(session)) => {
             welcome.metrics.logins.of(LoginEnd::Ok).inc();
-            Some(Begun {
-                session,
-                guard: welcome.guard?,
-            })
+            Some(Begun::Session(session, welcome.guard?))
         }
         Ok(None) => None,
         Err(error) if welcome.control.is_some() => welcome.refuse(&error.into(), &who).await,

@@ -45,6 +45,7 @@ struct Server {
     #[serde(rename = "runID")]
     run_id: Option<String>,
     transport: Option<String>,
+    links: Option<usize>,
     error: Option<String>,
 }
 
@@ -87,6 +88,7 @@ impl Told {
                     since: live.map(|it| it.since),
                     run_id: live.map(|it| it.run_id.clone()),
                     transport: live.map(|it| it.transport.clone()),
+                    links: live.map(|it| it.links.get()),
                     error: error.filter(|_| session.is_none()),
                 }
             })

@@ -10,8 +10,9 @@
 //!
 //! TLS in brackets is on by default. TCP may lead through an outbound proxy.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mgrok_config::ServerAddr;
@@ -51,6 +52,10 @@ pub(crate) struct Dialler {
     /// Whether it is used is a matter of the transport.
     tls: ClientTls,
     dial: DialOptions,
+    /// Whatever the server's name says.
+    only: Option<IpAddr>,
+    /// Where the first connection has led.
+    reached: Arc<OnceLock<IpAddr>>,
 }
 
 impl Dialler {
@@ -61,6 +66,35 @@ impl Dialler {
             tls: context.tls.current(),
             context,
             transport,
+            only: None,
+            reached: Arc::default(),
+        }
+    }
+
+    /// The same, but connects to no other address than `only`, if there is one.
+    pub(super) fn only_to(mut self, only: Option<IpAddr>) -> Self {
+        self.only = only;
+        self
+    }
+
+    /// Where the first connection has led; `None` if that is not known.
+    pub(super) fn reached(&self) -> Option<IpAddr> {
+        self.reached.get().copied()
+    }
+
+    /// The host to connect to.
+    fn host(&self) -> Cow<'_, str> {
+        match self.only {
+            Some(ip) => Cow::Owned(ip.to_string()),
+            None => Cow::Borrowed(&self.context.server.host),
+        }
+    }
+
+    /// Takes note of where a connection has led. An address that means nothing without its interface is not told.
+    fn note_reached(&self, addr: SocketAddr) {
+        let has_zone = matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0);
+        if !has_zone {
+            let _first_counts = self.reached.set(addr.ip());
         }
     }
 
@@ -142,7 +176,8 @@ impl Dialler {
     async fn kcp(&self, is_first: bool) -> Result<Conn, ConnectError> {
         let DialContext { server, .. } = &*self.context;
         let options = udp(&self.dial);
-        let addrs = Candidates::find(&server.host, server.port, &options).await?;
+        let host = self.host();
+        let addrs = Candidates::find(&host, server.port, &options).await?;
         let has_tls = self.has_tls();
         let asks = !has_tls && (is_first || addrs.len() > 1);
         let connected = addrs.ipv4_first().first_that(|addr| async move {
@@ -151,7 +186,9 @@ impl Dialler {
             if asks {
                 stream.answered().await.map_err(ConnectError::Kcp)?;
             }
-            self.secure_if_on(stream.into()).await
+            let conn = self.secure_if_on(stream.into()).await?;
+            self.note_reached(addr);
+            Ok(conn)
         });
         connected.await.map_err(|error| self.silent(error))
     }
@@ -187,7 +224,13 @@ impl Dialler {
         let DialContext { server, proxy, .. } = &*self.context;
         let options = &self.dial;
         Ok(match proxy {
-            None => dial(&server.host, server.port, options).await?.into(),
+            None => {
+                let stream = dial(&self.host(), server.port, options).await?;
+                if let Ok(addr) = stream.peer_addr() {
+                    self.note_reached(addr);
+                }
+                stream.into()
+            }
             Some(proxy) => dial_through(proxy, &server.host, server.port, options).await?,
         })
     }

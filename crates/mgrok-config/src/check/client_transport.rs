@@ -35,6 +35,7 @@ pub(super) fn transport(
 ) -> ClientTransport {
     let protocol = protocol(&mut section).unwrap_or(default.protocol);
     let tcp_mux = section.boolean("tcpMux").unwrap_or(default.tcp_mux);
+    let tcp_mux_connections = tcp_mux_connections(&mut section, tcp_mux);
     warn_of_idle_keys(&section, protocol, tcp_mux);
     let (heartbeat_interval, heartbeat_timeout) = heartbeats(&mut section, tcp_mux);
     ClientTransport {
@@ -50,6 +51,7 @@ pub(super) fn transport(
         connect_server_local_ip: connect_server_local_ip(&mut section),
         pool_count: section.count("poolCount").unwrap_or(default.pool_count),
         tcp_mux,
+        tcp_mux_connections: tcp_mux_connections.unwrap_or(default.tcp_mux_connections),
         tcp_mux_keepalive_interval: section
             .seconds("tcpMuxKeepaliveInterval")
             .unwrap_or(default.tcp_mux_keepalive_interval),
@@ -59,6 +61,29 @@ pub(super) fn transport(
         quic: quic(section.section("quic"), default.quic),
         tls: tls(section.section("tls"), protocol),
     }
+}
+
+/// mgrok's own key.
+const MUX_CONNECTIONS: &str = "tcpMuxConnections";
+
+/// How many connections the streams share, where they share any.
+fn tcp_mux_connections(section: &mut Section<'_>, tcp_mux: bool) -> Option<usize> {
+    let most = ClientTransport::MAX_MUX_CONNECTIONS;
+    let number = section.integer(MUX_CONNECTIONS)?;
+    let Some(number) = usize::try_from(number).ok().filter(|it| *it <= most) else {
+        section.invalid(
+            MUX_CONNECTIONS,
+            format!("must be a number from 1 to {most}, not {number}"),
+        );
+        return None;
+    };
+    if number > 1 && !tcp_mux {
+        section.invalid(
+            MUX_CONNECTIONS,
+            "needs `transport.tcpMux`; without it, each stream has a connection of its own anyway",
+        );
+    }
+    Some(number)
 }
 
 fn protocol(section: &mut Section<'_>) -> Option<Protocol> {
@@ -144,6 +169,9 @@ fn warn_of_idle_keys(section: &Section<'_>, protocol: Protocol, tcp_mux: bool) {
                 "tcpMuxKeepaliveInterval",
                 "does nothing with \"quic\", which has `transport.quic.keepalivePeriod`",
             );
+        }
+        if section.says(MUX_CONNECTIONS) {
+            section.warn(MUX_CONNECTIONS, why);
         }
     }
 }

@@ -87,6 +87,34 @@ tls = { enable = false, disableCustomTLSFirstByte = false }
 }
 
 #[test]
+fn several_connections_share_the_streams_of_a_mux() {
+    for (number, connections) in [(0, 1), (1, 1), (64, 64)] {
+        let config = client(&format!("transport.tcpMuxConnections = {number}"));
+        assert_eq!(config.transport.tcp_mux_connections, connections);
+    }
+    for number in ["-1", "65"] {
+        client_mistakes(
+            &format!("transport.tcpMuxConnections = {number}"),
+            &[&format!(
+                "1:31: transport.tcpMuxConnections: must be a number from 1 to 64, not {number}"
+            )],
+        );
+    }
+    client_mistakes(
+        "[transport]\ntcpMux = false\ntcpMuxConnections = 2",
+        &[
+            "3:21: transport.tcpMuxConnections: needs `transport.tcpMux`; without it, each stream has a connection of its own anyway",
+        ],
+    );
+    client_warnings(
+        "transport = { protocol = \"quic\", tcpMuxConnections = 2 }",
+        &[
+            "1:54: transport.tcpMuxConnections: does nothing with \"quic\", in which streams share a connection anyway",
+        ],
+    );
+}
+
+#[test]
 fn what_is_always_encrypted_keeps_its_tls() {
     for protocol in ["quic", "wss"] {
         let text = format!(
