@@ -25,7 +25,7 @@ use mgrok_net::conn::Conn;
 use mgrok_net::outbound::{OutboundCredentials, OutboundProxy, OutboundScheme};
 use mgrok_net::quic::QuicOptions;
 use mgrok_net::resolver::Resolver;
-use mgrok_net::tcp::DialOptions;
+use mgrok_net::tcp::{DialOptions, has_multipath};
 use mgrok_proto::hello::Bootstrap;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -68,6 +68,7 @@ impl Connector {
                 local_ip: transport.connect_server_local_ip,
                 resolver: resolver.clone(),
             },
+            multipath: wants_multipath(config),
             proxy: transport.proxy_url.as_ref().map(outbound_proxy),
             quic: QuicOptions {
                 keepalive: transport.quic.keepalive_period,
@@ -203,6 +204,18 @@ impl Connector {
             warn!("{} has no effect on {transport}", keys.join(" and "));
         }
     }
+}
+
+/// Whether connections by TCP are to go by several paths at once, and can.
+fn wants_multipath(config: &ClientConfig) -> bool {
+    let wants = config.transport.multipath;
+    if wants && !has_multipath() {
+        warn!(
+            "transport.multipath has no effect: this system has no multipath TCP; on Linux see sysctl net.mptcp.enabled"
+        );
+        return false;
+    }
+    wants
 }
 
 /// The outbound proxy of the configuration, as mgrok-net dials it.

@@ -50,6 +50,8 @@ pub(crate) struct LiveSession {
     pub(crate) run_id: String,
     pub(crate) transport: String,
     pub(crate) links: LinkCount,
+    /// Whether the first of them goes by several paths at once.
+    pub(crate) multipath: bool,
 }
 
 /// What one supervisor has.
@@ -81,6 +83,7 @@ impl SessionStatuses {
         run_id: String,
         transport: String,
         links: LinkCount,
+        multipath: bool,
     ) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         self.change(number, |status| {
@@ -90,6 +93,7 @@ impl SessionStatuses {
                 run_id,
                 transport,
                 links,
+                multipath,
             });
         });
     }

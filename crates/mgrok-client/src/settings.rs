@@ -117,6 +117,7 @@ impl KeyChanges {
             dial_server_timeout,
             dial_server_keepalive,
             connect_server_local_ip,
+            multipath,
             pool_count,
             tcp_mux,
             tcp_mux_connections,
@@ -175,6 +176,7 @@ impl KeyChanges {
                 "transport.connectServerLocalIP",
                 *connect_server_local_ip != it.connect_server_local_ip,
             ),
+            ("transport.multipath", *multipath != it.multipath),
             ("transport.poolCount", *pool_count != it.pool_count),
             ("transport.tcpMux", *tcp_mux != it.tcp_mux),
             (

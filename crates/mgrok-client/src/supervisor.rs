@@ -203,11 +203,13 @@ impl SessionSupervisor {
         let candidate = active.candidate;
         let server = self.servers.server(candidate);
         let handle = active.session.handle.clone();
+        let multipath = active.session.link.is_multipath();
         info!(
-            "login to server success, get run id [{}]{}, with {server} by {}",
+            "login to server success, get run id [{}]{}, with {server} by {}{}",
             Head(handle.run_id()),
             who(&self.context.config),
-            candidate.transport
+            candidate.transport,
+            if multipath { " over multipath TCP" } else { "" }
         );
         self.proxies.set_server_addr(&server.host);
         self.context.session_statuses.logged_in(
@@ -216,6 +218,7 @@ impl SessionSupervisor {
             handle.run_id().as_str().to_owned(),
             candidate.transport.to_string(),
             active.session.link.count(),
+            multipath,
         );
         self.context
             .sessions

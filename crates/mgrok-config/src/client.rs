@@ -173,6 +173,8 @@ pub struct ClientTransport {
     pub dial_server_keepalive: Option<Duration>,
     /// The address to connect from; `None` lets the system choose.
     pub connect_server_local_ip: Option<IpAddr>,
+    /// Connections over TCP go by several paths at once, where the systems of both ends can do that.
+    pub multipath: bool,
     /// How many work connections to keep in store at the server, which may allow fewer.
     pub pool_count: u32,
     /// Many streams share one connection; must match the server's.
@@ -208,6 +210,7 @@ impl Default for ClientTransport {
             dial_server_timeout: Duration::from_secs(10),
             dial_server_keepalive: Some(Duration::from_secs(7200)),
             connect_server_local_ip: None,
+            multipath: false,
             pool_count: 1,
             tcp_mux: true,
             tcp_mux_connections: 1,

@@ -46,6 +46,7 @@ struct Server {
     run_id: Option<String>,
     transport: Option<String>,
     links: Option<usize>,
+    multipath: Option<bool>,
     error: Option<String>,
 }
 
@@ -89,6 +90,7 @@ impl Told {
                     run_id: live.map(|it| it.run_id.clone()),
                     transport: live.map(|it| it.transport.clone()),
                     links: live.map(|it| it.links.get()),
+                    multipath: live.map(|it| it.multipath),
                     error: error.filter(|_| session.is_none()),
                 }
             })

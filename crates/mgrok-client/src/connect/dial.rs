@@ -20,7 +20,7 @@ use mgrok_net::conn::Conn;
 use mgrok_net::outbound::{OutboundProxy, dial_through};
 use mgrok_net::quic::{Connection, Endpoint, QuicClient, QuicError, QuicOptions};
 use mgrok_net::resolver::without_zone;
-use mgrok_net::tcp::{Candidates, DialError, DialOptions, dial};
+use mgrok_net::tcp::{Candidates, DialError, DialOptions, dial, dial_multipath, is_multipath};
 use mgrok_net::tls::{CertificateFault, ClientTls, Fingerprint};
 use mgrok_net::{kcp, websocket};
 use tokio::time::timeout;
@@ -36,6 +36,8 @@ pub(super) struct DialContext {
     pub(super) server: ServerAddr,
     /// For transports over TCP.
     pub(super) dial: DialOptions,
+    /// By several paths at once, if there is no outbound proxy.
+    pub(super) multipath: bool,
     /// `None`: transports over TCP connect to the server directly.
     pub(super) proxy: Option<OutboundProxy>,
     pub(super) quic: QuicOptions,
@@ -55,7 +57,16 @@ pub(crate) struct Dialler {
     /// Whatever the server's name says.
     only: Option<IpAddr>,
     /// Where the first connection has led.
-    reached: Arc<OnceLock<IpAddr>>,
+    reached: Arc<OnceLock<Reached>>,
+}
+
+/// Where a connection has led, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reached {
+    /// The address of the server. `None` if it means nothing without its interface.
+    pub(crate) ip: Option<IpAddr>,
+    /// Whether it is by several paths at once.
+    pub(crate) multipath: bool,
 }
 
 impl Dialler {
@@ -78,7 +89,7 @@ impl Dialler {
     }
 
     /// Where the first connection has led; `None` if that is not known.
-    pub(super) fn reached(&self) -> Option<IpAddr> {
+    pub(super) fn reached(&self) -> Option<Reached> {
         self.reached.get().copied()
     }
 
@@ -90,12 +101,11 @@ impl Dialler {
         }
     }
 
-    /// Takes note of where a connection has led. An address that means nothing without its interface is not told.
-    fn note_reached(&self, addr: SocketAddr) {
+    /// Takes note of where a connection has led.
+    fn note_reached(&self, addr: SocketAddr, multipath: bool) {
         let has_zone = matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0);
-        if !has_zone {
-            let _first_counts = self.reached.set(addr.ip());
-        }
+        let ip = (!has_zone).then(|| addr.ip());
+        let _first_counts = self.reached.set(Reached { ip, multipath });
     }
 
     /// The same, but the server must be reached within `longest_dial`.
@@ -187,7 +197,7 @@ impl Dialler {
                 stream.answered().await.map_err(ConnectError::Kcp)?;
             }
             let conn = self.secure_if_on(stream.into()).await?;
-            self.note_reached(addr);
+            self.note_reached(addr, false);
             Ok(conn)
         });
         connected.await.map_err(|error| self.silent(error))
@@ -225,9 +235,13 @@ impl Dialler {
         let options = &self.dial;
         Ok(match proxy {
             None => {
-                let stream = dial(&self.host(), server.port, options).await?;
+                let (host, multipath) = (self.host(), self.context.multipath);
+                let stream = match multipath {
+                    true => dial_multipath(&host, server.port, options).await?,
+                    false => dial(&host, server.port, options).await?,
+                };
                 if let Ok(addr) = stream.peer_addr() {
-                    self.note_reached(addr);
+                    self.note_reached(addr, multipath && is_multipath(&stream));
                 }
                 stream.into()
             }

@@ -13,7 +13,7 @@ use mgrok_proto::liveness;
 use tokio::time::timeout;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::dial::Dialler;
+use super::dial::{Dialler, Reached};
 use super::error::{ConnectError, STREAM_TIMEOUT};
 use super::mux_links::MuxLinks;
 use super::transport::Transport;
@@ -84,8 +84,8 @@ pub(crate) struct Link {
     transport: Transport,
     streams: Streams,
     carrier: Carrier,
-    /// The address of the server that it leads to, if others can be led there as well.
-    reached: Option<IpAddr>,
+    /// Where it leads, if that is known.
+    reached: Option<Reached>,
 }
 
 #[derive(Debug)]
@@ -126,22 +126,22 @@ impl Link {
     pub(super) fn connections(first: Conn, dialler: Dialler, drivers: TaskTracker) -> Self {
         Self {
             transport: dialler.transport(),
+            reached: dialler.reached(),
             streams: Streams::Connections(dialler),
             carrier: Carrier::Each {
                 first: Some(Box::new(first)),
                 drivers,
             },
-            reached: None,
         }
     }
 
-    /// Streams on `conn`, which is probed as often as `keepalive` says while it is silent, and leads to the address `reached`.
+    /// Streams on `conn`, which is probed as often as `keepalive` says while it is silent, and leads where `reached` says.
     pub(super) fn muxed(
         transport: Transport,
         conn: Conn,
         keepalive: Duration,
         drivers: TaskTracker,
-        reached: Option<IpAddr>,
+        reached: Option<Reached>,
     ) -> Self {
         let config = mgrok_mux::Config {
             keepalive_interval: Some(keepalive),
@@ -339,7 +339,12 @@ impl Link {
     /// The address of the server that it leads to, for other links of its session: a name may have several servers, of which one has the
     /// session. `None` if it is not known, as behind an outbound proxy.
     pub(crate) fn reached(&self) -> Option<IpAddr> {
-        self.reached
+        self.reached.and_then(|it| it.ip)
+    }
+
+    /// Whether it goes by several paths at once.
+    pub(crate) fn is_multipath(&self) -> bool {
+        self.reached.is_some_and(|it| it.multipath)
     }
 
     /// How many connections the session has whose first link this is; 1 where each stream is a connection.

@@ -37,6 +37,7 @@ pub(super) fn transport(
     let tcp_mux = section.boolean("tcpMux").unwrap_or(default.tcp_mux);
     let tcp_mux_connections = tcp_mux_connections(&mut section, tcp_mux);
     warn_of_idle_keys(&section, protocol, tcp_mux);
+    let multipath = section.boolean(MULTIPATH).unwrap_or(default.multipath);
     let (heartbeat_interval, heartbeat_timeout) = heartbeats(&mut section, tcp_mux);
     ClientTransport {
         protocol,
@@ -49,6 +50,7 @@ pub(super) fn transport(
             .seconds_or_off("dialServerKeepalive")
             .unwrap_or(default.dial_server_keepalive),
         connect_server_local_ip: connect_server_local_ip(&mut section),
+        multipath,
         pool_count: section.count("poolCount").unwrap_or(default.pool_count),
         tcp_mux,
         tcp_mux_connections: tcp_mux_connections.unwrap_or(default.tcp_mux_connections),
@@ -85,6 +87,9 @@ fn tcp_mux_connections(section: &mut Section<'_>, tcp_mux: bool) -> Option<usize
     }
     Some(number)
 }
+
+/// mgrok's own key.
+const MULTIPATH: &str = "multipath";
 
 fn protocol(section: &mut Section<'_>) -> Option<Protocol> {
     let key = "protocol";
@@ -153,11 +158,19 @@ fn is_always_encrypted(protocol: Protocol) -> bool {
 /// Warns of keys that do nothing with the protocol.
 fn warn_of_idle_keys(section: &Section<'_>, protocol: Protocol, tcp_mux: bool) {
     if goes_past_proxies(protocol) {
-        for key in ["proxyURL", "connectServerLocalIP", "dialServerKeepalive"] {
+        for key in [
+            "proxyURL",
+            "connectServerLocalIP",
+            "dialServerKeepalive",
+            MULTIPATH,
+        ] {
             if section.says(key) {
                 section.warn(key, format!("does nothing with {}", quoted(protocol)));
             }
         }
+    }
+    if section.says("proxyURL") && section.says(MULTIPATH) {
+        section.warn(MULTIPATH, "does nothing with `proxyURL`");
     }
     if protocol == Protocol::Quic {
         let why = "does nothing with \"quic\", in which streams share a connection anyway";
