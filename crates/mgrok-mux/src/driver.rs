@@ -31,8 +31,14 @@ const MAX_SLICES: usize = 64;
 /// is much to do; more is part of a bulk transfer, which is not to wait.
 const WORTH_WRITING: usize = 4 * 1024;
 
+/// Where waiting for other messages has come to nothing, so many times at least, 63 messages leave at once before the next waits.
+const MAX_VAIN: u8 = 6;
+
 /// The driver lets other tasks run after so many turns, which move up to 64 KiB in and 256 KiB out.
 const MAX_TURNS: usize = 8;
+
+/// Reads what arrives next as an owned slice, empty at the end.
+pub type Receive<IO> = fn(&mut IO, &mut Context<'_>) -> Poll<io::Result<Bytes>>;
 
 /// Starts a session on `io`. Nothing happens unless the [`Driver`] is polled, usually by
 /// spawning it.
@@ -40,12 +46,25 @@ pub fn session<IO>(io: IO, config: Config) -> (Opener, Acceptor, Driver<IO>)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send,
 {
+    session_receiving(io, config, read_into_slab)
+}
+
+/// As [`session`], on a connection that has what arrives in owned slices, which saves a copy of it.
+pub fn session_receiving<IO>(
+    io: IO,
+    config: Config,
+    receive: Receive<IO>,
+) -> (Opener, Acceptor, Driver<IO>)
+where
+    IO: AsyncWrite + Unpin + Send,
+{
     let shared = Shared::new(config.clone());
     let opener = Opener::new(Arc::clone(&shared), config.open_timeout);
     let acceptor = Acceptor::new(Arc::clone(&shared));
     let driver = Driver {
         batch: Batch::new(io.is_write_vectored()),
         io,
+        receive,
         shared,
         config,
         phase: Phase::Running,
@@ -55,7 +74,7 @@ where
         has_progressed: false,
         is_slow: false,
         unflushed: false,
-        has_gathered: false,
+        gathering: Gathering::default(),
         timer: None,
         wakes: Vec::new(),
     };
@@ -68,6 +87,7 @@ where
 #[must_use = "a session does nothing unless its driver is polled"]
 pub struct Driver<IO> {
     io: IO,
+    receive: Receive<IO>,
     shared: Arc<Shared>,
     config: Config,
     phase: Phase,
@@ -84,11 +104,21 @@ pub struct Driver<IO> {
     is_slow: bool,
     /// Something was written since the last flush.
     unflushed: bool,
-    /// The tasks that were ready have run since the driver was woken.
-    has_gathered: bool,
+    gathering: Gathering,
     timer: Option<Pin<Box<Sleep>>>,
     /// An empty list, kept for its memory.
     wakes: Vec<Waker>,
+}
+
+/// Whether a small message waits for others, so that they leave with one write.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gathering {
+    /// What was to be sent, in bytes, when the driver let other tasks run.
+    before: Option<usize>,
+    /// Times in a row that nothing came of it.
+    vain: u8,
+    /// Messages that are not to wait.
+    skip: u8,
 }
 
 /// How far the session is.
@@ -113,7 +143,7 @@ enum Turn {
     Progress,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Future for Driver<IO> {
+impl<IO: AsyncWrite + Unpin + Send> Future for Driver<IO> {
     type Output = Result<(), SessionError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -142,18 +172,27 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Future for Driver<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
-    /// Lets the tasks that are ready run first if there is little to write: they may have more for
-    /// the same write, and a write costs more than what is in it. Once for each time the driver is
-    /// woken.
+impl<IO: AsyncWrite + Unpin + Send> Driver<IO> {
+    /// Lets the tasks that are ready run first if there is little to write: they may have more for the same write, and a write
+    /// costs more than what is in it. Once for each time the driver is woken, and seldom where nothing has come of it: a
+    /// runtime that finds nothing else to run wakes another thread to look for it, which costs a lone message more than its write.
     fn gathers(&mut self, cx: &mut Context<'_>) -> bool {
-        let has_little = matches!(self.phase, Phase::Running)
-            && self.batch.is_empty()
-            && !self.has_gathered
-            && self.shared.lock().machine.has_little_data(WORTH_WRITING);
-        self.has_gathered = has_little;
+        let is_running = matches!(self.phase, Phase::Running) && self.batch.is_empty();
+        let queued = match is_running {
+            true => self.shared.lock().machine.usage().queued,
+            false => 0,
+        };
+        let has_little = (1..WORTH_WRITING).contains(&queued);
+        if let Some(before) = self.gathering.before.take() {
+            self.gathering.note(queued > before);
+            return false;
+        }
+        if !has_little || !self.gathering.is_worth_it() {
+            return false;
+        }
+        self.gathering.before = Some(queued);
         // At its first poll it sees to it that the task is woken after the others.
-        has_little && pin!(tokio::task::yield_now()).poll(cx).is_pending()
+        pin!(tokio::task::yield_now()).poll(cx).is_pending()
     }
 
     /// One turn of a living session.
@@ -161,7 +200,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
         let input = if !self.wants_input {
             Poll::Pending
         } else if self.input.is_empty() {
-            self.poll_read(cx)
+            (self.receive)(&mut self.io, cx)
         } else {
             Poll::Ready(Ok(std::mem::take(&mut self.input)))
         };
@@ -263,21 +302,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
 
     /// Drops input until the other end has closed its direction too.
     fn drain(&mut self, cx: &mut Context<'_>, until: Instant) -> Turn {
-        match self.poll_read(cx) {
+        match (self.receive)(&mut self.io, cx) {
             Poll::Ready(Ok(input)) if !input.is_empty() && now() < until => Turn::Progress,
             Poll::Ready(_) => Turn::Done,
             Poll::Pending => self.wait_until(cx, Some(until), Turn::Done),
         }
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        slab::with_local(|slabs| {
-            slabs.read_with(MIN_READ, |buffer| {
-                // This future keeps nothing between polls, a new one each time loses nothing.
-                ready!(pin!(self.io.read_buf(buffer)).poll(cx))?;
-                Poll::Ready(Ok(buffer.split().freeze()))
-            })
-        })
     }
 
     /// Writes the batch; ready when all of it is written and flushed.
@@ -326,6 +355,25 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> Driver<IO> {
     }
 }
 
+impl Gathering {
+    /// Whether the next message is to wait.
+    fn is_worth_it(&mut self) -> bool {
+        let skip = self.skip > 0;
+        self.skip = self.skip.saturating_sub(1);
+        !skip
+    }
+
+    /// Takes note whether others had more to send.
+    fn note(&mut self, had_more: bool) {
+        self.vain = if had_more {
+            0
+        } else {
+            (self.vain + 1).min(MAX_VAIN)
+        };
+        self.skip = (1 << self.vain) - 1;
+    }
+}
+
 impl<IO> Driver<IO> {
     fn end(&mut self, reason: SessionError) {
         let mut guard = self.shared.lock();
@@ -349,6 +397,19 @@ impl<IO> Drop for Driver<IO> {
         self.end(SessionError::Closed);
         self.shared.note_done();
     }
+}
+
+fn read_into_slab<IO: AsyncRead + Unpin>(
+    io: &mut IO,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<Bytes>> {
+    slab::with_local(|slabs| {
+        slabs.read_with(MIN_READ, |buffer| {
+            // This future keeps nothing between polls, a new one each time loses nothing.
+            ready!(pin!(io.read_buf(buffer)).poll(cx))?;
+            Poll::Ready(Ok(buffer.split().freeze()))
+        })
+    })
 }
 
 fn now() -> Instant {

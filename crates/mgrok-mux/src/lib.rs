@@ -39,7 +39,7 @@ pub mod slab;
 mod stream;
 
 pub use config::{Config, Role, UntrustedLimits, WindowBudget};
-pub use driver::{Driver, session};
+pub use driver::{Driver, Receive, session, session_receiving};
 pub use error::{OpenError, ProtocolError, SessionError};
 pub use handles::{Acceptor, Opener, UsageWatch};
 pub use stream::Stream;

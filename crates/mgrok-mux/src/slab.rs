@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-/// Size of the slabs of [`with_local`]: what one read can return at most.
-pub const LOCAL_SLAB_SIZE: usize = 64 * 1024;
+use crate::frame::HEADER_LEN;
+
+/// Size of the slabs of [`with_local`]: what one read can return at most. With a frame's header before it, that fills four records
+/// of TLS.
+pub const LOCAL_SLAB_SIZE: usize = 64 * 1024 - HEADER_LEN;
 
 /// Slabs that [`with_local`] keeps per thread while slices of them are in use (2 MiB).
 const LOCAL_MAX_KEPT: usize = 32;

@@ -1,5 +1,6 @@
 //! One stream of a session, as its owner holds it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,6 +15,9 @@ use crate::slab;
 
 /// Most bytes that one `poll_write` copies: what one frame can carry.
 const MAX_WRITE: usize = 64 * 1024;
+
+/// Most slices that [`Stream::poll_recv_many`] appends: what one vectored write takes without effort.
+const MAX_SLICES: usize = 16;
 
 /// One stream of a session: a full-duplex byte stream with one owner.
 ///
@@ -61,6 +65,33 @@ impl Stream {
         let coop = ready!(coop::poll_proceed(cx));
         let mut guard = self.shared.lock();
         let result = guard.machine.poll_recv(self.id, cx);
+        guard.finish();
+        if result.is_ready() {
+            coop.made_progress();
+        }
+        result
+    }
+
+    /// Appends to `slices` what has been received, as much as makes one good write; nothing if the other end sends no more.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_recv`](Self::poll_recv).
+    pub fn poll_recv_many(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &mut VecDeque<Bytes>,
+    ) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            slices.push_back(std::mem::take(&mut self.unread));
+            return Poll::Ready(Ok(()));
+        }
+        let coop = ready!(coop::poll_proceed(cx));
+        let mut guard = self.shared.lock();
+        let result =
+            guard
+                .machine
+                .poll_recv_many(self.id, cx, slices, MAX_SLICES, slab::LOCAL_SLAB_SIZE);
         guard.finish();
         if result.is_ready() {
             coop.made_progress();

@@ -11,6 +11,7 @@ mod std_io;
 #[cfg(unix)]
 mod unix;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -19,11 +20,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use mgrok_mux::Stream;
-use rustls::CommonState;
+use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsStream;
 
 use crate::tcp;
+use crate::tls::TlsStream;
 
 pub(crate) use flow::{Flow, FlowSender, Flows, settle};
 pub(crate) use quic::{NO_ERROR, QuicStream, StreamPermit, connection_lost};
@@ -63,7 +64,7 @@ enum Io {
     Quic(Box<QuicStream>),
     Tcp(TcpStream),
     /// Boxed: a TLS session is a hundred times the size of a socket.
-    Tls(Box<TlsStream<Conn>>),
+    Tls(Box<TlsStream>),
 }
 
 impl Conn {
@@ -89,6 +90,30 @@ impl Conn {
     /// The next bytes that arrive; empty at the end of the stream. Cancel-safe.
     pub async fn recv(&mut self) -> io::Result<Bytes> {
         poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Appends the next bytes that arrived to `chunks`, several pieces of them where they lie ready; nothing at the end of the stream and
+    /// on every later call.
+    pub(crate) fn poll_recv_many(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut VecDeque<Bytes>,
+    ) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            chunks.push_back(std::mem::take(&mut self.unread));
+            return Poll::Ready(Ok(()));
+        }
+        self.io.poll_recv_many(cx, chunks)
+    }
+
+    /// Accepts bytes from the front of `chunks`, as [`ByteStream::poll_send`] does of one, together where the carrier can. Ready once
+    /// `chunks` is empty.
+    pub(crate) fn poll_send_many(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut VecDeque<Bytes>,
+    ) -> Poll<io::Result<()>> {
+        self.io.poll_send_many(cx, chunks)
     }
 
     /// Sends all of `chunk` and flushes. Not cancel-safe: a part may have been sent.
@@ -121,7 +146,7 @@ impl Conn {
     pub fn watch_closely(&self, idle: Duration, timeout: Duration) {
         match &self.io {
             Io::Tcp(socket) => tcp::watch_closely(socket, idle, timeout),
-            Io::Tls(stream) => stream.get_ref().0.watch_closely(idle, timeout),
+            Io::Tls(stream) => stream.below().watch_closely(idle, timeout),
             Io::Kcp(_) | Io::Layered(_) | Io::Mux(_) | Io::Quic(_) => {}
         }
     }
@@ -131,7 +156,7 @@ impl Conn {
     pub fn keep_little_unsent(&self) {
         match &self.io {
             Io::Tcp(socket) => tcp::keep_little_unsent(socket),
-            Io::Tls(stream) => stream.get_ref().0.keep_little_unsent(),
+            Io::Tls(stream) => stream.below().keep_little_unsent(),
             Io::Kcp(_) | Io::Layered(_) | Io::Mux(_) | Io::Quic(_) => {}
         }
     }
@@ -150,10 +175,7 @@ impl Conn {
     /// above TLS.
     pub fn server_name(&self) -> Option<&str> {
         match &self.io {
-            Io::Tls(stream) => match &**stream {
-                TlsStream::Client(_) => None,
-                TlsStream::Server(stream) => stream.get_ref().1.server_name(),
-            },
+            Io::Tls(stream) => stream.server_name(),
             Io::Kcp(_) | Io::Layered(_) | Io::Mux(_) | Io::Quic(_) | Io::Tcp(_) => None,
         }
     }
@@ -168,10 +190,18 @@ impl Conn {
         matches!(self.io, Io::Layered(_))
     }
 
-    /// The TLS session, if it is the topmost layer.
-    pub(crate) fn tls(&self) -> Option<&CommonState> {
+    #[cfg(test)]
+    pub(crate) fn tls_mut(&mut self) -> Option<&mut TlsStream> {
+        match &mut self.io {
+            Io::Tls(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// The certificate that the peer has shown, if TLS is the topmost layer.
+    pub(crate) fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         match &self.io {
-            Io::Tls(stream) => Some(stream.get_ref().1),
+            Io::Tls(stream) => stream.peer_certificate(),
             Io::Kcp(_) | Io::Layered(_) | Io::Mux(_) | Io::Quic(_) | Io::Tcp(_) => None,
         }
     }
@@ -182,6 +212,14 @@ impl Conn {
         match &self.io {
             Io::Quic(stream) => stream.flow(),
             Io::Kcp(_) | Io::Layered(_) | Io::Mux(_) | Io::Tcp(_) | Io::Tls(_) => None,
+        }
+    }
+
+    /// As [`Conn::bare_tcp`], for who uses it alone.
+    pub(crate) fn bare_tcp_mut(&mut self) -> Option<&mut TcpStream> {
+        match &mut self.io {
+            Io::Tcp(socket) if self.unread.is_empty() => Some(socket),
+            _ => None,
         }
     }
 
@@ -255,9 +293,9 @@ impl From<QuicStream> for Conn {
     }
 }
 
-impl From<TlsStream<Conn>> for Conn {
-    fn from(stream: TlsStream<Conn>) -> Self {
-        Io::Tls(Box::new(stream)).into()
+impl From<Box<TlsStream>> for Conn {
+    fn from(stream: Box<TlsStream>) -> Self {
+        Io::Tls(stream).into()
     }
 }
 

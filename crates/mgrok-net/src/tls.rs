@@ -12,10 +12,13 @@ mod client;
 mod fault;
 mod files;
 mod fingerprint;
+mod handshake;
 mod pinned;
+mod record;
 mod self_signed;
 mod server;
 mod shown;
+mod stream;
 mod system;
 
 use std::io;
@@ -34,6 +37,7 @@ pub use self_signed::kept_certificate;
 pub(crate) use server::config as server_config;
 pub use server::{ServerTls, ServerTlsOptions};
 pub use shown::{CertificateDetails, ShownCertificate, UnixSeconds, Validity};
+pub(crate) use stream::TlsStream;
 
 /// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]

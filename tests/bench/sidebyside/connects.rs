@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{product::Tunnel, report::Figure};
+use mgrok_lab::report::Figure;
+
+use crate::{product::Product, tunnel::Tunnel};
 
 /// How many users do this at the same time.
 const USERS: usize = 16;
@@ -57,9 +59,19 @@ pub(crate) fn measure(tunnel: &Tunnel, window: Duration) -> Vec<Figure> {
     for user in users {
         let _ = user.join();
     }
-    vec![
-        Figure::new("connects/s", connects / elapsed.as_secs_f64(), 0),
-        Figure::new("cpu µs each", cpu.as_secs_f64() * 1e6 / connects, 0),
-        Figure::new("failed", failed.load(Ordering::Relaxed) as f64, 0),
-    ]
+    let mut figures = vec![Figure::more(
+        "connects/s",
+        connects / elapsed.as_secs_f64(),
+        0,
+    )];
+    if tunnel.product != Product::Direct {
+        figures.push(Figure::less(
+            "cpu µs each",
+            cpu.as_secs_f64() * 1e6 / connects,
+            0,
+        ));
+    }
+    let failed = failed.load(Ordering::Relaxed);
+    figures.push(Figure::neutral("failed", failed as f64, 0));
+    figures
 }

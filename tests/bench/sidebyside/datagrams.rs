@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mgrok_lab::report::Figure;
 use mgrok_net::udp::{Datagrams as Batch, Sent, UdpSocket};
 use tokio::{
     runtime,
@@ -22,7 +23,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{product::Tunnel, report::Figure};
+use crate::{pingpong, product::Product, tunnel::Tunnel};
 
 /// A server may bring up the work connection of a udp proxy a while after the proxy.
 const WARM_UP: Duration = Duration::from_millis(1_200);
@@ -42,15 +43,14 @@ pub(crate) struct Datagrams {
 }
 
 pub(crate) fn all() -> impl Iterator<Item = Datagrams> {
-    [(1, 64), (16, 8)]
+    let work = |(users, in_flight, size)| Datagrams {
+        users,
+        in_flight,
+        size,
+    };
+    [(1, 64, 512), (16, 8, 512), (16, 8, 1_200)]
         .into_iter()
-        .flat_map(|(users, in_flight)| {
-            [32, 1_200].map(|size| Datagrams {
-                users,
-                in_flight,
-                size,
-            })
-        })
+        .map(work)
 }
 
 impl Datagrams {
@@ -60,14 +60,19 @@ impl Datagrams {
             in_flight,
             size,
         } = self;
-        format!("udp {users} users, {in_flight} in flight, {size} B")
+        let s = if users == 1 { "" } else { "s" };
+        format!("udp {users} user{s}, {in_flight} in flight, {size} B")
     }
 }
 
+/// Nothing where no datagrams are carried.
 pub(crate) fn measure(work: Datagrams, tunnel: &Tunnel, window: Duration) -> Vec<Figure> {
+    let Some(to) = tunnel.public.udp else {
+        return Vec::new();
+    };
     let counts = Arc::new(Counts::default());
     let users = {
-        let (counts, to) = (counts.clone(), tunnel.public.udp);
+        let counts = counts.clone();
         thread::spawn(move || runtime().block_on(all_users(work, to, &counts)))
     };
     thread::sleep(WARM_UP);
@@ -79,11 +84,43 @@ pub(crate) fn measure(work: Datagrams, tunnel: &Tunnel, window: Duration) -> Vec
     counts.stop.store(true, Ordering::Relaxed);
     let _ = users.join();
     let (back, lost) = ((back_then - back) as f64, (lost_then - lost) as f64);
-    vec![
-        Figure::new("packets/s", back / elapsed.as_secs_f64(), 0),
-        Figure::new("cpu µs each", cpu.as_secs_f64() * 1e6 / back, 1),
-        Figure::new("lost, per mille", lost * 1e3 / (back + lost).max(1.0), 1),
-    ]
+    let mut figures = vec![Figure::more(
+        "round trips/s",
+        back / elapsed.as_secs_f64(),
+        0,
+    )];
+    if tunnel.product != Product::Direct {
+        figures.push(Figure::less(
+            "cpu µs each",
+            cpu.as_secs_f64() * 1e6 / back,
+            1,
+        ));
+    }
+    let lost = lost * 1e3 / (back + lost).max(1.0);
+    figures.push(Figure::neutral("lost, per mille", lost, 1));
+    figures
+}
+
+pub(crate) const ALONE: &str = "udp alone, 512 B";
+
+/// One datagram at a time there and back. Nothing where no datagrams are carried.
+pub(crate) fn measure_alone(tunnel: &Tunnel, window: Duration) -> Vec<Figure> {
+    let Some(to) = tunnel.public.udp else {
+        return Vec::new();
+    };
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(to).unwrap();
+    socket.set_read_timeout(Some(LOST)).unwrap();
+    let mut buffer = [7; 512];
+    let (start, mut times) = (Instant::now(), Vec::new());
+    while start.elapsed() < WARM_UP + window {
+        let before = Instant::now();
+        let is_back = socket.send(&buffer).is_ok() && socket.recv(&mut buffer).is_ok();
+        if is_back && start.elapsed() > WARM_UP {
+            times.push(before.elapsed());
+        }
+    }
+    pingpong::figures(times)
 }
 
 #[derive(Default)]

@@ -1,19 +1,22 @@
-//! The memory of a fresh pair, and of connections that do nothing.
+//! The memory of a fresh pair, of connections that are held after one exchange, and of what stays when they have gone.
 
 use std::{
     env,
     io::{BufRead as _, BufReader},
     net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+use mgrok_lab::report::Figure;
 
 use crate::{
     connects,
-    product::{Mode, Product, Tunnel},
-    report::Figure,
+    product::Product,
     services::Published,
+    tunnel::{Setup, Tunnel},
     web::Web,
 };
 
@@ -22,9 +25,25 @@ use crate::{
 pub(crate) const SERVE: &str = "serve-echo";
 
 /// Until buffers that were in use are given back, where that happens at all: after a few seconds.
-const SETTLE: Duration = Duration::from_secs(5);
+const SETTLE: Duration = Duration::from_secs(4);
+
+/// How long a pair is watched after its users have gone.
+const AFTER: Duration = Duration::from_secs(12);
+
+/// How often memory is looked at.
+const LOOK: Duration = Duration::from_millis(250);
 
 const KIB: f64 = 1024.0;
+
+/// What is plotted over time.
+pub(crate) const COURSE: &str = "MiB of the pair";
+
+/// What was measured, and how the memory of the pair went, in seconds and MiB.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) figures: Vec<Figure>,
+    pub(crate) course: Vec<(f64, f64)>,
+}
 
 pub(crate) fn name(connections: usize, web: Option<Web>) -> String {
     let kind = if web.is_some() { "http " } else { "" };
@@ -34,25 +53,38 @@ pub(crate) fn name(connections: usize, web: Option<Web>) -> String {
 /// Holds connections of users who have had one answer: from the echo service, or from `web`.
 pub(crate) fn measure(
     product: Product,
-    mode: Mode,
+    setup: Setup,
     connections: usize,
     web: Option<Web>,
-) -> Vec<Figure> {
-    let knows_it = web.is_none() || product != Product::Rathole;
-    if product == Product::Direct || !knows_it {
-        return Vec::new();
+) -> std::io::Result<Held> {
+    let knows_it = web.is_none() || product.knows_http();
+    if product == Product::Direct || !knows_it || !product.speaks(setup.mode) {
+        return Ok(Held::default());
     }
     let service = EchoProcess::start();
-    let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
     let services = Published {
-        sink: nowhere,
-        source: nowhere,
+        // Nobody uses them.
+        sink: service.addr,
+        source: service.addr,
         echo: service.addr,
-        udp: nowhere,
+        udp: None,
         sunk: Default::default(),
         web,
     };
-    let tunnel = Tunnel::start(product, mode, &services);
+    let tunnel = Tunnel::start(product, setup, &services)?;
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let course = scope.spawn(|| watch(&tunnel, &is_over));
+        let figures = hold(&tunnel, connections);
+        is_over.store(true, Ordering::Relaxed);
+        Ok(Held {
+            figures,
+            course: course.join().unwrap(),
+        })
+    })
+}
+
+fn hold(tunnel: &Tunnel, connections: usize) -> Vec<Figure> {
     thread::sleep(SETTLE);
     let fresh = tunnel.memory();
     let held: Vec<TcpStream> = (0..connections)
@@ -66,15 +98,32 @@ pub(crate) fn measure(
         .collect();
     thread::sleep(SETTLE);
     let full = tunnel.memory();
-    let per = |end: usize| (full[end] - fresh[end]) / KIB / held.len() as f64;
+    let count = held.len() as f64;
+    drop(held);
+    thread::sleep(AFTER);
+    let after: f64 = tunnel.memory().iter().sum();
+    let per = |end: usize| (full[end] - fresh[end]) / KIB / count;
+    let mib = |bytes: f64| bytes / KIB / KIB;
     vec![
-        Figure::new("fresh server MiB", fresh[0] / KIB / KIB, 1),
-        Figure::new("fresh client MiB", fresh[1] / KIB / KIB, 1),
-        Figure::new("held", held.len() as f64, 0),
-        Figure::new("server KiB per connection", per(0), 2),
-        Figure::new("client KiB per connection", per(1), 2),
-        Figure::new("pair KiB per connection", per(0) + per(1), 2),
+        Figure::less("KiB per connection, pair", per(0) + per(1), 2),
+        Figure::less("KiB per connection, server", per(0), 2),
+        Figure::less("KiB per connection, client", per(1), 2),
+        Figure::less("MiB fresh, pair", mib(fresh[0] + fresh[1]), 1),
+        Figure::neutral("MiB fresh, server", mib(fresh[0]), 1),
+        Figure::neutral("MiB fresh, client", mib(fresh[1]), 1),
+        Figure::less("MiB when they have gone, pair", mib(after), 1),
+        Figure::neutral("held", count, 0),
     ]
+}
+
+fn watch(tunnel: &Tunnel, is_over: &AtomicBool) -> Vec<(f64, f64)> {
+    let (start, mut course) = (Instant::now(), Vec::new());
+    while !is_over.load(Ordering::Relaxed) {
+        let pair: f64 = tunnel.memory().iter().sum();
+        course.push((start.elapsed().as_secs_f64(), pair / KIB / KIB));
+        thread::sleep(LOOK);
+    }
+    course
 }
 
 /// An echo service in a process of its own.

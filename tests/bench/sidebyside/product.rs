@@ -1,82 +1,115 @@
-//! The products, and how a tunnel of each is started.
+//! The products: which are here, what they can do, and how a pair of each is set up.
+
+mod bore;
+mod frp;
+mod haproxy;
+mod rathole;
 
 use std::{
     env,
-    fmt::Write as _,
-    fs::{self, File},
+    ffi::OsStr,
     net::SocketAddr,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    path::{Path as FilePath, PathBuf},
+    process::Command,
 };
 
-use mgrok_lab::{Proxy, Role, binary, client_toml, ports, server_toml};
-use tempfile::TempDir;
+use mgrok_lab::{Proxy, Role, binary, report::Peer};
 
-use crate::{connects, services::Published, usage};
+use crate::{
+    link::{Link, Path},
+    mode::Mode,
+    web::Web,
+};
 
-/// How long a tunnel may take to come up.
-const PATIENCE: Duration = Duration::from_secs(15);
-
-/// What is compared. `Direct` is no tunnel at all.
+/// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Product {
     Mgrok,
     Frp,
     Rathole,
+    Bore,
+    Nfrp,
+    /// One HAProxy behind the other, as server and client of a tunnel are.
+    HaproxyTwice,
+    /// One HAProxy: a single hop in user space.
+    Haproxy,
+    /// No tunnel at all.
     Direct,
 }
 
-/// How client and server are connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// A TCP connection for each user, in the clear.
-    Plain,
-    /// frp's defaults: one connection with TLS, multiplexed.
-    Default,
-    /// As `Default`, over KCP.
-    Kcp,
+/// What a pair is to do.
+pub(crate) struct Task<'a> {
+    pub(crate) mode: Mode,
+    pub(crate) pool: usize,
+    pub(crate) proxies: &'a [Proxy],
+    pub(crate) web: Option<Web>,
+    /// Where users find the web.
+    pub(crate) http_port: u16,
+    /// Where files are kept.
+    pub(crate) directory: &'a FilePath,
 }
 
-impl Mode {
-    /// Those over TCP.
-    pub(crate) const ALL: [Self; 2] = [Self::Plain, Self::Default];
+/// What is to be started, the server first.
+pub(crate) struct Pair {
+    pub(crate) server: Vec<Command>,
+    pub(crate) clients: Vec<Command>,
+    /// Where the server listens for its clients.
+    pub(crate) bind: SocketAddr,
+}
 
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain tcp",
-            Self::Default => "tls+mux",
-            Self::Kcp => "kcp",
+/// The links of one pair.
+pub(crate) struct Links {
+    path: Option<Path>,
+    all: Vec<Link>,
+}
+
+impl Links {
+    /// Links like this, or none: then the ends reach each other directly.
+    pub(crate) fn new(path: Option<Path>) -> Self {
+        Self {
+            path,
+            all: Vec::new(),
         }
     }
 
-    fn settings(self, role: Role) -> &'static str {
-        match (self, role) {
-            (Self::Plain, Role::Server) => "transport.tcpMux = false",
-            (Self::Plain, Role::Client) => "transport.tcpMux = false\ntransport.tls.enable = false",
-            // The server's port for KCP is that for TCP, see below.
-            (Self::Default, _) | (Self::Kcp, Role::Server) => "",
-            (Self::Kcp, Role::Client) => "transport.protocol = \"kcp\"",
+    /// The address by which `target` is reached.
+    pub(crate) fn to(&mut self, target: SocketAddr) -> SocketAddr {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        self.between(listen, target)
+    }
+
+    /// The same at `listen`, if there is a link.
+    pub(crate) fn between(&mut self, listen: SocketAddr, target: SocketAddr) -> SocketAddr {
+        let Some(path) = self.path else { return target };
+        let link = Link::between(listen, target, path);
+        let addr = link.addr;
+        self.all.push(link);
+        addr
+    }
+
+    pub(crate) fn cut(&self) {
+        for link in &self.all {
+            link.cut();
         }
     }
 }
 
 impl Product {
+    const ALL: [Self; 8] = [
+        Self::Mgrok,
+        Self::Frp,
+        Self::Rathole,
+        Self::Bore,
+        Self::Nfrp,
+        Self::HaproxyTwice,
+        Self::Haproxy,
+        Self::Direct,
+    ];
+
     /// Those whose programs are here, mgrok first.
     pub(crate) fn available() -> Vec<Self> {
-        let mut products = vec![Self::Mgrok];
-        if env::var_os("FRPS_BIN").is_some() && env::var_os("FRPC_BIN").is_some() {
-            products.push(Self::Frp);
-        } else {
-            eprintln!("without frp: FRPS_BIN and FRPC_BIN do not name its programs");
-        }
-        if env::var_os("RATHOLE_BIN").is_some() {
-            products.push(Self::Rathole);
-        } else {
-            eprintln!("without rathole: RATHOLE_BIN does not name its program");
-        }
-        products.push(Self::Direct);
+        let mut products = Self::ALL.to_vec();
+        products.retain(|product| product.is_here());
         products
     }
 
@@ -85,188 +118,145 @@ impl Product {
             Self::Mgrok => "mgrok",
             Self::Frp => "frp",
             Self::Rathole => "rathole",
+            Self::Bore => "bore",
+            Self::Nfrp => "nfrp",
+            Self::HaproxyTwice => "haproxy-2",
+            Self::Haproxy => "haproxy-1",
             Self::Direct => "direct",
         }
     }
 
-    /// Whether it can be connected so.
-    pub(crate) fn speaks(self, mode: Mode) -> bool {
-        mode != Mode::Kcp || self != Self::Rathole
+    /// The one of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+
+    fn variables(self) -> &'static [&'static str] {
+        match self {
+            Self::Mgrok | Self::HaproxyTwice | Self::Haproxy | Self::Direct => &[],
+            Self::Frp => &["FRPS_BIN", "FRPC_BIN"],
+            Self::Rathole => &["RATHOLE_BIN"],
+            Self::Bore => &["BORE_BIN"],
+            Self::Nfrp => &["NFRP_SERVER_BIN", "NFRP_CLIENT_BIN"],
+        }
+    }
+
+    fn is_here(self) -> bool {
+        let name = self.name();
+        for variable in self.variables() {
+            if env::var_os(variable).is_none() {
+                eprintln!("without {name}: {variable} names no program");
+                return false;
+            }
+        }
+        let is_haproxy = matches!(self, Self::Haproxy | Self::HaproxyTwice);
+        if is_haproxy && Command::new(haproxy::program()).arg("-v").output().is_err() {
+            eprintln!("without {name}: haproxy is not installed, nor does HAPROXY_BIN name it");
+            return false;
+        }
+        true
     }
 
     fn program(self, role: Role) -> PathBuf {
         let variable = match (self, role) {
             (Self::Mgrok, _) => return binary(role),
-            (Self::Frp, Role::Server) => "FRPS_BIN",
-            (Self::Frp, Role::Client) => "FRPC_BIN",
-            (Self::Rathole, _) => "RATHOLE_BIN",
-            (Self::Direct, _) => unreachable!("no tunnel, no program"),
+            (Self::Haproxy | Self::HaproxyTwice, _) => return haproxy::program(),
+            (_, Role::Server) => self.variables().first(),
+            (_, Role::Client) => self.variables().last(),
         };
+        let variable = variable.expect("no tunnel, no program");
         env::var_os(variable).unwrap().into()
     }
-}
 
-/// What one client publishes at most; mgrok's server takes 65,536 routes of one. All comparisons but that of many domains need one
-/// client alone.
-const PROXIES_PER_CLIENT: usize = 600;
-
-/// A running pair that publishes all services.
-pub(crate) struct Tunnel {
-    /// Where users find what is published, and what the sink received.
-    pub(crate) public: Published,
-    processes: Vec<Child>,
-    directory: TempDir,
-}
-
-impl Tunnel {
-    /// Starts a pair and waits until it works.
-    pub(crate) fn start(product: Product, mode: Mode, services: &Published) -> Self {
-        let mut tunnel = Self {
-            public: services.clone(),
-            processes: Vec::new(),
-            directory: TempDir::new().unwrap(),
-        };
-        if product == Product::Direct {
-            return tunnel;
-        }
-        let bind = SocketAddr::from(([127, 0, 0, 1], ports::free()));
-        let proxies = [
-            Proxy::tcp("sink", services.sink),
-            Proxy::tcp("source", services.source),
-            Proxy::tcp("echo", services.echo),
-            Proxy::udp("udp", services.udp),
-        ];
-        let [sink, source, echo, udp] = proxies.each_ref().map(Proxy::public);
-        // rathole knows no HTTP.
-        let web = services.web.filter(|_| product != Product::Rathole);
-        let http_port = ports::free();
-        let mut proxies = Vec::from(proxies);
-        let mut server_settings = mode.settings(Role::Server).to_owned();
-        if mode == Mode::Kcp {
-            let _ = write!(server_settings, "\nkcpBindPort = {}", bind.port());
-        }
-        if let Some(web) = web {
-            proxies.extend(web.proxies());
-            let _ = write!(server_settings, "\nvhostHTTPPort = {http_port}");
-        }
-        tunnel.public = Published {
-            sink,
-            source,
-            echo,
-            udp,
-            sunk: services.sunk.clone(),
-            web: web.map(|web| web.at(([127, 0, 0, 1], http_port).into())),
-        };
-        let (for_server, for_clients) = match product {
-            Product::Rathole => {
-                let (server, client) = rathole(bind, &proxies);
-                (server, vec![client])
-            }
-            _ => {
-                let settings = mode.settings(Role::Client);
-                let clients = proxies.chunks(PROXIES_PER_CLIENT);
-                let clients = clients.map(|it| client_toml(bind, settings, it, &[]));
-                (server_toml(bind, &server_settings), clients.collect())
+    /// Its column in the report.
+    pub(crate) fn peer(self) -> Peer {
+        let about = match self {
+            Self::Mgrok | Self::Frp | Self::Nfrp => self.version(),
+            Self::Rathole => format!(
+                "{}; plain TCP in both modes, and a pool of its own",
+                self.version()
+            ),
+            Self::Bore => format!(
+                "{}; plain TCP in both modes, a connection for each user",
+                self.version()
+            ),
+            Self::HaproxyTwice => format!(
+                "{}; two, one behind the other, with TLS between them in the mode tls+mux. No tunnel: it does not multiplex, and the second is dialled",
+                self.version()
+            ),
+            Self::Haproxy => format!("{}; a single hop, in the clear", self.version()),
+            Self::Direct => {
+                "no tunnel: the limit of the machine and of the load generator".to_owned()
             }
         };
-        tunnel.launch(product, Role::Server, &for_server);
-        // A client that comes before the server gives up, or waits longer than needed.
-        tunnel.wait("the server listens", || {
-            std::net::TcpStream::connect(bind).is_ok()
-        });
-        for client in for_clients {
-            tunnel.launch(product, Role::Client, &client);
+        Peer {
+            name: self.name(),
+            about,
+            is_rival: !matches!(self, Self::Haproxy | Self::Direct),
         }
-        tunnel.wait("the tunnel works", || connects::once(echo).is_ok());
-        if let Some(web) = tunnel.public.web {
-            tunnel.wait("all domains are there", || web.is_up());
-        }
-        tunnel
     }
 
-    fn launch(&mut self, product: Product, role: Role, toml: &str) {
-        let path = |ending| {
-            let name = format!("{}-{role:?}.{ending}", self.processes.len());
-            self.directory.path().join(name)
+    /// The first line with a number of what its server says of its version.
+    fn version(self) -> String {
+        let ask = match self {
+            Self::Haproxy | Self::HaproxyTwice => "-v",
+            _ => "--version",
         };
-        let file = path("toml");
-        fs::write(&file, toml).unwrap();
-        let output = File::create(path("log")).unwrap();
-        let mut command = Command::new(product.program(role));
-        command.env("STATE_DIRECTORY", env::temp_dir().join("mgrok-sidebyside"));
-        match (product, role) {
-            (Product::Rathole, Role::Server) => command.arg("--server"),
-            (Product::Rathole, Role::Client) => command.arg("--client"),
-            _ => command.arg("-c"),
-        };
-        let child = command
-            .arg(&file)
-            .env_remove("http_proxy")
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().unwrap())
-            .stderr(output)
-            .spawn()
-            .unwrap();
-        self.processes.push(child);
+        let output = Command::new(self.program(Role::Server)).arg(ask).output();
+        let output = output.map(|output| output.stdout).unwrap_or_default();
+        let text = String::from_utf8_lossy(&output);
+        // rathole puts its name in a line of its own.
+        text.lines()
+            .map(str::trim)
+            .find(|line| line.contains(|it: char| it.is_ascii_digit()))
+            .unwrap_or("of unknown version")
+            .to_owned()
     }
 
-    fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !done() {
-            if Instant::now() > deadline {
-                panic!("{what}: not within {PATIENCE:?}\n{}", self.output());
-            }
-            thread::sleep(Duration::from_millis(50));
+    /// Whether it can be connected so.
+    pub(crate) fn speaks(self, mode: Mode) -> bool {
+        match self {
+            Self::Mgrok | Self::Frp | Self::Nfrp | Self::Direct => true,
+            Self::Rathole | Self::Bore | Self::HaproxyTwice => mode.is_tcp(),
+            Self::Haproxy => mode == Mode::Plain,
         }
     }
 
-    /// What the programs have printed.
-    fn output(&self) -> String {
-        ["0-Server.log", "1-Client.log"]
-            .map(|name| fs::read_to_string(self.directory.path().join(name)).unwrap_or_default())
-            .join("---\n")
+    pub(crate) fn carries_datagrams(self) -> bool {
+        !matches!(self, Self::Bore | Self::Haproxy | Self::HaproxyTwice)
     }
 
-    /// The processor time of both ends so far.
-    pub(crate) fn cpu(&self) -> Duration {
-        self.processes.iter().map(|it| usage::cpu(it.id())).sum()
+    pub(crate) fn knows_http(self) -> bool {
+        !matches!(self, Self::Rathole | Self::Bore)
     }
 
-    /// The memory of server and client.
-    pub(crate) fn memory(&self) -> Vec<f64> {
-        self.processes
-            .iter()
-            .map(|it| usage::memory(it.id()))
-            .collect()
+    /// Writes its files; `None` where nothing is to be started.
+    pub(crate) fn set_up(self, task: &Task<'_>, links: &mut Links) -> Option<Pair> {
+        match self {
+            Self::Mgrok | Self::Frp | Self::Nfrp => Some(frp::set_up(self, task, links)),
+            Self::Rathole => Some(rathole::set_up(self, task, links)),
+            Self::Bore => Some(bore::set_up(self, task, links)),
+            Self::HaproxyTwice => Some(haproxy::set_up_twice(task, links)),
+            Self::Haproxy => Some(haproxy::set_up_once(task)),
+            Self::Direct => None,
+        }
+    }
+
+    fn command<S: AsRef<OsStr>>(self, role: Role, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(self.program(role));
+        command.args(args);
+        command
     }
 }
 
-impl Drop for Tunnel {
-    fn drop(&mut self) {
-        for process in &mut self.processes {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
+/// Writes a file of a pair.
+fn write(task: &Task<'_>, name: &str, content: &str) -> PathBuf {
+    let file = task.directory.join(name);
+    std::fs::write(&file, content).unwrap();
+    file
 }
 
-/// rathole's two files.
-fn rathole(bind: SocketAddr, proxies: &[Proxy]) -> (String, String) {
-    let mut server = format!("[server]\nbind_addr = \"{bind}\"\ndefault_token = \"bench\"\n");
-    let mut client = format!("[client]\nremote_addr = \"{bind}\"\ndefault_token = \"bench\"\n");
-    for proxy in proxies {
-        let Proxy {
-            name, kind, local, ..
-        } = proxy;
-        let public = proxy.public();
-        let _ = write!(
-            server,
-            "[server.services.{name}]\ntype = \"{kind}\"\nbind_addr = \"{public}\"\n",
-        );
-        let _ = write!(
-            client,
-            "[client.services.{name}]\ntype = \"{kind}\"\nlocal_addr = \"{local}\"\n",
-        );
-    }
-    (server, client)
+/// A port of loopback that is free.
+fn free() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], mgrok_lab::ports::free()))
 }

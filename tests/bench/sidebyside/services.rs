@@ -5,7 +5,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -37,8 +37,8 @@ pub(crate) struct Published {
     pub(crate) source: SocketAddr,
     /// Sends back single bytes.
     pub(crate) echo: SocketAddr,
-    /// Sends back datagrams.
-    pub(crate) udp: SocketAddr,
+    /// Sends back datagrams, where they are carried.
+    pub(crate) udp: Option<SocketAddr>,
     /// How many bytes the sink has received.
     pub(crate) sunk: Arc<AtomicU64>,
     /// Answers HTTP, where that is to be measured.
@@ -48,15 +48,10 @@ pub(crate) struct Published {
 impl Services {
     pub(crate) fn start() -> Self {
         let nginx = start_nginx();
-        let sunk = Arc::new(AtomicU64::new(0));
-        let counter = sunk.clone();
         let published = Published {
-            sink: serve(move |stream| discard(&stream, &counter)),
-            source: serve(produce),
-            echo: serve(echo),
-            udp: datagrams::echo(),
-            sunk,
+            udp: Some(datagrams::echo()),
             web: nginx.as_ref().map(|nginx| Web::new(nginx.addr)),
+            ..Published::streams()
         };
         Self {
             published,
@@ -66,6 +61,22 @@ impl Services {
 
     pub(crate) fn published(&self) -> Published {
         self.published.clone()
+    }
+}
+
+impl Published {
+    /// Starts those that are reached by TCP.
+    pub(crate) fn streams() -> Self {
+        let sunk = Arc::new(AtomicU64::new(0));
+        let counter = sunk.clone();
+        Self {
+            sink: serve(move |stream| discard(&stream, &counter)),
+            source: serve(|stream| produce(stream, &AtomicU64::new(0))),
+            echo: serve(echo),
+            udp: None,
+            sunk,
+            web: None,
+        }
     }
 }
 
@@ -108,17 +119,26 @@ pub(crate) fn discard(stream: &TcpStream, counter: &AtomicU64) {
     }
 }
 
-/// Sends until that fails.
-pub(crate) fn produce(mut stream: TcpStream) {
-    // Not zeros: a compressing or deduplicating path must not look better than it is.
-    let mut data = vec![0; CHUNK];
-    fastrand::Rng::with_seed(1).fill(&mut data);
-    while stream.write_all(&data).is_ok() {}
+/// Sends until that fails, and counts what the kernel has taken.
+pub(crate) fn produce(mut stream: TcpStream, counter: &AtomicU64) {
+    while let Ok(len @ 1..) = stream.write(noise()) {
+        counter.fetch_add(len as u64, Ordering::Relaxed);
+    }
+}
+
+/// Not zeros: a compressing or deduplicating path must not look better than it is.
+fn noise() -> &'static [u8] {
+    static NOISE: OnceLock<Vec<u8>> = OnceLock::new();
+    NOISE.get_or_init(|| {
+        let mut data = vec![0; CHUNK];
+        fastrand::Rng::with_seed(1).fill(&mut data);
+        data
+    })
 }
 
 fn echo(mut stream: TcpStream) {
     let _ = stream.set_nodelay(true);
-    let mut buffer = [0; 64];
+    let mut buffer = [0; 4096];
     while let Ok(len @ 1..) = stream.read(&mut buffer) {
         if stream.write_all(&buffer[..len]).is_err() {
             return;

@@ -1,7 +1,7 @@
-//! HTTP through the shared port: requests per second and latency as `wrk` sees them, the throughput
-//! of a download, what many registered domains change, and the memory of idle users.
+//! HTTP through the shared port: requests per second and latency as `wrk` sees them, with one domain and with many, and the
+//! throughput of a download.
 //!
-//! nginx is the service. rathole knows no HTTP and sits this out.
+//! nginx is the service. rathole and bore know no HTTP and sit this out.
 
 use std::{
     fmt::Write as _,
@@ -14,17 +14,15 @@ use std::{
     time::Duration,
 };
 
-use mgrok_lab::Proxy;
+use mgrok_lab::{Proxy, report::Figure};
 use tempfile::TempDir;
 
-use crate::{bulk, nginx, product::Tunnel, report::Figure, services::discard};
+use crate::{bulk, nginx, product::Product, services::discard, tunnel::Tunnel};
 
 /// Connections that wrk keeps busy.
 const USERS: usize = 64;
 
-/// Domains of the route table when it is large, and how many of them one proxy has: all of its names
-/// travel in one message of at most 10,240 bytes.
-const MANY_DOMAINS: usize = 100_000;
+/// How many domains one proxy has: all of its names travel in one message of at most 10,240 bytes.
 const DOMAINS_PER_PROXY: usize = 100;
 
 /// Domains that requests name in turn: those of one proxy, so that its connections serve as in the
@@ -66,12 +64,14 @@ impl Web {
         Self { addr, ..self }
     }
 
-    /// The same under very many names.
-    pub(crate) fn with_many_domains(self) -> Self {
-        Self {
-            domains: MANY_DOMAINS,
-            ..self
-        }
+    /// The same under so many names.
+    pub(crate) fn with_domains(self, domains: usize) -> Self {
+        Self { domains, ..self }
+    }
+
+    /// Its names.
+    pub(crate) fn domains(self) -> impl Iterator<Item = String> {
+        (0..self.domains).map(domain)
     }
 
     /// The proxies that publish it.
@@ -131,13 +131,19 @@ fn once(to: SocketAddr, host: &str) -> io::Result<TcpStream> {
 }
 
 impl Work {
-    pub(crate) const ALL: [Self; 3] = [Self::Kept, Self::Closed, Self::Download];
+    /// What is done with one domain, and with many.
+    pub(crate) const ONE: [Self; 3] = [Self::Kept, Self::Closed, Self::Download];
+    pub(crate) const MANY: [Self; 2] = [Self::Kept, Self::Closed];
 
-    pub(crate) fn name(self) -> String {
-        match self {
+    pub(crate) fn name(self, domains: usize) -> String {
+        let work = match self {
             Self::Kept => format!("http kept x{USERS}"),
             Self::Closed => format!("http closed x{USERS}"),
             Self::Download => "http down x1".to_owned(),
+        };
+        match domains {
+            1 => work,
+            many => format!("{work}, {many} domains"),
         }
     }
 }
@@ -148,59 +154,9 @@ pub(crate) fn measure(work: Work, tunnel: &Tunnel, window: Duration) -> Vec<Figu
         return Vec::new();
     };
     match work {
-        Work::Kept => requests(tunnel, web, "", window).figures(),
-        Work::Closed => requests(tunnel, web, "Connection: close", window).figures(),
+        Work::Kept => requests(tunnel, web, "", window),
+        Work::Closed => requests(tunnel, web, "Connection: close", window),
         Work::Download => download(tunnel, web, window),
-    }
-}
-
-pub(crate) fn many_domains_name() -> String {
-    format!("http kept x{USERS}, {MANY_DOMAINS} domains")
-}
-
-/// Compares a tunnel that publishes one name with one that publishes very many.
-pub(crate) fn measure_many_domains(one: &Tunnel, many: &Tunnel, window: Duration) -> Vec<Figure> {
-    let (Some(few), Some(all)) = (one.public.web, many.public.web) else {
-        return Vec::new();
-    };
-    let with_one = requests(one, few, "", window);
-    let with_many = requests(many, all, "", window);
-    let per_second = with_many.per_second();
-    vec![
-        Figure::new("requests/s", per_second, 0),
-        Figure::new("requests/s of one domain", with_one.per_second(), 0),
-        Figure::new("many/one", per_second / with_one.per_second(), 2),
-        Figure::new("failed", with_many.failed + with_one.failed, 0),
-    ]
-}
-
-/// What wrk saw.
-struct Seen {
-    requests: f64,
-    seconds: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-    failed: f64,
-    cpu: Duration,
-}
-
-impl Seen {
-    fn per_second(&self) -> f64 {
-        self.requests / self.seconds
-    }
-
-    fn figures(&self) -> Vec<Figure> {
-        vec![
-            Figure::new("requests/s", self.per_second(), 0),
-            Figure::new("p50 ms", self.p50_ms, 2),
-            Figure::new("p99 ms", self.p99_ms, 2),
-            Figure::new(
-                "cpu µs each",
-                self.cpu.as_secs_f64() * 1e6 / self.requests,
-                1,
-            ),
-            Figure::new("failed", self.failed, 0),
-        ]
     }
 }
 
@@ -210,7 +166,7 @@ pub(crate) fn wrk_is_here() -> bool {
 }
 
 /// Has wrk request the page.
-fn requests(tunnel: &Tunnel, web: Web, header: &str, window: Duration) -> Seen {
+fn requests(tunnel: &Tunnel, web: Web, header: &str, window: Duration) -> Vec<Figure> {
     let directory = TempDir::new().unwrap();
     let script = directory.path().join("requests.lua");
     fs::write(&script, lua(web, header)).unwrap();
@@ -234,14 +190,17 @@ fn requests(tunnel: &Tunnel, web: Web, header: &str, window: Duration) -> Seen {
     let [requests, micros, p50, p99, failed] = numbers[..] else {
         panic!("wrk said: {output}")
     };
-    Seen {
-        requests,
-        seconds: micros / 1e6,
-        p50_ms: p50 / 1e3,
-        p99_ms: p99 / 1e3,
-        failed,
-        cpu,
+    let mut figures = vec![
+        Figure::more("requests/s", requests / (micros / 1e6), 0),
+        Figure::less("p50 ms", p50 / 1e3, 2),
+        Figure::less("p99 ms", p99 / 1e3, 2),
+    ];
+    if tunnel.product != Product::Direct {
+        let each = cpu.as_secs_f64() * 1e6 / requests;
+        figures.push(Figure::less("cpu µs each", each, 1));
     }
+    figures.push(Figure::neutral("failed", failed, 0));
+    figures
 }
 
 /// wrk's script: names domains in turn, and prints what came out in one line.
@@ -289,7 +248,13 @@ fn download(tunnel: &Tunnel, web: Web, window: Duration) -> Vec<Figure> {
     });
     let stream = user.0.try_clone().unwrap();
     let reader = thread::spawn(move || discard(&user.0, &user.1));
-    let figures = bulk::watch(tunnel, &received, vec![(stream, reader)], window);
+    let figures = bulk::watch(
+        tunnel,
+        &received,
+        bulk::Users(vec![(stream, reader)]),
+        window,
+        Duration::ZERO,
+    );
     drop(writer.join());
     figures
 }

@@ -26,6 +26,7 @@ pub mod namespace;
 pub mod outbound;
 mod peer;
 pub mod ports;
+pub mod report;
 pub mod service;
 pub mod stun;
 pub mod tap;

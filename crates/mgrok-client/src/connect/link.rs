@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mgrok_mux::SessionError;
-use mgrok_net::conn::Conn;
+use mgrok_net::conn::{ByteStream as _, Conn};
 use mgrok_net::muxes::{MuxShown, Muxes};
 use mgrok_net::quic::{Connection, Endpoint, QuicError};
 use mgrok_proto::liveness;
@@ -150,7 +150,7 @@ impl Link {
         };
         conn.keep_little_unsent();
         // The server opens no streams: without an acceptor they are refused.
-        let (opener, _, driver) = mgrok_mux::session(conn, config);
+        let (opener, _, driver) = mgrok_mux::session_receiving(conn, config, Conn::poll_recv);
         Self {
             transport,
             streams: Streams::Muxed(MuxLinks::new(opener)),

@@ -5,11 +5,14 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes};
 
-use crate::frame::Header;
+use crate::frame::{HEADER_LEN, Header};
 
-/// A batch takes no further frame once it has this many bytes: enough to make the cost of a
-/// write small, little enough for a pong to be sent soon.
+/// The most bytes of a batch: enough to make the cost of a write small, little enough for a pong to be sent soon. A batch that
+/// is full is a number of full records of TLS.
 const FULL_BYTES: usize = 256 * 1024;
+
+/// A batch with less room than this is full, in bytes: a smaller body is not worth its header.
+const MIN_ROOM: usize = 1024;
 
 /// As much as that, if the connection takes less than it is offered: what is in a batch goes ahead of all that comes later.
 const FULL_BYTES_WHEN_SLOW: usize = 64 * 1024;
@@ -147,9 +150,15 @@ impl Batch {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.len >= self.full_bytes
+        self.len + MIN_ROOM > self.full_bytes
             || self.segments.len() >= FULL_SEGMENTS
             || self.copied.len() >= FULL_COPIED
+    }
+
+    /// Bytes of a frame's body for which there is room. At least one: a batch that is not full has room for a frame.
+    pub(super) fn room_for_body(&self) -> usize {
+        let used = self.len + HEADER_LEN;
+        self.full_bytes.saturating_sub(used).max(1)
     }
 
     pub(super) fn push_header(&mut self, header: Header) {

@@ -5,9 +5,10 @@ use std::time::Instant;
 use super::state::Fit;
 use super::{Batch, FIRST_BYTES, Machine};
 use crate::frame::{ACK, FIN, Header, SYN};
+use crate::slab::LOCAL_SLAB_SIZE;
 
-/// Most data of one stream in a row, in bytes. A multiple of TLS's record size.
-const MAX_BODY: usize = 64 * 1024;
+/// Most data of one stream in a row, in bytes: what one read of its source can return, and with its header four records of TLS.
+const MAX_BODY: usize = LOCAL_SLAB_SIZE;
 
 /// Streams that wait for room are woken when there is this much of it, so that the wakes are
 /// worth their price.
@@ -63,11 +64,6 @@ impl Machine {
             || self.keepalive.has_ping()
     }
 
-    /// Whether there is data to send, but less than `size` bytes.
-    pub fn has_little_data(&self, size: usize) -> bool {
-        (1..size).contains(&self.queued)
-    }
-
     fn send_urgent(&mut self, id: u32, batch: &mut Batch, now: Instant) {
         let Some(state) = self.streams.get_mut(&id) else {
             return;
@@ -96,7 +92,7 @@ impl Machine {
         let Some(state) = self.streams.get_mut(&id) else {
             return;
         };
-        let length = state.send.queued().min(max);
+        let length = state.send.queued().min(max).min(batch.room_for_body());
         if length > 0 {
             batch.push_header(Header::data(id, length as u32));
         }

@@ -1,5 +1,6 @@
 //! What the owner of a stream does with it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -51,6 +52,31 @@ impl Machine {
         }
         set_waker(&mut state.recv.waker, cx);
         Poll::Pending
+    }
+
+    /// Appends to `slices` what has been received: so many slices at most, and none after `enough` bytes. None at all if the other end
+    /// sends no more.
+    pub fn poll_recv_many(
+        &mut self,
+        id: u32,
+        cx: &mut Context<'_>,
+        slices: &mut VecDeque<Bytes>,
+        max: usize,
+        enough: usize,
+    ) -> Poll<io::Result<()>> {
+        let mut bytes = 0;
+        for count in 0..max {
+            if bytes >= enough || (count > 0 && self.unread(id) == 0) {
+                break;
+            }
+            let slice = std::task::ready!(self.poll_recv(id, cx))?;
+            if slice.is_empty() {
+                break;
+            }
+            bytes += slice.len();
+            slices.push_back(slice);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// How many of `wanted` bytes the stream may hand to [`push`](Self::push) now; never 0 unless

@@ -2,7 +2,7 @@
 
 use std::future::{Future as _, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -498,6 +498,34 @@ async fn small_messages_of_tasks_that_are_ready_share_a_write() {
     wire.read_exact(&mut received).await.unwrap();
     let made = flushes.load(Ordering::SeqCst) - before;
     assert!(made < TASKS / 2, "{made} writes");
+}
+
+#[tokio::test]
+async fn a_lone_message_seldom_waits_for_others() {
+    const MESSAGES: usize = 200;
+    let (near, mut wire) = duplex(1024 * 1024);
+    let (opener, _, driver) = session(near, Config::client());
+    let mut driver = pin!(driver);
+    let mut stream = opener.open().await.unwrap();
+    let mut waited = 0;
+    for _ in 0..MESSAGES {
+        // A task may do so much until it lets others run.
+        tokio::task::yield_now().await;
+        stream.write_all(b"message").await.unwrap();
+        let mut poll =
+            async || poll_fn(|cx| Poll::Ready(driver.as_mut().poll(cx).is_ready())).await;
+        poll().await;
+        let mut received = [0; 100];
+        let mut has_left = async || {
+            let mut room = ReadBuf::new(&mut received);
+            poll_fn(|cx| Poll::Ready(Pin::new(&mut wire).poll_read(cx, &mut room).is_ready())).await
+        };
+        while !has_left().await {
+            waited += 1;
+            assert!(!poll().await);
+        }
+    }
+    assert!(waited <= 10, "{waited} of {MESSAGES}");
 }
 
 #[tokio::test]

@@ -1,17 +1,22 @@
 //! Receives and sends chunks on each carrier.
 
-use std::io;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use mgrok_mux::slab::{Slabs, with_local};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
 
-use super::Io;
+use super::{ByteStream, Io};
 
-/// The least room for one read, so that the end of a slab does not make reads tiny. Also the size of one TLS record.
-const MIN_READ: usize = 16 * 1024;
+/// The least room for one read, so that the end of a slab does not make reads tiny.
+const MIN_READ: usize = 32 * 1024;
+
+/// The most chunks that one write takes.
+const MAX_SLICES: usize = 16;
 
 impl Io {
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
@@ -25,7 +30,7 @@ impl Io {
                 ready!(socket.poll_read_ready(cx))?;
                 with_local(|slabs| poll_read_chunk(slabs, socket, cx))
             }
-            Self::Tls(stream) => with_local(|slabs| poll_read_chunk(slabs, &mut **stream, cx)),
+            Self::Tls(stream) => stream.poll_recv(cx),
         }
     }
 
@@ -40,8 +45,38 @@ impl Io {
             Self::Mux(stream) => stream.poll_send(cx, chunk),
             Self::Quic(stream) => stream.poll_send(cx, chunk),
             Self::Tcp(socket) => poll_write_chunk(socket, cx, chunk),
-            Self::Tls(stream) => poll_write_chunk(&mut **stream, cx, chunk),
+            Self::Tls(stream) => stream.poll_send(cx, chunk),
         }
+    }
+
+    pub(super) fn poll_recv_many(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut VecDeque<Bytes>,
+    ) -> Poll<io::Result<()>> {
+        if let Self::Mux(stream) = self {
+            return stream.poll_recv_many(cx, chunks);
+        }
+        let chunk = ready!(self.poll_recv(cx))?;
+        if !chunk.is_empty() {
+            chunks.push_back(chunk);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    pub(super) fn poll_send_many(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut VecDeque<Bytes>,
+    ) -> Poll<io::Result<()>> {
+        if let Self::Tcp(socket) = self {
+            return poll_write_chunks(socket, cx, chunks);
+        }
+        while let Some(chunk) = chunks.front_mut() {
+            ready!(self.poll_send(cx, chunk))?;
+            chunks.pop_front();
+        }
+        Poll::Ready(Ok(()))
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -49,7 +84,7 @@ impl Io {
             Self::Layered(stream) => stream.poll_flush(cx),
             // These carriers do not hold bytes back: the session's driver or the kernel sends whatever they accepted.
             Self::Kcp(_) | Self::Mux(_) | Self::Quic(_) | Self::Tcp(_) => Poll::Ready(Ok(())),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            Self::Tls(stream) => stream.poll_flush(cx),
         }
     }
 
@@ -60,7 +95,7 @@ impl Io {
             Self::Mux(stream) => stream.poll_close(cx),
             Self::Quic(stream) => Poll::Ready(stream.close()),
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Self::Tls(stream) => stream.poll_close(cx),
         }
     }
 }
@@ -91,6 +126,40 @@ pub(super) fn poll_write_chunk(
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         chunk.advance(written);
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// Writes until `chunks` is empty or the socket has no room, many of them with one call.
+fn poll_write_chunks(
+    socket: &mut TcpStream,
+    cx: &mut Context<'_>,
+    chunks: &mut VecDeque<Bytes>,
+) -> Poll<io::Result<()>> {
+    while chunks.len() > 1 {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let used = chunks.len().min(MAX_SLICES);
+        for (slice, chunk) in slices.iter_mut().zip(chunks.iter()) {
+            *slice = IoSlice::new(chunk);
+        }
+        let mut written = ready!(Pin::new(&mut *socket).poll_write_vectored(cx, &slices[..used]))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        while let Some(chunk) = chunks.front_mut()
+            && written > 0
+        {
+            let done = written.min(chunk.len());
+            written -= done;
+            chunk.advance(done);
+            if chunk.is_empty() {
+                chunks.pop_front();
+            }
+        }
+    }
+    if let Some(chunk) = chunks.front_mut() {
+        ready!(poll_write_chunk(socket, cx, chunk))?;
+        chunks.clear();
     }
     Poll::Ready(Ok(()))
 }

@@ -1,35 +1,16 @@
-//! Implements tokio's I/O traits for connections, for the code that needs them: TLS and the multiplexer.
+//! Implements tokio's I/O traits for connections, for the code that needs them: the multiplexer and libraries.
 
-use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use mgrok_mux::slab::{Slabs, with_local};
+use mgrok_mux::slab::with_local;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-use super::carrier::poll_read_chunk;
 use super::{ByteStream, Conn, Io};
-
-/// A read into a buffer smaller than this reads ahead: rustls asks for 4 KiB at a time, a quarter of a record, and
-/// would make four times as many system calls.
-const READ_AHEAD_BELOW: usize = 16 * 1024;
-
-/// The most bytes that are read ahead: four TLS records.
-const READ_AHEAD: usize = 64 * 1024;
-
-/// How many read-ahead buffers a thread keeps.
-const READ_AHEAD_KEPT: usize = 8;
 
 /// The most bytes that a layer accepts in one write; the caller offers the rest again.
 const MAX_WRITE: usize = 64 * 1024;
-
-thread_local! {
-    /// Separate from the slabs of the mux crate, which are in use while TLS decrypts into them.
-    static READ_AHEAD_SLABS: Cell<Option<Slabs>> = const { Cell::new(None) };
-}
 
 impl AsyncRead for Conn {
     fn poll_read(
@@ -41,14 +22,11 @@ impl AsyncRead for Conn {
         if conn.unread.is_empty() {
             match &mut conn.io {
                 Io::Layered(stream) => conn.unread = ready!(stream.poll_recv(cx))?,
+                Io::Tls(stream) => conn.unread = ready!(stream.poll_recv(cx))?,
                 Io::Kcp(stream) => return Pin::new(stream).poll_read(cx, buf),
                 Io::Mux(stream) => return Pin::new(stream).poll_read(cx, buf),
                 Io::Quic(stream) => return stream.poll_read(cx, buf),
-                Io::Tcp(socket) if buf.remaining() < READ_AHEAD_BELOW => {
-                    conn.unread = ready!(poll_read_ahead(socket, cx))?;
-                }
                 Io::Tcp(socket) => return Pin::new(socket).poll_read(cx, buf),
-                Io::Tls(stream) => return Pin::new(&mut **stream).poll_read(cx, buf),
             }
         }
         let taken = conn.unread.split_to(conn.unread.len().min(buf.remaining()));
@@ -69,7 +47,7 @@ impl AsyncWrite for Conn {
             Io::Mux(stream) => Pin::new(stream).poll_write(cx, buf),
             Io::Quic(stream) => stream.poll_write(cx, buf),
             Io::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
-            Io::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
+            Io::Tls(stream) => stream.poll_write(cx, &[IoSlice::new(buf)]),
         }
     }
 
@@ -86,7 +64,7 @@ impl AsyncWrite for Conn {
             Io::Kcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Io::Mux(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Io::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            Io::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+            Io::Tls(stream) => stream.poll_write(cx, bufs),
         }
     }
 
@@ -96,7 +74,7 @@ impl AsyncWrite for Conn {
             Io::Kcp(stream) => stream.is_write_vectored(),
             Io::Mux(stream) => stream.is_write_vectored(),
             Io::Tcp(socket) => socket.is_write_vectored(),
-            Io::Tls(stream) => stream.is_write_vectored(),
+            Io::Tls(_) => true,
         }
     }
 
@@ -107,17 +85,6 @@ impl AsyncWrite for Conn {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_close(cx)
     }
-}
-
-/// Reads once into the thread's read-ahead slab, which is not the slab for payload.
-fn poll_read_ahead(socket: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-    ready!(socket.poll_read_ready(cx))?;
-    let mut slabs = READ_AHEAD_SLABS
-        .take()
-        .unwrap_or_else(|| Slabs::new(READ_AHEAD, READ_AHEAD_KEPT));
-    let read = poll_read_chunk(&mut slabs, socket, cx);
-    READ_AHEAD_SLABS.set(Some(slabs));
-    read
 }
 
 /// Writes borrowed bytes to a stream that takes owned chunks.

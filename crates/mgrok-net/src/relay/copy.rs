@@ -1,5 +1,7 @@
 //! One direction of a relay: moves chunks from a source to a target, then passes on the end of the source.
 
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
@@ -13,12 +15,18 @@ use crate::conn::{ByteStream, Conn};
 /// cost. Below that, copying is cheaper.
 const BULK: usize = 16 * 1024;
 
-/// One direction of a relay. Owns no buffer: between polls it holds at most one chunk, and only while the target
-/// accepts no more.
+thread_local! {
+    /// An empty list, kept for its memory: directions that wait have none of their own.
+    static SPARE: Cell<VecDeque<Bytes>> = const { Cell::new(VecDeque::new()) };
+}
+
+/// One direction of a relay. Owns no buffer: between polls it holds at most what one read has brought, and only while the
+/// target accepts no more.
 #[derive(Debug, Default)]
 pub(super) struct Direction {
     state: State,
-    chunk: Bytes,
+    /// What was read and is still to be sent.
+    chunks: VecDeque<Bytes>,
     splice: Splice,
     /// Whether the source delivers so much that splicing pays.
     bulk: bool,
@@ -135,7 +143,7 @@ impl Direction {
         traffic: &AtomicU64,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Failure>> {
-        if self.chunk.is_empty() {
+        if self.chunks.is_empty() {
             if (self.bulk || self.splice.holds_bytes())
                 && let (Some(from), Some(to)) = (source.bare_tcp(), target.bare_tcp())
             {
@@ -152,15 +160,22 @@ impl Direction {
                     }
                     Ok(Moved::Nothing { unsent }) => {
                         self.bulk = false;
-                        self.chunk = unsent;
+                        if !unsent.is_empty() {
+                            self.chunks.push_back(unsent);
+                        }
                         return Poll::Ready(Ok(()));
                     }
                     Err(failure) => return Poll::Ready(Err(failure)),
                 }
             }
-            match source.poll_recv(cx) {
-                Poll::Ready(chunk) => self.chunk = chunk.map_err(Failure::Read)?,
+            let mut chunks = SPARE.take();
+            match source.poll_recv_many(cx, &mut chunks) {
+                Poll::Ready(received) => {
+                    self.chunks = chunks;
+                    received.map_err(Failure::Read)?;
+                }
                 Poll::Pending => {
+                    SPARE.set(chunks);
                     if self.unflushed {
                         ready!(target.poll_flush(cx)).map_err(Failure::Write)?;
                         self.unflushed = false;
@@ -168,20 +183,28 @@ impl Direction {
                     return Poll::Pending;
                 }
             }
-            if self.chunk.is_empty() {
+            if self.chunks.is_empty() {
                 self.state = State::Closing;
                 return Poll::Ready(Ok(()));
             }
-            self.bulk = self.chunk.len() >= BULK && self.splice.is_possible();
+            self.bulk = self.pending() >= BULK && self.splice.is_possible();
         }
-        let before = self.chunk.len();
-        let sent = target.poll_send(cx, &mut self.chunk);
-        let taken = before - self.chunk.len();
+        let before = self.pending();
+        let sent = target.poll_send_many(cx, &mut self.chunks);
+        let taken = before - self.pending();
+        if self.chunks.is_empty() {
+            SPARE.set(std::mem::take(&mut self.chunks));
+        }
         if taken > 0 {
             self.unflushed = true;
             self.count(taken, traffic);
         }
         sent.map_err(Failure::Write)
+    }
+
+    /// Bytes that are still to be sent.
+    fn pending(&self) -> usize {
+        self.chunks.iter().map(Bytes::len).sum()
     }
 
     fn count(&mut self, bytes: usize, traffic: &AtomicU64) {
@@ -190,7 +213,7 @@ impl Direction {
     }
 
     fn abandon_chunk(&mut self) {
-        self.chunk = Bytes::new();
+        self.chunks = VecDeque::new();
         self.splice = Splice::default();
     }
 }

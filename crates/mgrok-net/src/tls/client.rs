@@ -5,16 +5,16 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::BytesMut;
+use rustls::ClientConfig;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
+use rustls::client::{ResolvesClientCert, UnbufferedClientConnection, WebPkiServerVerifier};
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, ClientConnection};
-use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::any_certificate::AnyCertificate;
 use super::fingerprint::Fingerprint;
+use super::handshake::{invalid, shake_hands};
 use super::pinned::{self, PinnedCertificate};
 use super::{TlsError, files, provider, system};
 use crate::conn::Conn;
@@ -120,7 +120,7 @@ impl ClientTls {
         let builder = builder
             .dangerous()
             .with_custom_certificate_verifier(verifier);
-        let config = match &options.certificate {
+        let mut config = match &options.certificate {
             None => builder.with_no_client_auth(),
             Some(paths) => {
                 let certificate = files::certified_key(paths, &provider)?;
@@ -129,6 +129,8 @@ impl ClientTls {
                 builder.with_client_cert_resolver(resolver)
             }
         };
+        // Records are protected by `TlsStream`.
+        config.enable_secret_extraction = true;
         let server_name = match server_name(&options.server_name) {
             // Any address works here: nothing checks it, and an address is not sent to the server.
             Err(_) if !has_authority => Ipv4Addr::UNSPECIFIED.into(),
@@ -148,11 +150,12 @@ impl ClientTls {
     ///
     /// Reads the authorities anew each time; `SSL_CERT_FILE` and `SSL_CERT_DIR` override where from.
     pub fn trusting_system(server_name: &str) -> Result<Self, TlsError> {
-        let config = ClientConfig::builder_with_provider(provider())
+        let mut config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Setup)?
             .with_root_certificates(system::authorities()?)
             .with_no_client_auth();
+        config.enable_secret_extraction = true;
         Ok(Self {
             config: Arc::new(config),
             host: bare(server_name).into(),
@@ -183,34 +186,15 @@ impl ClientTls {
     /// # Errors
     /// If the server does not speak TLS, or shows an untrusted certificate, or the connection fails.
     pub async fn connect(&self, conn: Conn) -> io::Result<Conn> {
-        let connector = TlsConnector::from(self.config.clone());
-        let name = self.server_name.clone();
-        let connecting = if self.custom_first_byte {
-            let mut start = Ok(Vec::new());
-            let mut connecting = connector.connect_with(name, conn, |session| {
-                start = with_client_hello(session);
-            });
-            // Sends the extra byte and the hello in one segment, because a peer that looks at the first bytes may not
-            // wait for more.
-            if let Some(conn) = connecting.get_mut() {
-                conn.send(Bytes::from(start?)).await?;
-            }
-            connecting
-        } else {
-            connector.connect(name, conn)
-        };
-        let connected = connecting.await.map_err(pinned::in_plain_words)?;
-        Ok(Conn::from(TlsStream::Client(connected)))
+        let side = UnbufferedClientConnection::new(self.config.clone(), self.server_name.clone());
+        // The extra byte and the hello leave in one segment, because a peer that looks at the first bytes may not wait for
+        // more.
+        let first = self.custom_first_byte.then_some(TLS_CUSTOM);
+        let output = first.into_iter().collect();
+        let side = side.map(Box::new).map_err(invalid)?;
+        let stream = shake_hands(side, conn, BytesMut::new(), output).await;
+        Ok(Conn::from(stream.map_err(pinned::in_plain_words)?))
     }
-}
-
-/// Appends the ClientHello of `session` to the extra first byte.
-fn with_client_hello(session: &mut ClientConnection) -> io::Result<Vec<u8>> {
-    let mut start = vec![TLS_CUSTOM];
-    while session.wants_write() {
-        session.write_tls(&mut start)?;
-    }
-    Ok(start)
 }
 
 /// The name without brackets and zone: a zone means nothing to the peer.

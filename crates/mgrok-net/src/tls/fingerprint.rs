@@ -35,7 +35,7 @@ impl Fingerprint {
     ///
     /// The certificate need not have been verified, so this tells which fingerprint to pin, not who the peer is.
     pub fn of_other_end(conn: &Conn) -> Option<Self> {
-        conn.tls()?.peer_certificates()?.first().map(Self::of)
+        conn.peer_certificate().map(Self::of)
     }
 }
 

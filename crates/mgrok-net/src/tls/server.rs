@@ -4,15 +4,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use bytes::Buf;
+use bytes::BytesMut;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{UnbufferedServerConnection, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use super::fingerprint::Fingerprint;
+use super::handshake::{arrive, invalid, shake_hands};
 use super::{TlsError, files, provider, self_signed};
+use crate::client_hello::{self, Progress};
 use crate::conn::Conn;
 use crate::sniff::TLS_CUSTOM;
 
@@ -120,14 +121,24 @@ impl ServerTls {
     /// # Errors
     /// If the client does not speak TLS, or shows no certificate although one is required, or the connection fails.
     pub async fn accept(&self, mut conn: Conn) -> io::Result<Conn> {
-        let mut first = conn.recv().await?;
-        if first.first() == Some(&TLS_CUSTOM) {
-            first.advance(1);
+        let mut input = BytesMut::new();
+        arrive(&mut conn, &mut input).await?;
+        if input.first() == Some(&TLS_CUSTOM) {
+            let _ = input.split_to(1);
         }
-        conn.unread(first);
-        let config = self.loaded().config.clone();
-        let stream = TlsAcceptor::from(config).accept(conn).await?;
-        Ok(Conn::from(TlsStream::Server(stream)))
+        // What is wrong with a hello is for rustls to say.
+        let server_name = loop {
+            match client_hello::parse(&input) {
+                Progress::NeedMore(_) => arrive(&mut conn, &mut input).await?,
+                Progress::Hello(hello) => break hello.server_name,
+                Progress::Refused(_) => break None,
+            }
+        };
+        let side = UnbufferedServerConnection::new(self.loaded().config.clone());
+        let side = side.map(Box::new).map_err(invalid)?;
+        let mut stream = shake_hands(side, conn, input, Vec::new()).await?;
+        stream.set_server_name(server_name.as_deref());
+        Ok(Conn::from(stream))
     }
 }
 
@@ -141,6 +152,8 @@ impl Loaded {
         // Tickets allow resumption without state on the server: clients that use a connection per stream perform many
         // handshakes, and there may be many of them.
         config.alpn_protocols.clone_from(&options.alpn);
+        // Records are protected by `TlsStream`.
+        config.enable_secret_extraction = true;
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(TlsError::Setup)?;
         Ok(Self {
             config: Arc::new(config),

@@ -68,7 +68,7 @@ impl ShownCertificate {
 
     /// That of the other end of `conn`; `None` as in [`Fingerprint::of_other_end`].
     pub fn of_other_end(conn: &Conn) -> Option<Self> {
-        conn.tls()?.peer_certificates()?.first().map(Self::of)
+        conn.peer_certificate().map(Self::of)
     }
 
     /// The first of a file.

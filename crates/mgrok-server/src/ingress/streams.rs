@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mgrok_mux::{Acceptor, UntrustedLimits};
-use mgrok_net::conn::Conn;
+use mgrok_net::conn::{ByteStream as _, Conn};
 use mgrok_net::error_chain::Chain;
 use mgrok_proto::hook::Op;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -75,7 +75,7 @@ async fn multiplexed(
         ..mgrok_mux::Config::server()
     };
     conn.keep_little_unsent();
-    let (opener, acceptor, driver) = mgrok_mux::session(conn, config);
+    let (opener, acceptor, driver) = mgrok_mux::session_receiving(conn, config, Conn::poll_recv);
     connection.carried_by(Carrier::Mux(opener.clone()));
     let _shown = context.directory.metrics().muxes.show(&opener);
     context.tasks.spawn(async move {
