@@ -4,6 +4,7 @@
 //! With a server of mgrok each begins with a login that says whose it is. frp's server takes any connection's streams for those of the session
 //! whose run id they name, so there is nothing to say.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use mgrok_config::ClientConfig;
@@ -19,7 +20,7 @@ use tracing::{Instrument, Span, debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::clock::now;
-use crate::connect::{Connector, Link, MuxLinks};
+use crate::connect::{Connector, Link, MuxLinks, Transport};
 use crate::credentials::Credentials;
 use crate::login::{LoginError, Request, join};
 use crate::tasks::Tasks;
@@ -60,7 +61,7 @@ struct Keeper {
 }
 
 /// How the first link of the session was made.
-type Like = (crate::connect::Transport, Option<std::net::IpAddr>);
+type Like = (Transport, Option<IpAddr>);
 
 impl FurtherLinks {
     /// Keeps as many beside `first` as are configured; `None` if that is none, or the server takes none, which is logged then.

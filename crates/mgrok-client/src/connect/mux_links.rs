@@ -141,7 +141,7 @@ mod tests {
     #[tokio::test]
     async fn a_link_that_has_ended_gets_no_streams() {
         let (session, _other_ends) = link();
-        let (dead, _) = link();
+        let (dead, _its_other_ends) = link();
         let _added = session.add(&dead);
         dead.first.close();
         dead.first.closed().await;

@@ -10,7 +10,7 @@ use tracing::{debug, info};
 use super::hello::seal;
 use super::{Begun, Known, LoginError, answer, refuse};
 use crate::connection::{Connection, SessionGuard};
-use crate::directory::{Directory, Identity, SessionHandle};
+use crate::directory::{ClaimError, Directory, Identity, SessionHandle};
 use crate::links::{JoinedLink, LinksEnd};
 use crate::session::SessionContext;
 use crate::tasks::Tasks;
@@ -83,9 +83,7 @@ fn admit(
     let session = directory.session(run_id).filter(|it| it.negotiated.links);
     let session = session.ok_or_else(|| LoginError::NoSession(run_id.head().to_owned()))?;
     if session.subject != *subject {
-        return Err(LoginError::Claim(
-            crate::directory::ClaimError::OtherSubject,
-        ));
+        return Err(LoginError::Claim(ClaimError::OtherSubject));
     }
     let joined = session.links.join().ok_or(LoginError::TooManyLinks)?;
     Ok((session, joined))
