@@ -191,7 +191,10 @@ impl Inherited {
         })?;
         socket.set_nonblocking(true).map_err(failed)?;
         let socket = match is_tcp {
-            true => InheritedSocket::Tcp(TcpListener::from_std(socket.into()).map_err(failed)?),
+            true => {
+                tcp::prepare_listener(&socket);
+                InheritedSocket::Tcp(TcpListener::from_std(socket.into()).map_err(failed)?)
+            }
             false => InheritedSocket::Udp(socket.into()),
         };
         self.0.insert(key, socket);

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
@@ -33,14 +34,16 @@ enum Failure {
 /// Waits for the next connection. Never fails: a failed connection is skipped, and a shortage of descriptors or memory
 /// is waited out, with one warning per episode.
 ///
-/// The connection has keepalive probes after [`KEEPALIVE`](super::KEEPALIVE) of silence, and no delay for written
-/// bytes. An IPv4 user of a dual-stack listener has an IPv4 address. Cancel-safe.
+/// Of a listener that was bound or [prepared](super::prepare_listener) here, the connection has keepalive probes after
+/// [`KEEPALIVE`](super::KEEPALIVE) of silence, and no delay for written bytes. An IPv4 user of a dual-stack listener has an IPv4 address. Cancel-safe.
 pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     let mut pause = MIN_PAUSE;
     loop {
         let error = match listener.accept().await {
             Ok((stream, from)) => {
-                super::set_options(&stream, Some(super::KEEPALIVE));
+                if !super::INHERITS_OPTIONS {
+                    super::set_options(&SockRef::from(&stream), Some(super::KEEPALIVE));
+                }
                 return (stream, canonical(from));
             }
             Err(error) => error,

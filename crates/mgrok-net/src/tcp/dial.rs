@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -257,6 +258,6 @@ pub(super) async fn connect_from(
     if stream.local_addr()? == addr {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
-    super::set_options(&stream, keepalive);
+    super::set_options(&SockRef::from(&stream), keepalive);
     Ok(stream)
 }
