@@ -508,6 +508,7 @@ mod tests {
             key: &key,
             proof: &LoginProof::signed(&config.auth.token),
             migrating: false,
+            joins: false,
             run_id: Some(&run_id),
         };
         let login = request.message();
@@ -540,6 +541,7 @@ mod tests {
             key: &CipherKey::derive(&Secret::default()),
             proof: &LoginProof::signed(&Secret::default()),
             migrating: false,
+            joins: false,
             run_id: None,
         };
         let login = login_v1(client.unwrap().into(), &request, began + ANSWER_TIMEOUT);
