@@ -1,17 +1,24 @@
-//! Giving memory back to the system after a burst of users.
+//! Giving memory back to the system after the start and after a burst of users.
 //!
 //! glibc's allocator returns what was freed at the top of a heap only, so that one small value that is still in use keeps all
-//! that was below it. It gives the rest back when asked to. Other allocators do so by themselves.
+//! that was below it. It gives the rest back when asked to. Other allocators do so by themselves. Pages of the program's file are the
+//! other part: see [`program_pages`].
 
 #![allow(
     unsafe_code,
     reason = "the allocator is asked by a function of C that takes and returns numbers alone"
 )]
 
+mod program_pages;
+
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::sleep;
 use tracing::debug;
+
+/// When it is looked for the first time: when the start is over.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// How often it is looked, as long as memory comes back.
 const LOOK: Duration = Duration::from_secs(10);
@@ -19,29 +26,37 @@ const LOOK: Duration = Duration::from_secs(10);
 /// The same when nothing has come back for long: to ask costs the allocator some milliseconds.
 const LONGEST_LOOK: Duration = Duration::from_secs(80);
 
-/// A process that is smaller than this, in KiB, has had no burst.
+/// A process that has less memory of its own than this, in KiB, has had no burst.
 const SMALL: u64 = 8 << 10;
 
-/// As much, in KiB, is worth looking again soon.
+/// As much, in KiB, is worth looking again soon, and worth some page faults.
 const WORTH_IT: u64 = 1 << 10;
+
+/// Who uses more than this part of a processor uses the pages that it has.
+const QUIET: u32 = 20;
 
 /// Gives free memory back from time to time, for ever.
 pub(crate) async fn give_back() {
-    let mut wait = LOOK;
+    let (mut wait, mut pages) = (FIRST_LOOK, Pages::default());
     loop {
         sleep(wait).await;
+        pages.look(wait);
+        if kib_of("RssAnon:").is_none_or(|own| own <= SMALL) {
+            wait = LOOK;
+            continue;
+        }
         // On a thread where it holds up nobody.
         let freed = tokio::task::spawn_blocking(|| {
-            let before = resident().filter(|&it| it > SMALL)?;
+            let before = kib_of("RssAnon:")?;
             trim();
-            Some(before.saturating_sub(resident()?))
+            Some(before.saturating_sub(kib_of("RssAnon:")?))
         });
         wait = match freed.await {
             Ok(Some(freed)) if freed >= WORTH_IT => {
                 debug!("gave {freed} KiB of free memory back to the system");
                 LOOK
             }
-            Ok(Some(_)) => LONGEST_LOOK.min(wait * 2),
+            Ok(Some(_)) => LONGEST_LOOK.min(LOOK.max(wait * 2)),
             Ok(None) => LOOK,
             // The runtime stops.
             Err(_) => return,
@@ -49,10 +64,46 @@ pub(crate) async fn give_back() {
     }
 }
 
-/// The memory of the process that is not a file's, in KiB; `None` where the system does not say.
-fn resident() -> Option<u64> {
+/// The pages of the program's file that are mapped.
+#[derive(Default)]
+struct Pages {
+    /// How many KiB were in use a while after the others had been taken.
+    in_use: Option<u64>,
+    are_taken: bool,
+    /// The processor time of the process at the last look.
+    busy: Duration,
+}
+
+impl Pages {
+    /// Takes those that are not in use from a program that has been quiet since the last look, `wait` ago.
+    fn look(&mut self, wait: Duration) {
+        let busy = processor_time();
+        let has_been_quiet = busy.saturating_sub(self.busy) * QUIET < wait;
+        self.busy = busy;
+        let Some(mapped) = kib_of("RssFile:") else {
+            return;
+        };
+        if std::mem::take(&mut self.are_taken) {
+            self.in_use = Some(mapped);
+        }
+        let is_worth_it = self.in_use.is_none_or(|it| mapped >= it + WORTH_IT);
+        if has_been_quiet && is_worth_it {
+            program_pages::unmap();
+            self.are_taken = true;
+        }
+    }
+}
+
+/// What the process has used of all processors so far.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+/// A number of KiB that the system says of the process; `None` where it does not.
+fn kib_of(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|it| it.strip_prefix("RssAnon:"))?;
+    let line = status.lines().find_map(|it| it.strip_prefix(name))?;
     line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
@@ -77,9 +128,9 @@ mod tests {
         // The last one keeps the top of the heap.
         let last = values.pop();
         drop(values);
-        let before = resident().unwrap();
+        let before = kib_of("RssAnon:").unwrap();
         trim();
-        let after = resident().unwrap();
+        let after = kib_of("RssAnon:").unwrap();
         assert!(
             before > after + (32 << 10),
             "{before} KiB, then {after} KiB"

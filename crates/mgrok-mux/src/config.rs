@@ -35,6 +35,9 @@ pub struct Config {
     pub max_session_memory: usize,
     /// A bound on the same bytes that many sessions share, with the same rule.
     pub window_budget: Option<WindowBudget>,
+    /// Unread bytes of all streams together from which on [streams are held back](crate::machine#memory), and of all sessions that share
+    /// `window_budget`. Of each stream no more than 256 KiB count.
+    pub hold_back_at: [usize; 2],
     /// Streams opened by the other end that wait for [`Acceptor::accept`](crate::Acceptor::accept);
     /// what comes beyond is reset.
     pub accept_backlog: usize,
@@ -77,6 +80,7 @@ impl Config {
             max_stream_window: 32 * 1024 * 1024,
             max_session_memory: 128 * 1024 * 1024,
             window_budget: None,
+            hold_back_at: [16 * 1024 * 1024, 64 * 1024 * 1024],
             accept_backlog: 256,
             max_streams: 65_536,
             untrusted: None,
@@ -104,10 +108,11 @@ pub struct UntrustedLimits {
     pub streams: usize,
 }
 
-/// Bytes that the windows of many sessions may promise together. Clones share one account.
+/// Bytes that the windows of many sessions may promise together, and how many lie unread in all of them. Clones share one account.
 #[derive(Clone, Debug)]
 pub struct WindowBudget {
     left: Arc<AtomicUsize>,
+    unread: Arc<AtomicUsize>,
 }
 
 impl WindowBudget {
@@ -115,7 +120,20 @@ impl WindowBudget {
     pub fn new(bytes: usize) -> Self {
         Self {
             left: Arc::new(AtomicUsize::new(bytes)),
+            unread: Arc::default(),
         }
+    }
+
+    /// The bytes that lie unread in all sessions; each adds and takes away only what is worth it.
+    pub fn unread(&self) -> usize {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    /// Has `now` unread bytes counted where `before` were.
+    pub(crate) fn count_unread(&self, before: usize, now: usize) {
+        // Wraps as the sum does, so that one operation does for more and for less.
+        self.unread
+            .fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
     }
 
     /// The bytes that are not promised to anyone.

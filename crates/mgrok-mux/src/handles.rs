@@ -53,12 +53,18 @@ impl Opener {
 
     /// The other end has shown who it is: it may do all that the [`Config`](crate::Config) allows from now on.
     pub fn trust(&self) {
-        self.shared.lock().machine.trust();
+        let now = tokio::time::Instant::now().into_std();
+        let mut guard = self.shared.lock();
+        guard.machine.trust(now);
+        guard.finish();
     }
 
     /// From now on the windows of the session's streams count in `budget` as well, unless there is one already or a window has grown.
     pub fn share_windows(&self, budget: &WindowBudget) {
-        self.shared.lock().machine.share_windows(budget);
+        let now = tokio::time::Instant::now().into_std();
+        let mut guard = self.shared.lock();
+        guard.machine.share_windows(budget, now);
+        guard.finish();
     }
 
     /// Tells the other end that there will be no new streams. Those that exist go on.

@@ -5,9 +5,15 @@
 //! has to wait leaves a [`Waker`]; the machine never wakes anyone itself but collects wakers
 //! for [`Machine::take_wakes`], so that its owner can wake after releasing its lock.
 //!
+//! # Memory
+//!
 //! Memory is bounded: unread data by the windows (see `chunks` for what it pins), data to send
 //! by [`Config::send_queue`], frames without data by one entry per stream and
 //! [`MAX_PENDING_REPLIES`], streams by [`Config::max_streams`].
+//!
+//! Every stream may bring 256 KiB that nobody reads, and there may be thousands. Once much lies unread in all, those of whom something lies
+//! unread, and new ones, are *held back*: a window update without flags and credit asks the other end to send as if their windows
+//! had been 32 KiB from the start. Ends that do not know this ignore such an update, and nothing relies on its being heeded.
 
 mod backlog;
 mod batch;
@@ -56,6 +62,15 @@ pub const EXPRESS_ROOM: usize = 64 * 1024;
 /// A table with room for as many streams stays as it is when they are gone.
 const KEPT_STREAMS: usize = 1_024;
 
+/// Unread bytes of a stream from which on it is held back.
+const HELD_BACK_AT: usize = 16 * 1024;
+
+/// So many unread bytes of a stream count among those of all; what its window has grown by has a bound of its own.
+const COUNTED_OF_STREAM: usize = crate::frame::INITIAL_WINDOW as usize;
+
+/// Unread bytes that are counted among those of all sessions at a time.
+const COUNTED_UNREAD: usize = 64 * 1024;
+
 /// How much of a new stream goes ahead of the data of older ones, in bytes: what says what the stream is for, and a small
 /// request.
 pub const FIRST_BYTES: u16 = 4 * 1024;
@@ -90,10 +105,16 @@ pub struct Machine {
     round: VecDeque<u32>,
     /// Streams that wait for room in the send queue. May name streams that are gone.
     room_waiters: VecDeque<u32>,
+    /// How many of them have been woken and have come back to the front, since others were woken.
+    returned_waiters: usize,
     /// Bytes of data that wait to be sent, over all streams.
     queued: usize,
     /// Bytes by which windows exceed their initial size, over all streams.
     grown: usize,
+    /// Bytes that lie unread, over all streams, of each no more than [`COUNTED_OF_STREAM`].
+    unread: usize,
+    /// Of these, how many are counted in the budget that many sessions share.
+    counted_unread: usize,
     /// Dropped streams that wait for the other end's FIN.
     lingering: BTreeSet<(Instant, u32)>,
     wakes: Vec<Waker>,
@@ -113,6 +134,8 @@ pub struct Usage {
     pub queued: usize,
     /// Bytes by which receive windows exceed their initial size: so much more may be on its way here.
     pub grown: usize,
+    /// Bytes that have arrived and were not read, of each stream no more than its first window.
+    pub unread: usize,
 }
 
 impl Machine {
@@ -136,8 +159,11 @@ impl Machine {
             express: VecDeque::new(),
             round: VecDeque::new(),
             room_waiters: VecDeque::new(),
+            returned_waiters: 0,
             queued: 0,
             grown: 0,
+            unread: 0,
+            counted_unread: 0,
             lingering: BTreeSet::new(),
             wakes: Vec::new(),
             sent_go_away: false,
@@ -179,6 +205,8 @@ impl Machine {
     /// As [`Opener::watch_closely`](crate::Opener::watch_closely).
     pub fn watch_closely(&mut self, interval: Duration, timeout: Duration, now: Instant) {
         self.keepalive.watch_closely(interval, timeout, now);
+        // A ping that was under way for this is forgotten.
+        self.measure_path(now);
     }
 
     /// Takes note that the other end's system has made room for more: it is alive, though perhaps too busy with our data to say so.
@@ -204,7 +232,11 @@ impl Machine {
         }
         let id = self.next_id.ok_or(OpenError::Exhausted)?;
         self.next_id = id.checked_add(2);
-        self.streams.insert(id, Box::new(State::opened()));
+        let mut state = State::opened();
+        if self.lacks_memory() {
+            state.recv.hold_back();
+        }
+        self.streams.insert(id, Box::new(state));
         self.unacknowledged += 1;
         self.attached += 1;
         self.note_urgent(id);
@@ -237,14 +269,46 @@ impl Machine {
     }
 
     /// From now on the other end may do all that [`Config`] allows.
-    pub fn trust(&mut self) {
+    pub fn trust(&mut self, now: Instant) {
         self.untrusted = None;
+        self.measure_path(now);
     }
 
     /// As [`Opener::share_windows`](crate::Opener::share_windows).
-    pub fn share_windows(&mut self, budget: &WindowBudget) {
+    pub fn share_windows(&mut self, budget: &WindowBudget, now: Instant) {
         if self.config.window_budget.is_none() && self.grown == 0 {
             self.config.window_budget = Some(budget.clone());
+        }
+        self.measure_path(now);
+    }
+
+    /// Has the round trip known by the time when windows are to grow. Strangers are not asked.
+    fn measure_path(&mut self, now: Instant) {
+        if self.untrusted.is_none() {
+            self.keepalive.round_trip(now);
+        }
+    }
+
+    /// Whether so much lies unread that streams are held back.
+    fn lacks_memory(&self) -> bool {
+        let [session, all] = self.config.hold_back_at;
+        let budget = self.config.window_budget.as_ref();
+        self.unread >= session || budget.is_some_and(|budget| budget.unread() >= all)
+    }
+
+    /// Takes note that of a stream so much lies unread, where it was `before`.
+    fn note_unread(&mut self, before: usize, now: usize) {
+        self.unread = self.unread + now.min(COUNTED_OF_STREAM) - before.min(COUNTED_OF_STREAM);
+        self.share_unread();
+    }
+
+    /// Counts what lies unread among that of all sessions.
+    fn share_unread(&mut self) {
+        if let Some(budget) = &self.config.window_budget
+            && self.unread.abs_diff(self.counted_unread) >= COUNTED_UNREAD
+        {
+            budget.count_unread(self.counted_unread, self.unread);
+            self.counted_unread = self.unread;
         }
     }
 
@@ -299,6 +363,7 @@ impl Machine {
             streams: self.streams.len(),
             queued: self.queued,
             grown: self.grown,
+            unread: self.unread,
         }
     }
 
@@ -338,6 +403,9 @@ impl Machine {
         self.lingering.clear();
         self.streams
             .retain(|_, state| state.attached || state.send.queued() > 0 || state.has_urgent());
+        let unread = self.streams.values().map(|state| state.recv.unread());
+        self.unread = unread.map(|it| it.min(COUNTED_OF_STREAM)).sum();
+        self.share_unread();
     }
 
     fn drop_output(&mut self) {
@@ -387,6 +455,7 @@ impl Machine {
         };
         self.shrink();
         self.queued -= state.send.discard();
+        self.note_unread(state.recv.unread(), 0);
         if state.unacknowledged {
             self.note_acknowledged();
         }
@@ -422,6 +491,7 @@ impl Drop for Machine {
     fn drop(&mut self) {
         if let Some(budget) = &self.config.window_budget {
             budget.give_back(self.grown);
+            budget.count_unread(self.counted_unread, 0);
         }
     }
 }

@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 use crate::tcp;
 use crate::tls::TlsStream;
 
-pub(crate) use flow::{Flow, FlowSender, Flows, settle};
+pub(crate) use flow::{Flow, FlowSender, Flows, LEAST_SEND_WINDOW, settle};
 pub(crate) use quic::{NO_ERROR, QuicStream, StreamPermit, connection_lost};
 
 /// A full-duplex stream of bytes that moves owned chunks.

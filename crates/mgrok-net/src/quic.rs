@@ -11,6 +11,8 @@
 
 mod endpoint;
 mod odd_sni;
+mod path;
+mod socket;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,10 +20,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use quinn::{ConnectionError, TransportConfig, VarInt};
+use quinn::{ConnectionError, MtuDiscoveryConfig, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
 
-use crate::conn::{Conn, Flows, NO_ERROR, QuicStream, StreamPermit, connection_lost, settle};
+use crate::conn::{
+    Conn, Flows, LEAST_SEND_WINDOW, NO_ERROR, QuicStream, StreamPermit, connection_lost, settle,
+};
 use crate::printable::printable;
 use crate::tcp;
 use crate::tls::{CertificateFault, Fingerprint, ShownCertificate, TlsError};
@@ -39,10 +43,6 @@ const STREAM_WINDOW: u32 = 6 * 1024 * 1024;
 /// and when the whole window is used no stream moves: so up to seven such streams do no harm. No memory is reserved for
 /// it.
 const CONNECTION_WINDOW: u32 = 8 * STREAM_WINDOW;
-
-/// The most bytes that a connection keeps until they are acknowledged: 640 Mbit/s at a round trip of 100 ms. Unlike the
-/// windows above it does fill up, whenever we write faster than the network sends.
-const SEND_WINDOW: u64 = 8 * 1024 * 1024;
 
 /// The most bytes of datagrams (RFC 9221) that wait to be sent, and that wait to be received. Outgoing ones wait only
 /// while the connection has too much in flight; when the buffer is full, new ones are dropped.
@@ -87,12 +87,16 @@ impl Default for QuicOptions {
 }
 
 impl QuicOptions {
-    fn transport(&self) -> Result<Arc<TransportConfig>, QuicError> {
+    /// Packets become as large as `largest_payload`, as far as the way to the peer takes it.
+    fn transport(&self, largest_payload: u16) -> Result<Arc<TransportConfig>, QuicError> {
         let idle_timeout = self.idle_timeout.try_into();
         let idle_timeout = idle_timeout.map_err(|_| QuicError::IdleTimeout(self.idle_timeout))?;
         let keepalive = (!self.keepalive.is_zero()).then_some(self.keepalive);
+        let mut mtu_discovery = MtuDiscoveryConfig::default();
+        mtu_discovery.upper_bound(largest_payload);
         let mut transport = TransportConfig::default();
         transport
+            .mtu_discovery_config(Some(mtu_discovery))
             .max_idle_timeout(Some(idle_timeout))
             .keep_alive_interval(keepalive)
             .max_concurrent_bidi_streams(streams(self.streams_at_first()))
@@ -102,7 +106,7 @@ impl QuicOptions {
                 true => CONNECTION_WINDOW,
                 false => UNTRUSTED_WINDOW,
             }))
-            .send_window(SEND_WINDOW)
+            .send_window(LEAST_SEND_WINDOW)
             .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))
             .datagram_send_buffer_size(DATAGRAM_BUFFER);
         Ok(Arc::new(transport))

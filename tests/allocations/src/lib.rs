@@ -26,12 +26,17 @@ pub fn count_this_thread_in(group: usize) {
     GROUP.set(group);
 }
 
+/// The group of the current thread.
+pub fn group_of_this_thread() -> usize {
+    GROUP.get()
+}
+
 /// The allocator of the system, which counts what is asked of it.
 #[derive(Debug, Default)]
 pub struct Counting {
-    /// By groups of threads.
+    /// By groups of threads, as the next.
     bytes: [AtomicIsize; GROUPS],
-    calls: AtomicUsize,
+    calls: [AtomicUsize; GROUPS],
 }
 
 impl Counting {
@@ -39,7 +44,7 @@ impl Counting {
     pub const fn new() -> Self {
         Self {
             bytes: [const { AtomicIsize::new(0) }; GROUPS],
-            calls: AtomicUsize::new(0),
+            calls: [const { AtomicUsize::new(0) }; GROUPS],
         }
     }
 
@@ -56,32 +61,32 @@ impl Counting {
         self.bytes[group].load(Ordering::Relaxed)
     }
 
-    /// Where the current thread counts bytes.
-    fn here(&self) -> &AtomicIsize {
-        // A panic in an allocator would end the process without a word.
-        let group = GROUP.get().min(GROUPS - 1);
-        &self.bytes[group]
-    }
-
     /// How many allocations there have been. One that grows counts as one more.
     pub fn calls(&self) -> usize {
-        self.calls.load(Ordering::Relaxed)
+        (0..GROUPS).map(|it| self.calls_of(it)).sum()
+    }
+
+    /// The same of the threads of `group`.
+    ///
+    /// # Panics
+    /// If there is no such group.
+    pub fn calls_of(&self, group: usize) -> usize {
+        self.calls[group].load(Ordering::Relaxed)
     }
 }
 
 // SAFETY: everything is passed on to the allocator of the system. What is not written here comes to these two.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.here()
-            .fetch_add(layout.size().cast_signed(), Ordering::Relaxed);
+        let group = GROUP.get();
+        self.calls[group].fetch_add(1, Ordering::Relaxed);
+        self.bytes[group].fetch_add(layout.size().cast_signed(), Ordering::Relaxed);
         // SAFETY: as the caller promised.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        self.here()
-            .fetch_sub(layout.size().cast_signed(), Ordering::Relaxed);
+        self.bytes[GROUP.get()].fetch_sub(layout.size().cast_signed(), Ordering::Relaxed);
         // SAFETY: as the caller promised.
         unsafe { System.dealloc(pointer, layout) }
     }

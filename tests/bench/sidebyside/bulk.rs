@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Before this, windows are still growing.
-const WARM_UP: Duration = Duration::from_millis(500);
+const WARM_UP: Duration = Duration::from_millis(300);
 
 /// How many round trips of a long path a window takes to grow.
 const GROWTH: u32 = 15;

@@ -38,11 +38,24 @@ const KIB: f64 = 1024.0;
 /// What is plotted over time.
 pub(crate) const COURSE: &str = "MiB of the pair";
 
+/// What is held: so many connections, of echoes or of HTTP.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) setup: Setup,
+    pub(crate) connections: usize,
+    pub(crate) web: Option<Web>,
+}
+
 /// What was measured, and how the memory of the pair went, in seconds and MiB.
-#[derive(Default)]
 pub(crate) struct Held {
     pub(crate) figures: Vec<Figure>,
     pub(crate) course: Vec<(f64, f64)>,
+}
+
+impl Load {
+    pub(crate) fn name(self) -> String {
+        name(self.connections, self.web)
+    }
 }
 
 pub(crate) fn name(connections: usize, web: Option<Web>) -> String {
@@ -50,17 +63,13 @@ pub(crate) fn name(connections: usize, web: Option<Web>) -> String {
     format!("{kind}idle and hold {connections}")
 }
 
-/// Holds connections of users who have had one answer: from the echo service, or from `web`.
-pub(crate) fn measure(
-    product: Product,
-    setup: Setup,
-    connections: usize,
-    web: Option<Web>,
-) -> std::io::Result<Held> {
-    let knows_it = web.is_none() || product.knows_http();
-    if product == Product::Direct || !knows_it || !product.speaks(setup.mode) {
-        return Ok(Held::default());
-    }
+/// Holds connections of users who have had one answer: from the echo service, or from the web.
+pub(crate) fn measure(load: Load, product: Product) -> std::io::Result<Held> {
+    let Load {
+        setup,
+        connections,
+        web,
+    } = load;
     let service = EchoProcess::start();
     let services = Published {
         // Nobody uses them.

@@ -31,11 +31,16 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    pub(crate) fn name(self) -> String {
+    fn name(self) -> String {
         match self.rate {
             Some(rate) => format!("{} ms, {rate} Gbit/s", self.rtt),
             None => format!("{} ms", self.rtt),
         }
+    }
+
+    /// The name of a load over it.
+    pub(crate) fn name_of(self, load: &str) -> String {
+        format!("{load} over {}", self.name())
     }
 
     pub(crate) fn round_trip(self) -> Duration {

@@ -1,19 +1,6 @@
 //! mgrok beside its peers: the same work, in the same run, on the same machine, taking turns.
 //!
-//! ```text
-//! FRPS_BIN=… FRPC_BIN=… RATHOLE_BIN=… BORE_BIN=… NFRP_SERVER_BIN=… NFRP_CLIENT_BIN=… \
-//!     cargo bench --bench sidebyside -- [options] [word…]
-//!
-//!   --rounds N     how often each product does each load (5)
-//!   --seconds S    how long one measurement takes (2)
-//!   --hold N       how many connections are held (2000)
-//!   --stalled N    how many users do not read beside one who does (1000)
-//!   --domains N    how many domains the HTTP loads publish beside one (100)
-//!   --pool N       how many connections are kept ready in plain mode (5)
-//!   --without NAME leave a product out, even if it is there
-//!   --out DIR      where the report goes (sidebyside in cargo's target directory)
-//!   word           only loads whose title has all of these words: bulk, 'ping-pong, tls+mux', http, hold, '100 ms', …
-//! ```
+//! `cargo bench --bench sidebyside -- --help` says the options.
 //!
 //! mgrok's programs are built in the bench's profile unless `MGROKS_BIN` and `MGROKC_BIN` name others. A product whose programs are not
 //! named is left out; HAProxy, nginx and wrk are used if they are installed. `docs/benchmarks.md` says what each load does.
@@ -44,6 +31,7 @@ mod restart;
 mod run;
 mod services;
 mod stalled;
+mod targets;
 mod tunnel;
 mod usage;
 mod web;
@@ -54,6 +42,7 @@ use bulk::Bulk;
 use link::Path;
 use mode::Mode;
 use options::Options;
+use product::Product::{self, Bore, Direct, Frp, Haproxy, HaproxyTwice, Mgrok, Nfrp, Rathole};
 use run::Run;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use services::{Published, Services};
@@ -61,20 +50,46 @@ use services::{Published, Services};
 /// Files that a server of 10,000 users has open, who each have two sockets there, and more.
 const OPEN_FILES: u64 = 65_536;
 
-/// Paths over which bulk is measured.
-const PATHS: [Path; 4] = [
-    path(20, None),
-    path(100, None),
-    path(200, None),
-    path(100, Some(1.0)),
+/// Paths over which bulk is measured; over some of them by eight connections too, and with small requests beside it.
+const PATHS: [(Path, bool); 4] = [
+    (path(20, None), true),
+    (path(100, None), true),
+    (path(200, None), false),
+    (path(100, Some(1.0)), false),
 ];
 
-/// Paths over which latency and fairness are.
-const SHORTER_PATHS: [Path; 2] = [path(20, None), path(100, None)];
+/// The path over which fairness is.
+const SHORT_PATH: Path = path(20, None);
 
 const fn path(rtt: u32, rate: Option<f64>) -> Path {
     Path { rtt, rate }
 }
+
+/// Who carries streams in a mode. A run with everybody everywhere would take hours: nobody is where nobody compares him.
+fn who_streams(mode: Mode) -> &'static [Product] {
+    match mode {
+        Mode::Plain => &[Mgrok, Frp, Rathole, Bore, HaproxyTwice, Haproxy, Direct],
+        // rathole is as it is in plain mode, but takes turns with these, who are compared with it.
+        Mode::Default => &[Mgrok, Frp, Rathole, Nfrp, HaproxyTwice],
+        Mode::Quic | Mode::Kcp => &[Mgrok, Frp],
+    }
+}
+
+/// Who carries datagrams in a mode.
+fn who_datagrams(mode: Mode) -> &'static [Product] {
+    match mode {
+        Mode::Default => &[Mgrok, Frp, Rathole, Nfrp, Direct],
+        _ => &[Mgrok, Frp, Direct],
+    }
+}
+
+const WHO_HTTP: [Product; 5] = [Mgrok, Frp, Nfrp, HaproxyTwice, Direct];
+const WHO_DISTANCE: [Product; 3] = [Mgrok, Frp, Direct];
+/// Those that multiplex, where all loads share one link.
+const WHO_SHARES: [Product; 2] = [Mgrok, Frp];
+const WHO_STARTS: [Product; 5] = [Mgrok, Frp, Rathole, Bore, Nfrp];
+/// bore's client ends with its connection.
+const WHO_RECOVERS: [Product; 4] = [Mgrok, Frp, Rathole, Nfrp];
 
 fn main() {
     let mut args = std::env::args().skip(1).peekable();
@@ -92,20 +107,15 @@ fn main() {
     }
     for mode in Mode::TCP {
         datagrams(&mut run, mode, &services);
-        http(&mut run, mode, &services);
     }
+    http(&mut run, &services);
     distance(&mut run, &services);
     fairness(&mut run, &services);
     stalled(&mut run);
     for mode in Mode::TCP {
         restarts(&mut run, mode, &services);
     }
-    // Memory is measured on pairs that have done nothing before.
-    for web in [None].into_iter().chain(services.web.map(Some)) {
-        for mode in Mode::TCP {
-            memory(&mut run, mode, web);
-        }
-    }
+    memory(&mut run, &services);
     run.end();
 }
 
@@ -122,14 +132,16 @@ fn raise_limit() {
     }
 }
 
-/// Bytes, latency and new connections.
+/// Bytes and latency; over TCP new connections too.
 fn streams(run: &mut Run, mode: Mode, services: &Published) {
     let window = run.options.window;
-    let others = [pingpong::ALONE, pingpong::AT_ONCE, connects::NAME].map(str::to_owned);
-    let loads: Vec<_> = bulk::all().map(Bulk::name).chain(others).collect();
-    let mut services = services.clone();
-    services.web = None;
-    let tunnels = run.tunnels(run.setup(mode, None), &services, &loads);
+    let mut loads: Vec<_> = bulk::all().map(Bulk::name).collect();
+    loads.push(pingpong::ALONE.to_owned());
+    if mode.is_tcp() {
+        loads.extend([pingpong::AT_ONCE, connects::NAME].map(str::to_owned));
+    }
+    let setup = run.setup(mode, None);
+    let tunnels = run.tunnels(who_streams(mode), setup, &services.only_streams(), &loads);
     for work in bulk::all() {
         run.run("Bulk", mode, &work.name(), &tunnels, |tunnel| {
             bulk::measure(work, tunnel, window, Duration::ZERO)
@@ -138,16 +150,16 @@ fn streams(run: &mut Run, mode: Mode, services: &Published) {
     run.run("Latency", mode, pingpong::ALONE, &tunnels, |tunnel| {
         pingpong::measure(tunnel, window)
     });
+    if !mode.is_tcp() {
+        return;
+    }
     run.run("Requests", mode, pingpong::AT_ONCE, &tunnels, |tunnel| {
         pingpong::measure_many(tunnel, window)
     });
-    run.run(
-        "New connections",
-        mode,
-        connects::NAME,
-        &tunnels,
-        |tunnel| connects::measure(tunnel, window),
-    );
+    let load = connects::NAME;
+    run.run("New connections", mode, load, &tunnels, |tunnel| {
+        connects::measure(tunnel, window)
+    });
 }
 
 fn datagrams(run: &mut Run, mode: Mode, services: &Published) {
@@ -157,9 +169,12 @@ fn datagrams(run: &mut Run, mode: Mode, services: &Published) {
         .map(datagrams::Datagrams::name)
         .chain([alone])
         .collect();
-    let mut services = services.clone();
-    services.web = None;
-    let tunnels = run.tunnels(run.setup(mode, None), &services, &loads);
+    let services = Published {
+        udp: services.udp,
+        ..services.only_streams()
+    };
+    let setup = run.setup(mode, None);
+    let tunnels = run.tunnels(who_datagrams(mode), setup, &services, &loads);
     for work in datagrams::all() {
         run.run("Datagrams", mode, &work.name(), &tunnels, |tunnel| {
             datagrams::measure(work, tunnel, window)
@@ -170,16 +185,18 @@ fn datagrams(run: &mut Run, mode: Mode, services: &Published) {
     });
 }
 
-/// With one domain and with many.
-fn http(run: &mut Run, mode: Mode, services: &Published) {
+/// With one domain and with many, with the defaults.
+fn http(run: &mut Run, services: &Published) {
     let Some(web) = services.web else { return };
     let window = run.options.window;
-    let many = run.options.domains;
+    let (mode, many) = (Mode::Default, run.options.domains);
     for (domains, works) in [(1, &web::Work::ONE[..]), (many, &web::Work::MANY[..])] {
         let loads: Vec<_> = works.iter().map(|work| work.name(domains)).collect();
-        let mut services = services.clone();
-        services.web = Some(web.with_domains(domains));
-        let tunnels = run.tunnels(run.setup(mode, None), &services, &loads);
+        let services = Published {
+            web: Some(web.with_domains(domains)),
+            ..services.only_streams()
+        };
+        let tunnels = run.tunnels(&WHO_HTTP, run.setup(mode, None), &services, &loads);
         for (work, name) in works.iter().zip(&loads) {
             run.run("HTTP", mode, name, &tunnels, |tunnel| {
                 web::measure(*work, tunnel, window)
@@ -191,26 +208,36 @@ fn http(run: &mut Run, mode: Mode, services: &Published) {
 /// Bytes and latency over long paths, with the defaults.
 fn distance(run: &mut Run, services: &Published) {
     let window = run.options.window;
-    let mut services = services.clone();
-    services.web = None;
     let mode = Mode::Default;
-    for path in PATHS {
+    for (path, is_for_all) in PATHS {
         let round_trip = path.round_trip();
-        let name = |load: String| format!("{load} over {}", path.name());
-        let is_latency = SHORTER_PATHS.contains(&path);
-        let beside = name(pingpong::BESIDE.to_owned());
-        let mut loads: Vec<_> = bulk::all().map(|work| name(work.name())).collect();
-        if is_latency {
+        let name = |load: &str| path.name_of(load);
+        let works: Vec<_> = bulk::all()
+            .filter(|work| is_for_all || work.connections == 1)
+            .collect();
+        let beside = name(pingpong::BESIDE);
+        let mut loads: Vec<_> = works.iter().map(|work| name(&work.name())).collect();
+        if is_for_all {
             loads.push(beside.clone());
         }
-        let tunnels = run.tunnels(run.setup(mode, Some(path)), &services, &loads);
-        for work in bulk::all() {
-            run.run("Distance", mode, &name(work.name()), &tunnels, |tunnel| {
+        let setup = run.setup(mode, Some(path));
+        let tunnels = run.tunnels(&WHO_DISTANCE, setup, &services.only_streams(), &loads);
+        for work in works {
+            let load = name(&work.name());
+            run.run("Distance", mode, &load, &tunnels, |tunnel| {
+                if tunnel.product == Direct && work.connections > 1 {
+                    // The limit of the relay is seen with one.
+                    return Vec::new();
+                }
                 bulk::measure(work, tunnel, window, round_trip)
             });
         }
-        if is_latency {
+        if is_for_all {
             run.run("Distance", mode, &beside, &tunnels, |tunnel| {
+                if tunnel.product == Direct {
+                    // Its connections share nothing.
+                    return Vec::new();
+                }
                 pingpong::measure_beside(tunnel, window, round_trip)
             });
         }
@@ -220,15 +247,16 @@ fn distance(run: &mut Run, services: &Published) {
 /// Who gets what, with the defaults.
 fn fairness(run: &mut Run, services: &Published) {
     let window = run.options.window;
-    let mut services = services.clone();
-    services.web = None;
     let mode = Mode::Default;
-    for path in [None, Some(SHORTER_PATHS[0])] {
+    for path in [None, Some(SHORT_PATH)] {
         let round_trip = path.map_or(Duration::ZERO, Path::round_trip);
-        let over = path.map_or(String::new(), |path| format!(" over {}", path.name()));
-        let directions = [true, false].map(|up| (up, fairness::name(up) + &over));
+        let directions = [true, false].map(|up| {
+            let name = fairness::name(up);
+            (up, path.map_or(name.clone(), |path| path.name_of(&name)))
+        });
         let loads = directions.each_ref().map(|(_, name)| name.clone());
-        let tunnels = run.tunnels(run.setup(mode, path), &services, &loads);
+        let setup = run.setup(mode, path);
+        let tunnels = run.tunnels(&WHO_SHARES, setup, &services.only_streams(), &loads);
         for (up, name) in directions {
             run.run("Fairness", mode, &name, &tunnels, |tunnel| {
                 fairness::measure(up, tunnel, window, round_trip)
@@ -239,43 +267,58 @@ fn fairness(run: &mut Run, services: &Published) {
 
 /// One who reads beside many who do not, with the defaults.
 fn stalled(run: &mut Run) {
-    let products = run.products.clone();
     let (setup, window) = (run.setup(Mode::Default, None), run.options.window);
     let count = run.options.stalled;
+    let who = run.among(&WHO_SHARES, setup.mode);
     let load = stalled::name(count);
-    run.run_all("Stalled users", setup.mode, &load, |_, _, who| {
-        stalled::measure(products[who], setup, count, window)
+    run.run_all("Stalled users", setup.mode, &load, &who, |product| {
+        stalled::measure(product, setup, count, window)
     });
 }
 
 fn restarts(run: &mut Run, mode: Mode, services: &Published) {
-    let products = run.products.clone();
+    let services = services.only_streams();
     let setup = run.setup(mode, None);
-    run.run_all("Starts", mode, restart::START, |_, _, who| {
-        restart::measure_start(products[who], setup, services)
+    let who = run.among(&WHO_STARTS, mode);
+    run.run_all("Starts", mode, restart::START, &who, |product| {
+        restart::measure_start(product, setup, &services)
     });
-    let mut services = services.clone();
-    services.web = None;
     let setup = run.setup(mode, Some(Path::default()));
-    let tunnels = run.tunnels(setup, &services, &[restart::RECOVER.to_owned()]);
-    run.run(
-        "Starts",
-        mode,
-        restart::RECOVER,
-        &tunnels,
-        restart::measure_recovery,
-    );
+    let load = restart::RECOVER;
+    let tunnels = run.tunnels(&WHO_RECOVERS, setup, &services, &[load.to_owned()]);
+    run.run("Starts", mode, load, &tunnels, restart::measure_recovery);
 }
 
-fn memory(run: &mut Run, mode: Mode, web: Option<web::Web>) {
-    let products = run.products.clone();
-    let (setup, hold) = (run.setup(mode, None), run.options.hold);
-    let name = hold::name(hold, web);
-    run.run_all("Memory", mode, &name, |report, title, who| {
-        let held = hold::measure(products[who], setup, hold, web)?;
-        if !held.course.is_empty() {
-            report.add_course("Memory", title, hold::COURSE, who, held.course);
-        }
-        Ok(held.figures)
-    });
+/// Of pairs that have done nothing before.
+fn memory(run: &mut Run, services: &Published) {
+    let (many, few) = (run.options.hold, run.options.hold_few());
+    let load = |mode, connections, web| hold::Load {
+        setup: run.setup(mode, None),
+        connections,
+        web,
+    };
+    let mut loads: Vec<(_, &[Product])> = vec![
+        (
+            load(Mode::Plain, few, None),
+            &[Mgrok, Frp, Rathole, HaproxyTwice],
+        ),
+        (
+            load(Mode::Default, many, None),
+            &[Mgrok, Frp, Nfrp, HaproxyTwice],
+        ),
+    ];
+    if services.web.is_some() {
+        loads.push((
+            load(Mode::Default, few, services.web),
+            &[Mgrok, Frp, HaproxyTwice],
+        ));
+    }
+    let loads: Vec<_> = loads
+        .into_iter()
+        .map(|(load, who)| {
+            let mode = load.setup.mode;
+            (load, load.name(), mode, run.among(who, mode))
+        })
+        .collect();
+    run.run_at_once("Memory", &loads, hold::measure);
 }

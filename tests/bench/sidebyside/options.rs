@@ -1,8 +1,36 @@
 //! The command line.
 
-use std::{env, path::PathBuf, time::Duration};
+use std::{env, path::PathBuf, process, time::Duration};
 
 use crate::mode::Mode;
+
+const USAGE: &str = "\
+FRPS_BIN=… FRPC_BIN=… RATHOLE_BIN=… BORE_BIN=… NFRP_SERVER_BIN=… NFRP_CLIENT_BIN=… \\
+    cargo bench --bench sidebyside -- [options] [word…]
+
+  --rounds N     how often each product does each load (5)
+  --seconds S    how long one measurement takes (1)
+  --hold N       how many connections are held in the default mode (10000); elsewhere a fifth of it
+  --stalled N    how many users do not read beside one who does (1000)
+  --domains N    how many domains the HTTP loads publish beside one (100)
+  --pool N       how many connections are kept ready in plain mode (5)
+  --without NAME leave a product out, even if it is there
+  --out DIR      where the report goes (sidebyside in cargo's target directory)
+  --add          add to the report that is there; a load that is measured again takes the place of itself
+  --missing      the same, and measure only what has not all its rounds yet
+  word           only loads whose title has all of these words: bulk, 'ping-pong, tls+mux', http, hold, '100 ms', kcp
+";
+
+/// What becomes of an earlier report in the same directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// It is replaced.
+    Nothing,
+    /// It is added to; a load that is measured takes the place of itself.
+    Others,
+    /// The same, and a load that has all its rounds is not measured.
+    All,
+}
 
 /// What was asked for.
 pub(crate) struct Options {
@@ -14,6 +42,7 @@ pub(crate) struct Options {
     pub(crate) pool: usize,
     pub(crate) without: Vec<String>,
     pub(crate) directory: PathBuf,
+    pub(crate) keeping: Keeping,
     only: Vec<String>,
 }
 
@@ -22,13 +51,14 @@ impl Options {
     pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Self {
         let mut options = Self {
             rounds: 5,
-            window: Duration::from_secs(2),
-            hold: 2_000,
+            window: Duration::from_secs(1),
+            hold: 10_000,
             stalled: 1_000,
             domains: 100,
             pool: 5,
             without: Vec::new(),
             directory: directory(),
+            keeping: Keeping::Nothing,
             only: Vec::new(),
         };
         while let Some(arg) = args.next() {
@@ -42,6 +72,12 @@ impl Options {
                 "--pool" => options.pool = number(&arg, &value()),
                 "--without" => options.without.push(value()),
                 "--out" => options.directory = value().into(),
+                "--add" => options.keeping = Keeping::Others,
+                "--missing" => options.keeping = Keeping::All,
+                "--help" => {
+                    println!("{USAGE}");
+                    process::exit(0);
+                }
                 // What cargo says to every bench.
                 "--bench" => {}
                 other if other.starts_with('-') => panic!("there is no option {other}"),
@@ -49,6 +85,11 @@ impl Options {
             }
         }
         options
+    }
+
+    /// How many connections are held where not so many are.
+    pub(crate) fn hold_few(&self) -> usize {
+        self.hold.div_ceil(5)
     }
 
     /// Whether this load is asked for: its title has every word that was given.

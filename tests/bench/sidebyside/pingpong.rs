@@ -3,6 +3,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
+    panic::resume_unwind,
     thread,
     time::{Duration, Instant},
 };
@@ -16,11 +17,13 @@ use crate::{
     tunnel::Tunnel,
 };
 
-/// Before this, a path is still being measured.
-const WARM_UP: usize = 20;
+/// With the first bytes, all that is to be learnt of a path is learnt.
+const WARM_UP: usize = 5;
 
-/// Over a long path there is time for few; of so many the worst but one is the p99.
-const LEAST: usize = 100;
+/// Over a long path there is time for few on one connection, and little is known of the worst of a hundred if there are no more than a
+/// hundred. So several connections ask, each for itself, so many times or more.
+const BESIDE_USERS: u32 = 8;
+const LEAST: u32 = 25;
 
 /// Connections that ask at the same time.
 const MANY: usize = 32;
@@ -28,10 +31,12 @@ const MANY: usize = 32;
 pub(crate) const ALONE: &str = "ping-pong";
 pub(crate) const AT_ONCE: &str = "requests x32";
 pub(crate) const BESIDE: &str = "ping-pong beside bulk";
+/// The figures of it that count: up and down.
+pub(crate) const BESIDE_OF_IDLE: [&str; 2] = ["p99 beside up, of idle", "p99 beside down, of idle"];
 
 /// One connection alone.
 pub(crate) fn measure(tunnel: &Tunnel, window: Duration) -> Vec<Figure> {
-    figures(times(tunnel, window, LEAST))
+    figures(times(tunnel, window))
 }
 
 /// p50, p99 and p99.9.
@@ -54,7 +59,7 @@ pub(crate) fn measure_many(tunnel: &Tunnel, window: Duration) -> Vec<Figure> {
     let start = Instant::now();
     let mut times: Vec<Duration> = thread::scope(|scope| {
         let users: Vec<_> = (0..MANY)
-            .map(|_| scope.spawn(|| times(tunnel, window, 1)))
+            .map(|_| scope.spawn(|| times(tunnel, window)))
             .collect();
         let all = users.into_iter().filter_map(|user| user.join().ok());
         all.flatten().collect()
@@ -76,14 +81,29 @@ pub(crate) fn measure_many(tunnel: &Tunnel, window: Duration) -> Vec<Figure> {
     figures
 }
 
-/// One connection over a path of this round trip: alone, and beside one that carries all it can, up and down.
+/// A few connections over a path of this round trip that hardly carry anything: alone, and beside one that carries all it can, up and down.
 pub(crate) fn measure_beside(
     tunnel: &Tunnel,
     window: Duration,
     round_trip: Duration,
 ) -> Vec<Figure> {
+    let window = window.max(round_trip * LEAST);
     let p99 = || {
-        let mut times = times(tunnel, window, LEAST);
+        let mut times: Vec<_> = thread::scope(|scope| {
+            let users: Vec<_> = (0..BESIDE_USERS)
+                .map(|user| {
+                    scope.spawn(move || {
+                        // Not all at the same moment.
+                        thread::sleep(round_trip * user / BESIDE_USERS);
+                        times(tunnel, window)
+                    })
+                })
+                .collect();
+            let all = users
+                .into_iter()
+                .map(|user| user.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            all.flatten().collect()
+        });
         times.sort_unstable();
         quantile(&times, 0.99).unwrap_or_default().as_secs_f64() * 1e3
     };
@@ -97,8 +117,8 @@ pub(crate) fn measure_beside(
         p99
     });
     vec![
-        Figure::less("p99 beside up, of idle", beside[0] / idle, 2),
-        Figure::less("p99 beside down, of idle", beside[1] / idle, 2),
+        Figure::less(BESIDE_OF_IDLE[0], beside[0] / idle, 2),
+        Figure::less(BESIDE_OF_IDLE[1], beside[1] / idle, 2),
         Figure::less("idle p99 ms", idle, 1),
         Figure::less("p99 ms beside up", beside[0], 1),
         Figure::less("p99 ms beside down", beside[1], 1),
@@ -106,15 +126,14 @@ pub(crate) fn measure_beside(
 }
 
 /// Sends a byte when the one before is back.
-fn times(tunnel: &Tunnel, window: Duration, least: usize) -> Vec<Duration> {
+fn times(tunnel: &Tunnel, window: Duration) -> Vec<Duration> {
     let mut stream = connects::once(tunnel.public.echo).unwrap();
     stream.set_nodelay(true).unwrap();
-    // Of a long path, all that is there to be measured is measured with the first bytes.
-    for _ in 0..WARM_UP.min(least) {
+    for _ in 0..WARM_UP {
         there_and_back(&mut stream);
     }
     let (start, mut times) = (Instant::now(), Vec::new());
-    while start.elapsed() < window || times.len() < least {
+    while start.elapsed() < window {
         times.push(there_and_back(&mut stream));
     }
     times
@@ -123,6 +142,8 @@ fn times(tunnel: &Tunnel, window: Duration, least: usize) -> Vec<Duration> {
 fn there_and_back(stream: &mut TcpStream) -> Duration {
     let before = Instant::now();
     stream.write_all(b"?").unwrap();
-    stream.read_exact(&mut [0]).unwrap();
+    stream
+        .read_exact(&mut [0])
+        .expect("the byte comes back in time");
     before.elapsed()
 }

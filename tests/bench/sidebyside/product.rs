@@ -95,7 +95,7 @@ impl Links {
 }
 
 impl Product {
-    const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Mgrok,
         Self::Frp,
         Self::Rathole,
@@ -190,7 +190,7 @@ impl Product {
             }
         };
         Peer {
-            name: self.name(),
+            name: self.name().to_owned(),
             about,
             is_rival: !matches!(self, Self::Haproxy | Self::Direct),
         }

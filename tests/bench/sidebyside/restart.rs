@@ -35,12 +35,7 @@ pub(crate) fn measure_start(
     setup: Setup,
     services: &Published,
 ) -> std::io::Result<Vec<Figure>> {
-    if product == Product::Direct || !product.speaks(setup.mode) {
-        return Ok(Vec::new());
-    }
-    let mut services = services.clone();
-    services.web = None;
-    let tunnel = Tunnel::start(product, setup, &services)?;
+    let tunnel = Tunnel::start(product, setup, services)?;
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let all = ms(tunnel.listening + tunnel.first_byte);
     let mut figures = vec![Figure::less("ms to the first byte", all, 1)];
@@ -57,9 +52,6 @@ pub(crate) fn measure_start(
 /// # Panics
 /// When nobody is.
 pub(crate) fn measure_recovery(tunnel: &Tunnel) -> Vec<Figure> {
-    if tunnel.product == Product::Direct {
-        return Vec::new();
-    }
     // A session that has just begun may be treated otherwise than one that has lasted.
     thread::sleep(Duration::from_secs(1));
     let start = Instant::now();

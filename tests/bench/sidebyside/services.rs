@@ -65,6 +65,15 @@ impl Services {
 }
 
 impl Published {
+    /// Those of them that are reached by TCP.
+    pub(crate) fn only_streams(&self) -> Self {
+        Self {
+            udp: None,
+            web: None,
+            ..self.clone()
+        }
+    }
+
     /// Starts those that are reached by TCP.
     pub(crate) fn streams() -> Self {
         let sunk = Arc::new(AtomicU64::new(0));

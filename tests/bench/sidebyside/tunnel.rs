@@ -14,7 +14,7 @@ use mgrok_lab::{Proxy, ports};
 use tempfile::TempDir;
 
 use crate::{
-    connects,
+    connects, datagrams,
     link::Path,
     mode::Mode,
     product::{Links, Product, Task},
@@ -119,6 +119,9 @@ impl Tunnel {
                 TcpStream::connect(other).is_ok()
             })?;
         }
+        if let Some(udp) = public.udp {
+            tunnel.wait("no datagram comes back", || datagrams::is_back(udp).is_ok())?;
+        }
         if let Some(web) = public.web {
             tunnel.wait("not all domains are there", || web.is_up())?;
         }
@@ -201,9 +204,8 @@ impl Tunnel {
     /// The memory of server and client, in bytes.
     pub(crate) fn memory(&self) -> [f64; 2] {
         [&self.servers, &self.clients].map(|end| {
-            // Not `sum`, which is -0 of nothing.
             let memory = end.iter().map(|it| usage::memory(it.id()));
-            memory.fold(0.0, |all, one| all + one)
+            memory.sum::<usize>() as f64
         })
     }
 }

@@ -19,13 +19,11 @@ pub(crate) fn cpu(pid: u32) -> Duration {
     Duration::from_secs(1) * ticks / TICKS
 }
 
-/// The memory of a process in bytes; pages shared with other processes count in part.
-pub(crate) fn memory(pid: u32) -> f64 {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = rollup
-        .lines()
-        .find(|line| line.starts_with("Pss:"))
-        .unwrap();
-    let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    kib * 1024.0
+/// The resident memory of a process in bytes. What it shares with others, such as the code of a library, counts in full, and does not
+/// depend on how many others there are.
+pub(crate) fn memory(pid: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let mut lines = status.lines();
+    let kib = lines.find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    kib.unwrap().parse::<usize>().unwrap() * 1024
 }

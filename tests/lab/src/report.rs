@@ -1,18 +1,25 @@
-//! What a comparison has measured: medians, ratios, and a report of both in Markdown with plots.
+//! What a comparison has measured: medians, ratios, and a report of both in Markdown with plots. It is kept in a file too, so that a
+//! comparison can be made in parts.
 
 pub mod machine;
 pub mod plot;
 pub mod statistics;
+pub mod target;
 
-use std::{fmt::Write as _, fs, io, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, fs, io, path::Path};
 
+use serde::{Deserialize, Serialize};
 use statistics::{median, range};
+use target::Target;
 
 /// Nearer than this to the best of the others, somebody is as good as they are.
 const NOISE: f64 = 0.03;
 
+/// The file in a report's directory that has all of it, for [`Report::read`].
+const FILE: &str = "results.json";
+
 /// Which values are good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Better {
     /// Larger ones.
     More,
@@ -72,10 +79,10 @@ impl Figure {
 }
 
 /// Somebody who is measured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// The head of its column.
-    pub name: &'static str,
+    pub name: String,
     /// Its version, and how it is set up where that has to be said.
     pub about: String,
     /// Whether it does the same job as the first. What does not is a limit, with which nobody has to keep up.
@@ -83,58 +90,119 @@ pub struct Peer {
 }
 
 /// All that was measured. The first peer is the one that the others are compared with.
-#[derive(Debug)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     peers: Vec<Peer>,
     sections: Vec<Section>,
-    notes: Vec<String>,
-    /// How many sections and rows of the last one were printed.
-    printed: (usize, usize),
+    notes: Vec<Note>,
+    parts: Vec<String>,
 }
 
 /// Loads of one kind: a table, and its plots.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Section {
-    name: &'static str,
+    name: String,
     rows: Vec<Row>,
     courses: Vec<Course>,
 }
 
 /// One figure of one load.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Row {
     load: String,
-    what: &'static str,
+    what: String,
     digits: usize,
     better: Better,
     /// Whether it is the first figure of its load, which is the one that is plotted.
     is_first: bool,
-    /// For each peer the value of each round.
-    values: Vec<Vec<f64>>,
+    /// For each peer, by its name, the value of each round.
+    values: BTreeMap<String, Vec<f64>>,
 }
 
-/// How one value went over time, for each peer.
-#[derive(Debug)]
+/// How one value went over time.
+#[derive(Debug, Serialize, Deserialize)]
 struct Course {
     load: String,
-    what: &'static str,
-    lines: Vec<plot::Line>,
+    what: String,
+    /// For each peer, by its name, seconds and values.
+    lines: BTreeMap<String, Vec<(f64, f64)>>,
+}
+
+/// What a reader of the figures has to know.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Note {
+    /// What it is about; empty if it is about all.
+    load: String,
+    text: String,
 }
 
 impl Report {
-    /// An empty one.
-    pub fn new(peers: Vec<Peer>) -> Self {
-        Self {
-            peers,
-            sections: Vec::new(),
-            notes: Vec::new(),
-            printed: (0, 0),
+    /// What an earlier run has written to `directory`.
+    ///
+    /// # Errors
+    /// When there is nothing, or nothing that this version understands.
+    pub fn read(directory: &Path) -> io::Result<Self> {
+        let text = fs::read(directory.join(FILE))?;
+        serde_json::from_slice(&text).map_err(io::Error::other)
+    }
+
+    /// Says who takes part, in the order of their columns. Those of an earlier part who are not among them keep theirs, behind the others.
+    /// Who is not the same as then, such as another version, is told of in a note.
+    pub fn set_peers(&mut self, mut peers: Vec<Peer>) {
+        for old in std::mem::take(&mut self.peers) {
+            match peers.iter().find(|peer| peer.name == old.name) {
+                None => peers.push(old),
+                Some(new) if *new != old => {
+                    let note = format!("{}: in an earlier part it was {}", old.name, old.about);
+                    self.note("", note);
+                }
+                Some(_) => {}
+            }
+        }
+        self.peers = peers;
+    }
+
+    /// Has these sections, in this order; others come behind them.
+    pub fn set_sections(&mut self, names: &[&str]) {
+        for name in names {
+            self.section(name);
+        }
+        let place = |section: &Section| names.iter().position(|name| *name == section.name);
+        self.sections
+            .sort_by_key(|section| place(section).unwrap_or(names.len()));
+    }
+
+    /// Begins a part, a run of its own, and says what is to be known of it. The last one can be told more.
+    pub fn begin_part(&mut self, about: String) {
+        self.parts.push(about);
+    }
+
+    /// Says more about the part that was begun last.
+    pub fn tell_of_part(&mut self, more: &str) {
+        if let Some(part) = self.parts.last_mut() {
+            part.push_str(more);
         }
     }
 
-    /// Notes one round of the peer `who`. What is no number is left out, such as the cost of a byte where there were none.
-    pub fn add(&mut self, section: &'static str, load: &str, who: usize, figures: Vec<Figure>) {
-        let peers = self.peers.len();
+    /// Whether somebody has done this load so often.
+    pub fn has(&self, load: &str, rounds: usize) -> bool {
+        let mut rows = self.rows().filter(|row| row.load == load);
+        rows.any(|row| row.values.values().any(|values| values.len() >= rounds))
+    }
+
+    /// Forgets what is known of a load, which is then measured anew.
+    pub fn forget(&mut self, load: &str) {
+        for section in &mut self.sections {
+            // A row keeps its place.
+            let rows = section.rows.iter_mut().filter(|row| row.load == load);
+            rows.for_each(|row| row.values.clear());
+            section.courses.retain(|course| course.load != load);
+        }
+        self.notes.retain(|note| note.load != load);
+    }
+
+    /// Notes one round of the peer of this name. What is no number is left out, such as the cost of a byte where there were none.
+    pub fn add(&mut self, section: &str, load: &str, peer: &str, figures: Vec<Figure>) {
         let section = self.section(section);
         for (index, figure) in figures.into_iter().enumerate() {
             if !figure.value.is_finite() {
@@ -147,25 +215,29 @@ impl Report {
             let at = known.unwrap_or_else(|| {
                 section.rows.push(Row {
                     load: load.to_owned(),
-                    what: figure.what,
+                    what: figure.what.to_owned(),
                     digits: figure.digits,
                     better: figure.better,
                     is_first: index == 0,
-                    values: vec![Vec::new(); peers],
+                    values: BTreeMap::new(),
                 });
                 section.rows.len() - 1
             });
-            section.rows[at].values[who].push(figure.value);
+            let values = &mut section.rows[at].values;
+            values
+                .entry(peer.to_owned())
+                .or_default()
+                .push(figure.value);
         }
     }
 
     /// Keeps how a value went: points of seconds and values. A later one of the same peer takes its place.
     pub fn add_course(
         &mut self,
-        section: &'static str,
+        section: &str,
         load: &str,
-        what: &'static str,
-        who: usize,
+        what: &str,
+        peer: &str,
         points: Vec<(f64, f64)>,
     ) {
         let section = self.section(section);
@@ -176,31 +248,34 @@ impl Report {
         let at = known.unwrap_or_else(|| {
             section.courses.push(Course {
                 load: load.to_owned(),
-                what,
-                lines: Vec::new(),
+                what: what.to_owned(),
+                lines: BTreeMap::new(),
             });
             section.courses.len() - 1
         });
         let lines = &mut section.courses[at].lines;
-        lines.retain(|line| line.peer != who);
-        lines.push(plot::Line { peer: who, points });
+        lines.insert(peer.to_owned(), points);
     }
 
-    /// Says something that a reader of the figures has to know, such as what has failed.
-    pub fn note(&mut self, note: String) {
+    /// Says something that a reader of a load's figures has to know, such as who has failed; without a load, of all.
+    pub fn note(&mut self, load: &str, text: String) {
+        let note = Note {
+            load: load.to_owned(),
+            text,
+        };
         if !self.notes.contains(&note) {
             self.notes.push(note);
         }
     }
 
-    fn section(&mut self, name: &'static str) -> &mut Section {
+    fn section(&mut self, name: &str) -> &mut Section {
         let known = self
             .sections
             .iter()
             .position(|section| section.name == name);
         let at = known.unwrap_or_else(|| {
             self.sections.push(Section {
-                name,
+                name: name.to_owned(),
                 rows: Vec::new(),
                 courses: Vec::new(),
             });
@@ -209,69 +284,85 @@ impl Report {
         &mut self.sections[at]
     }
 
-    /// A table of what was not in such a table yet.
-    pub fn table_of_the_last(&mut self) -> String {
-        let (sections, rows) = self.printed;
-        let mut table = String::new();
-        for (index, section) in self.sections.iter().enumerate().skip(sections) {
-            let from = if index == sections { rows } else { 0 };
-            if section.rows.len() > from {
-                table += &self.table(&section.rows[from..]);
-            }
-        }
-        if let Some(last) = self.sections.last() {
-            self.printed = (self.sections.len() - 1, last.rows.len());
-        }
-        table
+    fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.sections.iter().flat_map(|section| &section.rows)
     }
 
-    fn table(&self, rows: &[Row]) -> String {
+    /// The row of a figure.
+    fn row(&self, load: &str, what: &str) -> Option<&Row> {
+        self.rows().find(|row| row.load == load && row.what == what)
+    }
+
+    /// A table of one load; empty if nothing is known of it.
+    pub fn table_of(&self, load: &str) -> String {
+        self.table(self.rows().filter(|row| row.load == load))
+    }
+
+    fn table<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> String {
+        let lines: String = rows
+            .filter(|row| !row.values.is_empty())
+            .map(|row| row.line(&self.peers))
+            .collect();
+        if lines.is_empty() {
+            return lines;
+        }
         let mut table = String::from("| load | figure |");
         for peer in &self.peers {
             let _ = write!(table, " {} |", peer.name);
         }
         table += "\n| --- | --- |";
         table += &" ---: |".repeat(self.peers.len());
-        table.push('\n');
-        for row in rows {
-            table += &row.line();
-        }
-        table
+        table + "\n" + &lines
     }
 
     /// Where a rival does better than the first peer, one line for each figure.
     pub fn behind(&self) -> Vec<String> {
-        let rows = self.sections.iter().flat_map(|section| &section.rows);
-        rows.filter_map(|row| row.behind(&self.peers)).collect()
+        self.rows()
+            .filter_map(|row| row.behind(&self.peers))
+            .collect()
     }
 
-    /// Writes `report.md`, the plots that it shows, and `rounds.csv` with the value of every round. `title` is its first line, `about`
-    /// what it says ahead of the figures.
+    /// Writes `report.md`, the plots that it shows, `rounds.csv` with the value of every round, and what [`Report::read`] reads. `title` is
+    /// the first line, `about` what is said ahead of the figures, and `targets` what was to be reached.
     ///
     /// # Errors
     /// When the directory or a file cannot be written.
-    pub fn write(&self, directory: &Path, title: &str, about: &str) -> io::Result<()> {
+    pub fn write(
+        &self,
+        directory: &Path,
+        title: &str,
+        about: &str,
+        targets: &[Target],
+    ) -> io::Result<()> {
         fs::create_dir_all(directory)?;
-        let mut text = format!("# {title}\n\n{about}\n");
+        let mut text = format!("# {title}\n\n{about}");
         for peer in &self.peers {
             let _ = writeln!(text, "- **{}**: {}", peer.name, peer.about);
         }
-        text += "\nValues are medians over the rounds. In brackets is the first column divided by this one: with ↑ more is better, with ↓ less. \
+        text += "\nParts of the run:\n\n";
+        for part in &self.parts {
+            let _ = writeln!(text, "- {part}");
+        }
+        if !targets.is_empty() {
+            text += "\n## What is to be reached\n\n";
+            text += &target::table(targets, self);
+        }
+        text += "\n## Figures\n\nValues are medians over the rounds, and ± half of what lies between the least and the most. \
+                 In brackets is the first column divided by this one: with ↑ more is better, with ↓ less. \
                  `rounds.csv` has the value of every round.\n";
         for section in &self.sections {
-            let _ = write!(
-                text,
-                "\n## {}\n\n{}",
-                section.name,
-                self.table(&section.rows)
-            );
+            let table = self.table(section.rows.iter());
+            if table.is_empty() {
+                continue;
+            }
+            let _ = write!(text, "\n### {}\n\n{table}", section.name);
             for (file, alt, svg) in section.plots(&self.peers) {
                 fs::write(directory.join(&file), svg)?;
                 let _ = write!(text, "\n![{alt}]({file})\n");
             }
         }
         let behind = self.behind();
-        let first = self.peers.first().map_or("nobody", |peer| peer.name);
+        let first = self.peers.first().map_or("nobody", |peer| &peer.name);
         let _ = write!(text, "\n## Where a peer does better than {first}\n\n");
         if behind.is_empty() {
             text += "Nowhere by more than 3 %.\n";
@@ -282,27 +373,31 @@ impl Report {
         if !self.notes.is_empty() {
             text += "\n## Notes of the run\n\n";
         }
-        for note in &self.notes {
+        for Note { text: note, .. } in &self.notes {
             let _ = writeln!(text, "- {note}");
         }
         fs::write(directory.join("rounds.csv"), self.rounds())?;
-        fs::write(directory.join("report.md"), text)
+        fs::write(directory.join("report.md"), text)?;
+        let all = serde_json::to_vec(self).map_err(io::Error::other)?;
+        // Not one that is cut off, if this program is stopped meanwhile.
+        let unfinished = directory.join(FILE).with_extension("new");
+        fs::write(&unfinished, all)?;
+        fs::rename(unfinished, directory.join(FILE))
     }
 
     fn rounds(&self) -> String {
         let mut text = String::from("section,load,figure,peer,round,value\n");
         for section in &self.sections {
-            for row in &section.rows {
-                for (peer, values) in self.peers.iter().zip(&row.values) {
+            for Row {
+                load, what, values, ..
+            } in &section.rows
+            {
+                for (peer, values) in values {
                     for (round, value) in values.iter().enumerate() {
+                        let (section, round) = (&section.name, round + 1);
                         let _ = writeln!(
                             text,
-                            "{},\"{}\",{},{},{},{value}",
-                            section.name,
-                            row.load,
-                            row.what,
-                            peer.name,
-                            round + 1
+                            "{section},\"{load}\",\"{what}\",{peer},{round},{value}"
                         );
                     }
                 }
@@ -315,31 +410,41 @@ impl Report {
 impl Section {
     /// The file, a short description, and the content of each plot.
     fn plots(&self, peers: &[Peer]) -> Vec<(String, String, String)> {
-        let names: Vec<_> = peers.iter().map(|peer| peer.name).collect();
+        let names: Vec<_> = peers.iter().map(|peer| peer.name.as_str()).collect();
         let (mut plots, mut seen) = (Vec::new(), Vec::new());
-        for Row { what, better, .. } in self.rows.iter().filter(|row| row.is_first) {
-            if seen.contains(what) {
+        let of_loads = || {
+            let rows = self.rows.iter();
+            rows.filter(|row| row.is_first && !row.values.is_empty())
+        };
+        for Row { what, better, .. } in of_loads() {
+            if seen.contains(&what) {
                 continue;
             }
-            seen.push(*what);
-            let rows = self
-                .rows
-                .iter()
-                .filter(|row| row.is_first && row.what == *what);
-            let groups: Vec<_> = rows.map(Row::group).collect();
+            seen.push(what);
+            let groups: Vec<_> = of_loads()
+                .filter(|row| row.what == *what)
+                .map(|row| row.group(&names))
+                .collect();
             let title = format!("{}: {what}{}", self.name, better.arrow());
             plots.push((
-                file_name(self.name, what),
+                file_name(&self.name, what),
                 title.clone(),
                 plot::bars(&title, &names, &groups),
             ));
         }
         for course in &self.courses {
             let title = format!("{}: {}", course.load, course.what);
+            let line = |(name, points): (&String, &Vec<_>)| {
+                Some(plot::Line {
+                    peer: names.iter().position(|it| it == name)?,
+                    points: points.clone(),
+                })
+            };
+            let lines: Vec<_> = course.lines.iter().filter_map(line).collect();
             plots.push((
-                file_name(&course.load, course.what),
+                file_name(&course.load, &course.what),
                 title.clone(),
-                plot::lines(&title, &names, "seconds", &course.lines),
+                plot::lines(&title, &names, "seconds", &lines),
             ));
         }
         plots
@@ -360,41 +465,53 @@ fn file_name(of: &str, what: &str) -> String {
 }
 
 impl Row {
-    fn medians(&self) -> Vec<Option<f64>> {
-        self.values.iter().map(|values| median(values)).collect()
+    fn median_of(&self, peer: &str) -> Option<f64> {
+        median(self.values.get(peer)?)
     }
 
-    fn line(&self) -> String {
-        let medians = self.medians();
+    fn line(&self, peers: &[Peer]) -> String {
+        let first = peers.first().and_then(|peer| self.median_of(&peer.name));
         let mut line = format!("| {} | {}{} |", self.load, self.what, self.better.arrow());
-        for (who, median) in medians.iter().enumerate() {
-            let _ = match (median, medians[0]) {
-                (None, _) => write!(line, " – |"),
-                (Some(value), Some(first))
-                    if who > 0 && *value != 0.0 && self.better != Better::Neither =>
-                {
-                    write!(line, " {value:.*} ({:.2}) |", self.digits, first / value)
-                }
-                (Some(value), _) => write!(line, " {value:.*} |", self.digits),
+        for (who, peer) in peers.iter().enumerate() {
+            let Some(value) = self.median_of(&peer.name) else {
+                line += " – |";
+                continue;
             };
+            let _ = write!(line, " {value:.*}", self.digits);
+            let spread = self.values.get(&peer.name).and_then(|values| range(values));
+            if let Some((least, most)) = spread
+                && most > least
+            {
+                let _ = write!(line, " ±{:.*}", self.digits, (most - least) / 2.0);
+            }
+            if let Some(first) = first
+                && who > 0
+                && value != 0.0
+                && self.better != Better::Neither
+            {
+                let _ = write!(line, " ({:.2})", first / value);
+            }
+            line += " |";
         }
         line + "\n"
     }
 
+    /// The rival, which the first peer is not, of the best median.
+    fn best_rival<'a>(&self, peers: &'a [Peer]) -> Option<(&'a str, f64)> {
+        let rivals = peers.iter().skip(1).filter(|peer| peer.is_rival);
+        let values = rivals.filter_map(|peer| Some((&*peer.name, self.median_of(&peer.name)?)));
+        let by_value = |a: &(_, f64), b: &(_, f64)| a.1.total_cmp(&b.1);
+        match self.better {
+            Better::More => values.max_by(by_value),
+            Better::Less => values.min_by(by_value),
+            Better::Neither => None,
+        }
+    }
+
     /// Says by how much the best rival does better than the first peer, if one does.
     fn behind(&self, peers: &[Peer]) -> Option<String> {
-        let medians = self.medians();
-        let ours = medians.first().copied().flatten()?;
-        let rivals = peers.iter().zip(&medians).skip(1);
-        let rivals = rivals.filter_map(|(peer, median)| Some((peer.name, (*median)?)));
-        let rivals =
-            rivals.filter(|(name, _)| peers.iter().any(|peer| peer.name == *name && peer.is_rival));
-        let by_value = |a: &(_, f64), b: &(_, f64)| a.1.total_cmp(&b.1);
-        let (name, theirs) = match self.better {
-            Better::More => rivals.max_by(by_value)?,
-            Better::Less => rivals.min_by(by_value)?,
-            Better::Neither => return None,
-        };
+        let ours = self.median_of(&peers.first()?.name)?;
+        let (name, theirs) = self.best_rival(peers)?;
         let is_behind = match self.better {
             Better::More => ours < theirs * (1.0 - NOISE),
             _ => ours > theirs * (1.0 + NOISE),
@@ -411,8 +528,9 @@ impl Row {
         })
     }
 
-    fn group(&self) -> plot::Group {
-        let bar = |(peer, values): (usize, &Vec<f64>)| {
+    fn group(&self, names: &[&str]) -> plot::Group {
+        let bar = |(peer, name): (usize, &&str)| {
+            let values = self.values.get(*name)?;
             let (least, most) = range(values)?;
             Some(plot::Bar {
                 peer,
@@ -424,7 +542,7 @@ impl Row {
         };
         plot::Group {
             name: self.load.clone(),
-            bars: self.values.iter().enumerate().filter_map(bar).collect(),
+            bars: names.iter().enumerate().filter_map(bar).collect(),
         }
     }
 }
@@ -433,61 +551,55 @@ impl Row {
 mod tests {
     use super::*;
 
+    const NAMES: [&str; 3] = ["ours", "theirs", "direct"];
+
+    fn peer(name: &str, version: &str) -> Peer {
+        Peer {
+            name: name.to_owned(),
+            about: format!("{name} {version}"),
+            is_rival: name != "direct",
+        }
+    }
+
     fn report() -> Report {
-        let peer = |name, is_rival| Peer {
-            name,
-            about: format!("{name} 1.0"),
-            is_rival,
-        };
-        Report::new(vec![
-            peer("ours", true),
-            peer("theirs", true),
-            peer("direct", false),
-        ])
+        let mut report = Report::default();
+        report.set_peers(NAMES.map(|name| peer(name, "1.0")).to_vec());
+        report
     }
 
     #[test]
-    fn a_cell_has_the_median_and_our_multiple_of_it() {
+    fn a_cell_has_the_median_and_its_spread_and_our_multiple_of_it() {
         let mut report = report();
         for value in [30.0, 10.0, 20.0] {
-            report.add("Bulk", "up x1", 0, vec![Figure::more("Gbit/s", value, 1)]);
+            let figure = Figure::more("Gbit/s", value, 1);
+            report.add("Bulk", "up x1", "ours", vec![figure]);
         }
-        report.add("Bulk", "up x1", 1, vec![Figure::more("Gbit/s", 8.0, 1)]);
-        let table = report.table_of_the_last();
+        let figure = Figure::more("Gbit/s", 8.0, 1);
+        report.add("Bulk", "up x1", "theirs", vec![figure]);
+        let table = report.table_of("up x1");
         assert!(
-            table.ends_with("| up x1 | Gbit/s ↑ | 20.0 | 8.0 (2.50) | – |\n"),
+            table.ends_with("| up x1 | Gbit/s ↑ | 20.0 ±10.0 | 8.0 (2.50) | – |\n"),
             "{table}"
         );
-    }
-
-    #[test]
-    fn a_table_has_only_what_no_earlier_one_had() {
-        let mut report = report();
-        report.add("A", "one", 0, vec![Figure::more("x", 1.0, 0)]);
-        assert!(report.table_of_the_last().contains("one"));
-        report.add("A", "two", 0, vec![Figure::more("x", 1.0, 0)]);
-        report.add("B", "three", 0, vec![Figure::more("x", 1.0, 0)]);
-        let table = report.table_of_the_last();
-        assert!(!table.contains("one") && table.contains("two") && table.contains("three"));
-        assert_eq!(report.table_of_the_last(), "");
+        assert_eq!(report.table_of("another"), "");
     }
 
     #[test]
     fn only_a_rival_that_is_better_by_more_than_noise_is_told() {
         let mut report = report();
-        let mut add = |load: &str, figures: [fn(f64) -> Figure; 1], values: [f64; 3]| {
-            for (who, value) in values.into_iter().enumerate() {
-                report.add("A", load, who, vec![figures[0](value)]);
+        let mut add = |load: &str, figure: fn(f64) -> Figure, values: [f64; 3]| {
+            for (name, value) in NAMES.into_iter().zip(values) {
+                report.add("A", load, name, vec![figure(value)]);
             }
         };
         let (more, less): (fn(f64) -> Figure, fn(f64) -> Figure) = (
             |value| Figure::more("per second", value, 0),
             |value| Figure::less("µs", value, 0),
         );
-        add("ahead", [more], [100.0, 90.0, 500.0]);
-        add("level", [more], [98.0, 100.0, 500.0]);
-        add("slower", [more], [80.0, 100.0, 500.0]);
-        add("later", [less], [120.0, 100.0, 1.0]);
+        add("ahead", more, [100.0, 90.0, 500.0]);
+        add("level", more, [98.0, 100.0, 500.0]);
+        add("slower", more, [80.0, 100.0, 500.0]);
+        add("later", less, [120.0, 100.0, 1.0]);
         let behind = report.behind();
         assert_eq!(
             behind,
@@ -501,17 +613,15 @@ mod tests {
     #[test]
     fn the_report_shows_every_plot_that_it_writes() {
         let mut report = report();
-        report.add("Bulk", "up x1", 0, vec![Figure::more("Gbit/s", 3.0, 1)]);
-        report.add_course(
-            "Bulk",
-            "hold, 10",
-            "pair MiB",
-            0,
-            vec![(0.0, 1.0), (1.0, 2.0)],
-        );
-        report.note("frp has failed".to_owned());
+        let figure = Figure::more("Gbit/s", 3.0, 1);
+        report.add("Bulk", "up x1", "ours", vec![figure]);
+        let points = vec![(0.0, 1.0), (1.0, 2.0)];
+        report.add_course("Bulk", "hold, 10", "pair MiB", "ours", points);
+        report.note("", "frp has failed".to_owned());
         let directory = tempfile::tempdir().unwrap();
-        report.write(directory.path(), "Title", "About.").unwrap();
+        report
+            .write(directory.path(), "Title", "About.", &[])
+            .unwrap();
         let text = fs::read_to_string(directory.path().join("report.md")).unwrap();
         let mut plots = 0;
         for file in fs::read_dir(directory.path()).unwrap() {
@@ -523,6 +633,61 @@ mod tests {
         }
         assert_eq!(plots, 2);
         assert!(text.contains("frp has failed"), "{text}");
+    }
+
+    #[test]
+    fn parts_add_up_and_a_load_that_is_repeated_takes_the_place_of_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let value = |value| vec![Figure::more("Gbit/s", value, 1)];
+        let mut first = report();
+        first.begin_part("first".to_owned());
+        for load in ["one", "two", "three"] {
+            first.add("Bulk", load, "ours", value(1.0));
+            first.add("Bulk", load, "theirs", value(1.0));
+            first.note(load, format!("{load} was hard"));
+        }
+        first.write(directory.path(), "Title", "", &[]).unwrap();
+
+        let mut second = Report::read(directory.path()).unwrap();
+        second.set_peers(vec![peer("ours", "2.0")]);
+        second.begin_part("second".to_owned());
+        assert!(second.has("two", 1) && !second.has("two", 2) && !second.has("four", 1));
+        second.forget("two");
+        assert!(!second.has("two", 1));
+        second.add("Bulk", "two", "ours", value(2.0));
+        second.write(directory.path(), "Title", "", &[]).unwrap();
+
+        let text = fs::read_to_string(directory.path().join("report.md")).unwrap();
+        let rows: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains("Gbit/s ↑"))
+            .collect();
+        assert_eq!(
+            rows[..3],
+            [
+                "| one | Gbit/s ↑ | 1.0 | 1.0 (1.00) | – |",
+                "| two | Gbit/s ↑ | 2.0 | – | – |",
+                "| three | Gbit/s ↑ | 1.0 | 1.0 (1.00) | – |"
+            ]
+        );
+        assert!(text.contains("- first\n- second\n"), "{text}");
+        assert!(
+            text.contains("ours: in an earlier part it was ours 1.0"),
+            "{text}"
+        );
+        assert!(
+            text.contains("one was hard") && !text.contains("two was hard"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn sections_are_in_the_order_that_was_said_whatever_was_measured_first() {
+        let mut report = report();
+        report.add("B", "b", "ours", vec![Figure::more("x", 1.0, 0)]);
+        report.set_sections(&["A", "B"]);
+        let names: Vec<_> = report.sections.iter().map(|it| &*it.name).collect();
+        assert_eq!(names, ["A", "B"]);
     }
 
     #[test]

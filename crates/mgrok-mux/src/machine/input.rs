@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 
-use super::{MAX_FRAMES_AT_ONCE, MAX_PENDING_REPLIES, Machine, State};
+use super::{HELD_BACK_AT, MAX_FRAMES_AT_ONCE, MAX_PENDING_REPLIES, Machine, State};
 use crate::config::Role;
 use crate::error::{ProtocolError, SessionError};
 use crate::frame::{ACK, FIN, GO_AWAY_NORMAL, HEADER_LEN, Header, Kind, RST, SYN};
@@ -57,6 +57,7 @@ impl Machine {
     /// have had their turn. If the bytes break the protocol, the session ends.
     pub fn handle_input(&mut self, input: &mut Bytes, now: Instant) {
         self.keepalive.handle_sign_of_life(now);
+        self.keepalive.note_carried(input.len());
         let before = input.len();
         let mut frames = 0;
         while self.ended.is_none() && !input.is_empty() && frames < MAX_FRAMES_AT_ONCE {
@@ -98,7 +99,12 @@ impl Machine {
         {
             if state.attached || state.backlog_ticket.is_some() {
                 state.recv.push(piece);
+                let unread = state.recv.unread();
                 self.wakes.extend(state.recv.waker.take());
+                self.note_unread(unread - count, unread);
+                if unread >= HELD_BACK_AT && self.lacks_memory() {
+                    self.hold_back(body.stream);
+                }
             } else if state.refuses {
                 state.recv.spend(count);
                 state.has_refused = true;
@@ -152,7 +158,7 @@ impl Machine {
             self.handle_reset(id);
         }
         if header.kind == Kind::WindowUpdate {
-            self.handle_credit(id, header.length);
+            self.handle_credit(id, header);
             if header.has(FIN) {
                 self.handle_fin(id);
             }
@@ -214,7 +220,11 @@ impl Machine {
             return Ok(());
         }
         let ticket = self.backlog.push(id);
-        self.streams.insert(id, Box::new(State::incoming(ticket)));
+        let mut state = State::incoming(ticket);
+        if self.lacks_memory() {
+            state.recv.hold_back();
+        }
+        self.streams.insert(id, Box::new(state));
         self.wakes.extend(self.backlog.waker.take());
         self.note_urgent(id);
         Ok(())
@@ -228,12 +238,23 @@ impl Machine {
         }
     }
 
-    fn handle_credit(&mut self, id: u32, credit: u32) {
-        if credit > 0
-            && let Some(state) = self.streams.get_mut(&id)
-        {
-            state.send.credit = state.send.credit.saturating_add(credit);
+    fn handle_credit(&mut self, id: u32, header: Header) {
+        let Some(state) = self.streams.get_mut(&id) else {
+            return;
+        };
+        if header.length > 0 {
+            state.send.handle_credit(header.length);
             self.wakes.extend(state.send.waker.take());
+        } else if header.flags == 0 {
+            state.send.hold_back();
+        }
+    }
+
+    /// Asks the other end to hold back, unless it was asked before.
+    fn hold_back(&mut self, id: u32) {
+        if let Some(state) = self.streams.get_mut(&id) {
+            state.recv.hold_back();
+            self.note_urgent(id);
         }
     }
 

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 /// A round trip that was measured longer ago than this is measured again when it is needed.
 const ROUND_TRIP_AGE: Duration = Duration::from_secs(10);
 
+/// Bytes beside a ping on a connection that is quiet: what it waits for is the path, and not other data.
+const QUIET: u64 = 256 * 1024;
+
 /// Data that leaves when nothing has arrived for this time asks for a sign of life, if the link is watched closely.
 const UNANSWERED: Duration = Duration::from_secs(1);
 
@@ -21,6 +24,8 @@ pub(super) struct Keepalive {
     ping: Option<Ping>,
     next_value: u32,
     round_trip: Option<RoundTrip>,
+    /// Bytes that the connection has carried, in both directions.
+    carried: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +33,8 @@ struct Ping {
     value: u32,
     wanted_at: Instant,
     sent_at: Option<Instant>,
+    /// What the connection had carried then.
+    carried: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +58,7 @@ impl Keepalive {
             ping: None,
             next_value: 0,
             round_trip: None,
+            carried: 0,
         }
     }
 
@@ -72,6 +80,11 @@ impl Keepalive {
         }
     }
 
+    /// Takes note of bytes that arrived or leave, as far as they are not pings.
+    pub(super) fn note_carried(&mut self, bytes: usize) {
+        self.carried += bytes as u64;
+    }
+
     /// Takes note of bytes from the other end, whatever they are.
     pub(super) fn handle_sign_of_life(&mut self, now: Instant) {
         self.heard_at = now;
@@ -87,10 +100,12 @@ impl Keepalive {
         };
         self.ping = None;
         let time = now.saturating_duration_since(sent_at);
-        // A shorter time is nearer to the truth: longer ones contain queues, which windows that grow with them would make longer.
+        // A shorter time is nearer to the truth: longer ones contain queues, and windows that grow with them make these longer.
+        let is_quiet = self.carried - ping.carried <= QUIET;
         let time = match self.round_trip {
-            Some(known) if known.time < time => known.time + (time - known.time) / 32,
-            _ => time,
+            Some(known) if known.time < time && is_quiet => known.time + (time - known.time) / 4,
+            Some(known) => known.time.min(time),
+            None => time,
         };
         self.round_trip = Some(RoundTrip {
             time,
@@ -152,6 +167,7 @@ impl Keepalive {
     pub(super) fn poll_ping(&mut self, now: Instant) -> Option<u32> {
         let ping = self.ping.as_mut().filter(|ping| ping.sent_at.is_none())?;
         ping.sent_at = Some(now);
+        ping.carried = self.carried;
         Some(ping.value)
     }
 
@@ -161,6 +177,7 @@ impl Keepalive {
                 value: self.next_value,
                 wanted_at: now,
                 sent_at: None,
+                carried: self.carried,
             });
             self.next_value = self.next_value.wrapping_add(1);
         }

@@ -52,6 +52,7 @@ impl Machine {
         {
             self.send_data(id, MAX_BODY, batch);
         }
+        self.keepalive.note_carried(batch.len());
         self.wake_room_waiters();
     }
 
@@ -79,10 +80,14 @@ impl Machine {
         if std::mem::take(&mut state.ack_due) {
             flags |= ACK;
         }
+        let hold_back = state.recv.take_hold_back();
         let update = std::mem::take(&mut state.recv.update_due) && !state.recv.fin;
         let credit = if update { self.grant(id, now) } else { 0 };
         if flags != 0 || credit > 0 {
             batch.push_header(Header::window_update(flags, id, credit));
+        }
+        if hold_back {
+            batch.push_header(Header::window_update(0, id, 0));
         }
         self.send_fin(id, batch);
     }
@@ -114,8 +119,8 @@ impl Machine {
             }
         }
         if !state.send.awaits_room && state.send.queued() <= self.config.send_queue / 4 {
-            self.wakes
-                .extend(state.send.waker.take_if(|_| state.send.credit > 0));
+            let may_send = state.send.allowed() > 0;
+            self.wakes.extend(state.send.waker.take_if(|_| may_send));
         }
         self.send_fin(id, batch);
     }
@@ -136,16 +141,21 @@ impl Machine {
     /// speed at which it is read.
     fn grant(&mut self, id: u32, now: Instant) -> u32 {
         let round_trip = self.keepalive.round_trip(now);
+        let lacks_memory = self.lacks_memory();
         let Some(state) = self.streams.get_mut(&id) else {
             return 0;
         };
         match state.recv.fit(now, round_trip) {
             Fit::Right => {}
-            Fit::Short => {
+            Fit::Short(growth) => {
                 let room = self.config.largest_window();
                 let room = room.saturating_sub(state.recv.window());
-                let growth = state.recv.growth().min(room);
                 let left = self.config.max_session_memory.saturating_sub(self.grown);
+                let mut growth = growth.min(room);
+                if lacks_memory {
+                    // Slowly at first, as what the kernel keeps for a reader looks like a fast one's reading.
+                    growth = growth.min(state.recv.careful_growth());
+                }
                 if growth as usize <= left / 2
                     && self
                         .config
@@ -157,8 +167,8 @@ impl Machine {
                     state.recv.grow(growth);
                 }
             }
-            Fit::Large => {
-                let shrunk = state.recv.shrink() as usize;
+            Fit::Large(least) => {
+                let shrunk = state.recv.shrink(least) as usize;
                 self.grown -= shrunk;
                 if let Some(budget) = &self.config.window_budget {
                     budget.give_back(shrunk);
@@ -180,6 +190,7 @@ impl Machine {
             // Nothing is left whose sending would wake the rest, should those woken want nothing.
             room = usize::MAX;
         }
+        self.returned_waiters = 0;
         while room > 0
             && let Some(id) = self.room_waiters.pop_front()
         {

@@ -25,9 +25,20 @@ const KEPT_SENT: usize = 2 * 1024;
 const FAST_ENOUGH: u128 = 5_000_000_000;
 
 /// Up to this size a window grows generously, in bytes: as long as it is read within four of the shortest round trips, because on
-/// many paths most take a multiple of the shortest.
+/// many paths most take a multiple of the shortest. A larger one is kept to what the path carries in a round trip and little more:
+/// what it promises beyond that waits somewhere on the path, and small messages wait behind it.
 // frp: the window of every stream from its start on (client/connector.go)
 const GENEROUS: u32 = 6 * 1024 * 1024;
+
+/// A window that is read for the first time grows to this at once over a long path, in bytes, so that what is soon over need not
+/// wait for one round trip after the other.
+const SECOND_WINDOW: u32 = 2 * 1024 * 1024;
+
+/// The least time of a long path there and back.
+const LONG_PATH: Duration = Duration::from_millis(5);
+
+/// What the other end is asked to leave of its credit when a stream is held back, in bytes. 32 KiB of the first window remain.
+const WITHHELD: u32 = INITIAL_WINDOW - 32 * 1024;
 
 /// A window shrinks no further than this, in bytes: less is not worth the stalls.
 const KEPT_WINDOW: u32 = 4 * INITIAL_WINDOW;
@@ -38,12 +49,13 @@ const SLOW: Duration = Duration::from_millis(200);
 /// How well a stream's window fits its path and its reader.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Fit {
-    /// It is what limits the speed.
-    Short,
+    /// It is what limits the speed: it may grow by so many bytes.
+    Short(u32),
     /// It is right, or that is not known yet.
     Right,
-    /// It promises many times what the path carries in a round trip, or its reader takes.
-    Large,
+    /// It promises more than the path carries in a round trip, or its reader takes: it is to shrink, but no further than to so many
+    /// bytes.
+    Large(u32),
 }
 
 /// One stream, as the session sees it.
@@ -85,8 +97,19 @@ pub(super) struct Receiving {
     measured: u32,
     measured_from: Option<Instant>,
     pub(super) update_due: bool,
+    hold_back: HoldBack,
     pub(super) fin: bool,
     pub(super) waker: Option<Waker>,
+}
+
+/// Whether the other end is to leave a part of the window.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum HoldBack {
+    No,
+    /// It is yet to be asked.
+    Due,
+    /// It was asked.
+    Asked,
 }
 
 /// The direction from us.
@@ -94,7 +117,9 @@ pub(super) struct Receiving {
 pub(super) struct Sending {
     chunks: Chunks,
     /// Bytes that may still be queued before the other end grants more.
-    pub(super) credit: u32,
+    credit: u32,
+    /// The other end has asked us to hold back.
+    is_held_back: bool,
     /// The FIN follows what is queued.
     pub(super) fin_wanted: bool,
     pub(super) fin_sent: bool,
@@ -121,12 +146,14 @@ impl State {
                 measured: 0,
                 measured_from: None,
                 update_due: false,
+                hold_back: HoldBack::No,
                 fin: false,
                 waker: None,
             },
             send: Sending {
                 chunks: Chunks::default(),
                 credit: INITIAL_WINDOW,
+                is_held_back: false,
                 fin_wanted: false,
                 fin_sent: false,
                 first: false,
@@ -175,7 +202,11 @@ impl State {
 
     /// Whether a frame without data is to be sent.
     pub(super) fn has_urgent(&self) -> bool {
-        self.syn_due || self.ack_due || self.recv.update_due || self.send.is_fin_due()
+        self.syn_due
+            || self.ack_due
+            || self.recv.hold_back == HoldBack::Due
+            || self.recv.update_due
+            || self.send.is_fin_due()
     }
 }
 
@@ -214,11 +245,39 @@ impl Receiving {
         self.note_consumed();
     }
 
-    /// Asks for a window update if it is worth one: half of the initial window, or an eighth of one that has grown. Credit that
-    /// leaves early keeps a sender far away from running out of it, and has it send evenly.
+    /// Asks for a window update if it is worth one: half of the initial window, a quarter of one that has grown, or an eighth of one
+    /// that a long path needs. Credit that leaves early keeps a sender far away from running out of it, and has it send evenly.
     pub(super) fn note_consumed(&mut self) {
-        if !self.fin && self.grantable() >= (self.window / 8).max(INITIAL_WINDOW / 2) {
+        let window = self.used_window();
+        let part = if window < GENEROUS { 4 } else { 8 };
+        if !self.fin && self.grantable() >= (window / part).max(window.min(INITIAL_WINDOW) / 2) {
             self.update_due = true;
+        }
+    }
+
+    /// Has the other end asked to leave a part of the window, once.
+    pub(super) fn hold_back(&mut self) {
+        if self.hold_back == HoldBack::No && !self.fin {
+            self.hold_back = HoldBack::Due;
+        }
+    }
+
+    /// Whether the other end is to be asked now. It is taken to do as it was asked.
+    pub(super) fn take_hold_back(&mut self) -> bool {
+        if self.hold_back != HoldBack::Due {
+            return false;
+        }
+        self.hold_back = HoldBack::Asked;
+        // It may wait from then on for credit that was not yet worth an update.
+        self.note_consumed();
+        !self.fin
+    }
+
+    /// How much of the window the other end is to use.
+    fn used_window(&self) -> u32 {
+        match self.hold_back {
+            HoldBack::Asked => self.window - WITHHELD,
+            HoldBack::No | HoldBack::Due => self.window,
         }
     }
 
@@ -233,53 +292,74 @@ impl Receiving {
     /// How the window fits, as seen now that an update is due. It is short if all of it was read within a round trip or little more
     /// and the path is long enough for more to matter; while data waits anywhere on its way, the window lasts longer than that.
     pub(super) fn fit(&mut self, now: Instant, round_trip: Option<Duration>) -> Fit {
-        self.measured = self.measured.saturating_add(self.grantable());
         let (Some(from), Some(round_trip)) = (self.measured_from, round_trip) else {
-            self.measure_anew(now);
-            return Fit::Right;
+            let is_first = self.measured_from.is_none() && self.used_window() == INITIAL_WINDOW;
+            self.measure_from(now);
+            return match round_trip {
+                Some(time) if is_first && time >= LONG_PATH => {
+                    Fit::Short(SECOND_WINDOW - INITIAL_WINDOW)
+                }
+                _ => Fit::Right,
+            };
         };
+        if now < from {
+            return Fit::Right;
+        }
+        let window = self.used_window();
+        self.measured = self.measured.saturating_add(self.grantable());
         let elapsed = now.saturating_duration_since(from);
-        let is_read = self.measured >= self.window;
+        let is_read = self.measured >= window;
         let takes_long = elapsed > SLOW.max(round_trip * 16);
         if !is_read && !takes_long {
             return Fit::Right;
         }
-        self.measure_anew(now);
-        let short_time = if self.window < GENEROUS {
-            round_trip * 4
-        } else {
-            round_trip * 3 / 2
-        };
+        // What was read in excess of the window was read in that time as well.
+        let time = elapsed.mul_f64(f64::from(window) / f64::from(self.measured.max(1)));
+        self.measure_from(now);
         let fast_path = FAST_ENOUGH.saturating_mul(round_trip.as_micros()) / 1_000_000;
-        if !is_read {
-            Fit::Large
-        } else if elapsed <= short_time && u128::from(self.window) < fast_path {
-            Fit::Short
+        let fit = if !is_read {
+            Fit::Large(KEPT_WINDOW)
+        } else if u128::from(window) >= fast_path {
+            Fit::Right
+        } else if window < GENEROUS {
+            match time <= round_trip * 4 {
+                true => Fit::Short(window),
+                false => Fit::Right,
+            }
+        } else if time <= round_trip * 11 / 10 {
+            Fit::Short(window / 3)
+        } else if time >= round_trip * 6 / 5 {
+            Fit::Large(GENEROUS.max(window - window / 8))
         } else {
             Fit::Right
+        };
+        if fit != Fit::Right && window >= GENEROUS / 2 {
+            // What comes of it is seen one round trip later, and what is measured until then belongs to the old window.
+            self.measure_from(now + round_trip);
         }
+        fit
     }
 
-    fn measure_anew(&mut self, now: Instant) {
+    fn measure_from(&mut self, start: Instant) {
         self.measured = 0;
-        self.measured_from = Some(now);
+        self.measured_from = Some(start);
     }
 
-    /// Makes the window smaller by what could be granted now, so that nothing is taken back of what was; by how much.
-    pub(super) fn shrink(&mut self) -> u32 {
+    /// Makes the window smaller by what could be granted now, so that nothing is taken back of what was, but not smaller than
+    /// `least`; by how much.
+    pub(super) fn shrink(&mut self, least: u32) -> u32 {
         let bytes = self
             .grantable()
-            .min(self.window.saturating_sub(KEPT_WINDOW));
+            .min(self.used_window().saturating_sub(least));
         self.window -= bytes;
         bytes
     }
 
-    /// By how much a short window grows if nothing speaks against it: to the double, but with more care once it is large.
-    pub(super) fn growth(&self) -> u32 {
-        if self.window < GENEROUS {
-            self.window
-        } else {
-            self.window / 2
+    /// By how much a window grows at most while streams are held back.
+    pub(super) fn careful_growth(&self) -> u32 {
+        match self.used_window() {
+            ..INITIAL_WINDOW => self.used_window() / 4,
+            window => window,
         }
     }
 
@@ -306,6 +386,32 @@ impl Receiving {
 }
 
 impl Sending {
+    /// Takes note of what the other end grants.
+    pub(super) fn handle_credit(&mut self, credit: u32) {
+        self.credit = self.credit.saturating_add(credit);
+    }
+
+    /// From now on leaves a part of the credit.
+    pub(super) fn hold_back(&mut self) {
+        self.is_held_back = true;
+    }
+
+    /// Bytes that may be queued now.
+    pub(super) fn allowed(&self) -> u32 {
+        match self.is_held_back {
+            true => self.credit.saturating_sub(WITHHELD),
+            false => self.credit,
+        }
+    }
+
+    /// Takes `length` bytes of the credit; `None` if there are not so many. What is held back may be used by somebody who was allowed
+    /// to before.
+    pub(super) fn spend(&mut self, length: usize) -> Option<()> {
+        let length = u32::try_from(length).ok()?;
+        self.credit = self.credit.checked_sub(length)?;
+        Some(())
+    }
+
     /// Queues `chunk`.
     pub(super) fn push(&mut self, chunk: Bytes) {
         if self.chunks.is_empty() || chunk.len() >= KEPT_SENT {

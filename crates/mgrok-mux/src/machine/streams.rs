@@ -36,7 +36,10 @@ impl Machine {
             return Poll::Ready(Err(not_a_stream()));
         };
         if let Some(piece) = state.recv.pop() {
-            if state.recv.update_due && self.ended.is_none() {
+            let unread = state.recv.unread();
+            let update_due = state.recv.update_due;
+            self.note_unread(unread + piece.len(), unread);
+            if update_due && self.ended.is_none() {
                 self.note_urgent(id);
             }
             return Poll::Ready(Ok(piece));
@@ -104,7 +107,7 @@ impl Machine {
         }
         // One stream gets half of the queue, so that others find room.
         let own_room = (self.config.send_queue / 2).saturating_sub(state.send.queued());
-        let allowed = own_room.min(state.send.credit as usize);
+        let allowed = own_room.min(state.send.allowed() as usize);
         if allowed == 0 {
             set_waker(&mut state.send.waker, cx);
             return Poll::Pending;
@@ -128,7 +131,10 @@ impl Machine {
             if !state.send.awaits_room {
                 state.send.awaits_room = true;
                 if std::mem::take(&mut state.send.room_promised) {
-                    self.room_waiters.push_front(id);
+                    // Behind those that came back before: in reverse order the last of them would never have its turn.
+                    let place = self.returned_waiters.min(self.room_waiters.len());
+                    self.room_waiters.insert(place, id);
+                    self.returned_waiters += 1;
                 } else {
                     self.room_waiters.push_back(id);
                 }
@@ -154,10 +160,8 @@ impl Machine {
         if chunk.is_empty() {
             return Ok(());
         }
-        state.send.credit = u32::try_from(chunk.len())
-            .ok()
-            .and_then(|length| state.send.credit.checked_sub(length))
-            .ok_or(io::ErrorKind::InvalidInput)?;
+        let spent = state.send.spend(chunk.len());
+        spent.ok_or(io::ErrorKind::InvalidInput)?;
         state.send.room_promised = false;
         self.queued += chunk.len();
         if !state.send.in_round {
@@ -246,7 +250,8 @@ impl Machine {
             }
             return;
         }
-        state.has_refused = state.refuses && state.recv.unread() > 0;
+        let unread = state.recv.unread();
+        state.has_refused = state.refuses && unread > 0;
         state.recv.discard();
         state.send.fin_wanted = true;
         if !state.recv.fin && !state.reset {
@@ -254,6 +259,7 @@ impl Machine {
             state.lingers_until = Some(until);
             self.lingering.insert((until, id));
         }
+        self.note_unread(unread, 0);
         self.note_urgent(id);
         self.forget_if_over(id);
         self.reset_if_refused(id);

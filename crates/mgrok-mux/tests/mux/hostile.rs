@@ -175,7 +175,7 @@ fn a_stranger_may_send_no_more_than_a_login_takes() {
 fn whoever_is_trusted_may_do_all_that_others_may_not() {
     let mut server = wary_server();
     server.accept(1);
-    server.machine.trust();
+    server.machine.trust(server.now);
     for id in 1..200 {
         server.feed(Header::window_update(SYN, 1 + 2 * id, 0));
     }

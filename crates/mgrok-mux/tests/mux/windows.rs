@@ -142,6 +142,96 @@ fn the_session_bounds_the_growth_of_all_windows_together() {
     }
 }
 
+/// A server that holds streams back once so many bytes lie unread.
+fn short_of_memory(unread: usize) -> Raw {
+    Raw::new(Config {
+        hold_back_at: [unread, usize::MAX],
+        ..Config::server()
+    })
+}
+
+/// Streams of whom the other end was asked to hold back.
+fn held_back(server: &mut Raw) -> Vec<u32> {
+    let sent = server.sent().into_iter().map(|frame| frame.header);
+    sent.filter(|it| *it == Header::window_update(0, it.stream, 0))
+        .map(|it| it.stream)
+        .collect()
+}
+
+#[test]
+fn streams_are_held_back_while_much_lies_unread() {
+    let mut server = short_of_memory(300 * 1024);
+    for id in [1, 3, 5] {
+        server.accept(id);
+    }
+    server.feed_data(1, &[0; 16 * 1024]);
+    server.feed_data(3, &[0; 256 * 1024]);
+    assert_eq!(held_back(&mut server), []);
+    server.feed_data(5, &[0; 32 * 1024]);
+    assert_eq!(held_back(&mut server), [5]);
+    // Of this one too little lies unread yet, and each is asked only once.
+    server.feed_data(1, &[0; 1]);
+    server.feed_data(5, &[0; 1024]);
+    assert_eq!(held_back(&mut server), [1]);
+
+    server.feed(Header::window_update(SYN, 7, 0));
+    assert_eq!(held_back(&mut server), [7]);
+    assert_eq!(server.recv_all(3).0.len(), 256 * 1024);
+    server.feed(Header::window_update(SYN, 9, 0));
+    assert_eq!(held_back(&mut server), []);
+}
+
+#[test]
+fn whoever_holds_back_goes_on_when_what_it_sent_is_read() {
+    let mut client = Raw::client();
+    let id = client.machine.open().unwrap();
+    client.feed(Header::window_update(ACK, id, 0));
+    client.feed(Header::window_update(0, id, 0));
+    let mut chunk = Bytes::from(vec![1; 1 << 20]);
+    let mut sent = || {
+        assert!(client.send(id, &mut chunk).is_pending());
+        let frames = client.sent();
+        frames.iter().map(|frame| frame.body.len()).sum::<usize>()
+    };
+    assert_eq!((sent(), sent()), (32 * 1024, 0));
+
+    let mut server = short_of_memory(0);
+    server.feed(Header::window_update(SYN, id, 0));
+    assert!(server.poll_accept().is_ready());
+    assert_eq!(held_back(&mut server), [id]);
+    let mut left = 32 * 1024;
+    for _ in 0..100 {
+        let piece = left.min(1000);
+        assert!(piece > 0, "no credit although everything was read");
+        server.feed_data(id, &vec![0; piece as usize]);
+        let _all = server.recv_all(id);
+        left -= piece;
+        let updates = server.sent().into_iter().map(|frame| frame.header);
+        left += updates
+            .filter(|it| it.stream == id)
+            .map(|it| it.length)
+            .sum::<u32>();
+    }
+}
+
+#[test]
+fn credit_that_waits_when_a_stream_is_held_back_is_given() {
+    let mut server = short_of_memory(16 * 1024);
+    server.accept(1);
+    server.feed_data(1, &[0; 100 * 1024]);
+    // All of it is read before the frame leaves that holds back, so nothing will be read that could bring an update.
+    assert_eq!(server.recv_all(1).0.len(), 100 * 1024);
+    let headers = server.sent().into_iter().map(|it| it.header);
+    let headers: Vec<_> = headers.filter(|it| it.stream == 1).collect();
+    assert_eq!(
+        headers,
+        [
+            Header::window_update(0, 1, 100 * 1024),
+            Header::window_update(0, 1, 0)
+        ]
+    );
+}
+
 #[test]
 fn a_slow_reader_keeps_the_initial_window() {
     let mut server = Raw::with_stream(1);

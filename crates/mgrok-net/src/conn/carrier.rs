@@ -24,7 +24,7 @@ impl Io {
             Self::Kcp(stream) => stream.poll_recv(cx),
             Self::Layered(stream) => stream.poll_recv(cx),
             Self::Mux(stream) => stream.poll_recv(cx),
-            Self::Quic(stream) => stream.poll_recv(cx),
+            Self::Quic(stream) => with_local(|slabs| poll_read_chunk(slabs, &mut **stream, cx)),
             Self::Tcp(socket) => {
                 // Waits for readiness first, so that an idle socket takes no memory from the slabs.
                 ready!(socket.poll_read_ready(cx))?;

@@ -6,6 +6,7 @@
 //! future flow are not kept: each end announces its flow to the other on the stream ([`mgrok_proto::udp::binary`]).
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -28,6 +29,12 @@ const OVERHEAD_PER_DATAGRAM: usize = 64;
 // frp: waits this long when it is stopped (cmd/frpc/sub/root.go)
 const MAX_SETTLE_TIME: Duration = Duration::from_millis(500);
 
+/// The fewest and the most bytes that a connection keeps until they are acknowledged: 2.5 Gbit/s at a round trip of 100 ms. Between them it
+/// is twice what the path may have under way, so that as much is ready again when an acknowledgement comes. It does fill up, whenever we
+/// write faster than the network sends.
+pub(crate) const LEAST_SEND_WINDOW: u64 = 2 * 1024 * 1024;
+const MOST_SEND_WINDOW: u64 = 32 * 1024 * 1024;
+
 /// The longest that the peer may delay an acknowledgement.
 const ACKNOWLEDGEMENT_DELAY: Duration = Duration::from_millis(25);
 
@@ -38,6 +45,8 @@ pub(crate) struct Flows {
     connection: quinn::Connection,
     table: Arc<Table>,
     reader: OnceLock<AbortHandle>,
+    /// How many bytes may wait for their acknowledgement.
+    send_window: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +73,20 @@ impl Flows {
             connection,
             table: Arc::default(),
             reader: OnceLock::new(),
+            send_window: AtomicU64::new(LEAST_SEND_WINDOW),
         })
+    }
+
+    /// Has the connection keep more bytes, or fewer, as the path carries more or less than before. For a stream that waits for room; its
+    /// task is woken if there is some now.
+    pub(super) fn fit_send_window(&self) {
+        let fits = send_window(self.connection.stats().path.cwnd);
+        let is = self.send_window.load(Ordering::Relaxed);
+        // Two streams that wait at the same time may both get here; they then set about the same.
+        if fits > is + is / 4 || fits < is / 2 {
+            self.send_window.store(fits, Ordering::Relaxed);
+            self.connection.set_send_window(fits);
+        }
     }
 
     /// The flow of the stream whose id, divided by four, is `id`. There must be none yet.
@@ -88,6 +110,13 @@ impl Flows {
             tokio::spawn(reading).abort_handle()
         });
     }
+}
+
+/// The window for a path that may have `under_way` bytes at a time.
+fn send_window(under_way: u64) -> u64 {
+    under_way
+        .saturating_mul(2)
+        .clamp(LEAST_SEND_WINDOW, MOST_SEND_WINDOW)
 }
 
 impl Drop for Flows {

@@ -1,7 +1,8 @@
 //! A stream of a QUIC connection.
 //!
-//! Chunks go in and out of quinn without a copy. quinn's futures are created anew for each poll: they only borrow the
-//! stream and keep no state between polls.
+//! Chunks go into quinn without a copy. What comes out is copied once, into the thread's slab: quinn hands over packet by packet, and one
+//! chunk of many packets costs one turn of its lock and one call of the system to pass it on. quinn's futures are created anew for
+//! each poll: they only borrow the stream and keep no state between polls.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -12,7 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream, Side, VarInt, WriteError};
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::flow::{Flow, Flows};
 use crate::printable::printable;
@@ -77,14 +78,6 @@ impl QuicStream {
         }
     }
 
-    pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        let chunk = ready!(pin!(self.recv.read_chunk(usize::MAX, true)).poll(cx));
-        Poll::Ready(match chunk {
-            Ok(chunk) => Ok(chunk.map(|chunk| chunk.bytes).unwrap_or_default()),
-            Err(error) => self.reading_failed(error).map(|()| Bytes::new()),
-        })
-    }
-
     pub(super) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -92,6 +85,9 @@ impl QuicStream {
     ) -> Poll<io::Result<()>> {
         while !chunk.is_empty() {
             let written = pin!(self.send.write_chunks(slice::from_mut(chunk))).poll(cx);
+            if written.is_pending() {
+                self.flows.fit_send_window();
+            }
             ready!(written).map_err(write_error)?;
         }
         Poll::Ready(Ok(()))
@@ -107,15 +103,6 @@ impl QuicStream {
         let _ = self.send.finish();
         self.closed = true;
         Ok(())
-    }
-
-    pub(super) fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = ready!(self.recv.poll_read_buf(cx, buf));
-        Poll::Ready(read.or_else(|error| self.reading_failed(error)))
     }
 
     pub(super) fn poll_write(
@@ -140,6 +127,17 @@ impl QuicStream {
             | ReadError::ZeroRttRejected => io::ErrorKind::NotConnected,
         };
         Err(io::Error::new(kind, error))
+    }
+}
+
+impl AsyncRead for QuicStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = ready!(self.recv.poll_read_buf(cx, buf));
+        Poll::Ready(read.or_else(|error| self.reading_failed(error)))
     }
 }
 

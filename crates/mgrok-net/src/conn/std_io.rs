@@ -25,7 +25,7 @@ impl AsyncRead for Conn {
                 Io::Tls(stream) => conn.unread = ready!(stream.poll_recv(cx))?,
                 Io::Kcp(stream) => return Pin::new(stream).poll_read(cx, buf),
                 Io::Mux(stream) => return Pin::new(stream).poll_read(cx, buf),
-                Io::Quic(stream) => return stream.poll_read(cx, buf),
+                Io::Quic(stream) => return Pin::new(&mut **stream).poll_read(cx, buf),
                 Io::Tcp(socket) => return Pin::new(socket).poll_read(cx, buf),
             }
         }

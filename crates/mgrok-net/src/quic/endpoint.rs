@@ -2,22 +2,31 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, EndpointConfig, ServerConfig, TokioRuntime};
+use quinn::{ClientConfig, EndpointConfig, Runtime, ServerConfig, TokioRuntime};
 use rustls::client::Resumption;
 use rustls::server::NoServerSessionStorage;
 use socket2::SockRef;
 use tokio::time::timeout;
+use tracing::warn;
 
-use super::{Connection, NO_ERROR, PROTOCOL, QuicError, QuicOptions, odd_sni};
+use super::socket::{LONGEST_MESSAGE, Socket};
+use super::{Connection, NO_ERROR, PROTOCOL, QuicError, QuicOptions, odd_sni, path};
 use crate::tcp;
 use crate::tls::{self, ClientTls, ClientTlsOptions, ServerTls, ServerTlsOptions, TlsError};
 
 /// The size of the socket's receive buffer in bytes, as far as the system allows: 30 ms at 2 Gbit/s.
 const SYSTEM_QUEUE: usize = 7 * 1024 * 1024;
+
+/// Of a receive buffer that is shorter than this the operator is told: 4 ms at 2 Gbit/s, which a busy processor may let pass.
+const SHORT_QUEUE: usize = 1024 * 1024;
+
+/// The size of the socket's send buffer in bytes, as far as the system allows: 32 bursts of the largest packets. What waits there has
+/// passed pacing and congestion control.
+const SEND_QUEUE: usize = 2 * 1024 * 1024;
 
 /// How many handshakes may wait to be accepted, and how many bytes each may buffer: three packets after the first.
 const MAX_INCOMING: usize = 1024;
@@ -63,7 +72,7 @@ impl QuicClient {
             ..options
         };
         let mut config = ClientConfig::new(crypto);
-        config.transport_config(options.transport()?);
+        config.transport_config(options.transport(path::USUAL)?);
         Ok(Self {
             config,
             server_name: server_name.to_owned(),
@@ -106,7 +115,7 @@ impl QuicServer {
     ) -> Result<Self, QuicError> {
         let mut config = ServerConfig::with_crypto(crypto);
         config
-            .transport_config(options.transport()?)
+            .transport_config(options.transport(path::USUAL)?)
             .max_incoming(MAX_INCOMING)
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(INCOMING_BUFFERS);
@@ -117,6 +126,29 @@ impl QuicServer {
 /// Does not happen: our provider has a suite for QUIC.
 fn no_suite(error: NoInitialCipherSuite) -> QuicError {
     TlsError::Setup(rustls::Error::General(error.to_string())).into()
+}
+
+/// Asks the system for long queues, and says once if the one for what comes is so short that packets get lost.
+fn ask_for_queues(socket: &UdpSocket) {
+    static SAID: Once = Once::new();
+    let socket = SockRef::from(socket);
+    // Best effort: the default sizes work, too.
+    let _ = socket.set_recv_buffer_size(SYSTEM_QUEUE);
+    let _ = socket.set_send_buffer_size(SEND_QUEUE);
+    // Linux counts what it keeps for itself, too: as much again.
+    let own = if cfg!(target_os = "linux") { 2 } else { 1 };
+    let granted = socket.recv_buffer_size().map(|it| it / own);
+    if let Ok(granted) = granted
+        && granted < SHORT_QUEUE
+    {
+        SAID.call_once(|| {
+            warn!(
+                "the system queues only {} KiB for a socket of UDP, so QUIC loses packets when much comes at once: raise \
+                 net.core.rmem_max and net.core.wmem_max to 7500000 (sysctl -w), and keep that in /etc/sysctl.d",
+                granted / 1024
+            );
+        });
+    }
 }
 
 /// Binds a socket for an [`Endpoint`] to `host` and `port`; port 0 lets the system choose. `host` is as in
@@ -135,6 +167,8 @@ pub async fn bind(host: &str, port: u16) -> io::Result<UdpSocket> {
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     inner: quinn::Endpoint,
+    /// What new connections get, if any are accepted.
+    server: Arc<Mutex<Option<QuicServer>>>,
     options: QuicOptions,
 }
 
@@ -146,20 +180,34 @@ impl Endpoint {
 
     /// An endpoint that accepts on `socket`, which must not be connected. Must be called within a tokio runtime.
     pub fn server(socket: UdpSocket, server: QuicServer) -> Result<Self, QuicError> {
-        Self::new(socket, Some(server.config), server.options)
+        let options = server.options.clone();
+        Self::new(socket, Some(server), options)
     }
 
     fn new(
         socket: UdpSocket,
-        server: Option<ServerConfig>,
+        server: Option<QuicServer>,
         options: QuicOptions,
     ) -> Result<Self, QuicError> {
-        // Best effort: the default size works, too.
-        let _ = SockRef::from(&socket).set_recv_buffer_size(SYSTEM_QUEUE);
+        ask_for_queues(&socket);
         let runtime = Arc::new(TokioRuntime);
-        let inner = quinn::Endpoint::new(EndpointConfig::default(), server, socket, runtime);
+        let socket = runtime.wrap_udp_socket(socket).map_err(QuicError::Socket)?;
+        let mut config = EndpointConfig::default();
+        // Fails only for sizes below 1200.
+        let _ = config.max_udp_payload_size(LONGEST_MESSAGE);
+        let inner = quinn::Endpoint::new_with_abstract_socket(
+            config,
+            server.as_ref().map(|it| it.config.clone()),
+            Arc::new(Socket(socket)),
+            runtime,
+        );
         let inner = inner.map_err(QuicError::Socket)?;
-        Ok(Self { inner, options })
+        let server = Arc::new(Mutex::new(server));
+        Ok(Self {
+            inner,
+            server,
+            options,
+        })
     }
 
     /// Dials `peer`.
@@ -171,9 +219,14 @@ impl Endpoint {
         peer: SocketAddr,
         client: &QuicClient,
     ) -> Result<Connection, QuicError> {
+        let mut config = client.config.clone();
+        let largest = path::largest_payload(peer);
+        if largest > path::USUAL {
+            config.transport_config(client.options.transport(largest)?);
+        }
         let connecting = self
             .inner
-            .connect_with(client.config.clone(), peer, &client.server_name)
+            .connect_with(config, peer, &client.server_name)
             .map_err(|source| QuicError::Dial { peer, source })?;
         let connection = connecting.await;
         let connection = connection.map_err(|error| QuicError::handshake(peer, error))?;
@@ -185,18 +238,27 @@ impl Endpoint {
         let inner = self.inner.accept().await?;
         Some(Incoming {
             inner,
+            server: self.server.clone(),
             options: self.options.clone(),
         })
     }
 
     /// Uses `server` for new connections; established ones go on unchanged. The limits for streams stay as they were.
     pub fn set_server(&self, server: QuicServer) {
+        self.keep_server(Some(server.clone()));
         self.inner.set_server_config(Some(server.config));
     }
 
     /// Stops accepting connections; established ones go on. New clients get no answer.
     pub fn stop_accepting(&self) {
+        self.keep_server(None);
         self.inner.set_server_config(None);
+    }
+
+    fn keep_server(&self, server: Option<QuicServer>) {
+        if let Ok(mut kept) = self.server.lock() {
+            *kept = server;
+        }
     }
 
     /// The address that the socket is bound to.
@@ -225,6 +287,7 @@ impl Endpoint {
 #[derive(Debug)]
 pub struct Incoming {
     inner: quinn::Incoming,
+    server: Arc<Mutex<Option<QuicServer>>>,
     options: QuicOptions,
 }
 
@@ -248,9 +311,24 @@ impl Incoming {
     /// Performs the handshake. Waits up to the idle timeout for a silent peer: the caller sets the deadline.
     pub async fn accept(self) -> Result<Connection, QuicError> {
         let peer = self.remote_addr();
-        let connection = self.inner.await;
+        let connection = match self.server_for_large_packets() {
+            Some(server) => async { self.inner.accept_with(server.into())?.await }.await,
+            None => self.inner.await,
+        };
         let connection = connection.map_err(|error| QuicError::handshake(peer, error))?;
         Ok(Connection::new(connection, &self.options))
+    }
+
+    /// The settings, if larger packets than usual are worth trying.
+    fn server_for_large_packets(&self) -> Option<ServerConfig> {
+        let largest = path::largest_payload(self.remote_addr());
+        if largest <= path::USUAL {
+            return None;
+        }
+        let mut server = self.server.lock().ok()?.clone()?;
+        let transport = server.options.transport(largest).ok()?;
+        server.config.transport_config(transport);
+        Some(server.config)
     }
 
     /// Drops the attempt without an answer.

@@ -477,3 +477,18 @@ fn status(status: StatusCode, body: Body) -> Response<Body> {
     *response.status_mut() = status;
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::future_size::future_size;
+
+    /// A kept connection costs its task, most of which is hyper's.
+    #[test]
+    fn the_task_of_a_user_is_small() {
+        let size = future_size(|(vhost, conn, addrs): (Arc<HttpVhost>, Conn, PeerAddrs)| {
+            vhost.serve(conn, addrs)
+        });
+        assert!(size <= 1_408, "{size} bytes");
+    }
+}

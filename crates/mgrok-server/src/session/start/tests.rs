@@ -153,3 +153,10 @@ fn a_pool_count_below_zero_is_none() {
     assert_eq!(kept(3, 5), 3);
     assert_eq!(kept(i64::MAX, 5), 5);
 }
+
+/// There is one for each client. Its pool, proxies and channels are elsewhere.
+#[test]
+fn the_future_of_a_session_is_small() {
+    let size = crate::future_size::future_size(Session::run);
+    assert!(size <= 6_144, "{size} bytes");
+}

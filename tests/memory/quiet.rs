@@ -1,25 +1,17 @@
-//! What users who are connected and quiet cost each end of a tunnel, counted by the allocator.
-//!
-//! Alone in its program and one test, since every allocation counts. Each end has threads of its own, which tell what is whose.
-
-#![allow(clippy::unwrap_used, reason = "a panic is how tests fail")]
+//! What users who are connected and quiet hold.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mgrok_allocations::{Counting, count_this_thread_in};
-use mgrok_client::Client;
-use mgrok_config::{Strictness, load_client_from_str, load_server_from_str};
 use mgrok_lab::{PATIENCE, ports, service, within};
-use mgrok_server::Server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::time::{sleep, timeout};
 
-#[global_allocator]
-static ALLOCATOR: Counting = Counting::new();
+use crate::ALONE;
+use crate::ends::{ENDS, End, start};
 
 /// With the steady one just as many as fill the tables of users and streams before they double, so that these cost what they cost at best.
 const USERS: usize = 223;
@@ -43,57 +35,6 @@ const KEPT: isize = 8 * 1024;
 const SAME_LOOKS: usize = 20;
 
 const LOOK: Duration = Duration::from_millis(20);
-
-/// The two ends, as [`Counting`] knows them. The test's own threads are 0.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Server = 1,
-    Client = 2,
-}
-
-const ENDS: [End; 2] = [End::Server, End::Client];
-
-impl End {
-    /// A runtime of one thread, which uses its slabs again as a quiet program does.
-    fn runtime(self) -> Runtime {
-        Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .on_thread_start(move || count_this_thread_in(self as usize))
-            .build()
-            .unwrap()
-    }
-
-    fn bytes(self) -> isize {
-        ALLOCATOR.bytes_of(self as usize)
-    }
-}
-
-/// Both ends, with the settings that are the default, and where users come.
-fn start(service: SocketAddr) -> ([Runtime; 2], SocketAddr) {
-    let (bind, public) = (ports::free(), ports::free());
-    let server = End::Server.runtime();
-    let toml = format!("bindAddr = '127.0.0.1'\nbindPort = {bind}");
-    let (listening, listens) = std::sync::mpsc::channel();
-    server.spawn(async move {
-        let config = load_server_from_str(&toml, "the server", Strictness::Strict).unwrap();
-        let server = Server::bind(config.config).await.unwrap();
-        listening.send(()).unwrap();
-        server.run(std::future::pending()).await;
-    });
-    listens.recv().unwrap();
-    let client = End::Client.runtime();
-    let toml = format!(
-        "serverAddr = '127.0.0.1'\nserverPort = {bind}\n[[proxies]]\nname = 'echo'\ntype = 'tcp'\nlocalPort = {}\nremotePort = {public}",
-        service.port(),
-    );
-    client.spawn(async move {
-        let config = load_client_from_str(&toml, "the client", Strictness::Strict).unwrap();
-        let client = Client::new(config.config).unwrap();
-        client.run(std::future::pending()).await.unwrap();
-    });
-    ([server, client], SocketAddr::from(([127, 0, 0, 1], public)))
-}
 
 /// Sends `bytes`, and has them back.
 async fn exchange(user: &mut TcpStream, bytes: usize) -> io::Result<()> {
@@ -151,8 +92,17 @@ async fn comes_to(end: End, most: isize, steady: &mut TcpStream) -> Result<(), i
 fn quiet_users_are_small_and_leave_nothing_behind() {
     let tests = Builder::new_current_thread().enable_all().build().unwrap();
     tests.block_on(async {
+        let _alone = ALONE.lock().await;
         let service = service::tcp_echo().await;
-        let (ends, public) = start(service.addr());
+        let public = ports::free();
+        let ends = start(
+            "",
+            &format!(
+                "[[proxies]]\nname = 'echo'\ntype = 'tcp'\nlocalPort = {}\nremotePort = {public}",
+                service.addr().port()
+            ),
+        );
+        let public = SocketAddr::from(([127, 0, 0, 1], public));
         let first = async {
             loop {
                 match user(public, BYTES).await {
