@@ -19,14 +19,13 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use self::hello::{ANSWER_TIMEOUT, PROOF_TIMEOUT, negotiate, prove, seal, urgent};
-use self::link::{Link, join};
+use self::link::{JoinError, Link};
 use crate::admission::{self, Denied};
 use crate::connection::{Connection, SessionGuard, Transport};
 use crate::directory::{ClaimError, ClientInfo, Identity};
 use crate::excerpt::Excerpt;
 use crate::hooks::HookError;
 use crate::keys::{Keys, ProofError, Subject};
-use crate::links::MAX_LINKS;
 use crate::metrics::{LoginEnd, Metrics};
 use crate::policy::CurrentPolicy;
 use crate::session::start::{Control, Started, start};
@@ -54,20 +53,16 @@ enum LoginError {
     Denied(#[from] Denied),
     #[error(transparent)]
     Hook(#[from] HookError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
     #[error("user and client_id may have at most {MAX_NAME_LEN} bytes each")]
     NameTooLong,
     #[error("missing v2 crypto negotiation")]
     NoHello,
-    #[error("no proof that the client knows the token")]
-    NoProof,
-    #[error("there is no session of run id [{0}] that takes further connections")]
-    NoSession(String),
     #[error("run_id is longer than {MAX_RUN_ID_LEN} bytes")]
     RunIdTooLong,
     #[error("there is a session on this connection already")]
     SecondSession,
-    #[error("the session has {MAX_LINKS} connections already")]
-    TooManyLinks,
     #[error(transparent)]
     Proof(#[from] ProofError),
 }
@@ -81,13 +76,10 @@ impl LoginError {
             Self::Denied(denied) if denied.is_ban() => LoginEnd::Banned,
             Self::Denied(_) => LoginEnd::Denied,
             Self::Hook(_) => LoginEnd::Plugin,
-            Self::NameTooLong
-            | Self::NoHello
-            | Self::NoSession(_)
-            | Self::RunIdTooLong
-            | Self::SecondSession
-            | Self::TooManyLinks => LoginEnd::Malformed,
-            Self::NoProof => LoginEnd::Proof,
+            Self::Join(error) => error.outcome(),
+            Self::NameTooLong | Self::NoHello | Self::RunIdTooLong | Self::SecondSession => {
+                LoginEnd::Malformed
+            }
             Self::Proof(ProofError::Token(_)) => LoginEnd::Token,
             Self::Proof(ProofError::Oidc(..) | ProofError::Subject(_)) => LoginEnd::Oidc,
         }
@@ -259,6 +251,49 @@ async fn identify(
         identity,
         joins,
     })
+}
+
+/// Adds `connection` to the session of its run id, and says so to the client; `None` if it may not be added, which the client has been
+/// told, or the client is gone.
+async fn join<'a>(
+    known: Known,
+    connection: &'a Connection,
+    context: &SessionContext,
+) -> Option<Begun<'a>> {
+    let Known {
+        mut control,
+        agreement,
+        identity,
+        ..
+    } = known;
+    let run_id = identity.run_id.clone();
+    let admitted = link::admit(&identity, &context.directory).map_err(LoginError::from);
+    let admitted = admitted.and_then(|place| {
+        let guard = connection.begin_session(run_id.clone());
+        Ok((place, guard.ok_or(LoginError::SecondSession)?))
+    });
+    let (place, guard) = match admitted {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            let (who, metrics) = (identity.who(), context.directory.metrics());
+            return refuse(&mut control, &error, &who, &context.policy, metrics).await;
+        }
+    };
+    if !answer(&mut control, run_id.as_str().to_owned(), String::new()).await {
+        return None;
+    }
+    if !identity.proved {
+        control = seal(control, agreement.as_ref()?, &identity.keys);
+    }
+    if place.liveness {
+        connection.watch_closely();
+    }
+    Some(Begun::Link(Box::new(Link {
+        run_id,
+        control,
+        place,
+        guard,
+    })))
 }
 
 /// Makes room for the session and answers the login; `None` if there is no session, which the client has been told.

@@ -7,69 +7,55 @@ use mgrok_net::message::MessageConn;
 use mgrok_proto::RunId;
 use tracing::{debug, info};
 
-use super::hello::seal;
-use super::{Begun, Known, LoginError, answer, refuse};
-use crate::connection::{Connection, SessionGuard};
-use crate::directory::{ClaimError, Directory, Identity, SessionHandle};
-use crate::links::{JoinedLink, LinksEnd};
-use crate::session::SessionContext;
+use crate::connection::SessionGuard;
+use crate::directory::{ClaimError, Directory, Identity};
+use crate::links::{JoinedLink, LinksEnd, MAX_LINKS};
+use crate::metrics::LoginEnd;
 use crate::tasks::Tasks;
+
+/// Why a connection is not added to a session.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JoinError {
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    #[error("no proof that the client knows the token")]
+    NoProof,
+    #[error("there is no session of run id [{0}] that takes further connections")]
+    NoSession(String),
+    #[error("the session has {MAX_LINKS} connections already")]
+    TooManyLinks,
+}
+
+impl JoinError {
+    /// As what it is counted.
+    pub(super) fn outcome(&self) -> LoginEnd {
+        match self {
+            Self::Claim(_) => LoginEnd::Taken,
+            Self::NoProof => LoginEnd::Proof,
+            Self::NoSession(_) | Self::TooManyLinks => LoginEnd::Malformed,
+        }
+    }
+}
+
+/// A place among the links of a session.
+#[derive(Debug)]
+pub(super) struct Place {
+    joined: JoinedLink,
+    /// Whether the two ends of the session have agreed on when a link is dead.
+    pub(super) liveness: bool,
+}
 
 /// A connection that a session has beyond its first.
 pub(super) struct Link<'a> {
-    run_id: RunId,
+    pub(super) run_id: RunId,
     /// Nothing is said on it. It tells of the end of the link.
-    control: MessageConn,
-    joined: JoinedLink,
-    guard: SessionGuard<'a>,
+    pub(super) control: MessageConn,
+    pub(super) place: Place,
+    pub(super) guard: SessionGuard<'a>,
 }
 
-/// Adds `connection` to the session of its run id, and says so to the client; `None` if it may not be added, which the client has been
-/// told, or the client is gone.
-pub(super) async fn join<'a>(
-    known: Known,
-    connection: &'a Connection,
-    context: &SessionContext,
-) -> Option<Begun<'a>> {
-    let Known {
-        mut control,
-        agreement,
-        identity,
-        ..
-    } = known;
-    let metrics = context.directory.metrics();
-    let policy = &context.policy;
-    let run_id = identity.run_id.clone();
-    let admitted = admit(&identity, &context.directory).and_then(|(session, joined)| {
-        let guard = connection.begin_session(run_id.clone());
-        let guard = guard.ok_or(LoginError::SecondSession)?;
-        Ok((session, joined, guard))
-    });
-    let (session, joined, guard) = match admitted {
-        Ok(admitted) => admitted,
-        Err(error) => return refuse(&mut control, &error, &identity.who(), policy, metrics).await,
-    };
-    if !answer(&mut control, run_id.as_str().to_owned(), String::new()).await {
-        return None;
-    }
-    if !identity.proved {
-        control = seal(control, agreement.as_ref()?, &identity.keys);
-    }
-    if session.negotiated.liveness {
-        connection.watch_closely();
-    }
-    Some(Begun::Link(Box::new(Link {
-        run_id,
-        control,
-        joined,
-        guard,
-    })))
-}
-
-fn admit(
-    identity: &Identity,
-    directory: &Directory,
-) -> Result<(SessionHandle, JoinedLink), LoginError> {
+/// Takes a place for a connection of `identity` among the links of its session.
+pub(super) fn admit(identity: &Identity, directory: &Directory) -> Result<Place, JoinError> {
     let Identity {
         keys,
         proved,
@@ -78,15 +64,18 @@ fn admit(
         ..
     } = identity;
     if !proved && keys.verifier().is_none() {
-        return Err(LoginError::NoProof);
+        return Err(JoinError::NoProof);
     }
     let session = directory.session(run_id).filter(|it| it.negotiated.links);
-    let session = session.ok_or_else(|| LoginError::NoSession(run_id.head().to_owned()))?;
+    let session = session.ok_or_else(|| JoinError::NoSession(run_id.head().to_owned()))?;
     if session.subject != *subject {
-        return Err(LoginError::Claim(ClaimError::OtherSubject));
+        return Err(ClaimError::OtherSubject.into());
     }
-    let joined = session.links.join().ok_or(LoginError::TooManyLinks)?;
-    Ok((session, joined))
+    let joined = session.links.join().ok_or(JoinError::TooManyLinks)?;
+    Ok(Place {
+        joined,
+        liveness: session.negotiated.liveness,
+    })
 }
 
 impl Link<'_> {
@@ -95,13 +84,13 @@ impl Link<'_> {
         let Self {
             run_id,
             mut control,
-            joined,
+            place,
             mut guard,
         } = *self;
         let head = run_id.head();
         debug!(source = %head, "the session [{head}] has a further connection");
         tokio::select! {
-            end = joined.ended() => {
+            end = place.joined.ended() => {
                 if end == LinksEnd::Moved {
                     guard.moved();
                 }
