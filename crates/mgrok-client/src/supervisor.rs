@@ -257,7 +257,8 @@ impl SessionSupervisor {
                 let left = session
                     .drain(&mut self.proxies, &self.context.tasks, deadline)
                     .await;
-                session.finish().await;
+                // Boxed: it is over soon, and the session is long.
+                Box::pin(session.finish()).await;
                 return ControlFlow::Break(left);
             }
             Err(end) => end,

@@ -57,13 +57,19 @@ impl MuxLinks {
     /// Opens a stream on the link with the fewest. Streams live for a moment or for days, so to take turns would in time leave the long ones
     /// on few links.
     pub(super) async fn open(&self) -> Result<Stream, OpenError> {
-        if let Some(link) = self.less_busy()
-            && let Ok(stream) = link.open().await
-        {
-            return Ok(stream);
+        match self.less_busy() {
+            None => self.first.open().await,
+            // Boxed: few sessions have more than one, and all have many streams that are being opened.
+            Some(link) => Box::pin(self.open_on(link)).await,
         }
-        // The session needs it anyway.
-        self.first.open().await
+    }
+
+    async fn open_on(&self, link: Opener) -> Result<Stream, OpenError> {
+        match link.open().await {
+            Ok(stream) => Ok(stream),
+            // The session needs this one anyway.
+            Err(_) => self.first.open().await,
+        }
     }
 
     /// The link that has fewer streams than the first, and than all others.

@@ -168,8 +168,7 @@ fn warn_of_idle_keys(section: &Section<'_>, protocol: Protocol, tcp_mux: bool) {
                 section.warn(key, format!("does nothing with {}", quoted(protocol)));
             }
         }
-    }
-    if section.says("proxyURL") && section.says(MULTIPATH) {
+    } else if section.says("proxyURL") && section.says(MULTIPATH) {
         section.warn(MULTIPATH, "does nothing with `proxyURL`");
     }
     if protocol == Protocol::Quic {
