@@ -85,6 +85,8 @@ async fn the_end_of_a_session_ends_all_its_connections() {
     let (admin, with_admin) = admin_port();
     let settings = format!("transport.tcpMuxConnections = {LINKS}\n{with_admin}");
     let client = Client::start(Peer::Mgrok, server.addr(), &settings, &[]).await;
+    let line = format!("admin server listen on {admin}");
+    client.log().wait_for(&line).await;
     all_are_there(admin).await;
     let port = server.addr().port();
     assert!(connections_to(port) >= LINKS);

@@ -75,7 +75,7 @@ async fn check_exchange((user, work): &mut (TcpStream, Conn)) {
 #[tokio::test]
 async fn a_further_connection_carries_streams_of_its_session_and_ends_with_it() {
     let server = RunningServer::start(config(true)).await;
-    for transport in [Transport::Tls, Transport::Kcp, Transport::WebSocket] {
+    for transport in [Transport::Tls, Transport::KcpTls, Transport::WebSocket] {
         let first = Line::new(&server, transport, true).await;
         let mut client = log_in(&first, "", SESSION).await;
         let port = client.start_proxy(tcp_proxy("p", 0)).await.unwrap();
