@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_secs(10);
 const LONGEST_LOOK: Duration = Duration::from_secs(80);
 
 /// A process that has less memory of its own than this, in KiB, has had no burst.
-const SMALL: u64 = 8 << 10;
+const SMALL: u64 = 3 << 10;
 
 /// As much, in KiB, is worth looking again soon, and worth some page faults.
 const WORTH_IT: u64 = 1 << 10;

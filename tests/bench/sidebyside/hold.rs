@@ -4,6 +4,7 @@ use std::{
     env,
     io::{BufRead as _, BufReader},
     net::{SocketAddr, TcpStream},
+    panic::resume_unwind,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -20,9 +21,10 @@ use crate::{
     web::Web,
 };
 
-/// The argument that makes this program a service: the sockets of the service then do not count
-/// against the limit of open files of the process that holds the users' sockets.
+/// The arguments that make this program a service, or users: a system may let a process have no more files open than one of them has
+/// sockets.
 pub(crate) const SERVE: &str = "serve-echo";
+pub(crate) const USERS: &str = "hold-users";
 
 /// Until buffers that were in use are given back, where that happens at all: after a few seconds.
 const SETTLE: Duration = Duration::from_secs(4);
@@ -88,7 +90,7 @@ pub(crate) fn measure(load: Load, product: Product) -> std::io::Result<Held> {
         is_over.store(true, Ordering::Relaxed);
         Ok(Held {
             figures,
-            course: course.join().unwrap(),
+            course: course.join().unwrap_or_else(|panic| resume_unwind(panic)),
         })
     })
 }
@@ -96,19 +98,11 @@ pub(crate) fn measure(load: Load, product: Product) -> std::io::Result<Held> {
 fn hold(tunnel: &Tunnel, connections: usize) -> Vec<Figure> {
     thread::sleep(SETTLE);
     let fresh = tunnel.memory();
-    let held: Vec<TcpStream> = (0..connections)
-        .map_while(|_| {
-            let held = match tunnel.public.web {
-                Some(web) => web.once(),
-                None => connects::once(tunnel.public.echo),
-            };
-            held.ok()
-        })
-        .collect();
+    let users = UserProcess::start(tunnel, connections);
     thread::sleep(SETTLE);
     let full = tunnel.memory();
-    let count = held.len() as f64;
-    drop(held);
+    let count = users.held as f64;
+    drop(users);
     thread::sleep(AFTER);
     let after: f64 = tunnel.memory().iter().sum();
     let per = |end: usize| (full[end] - fresh[end]) / KIB / count;
@@ -135,31 +129,90 @@ fn watch(tunnel: &Tunnel, is_over: &AtomicBool) -> Vec<(f64, f64)> {
     course
 }
 
+/// Users in a process of their own, who stay as long as this value.
+struct UserProcess {
+    _process: Process,
+    held: usize,
+}
+
+impl UserProcess {
+    fn start(tunnel: &Tunnel, connections: usize) -> Self {
+        let (to, kind) = match tunnel.public.web {
+            Some(web) => (web.addr, "http"),
+            None => (tunnel.public.echo, "tcp"),
+        };
+        let args = [to.to_string(), connections.to_string(), kind.to_owned()];
+        let (process, line) = Process::start(USERS, &args);
+        let held = line.parse().unwrap();
+        Self {
+            _process: process,
+            held,
+        }
+    }
+}
+
+/// What [`UserProcess`] runs: connects, has an answer on each connection, says how many there are, and holds them.
+pub(crate) fn users(mut args: impl Iterator<Item = String>) {
+    let mut next = || args.next().expect("the outer process says all");
+    let to: SocketAddr = next().parse().unwrap();
+    let connections: usize = next().parse().unwrap();
+    let is_http = next() == "http";
+    let held: Vec<TcpStream> = (0..connections)
+        .map_while(|_| {
+            let held = if is_http {
+                Web::new(to).once()
+            } else {
+                connects::once(to)
+            };
+            held.ok()
+        })
+        .collect();
+    println!("{}", held.len());
+    loop {
+        thread::park();
+    }
+}
+
 /// An echo service in a process of its own.
 struct EchoProcess {
-    child: Child,
+    _process: Process,
     addr: SocketAddr,
 }
 
 impl EchoProcess {
     fn start() -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .arg(SERVE)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let output = child.stdout.take().unwrap();
-        BufReader::new(output).read_line(&mut line).unwrap();
-        let addr = line.trim().parse().unwrap();
-        Self { child, addr }
+        let (process, line) = Process::start(SERVE, &[]);
+        Self {
+            _process: process,
+            addr: line.parse().unwrap(),
+        }
     }
 }
 
-impl Drop for EchoProcess {
+/// This program in another role, which ends with this value.
+struct Process(Child);
+
+impl Process {
+    /// Starts it, and waits for the line that it prints.
+    fn start(role: &str, args: &[String]) -> (Self, String) {
+        let child = Command::new(env::current_exe().unwrap())
+            .arg(role)
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut process = Self(child);
+        let mut line = String::new();
+        let output = process.0.stdout.take().unwrap();
+        BufReader::new(output).read_line(&mut line).unwrap();
+        (process, line.trim().to_owned())
+    }
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -95,6 +95,7 @@ fn main() {
     let mut args = std::env::args().skip(1).peekable();
     match args.peek().map(String::as_str) {
         Some(hold::SERVE) => return hold::serve(),
+        Some(hold::USERS) => return hold::users(args.skip(1)),
         Some(stalled::INSIDE) => return stalled::inside(args.skip(1)),
         _ => {}
     }

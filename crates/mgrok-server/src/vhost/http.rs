@@ -489,6 +489,6 @@ mod tests {
         let size = future_size(|(vhost, conn, addrs): (Arc<HttpVhost>, Conn, PeerAddrs)| {
             vhost.serve(conn, addrs)
         });
-        assert!(size <= 1_408, "{size} bytes");
+        assert!(size <= 1_536, "{size} bytes");
     }
 }
