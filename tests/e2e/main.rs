@@ -22,6 +22,7 @@ mod health;
 mod http;
 mod https;
 mod inspector;
+mod links;
 mod metrics;
 mod oidc;
 mod outbound;

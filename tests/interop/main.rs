@@ -92,6 +92,7 @@ mod errors;
 mod groups;
 mod health;
 mod http;
+mod links;
 mod matrix;
 mod mistakes;
 mod oidc;

@@ -13,6 +13,7 @@
 
 mod auto;
 mod loss;
+mod multipath;
 mod network;
 mod relay;
 mod zones;

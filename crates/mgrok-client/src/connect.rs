@@ -11,8 +11,11 @@ mod tls;
 
 mod dial;
 
+mod mux_links;
+
 mod link;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,7 +25,7 @@ use mgrok_net::conn::Conn;
 use mgrok_net::outbound::{OutboundCredentials, OutboundProxy, OutboundScheme};
 use mgrok_net::quic::QuicOptions;
 use mgrok_net::resolver::Resolver;
-use mgrok_net::tcp::DialOptions;
+use mgrok_net::tcp::{DialOptions, has_multipath};
 use mgrok_proto::hello::Bootstrap;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -31,6 +34,7 @@ use self::dial::DialContext;
 pub(crate) use self::dial::Dialler;
 pub use self::error::{ConnectError, SetUpError};
 pub(crate) use self::link::{Link, LinkEnd, Streams};
+pub(crate) use self::mux_links::MuxLinks;
 use self::tls::ServerTls;
 pub(crate) use self::transport::Transport;
 
@@ -40,6 +44,8 @@ pub(crate) struct Connector {
     context: Arc<DialContext>,
     /// `Some` if streams share a connection: how often it is probed.
     mux_keepalive: Option<Duration>,
+    /// How many connections a session is to have.
+    mux_connections: usize,
     liveness_keys: LivenessKeys,
     quic_times_are_set: bool,
     /// Whether it was logged that UDP transports ignore some keys.
@@ -62,6 +68,7 @@ impl Connector {
                 local_ip: transport.connect_server_local_ip,
                 resolver: resolver.clone(),
             },
+            multipath: wants_multipath(config),
             proxy: transport.proxy_url.as_ref().map(outbound_proxy),
             quic: QuicOptions {
                 keepalive: transport.quic.keepalive_period,
@@ -77,6 +84,7 @@ impl Connector {
             mux_keepalive: transport
                 .tcp_mux
                 .then_some(transport.tcp_mux_keepalive_interval),
+            mux_connections: transport.tcp_mux_connections,
             liveness_keys: transport.liveness_keys,
             quic_times_are_set: transport.quic.times_are_set,
             warned: AtomicBool::new(false),
@@ -110,6 +118,27 @@ impl Connector {
         Ok(self.carried_by(first, dialler))
     }
 
+    /// Connects once more by `transport`, for the session of a link that leads to the address `reached`, as far as that is known.
+    ///
+    /// Dropping the future gives up.
+    pub(crate) async fn further_link(
+        &self,
+        transport: Transport,
+        reached: Option<IpAddr>,
+    ) -> Result<Link, ConnectError> {
+        let dialler = Dialler::new(self.context.clone(), transport).only_to(reached);
+        let conn = dialler.connect_first().await?;
+        Ok(self.carried_by(conn, dialler))
+    }
+
+    /// How many links a session by `transport` is to have beyond its first.
+    pub(crate) fn further_links(&self, transport: Transport) -> usize {
+        match (transport, self.mux_keepalive) {
+            (Transport::Quic, _) | (_, None) => 0,
+            (_, Some(_)) => self.mux_connections.saturating_sub(1),
+        }
+    }
+
     /// The steps by which `transport` connects, for whoever takes them one by one.
     pub(crate) fn dialler(&self, transport: Transport) -> Dialler {
         Dialler::new(self.context.clone(), transport)
@@ -119,7 +148,10 @@ impl Connector {
     pub(crate) fn carried_by(&self, first: Conn, dialler: Dialler) -> Link {
         let drivers = self.context.drivers.clone();
         match self.mux_keepalive {
-            Some(keepalive) => Link::muxed(dialler.transport(), first, keepalive, drivers),
+            Some(keepalive) => {
+                let (transport, reached) = (dialler.transport(), dialler.reached());
+                Link::muxed(transport, first, keepalive, drivers, reached)
+            }
             None => Link::connections(first, dialler, drivers),
         }
     }
@@ -160,6 +192,10 @@ impl Connector {
                 "transport.connectServerLocalIP",
                 self.context.dial.local_ip.is_some(),
             ),
+            (
+                "transport.tcpMuxConnections",
+                transport == Transport::Quic && self.mux_connections > 1,
+            ),
         ]
         .into_iter()
         .filter_map(|(key, is_set)| is_set.then_some(key))
@@ -168,6 +204,18 @@ impl Connector {
             warn!("{} has no effect on {transport}", keys.join(" and "));
         }
     }
+}
+
+/// Whether connections by TCP are to go by several paths at once, and can.
+fn wants_multipath(config: &ClientConfig) -> bool {
+    let wants = config.transport.multipath;
+    if wants && !has_multipath() {
+        warn!(
+            "transport.multipath has no effect: this system has no multipath TCP; on Linux see sysctl net.mptcp.enabled"
+        );
+        return false;
+    }
+    wants
 }
 
 /// The outbound proxy of the configuration, as mgrok-net dials it.

@@ -76,6 +76,7 @@ mod wire;
 
 mod login;
 
+mod further_links;
 mod tunnel;
 
 mod hole;

@@ -98,6 +98,8 @@ pub(crate) struct Request<'a> {
     pub(crate) proof: &'a LoginProof,
     /// Whether the earlier session is alive and keeps its users.
     pub(crate) migrating: bool,
+    /// Whether the link is for the earlier session, which goes on.
+    pub(crate) joins: bool,
     /// Asks for an earlier session back.
     pub(crate) run_id: Option<&'a RunId>,
 }
@@ -166,6 +168,20 @@ pub(crate) async fn log_in(
     })
 }
 
+/// Adds `link` to the session of the run id in `request`, which has agreed on that. Returns the stream that says so for as long as it lives.
+pub(crate) async fn join(
+    connector: &Connector,
+    link: &mut Link,
+    request: &Request<'_>,
+) -> Result<MessageConn, LoginError> {
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    let extensions = [Extension::LINK, Extension::PROOF];
+    let bootstrap = connector.bootstrap(link.transport());
+    let offer = Offer::new(bootstrap, &Algorithm::by_speed(), &extensions);
+    let answer = login_v2(link.control().await?, request, &offer, deadline).await?;
+    Ok(answer.control)
+}
+
 /// Whether `error` means that the server ended the connection instead of sending its hello in v2.
 fn is_the_end(error: &LoginError, version: WireVersion, tells_ends: bool) -> bool {
     let is_silence = matches!(error, LoginError::Timeout) && version == WireVersion::V2;
@@ -192,6 +208,9 @@ fn offer(connector: &Connector, transport: Transport, request: &Request<'_>) -> 
     }
     if transport == Transport::Quic {
         extensions.push(Extension::QUIC_DATAGRAMS);
+    }
+    if connector.further_links(transport) > 0 {
+        extensions.push(Extension::LINKS);
     }
     if connector.may_watch_closely(transport) {
         extensions.push(Extension::LIVENESS);
@@ -252,6 +271,12 @@ async fn login_v2(
             Ok(()) => receive_hello(&mut conn, offer).await?,
             Err(error) => return Err(LoginError::from(error).before_hello()),
         };
+        if request.joins && !agreement.extensions.contains(&Extension::LINK) {
+            // To go on would end the session.
+            return Err(LoginError::Agreement(
+                "it adds no connection to a session any more".to_owned(),
+            ));
+        }
         let proves = agreement.extensions.contains(&Extension::PROOF);
         if proves {
             // Only a client that can seal a record may replace the session.
@@ -483,6 +508,7 @@ mod tests {
             key: &key,
             proof: &LoginProof::signed(&config.auth.token),
             migrating: false,
+            joins: false,
             run_id: Some(&run_id),
         };
         let login = request.message();
@@ -515,6 +541,7 @@ mod tests {
             key: &CipherKey::derive(&Secret::default()),
             proof: &LoginProof::signed(&Secret::default()),
             migrating: false,
+            joins: false,
             run_id: None,
         };
         let login = login_v1(client.unwrap().into(), &request, began + ANSWER_TIMEOUT);

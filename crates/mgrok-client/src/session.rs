@@ -23,6 +23,7 @@ use crate::clock::now;
 use crate::connect::{Link, LinkEnd};
 use crate::credentials::Credentials;
 use crate::describe;
+use crate::further_links::FurtherLinks;
 use crate::handle::{Requests, SessionHandle};
 use crate::health::{Checks, Report};
 use crate::heartbeat::Heartbeat;
@@ -90,6 +91,8 @@ pub(crate) struct Session {
     pub(crate) handle: SessionHandle,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) link: Link,
+    /// Those beyond it, if there are to be any.
+    pub(crate) further_links: Option<FurtherLinks>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) requests: Requests,
     /// The prefix of the proxies' names on the wire.
@@ -178,13 +181,17 @@ impl Session {
     /// Takes no more users, and leaves the link to those there are: it ends with the last of them.
     pub(crate) fn leave_to_users(self, tasks: &Tasks) {
         self.ended.cancel();
+        if let Some(further) = self.further_links {
+            further.leave_to_streams();
+        }
         self.link.leave_to_streams(tasks);
     }
 
     /// Closes the link, after what is queued has been written.
     pub(crate) async fn close(self) {
         self.ended.cancel();
-        self.link.close().await;
+        let further = close_further(self.further_links);
+        tokio::join!(further, self.link.close());
     }
 
     /// As [`close`](Self::close), for the end of the program: what is under way may arrive.
@@ -197,7 +204,7 @@ impl Session {
             }
         };
         let _ = tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await;
-        self.link.finish().await;
+        tokio::join!(close_further(self.further_links), self.link.finish());
     }
 
     /// Makes `wanted` the proxies there are; what is gone is withdrawn and what is new announced when it is due, which is now.
@@ -489,6 +496,12 @@ async fn ready(pending: &mut Option<PendingPing>) -> Result<Ping, TokenError> {
     let ping = ping.await;
     *pending = None;
     ping
+}
+
+async fn close_further(links: Option<FurtherLinks>) {
+    if let Some(links) = links {
+        links.close().await;
+    }
 }
 
 /// Waits until then; for ever if there is no such time.

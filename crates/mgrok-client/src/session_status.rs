@@ -1,9 +1,45 @@
 //! How each supervisor's session is, for the admin port.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mgrok_config::ServerAddr;
 use tokio::sync::watch;
+
+/// How many connections a session has. Clones are the same, and equal while the numbers are.
+#[derive(Clone, Debug)]
+pub(crate) struct LinkCount(Arc<AtomicUsize>);
+
+impl LinkCount {
+    /// One.
+    pub(crate) fn one() -> Self {
+        Self(Arc::new(AtomicUsize::new(1)))
+    }
+
+    /// One more.
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub(crate) fn remove(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How many there are at this moment.
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl PartialEq for LinkCount {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for LinkCount {}
 
 /// A session that lives.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -13,6 +49,9 @@ pub(crate) struct LiveSession {
     pub(crate) since: u64,
     pub(crate) run_id: String,
     pub(crate) transport: String,
+    pub(crate) links: LinkCount,
+    /// Whether the first of them goes by several paths at once.
+    pub(crate) multipath: bool,
 }
 
 /// What one supervisor has.
@@ -43,6 +82,8 @@ impl SessionStatuses {
         server: ServerAddr,
         run_id: String,
         transport: String,
+        links: LinkCount,
+        multipath: bool,
     ) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         self.change(number, |status| {
@@ -51,6 +92,8 @@ impl SessionStatuses {
                 since: since.unwrap_or_default().as_secs(),
                 run_id,
                 transport,
+                links,
+                multipath,
             });
         });
     }

@@ -203,11 +203,13 @@ impl SessionSupervisor {
         let candidate = active.candidate;
         let server = self.servers.server(candidate);
         let handle = active.session.handle.clone();
+        let multipath = active.session.link.is_multipath();
         info!(
-            "login to server success, get run id [{}]{}, with {server} by {}",
+            "login to server success, get run id [{}]{}, with {server} by {}{}",
             Head(handle.run_id()),
             who(&self.context.config),
-            candidate.transport
+            candidate.transport,
+            if multipath { " over multipath TCP" } else { "" }
         );
         self.proxies.set_server_addr(&server.host);
         self.context.session_statuses.logged_in(
@@ -215,6 +217,8 @@ impl SessionSupervisor {
             server.clone(),
             handle.run_id().as_str().to_owned(),
             candidate.transport.to_string(),
+            active.session.link.count(),
+            multipath,
         );
         self.context
             .sessions
@@ -253,7 +257,8 @@ impl SessionSupervisor {
                 let left = session
                     .drain(&mut self.proxies, &self.context.tasks, deadline)
                     .await;
-                session.finish().await;
+                // Boxed: it is over soon, and the session is long.
+                Box::pin(session.finish()).await;
                 return ControlFlow::Break(left);
             }
             Err(end) => end,

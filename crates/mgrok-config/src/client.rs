@@ -173,10 +173,14 @@ pub struct ClientTransport {
     pub dial_server_keepalive: Option<Duration>,
     /// The address to connect from; `None` lets the system choose.
     pub connect_server_local_ip: Option<IpAddr>,
+    /// Connections over TCP go by several paths at once, where the systems of both ends can do that.
+    pub multipath: bool,
     /// How many work connections to keep in store at the server, which may allow fewer.
     pub pool_count: u32,
     /// Many streams share one connection; must match the server's.
     pub tcp_mux: bool,
+    /// How many connections the streams of a session share, 1 to [`MAX_MUX_CONNECTIONS`](Self::MAX_MUX_CONNECTIONS).
+    pub tcp_mux_connections: usize,
     /// How often a silent multiplexed connection is probed; more than zero.
     pub tcp_mux_keepalive_interval: Duration,
     /// How often the server is pinged; `None` is never.
@@ -191,6 +195,11 @@ pub struct ClientTransport {
     pub tls: Option<ClientTls>,
 }
 
+impl ClientTransport {
+    /// The most connections that a session may have. Servers of mgrok allow no more.
+    pub const MAX_MUX_CONNECTIONS: usize = 64;
+}
+
 impl Default for ClientTransport {
     fn default() -> Self {
         // frp: these values, but for the wire protocol
@@ -201,8 +210,10 @@ impl Default for ClientTransport {
             dial_server_timeout: Duration::from_secs(10),
             dial_server_keepalive: Some(Duration::from_secs(7200)),
             connect_server_local_ip: None,
+            multipath: false,
             pool_count: 1,
             tcp_mux: true,
+            tcp_mux_connections: 1,
             tcp_mux_keepalive_interval: Duration::from_secs(30),
             heartbeat_interval: None,
             heartbeat_timeout: None,

@@ -181,6 +181,8 @@ pub struct ServerTransport {
     pub tcp_mux_keepalive_interval: Duration,
     /// The keepalive time of accepted sockets; `None` is off.
     pub tcp_keepalive: Option<Duration>,
+    /// Clients may come by several paths of TCP at once, where the system can do that.
+    pub multipath: bool,
     /// The most work connections that a client may keep in store.
     pub max_pool_count: u32,
     /// How long a session without a valid ping lives; `None` is for ever.
@@ -202,6 +204,7 @@ impl Default for ServerTransport {
             tcp_mux: true,
             tcp_mux_keepalive_interval: Duration::from_secs(30),
             tcp_keepalive: Some(Duration::from_secs(7200)),
+            multipath: true,
             max_pool_count: 5,
             heartbeat_timeout: None,
             user_idle_timeout: None,

@@ -3,6 +3,7 @@
 mod accept;
 mod bind;
 mod dial;
+mod multipath;
 
 use std::io;
 use std::time::Duration;
@@ -13,9 +14,10 @@ use tracing::debug;
 
 pub use accept::accept;
 pub(crate) use accept::canonical;
-pub use bind::bind;
+pub use bind::{bind, bind_multipath};
 pub(crate) use bind::{bind_udp, bind_with};
-pub use dial::{Candidates, DialError, DialOptions, dial};
+pub use dial::{Candidates, DialError, DialOptions, dial, dial_multipath};
+pub use multipath::{has_multipath, is_multipath};
 
 /// How long a connection may be silent before the system probes the peer, unless the configuration says otherwise. A
 /// peer that vanishes without a word would otherwise occupy a stream, two descriptors and a connection of the local

@@ -54,6 +54,11 @@ impl Extension {
     /// Silence means death sooner than frp's keys say: see [`liveness`](crate::liveness). Not on offer where the operator has set such
     /// a key.
     pub const LIVENESS: Self = Self::new("liveness");
+    /// A login that takes the place of no session, but adds its connection to the live one of its run id. Only in hellos of such logins,
+    /// and only if that session agreed on [`LINKS`](Self::LINKS).
+    pub const LINK: Self = Self::new("link");
+    /// A session may have more connections than its first, each of which begins with a login with [`LINK`](Self::LINK).
+    pub const LINKS: Self = Self::new("links");
     /// A login that takes the place of a live session by another transport: the users of that stay where they are until they end.
     /// All else of it ends as if it were replaced, but its connection is left to the client to close.
     /// Only in hellos of such logins, and only if the live session agreed on [`CAN_MIGRATE`](Self::CAN_MIGRATE).

@@ -13,6 +13,8 @@ pub struct Negotiated {
     pub half_close: bool,
     /// Whether a session can move to another transport, and leaves the users there are where they are.
     pub can_migrate: bool,
+    /// Whether a session may have more connections than its first.
+    pub links: bool,
     /// Whether the server keeps users out of a proxy by their address, as the client wants it.
     pub access: bool,
     /// Whether members of a group share users as they say.
@@ -37,6 +39,7 @@ impl Negotiated {
             payload: streams.of_payload(version),
             half_close: agreed(Extension::HALF_CLOSE),
             can_migrate: agreed(Extension::CAN_MIGRATE),
+            links: agreed(Extension::LINKS),
             access: agreed(Extension::ACCESS),
             balancing: agreed(Extension::BALANCING),
             liveness: agreed(Extension::LIVENESS),

@@ -1,12 +1,13 @@
 //! What the streams of one client connection know of each other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mgrok_proto::{RunId, liveness};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::PeerAddrs;
+use crate::links::SessionLinks;
 use crate::per_source::Permit;
 
 /// What a connection came by. TLS and WebSocket make no difference.
@@ -73,7 +74,7 @@ impl Connection {
     }
 
     /// From now on the connection may stay as long as the session `run_id` does, which is as long as the value lives, and have as
-    /// many streams as sessions need; work and visitor connections of that session may come on it. A connection has one
+    /// many streams as sessions need; work and visitor connections of that session may come on it. A connection has, or joins, one
     /// session in its life; `None` if there is one already.
     pub(crate) fn begin_session(&self, run_id: RunId) -> Option<SessionGuard<'_>> {
         self.session.set(run_id).ok()?;
@@ -125,6 +126,11 @@ impl Connection {
     /// one connection, on any other they are not its client's.
     pub(crate) fn may_carry(&self, run_id: &RunId) -> bool {
         self.carrier.get().is_none() || self.session.get() == Some(run_id)
+    }
+
+    /// The links of a session that begins here, of which this connection is the first.
+    pub(crate) fn session_links(&self) -> Arc<SessionLinks> {
+        SessionLinks::new(self.session_over.clone(), self.session_moved.clone())
     }
 
     /// Whether a session ever began.

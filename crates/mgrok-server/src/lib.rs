@@ -17,6 +17,7 @@ mod excerpt;
 mod future_size;
 mod heartbeat;
 mod holder;
+mod links;
 mod per_source;
 mod routes;
 mod tasks;

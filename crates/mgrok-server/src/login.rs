@@ -2,6 +2,7 @@
 
 pub(crate) mod gateway;
 mod hello;
+mod link;
 
 use std::future::ready;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use self::hello::{ANSWER_TIMEOUT, PROOF_TIMEOUT, negotiate, prove, seal, urgent};
+use self::link::{JoinError, Link};
 use crate::admission::{self, Denied};
 use crate::connection::{Connection, SessionGuard, Transport};
 use crate::directory::{ClaimError, ClientInfo, Identity};
@@ -51,6 +53,8 @@ enum LoginError {
     Denied(#[from] Denied),
     #[error(transparent)]
     Hook(#[from] HookError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
     #[error("user and client_id may have at most {MAX_NAME_LEN} bytes each")]
     NameTooLong,
     #[error("missing v2 crypto negotiation")]
@@ -72,6 +76,7 @@ impl LoginError {
             Self::Denied(denied) if denied.is_ban() => LoginEnd::Banned,
             Self::Denied(_) => LoginEnd::Denied,
             Self::Hook(_) => LoginEnd::Plugin,
+            Self::Join(error) => error.outcome(),
             Self::NameTooLong | Self::NoHello | Self::RunIdTooLong | Self::SecondSession => {
                 LoginEnd::Malformed
             }
@@ -81,10 +86,11 @@ impl LoginError {
     }
 }
 
-/// A session that is about to run, and what is to be given back when it ends.
-struct Begun<'a> {
-    session: Box<Started>,
-    guard: SessionGuard<'a>,
+/// What a login has come to, and what is to be given back when it ends.
+enum Begun<'a> {
+    Session(Box<Started>, SessionGuard<'a>),
+    /// One more connection of a session that there was.
+    Link(Box<Link<'a>>),
 }
 
 /// A client whose hello, plugins and signature have been looked at.
@@ -95,6 +101,8 @@ struct Known {
     /// How many idle work connections it wants kept.
     pool_count: i64,
     identity: Identity,
+    /// Whether the connection is for the session that there is.
+    joins: bool,
 }
 
 /// Serves a client from its login until its session ends. `hello` is what came ahead of the login.
@@ -110,16 +118,24 @@ pub(crate) async fn serve(
         let metrics = context.directory.metrics();
         let identify = identify(control, hello, login, connection, &context.policy, metrics);
         let known = Box::pin(identify).await?;
-        Box::pin(begin(known, connection, context)).await
+        match known.joins {
+            true => Box::pin(join(known, connection, context)).await,
+            false => Box::pin(begin(known, connection, context)).await,
+        }
     });
     let begun = tokio::select! {
         begun = begin => begun,
         () = context.tasks.stop_sessions.cancelled() => None,
     };
-    let Some(mut begun) = begun else { return };
+    let Some(begun) = begun else { return };
     let _logged_in = context.policy.bans().logged_in(connection.addrs.from.ip());
-    if begun.session.run().await == Ended::Moved {
-        begun.guard.moved();
+    match begun {
+        Begun::Session(session, mut guard) => {
+            if session.run().await == Ended::Moved {
+                guard.moved();
+            }
+        }
+        Begun::Link(link) => link.run(&context.tasks).await,
     }
 }
 
@@ -166,19 +182,27 @@ async fn identify(
     if let Err(denied) = admitted {
         return refuse(&mut control, &denied.into(), &who, current, metrics).await;
     }
+    let extensions = agreement.as_ref().map_or(&[][..], |it| &it.extensions);
+    let joins = extensions.contains(&Extension::LINK);
     // frp: plugins come first, and what they leave is what the client said (server/service.go#handleConnection)
     let hooks = policy.hooks.clone();
-    let mut login = match Box::pin(hooks.login(login, from)).await {
-        Ok(login) => login,
-        Err(error) => return refuse(&mut control, &error.into(), &who, current, metrics).await,
+    let mut login = match joins {
+        // They were asked about the session that it joins.
+        true => login,
+        false => match Box::pin(hooks.login(login, from)).await {
+            Ok(login) => login,
+            Err(error) => return refuse(&mut control, &error.into(), &who, current, metrics).await,
+        },
     };
     shorten(&mut login);
     who = who_is(&login, from);
-    // frp: these words, what follows [arch] is ours
-    info!(source = %from,
-        "client login info: ip [{from}] version [{}] hostname [{}] os [{}] arch [{}] {who}",
-        login.version, login.hostname, login.os, login.arch,
-    );
+    if !joins {
+        // frp: these words, what follows [arch] is ours
+        info!(source = %from,
+            "client login info: ip [{from}] version [{}] hostname [{}] os [{}] arch [{}] {who}",
+            login.version, login.hostname, login.os, login.arch,
+        );
+    }
     let subject = match verify(&login, connection, keys).await {
         Ok(subject) => subject,
         Err(error) => {
@@ -195,7 +219,6 @@ async fn identify(
         "" => RunId::random(),
         run_id => RunId::from(run_id),
     };
-    let extensions = agreement.as_ref().map_or(&[][..], |it| &it.extensions);
     let negotiated = Negotiated::new(control.version(), &login.version, extensions);
     let identity = Identity {
         client: Arc::new(ClientInfo {
@@ -214,6 +237,7 @@ async fn identify(
         metas: login.metas,
         keys: keys.clone(),
         negotiated,
+        links: connection.session_links(),
         migrates: extensions.contains(&Extension::MIGRATE),
         proved,
         signed_at: login.timestamp,
@@ -225,7 +249,51 @@ async fn identify(
         agreement,
         pool_count: login.pool_count,
         identity,
+        joins,
     })
+}
+
+/// Adds `connection` to the session of its run id, and says so to the client; `None` if it may not be added, which the client has been
+/// told, or the client is gone.
+async fn join<'a>(
+    known: Known,
+    connection: &'a Connection,
+    context: &SessionContext,
+) -> Option<Begun<'a>> {
+    let Known {
+        mut control,
+        agreement,
+        identity,
+        ..
+    } = known;
+    let run_id = identity.run_id.clone();
+    let admitted = link::admit(&identity, &context.directory).map_err(LoginError::from);
+    let admitted = admitted.and_then(|place| {
+        let guard = connection.begin_session(run_id.clone());
+        Ok((place, guard.ok_or(LoginError::SecondSession)?))
+    });
+    let (place, guard) = match admitted {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            let (who, metrics) = (identity.who(), context.directory.metrics());
+            return refuse(&mut control, &error, &who, &context.policy, metrics).await;
+        }
+    };
+    if !answer(&mut control, run_id.as_str().to_owned(), String::new()).await {
+        return None;
+    }
+    if !identity.proved {
+        control = seal(control, agreement.as_ref()?, &identity.keys);
+    }
+    if place.liveness {
+        connection.watch_closely();
+    }
+    Some(Begun::Link(Box::new(Link {
+        run_id,
+        control,
+        place,
+        guard,
+    })))
 }
 
 /// Makes room for the session and answers the login; `None` if there is no session, which the client has been told.
@@ -239,6 +307,7 @@ async fn begin<'a>(
         agreement,
         pool_count,
         mut identity,
+        joins: _,
     } = known;
     let who = identity.who();
     let mut welcome = Welcome {
@@ -274,10 +343,7 @@ async fn begin<'a>(
     match started {
         Ok(Some(session)) => {
             welcome.metrics.logins.of(LoginEnd::Ok).inc();
-            Some(Begun {
-                session,
-                guard: welcome.guard?,
-            })
+            Some(Begun::Session(session, welcome.guard?))
         }
         Ok(None) => None,
         Err(error) if welcome.control.is_some() => welcome.refuse(&error.into(), &who).await,

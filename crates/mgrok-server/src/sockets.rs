@@ -247,6 +247,10 @@ impl Inherited {
                 let socket = quic::bind(host, *port).await.map_err(failed)?;
                 Socket::Quic(quic::Endpoint::server(socket, policy.quic()?)?)
             }
+            SocketKey::Control if policy.config.transport.multipath => {
+                let bound = tcp::bind_multipath(host, *port).await;
+                Socket::Tcp(bound.map_err(failed)?)
+            }
             SocketKey::Control
             | SocketKey::VhostHttp
             | SocketKey::VhostHttps

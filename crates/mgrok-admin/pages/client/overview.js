@@ -46,7 +46,7 @@ export async function overviewScreen(context) {
         "li",
         { class: "server" },
         h("p", {}, h("strong", { class: "code-text" }, it.address), " ", it.connected ? badge("connected", "good") : badge("not connected", "bad")),
-        it.connected && h("p", { class: "quiet-text" }, `over ${it.transport}, for ${age(it.since)}, run id ${it.runID}`),
+        it.connected && h("p", { class: "quiet-text" }, `over ${it.links > 1 ? `${it.links} connections of ` : ""}${it.transport}, for ${age(it.since)}, run id ${it.runID}`),
         it.error && h("p", { class: "error-text" }, it.error),
       );
     show(servers, h("ul", { class: "plain" }, state.servers.map(item)));

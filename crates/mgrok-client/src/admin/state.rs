@@ -45,6 +45,8 @@ struct Server {
     #[serde(rename = "runID")]
     run_id: Option<String>,
     transport: Option<String>,
+    links: Option<usize>,
+    multipath: Option<bool>,
     error: Option<String>,
 }
 
@@ -87,6 +89,8 @@ impl Told {
                     since: live.map(|it| it.since),
                     run_id: live.map(|it| it.run_id.clone()),
                     transport: live.map(|it| it.transport.clone()),
+                    links: live.map(|it| it.links.get()),
+                    multipath: live.map(|it| it.multipath),
                     error: error.filter(|_| session.is_none()),
                 }
             })

@@ -10,8 +10,9 @@
 //!
 //! TLS in brackets is on by default. TCP may lead through an outbound proxy.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use mgrok_config::ServerAddr;
@@ -19,7 +20,7 @@ use mgrok_net::conn::Conn;
 use mgrok_net::outbound::{OutboundProxy, dial_through};
 use mgrok_net::quic::{Connection, Endpoint, QuicClient, QuicError, QuicOptions};
 use mgrok_net::resolver::without_zone;
-use mgrok_net::tcp::{Candidates, DialError, DialOptions, dial};
+use mgrok_net::tcp::{Candidates, DialError, DialOptions, dial, dial_multipath, is_multipath};
 use mgrok_net::tls::{CertificateFault, ClientTls, Fingerprint};
 use mgrok_net::{kcp, websocket};
 use tokio::time::timeout;
@@ -35,6 +36,8 @@ pub(super) struct DialContext {
     pub(super) server: ServerAddr,
     /// For transports over TCP.
     pub(super) dial: DialOptions,
+    /// By several paths at once, if there is no outbound proxy.
+    pub(super) multipath: bool,
     /// `None`: transports over TCP connect to the server directly.
     pub(super) proxy: Option<OutboundProxy>,
     pub(super) quic: QuicOptions,
@@ -51,6 +54,19 @@ pub(crate) struct Dialler {
     /// Whether it is used is a matter of the transport.
     tls: ClientTls,
     dial: DialOptions,
+    /// Whatever the server's name says.
+    only: Option<IpAddr>,
+    /// Where the first connection has led.
+    reached: Arc<OnceLock<Reached>>,
+}
+
+/// Where a connection has led, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reached {
+    /// The address of the server. `None` if it means nothing without its interface.
+    pub(crate) ip: Option<IpAddr>,
+    /// Whether it is by several paths at once.
+    pub(crate) multipath: bool,
 }
 
 impl Dialler {
@@ -61,7 +77,35 @@ impl Dialler {
             tls: context.tls.current(),
             context,
             transport,
+            only: None,
+            reached: Arc::default(),
         }
+    }
+
+    /// The same, but connects to no other address than `only`, if there is one.
+    pub(super) fn only_to(mut self, only: Option<IpAddr>) -> Self {
+        self.only = only;
+        self
+    }
+
+    /// Where the first connection has led; `None` if that is not known.
+    pub(super) fn reached(&self) -> Option<Reached> {
+        self.reached.get().copied()
+    }
+
+    /// The host to connect to.
+    fn host(&self) -> Cow<'_, str> {
+        match self.only {
+            Some(ip) => Cow::Owned(ip.to_string()),
+            None => Cow::Borrowed(&self.context.server.host),
+        }
+    }
+
+    /// Takes note of where a connection has led.
+    fn note_reached(&self, addr: SocketAddr, multipath: bool) {
+        let has_zone = matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0);
+        let ip = (!has_zone).then(|| addr.ip());
+        let _first_counts = self.reached.set(Reached { ip, multipath });
     }
 
     /// The same, but the server must be reached within `longest_dial`.
@@ -142,7 +186,8 @@ impl Dialler {
     async fn kcp(&self, is_first: bool) -> Result<Conn, ConnectError> {
         let DialContext { server, .. } = &*self.context;
         let options = udp(&self.dial);
-        let addrs = Candidates::find(&server.host, server.port, &options).await?;
+        let host = self.host();
+        let addrs = Candidates::find(&host, server.port, &options).await?;
         let has_tls = self.has_tls();
         let asks = !has_tls && (is_first || addrs.len() > 1);
         let connected = addrs.ipv4_first().first_that(|addr| async move {
@@ -151,7 +196,9 @@ impl Dialler {
             if asks {
                 stream.answered().await.map_err(ConnectError::Kcp)?;
             }
-            self.secure_if_on(stream.into()).await
+            let conn = self.secure_if_on(stream.into()).await?;
+            self.note_reached(addr, false);
+            Ok(conn)
         });
         connected.await.map_err(|error| self.silent(error))
     }
@@ -187,7 +234,17 @@ impl Dialler {
         let DialContext { server, proxy, .. } = &*self.context;
         let options = &self.dial;
         Ok(match proxy {
-            None => dial(&server.host, server.port, options).await?.into(),
+            None => {
+                let (host, multipath) = (self.host(), self.context.multipath);
+                let stream = match multipath {
+                    true => dial_multipath(&host, server.port, options).await?,
+                    false => dial(&host, server.port, options).await?,
+                };
+                if let Ok(addr) = stream.peer_addr() {
+                    self.note_reached(addr, multipath && is_multipath(&stream));
+                }
+                stream.into()
+            }
             Some(proxy) => dial_through(proxy, &server.host, server.port, options).await?,
         })
     }

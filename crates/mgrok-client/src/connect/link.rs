@@ -1,10 +1,11 @@
 //! What a session runs over, and the streams on it.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mgrok_mux::{Opener, SessionError};
+use mgrok_mux::SessionError;
 use mgrok_net::conn::{ByteStream as _, Conn};
 use mgrok_net::muxes::{MuxShown, Muxes};
 use mgrok_net::quic::{Connection, Endpoint, QuicError};
@@ -12,9 +13,11 @@ use mgrok_proto::liveness;
 use tokio::time::timeout;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::dial::Dialler;
+use super::dial::{Dialler, Reached};
 use super::error::{ConnectError, STREAM_TIMEOUT};
+use super::mux_links::MuxLinks;
 use super::transport::Transport;
+use crate::session_status::LinkCount;
 use crate::tasks::Tasks;
 
 /// How long a closed link may take to write what is queued.
@@ -49,8 +52,8 @@ impl LinkEnd {
 pub(crate) enum Streams {
     /// Each stream is a connection.
     Connections(Dialler),
-    /// On one connection, by a multiplexer.
-    Muxed(Opener),
+    /// On one connection by a multiplexer, or on several.
+    Muxed(MuxLinks),
     /// On one connection of QUIC.
     Quic(Connection),
 }
@@ -61,7 +64,7 @@ impl Streams {
         match self {
             // Boxed: it takes far more room than a stream of the multiplexer.
             Self::Connections(dialler) => Box::pin(dialler.connect()).await,
-            Self::Muxed(opener) => match opener.open().await {
+            Self::Muxed(links) => match links.open().await {
                 Ok(stream) => Ok(Conn::from(stream)),
                 Err(error) => Err(ConnectError::Stream(error)),
             },
@@ -81,6 +84,8 @@ pub(crate) struct Link {
     transport: Transport,
     streams: Streams,
     carrier: Carrier,
+    /// Where it leads, if that is known.
+    reached: Option<Reached>,
 }
 
 #[derive(Debug)]
@@ -121,6 +126,7 @@ impl Link {
     pub(super) fn connections(first: Conn, dialler: Dialler, drivers: TaskTracker) -> Self {
         Self {
             transport: dialler.transport(),
+            reached: dialler.reached(),
             streams: Streams::Connections(dialler),
             carrier: Carrier::Each {
                 first: Some(Box::new(first)),
@@ -129,12 +135,13 @@ impl Link {
         }
     }
 
-    /// Streams on `conn`, which is probed as often as `keepalive` says while it is silent.
+    /// Streams on `conn`, which is probed as often as `keepalive` says while it is silent, and leads where `reached` says.
     pub(super) fn muxed(
         transport: Transport,
         conn: Conn,
         keepalive: Duration,
         drivers: TaskTracker,
+        reached: Option<Reached>,
     ) -> Self {
         let config = mgrok_mux::Config {
             keepalive_interval: Some(keepalive),
@@ -146,12 +153,13 @@ impl Link {
         let (opener, _, driver) = mgrok_mux::session_receiving(conn, config, Conn::poll_recv);
         Self {
             transport,
-            streams: Streams::Muxed(opener),
+            streams: Streams::Muxed(MuxLinks::new(opener)),
             carrier: Carrier::Mux {
                 driver: Some(AbortOnDropHandle::new(tokio::spawn(driver))),
                 drivers,
                 shown: None,
             },
+            reached,
         }
     }
 
@@ -165,15 +173,16 @@ impl Link {
                 connection,
                 endpoint,
             }),
+            reached: None,
         }
     }
 
     /// Has `muxes` tell of it, if it is multiplexed, for as long as it lives.
     pub(crate) fn show_in(&mut self, muxes: &Muxes) {
-        if let (Carrier::Mux { shown, .. }, Streams::Muxed(opener)) =
+        if let (Carrier::Mux { shown, .. }, Streams::Muxed(links)) =
             (&mut self.carrier, &self.streams)
         {
-            *shown = Some(muxes.show(opener));
+            *shown = Some(muxes.show(links.first()));
         }
     }
 
@@ -223,8 +232,8 @@ impl Link {
     /// How the connection that all streams share ended, if it has.
     pub(crate) async fn failure(&mut self) -> Option<Result<(), LinkEnd>> {
         let has_ended = match (&self.carrier, &self.streams) {
-            (Carrier::Mux { driver, .. }, Streams::Muxed(opener)) => {
-                opener.is_closed() && driver.is_some()
+            (Carrier::Mux { driver, .. }, Streams::Muxed(links)) => {
+                links.first().is_closed() && driver.is_some()
             }
             (Carrier::Quic(carrier), _) => carrier.connection.is_closed(),
             (Carrier::Each { .. } | Carrier::Mux { .. }, _) => false,
@@ -288,9 +297,9 @@ impl Link {
                 Carrier::Mux {
                     driver: Some(_), ..
                 },
-                Streams::Muxed(opener),
+                Streams::Muxed(links),
             ) => {
-                opener.close();
+                links.first().close();
                 // Too late is as good as done: dropping the driver ends the connection.
                 let _ = timeout(CLOSE_TIMEOUT, self.ended()).await;
             }
@@ -309,12 +318,39 @@ impl Link {
     /// Probes the server as often as two mgrok ends agree to. Returns whether the link can; if not, pings on the control connection have to.
     pub(crate) fn watch_closely(&self) -> bool {
         match &self.streams {
-            Streams::Muxed(opener) => {
-                opener.watch_closely(liveness::INTERVAL, liveness::MUX_TIMEOUT);
+            Streams::Muxed(links) => {
+                links
+                    .first()
+                    .watch_closely(liveness::INTERVAL, liveness::MUX_TIMEOUT);
                 true
             }
             Streams::Connections(_) | Streams::Quic(_) => false,
         }
+    }
+
+    /// What it has in common with other links of its session; `None` where it cannot have others.
+    pub(crate) fn mux_links(&self) -> Option<&MuxLinks> {
+        match &self.streams {
+            Streams::Muxed(links) => Some(links),
+            Streams::Connections(_) | Streams::Quic(_) => None,
+        }
+    }
+
+    /// The address of the server that it leads to, for other links of its session: a name may have several servers, of which one has the
+    /// session. `None` if it is not known, as behind an outbound proxy.
+    pub(crate) fn reached(&self) -> Option<IpAddr> {
+        self.reached.and_then(|it| it.ip)
+    }
+
+    /// Whether it goes by several paths at once.
+    pub(crate) fn is_multipath(&self) -> bool {
+        self.reached.is_some_and(|it| it.multipath)
+    }
+
+    /// How many connections the session has whose first link this is; 1 where each stream is a connection.
+    pub(crate) fn count(&self) -> LinkCount {
+        self.mux_links()
+            .map_or_else(LinkCount::one, MuxLinks::count)
     }
 
     /// The transport.

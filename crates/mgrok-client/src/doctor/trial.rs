@@ -134,6 +134,7 @@ impl Trial {
             key: &key,
             proof: &proof,
             migrating: false,
+            joins: false,
             run_id: None,
         };
         let mut wire = WireChoice::new(self.config.transport.wire_protocol);

@@ -17,6 +17,7 @@ use crate::connect::{Connector, Link};
 use crate::credentials::LoginProof;
 use crate::describe::Head;
 use crate::dial_candidates::{DialCandidate, DialCandidates};
+use crate::further_links::{FurtherLinks, LinkMaker};
 use crate::handle::SessionHandle;
 use crate::heartbeat::Heartbeat;
 use crate::login::{LoggedIn, LoginError, Request, log_in};
@@ -298,6 +299,7 @@ impl Server {
             key,
             proof,
             migrating,
+            joins: false,
             run_id: self.run_id.as_ref(),
         };
         let LoggedIn {
@@ -311,6 +313,17 @@ impl Server {
         self.run_id = Some(run_id.clone());
         let ended = tasks.part();
         let span = error_span!("session", run_id = %Head(&run_id));
+        let maker = LinkMaker {
+            config: config.clone(),
+            connector: self.connector.clone(),
+            credentials: context.credentials.clone(),
+            key: key.clone(),
+            muxes: context.metrics.muxes.clone(),
+            negotiated,
+            run_id: run_id.clone(),
+            tasks: tasks.clone(),
+        };
+        let further_links = FurtherLinks::start(&link, maker, &span);
         let (handle, requests) =
             SessionHandle::new(run_id, link.streams().clone(), negotiated, span);
         let work = WorkContext {
@@ -337,6 +350,7 @@ impl Server {
             handle,
             heartbeat: Heartbeat::new(interval, timeout, now()),
             link,
+            further_links,
             metrics: context.metrics.clone(),
             requests,
             user: config.user.clone(),

@@ -35,7 +35,9 @@ pub(super) fn transport(
 ) -> ClientTransport {
     let protocol = protocol(&mut section).unwrap_or(default.protocol);
     let tcp_mux = section.boolean("tcpMux").unwrap_or(default.tcp_mux);
+    let tcp_mux_connections = tcp_mux_connections(&mut section, tcp_mux);
     warn_of_idle_keys(&section, protocol, tcp_mux);
+    let multipath = section.boolean(MULTIPATH).unwrap_or(default.multipath);
     let (heartbeat_interval, heartbeat_timeout) = heartbeats(&mut section, tcp_mux);
     ClientTransport {
         protocol,
@@ -48,8 +50,10 @@ pub(super) fn transport(
             .seconds_or_off("dialServerKeepalive")
             .unwrap_or(default.dial_server_keepalive),
         connect_server_local_ip: connect_server_local_ip(&mut section),
+        multipath,
         pool_count: section.count("poolCount").unwrap_or(default.pool_count),
         tcp_mux,
+        tcp_mux_connections: tcp_mux_connections.unwrap_or(default.tcp_mux_connections),
         tcp_mux_keepalive_interval: section
             .seconds("tcpMuxKeepaliveInterval")
             .unwrap_or(default.tcp_mux_keepalive_interval),
@@ -60,6 +64,32 @@ pub(super) fn transport(
         tls: tls(section.section("tls"), protocol),
     }
 }
+
+/// mgrok's own key.
+const MUX_CONNECTIONS: &str = "tcpMuxConnections";
+
+/// How many connections the streams share, where they share any.
+fn tcp_mux_connections(section: &mut Section<'_>, tcp_mux: bool) -> Option<usize> {
+    let most = ClientTransport::MAX_MUX_CONNECTIONS;
+    let number = section.integer(MUX_CONNECTIONS)?;
+    let Some(number) = usize::try_from(number).ok().filter(|it| *it <= most) else {
+        section.invalid(
+            MUX_CONNECTIONS,
+            format!("must be a number from 1 to {most}, not {number}"),
+        );
+        return None;
+    };
+    if number > 1 && !tcp_mux {
+        section.invalid(
+            MUX_CONNECTIONS,
+            "needs `transport.tcpMux`; without it, each stream has a connection of its own anyway",
+        );
+    }
+    Some(number)
+}
+
+/// mgrok's own key.
+const MULTIPATH: &str = "multipath";
 
 fn protocol(section: &mut Section<'_>) -> Option<Protocol> {
     let key = "protocol";
@@ -128,11 +158,18 @@ fn is_always_encrypted(protocol: Protocol) -> bool {
 /// Warns of keys that do nothing with the protocol.
 fn warn_of_idle_keys(section: &Section<'_>, protocol: Protocol, tcp_mux: bool) {
     if goes_past_proxies(protocol) {
-        for key in ["proxyURL", "connectServerLocalIP", "dialServerKeepalive"] {
+        for key in [
+            "proxyURL",
+            "connectServerLocalIP",
+            "dialServerKeepalive",
+            MULTIPATH,
+        ] {
             if section.says(key) {
                 section.warn(key, format!("does nothing with {}", quoted(protocol)));
             }
         }
+    } else if section.says("proxyURL") && section.says(MULTIPATH) {
+        section.warn(MULTIPATH, "does nothing with `proxyURL`");
     }
     if protocol == Protocol::Quic {
         let why = "does nothing with \"quic\", in which streams share a connection anyway";
@@ -144,6 +181,9 @@ fn warn_of_idle_keys(section: &Section<'_>, protocol: Protocol, tcp_mux: bool) {
                 "tcpMuxKeepaliveInterval",
                 "does nothing with \"quic\", which has `transport.quic.keepalivePeriod`",
             );
+        }
+        if section.says(MUX_CONNECTIONS) {
+            section.warn(MUX_CONNECTIONS, why);
         }
     }
 }

@@ -342,6 +342,8 @@ fn transport(
         tcp_keepalive: section
             .seconds_or_off("tcpKeepalive")
             .unwrap_or(default.tcp_keepalive),
+        // mgrok's own key.
+        multipath: section.boolean("multipath").unwrap_or(default.multipath),
         max_pool_count: max_pool_count(&mut section).unwrap_or(default.max_pool_count),
         heartbeat_timeout: section
             .seconds_or_off("heartbeatTimeout")

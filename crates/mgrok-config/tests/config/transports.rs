@@ -40,6 +40,7 @@ fn keys_that_do_nothing_with_a_protocol() {
 proxyURL = "http://proxy.example.com"
 connectServerLocalIP = "192.0.2.1"
 dialServerKeepalive = 60
+multipath = true
 tcpMux = false
 tcpMuxKeepaliveInterval = 10
 tls = { enable = false, disableCustomTLSFirstByte = false }
@@ -50,21 +51,22 @@ tls = { enable = false, disableCustomTLSFirstByte = false }
             format!("3:12: transport.proxyURL: does nothing with \"{protocol}\""),
             format!("4:24: transport.connectServerLocalIP: does nothing with \"{protocol}\""),
             format!("5:23: transport.dialServerKeepalive: does nothing with \"{protocol}\""),
+            format!("6:13: transport.multipath: does nothing with \"{protocol}\""),
         ]
     };
     let encrypted = |protocol| {
         [
             format!(
-                "8:18: transport.tls.enable: does nothing with \"{protocol}\", which is always encrypted"
+                "9:18: transport.tls.enable: does nothing with \"{protocol}\", which is always encrypted"
             ),
             format!(
-                "8:53: transport.tls.disableCustomTLSFirstByte: does nothing with \"{protocol}\""
+                "9:53: transport.tls.disableCustomTLSFirstByte: does nothing with \"{protocol}\""
             ),
         ]
     };
     let mux = [
-        "6:10: transport.tcpMux: does nothing with \"quic\", in which streams share a connection anyway",
-        "7:27: transport.tcpMuxKeepaliveInterval: does nothing with \"quic\", which has `transport.quic.keepalivePeriod`",
+        "7:10: transport.tcpMux: does nothing with \"quic\", in which streams share a connection anyway",
+        "8:27: transport.tcpMuxKeepaliveInterval: does nothing with \"quic\", which has `transport.quic.keepalivePeriod`",
     ]
     .map(str::to_owned);
 
@@ -75,15 +77,42 @@ tls = { enable = false, disableCustomTLSFirstByte = false }
         &with("kcp"),
         &past_proxies("kcp").each_ref().map(|line| line.as_str()),
     );
-    client_warnings(
-        &with("wss"),
-        &encrypted("wss").each_ref().map(|line| line.as_str()),
-    );
+    let proxied = "6:13: transport.multipath: does nothing with `proxyURL`";
+    let [first, second] = &encrypted("wss");
+    client_warnings(&with("wss"), &[proxied, first, second]);
     for protocol in ["auto", "tcp", "websocket"] {
-        client_warnings(&with(protocol), &[]);
+        client_warnings(&with(protocol), &[proxied]);
     }
     // What does what it says anyway needs no words.
     client("transport = { protocol = \"quic\", tcpMux = true, tls = { enable = true } }");
+}
+
+#[test]
+fn several_connections_share_the_streams_of_a_mux() {
+    for (number, connections) in [(0, 1), (1, 1), (64, 64)] {
+        let config = client(&format!("transport.tcpMuxConnections = {number}"));
+        assert_eq!(config.transport.tcp_mux_connections, connections);
+    }
+    for number in ["-1", "65"] {
+        client_mistakes(
+            &format!("transport.tcpMuxConnections = {number}"),
+            &[&format!(
+                "1:31: transport.tcpMuxConnections: must be a number from 1 to 64, not {number}"
+            )],
+        );
+    }
+    client_mistakes(
+        "[transport]\ntcpMux = false\ntcpMuxConnections = 2",
+        &[
+            "3:21: transport.tcpMuxConnections: needs `transport.tcpMux`; without it, each stream has a connection of its own anyway",
+        ],
+    );
+    client_warnings(
+        "transport = { protocol = \"quic\", tcpMuxConnections = 2 }",
+        &[
+            "1:54: transport.tcpMuxConnections: does nothing with \"quic\", in which streams share a connection anyway",
+        ],
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, lookup_host};
 
+use super::multipath;
 use crate::resolver::without_brackets;
 
 /// How many connections may wait to be accepted; Linux lowers this to `net.core.somaxconn`.
@@ -21,6 +22,14 @@ const BACKLOG: i32 = 4096;
 /// The error of the system or the resolver for the last address of `host`.
 pub async fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
     bind_with(host, port, listen).await
+}
+
+/// As [`bind`], also for connections by several paths at once, where the system can do that.
+///
+/// # Errors
+/// As [`bind`].
+pub async fn bind_multipath(host: &str, port: u16) -> io::Result<TcpListener> {
+    bind_with(host, port, listen_multipath).await
 }
 
 /// Binds by `bind` to the first address of `host`, as [`bind`] understands it, for which that works.
@@ -55,6 +64,17 @@ pub(crate) fn bind_udp(addr: SocketAddr, queue: usize) -> io::Result<Socket> {
 
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    listen_on(socket, addr)
+}
+
+fn listen_multipath(addr: SocketAddr) -> io::Result<TcpListener> {
+    match multipath::socket(addr) {
+        Ok(socket) => listen_on(socket, addr),
+        Err(_) => listen(addr),
+    }
+}
+
+fn listen_on(socket: Socket, addr: SocketAddr) -> io::Result<TcpListener> {
     dual_stack(&socket, addr)?;
     // On other systems the option would let two programs share the port.
     #[cfg(unix)]

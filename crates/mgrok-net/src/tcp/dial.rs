@@ -11,6 +11,7 @@ use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::multipath;
 use crate::resolver::{Resolver, without_brackets};
 
 /// How long one of several addresses is tried alone before the next is tried in parallel. So a dead address costs no
@@ -85,7 +86,35 @@ pub enum DialError {
 /// predecessor has failed or has been silent for 300 ms. The first connection that succeeds is taken.
 pub async fn dial(host: &str, port: u16, options: &DialOptions) -> Result<TcpStream, DialError> {
     let addrs = Candidates::find(host, port, options).await?;
-    addrs.first_that(|addr| connect(addr, options)).await
+    let plain = |addr| async move { connect(plain(addr), addr, options).await };
+    addrs.first_that(plain).await
+}
+
+/// As [`dial`], by several paths at once where the systems of both ends can do that.
+///
+/// # Errors
+/// As [`dial`].
+pub async fn dial_multipath(
+    host: &str,
+    port: u16,
+    options: &DialOptions,
+) -> Result<TcpStream, DialError> {
+    let addrs = Candidates::find(host, port, options).await?;
+    let multipath = |addr| async move {
+        let socket = multipath::socket(addr).and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            Ok(TcpSocket::from_std_stream(socket.into()))
+        });
+        connect(socket.or_else(|_| plain(addr)), addr, options).await
+    };
+    addrs.first_that(multipath).await
+}
+
+fn plain(addr: SocketAddr) -> io::Result<TcpSocket> {
+    match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }
 }
 
 /// The addresses of a host, for callers that connect over a transport other than TCP.
@@ -201,13 +230,13 @@ impl<'a> Candidates<'a> {
     }
 }
 
-async fn connect(addr: SocketAddr, options: &DialOptions) -> Result<TcpStream, DialError> {
+async fn connect(
+    socket: io::Result<TcpSocket>,
+    addr: SocketAddr,
+    options: &DialOptions,
+) -> Result<TcpStream, DialError> {
     let failed = |source| DialError::Connect { addr, source };
-    let socket = match addr {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    }
-    .map_err(failed)?;
+    let socket = socket.map_err(failed)?;
     if let Some(ip) = options.local_ip {
         socket
             .bind((ip, 0).into())

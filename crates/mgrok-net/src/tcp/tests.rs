@@ -2,6 +2,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
 use super::*;
 use crate::resolver::Resolver;
 
@@ -227,4 +230,43 @@ async fn little_unsent_is_kept_where_many_streams_share_a_connection() {
         SockRef::from(&dialled).tcp_notsent_lowat().unwrap(),
         of_system
     );
+}
+
+#[tokio::test]
+async fn several_paths_are_agreed_on_by_both_ends_or_not_used() {
+    let can = has_multipath();
+    let pair = async |listener: TcpListener, asks: bool| {
+        let port = listener.local_addr().unwrap().port();
+        let dial = async {
+            match asks {
+                true => dial_multipath("127.0.0.1", port, &OPTIONS).await,
+                false => dial("127.0.0.1", port, &OPTIONS).await,
+            }
+        };
+        let (dialled, (accepted, _)) = tokio::join!(dial, accept(&listener));
+        (dialled.unwrap(), accepted)
+    };
+    for (listens, asks) in [(true, true), (true, false), (false, true)] {
+        let listener = match listens {
+            true => bind_multipath("127.0.0.1", 0).await.unwrap(),
+            false => bind("127.0.0.1", 0).await.unwrap(),
+        };
+        let (mut here, mut there) = pair(listener, asks).await;
+        let agreed = can && listens && asks;
+        assert_eq!(
+            (is_multipath(&here), is_multipath(&there)),
+            (agreed, agreed)
+        );
+        // Options that such a socket refuses change nothing.
+        for socket in [&here, &there] {
+            assert!(socket.nodelay().unwrap());
+            set_keepalive(socket, Some(KEEPALIVE));
+            keep_little_unsent(socket);
+            watch_closely(socket, Duration::from_secs(4), Duration::from_secs(11));
+        }
+        here.write_all(b"ping").await.unwrap();
+        let mut bytes = [0; 4];
+        there.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(&bytes, b"ping");
+    }
 }

@@ -32,6 +32,9 @@ pub(super) struct ClientRow {
     last_connected_at: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     disconnected_at: Option<i64>,
+    /// How many connections its session has. Ours.
+    #[serde(skip_serializing_if = "is_usual")]
+    links: usize,
     pub(super) online: bool,
 }
 
@@ -44,6 +47,11 @@ pub(super) const COLUMNS: &[Column<ClientRow>] = &[
     ("version", |a, b| a.version.cmp(&b.version)),
     ("since", |a, b| a.since().cmp(&b.since())),
 ];
+
+/// Whether there are so many connections as with frp.
+fn is_usual(links: &usize) -> bool {
+    *links <= 1
+}
 
 fn address(row: &ClientRow) -> Option<IpAddr> {
     row.client_ip.parse().ok()
@@ -68,6 +76,7 @@ impl From<SessionInfo> for ClientRow {
             first_connected_at: unix(session.first_connected_at),
             last_connected_at: unix(session.last_connected_at),
             disconnected_at: session.disconnected_at.map(unix),
+            links: session.links,
             online: session.is_online(),
         }
     }
@@ -158,6 +167,7 @@ mod tests {
             first_connected_at: UNIX_EPOCH + Duration::from_secs(7),
             last_connected_at: UNIX_EPOCH + Duration::from_secs(8),
             disconnected_at: None,
+            links: 1,
         }
     }
 

@@ -21,6 +21,7 @@ use super::changes::{Change, Changes};
 use super::takeover::{Credit, Life};
 use crate::hooks::HookClient;
 use crate::keys::{Keys, Subject};
+use crate::links::SessionLinks;
 use crate::who::Who;
 
 /// How many clients are remembered that are not here. The one that left first is forgotten first.
@@ -57,6 +58,8 @@ pub struct SessionInfo {
     pub client: Arc<ClientInfo>,
     /// Its session; `None` once that is over.
     pub run_id: Option<RunId>,
+    /// How many connections the session has, as far as the server knows which are its; 0 once it is over.
+    pub links: usize,
     /// When the client logged in for the first time since the server began to remember it.
     pub first_connected_at: SystemTime,
     /// When it logged in for the last time.
@@ -78,6 +81,8 @@ pub(crate) struct Identity {
     pub(crate) keys: Arc<Keys>,
     /// How it frames messages.
     pub(crate) negotiated: Negotiated,
+    /// The connections that it may add to its session.
+    pub(crate) links: Arc<SessionLinks>,
     /// Whether the client takes its session from another connection to this one, so that users who were let in stay there. It does
     /// not if that session has not agreed on it.
     pub(crate) migrates: bool,
@@ -136,6 +141,7 @@ pub(crate) struct SessionHandle {
     /// Of whom the token of its login is.
     pub(crate) subject: Subject,
     pub(crate) negotiated: Negotiated,
+    pub(crate) links: Arc<SessionLinks>,
     /// Where it takes its work connections.
     pub(crate) work_conns: mpsc::Sender<Conn>,
 }
@@ -338,6 +344,7 @@ impl Sessions {
                 keys: identity.keys,
                 subject: identity.subject,
                 negotiated: identity.negotiated,
+                links: identity.links,
                 work_conns,
             },
             about,
@@ -377,6 +384,7 @@ impl Sessions {
         let online = table.online.iter().map(|(run_id, it)| SessionInfo {
             client: it.about.clone(),
             run_id: Some(run_id.clone()),
+            links: it.handle.links.count(),
             first_connected_at: it.first_connected_at,
             last_connected_at: it.connected_at,
             disconnected_at: None,
@@ -592,6 +600,7 @@ impl Drop for SessionRow {
                 let client = SessionInfo {
                     client: self.about.clone(),
                     run_id: None,
+                    links: 0,
                     first_connected_at: self.first_connected_at,
                     last_connected_at: self.connected_at,
                     disconnected_at: Some(SystemTime::now()),

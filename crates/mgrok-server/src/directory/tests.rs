@@ -30,6 +30,7 @@ fn identity(run_id: &str, client_id: &str) -> Identity {
         metas: BTreeMap::new(),
         keys: Arc::new(Keys::new(&Auth::default(), None, None)),
         negotiated: Negotiated::new(WireVersion::V1, "0.70.1", &[]),
+        links: Arc::default(),
         migrates: false,
         proved: false,
         signed_at: 0,

@@ -8,7 +8,7 @@ use mgrok_net::error_chain::Chain;
 use mgrok_net::tcp;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{Level, debug, enabled};
 
 use super::context::ControlContext;
 use super::opening::{in_time, note_closed};
@@ -50,6 +50,9 @@ pub(crate) async fn run(
 async fn connection(stream: TcpStream, from: SocketAddr, context: Arc<ControlContext>) {
     let keepalive = context.clients.policy.now().config.transport.tcp_keepalive;
     tcp::set_keepalive(&stream, keepalive);
+    if enabled!(Level::DEBUG) && tcp::is_multipath(&stream) {
+        debug!(source = %from, "connection of {from} is by multipath TCP");
+    }
     let (conn, addrs) = match context.client_addrs.resolve(stream, from).await {
         Ok(arrived) => arrived,
         Err(error) => {

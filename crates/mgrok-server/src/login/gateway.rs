@@ -123,6 +123,7 @@ async fn begin(
         metas: login.metas,
         keys: policy.keys.clone(),
         negotiated: Negotiated::new(WireVersion::V1, FRP_VERSION, &[Extension::HALF_CLOSE]),
+        links: Arc::default(),
         migrates: false,
         proved: true,
         signed_at: login.timestamp,

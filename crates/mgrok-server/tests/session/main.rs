@@ -12,6 +12,7 @@ mod golden;
 mod half_close;
 mod hooks;
 mod line;
+mod links;
 mod log;
 mod migration;
 mod packets;

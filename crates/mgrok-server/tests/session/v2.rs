@@ -75,6 +75,15 @@ async fn log_in(server: &RunningServer, algorithm: Algorithm, version: &str) -> 
 
 /// Logs in on an unused connection or stream. Also returns the negotiated extensions.
 pub(crate) async fn log_in_on(conn: Conn, offer: &Offer, login: Login) -> (Client, Vec<Extension>) {
+    try_log_in_on(conn, offer, login).await.unwrap()
+}
+
+/// As [`log_in_on`], or the server's error text.
+pub(crate) async fn try_log_in_on(
+    conn: Conn,
+    offer: &Offer,
+    login: Login,
+) -> Result<(Client, Vec<Extension>), String> {
     let mut conn = begin(conn);
     let hello = hello(&mut conn, offer, login).await;
     let agreement = offer.agree(hello).unwrap();
@@ -92,7 +101,9 @@ pub(crate) async fn log_in_on(conn: Conn, offer: &Offer, login: Login) -> (Clien
         conn.send(&Ping::default().into()).await.unwrap();
     }
     let answer = login_resp(&mut conn).await;
-    assert_eq!(answer.error, "");
+    if !answer.error.is_empty() {
+        return Err(answer.error);
+    }
     if !proves {
         conn = seal(conn);
     }
@@ -100,7 +111,7 @@ pub(crate) async fn log_in_on(conn: Conn, offer: &Offer, login: Login) -> (Clien
         run_id: answer.run_id,
         control: conn,
     };
-    (client, agreement.extensions)
+    Ok((client, agreement.extensions))
 }
 
 /// Offers a work connection and waits until the server uses it.

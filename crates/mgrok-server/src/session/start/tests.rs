@@ -72,6 +72,7 @@ fn identity(context: &SessionContext) -> Identity {
         metas: BTreeMap::new(),
         keys: context.policy.now().keys.clone(),
         negotiated: Negotiated::new(WireVersion::V1, "0.70.1", &[]),
+        links: Arc::default(),
         migrates: false,
         proved: true,
         signed_at: 0,
