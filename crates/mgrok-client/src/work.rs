@@ -302,6 +302,7 @@ mod tests {
     #[test]
     fn a_stream_that_is_being_opened_is_small() {
         let size = future_size(SessionHandle::open);
-        assert!(size <= 288, "{size} bytes");
+        // Sixteen of them are the place of the link, where a session has several.
+        assert!(size <= 304, "{size} bytes");
     }
 }

@@ -154,7 +154,7 @@ impl Target {
 
     /// In bytes.
     pub(crate) fn server_memory(&self) -> f64 {
-        usage::memory(self.server_id())
+        usage::memory(self.server_id()) as f64
     }
 
     pub(crate) fn server_cpu(&self) -> Duration {
