@@ -299,7 +299,7 @@ async fn a_dropped_connection_with_datagrams_is_closed() {
 const SIZE: usize = 300;
 const PACKETS: std::ops::Range<usize> = 300..600;
 /// The sizes of packets that may contain one of them and more. What is longer looks how long packets may be.
-const LARGE: std::ops::Range<usize> = 300..1_200;
+const WITH_ROOM: std::ops::Range<usize> = 300..1_200;
 /// One of this many such packets is lost.
 const LOST: usize = 5;
 
@@ -335,7 +335,7 @@ impl Relay {
                 tokio::select! {
                     Ok((len, from)) = front.recv_from(&mut there) => {
                         client = Some(from);
-                        count_large.fetch_add(usize::from(LARGE.contains(&len)), Ordering::Relaxed);
+                        count_large.fetch_add(usize::from(WITH_ROOM.contains(&len)), Ordering::Relaxed);
                         let may_get_lost = is_lossy.load(Ordering::Relaxed) && PACKETS.contains(&len);
                         if may_get_lost && count.fetch_add(1, Ordering::Relaxed) % LOST == LOST - 1 {
                             continue;
