@@ -125,7 +125,7 @@ async fn a_typing_user_is_answered_at_once_beside_bulk_traffic() {
     });
     let mut user = TcpStream::connect(public).await.unwrap();
     user.set_nodelay(true).unwrap();
-    let mut waits = Vec::new();
+    let (mut waits, bulk_start) = (Vec::new(), Instant::now());
     // At least so often, and until the bulk traffic has been all the way a few times.
     while waits.len() < 100 || moved.load(Ordering::Relaxed) < 3 {
         assert!(!bulk.is_finished(), "the bulk traffic has failed");
@@ -134,11 +134,14 @@ async fn a_typing_user_is_answered_at_once_beside_bulk_traffic() {
         waits.push(start.elapsed());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    let round = bulk_start.elapsed() / u32::try_from(moved.load(Ordering::Relaxed)).unwrap();
     bulk.abort();
     waits.sort();
-    // Generous: the machine is busy with the bulk traffic, too.
+    // Generous: the machine is busy with the bulk traffic, too, and perhaps with more. Who waits behind the bulk traffic waits for
+    // megabytes of it, however long they take.
     let median = waits[waits.len() / 2];
-    assert!(median < Duration::from_millis(100), "median {median:?}");
+    let most = Duration::from_millis(100).max(round / 4);
+    assert!(median < most, "median {median:?}, of at most {most:?}");
 }
 
 #[tokio::test]

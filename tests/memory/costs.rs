@@ -74,7 +74,7 @@ const USER: Most = Most {
     waits: [7.0, 7.0],
 };
 
-/// 38 and 39 calls, of some 64 KiB from a connection and 32 KiB to one, and 8 and 16 allocations. How much comes at a time decides, which is why
+/// 35 calls at either end, of some 64 KiB from a connection and to one, and 5 and 10 allocations. How much comes at a time decides, which is why
 /// there is much room; of waits there were 1 to 3, as both ends are always busy here.
 const MIB_UP: Most = Most {
     what: "a MiB from a user",

@@ -1,5 +1,5 @@
-//! What users cost each end of a tunnel, counted by the allocator and in place of the system: what a quiet one holds, and what each thing
-//! that users do takes.
+//! What users cost each end of a tunnel, counted by the allocator and in place of the system: what a quiet one holds, what one holds who
+//! does not read, and what each thing that users do takes.
 //!
 //! One test at a time, since everything counts. Each end has threads of its own, which tell what is whose.
 
@@ -9,6 +9,7 @@ mod calls;
 mod costs;
 mod ends;
 mod quiet;
+mod stalled;
 
 use mgrok_allocations::Counting;
 use tokio::sync::Mutex;

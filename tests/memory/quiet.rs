@@ -34,7 +34,7 @@ const KEPT: isize = 8 * 1024;
 /// So many looks, one after the other, that find the same say that nothing goes on.
 const SAME_LOOKS: usize = 20;
 
-const LOOK: Duration = Duration::from_millis(20);
+pub(crate) const LOOK: Duration = Duration::from_millis(20);
 
 /// Sends `bytes`, and has them back.
 async fn exchange(user: &mut TcpStream, bytes: usize) -> io::Result<()> {
@@ -46,7 +46,7 @@ async fn exchange(user: &mut TcpStream, bytes: usize) -> io::Result<()> {
 }
 
 /// A user who has had an exchange.
-async fn user(public: SocketAddr, bytes: usize) -> io::Result<TcpStream> {
+pub(crate) async fn user(public: SocketAddr, bytes: usize) -> io::Result<TcpStream> {
     let mut user = TcpStream::connect(public).await?;
     exchange(&mut user, bytes).await?;
     Ok(user)
@@ -67,7 +67,7 @@ async fn look(steady: &mut TcpStream) {
 }
 
 /// What both ends hold when nothing goes on.
-async fn calm(steady: &mut TcpStream) -> [isize; 2] {
+pub(crate) async fn calm(steady: &mut TcpStream) -> [isize; 2] {
     let (mut held, mut same) = (ENDS.map(End::bytes), 0);
     while same < SAME_LOOKS {
         look(steady).await;

@@ -68,6 +68,10 @@ const HELD_BACK_AT: usize = 16 * 1024;
 /// So many unread bytes of a stream count among those of all; what its window has grown by has a bound of its own.
 const COUNTED_OF_STREAM: usize = crate::frame::INITIAL_WINDOW as usize;
 
+/// Unread bytes of a session from which on they are copied out of the slabs that they arrived in: sixteen streams that are not read at
+/// all. A few that are merely slower than the connection do not come to that.
+const TIGHT_AT: usize = 16 * COUNTED_OF_STREAM;
+
 /// Unread bytes that are counted among those of all sessions at a time.
 const COUNTED_UNREAD: usize = 64 * 1024;
 
@@ -294,6 +298,11 @@ impl Machine {
         let [session, all] = self.config.hold_back_at;
         let budget = self.config.window_budget.as_ref();
         self.unread >= session || budget.is_some_and(|budget| budget.unread() >= all)
+    }
+
+    /// Whether so much lies unread that what lies there is to pin no more than it is.
+    fn is_tight(&self) -> bool {
+        self.unread >= TIGHT_AT
     }
 
     /// Takes note that of a stream so much lies unread, where it was `before`.

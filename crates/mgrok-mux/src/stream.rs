@@ -16,6 +16,10 @@ use crate::slab;
 /// Most bytes that one `poll_write` copies: what one frame can carry.
 const MAX_WRITE: usize = 64 * 1024;
 
+/// Room for fewer bytes than this is not worth a read. No more than half of the least window, since the other end makes that much
+/// larger only when half of it has been read.
+const WORTH_A_READ: usize = 8 * 1024;
+
 /// Most slices that [`Stream::poll_recv_many`] appends: what one vectored write takes without effort.
 const MAX_SLICES: usize = 16;
 
@@ -97,6 +101,27 @@ impl Stream {
             coop.made_progress();
         }
         result
+    }
+
+    /// Takes back the last slices that [`poll_recv_many`](Self::poll_recv_many) appended, or what is left of them, from whoever
+    /// cannot pass them on now. They are the next to be read.
+    pub fn put_back(&mut self, slices: &mut VecDeque<Bytes>) {
+        if !slices.is_empty() {
+            self.shared.lock().machine.put_back(self.id, slices);
+        }
+    }
+
+    /// How many bytes [`poll_send`](Self::poll_send) would take at once, 64 KiB at the most, for whoever reads no more than can be
+    /// passed on. So few that they are not worth a read count as none.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_send`](Self::poll_send).
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut guard = self.shared.lock();
+        guard
+            .machine
+            .poll_room(self.id, cx, MAX_WRITE, WORTH_A_READ)
     }
 
     /// Hands bytes from the front of `chunk` to the session, as many as window and queue allow;

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -104,6 +104,35 @@ impl Conn {
             return Poll::Ready(Ok(()));
         }
         self.io.poll_recv_many(cx, chunks)
+    }
+
+    /// Takes back what is left of the chunks that were received last, if the carrier can keep them as if they had not been received: its
+    /// window then counts them, and it keeps them in as little memory as it likes.
+    pub(crate) fn put_back(&mut self, chunks: &mut VecDeque<Bytes>) {
+        if let Io::Mux(stream) = &mut self.io {
+            stream.put_back(chunks);
+        }
+    }
+
+    /// Receives as [`Conn::poll_recv_many`] for `target`, but nothing that it would not take: what waits in a socket costs no memory here.
+    pub(crate) fn poll_recv_for(
+        &mut self,
+        target: &mut Self,
+        cx: &mut Context<'_>,
+        chunks: &mut VecDeque<Bytes>,
+    ) -> Poll<io::Result<()>> {
+        let (Some(socket), Io::Mux(stream)) = (self.bare_tcp_mut(), &mut target.io) else {
+            return self.poll_recv_many(cx, chunks);
+        };
+        // First, as a stream that has nothing to send is not to stand in line for room.
+        ready!(socket.poll_read_ready(cx))?;
+        // Why nothing can be sent any more, sending will say.
+        let room = ready!(stream.poll_room(cx)).unwrap_or(usize::MAX);
+        let chunk = ready!(carrier::poll_recv_tcp(socket, cx, room))?;
+        if !chunk.is_empty() {
+            chunks.push_back(chunk);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Accepts bytes from the front of `chunks`, as [`ByteStream::poll_send`] does of one, together where the carrier can. Ready once

@@ -60,6 +60,21 @@ impl Chunks {
         }
     }
 
+    /// Takes `slices` back, which came from the front.
+    pub(super) fn put_back(&mut self, slices: &mut VecDeque<Bytes>) {
+        while let Some(slice) = slices.pop_back() {
+            if slice.is_empty() {
+                continue;
+            }
+            self.len += slice.len();
+            let second = std::mem::replace(&mut self.first, slice);
+            if !second.is_empty() {
+                let rest = self.rest.get_or_insert_default();
+                rest.slices.push_front(second);
+            }
+        }
+    }
+
     /// Takes the first slice, but at most `max` bytes of it.
     pub(super) fn pop(&mut self, max: usize) -> Option<Bytes> {
         if self.is_empty() {
@@ -111,6 +126,8 @@ impl Rest {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Buf;
+
     use super::*;
 
     #[test]
@@ -127,6 +144,30 @@ mod tests {
             all.extend_from_slice(&slice);
         }
         assert_eq!(all, b"abcdefg");
+        assert!(chunks.is_empty());
+    }
+
+    #[test]
+    fn what_is_put_back_comes_first() {
+        let mut chunks = Chunks::default();
+        for slice in ["ab", "cd", "ef"] {
+            chunks.push(Bytes::from_static(slice.as_bytes()));
+        }
+        chunks.push_copy(b"gh");
+        let mut taken: VecDeque<_> = (0..2).filter_map(|_| chunks.pop(usize::MAX)).collect();
+        taken[0].advance(1);
+        chunks.put_back(&mut taken);
+        assert_eq!((chunks.len(), taken.len()), (7, 0));
+        let mut all = Vec::new();
+        while let Some(slice) = chunks.pop(usize::MAX) {
+            all.extend_from_slice(&slice);
+            if all == b"bcdefgh" {
+                let mut last = VecDeque::from([slice]);
+                chunks.put_back(&mut last);
+                assert_eq!(chunks.pop(usize::MAX).unwrap(), "gh");
+            }
+        }
+        assert_eq!(all, b"bcdefgh");
         assert!(chunks.is_empty());
     }
 

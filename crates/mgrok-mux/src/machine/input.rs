@@ -94,11 +94,12 @@ impl Machine {
         let count = input.len().min(body.left as usize);
         let piece = input.split_to(count);
         body.left -= count as u32;
+        let is_tight = self.is_tight();
         if !body.ignored
             && let Some(state) = self.streams.get_mut(&body.stream)
         {
             if state.attached || state.backlog_ticket.is_some() {
-                state.recv.push(piece);
+                state.recv.push(piece, is_tight);
                 let unread = state.recv.unread();
                 self.wakes.extend(state.recv.waker.take());
                 self.note_unread(unread - count, unread);

@@ -1,9 +1,10 @@
 //! What the session knows of one stream.
 
+use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::FIRST_BYTES;
 use super::chunks::Chunks;
@@ -222,11 +223,12 @@ impl Receiving {
         self.credit = self.credit.saturating_sub(length);
     }
 
-    /// Adds a piece of a frame's body.
-    pub(super) fn push(&mut self, piece: Bytes) {
+    /// Adds a piece of a frame's body, which is kept where it lies if that is large, unless there is to be no memory but for the
+    /// bytes themselves (`is_tight`), or if it is about to be read.
+    pub(super) fn push(&mut self, piece: Bytes, is_tight: bool) {
         self.spend(piece.len());
         let reader_waits = self.waker.is_some() && self.chunks.is_empty();
-        if reader_waits || piece.len() >= KEPT_RECEIVED {
+        if reader_waits || (piece.len() >= KEPT_RECEIVED && !is_tight) {
             self.chunks.push(piece);
         } else {
             self.chunks.push_copy(&piece);
@@ -237,6 +239,18 @@ impl Receiving {
         let piece = self.chunks.pop(usize::MAX);
         self.note_consumed();
         piece
+    }
+
+    /// Takes `slices` back, which were the last to be read; copied, if there is to be no memory but for the bytes themselves.
+    pub(super) fn put_back(&mut self, slices: &mut VecDeque<Bytes>, is_tight: bool) {
+        if is_tight {
+            let mut copy = BytesMut::with_capacity(slices.iter().map(Bytes::len).sum());
+            for slice in slices.drain(..) {
+                copy.extend_from_slice(&slice);
+            }
+            slices.push_back(copy.freeze());
+        }
+        self.chunks.put_back(slices);
     }
 
     /// Drops what lies unread.
@@ -449,6 +463,22 @@ impl Sending {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_memory_is_tight_what_lies_unread_pins_no_more_than_it_is() {
+        let slab = Bytes::from(vec![7; 2 * KEPT_RECEIVED]);
+        let mut recv = State::incoming(1).recv;
+        recv.push(slab.slice(..KEPT_RECEIVED), true);
+        recv.push(slab.slice(..KEPT_RECEIVED), true);
+        assert!(slab.is_unique());
+        let mut taken = VecDeque::from([recv.pop().unwrap(), slab.slice(1..)]);
+        recv.put_back(&mut taken, true);
+        assert!(slab.is_unique());
+        assert_eq!(recv.unread(), 4 * KEPT_RECEIVED - 1);
+        // Otherwise nothing is copied.
+        recv.push(slab.clone(), false);
+        assert!(!slab.is_unique());
+    }
 
     #[test]
     fn an_idle_stream_is_small() {

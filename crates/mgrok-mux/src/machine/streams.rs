@@ -82,6 +82,19 @@ impl Machine {
         Poll::Ready(Ok(()))
     }
 
+    /// Takes back the last slices that were [read](Self::poll_recv_many), or what is left of them. They count as unread again, so that
+    /// no more is asked for in their place.
+    pub fn put_back(&mut self, id: u32, slices: &mut VecDeque<Bytes>) {
+        let is_tight = self.is_tight();
+        let Some(state) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let before = state.recv.unread();
+        state.recv.put_back(slices, is_tight);
+        let now = state.recv.unread();
+        self.note_unread(before, now);
+    }
+
     /// How many of `wanted` bytes the stream may hand to [`push`](Self::push) now; never 0 unless
     /// `wanted` is.
     pub fn poll_send_room(
@@ -89,6 +102,18 @@ impl Machine {
         id: u32,
         cx: &mut Context<'_>,
         wanted: usize,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_room(id, cx, wanted, 1)
+    }
+
+    /// As [`poll_send_room`](Self::poll_send_room), but room for fewer than `least` bytes counts as none, unless they may go ahead of
+    /// others.
+    pub fn poll_room(
+        &mut self,
+        id: u32,
+        cx: &mut Context<'_>,
+        wanted: usize,
+        least: usize,
     ) -> Poll<io::Result<usize>> {
         let Some(state) = self.streams.get_mut(&id) else {
             return Poll::Ready(Err(not_a_stream()));
@@ -106,15 +131,17 @@ impl Machine {
             return Poll::Ready(Ok(0));
         }
         // One stream gets half of the queue, so that others find room.
-        let own_room = (self.config.send_queue / 2).saturating_sub(state.send.queued());
+        let share = self.config.send_queue / 2;
+        let least = least.min(share);
+        let own_room = share.saturating_sub(state.send.queued());
         let allowed = own_room.min(state.send.allowed() as usize);
-        if allowed == 0 {
+        if allowed < least {
             set_waker(&mut state.send.waker, cx);
             return Poll::Pending;
         }
-        let mut room = self.config.send_queue.saturating_sub(self.queued);
-        let mut its_turn = state.send.room_promised || self.room_waiters.is_empty();
-        if (room == 0 || !its_turn) && state.send.is_express() {
+        let room = self.config.send_queue.saturating_sub(self.queued);
+        let its_turn = state.send.room_promised || self.room_waiters.is_empty();
+        if (room < least || !its_turn) && state.send.is_express() {
             // It need not stand in line behind the data that it goes ahead of.
             let express_room = if state.send.first {
                 EXPRESS_ROOM.saturating_sub(state.send.queued())
@@ -123,10 +150,10 @@ impl Machine {
                 left.min(state.send.first_bytes_left.into())
             };
             if express_room > 0 {
-                (room, its_turn) = (express_room, true);
+                return Poll::Ready(Ok(wanted.min(allowed).min(express_room)));
             }
         }
-        if room == 0 || !its_turn {
+        if room < least || !its_turn {
             set_waker(&mut state.send.waker, cx);
             if !state.send.awaits_room {
                 state.send.awaits_room = true;

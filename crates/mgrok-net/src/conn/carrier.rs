@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use mgrok_mux::slab::{Slabs, with_local};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
@@ -28,7 +28,7 @@ impl Io {
             Self::Tcp(socket) => {
                 // Waits for readiness first, so that an idle socket takes no memory from the slabs.
                 ready!(socket.poll_read_ready(cx))?;
-                with_local(|slabs| poll_read_chunk(slabs, socket, cx))
+                poll_recv_tcp(socket, cx, usize::MAX)
             }
             Self::Tls(stream) => stream.poll_recv(cx),
         }
@@ -100,16 +100,36 @@ impl Io {
     }
 }
 
+/// Reads up to `most` bytes from a socket that is ready.
+pub(super) fn poll_recv_tcp(
+    socket: &mut TcpStream,
+    cx: &mut Context<'_>,
+    most: usize,
+) -> Poll<io::Result<Bytes>> {
+    with_local(|slabs| poll_read_some(slabs, socket, cx, most))
+}
+
 /// Reads once into a slab.
 pub(super) fn poll_read_chunk(
     slabs: &mut Slabs,
     stream: &mut (impl AsyncRead + Unpin),
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<Bytes>> {
-    slabs.read_with(MIN_READ, |slab| {
+    poll_read_some(slabs, stream, cx, usize::MAX)
+}
+
+/// Reads once, up to `most` bytes, into a slab.
+fn poll_read_some(
+    slabs: &mut Slabs,
+    stream: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    most: usize,
+) -> Poll<io::Result<Bytes>> {
+    slabs.read_with(MIN_READ.min(most), |slab| {
         // `read_buf` is the only way to make tokio read into spare capacity without initialising it first. The future
         // keeps no state between polls, so it can be created anew for each.
-        ready!(pin!(stream.read_buf(slab)).poll(cx))?;
+        let mut room = slab.limit(most);
+        ready!(pin!(stream.read_buf(&mut room)).poll(cx))?;
         Poll::Ready(Ok(slab.split().freeze()))
     })
 }

@@ -21,7 +21,7 @@ thread_local! {
 }
 
 /// One direction of a relay. Owns no buffer: between polls it holds at most what one read has brought, and only while the
-/// target accepts no more.
+/// target accepts no more and the source does not take it back.
 #[derive(Debug, Default)]
 pub(super) struct Direction {
     state: State,
@@ -131,6 +131,12 @@ impl Direction {
         self.has_spliced
     }
 
+    /// Bytes that were received and are still to be sent.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.pending()
+    }
+
     #[cfg(all(test, target_os = "linux"))]
     pub(super) fn splice_holds_pipe(&self) -> bool {
         self.splice.holds_pipe()
@@ -169,7 +175,7 @@ impl Direction {
                 }
             }
             let mut chunks = SPARE.take();
-            match source.poll_recv_many(cx, &mut chunks) {
+            match source.poll_recv_for(target, cx, &mut chunks) {
                 Poll::Ready(received) => {
                     self.chunks = chunks;
                     received.map_err(Failure::Read)?;
@@ -192,6 +198,9 @@ impl Direction {
         let before = self.pending();
         let sent = target.poll_send_many(cx, &mut self.chunks);
         let taken = before - self.pending();
+        if sent.is_pending() {
+            source.put_back(&mut self.chunks);
+        }
         if self.chunks.is_empty() {
             SPARE.set(std::mem::take(&mut self.chunks));
         }

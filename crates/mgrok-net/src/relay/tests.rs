@@ -479,6 +479,65 @@ async fn a_pipe_is_held_only_while_bytes_flow() {
     }
 }
 
+/// Both ends of a multiplexed stream.
+async fn stream_pair() -> [mgrok_mux::Stream; 2] {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let (opener, _, driver) = mgrok_mux::session(near, mgrok_mux::Config::client());
+    tokio::spawn(driver);
+    let (_, mut acceptor, driver) = mgrok_mux::session(far, mgrok_mux::Config::server());
+    tokio::spawn(driver);
+    let opened = opener.open().await.unwrap();
+    [opened, acceptor.accept().await.unwrap()]
+}
+
+#[tokio::test]
+async fn what_a_stalled_target_does_not_take_stays_where_it_was() {
+    let (mut user, user_conn) = tcp_pair().await;
+    let [work_conn, mut work] = stream_pair().await;
+    let traffic = Traffic::default();
+    let mut relay = relay(
+        user_conn.into(),
+        work_conn.into(),
+        HalfClose::Carried,
+        &traffic,
+    );
+    let all = pattern(LARGE);
+    let (mut to_work, mut to_user) = (0, all.clone());
+    // Both send, and neither reads.
+    let mut still = 0;
+    while still < 100 {
+        let moved = relay.sending.moved() + relay.receiving.moved();
+        let sent = (to_work, to_user.len());
+        if let Ok(bytes) = user.try_write(&all[to_work..]) {
+            to_work += bytes;
+        }
+        drive(&mut relay, async {
+            let _ = poll_fn(|cx| Poll::Ready(work.poll_send(cx, &mut to_user))).await;
+            tokio::task::yield_now().await;
+        })
+        .await;
+        let is_still = moved == relay.sending.moved() + relay.receiving.moved()
+            && sent == (to_work, to_user.len());
+        still = if is_still { still + 1 } else { 0 };
+    }
+    assert!(relay.receiving.moved() > 128 * 1024);
+    assert!(to_work < LARGE && !to_user.is_empty());
+    assert_eq!((relay.receiving.held(), relay.sending.held()), (0, 0));
+
+    // Nothing is lost by it.
+    let mut got = Vec::new();
+    let reads = async {
+        while got.len() < to_work {
+            got.extend_from_slice(&poll_fn(|cx| work.poll_recv(cx)).await.unwrap());
+        }
+    };
+    drive(&mut relay, reads).await;
+    assert!(got == all[..to_work]);
+    let sent = LARGE - to_user.len();
+    let got = drive(&mut relay, read_exactly(&mut user, sent)).await;
+    assert!(got == all[..sent]);
+}
+
 #[tokio::test]
 async fn dropping_a_relay_closes_both_connections() {
     for method in METHODS {
