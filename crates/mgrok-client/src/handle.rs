@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, SendError};
 use mgrok_proto::message::{Message, NatHoleResp};
@@ -92,20 +93,29 @@ impl SessionHandle {
 
     /// Opens one more stream to the server.
     pub(crate) async fn open(&self) -> Result<MessageConn, ConnectError> {
-        let mut stream = self.streams.open().await?;
-        if self.negotiated.half_close {
-            stream.refuse_after_drop();
-        }
-        if self.negotiated.liveness {
-            stream.watch_closely(liveness::INTERVAL, liveness::TIMEOUT);
-        }
-        let mut conn = MessageConn::new(stream, self.negotiated.streams);
+        let stream = self.streams.open().await?;
+        let mut conn = self.message_conn(stream);
         match self.negotiated.streams {
             WireVersion::V1 => {}
             // Leaves together with the first message. There is room for it: nothing is queued yet.
             WireVersion::V2 => drop(conn.queue_encoded(v2::MAGIC)),
         }
         Ok(conn)
+    }
+
+    /// A stream that the server has opened, which begins with a message.
+    pub(crate) fn opened_by_server(&self, stream: Conn) -> MessageConn {
+        self.message_conn(stream)
+    }
+
+    fn message_conn(&self, mut stream: Conn) -> MessageConn {
+        if self.negotiated.half_close {
+            stream.refuse_after_drop();
+        }
+        if self.negotiated.liveness {
+            stream.watch_closely(liveness::INTERVAL, liveness::TIMEOUT);
+        }
+        MessageConn::new(stream, self.negotiated.streams)
     }
 
     /// How the session speaks.

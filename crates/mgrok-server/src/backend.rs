@@ -1,8 +1,8 @@
 //! One published service as the public side sees it: something that opens.
 //!
 //! Whoever serves users (a listener, a router or a visitor) holds a
-//! [`Backend`] and never a session. The request for a work connection travels
-//! down a bounded channel; the session that owns the other end answers it.
+//! [`Backend`] and never a session. A work connection is a stream that the backend opens itself, where the client takes such; otherwise the
+//! client has to offer it: the request travels down a bounded channel, and the session that owns the other end answers it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -15,8 +15,10 @@ use mgrok_net::access_log::AccessEnd;
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::layers::Layers;
+use mgrok_net::mux_links::MuxLinks;
 use mgrok_net::relay::{self, HalfClose, Leg};
 use mgrok_proto::Negotiated;
+use mgrok_proto::hook::Op;
 use mgrok_proto::message::StartWorkConn;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -27,7 +29,9 @@ use crate::backend_set::{BackendSet, Member};
 use crate::bans::Guess;
 use crate::directory::{ConnectionRow, ProxyEntry};
 use crate::hooks::{HookError, UserHook};
+use crate::links::SessionLinks;
 use crate::metrics::{UserRefusal, WorkConnEnd};
+use crate::policy::CurrentPolicy;
 
 /// How many requests may wait for the session to look at them. Beyond it users
 /// wait, and are refused when their time is up.
@@ -43,6 +47,37 @@ pub(crate) struct WorkRequest {
     pub(crate) reply: oneshot::Sender<Conn>,
 }
 
+/// Opens work connections to a client that takes what the server opens. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerStreams {
+    links: MuxLinks,
+    policy: CurrentPolicy,
+}
+
+impl ServerStreams {
+    /// Those on the `links` of a session; `None` if it has not agreed on them.
+    pub(crate) fn of(
+        links: &SessionLinks,
+        negotiated: Negotiated,
+        policy: &CurrentPolicy,
+    ) -> Option<Self> {
+        let links = links.streams()?;
+        negotiated.server_streams.then(|| Self {
+            links: links.clone(),
+            policy: policy.clone(),
+        })
+    }
+
+    /// Whether streams may be opened: a plugin that wants to know of work connections is asked about those that the client offers.
+    fn may_open(&self) -> bool {
+        !self.policy.now().hooks.is_subscribed(Op::NewWorkConn)
+    }
+
+    async fn open(&self) -> Result<Conn, mgrok_mux::OpenError> {
+        Ok(Conn::from(self.links.open().await?))
+    }
+}
+
 /// One proxy of one client, seen from the public side.
 #[derive(Clone, Debug)]
 pub(crate) struct Backend {
@@ -56,6 +91,8 @@ pub(crate) struct Inner {
     pub(crate) proxy: Arc<ProxyEntry>,
     /// The session's end of this channel hands out work connections.
     pub(crate) requests: mpsc::Sender<WorkRequest>,
+    /// Opens work connections itself, where the client takes such.
+    pub(crate) streams: Option<ServerStreams>,
     /// Around every work connection of this proxy.
     pub(crate) layers: Layers,
     /// How the client speaks.
@@ -271,6 +308,23 @@ impl Backend {
     }
 
     async fn open_any(&self, user: Option<PeerAddrs>) -> Result<Conn, OpenError> {
+        if let Some(streams) = self.inner.streams.as_ref().filter(|it| it.may_open()) {
+            let opened = streams.open().await;
+            let conn = opened.map_err(|error| {
+                debug!(per_session = true, %error, "cannot open a work connection");
+                OpenError::Refused
+            })?;
+            let start = async {
+                let mut conn = self.start(conn, user).await?;
+                // So that the next of a group has its turn if this client hangs.
+                conn.answered().await?;
+                Ok(conn)
+            };
+            return start.await.map_err(|source| OpenError::Dead {
+                attempts: 1,
+                source,
+            });
+        }
         let attempts = self.inner.attempts;
         let mut tried = 0;
         loop {
