@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use socket2::{SockRef, Socket, TcpKeepalive};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
 pub use accept::accept;
@@ -35,6 +35,14 @@ const PROBES: u32 = 9;
 /// A failure is only logged: a socket that takes no options is about to fail anyway.
 pub fn set_keepalive(stream: &TcpStream, keepalive: Option<Duration>) {
     set_keepalive_of(&SockRef::from(stream), keepalive);
+}
+
+/// The same for what `listener` accepts from now on. Returns whether connections inherit it here; where they do not, it has to be set of each.
+pub fn set_inherited_keepalive(listener: &TcpListener, keepalive: Option<Duration>) -> bool {
+    if INHERITS_OPTIONS {
+        set_keepalive_of(&SockRef::from(listener), keepalive);
+    }
+    INHERITS_OPTIONS
 }
 
 fn set_keepalive_of(socket: &Socket, keepalive: Option<Duration>) {

@@ -293,7 +293,7 @@ async fn bulk_for_a_user_who_has_left_is_refused_at_once_on_a_multiplexed_connec
     work.refuse_after_drop();
     let mut service = acceptor.accept().await.unwrap();
     let flood = tokio::spawn(async move {
-        let chunk = Bytes::from(pattern(65_536));
+        let chunk = pattern(65_536);
         // Until it is refused.
         loop {
             let mut rest = chunk.clone();

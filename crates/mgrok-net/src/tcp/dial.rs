@@ -247,6 +247,11 @@ async fn connect(
         .map_err(failed)
 }
 
+/// The `keepalive` of a connection to `addr`. Who is in the same system, as most local services are, cannot vanish without a word.
+pub(super) fn probes(addr: SocketAddr, keepalive: Option<Duration>) -> Option<Duration> {
+    keepalive.filter(|_| !addr.ip().to_canonical().is_loopback())
+}
+
 pub(super) async fn connect_from(
     socket: TcpSocket,
     addr: SocketAddr,
@@ -258,6 +263,6 @@ pub(super) async fn connect_from(
     if stream.local_addr()? == addr {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
-    super::set_options(&SockRef::from(&stream), keepalive);
+    super::set_options(&SockRef::from(&stream), probes(addr, keepalive));
     Ok(stream)
 }

@@ -49,9 +49,13 @@ async fn a_name_can_be_bound_and_dialled() {
 #[tokio::test]
 async fn accepted_and_dialled_sockets_are_probed_as_gos_are() {
     let (dialled, accepted, _) = dial_and_accept("127.0.0.1", "127.0.0.1").await;
+    assert!(accepted.nodelay().unwrap() && dialled.nodelay().unwrap());
     let seconds = Duration::from_secs;
+    set_keepalive(
+        &dialled,
+        dial::probes(([192, 0, 2, 1], 7).into(), Some(seconds(30))),
+    );
     for (stream, idle) in [(&accepted, seconds(15)), (&dialled, seconds(30))] {
-        assert!(stream.nodelay().unwrap());
         let socket = SockRef::from(stream);
         assert!(socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), idle);
@@ -60,6 +64,29 @@ async fn accepted_and_dialled_sockets_are_probed_as_gos_are() {
     }
     set_keepalive(&accepted, None);
     assert!(!SockRef::from(&accepted).keepalive().unwrap());
+}
+
+#[tokio::test]
+async fn who_is_in_the_same_system_is_not_probed() {
+    let (dialled, _accepted, _) = dial_and_accept("127.0.0.1", "127.0.0.1").await;
+    assert!(!SockRef::from(&dialled).keepalive().unwrap());
+    for ip in ["127.0.0.9", "::1", "::ffff:127.0.0.1"] {
+        let addr = SocketAddr::new(ip.parse().unwrap(), 7);
+        assert_eq!(dial::probes(addr, Some(KEEPALIVE)), None, "{ip}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_listener_accepts_inherits_its_keepalive() {
+    let listener = bind("127.0.0.1", 0).await.unwrap();
+    if !set_inherited_keepalive(&listener, Some(Duration::from_secs(77))) {
+        return;
+    }
+    let port = listener.local_addr().unwrap().port();
+    let (_dialled, (accepted, _)) =
+        tokio::join!(dial("127.0.0.1", port, &OPTIONS), accept(&listener));
+    let idle = SockRef::from(&accepted).tcp_keepalive_time().unwrap();
+    assert_eq!(idle, Duration::from_secs(77));
 }
 
 #[cfg(target_os = "linux")] // where all of 127.0.0.0/8 is local

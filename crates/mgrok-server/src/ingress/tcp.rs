@@ -37,19 +37,27 @@ pub(crate) async fn run(
     stop: CancellationToken,
     context: Arc<ControlContext>,
 ) {
+    let keepalive = || context.clients.policy.now().config.transport.tcp_keepalive;
+    // What is accepted inherits it, which saves each connection four calls.
+    let mut inherited = keepalive();
+    let inherits = tcp::set_inherited_keepalive(&listener, inherited);
     loop {
         let (stream, from) = tokio::select! {
             () = stop.cancelled() => return,
             accepted = tcp::accept(&listener) => accepted,
         };
+        let wanted = keepalive();
+        if wanted != inherited || !inherits {
+            tcp::set_keepalive(&stream, wanted);
+            tcp::set_inherited_keepalive(&listener, wanted);
+            inherited = wanted;
+        }
         let connection = connection(stream, from, context.clone());
         context.clients.tasks.spawn(connection);
     }
 }
 
 async fn connection(stream: TcpStream, from: SocketAddr, context: Arc<ControlContext>) {
-    let keepalive = context.clients.policy.now().config.transport.tcp_keepalive;
-    tcp::set_keepalive(&stream, keepalive);
     if enabled!(Level::DEBUG) && tcp::is_multipath(&stream) {
         debug!(source = %from, "connection of {from} is by multipath TCP");
     }
