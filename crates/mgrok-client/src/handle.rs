@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, SendError};
 use mgrok_proto::message::{Message, NatHoleResp};
@@ -92,7 +93,17 @@ impl SessionHandle {
 
     /// Opens one more stream to the server.
     pub(crate) async fn open(&self) -> Result<MessageConn, ConnectError> {
-        let mut stream = self.streams.open().await?;
+        let stream = self.streams.open().await?;
+        Ok(self.begin(stream))
+    }
+
+    /// Opens one more stream on each connection of a session that has several.
+    pub(crate) async fn open_on_each(&self) -> Vec<MessageConn> {
+        let opened = self.streams.open_on_each().await;
+        opened.into_iter().map(|it| self.begin(it)).collect()
+    }
+
+    fn begin(&self, mut stream: Conn) -> MessageConn {
         if self.negotiated.half_close {
             stream.refuse_after_drop();
         }
@@ -105,7 +116,7 @@ impl SessionHandle {
             // Leaves together with the first message. There is room for it: nothing is queued yet.
             WireVersion::V2 => drop(conn.queue_encoded(v2::MAGIC)),
         }
-        Ok(conn)
+        conn
     }
 
     /// How the session speaks.

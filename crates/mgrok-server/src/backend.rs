@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mgrok_net::access_log::AccessEnd;
+use mgrok_net::bond;
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::layers::Layers;
@@ -27,6 +28,7 @@ use crate::backend_set::{BackendSet, Member};
 use crate::bans::Guess;
 use crate::directory::{ConnectionRow, ProxyEntry};
 use crate::hooks::{HookError, UserHook};
+use crate::links::SessionLinks;
 use crate::metrics::{UserRefusal, WorkConnEnd};
 
 /// How many requests may wait for the session to look at them. Beyond it users
@@ -60,6 +62,8 @@ pub(crate) struct Inner {
     pub(crate) layers: Layers,
     /// How the client speaks.
     pub(crate) negotiated: Negotiated,
+    /// The connections of its session.
+    pub(crate) links: Arc<SessionLinks>,
     /// How long one user waits for a usable work connection.
     pub(crate) timeout: Duration,
     /// How many work connections are tried for one user: pooled ones may be dead.
@@ -309,6 +313,12 @@ impl Backend {
             }
         }
         let negotiated = self.inner.negotiated;
+        // What belongs to no one user is no bulk.
+        let may_bond = user.is_some() && negotiated.bond && self.inner.links.count() > 1;
+        let place = may_bond.then(|| Box::new(self.inner.links.bonds().open()));
+        if let Some(place) = &place {
+            start.mgrok_bond = place.id();
+        }
         if negotiated.half_close {
             conn.refuse_after_drop();
         }
@@ -318,7 +328,10 @@ impl Backend {
             .encode(&start.into(), &mut frame)
             .map_err(io::Error::other)?;
         conn.send(frame.freeze()).await?;
-        Ok(conn)
+        Ok(match place {
+            Some(place) => bond::accepting(conn, *place),
+            None => conn,
+        })
     }
 }
 

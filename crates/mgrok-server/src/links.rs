@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mgrok_net::bond::Bonds;
 use tokio_util::sync::CancellationToken;
 
 /// How many links one session may have, the first among them. A client is configured with no more.
@@ -13,6 +14,7 @@ pub(crate) const MAX_LINKS: usize = 64;
 pub(crate) struct SessionLinks {
     /// Those beyond the first.
     more: AtomicUsize,
+    bonds: Arc<Bonds>,
     over: CancellationToken,
     moved: CancellationToken,
 }
@@ -36,6 +38,7 @@ impl SessionLinks {
     pub(crate) fn new(over: CancellationToken, moved: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
             more: AtomicUsize::new(0),
+            bonds: Arc::default(),
             over,
             moved,
         })
@@ -44,6 +47,11 @@ impl SessionLinks {
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         1 + self.more.load(Ordering::Relaxed)
+    }
+
+    /// The session's work connections that are spread over them.
+    pub(crate) fn bonds(&self) -> &Arc<Bonds> {
+        &self.bonds
     }
 
     /// Adds one; `None` if there are as many as may be.

@@ -70,7 +70,7 @@ fn extensions(transport: Transport, settings: &ServerTransport) -> Vec<Extension
     if transport == Transport::Quic {
         extensions.push(Extension::QUIC_DATAGRAMS);
     } else if tcp_mux {
-        extensions.extend([Extension::LINKS, Extension::LINK]);
+        extensions.extend([Extension::BOND, Extension::LINKS, Extension::LINK]);
     }
     // What the operator has set counts.
     let set = settings.liveness_keys;
