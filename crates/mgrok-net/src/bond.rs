@@ -30,7 +30,7 @@ use crate::conn::{ByteStream, Conn};
 const BULK: u64 = 4 * 1024 * 1024;
 
 /// ...within this time. So one that trickles for days opens nothing.
-const BULK_TIME: Duration = Duration::from_secs(10);
+const BULK_TIME: Duration = Duration::from_secs(30);
 
 /// When so many bytes lie ready, they are handed on.
 const MAX_TAKEN: usize = 128 * 1024;
@@ -196,14 +196,15 @@ impl Bond {
         if self.send_failure.is_some() {
             return Ok(());
         }
-        if self.spread_at.is_some() && !self.is_first_closed {
-            self.is_first_closed = self.first.poll_close(cx)?.is_ready();
-        }
         for leg in &mut self.legs {
             let _ = match self.is_closed && leg.is_ours_begun {
                 true => leg.poll_close(cx)?,
                 false => leg.poll_out(cx)?,
             };
+        }
+        // Not before the other end is sure to learn that this is no end.
+        if !self.is_first_closed && self.legs.iter().any(|it| it.has_said_begin) {
+            self.is_first_closed = self.first.poll_close(cx)?.is_ready();
         }
         Ok(())
     }
@@ -241,9 +242,13 @@ impl Bond {
                 Poll::Ready(Some(_)) => {
                     return Err(wrong("data before the offset to begin at".to_owned()));
                 }
-                // The end that opened it needs it no more, and has sent nothing on it.
-                Poll::Ready(None) if !leg.is_ours_begun => drop(self.legs.remove(at)),
-                Poll::Ready(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                // The other end has no use for it, and has brought nothing on it. If our direction has, nobody takes what comes there.
+                Poll::Ready(None) => {
+                    if self.legs.remove(at).is_ours_begun {
+                        self.send_failure
+                            .get_or_insert(io::ErrorKind::ConnectionReset);
+                    }
+                }
             }
         }
         Ok(())

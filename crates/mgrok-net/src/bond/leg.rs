@@ -18,6 +18,8 @@ pub(super) struct Leg {
     out: VecDeque<Bytes>,
     /// Whether it was said from where on our direction is spread.
     pub(super) is_ours_begun: bool,
+    /// Whether that is on its way, ahead of any data.
+    pub(super) has_said_begin: bool,
     is_closed: bool,
     /// What the last read has brought.
     input: VecDeque<Bytes>,
@@ -42,6 +44,7 @@ impl Leg {
             conn,
             out,
             is_ours_begun: false,
+            has_said_begin: false,
             is_closed: false,
             input: VecDeque::new(),
             header: [0; HEADER_LEN],
@@ -69,10 +72,11 @@ impl Leg {
 
     /// Ready once all that is queued has been sent.
     pub(super) fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.out.is_empty() {
-            return Poll::Ready(Ok(()));
+        if !self.out.is_empty() {
+            ready!(self.conn.poll_send_many(cx, &mut self.out))?;
         }
-        self.conn.poll_send_many(cx, &mut self.out)
+        self.has_said_begin = self.is_ours_begun;
+        Poll::Ready(Ok(()))
     }
 
     /// Ready once all that was queued is on its way.
