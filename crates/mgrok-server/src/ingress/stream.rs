@@ -185,11 +185,10 @@ fn join_work_conn(
 
 /// Where a work connection goes. In frp's order, which wants plugins asked before a token is looked at.
 async fn admit_work_conn(
-    mut new: NewWorkConn,
+    new: NewWorkConn,
     connection: &Connection,
     context: &ClientContext,
 ) -> Result<Destination, WorkConnError> {
-    let bond = std::mem::take(&mut new.mgrok_bond);
     let run_id = RunId::from(new.run_id.as_str());
     let head = || Excerpt(run_id.head()).to_string();
     let session = context.directory.session(&run_id);
@@ -199,13 +198,23 @@ async fn admit_work_conn(
     }
     let hooks = context.policy.now().hooks.clone();
     let new = match hooks.is_subscribed(Op::NewWorkConn) {
-        true => Box::pin(hooks.new_work_conn(&session.client, new)).await?,
+        true => {
+            Box::pin(async {
+                let mut new = new;
+                // No business of plugins.
+                let bond = std::mem::take(&mut new.mgrok_bond);
+                let mut new = hooks.new_work_conn(&session.client, new).await?;
+                new.mgrok_bond = bond;
+                Ok::<_, HookError>(new)
+            })
+            .await?
+        }
         false => new,
     };
     let (keys, subject) = (&session.keys, &session.subject);
     keys.verify_work_conn(subject, &new).await?;
-    Ok(match bond.is_empty() {
+    Ok(match new.mgrok_bond.is_empty() {
         true => Destination::Session(session.work_conns),
-        false => Destination::Bond(session.links, bond),
+        false => Destination::Bond(session.links, new.mgrok_bond),
     })
 }
