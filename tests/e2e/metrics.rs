@@ -19,7 +19,7 @@ use crate::{
 
 /// What one answer of `/metrics` says.
 #[derive(Debug, Default)]
-struct Told {
+pub(crate) struct Told {
     families: BTreeMap<String, Family>,
     /// By name and labels, as they are written.
     samples: BTreeMap<String, f64>,
@@ -82,14 +82,14 @@ impl Told {
         told
     }
 
-    async fn by(port: SocketAddr) -> Self {
+    pub(crate) async fn by(port: SocketAddr) -> Self {
         let (status, text) = get(port, "/metrics", "").await;
         assert_eq!(status, 200, "{text}");
         Self::parse(&text)
     }
 
     #[track_caller]
-    fn value(&self, sample: &str) -> f64 {
+    pub(crate) fn value(&self, sample: &str) -> f64 {
         let found = self.samples.get(sample).copied();
         found.unwrap_or_else(|| panic!("{sample}: {self:#?}"))
     }

@@ -1,18 +1,20 @@
 //! Work connections that wait for users.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use mgrok_lab::{Client, Peer, Proxy, Server, eventually, link::Link, service, traffic};
+use mgrok_lab::{Client, Peer, Proxy, Server, eventually, link::Link, ports, service, traffic};
 use tokio::task::JoinSet;
 
-use crate::Tunnel;
+use crate::{Tunnel, metrics::Told};
 
 #[tokio::test]
 async fn more_users_than_pooled_connections_are_served() {
     let echo = service::tcp_echo().await;
-    for mux in [true, false] {
+    // With v2 and the multiplexer the server opens what users need, and there is no pool.
+    for (mux, wire) in [(true, "v2"), (true, "v1"), (false, "v2")] {
         let for_server = format!("transport.tcpMux = {mux}");
-        let for_client = format!("{for_server}\ntransport.poolCount = 5");
+        let for_client =
+            format!("{for_server}\ntransport.poolCount = 5\ntransport.wireProtocol = \"{wire}\"");
         let proxy = Proxy::tcp("tcp", echo.addr());
         let tunnel = Tunnel::with(&for_server, &for_client, proxy).await;
         let mut users = JoinSet::new();
@@ -29,12 +31,36 @@ async fn more_users_than_pooled_connections_are_served() {
 }
 
 #[tokio::test]
+async fn a_server_that_opens_work_connections_itself_keeps_none() {
+    let echo = service::tcp_echo().await;
+    for (wire, kept) in [("v1", 3.0), ("v2", 0.0)] {
+        let port = ports::free();
+        let for_server = format!("webServer.port = {port}\nenablePrometheus = true");
+        let for_client = format!("transport.poolCount = 3\ntransport.wireProtocol = \"{wire}\"");
+        let proxy = Proxy::tcp("tcp", echo.addr());
+        let tunnel = Tunnel::with(&for_server, &for_client, proxy).await;
+        for _ in 0..5 {
+            traffic::tcp_echo(tunnel.public, 1_000).await;
+        }
+        let admin = SocketAddr::from(([127, 0, 0, 1], port));
+        eventually(&format!("{kept} are kept with {wire}"), async || {
+            let told = Told::by(admin).await;
+            assert!(told.value("mgrok_server_work_connections_total{result=\"ok\"}") >= 5.0);
+            let idle = told.value("mgrok_server_idle_work_connections");
+            // A rush may have brought some more.
+            (idle >= kept && (kept > 0.0 || idle == 0.0)).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_client_may_ask_for_more_than_the_server_keeps() {
     let echo = service::tcp_echo().await;
     let proxy = Proxy::tcp("tcp", echo.addr());
     let tunnel = Tunnel::with(
         "transport.maxPoolCount = 1",
-        "transport.poolCount = 1000",
+        "transport.poolCount = 1000\ntransport.wireProtocol = \"v1\"",
         proxy,
     )
     .await;
@@ -55,7 +81,7 @@ async fn pooled_connections_outlive_many_keepalives() {
     ] {
         let more = match settings.contains("heartbeat") {
             true => "transport.heartbeatInterval = 1",
-            false => "",
+            false => "transport.wireProtocol = \"v1\"",
         };
         let for_client =
             format!("{settings}\n{more}\ntransport.poolCount = 3\nlog.level = \"debug\"");

@@ -11,8 +11,6 @@ mod tls;
 
 mod dial;
 
-mod mux_links;
-
 mod link;
 
 use std::net::IpAddr;
@@ -34,7 +32,6 @@ use self::dial::DialContext;
 pub(crate) use self::dial::Dialler;
 pub use self::error::{ConnectError, SetUpError};
 pub(crate) use self::link::{Link, LinkEnd, Streams};
-pub(crate) use self::mux_links::MuxLinks;
 use self::tls::ServerTls;
 pub(crate) use self::transport::Transport;
 
@@ -131,11 +128,16 @@ impl Connector {
         Ok(self.carried_by(conn, dialler))
     }
 
+    /// Whether the streams of a session by `transport` share connections by the multiplexer.
+    pub(crate) fn is_muxed(&self, transport: Transport) -> bool {
+        transport != Transport::Quic && self.mux_keepalive.is_some()
+    }
+
     /// How many links a session by `transport` is to have beyond its first.
     pub(crate) fn further_links(&self, transport: Transport) -> usize {
-        match (transport, self.mux_keepalive) {
-            (Transport::Quic, _) | (_, None) => 0,
-            (_, Some(_)) => self.mux_connections.saturating_sub(1),
+        match self.is_muxed(transport) {
+            false => 0,
+            true => self.mux_connections.saturating_sub(1),
         }
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use mgrok_config::ClientConfig;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::message::MessageConn;
+use mgrok_net::mux_links::MuxLinks;
 use mgrok_net::muxes::Muxes;
 use mgrok_proto::cipher::CipherKey;
 use mgrok_proto::{Negotiated, RunId, WireVersion};
@@ -20,10 +21,11 @@ use tracing::{Instrument, Span, debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::clock::now;
-use crate::connect::{Connector, Link, MuxLinks, Transport};
+use crate::connect::{Connector, Link, Transport};
 use crate::credentials::Credentials;
 use crate::login::{LoginError, Request, join};
 use crate::tasks::Tasks;
+use crate::work::WorkAcceptor;
 
 /// What it takes to make links for a session.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub(crate) struct LinkMaker {
     pub(crate) negotiated: Negotiated,
     pub(crate) run_id: RunId,
     pub(crate) tasks: Tasks,
+    /// Takes what the server opens on them.
+    pub(crate) work: WorkAcceptor,
 }
 
 /// The further links of a session. They end when it is dropped.
@@ -237,6 +241,7 @@ impl LinkMaker {
         if self.negotiated.liveness {
             link.watch_closely();
         }
+        self.work.accept_from(&mut link);
         Ok((link, control))
     }
 }

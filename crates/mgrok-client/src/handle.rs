@@ -103,20 +103,29 @@ impl SessionHandle {
         opened.into_iter().map(|it| self.begin(it)).collect()
     }
 
-    fn begin(&self, mut stream: Conn) -> MessageConn {
-        if self.negotiated.half_close {
-            stream.refuse_after_drop();
-        }
-        if self.negotiated.liveness {
-            stream.watch_closely(liveness::INTERVAL, liveness::TIMEOUT);
-        }
-        let mut conn = MessageConn::new(stream, self.negotiated.streams);
+    fn begin(&self, stream: Conn) -> MessageConn {
+        let mut conn = self.message_conn(stream);
         match self.negotiated.streams {
             WireVersion::V1 => {}
             // Leaves together with the first message. There is room for it: nothing is queued yet.
             WireVersion::V2 => drop(conn.queue_encoded(v2::MAGIC)),
         }
         conn
+    }
+
+    /// A stream that the server has opened, which begins with a message.
+    pub(crate) fn opened_by_server(&self, stream: Conn) -> MessageConn {
+        self.message_conn(stream)
+    }
+
+    fn message_conn(&self, mut stream: Conn) -> MessageConn {
+        if self.negotiated.half_close {
+            stream.refuse_after_drop();
+        }
+        if self.negotiated.liveness {
+            stream.watch_closely(liveness::INTERVAL, liveness::TIMEOUT);
+        }
+        MessageConn::new(stream, self.negotiated.streams)
     }
 
     /// How the session speaks.

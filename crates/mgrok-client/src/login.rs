@@ -212,6 +212,9 @@ fn offer(connector: &Connector, transport: Transport, request: &Request<'_>) -> 
     if connector.further_links(transport) > 0 {
         extensions.extend([Extension::BOND, Extension::LINKS]);
     }
+    if connector.is_muxed(transport) {
+        extensions.push(Extension::SERVER_STREAMS);
+    }
     if connector.may_watch_closely(transport) {
         extensions.push(Extension::LIVENESS);
     }

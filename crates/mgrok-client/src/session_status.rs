@@ -1,45 +1,10 @@
 //! How each supervisor's session is, for the admin port.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mgrok_config::ServerAddr;
+use mgrok_net::mux_links::LinkCount;
 use tokio::sync::watch;
-
-/// How many connections a session has. Clones are the same, and equal while the numbers are.
-#[derive(Clone, Debug)]
-pub(crate) struct LinkCount(Arc<AtomicUsize>);
-
-impl LinkCount {
-    /// One.
-    pub(crate) fn one() -> Self {
-        Self(Arc::new(AtomicUsize::new(1)))
-    }
-
-    /// One more.
-    pub(crate) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// One less.
-    pub(crate) fn remove(&self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// How many there are at this moment.
-    pub(crate) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl PartialEq for LinkCount {
-    fn eq(&self, other: &Self) -> bool {
-        self.get() == other.get()
-    }
-}
-
-impl Eq for LinkCount {}
 
 /// A session that lives.
 #[derive(Clone, Debug, Eq, PartialEq)]

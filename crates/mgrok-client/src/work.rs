@@ -1,9 +1,10 @@
-//! Work connections: the pipes that a session offers to its server, one for each user.
+//! Work connections: the pipes between a session and its server, one for each user. Either end opens them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use mgrok_config::ProxyKind;
+use mgrok_mux::Acceptor;
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::message::{MessageConn, RecvError, SendError};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, error, warn};
 
 use crate::bonding::bonded;
-use crate::connect::ConnectError;
+use crate::connect::{ConnectError, Link};
 use crate::credentials::Credentials;
 use crate::handle::SessionHandle;
 use crate::hole::Puncher;
@@ -90,12 +91,36 @@ pub(crate) struct WorkConns {
     owed: usize,
 }
 
+/// Accepts the work connections that the server opens itself.
+#[derive(Clone, Debug)]
+pub(crate) struct WorkAcceptor {
+    context: Arc<WorkContext>,
+    /// As many at a time may be without their `StartWorkConn`.
+    waiting: Arc<Semaphore>,
+}
+
+/// Which end has opened a work connection.
+enum Origin {
+    /// We are to, and offer it.
+    Client,
+    /// The server has, and says at once what it is for.
+    Server(Conn),
+}
+
 impl WorkConns {
     pub(crate) fn new(context: WorkContext) -> Self {
         Self {
             context: Arc::new(context),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             owed: 0,
+        }
+    }
+
+    /// Accepts those that the server opens itself, for the session of these.
+    pub(crate) fn acceptor(&self) -> WorkAcceptor {
+        WorkAcceptor {
+            context: self.context.clone(),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
         }
     }
 
@@ -126,56 +151,110 @@ impl WorkConns {
         self.owed -= 1;
         let context = self.context.clone();
         let tasks = context.tasks.clone();
-        tasks.spawn(context.work_conn(place).instrument(Span::current()));
+        let serve = context.work_conn(Origin::Client, place);
+        tasks.spawn(serve.instrument(Span::current()));
+    }
+}
+
+impl WorkAcceptor {
+    /// Serves those that come on `link`, until the session takes no more users or the link has ended. They are refused if the session has not
+    /// agreed that the server opens them.
+    pub(crate) fn accept_from(&self, link: &mut Link) {
+        let acceptor = link.take_acceptor();
+        if let Some(acceptor) =
+            acceptor.filter(|_| self.context.session.negotiated().server_streams)
+        {
+            let accept = self.clone().accept_all(acceptor);
+            self.context.tasks.spawn(accept.in_current_span());
+        }
+    }
+
+    async fn accept_all(self, mut acceptor: Acceptor) {
+        let ended = self.context.ended.clone();
+        let accept = async {
+            while let Some(stream) = acceptor.accept().await {
+                // The semaphore is never closed.
+                let Ok(place) = self.waiting.clone().acquire_owned().await else {
+                    return;
+                };
+                let context = self.context.clone();
+                let serve = context.work_conn(Origin::Server(stream.into()), place);
+                self.context.tasks.spawn(serve.in_current_span());
+            }
+        };
+        tokio::select! {
+            () = ended.cancelled() => {}
+            () = accept => {}
+        }
     }
 }
 
 impl WorkContext {
-    /// One work connection, from its offer to the end of its user.
-    async fn work_conn(self: Arc<Self>, place: OwnedSemaphorePermit) {
-        let started = tokio::select! {
-            biased;
-            () = self.ended.cancelled() => return,
-            // Boxed, as is all that few users need or none needs for long: a held user costs what the largest part of its task does.
-            started = Box::pin(self.start()) => started,
-        };
-        drop(place);
-        let started = match started {
-            Ok(started) => started,
-            // The session logs its loss once; each waiting connection need not.
-            Err(e @ (WorkError::Closed | WorkError::Receive(RecvError::Io(_)))) => {
-                self.metrics.work_conns.of(WorkConnEnd::Unused).inc();
-                return debug!(
-                    per_session = true,
-                    "waiting work connection lost: {}",
-                    Chain(&e)
-                );
-            }
-            Err(e) => {
+    /// One work connection, from its beginning to the end of its user.
+    fn work_conn(
+        self: Arc<Self>,
+        origin: Origin,
+        place: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send {
+        // Boxed, as is all that few users need or none needs for long: a held user costs what the largest part of its task does.
+        let starting = Box::pin(self.clone().start(origin));
+        async move {
+            let started = tokio::select! {
+                biased;
+                () = self.ended.cancelled() => return,
+                started = starting => started,
+            };
+            drop(place);
+            let started = match started {
+                Ok(started) => started,
+                // The session logs its loss once; each waiting connection need not.
+                Err(e @ (WorkError::Closed | WorkError::Receive(RecvError::Io(_)))) => {
+                    self.metrics.work_conns.of(WorkConnEnd::Unused).inc();
+                    return debug!(
+                        per_session = true,
+                        "waiting work connection lost: {}",
+                        Chain(&e)
+                    );
+                }
+                Err(e) => {
+                    self.metrics.work_conns.of(WorkConnEnd::Failed).inc();
+                    return warn!(per_session = true, "work connection error: {}", Chain(&e));
+                }
+            };
+            if !started.start.error.is_empty() {
                 self.metrics.work_conns.of(WorkConnEnd::Failed).inc();
-                return warn!(per_session = true, "work connection error: {}", Chain(&e));
+                let reason = server_text(&started.start.error);
+                return error!(per_session = true, "StartWorkConn contains error: {reason}");
             }
-        };
-        if !started.start.error.is_empty() {
-            self.metrics.work_conns.of(WorkConnEnd::Failed).inc();
-            let reason = server_text(&started.start.error);
-            return error!(per_session = true, "StartWorkConn contains error: {reason}");
+            let Some(proxy) = self.running(&started.start.proxy_name).await else {
+                self.metrics.work_conns.of(WorkConnEnd::Failed).inc();
+                let name = server_text(&started.start.proxy_name);
+                return warn!(
+                    per_session = true,
+                    "work connection for proxy [{name}], which is not running: closed"
+                );
+            };
+            self.metrics.work_conns.of(WorkConnEnd::Served).inc();
+            let span = proxy.span();
+            self.serve(proxy, started).instrument(span).await;
         }
-        let Some(proxy) = self.running(&started.start.proxy_name).await else {
-            self.metrics.work_conns.of(WorkConnEnd::Failed).inc();
-            let name = server_text(&started.start.proxy_name);
-            return warn!(
-                per_session = true,
-                "work connection for proxy [{name}], which is not running: closed"
-            );
-        };
-        self.metrics.work_conns.of(WorkConnEnd::Served).inc();
-        let span = proxy.span();
-        self.serve(proxy, started).instrument(span).await;
     }
 
-    /// Offers a connection, and waits until a user needs it.
-    async fn start(&self) -> Result<Box<Started>, WorkError> {
+    /// Waits until a user needs the connection.
+    async fn start(self: Arc<Self>, origin: Origin) -> Result<Box<Started>, WorkError> {
+        let mut conn = match origin {
+            Origin::Client => Box::pin(self.offer()).await?,
+            Origin::Server(stream) => self.session.opened_by_server(stream),
+        };
+        match conn.recv().await? {
+            None => Err(WorkError::Closed),
+            Some(Message::StartWorkConn(start)) => Ok(Box::new(Started { start, conn })),
+            Some(other) => Err(WorkError::Unexpected(other.name())),
+        }
+    }
+
+    /// Opens a connection and offers it.
+    async fn offer(&self) -> Result<MessageConn, WorkError> {
         let mut offer = NewWorkConn {
             run_id: self.session.run_id().as_str().to_owned(),
             ..NewWorkConn::default()
@@ -184,11 +263,7 @@ impl WorkContext {
         Box::pin(self.credentials.show(&mut offer)).await?;
         let mut conn = self.session.open().await?;
         conn.send(&offer.into()).await?;
-        match conn.recv().await? {
-            None => Err(WorkError::Closed),
-            Some(Message::StartWorkConn(start)) => Ok(Box::new(Started { start, conn })),
-            Some(other) => Err(WorkError::Unexpected(other.name())),
-        }
+        Ok(conn)
     }
 
     /// The proxy of this name on the wire, if it is running or turns out to be.
@@ -291,7 +366,7 @@ mod tests {
         });
         let permits = Arc::new(Semaphore::new(1));
         let permit = permits.acquire_owned().await.unwrap();
-        let size = size_of_val(&context.work_conn(permit));
+        let size = size_of_val(&context.work_conn(Origin::Client, permit));
         assert!(size <= 960, "{size} bytes");
     }
 
@@ -299,7 +374,7 @@ mod tests {
     /// be on their way.
     #[test]
     fn a_work_connection_that_waits_is_small() {
-        let size = future_size(WorkContext::start);
+        let size = future_size(|(context, origin)| WorkContext::start(context, origin));
         assert!(size <= 640, "{size} bytes");
     }
 

@@ -39,8 +39,10 @@ impl Opener {
             // The permit comes back when the stream is acknowledged or gone.
             Ok(Ok(permit)) => permit.forget(),
         }
+        let now = tokio::time::Instant::now().into_std();
         let mut guard = self.shared.lock();
         let opened = guard.machine.open();
+        guard.machine.note_opened(now);
         guard.finish();
         match opened {
             Ok(id) => Ok(Stream::new(Arc::clone(&self.shared), id)),

@@ -243,6 +243,35 @@ impl Machine {
         Ok(id)
     }
 
+    /// Takes note that a stream was opened `now`, which the other end is to acknowledge.
+    pub fn note_opened(&mut self, now: Instant) {
+        self.keepalive.handle_asked(now);
+    }
+
+    /// Whether a stream that we opened needs no wait: the other end has acknowledged it, or there is no reason to doubt that it will. An
+    /// error if the stream was reset or the session has ended.
+    pub fn is_answered(&self, id: u32, now: Instant) -> io::Result<bool> {
+        if let Some(error) = &self.ended {
+            return Err(error.to_io());
+        }
+        match self.streams.get(&id) {
+            Some(state) if state.reset => Err(io::ErrorKind::ConnectionReset.into()),
+            Some(state) => Ok(!state.unacknowledged || !self.keepalive.is_silent(now)),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Ready when the other end has acknowledged a stream that we opened, or reset it, or the session has ended.
+    pub fn poll_acknowledged(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<()> {
+        match self.streams.get_mut(&id) {
+            Some(state) if state.unacknowledged && !state.reset && self.ended.is_none() => {
+                set_waker(&mut state.recv.waker, cx);
+                Poll::Pending
+            }
+            Some(_) | None => Poll::Ready(()),
+        }
+    }
+
     /// The next stream that the other end opened; `None` when the session has ended.
     pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Option<u32>> {
         if self.ended.is_some() {

@@ -1,6 +1,7 @@
 //! One stream of a session, as its owner holds it.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -47,6 +48,26 @@ impl Stream {
     /// The stream's number in its session.
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// Waits until the other end has acknowledged the stream, if there is reason to doubt that it will: it has answered nothing for a second
+    /// that it should have. A stream that was opened can be used at once; this is for whoever would rather not if nobody is there.
+    ///
+    /// Cancel-safe. Not beside a pending [`poll_recv`](Self::poll_recv), whose waker it takes.
+    ///
+    /// # Errors
+    ///
+    /// The stream was reset, or the session has ended.
+    pub async fn answered(&mut self) -> io::Result<()> {
+        let is_answered = || {
+            let now = tokio::time::Instant::now().into_std();
+            self.shared.lock().machine.is_answered(self.id, now)
+        };
+        if is_answered()? {
+            return Ok(());
+        }
+        poll_fn(|cx| self.shared.lock().machine.poll_acknowledged(self.id, cx)).await;
+        is_answered().map(|_| ())
     }
 
     /// The next received bytes as an owned slice; empty means that the other end sends no more.

@@ -177,6 +177,15 @@ impl Conn {
         }
     }
 
+    /// Waits until the other end has taken note of a stream that was opened here, if there is reason to doubt that it is there. Only waits for
+    /// multiplexed streams without a layer on top, see [`mgrok_mux::Stream::answered`].
+    pub async fn answered(&mut self) -> io::Result<()> {
+        match &mut self.io {
+            Io::Mux(stream) => stream.answered().await,
+            Io::Kcp(_) | Io::Layered(_) | Io::Quic(_) | Io::Tcp(_) | Io::Tls(_) => Ok(()),
+        }
+    }
+
     /// Makes the operating system take only so many bytes as it can send soon, so that those that wait are still here, where
     /// small messages can go ahead. For a connection that many streams share. Only affects TCP sockets, bare or under TLS.
     pub fn keep_little_unsent(&self) {

@@ -16,6 +16,7 @@ pub mod feed;
 pub mod head;
 pub mod layers;
 pub mod message;
+pub mod mux_links;
 pub mod muxes;
 pub mod proxy_protocol;
 pub mod relay;

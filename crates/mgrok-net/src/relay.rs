@@ -295,6 +295,12 @@ impl<'a> Relay<'a> {
         }
     }
 
+    /// Whether what still comes for a user who has left may be refused at once: on a multiplexed connection the refusal travels behind all
+    /// that the user has sent, and takes nothing away from it.
+    fn is_in_vain(&self) -> bool {
+        self.sending.is_draining() && self.work.is_multiplexed()
+    }
+
     fn source_ended(&mut self, source: Leg) {
         if self.ended.is_none() {
             self.ended = Some(source);
@@ -373,7 +379,8 @@ impl Future for Relay<'_> {
         }
         let was_lingering = relay.linger.is_some();
         relay.move_bytes(cx);
-        if relay.sending.is_over() && relay.receiving.is_over() {
+        let is_over = relay.receiving.is_over() && (relay.sending.is_over() || relay.is_in_vain());
+        if is_over {
             return Poll::Ready(relay.end(EndReason::Closed));
         }
         if !was_lingering && relay.poll_linger(cx).is_ready() {

@@ -74,6 +74,8 @@ impl Extension {
     /// Datagrams of a work connection that is a stream of QUIC may travel as datagrams of that QUIC connection. Needs
     /// [`DATAGRAMS`](Self::DATAGRAMS).
     pub const QUIC_DATAGRAMS: Self = Self::new("quic-datagrams");
+    /// The server opens work connections itself, as streams of a multiplexed connection that begin with `StartWorkConn`.
+    pub const SERVER_STREAMS: Self = Self::new("server-streams");
 
     /// An extension with a name of its own, which travels in every hello. What it means must never change.
     pub const fn new(name: &'static str) -> Self {

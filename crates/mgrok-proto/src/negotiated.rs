@@ -17,6 +17,8 @@ pub struct Negotiated {
     pub links: bool,
     /// Whether a work connection may be spread over several of these.
     pub bond: bool,
+    /// Whether the server opens work connections itself.
+    pub server_streams: bool,
     /// Whether the server keeps users out of a proxy by their address, as the client wants it.
     pub access: bool,
     /// Whether members of a group share users as they say.
@@ -45,6 +47,7 @@ impl Negotiated {
             bond: [Extension::BOND, Extension::LINKS, Extension::HALF_CLOSE]
                 .into_iter()
                 .all(agreed),
+            server_streams: agreed(Extension::SERVER_STREAMS),
             access: agreed(Extension::ACCESS),
             balancing: agreed(Extension::BALANCING),
             liveness: agreed(Extension::LIVENESS),

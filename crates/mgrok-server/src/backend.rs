@@ -1,8 +1,8 @@
 //! One published service as the public side sees it: something that opens.
 //!
 //! Whoever serves users (a listener, a router or a visitor) holds a
-//! [`Backend`] and never a session. The request for a work connection travels
-//! down a bounded channel; the session that owns the other end answers it.
+//! [`Backend`] and never a session. A work connection is a stream that the backend opens itself, where the client takes such; otherwise the
+//! client has to offer it: the request travels down a bounded channel, and the session that owns the other end answers it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mgrok_net::access_log::AccessEnd;
-use mgrok_net::bond;
+use mgrok_net::bond::{self, Place};
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::layers::Layers;
+use mgrok_net::mux_links::MuxLinks;
 use mgrok_net::relay::{self, HalfClose, Leg};
 use mgrok_proto::Negotiated;
+use mgrok_proto::hook::Op;
 use mgrok_proto::message::StartWorkConn;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -30,6 +32,7 @@ use crate::directory::{ConnectionRow, ProxyEntry};
 use crate::hooks::{HookError, UserHook};
 use crate::links::SessionLinks;
 use crate::metrics::{UserRefusal, WorkConnEnd};
+use crate::policy::CurrentPolicy;
 
 /// How many requests may wait for the session to look at them. Beyond it users
 /// wait, and are refused when their time is up.
@@ -45,6 +48,37 @@ pub(crate) struct WorkRequest {
     pub(crate) reply: oneshot::Sender<Conn>,
 }
 
+/// Opens work connections to a client that takes what the server opens. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerStreams {
+    links: MuxLinks,
+    policy: CurrentPolicy,
+}
+
+impl ServerStreams {
+    /// Those on the `links` of a session; `None` if it has not agreed on them.
+    pub(crate) fn of(
+        links: &SessionLinks,
+        negotiated: Negotiated,
+        policy: &CurrentPolicy,
+    ) -> Option<Self> {
+        let links = links.streams()?;
+        negotiated.server_streams.then(|| Self {
+            links: links.clone(),
+            policy: policy.clone(),
+        })
+    }
+
+    /// Whether streams may be opened: a plugin that wants to know of work connections is asked about those that the client offers.
+    fn may_open(&self) -> bool {
+        !self.policy.now().hooks.is_subscribed(Op::NewWorkConn)
+    }
+
+    async fn open(&self) -> Result<Conn, mgrok_mux::OpenError> {
+        Ok(Conn::from(self.links.open().await?))
+    }
+}
+
 /// One proxy of one client, seen from the public side.
 #[derive(Clone, Debug)]
 pub(crate) struct Backend {
@@ -58,6 +92,8 @@ pub(crate) struct Inner {
     pub(crate) proxy: Arc<ProxyEntry>,
     /// The session's end of this channel hands out work connections.
     pub(crate) requests: mpsc::Sender<WorkRequest>,
+    /// Opens work connections itself, where the client takes such.
+    pub(crate) streams: Option<ServerStreams>,
     /// Around every work connection of this proxy.
     pub(crate) layers: Layers,
     /// How the client speaks.
@@ -275,6 +311,24 @@ impl Backend {
     }
 
     async fn open_any(&self, user: Option<PeerAddrs>) -> Result<Conn, OpenError> {
+        if let Some(streams) = self.inner.streams.as_ref().filter(|it| it.may_open()) {
+            let opened = streams.open().await;
+            let conn = opened.map_err(|error| {
+                debug!(per_session = true, %error, "cannot open a work connection");
+                OpenError::Refused
+            })?;
+            let start = async {
+                let place = self.place(user);
+                let mut conn = self.start(conn, user, place.as_deref()).await?;
+                // So that the next of a group has its turn if this client hangs.
+                conn.answered().await?;
+                Ok(joinable(conn, place))
+            };
+            return start.await.map_err(|source| OpenError::Dead {
+                attempts: 1,
+                source,
+            });
+        }
         let attempts = self.inner.attempts;
         let mut tried = 0;
         loop {
@@ -286,8 +340,9 @@ impl Backend {
                 .map_err(|_| OpenError::Refused)?;
             let conn = answer.await.map_err(|_| OpenError::Refused)?;
             tried += 1;
-            match self.start(conn, user).await {
-                Ok(conn) => return Ok(conn),
+            let place = self.place(user);
+            match self.start(conn, user, place.as_deref()).await {
+                Ok(conn) => return Ok(joinable(conn, place)),
                 Err(source) if tried == attempts => {
                     return Err(OpenError::Dead { attempts, source });
                 }
@@ -298,8 +353,20 @@ impl Backend {
         }
     }
 
+    /// Where further streams may join that of a user; `None` if they may not.
+    fn place(&self, user: Option<PeerAddrs>) -> Option<Box<Place>> {
+        // What belongs to no one user is no bulk.
+        let may_bond = user.is_some() && self.inner.negotiated.bond && self.inner.links.count() > 1;
+        may_bond.then(|| Box::new(self.inner.links.bonds().open()))
+    }
+
     /// Tells the client which proxy the work connection is for.
-    async fn start(&self, mut conn: Conn, user: Option<PeerAddrs>) -> io::Result<Conn> {
+    async fn start(
+        &self,
+        mut conn: Conn,
+        user: Option<PeerAddrs>,
+        place: Option<&Place>,
+    ) -> io::Result<Conn> {
         let mut start = StartWorkConn {
             proxy_name: self.proxy_name().to_owned(),
             ..StartWorkConn::default()
@@ -313,10 +380,7 @@ impl Backend {
             }
         }
         let negotiated = self.inner.negotiated;
-        // What belongs to no one user is no bulk.
-        let may_bond = user.is_some() && negotiated.bond && self.inner.links.count() > 1;
-        let place = may_bond.then(|| Box::new(self.inner.links.bonds().open()));
-        if let Some(place) = &place {
+        if let Some(place) = place {
             start.mgrok_bond = place.id();
         }
         if negotiated.half_close {
@@ -328,10 +392,15 @@ impl Backend {
             .encode(&start.into(), &mut frame)
             .map_err(io::Error::other)?;
         conn.send(frame.freeze()).await?;
-        Ok(match place {
-            Some(place) => bond::accepting(conn, *place),
-            None => conn,
-        })
+        Ok(conn)
+    }
+}
+
+/// `conn`, which streams may join that come to this place.
+fn joinable(conn: Conn, place: Option<Box<Place>>) -> Conn {
+    match place {
+        Some(place) => bond::accepting(conn, *place),
+        None => conn,
     }
 }
 

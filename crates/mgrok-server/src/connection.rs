@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use mgrok_net::mux_links::MuxLinks;
 use mgrok_proto::{RunId, liveness};
 use tokio_util::sync::CancellationToken;
 
@@ -130,7 +131,16 @@ impl Connection {
 
     /// The links of a session that begins here, of which this connection is the first.
     pub(crate) fn session_links(&self) -> Arc<SessionLinks> {
-        SessionLinks::new(self.session_over.clone(), self.session_moved.clone())
+        let (over, moved) = (&self.session_over, &self.session_moved);
+        SessionLinks::new(self.streams(), over.clone(), moved.clone())
+    }
+
+    /// Opens streams on the connection, if it is multiplexed.
+    pub(crate) fn streams(&self) -> Option<MuxLinks> {
+        match self.carrier.get() {
+            Some(Carrier::Mux(opener)) => Some(MuxLinks::new(opener.clone())),
+            Some(Carrier::Quic(_)) | None => None,
+        }
     }
 
     /// Whether a session ever began.

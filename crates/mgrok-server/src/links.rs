@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mgrok_net::bond::Bonds;
+use mgrok_net::mux_links::{AddedLink, MuxLinks};
 use tokio_util::sync::CancellationToken;
 
 /// How many links one session may have, the first among them. A client is configured with no more.
@@ -12,9 +13,11 @@ pub(crate) const MAX_LINKS: usize = 64;
 /// The links of one session.
 #[derive(Debug, Default)]
 pub(crate) struct SessionLinks {
-    /// Those beyond the first.
+    /// How many there are beyond the first.
     more: AtomicUsize,
     bonds: Arc<Bonds>,
+    /// Where streams can be opened to the client; `None` if the first is not multiplexed.
+    streams: Option<MuxLinks>,
     over: CancellationToken,
     moved: CancellationToken,
 }
@@ -23,6 +26,8 @@ pub(crate) struct SessionLinks {
 #[derive(Debug)]
 pub(crate) struct JoinedLink {
     links: Arc<SessionLinks>,
+    /// Has streams opened on it.
+    _added: Option<AddedLink>,
 }
 
 /// What became of a session, and so of its links.
@@ -34,11 +39,16 @@ pub(crate) enum LinksEnd {
 }
 
 impl SessionLinks {
-    /// Those of a session whose end `over` tells, unless `moved` tells that it has gone elsewhere.
-    pub(crate) fn new(over: CancellationToken, moved: CancellationToken) -> Arc<Self> {
+    /// Those of a session whose end `over` tells, unless `moved` tells that it has gone elsewhere. `streams` are on its first.
+    pub(crate) fn new(
+        streams: Option<MuxLinks>,
+        over: CancellationToken,
+        moved: CancellationToken,
+    ) -> Arc<Self> {
         Arc::new(Self {
             more: AtomicUsize::new(0),
             bonds: Arc::default(),
+            streams,
             over,
             moved,
         })
@@ -54,15 +64,23 @@ impl SessionLinks {
         &self.bonds
     }
 
-    /// Adds one; `None` if there are as many as may be.
-    pub(crate) fn join(self: &Arc<Self>) -> Option<JoinedLink> {
+    /// Where streams can be opened to the client; `None` if the first link is not multiplexed.
+    pub(crate) fn streams(&self) -> Option<&MuxLinks> {
+        self.streams.as_ref()
+    }
+
+    /// Adds one with these `streams`; `None` if there are as many as may be.
+    pub(crate) fn join(self: &Arc<Self>, streams: Option<&MuxLinks>) -> Option<JoinedLink> {
         let added = self
             .more
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |more| {
                 (more + 1 < MAX_LINKS).then_some(more + 1)
             });
-        added.ok().map(|_| JoinedLink {
+        added.ok()?;
+        let mine = self.streams.as_ref();
+        Some(JoinedLink {
             links: self.clone(),
+            _added: mine.zip(streams).map(|(mine, streams)| mine.add(streams)),
         })
     }
 }
@@ -90,10 +108,10 @@ mod tests {
     #[test]
     fn a_session_has_so_many_links_and_no_more() {
         let links = Arc::new(SessionLinks::default());
-        let mut joined: Vec<_> = (1..MAX_LINKS).map(|_| links.join().unwrap()).collect();
+        let mut joined: Vec<_> = (1..MAX_LINKS).map(|_| links.join(None).unwrap()).collect();
         assert_eq!(links.count(), MAX_LINKS);
-        assert!(links.join().is_none());
+        assert!(links.join(None).is_none());
         joined.pop();
-        assert!(links.join().is_some());
+        assert!(links.join(None).is_some());
     }
 }

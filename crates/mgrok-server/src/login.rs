@@ -267,7 +267,7 @@ async fn join<'a>(
         ..
     } = known;
     let run_id = identity.run_id.clone();
-    let admitted = link::admit(&identity, &context.directory).map_err(LoginError::from);
+    let admitted = link::admit(&identity, connection, &context.directory).map_err(LoginError::from);
     let admitted = admitted.and_then(|place| {
         let guard = connection.begin_session(run_id.clone());
         Ok((place, guard.ok_or(LoginError::SecondSession)?))

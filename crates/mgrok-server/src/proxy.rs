@@ -24,7 +24,7 @@ use tracing::{Instrument, info, info_span};
 
 use crate::access::Access;
 use crate::admission::{Admission, Public};
-use crate::backend::{self, Backend, WorkRequest};
+use crate::backend::{self, Backend, ServerStreams, WorkRequest};
 use crate::directory::{Directory, ProxyRow, ProxySettings, ProxySpec, SessionRow};
 use crate::excerpt::Excerpt;
 use crate::holder::{Holder, Rival};
@@ -109,6 +109,8 @@ pub(crate) struct PublishContext {
 pub(crate) struct Owner<'a> {
     /// Where its work connections are asked for.
     pub(crate) requests: &'a mpsc::Sender<WorkRequest>,
+    /// Opens them, where the client takes what the server opens.
+    pub(crate) streams: Option<&'a ServerStreams>,
     pub(crate) session: &'a SessionRow,
     pub(crate) negotiated: Negotiated,
     pub(crate) attempts: usize,
@@ -207,6 +209,7 @@ pub(crate) async fn prepare(
     let backend = Backend::new(backend::Inner {
         proxy: row.entry().clone(),
         requests: owner.requests.clone(),
+        streams: owner.streams.cloned(),
         layers: Layers {
             encryption: new
                 .use_encryption

@@ -28,7 +28,7 @@ use tracing::{debug, info, warn};
 
 use self::hooks::{HookOutcome, PendingHook, PingError, ProxyRequest};
 use self::pool::{Pool, Waiter};
-use crate::backend::{REQUEST_QUEUE, WorkRequest};
+use crate::backend::{REQUEST_QUEUE, ServerStreams, WorkRequest};
 use crate::directory::{Directory, SessionRow, StopCause};
 use crate::excerpt::Excerpt;
 use crate::heartbeat::Heartbeat;
@@ -58,6 +58,8 @@ pub(crate) struct ClientSpec {
     pub(crate) negotiated: Negotiated,
     /// After how long without a ping it is gone; `None` is never.
     pub(crate) heartbeat_timeout: Option<Duration>,
+    /// Opens work connections, where it takes what the server opens.
+    pub(crate) streams: Option<ServerStreams>,
     /// How many idle work connections it wants kept, already capped.
     pub(crate) pool_count: usize,
     /// Who it is, for the log.
@@ -340,6 +342,10 @@ impl Session {
         if self.client.negotiated.liveness {
             conn.watch_closely(liveness::INTERVAL, liveness::TIMEOUT);
         }
+        if self.client.streams.is_some() && self.pool.waiting() == 0 {
+            // It was a sign of life, or who waited has left.
+            return;
+        }
         let Err(conn) = self.pool.offer(conn) else {
             return;
         };
@@ -455,6 +461,7 @@ impl Session {
         let ProxyRequest { name, kind } = request;
         let owner = proxy::Owner {
             requests: &self.request_sender,
+            streams: self.client.streams.as_ref(),
             negotiated: self.client.negotiated,
             attempts: self.client.pool_count + 1,
             session: &self.row,

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mgrok_mux::SessionError;
+use mgrok_mux::{Acceptor, SessionError};
 use mgrok_net::conn::{ByteStream as _, Conn};
+use mgrok_net::mux_links::{LinkCount, MuxLinks};
 use mgrok_net::muxes::{MuxShown, Muxes};
 use mgrok_net::quic::{Connection, Endpoint, QuicError};
 use mgrok_proto::liveness;
@@ -15,9 +16,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::dial::{Dialler, Reached};
 use super::error::{ConnectError, STREAM_TIMEOUT};
-use super::mux_links::MuxLinks;
 use super::transport::Transport;
-use crate::session_status::LinkCount;
 use crate::tasks::Tasks;
 
 /// How long a closed link may take to write what is queued.
@@ -27,6 +26,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long packets of UDP have to arrive, and be sent once more, before the program ends.
 // frp: waits so long when it is stopped (cmd/frpc/sub/root.go)
 const LAST_PACKETS: Duration = Duration::from_millis(500);
+
+/// How many streams that the server has opened may wait until they are looked at: users come in thousands at once. What is beyond is
+/// reset. One that waits costs less than 1 KiB.
+const ACCEPT_BACKLOG: usize = 4_096;
 
 /// How the connection that all streams share ended.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -112,6 +115,8 @@ enum Carrier {
         drivers: TaskTracker,
         /// While metrics tell of it.
         shown: Option<MuxShown>,
+        /// Until somebody takes what the server opens.
+        acceptor: Option<Acceptor>,
     },
     Quic(QuicCarrier),
 }
@@ -157,11 +162,12 @@ impl Link {
         let config = mgrok_mux::Config {
             keepalive_interval: Some(keepalive),
             flush_timeout: FLUSH_TIMEOUT,
+            accept_backlog: ACCEPT_BACKLOG,
             ..mgrok_mux::Config::client()
         };
         conn.keep_little_unsent();
-        // The server opens no streams: without an acceptor they are refused.
-        let (opener, _, driver) = mgrok_mux::session_receiving(conn, config, Conn::poll_recv);
+        let (opener, acceptor, driver) =
+            mgrok_mux::session_receiving(conn, config, Conn::poll_recv);
         Self {
             transport,
             streams: Streams::Muxed(MuxLinks::new(opener)),
@@ -169,6 +175,7 @@ impl Link {
                 driver: Some(AbortOnDropHandle::new(tokio::spawn(driver))),
                 drivers,
                 shown: None,
+                acceptor: Some(acceptor),
             },
             reached,
         }
@@ -194,6 +201,15 @@ impl Link {
             (&mut self.carrier, &self.streams)
         {
             *shown = Some(muxes.show(links.first()));
+        }
+    }
+
+    /// Receives the streams that the server opens. If nobody takes it, they are refused when the link ends; whoever takes it and drops it
+    /// refuses them from then on. `None` where the server can open none, and once it was taken.
+    pub(crate) fn take_acceptor(&mut self) -> Option<Acceptor> {
+        match &mut self.carrier {
+            Carrier::Mux { acceptor, .. } => acceptor.take(),
+            Carrier::Each { .. } | Carrier::Quic(_) => None,
         }
     }
 

@@ -313,20 +313,13 @@ impl Server {
         self.run_id = Some(run_id.clone());
         let ended = tasks.part();
         let span = error_span!("session", run_id = %Head(&run_id));
-        let maker = LinkMaker {
-            config: config.clone(),
-            connector: self.connector.clone(),
-            credentials: context.credentials.clone(),
-            key: key.clone(),
-            muxes: context.metrics.muxes.clone(),
+        let (handle, requests) = SessionHandle::new(
+            run_id.clone(),
+            link.streams().clone(),
             negotiated,
-            run_id: run_id.clone(),
-            tasks: tasks.clone(),
-        };
-        let further_links = FurtherLinks::start(&link, maker, &span);
-        let (handle, requests) =
-            SessionHandle::new(run_id, link.streams().clone(), negotiated, span);
-        let work = WorkContext {
+            span.clone(),
+        );
+        let work = WorkConns::new(WorkContext {
             credentials: context.credentials.clone(),
             ended: ended.clone(),
             metrics: context.metrics.clone(),
@@ -336,7 +329,21 @@ impl Server {
             tasks: tasks.clone(),
             udp_packet_size: config.udp_packet_size,
             user: config.user.clone(),
+        });
+        let accepting = work.acceptor();
+        span.in_scope(|| accepting.accept_from(&mut link));
+        let maker = LinkMaker {
+            config: config.clone(),
+            connector: self.connector.clone(),
+            credentials: context.credentials.clone(),
+            key: key.clone(),
+            muxes: context.metrics.muxes.clone(),
+            negotiated,
+            run_id,
+            tasks: tasks.clone(),
+            work: accepting,
         };
+        let further_links = FurtherLinks::start(&link, maker, &span);
         let transport = &config.transport;
         let (interval, timeout) = match negotiated.liveness && !link.watch_closely() {
             true => (Some(liveness::INTERVAL), Some(liveness::TIMEOUT)),
@@ -354,7 +361,7 @@ impl Server {
             metrics: context.metrics.clone(),
             requests,
             user: config.user.clone(),
-            work: WorkConns::new(work),
+            work,
         })
     }
 }

@@ -234,6 +234,7 @@ impl Machine {
         if let Some(state) = self.streams.get_mut(&id)
             && std::mem::take(&mut state.unacknowledged)
         {
+            self.wakes.extend(state.recv.waker.take());
             self.note_acknowledged();
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct Keepalive {
     close: bool,
     ping_at: Option<Instant>,
     heard_at: Instant,
+    /// When the other end was asked for the first time since it was heard for something that it answers.
+    asked_at: Option<Instant>,
     ping: Option<Ping>,
     next_value: u32,
     round_trip: Option<RoundTrip>,
@@ -55,6 +57,7 @@ impl Keepalive {
             close: false,
             ping_at: interval.map(|interval| now + interval),
             heard_at: now,
+            asked_at: None,
             ping: None,
             next_value: 0,
             round_trip: None,
@@ -80,6 +83,17 @@ impl Keepalive {
         }
     }
 
+    /// Takes note that the other end is to answer something.
+    pub(super) fn handle_asked(&mut self, now: Instant) {
+        self.asked_at.get_or_insert(now);
+    }
+
+    /// Whether the other end should have answered something and has been silent for a second since.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        self.asked_at
+            .is_some_and(|at| now.saturating_duration_since(at) >= UNANSWERED)
+    }
+
     /// Takes note of bytes that arrived or leave, as far as they are not pings.
     pub(super) fn note_carried(&mut self, bytes: usize) {
         self.carried += bytes as u64;
@@ -88,6 +102,7 @@ impl Keepalive {
     /// Takes note of bytes from the other end, whatever they are.
     pub(super) fn handle_sign_of_life(&mut self, now: Instant) {
         self.heard_at = now;
+        self.asked_at = None;
     }
 
     /// Takes the answer to a ping; one that nobody waits for is ignored.

@@ -1,6 +1,7 @@
 //! How streams and sessions begin and end.
 
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use mgrok_mux::frame::{ACK, FIN, Header, INITIAL_WINDOW, RST, SYN};
 use mgrok_mux::machine::MAX_UNACKNOWLEDGED;
 use mgrok_mux::{Config, OpenError, SessionError, WindowBudget};
 
-use crate::raw::{Frame, Raw, control};
+use crate::raw::{Flag, Frame, Raw, control};
 
 #[test]
 fn the_ack_does_not_wait_for_accept_or_data() {
@@ -37,6 +38,44 @@ fn opens_stop_at_the_limit_of_unacknowledged_streams() {
         client.machine.open(),
         Err(OpenError::TooManyUnacknowledged)
     ));
+}
+
+#[test]
+fn who_opens_a_stream_has_to_wait_for_an_end_that_has_been_silent_for_a_second() {
+    let mut client = Raw::client();
+    let open = |client: &mut Raw| {
+        let id = client.machine.open().unwrap();
+        client.machine.note_opened(client.now);
+        id
+    };
+    let answered = |client: &Raw, id| client.machine.is_answered(id, client.now);
+    let first = open(&mut client);
+    assert!(
+        answered(&client, first).unwrap(),
+        "there is no reason to doubt"
+    );
+    client.now += Duration::from_secs(1);
+    let second = open(&mut client);
+    assert!(!answered(&client, second).unwrap());
+    let woken = Arc::new(Flag::default());
+    let waker = Waker::from(woken.clone());
+    let mut cx = Context::from_waker(&waker);
+    assert!(
+        client
+            .machine
+            .poll_acknowledged(second, &mut cx)
+            .is_pending()
+    );
+    client.feed(Header::window_update(ACK, second, 0));
+    let mut wakes = Vec::new();
+    client.machine.take_wakes(&mut wakes);
+    wakes.into_iter().for_each(Waker::wake);
+    assert!(woken.is_set());
+    assert!(client.machine.poll_acknowledged(second, &mut cx).is_ready());
+    assert!(answered(&client, second).unwrap());
+    assert!(answered(&client, first).unwrap(), "somebody is there");
+    client.feed(Header::window_update(RST, first, 0));
+    assert!(answered(&client, first).is_err());
 }
 
 #[test]

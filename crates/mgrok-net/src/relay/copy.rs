@@ -15,6 +15,10 @@ use crate::conn::{ByteStream, Conn};
 /// cost. Below that, copying is cheaper.
 const BULK: usize = 16 * 1024;
 
+/// How much is discarded of what arrives for a target that has failed. A reply that was under way is mostly smaller; whoever sends more
+/// than this is held back until the relay ends.
+const MOST_DRAINED: u32 = 1024 * 1024;
+
 thread_local! {
     /// An empty list, kept for its memory: directions that wait have none of their own.
     static SPARE: Cell<VecDeque<Bytes>> = const { Cell::new(VecDeque::new()) };
@@ -34,6 +38,8 @@ pub(super) struct Direction {
     has_spliced: bool,
     /// Whether the target may still buffer bytes that it accepted.
     unflushed: bool,
+    /// Bytes that were discarded.
+    drained: u32,
     moved: u64,
 }
 
@@ -46,8 +52,8 @@ enum State {
     Closing,
     /// The source has failed; the bytes that it delivered before are being sent.
     Flushing,
-    /// The target has failed. Incoming bytes are discarded: a socket that is closed with unread bytes is reset, and its
-    /// peer would lose bytes in flight.
+    /// The target has failed. Incoming bytes are discarded, up to [`MOST_DRAINED`]: a socket that is closed with unread bytes is reset, and
+    /// its peer would lose bytes in flight.
     Draining,
     /// The direction has ended.
     Over,
@@ -72,11 +78,18 @@ impl Direction {
                 .map(|()| self.state = State::Over)
                 .map_err(Failure::Write),
             State::Draining => {
-                // A failure of the source now counts as its end.
-                if ready!(source.poll_recv(cx)).is_ok_and(|chunk| !chunk.is_empty()) {
-                    return Poll::Ready(Ok(()));
+                if self.drained >= MOST_DRAINED {
+                    return Poll::Pending;
                 }
-                self.state = State::Over;
+                match ready!(source.poll_recv(cx)) {
+                    Ok(chunk) if !chunk.is_empty() => {
+                        let len = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+                        self.drained = self.drained.saturating_add(len);
+                        return Poll::Ready(Ok(()));
+                    }
+                    // A failure of the source now counts as its end.
+                    Ok(_) | Err(_) => self.state = State::Over,
+                }
                 Ok(())
             }
             State::Over => return Poll::Pending,
@@ -119,6 +132,11 @@ impl Direction {
     /// Whether the direction has ended.
     pub(super) fn is_over(&self) -> bool {
         self.state == State::Over
+    }
+
+    /// Whether what arrives is only discarded.
+    pub(super) fn is_draining(&self) -> bool {
+        self.state == State::Draining
     }
 
     /// Bytes that the target accepted.

@@ -265,6 +265,65 @@ async fn a_user_who_resets_ends_both_at_once() {
 }
 
 #[tokio::test]
+async fn bulk_for_a_user_who_has_left_is_held_back() {
+    for method in METHODS {
+        let mut lab = Lab::lingering(method, HalfClose::Carried, NEVER).await;
+        lab.work.write_all(&pattern(100_000)).await.unwrap();
+        read_exactly(&mut lab.user, 100_000).await;
+        drop(lab.user);
+        let (chunk, mut taken) = (pattern(65_536), 0);
+        // Until the relay takes no more. What it discards for a moment is less than sockets hold.
+        while let Ok(written) = timeout(SHORT, lab.work.write(&chunk)).await {
+            taken += written.unwrap();
+            assert!(taken < 4 * LARGE, "{method:?}: all is taken");
+        }
+    }
+}
+
+#[tokio::test]
+async fn bulk_for_a_user_who_has_left_is_refused_at_once_on_a_multiplexed_connection() {
+    let (here, there) = tokio::io::duplex(1 << 20);
+    let (opener, _acceptor, driver) = mgrok_mux::session(here, mgrok_mux::Config::server());
+    let (_opener, mut acceptor, other) = mgrok_mux::session(there, mgrok_mux::Config::client());
+    let mut drivers = tokio::task::JoinSet::new();
+    drivers.spawn(driver);
+    drivers.spawn(other);
+    let (mut user, user_conn) = tcp_pair().await;
+    let mut work = Conn::from(opener.open().await.unwrap());
+    work.refuse_after_drop();
+    let mut service = acceptor.accept().await.unwrap();
+    let flood = tokio::spawn(async move {
+        let chunk = Bytes::from(pattern(65_536));
+        // Until it is refused.
+        loop {
+            let mut rest = chunk.clone();
+            if poll_fn(|cx| service.poll_send(cx, &mut rest))
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    });
+    let relay = tokio::spawn(async move {
+        let traffic = Traffic::default();
+        let relay = relay(user_conn.into(), work, HalfClose::Carried, &traffic);
+        (relay.with_linger(NEVER).await, traffic)
+    });
+    read_exactly(&mut user, 100_000).await;
+    drop(user);
+    let end = end_of(relay).await;
+    assert!(matches!(
+        end.reason,
+        EndReason::Failed {
+            leg: Leg::Outside,
+            ..
+        }
+    ));
+    timeout(PATIENCE, flood).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_service_that_resets_while_it_is_written_to_ends_both() {
     for method in METHODS {
         let lab = Lab::lingering(method, HalfClose::Carried, SHORT).await;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use mgrok_config::ServerTransport;
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::layers;
@@ -53,7 +52,8 @@ pub(super) fn seal(control: MessageConn, agreement: &Agreement, keys: &Keys) -> 
 }
 
 /// What this end can do, if it can as well, with a client that has come by `transport`.
-fn extensions(transport: Transport, settings: &ServerTransport) -> Vec<Extension> {
+fn extensions(transport: Transport, policy: &Policy) -> Vec<Extension> {
+    let settings = &policy.config.transport;
     let tcp_mux = settings.tcp_mux;
     let mut extensions = vec![
         Extension::ACCESS,
@@ -71,6 +71,10 @@ fn extensions(transport: Transport, settings: &ServerTransport) -> Vec<Extension
         extensions.push(Extension::QUIC_DATAGRAMS);
     } else if tcp_mux {
         extensions.extend([Extension::BOND, Extension::LINKS, Extension::LINK]);
+        // What we open shows no token.
+        if !policy.keys.auth.new_work_conns {
+            extensions.push(Extension::SERVER_STREAMS);
+        }
     }
     // What the operator has set counts.
     let set = settings.liveness_keys;
@@ -95,7 +99,7 @@ pub(super) async fn negotiate(
     policy: &Policy,
 ) -> Option<Agreement> {
     let from = connection.addrs.from;
-    let mut extensions = extensions(connection.transport, &policy.config.transport);
+    let mut extensions = extensions(connection.transport, policy);
     // With another token no record could be opened, and the client has to be able to read the refusal.
     if is_signed {
         extensions.push(Extension::PROOF);

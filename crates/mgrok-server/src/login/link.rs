@@ -7,7 +7,7 @@ use mgrok_net::message::MessageConn;
 use mgrok_proto::RunId;
 use tracing::{debug, info};
 
-use crate::connection::SessionGuard;
+use crate::connection::{Connection, SessionGuard};
 use crate::directory::{ClaimError, Directory, Identity};
 use crate::links::{JoinedLink, LinksEnd, MAX_LINKS};
 use crate::metrics::LoginEnd;
@@ -54,8 +54,12 @@ pub(super) struct Link<'a> {
     pub(super) guard: SessionGuard<'a>,
 }
 
-/// Takes a place for a connection of `identity` among the links of its session.
-pub(super) fn admit(identity: &Identity, directory: &Directory) -> Result<Place, JoinError> {
+/// Takes a place for `connection`, which is of `identity`, among the links of its session.
+pub(super) fn admit(
+    identity: &Identity,
+    connection: &Connection,
+    directory: &Directory,
+) -> Result<Place, JoinError> {
     let Identity {
         keys,
         proved,
@@ -71,7 +75,8 @@ pub(super) fn admit(identity: &Identity, directory: &Directory) -> Result<Place,
     if session.subject != *subject {
         return Err(ClaimError::OtherSubject.into());
     }
-    let joined = session.links.join().ok_or(JoinError::TooManyLinks)?;
+    let joined = session.links.join(connection.streams().as_ref());
+    let joined = joined.ok_or(JoinError::TooManyLinks)?;
     Ok(Place {
         joined,
         liveness: session.negotiated.liveness,

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tracing::{Instrument, Span, info, info_span};
 
 use super::{ClientSpec, Ended, Session, SessionContext, WORK_CONN_QUEUE};
+use crate::backend::ServerStreams;
 use crate::directory::{ClaimError, Identity};
 
 /// A control stream on which the client and its session can talk.
@@ -42,6 +43,7 @@ pub(crate) async fn start(
 ) -> Result<Option<Box<Started>>, ClaimError> {
     let (negotiated, who) = (identity.negotiated, identity.who());
     let span = info_span!("session", run_id = identity.run_id.head());
+    let links = identity.links.clone();
     let (work_conn_sender, work_conns) = mpsc::channel(WORK_CONN_QUEUE);
     let claim = context.directory.claim(identity, work_conn_sender);
     let row = claim.instrument(span.clone()).await?;
@@ -49,11 +51,17 @@ pub(crate) async fn start(
         return Ok(None);
     };
     span.in_scope(|| info!(source = %who.from, "client login success: {who}"));
+    let streams = ServerStreams::of(&links, negotiated, &context.policy);
     let max_pool_count = context.policy.now().config.transport.max_pool_count;
     let client = ClientSpec {
         negotiated,
         heartbeat_timeout: control.heartbeat_timeout,
-        pool_count: kept(pool_count, max_pool_count as usize),
+        pool_count: match streams {
+            // None is waited for, so none is kept.
+            Some(_) => 0,
+            None => kept(pool_count, max_pool_count as usize),
+        },
+        streams,
         who: who.to_string(),
         first: control.first,
     };

@@ -1,5 +1,6 @@
 //! The multiplexed connections of one session, and on which of them a stream is opened.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -7,14 +8,44 @@ use mgrok_mux::{OpenError, Opener, Stream};
 use slab::Slab;
 use tokio::time::timeout;
 
-use crate::session_status::LinkCount;
+/// How many connections a session has. Clones are the same, and equal while the numbers are.
+#[derive(Clone, Debug)]
+pub struct LinkCount(Arc<AtomicUsize>);
+
+impl LinkCount {
+    /// One.
+    pub fn one() -> Self {
+        Self(Arc::new(AtomicUsize::new(1)))
+    }
+
+    /// How many there are at this moment.
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl PartialEq for LinkCount {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for LinkCount {}
 
 /// How long one link may take to let one more stream be opened, where one is to be opened on each.
 const EACH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Opens streams on the links of one session. Clones are the same.
 #[derive(Clone, Debug)]
-pub(crate) struct MuxLinks {
+pub struct MuxLinks {
     /// The one with the control stream, which the session does not outlive.
     first: Opener,
     more: Arc<Mutex<Slab<Opener>>>,
@@ -23,7 +54,7 @@ pub(crate) struct MuxLinks {
 
 /// A link beyond the first, which takes streams until this is dropped.
 #[derive(Debug)]
-pub(crate) struct AddedLink {
+pub struct AddedLink {
     links: Arc<Mutex<Slab<Opener>>>,
     count: LinkCount,
     place: usize,
@@ -31,7 +62,7 @@ pub(crate) struct AddedLink {
 
 impl MuxLinks {
     /// Of a session that has one.
-    pub(super) fn new(first: Opener) -> Self {
+    pub fn new(first: Opener) -> Self {
         Self {
             first,
             more: Arc::default(),
@@ -39,17 +70,18 @@ impl MuxLinks {
         }
     }
 
-    pub(super) fn first(&self) -> &Opener {
+    /// The one with the control stream.
+    pub fn first(&self) -> &Opener {
         &self.first
     }
 
     /// How many there are, now and later.
-    pub(crate) fn count(&self) -> LinkCount {
+    pub fn count(&self) -> LinkCount {
         self.count.clone()
     }
 
     /// Has streams opened on `link` as well.
-    pub(crate) fn add(&self, link: &Self) -> AddedLink {
+    pub fn add(&self, link: &Self) -> AddedLink {
         let place = lock(&self.more).insert(link.first.clone());
         self.count.add();
         AddedLink {
@@ -60,8 +92,8 @@ impl MuxLinks {
     }
 
     /// Opens a stream on the link with the fewest. Streams live for a moment or for days, so to take turns would in time leave the long ones
-    /// on few links.
-    pub(super) async fn open(&self) -> Result<Stream, OpenError> {
+    /// on few links. Waits as [`Opener::open`] does, and fails as it does.
+    pub async fn open(&self) -> Result<Stream, OpenError> {
         match self.less_busy() {
             None => self.first.open().await,
             // Boxed: few sessions have more than one, and all have many streams that are being opened.
@@ -70,7 +102,7 @@ impl MuxLinks {
     }
 
     /// Opens a stream on each link that can take one now.
-    pub(super) async fn open_on_each(&self) -> Vec<Stream> {
+    pub async fn open_on_each(&self) -> Vec<Stream> {
         let mut links = vec![self.first.clone()];
         links.extend(lock(&self.more).iter().map(|(_, link)| link.clone()));
         let mut streams = Vec::with_capacity(links.len());
@@ -131,14 +163,10 @@ mod tests {
         let (here, there) = tokio::io::duplex(65_536);
         let (opener, _, driver) = session(here, Config::client());
         let (other, acceptor, other_driver) = session(there, Config::server());
-        let drivers = [
-            tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
-                let _ = driver.await;
-            })),
-            tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
-                let _ = other_driver.await;
-            })),
-        ];
+        // Ends them when it is dropped.
+        let mut drivers = tokio::task::JoinSet::new();
+        drivers.spawn(driver);
+        drivers.spawn(other_driver);
         (MuxLinks::new(opener), (other, acceptor, drivers))
     }
 
