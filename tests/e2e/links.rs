@@ -67,6 +67,47 @@ async fn a_lost_connection_takes_only_its_own_users() {
 }
 
 #[tokio::test]
+async fn one_bulk_user_goes_over_all_connections_and_ends_with_any() {
+    const BULK: u64 = 24 << 20;
+    let echo = service::tcp_echo().await;
+    let proxies = [
+        Proxy::tcp("tcp", echo.addr()),
+        Proxy::tcp("layers", echo.addr())
+            .with("transport.useEncryption = true\ntransport.useCompression = true"),
+    ];
+    let server = Server::start(Peer::Mgrok, "").await;
+    let network = Link::to(server.addr()).await;
+    let (admin, with_admin) = admin_port();
+    let settings = format!("transport.tcpMuxConnections = {LINKS}\n{with_admin}");
+    let client = Client::start(Peer::Mgrok, network.addr(), &settings, &proxies).await;
+    all_are_there(admin).await;
+    for proxy in &proxies {
+        let before = network.carried();
+        let mut user = TcpStream::connect(proxy.public()).await.unwrap();
+        traffic::echo(&mut user, BULK).await.unwrap();
+        let after = network.carried();
+        let grown: Vec<u64> = after.iter().zip(before).map(|(it, was)| it - was).collect();
+        // Those that are busy with others carry less; the first MiBs went over one.
+        let shares = grown.iter().filter(|&&it| it > 256 << 10).count();
+        assert_eq!(shares, LINKS, "{grown:?}");
+        // It is as good as before for what is no bulk, and after a pause.
+        traffic::echo(&mut user, 1_000).await.unwrap();
+        network.reset_all_but_the_first();
+        let echoed = traffic::echo(&mut user, BULK);
+        let ended = within(PATIENCE, "an end", echoed).await;
+        assert!(ended.is_err(), "three of its connections are lost");
+        // Who comes before both ends have noticed may go with them.
+        eventually("the next user is served", async || {
+            let mut user = TcpStream::connect(proxy.public()).await.ok()?;
+            traffic::echo(&mut user, 1_000).await.ok()
+        })
+        .await;
+        all_are_there(admin).await;
+    }
+    client.stop().await;
+}
+
+#[tokio::test]
 async fn what_does_not_fit_more_connections_says_so_by_name() {
     let echo = service::tcp_echo().await;
     let server = Server::start(Peer::Mgrok, "").await;

@@ -94,13 +94,23 @@ impl SessionHandle {
     /// Opens one more stream to the server.
     pub(crate) async fn open(&self) -> Result<MessageConn, ConnectError> {
         let stream = self.streams.open().await?;
+        Ok(self.begin(stream))
+    }
+
+    /// Opens one more stream on each connection of a session that has several.
+    pub(crate) async fn open_on_each(&self) -> Vec<MessageConn> {
+        let opened = self.streams.open_on_each().await;
+        opened.into_iter().map(|it| self.begin(it)).collect()
+    }
+
+    fn begin(&self, stream: Conn) -> MessageConn {
         let mut conn = self.message_conn(stream);
         match self.negotiated.streams {
             WireVersion::V1 => {}
             // Leaves together with the first message. There is room for it: nothing is queued yet.
             WireVersion::V2 => drop(conn.queue_encoded(v2::MAGIC)),
         }
-        Ok(conn)
+        conn
     }
 
     /// A stream that the server has opened, which begins with a message.

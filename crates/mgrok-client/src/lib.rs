@@ -92,6 +92,7 @@ mod tcp;
 mod udp;
 mod xtcp;
 
+mod bonding;
 mod work;
 
 mod session;

@@ -210,7 +210,7 @@ fn offer(connector: &Connector, transport: Transport, request: &Request<'_>) -> 
         extensions.push(Extension::QUIC_DATAGRAMS);
     }
     if connector.further_links(transport) > 0 {
-        extensions.push(Extension::LINKS);
+        extensions.extend([Extension::BOND, Extension::LINKS]);
     }
     if connector.is_muxed(transport) {
         extensions.push(Extension::SERVER_STREAMS);

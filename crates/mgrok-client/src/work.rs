@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, error, warn};
 
+use crate::bonding::bonded;
 use crate::connect::{ConnectError, Link};
 use crate::credentials::Credentials;
 use crate::handle::SessionHandle;
@@ -283,7 +284,11 @@ impl WorkContext {
             | ProxyKind::Stcp(_) => {
                 let _user = self.tasks.user();
                 let half_close = self.session.negotiated().into();
-                let (start, work) = started.into_parts();
+                let (start, mut work) = started.into_parts();
+                if !start.mgrok_bond.is_empty() {
+                    let (session, credentials) = (&self.session, &self.credentials);
+                    *work = bonded(*work, &start.mgrok_bond, session, credentials, &self.tasks);
+                }
                 tokio::select! {
                     () = tcp::serve(&proxy, start, work, half_close, &self.ended) => {}
                     () = self.tasks.is_cut() => {}

@@ -46,6 +46,32 @@ pub trait ByteStream: Send {
 
     /// Flushes, then closes the sending direction (FIN, `shutdown(SHUT_WR)` or close_notify). Receiving continues.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// As [`ByteStream::poll_recv`], but appends to `chunks` as many pieces as lie ready; nothing at the end of the stream.
+    fn poll_recv_many(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut VecDeque<Bytes>,
+    ) -> Poll<io::Result<()>> {
+        let chunk = ready!(self.poll_recv(cx))?;
+        if !chunk.is_empty() {
+            chunks.push_back(chunk);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// As [`ByteStream::poll_send`], of several chunks. Ready once `chunks` is empty.
+    fn poll_send_many(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunks: &mut VecDeque<Bytes>,
+    ) -> Poll<io::Result<()>> {
+        while let Some(chunk) = chunks.front_mut() {
+            ready!(self.poll_send(cx, chunk))?;
+            chunks.pop_front();
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 /// A connection: its carrier, and bytes that were read from the carrier but not consumed yet.

@@ -10,6 +10,7 @@ mod printable;
 
 pub mod conn;
 
+pub mod bond;
 pub mod client_hello;
 pub mod feed;
 pub mod head;

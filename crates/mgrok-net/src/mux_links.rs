@@ -2,9 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mgrok_mux::{OpenError, Opener, Stream};
 use slab::Slab;
+use tokio::time::timeout;
 
 /// How many connections a session has. Clones are the same, and equal while the numbers are.
 #[derive(Clone, Debug)]
@@ -37,6 +39,9 @@ impl PartialEq for LinkCount {
 }
 
 impl Eq for LinkCount {}
+
+/// How long one link may take to let one more stream be opened, where one is to be opened on each.
+const EACH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Opens streams on the links of one session. Clones are the same.
 #[derive(Clone, Debug)]
@@ -94,6 +99,20 @@ impl MuxLinks {
             // Boxed: few sessions have more than one, and all have many streams that are being opened.
             Some(link) => Box::pin(self.open_on(link)).await,
         }
+    }
+
+    /// Opens a stream on each link that can take one now.
+    pub async fn open_on_each(&self) -> Vec<Stream> {
+        let mut links = vec![self.first.clone()];
+        links.extend(lock(&self.more).iter().map(|(_, link)| link.clone()));
+        let mut streams = Vec::with_capacity(links.len());
+        for link in links {
+            // One that is not acknowledged for long, or cannot be opened, is no loss.
+            if let Ok(Ok(stream)) = timeout(EACH_TIMEOUT, link.open()).await {
+                streams.push(stream);
+            }
+        }
+        streams
     }
 
     async fn open_on(&self, link: Opener) -> Result<Stream, OpenError> {

@@ -43,6 +43,9 @@ impl Extension {
     pub const ACCESS: Self = Self::new("access");
     /// Members of a group share users as their `mgrok_strategy` and `mgrok_weight` say.
     pub const BALANCING: Self = Self::new("balancing");
+    /// A work connection may be spread over several connections of its session. Needs [`LINKS`](Self::LINKS) and
+    /// [`HALF_CLOSE`](Self::HALF_CLOSE).
+    pub const BOND: Self = Self::new("bond");
     /// Datagrams on work and visitor connections have frp's binary codec ([`udp::binary_v1`](crate::udp)). This one is frp's, and has a
     /// place of its own in the hellos; all others are between two ends of mgrok.
     // frp: since 0.71.0 (pkg/proto/wire/wire.go#UDPPacketCodecBinary)

@@ -15,6 +15,8 @@ pub struct Negotiated {
     pub can_migrate: bool,
     /// Whether a session may have more connections than its first.
     pub links: bool,
+    /// Whether a work connection may be spread over several of these.
+    pub bond: bool,
     /// Whether the server opens work connections itself.
     pub server_streams: bool,
     /// Whether the server keeps users out of a proxy by their address, as the client wants it.
@@ -42,6 +44,9 @@ impl Negotiated {
             half_close: agreed(Extension::HALF_CLOSE),
             can_migrate: agreed(Extension::CAN_MIGRATE),
             links: agreed(Extension::LINKS),
+            bond: [Extension::BOND, Extension::LINKS, Extension::HALF_CLOSE]
+                .into_iter()
+                .all(agreed),
             server_streams: agreed(Extension::SERVER_STREAMS),
             access: agreed(Extension::ACCESS),
             balancing: agreed(Extension::BALANCING),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mgrok_net::access_log::AccessEnd;
+use mgrok_net::bond::{self, Place};
 use mgrok_net::conn::Conn;
 use mgrok_net::error_chain::Chain;
 use mgrok_net::layers::Layers;
@@ -97,6 +98,8 @@ pub(crate) struct Inner {
     pub(crate) layers: Layers,
     /// How the client speaks.
     pub(crate) negotiated: Negotiated,
+    /// The connections of its session.
+    pub(crate) links: Arc<SessionLinks>,
     /// How long one user waits for a usable work connection.
     pub(crate) timeout: Duration,
     /// How many work connections are tried for one user: pooled ones may be dead.
@@ -315,10 +318,11 @@ impl Backend {
                 OpenError::Refused
             })?;
             let start = async {
-                let mut conn = self.start(conn, user).await?;
+                let place = self.place(user);
+                let mut conn = self.start(conn, user, place.as_deref()).await?;
                 // So that the next of a group has its turn if this client hangs.
                 conn.answered().await?;
-                Ok(conn)
+                Ok(joinable(conn, place))
             };
             return start.await.map_err(|source| OpenError::Dead {
                 attempts: 1,
@@ -336,8 +340,9 @@ impl Backend {
                 .map_err(|_| OpenError::Refused)?;
             let conn = answer.await.map_err(|_| OpenError::Refused)?;
             tried += 1;
-            match self.start(conn, user).await {
-                Ok(conn) => return Ok(conn),
+            let place = self.place(user);
+            match self.start(conn, user, place.as_deref()).await {
+                Ok(conn) => return Ok(joinable(conn, place)),
                 Err(source) if tried == attempts => {
                     return Err(OpenError::Dead { attempts, source });
                 }
@@ -348,8 +353,20 @@ impl Backend {
         }
     }
 
+    /// Where further streams may join that of a user; `None` if they may not.
+    fn place(&self, user: Option<PeerAddrs>) -> Option<Box<Place>> {
+        // What belongs to no one user is no bulk.
+        let may_bond = user.is_some() && self.inner.negotiated.bond && self.inner.links.count() > 1;
+        may_bond.then(|| Box::new(self.inner.links.bonds().open()))
+    }
+
     /// Tells the client which proxy the work connection is for.
-    async fn start(&self, mut conn: Conn, user: Option<PeerAddrs>) -> io::Result<Conn> {
+    async fn start(
+        &self,
+        mut conn: Conn,
+        user: Option<PeerAddrs>,
+        place: Option<&Place>,
+    ) -> io::Result<Conn> {
         let mut start = StartWorkConn {
             proxy_name: self.proxy_name().to_owned(),
             ..StartWorkConn::default()
@@ -363,6 +380,9 @@ impl Backend {
             }
         }
         let negotiated = self.inner.negotiated;
+        if let Some(place) = place {
+            start.mgrok_bond = place.id();
+        }
         if negotiated.half_close {
             conn.refuse_after_drop();
         }
@@ -373,6 +393,14 @@ impl Backend {
             .map_err(io::Error::other)?;
         conn.send(frame.freeze()).await?;
         Ok(conn)
+    }
+}
+
+/// `conn`, which streams may join that come to this place.
+fn joinable(conn: Conn, place: Option<Box<Place>>) -> Conn {
+    match place {
+        Some(place) => bond::accepting(conn, *place),
+        None => conn,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mgrok_net::bond::Bonds;
 use mgrok_net::mux_links::{AddedLink, MuxLinks};
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +15,7 @@ pub(crate) const MAX_LINKS: usize = 64;
 pub(crate) struct SessionLinks {
     /// How many there are beyond the first.
     more: AtomicUsize,
+    bonds: Arc<Bonds>,
     /// Where streams can be opened to the client; `None` if the first is not multiplexed.
     streams: Option<MuxLinks>,
     over: CancellationToken,
@@ -45,6 +47,7 @@ impl SessionLinks {
     ) -> Arc<Self> {
         Arc::new(Self {
             more: AtomicUsize::new(0),
+            bonds: Arc::default(),
             streams,
             over,
             moved,
@@ -54,6 +57,11 @@ impl SessionLinks {
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         1 + self.more.load(Ordering::Relaxed)
+    }
+
+    /// The session's work connections that are spread over them.
+    pub(crate) fn bonds(&self) -> &Arc<Bonds> {
+        &self.bonds
     }
 
     /// Where streams can be opened to the client; `None` if the first link is not multiplexed.

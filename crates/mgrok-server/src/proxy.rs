@@ -218,6 +218,7 @@ pub(crate) async fn prepare(
             limit: bandwidth,
         },
         negotiated: owner.negotiated,
+        links: owner.session.links.clone(),
         timeout: policy.config.user_conn_timeout,
         attempts: owner.attempts,
         user_idle_timeout: policy.config.transport.user_idle_timeout,

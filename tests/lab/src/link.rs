@@ -1,6 +1,12 @@
 //! A network between client and server that a test can break.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -16,8 +22,12 @@ use tokio::{
 pub struct Link {
     addr: SocketAddr,
     state: Arc<watch::Sender<State>>,
+    counters: Counters,
     task: tokio::task::JoinHandle<()>,
 }
+
+/// One for each connection.
+type Counters = Arc<Mutex<Vec<Arc<AtomicU64>>>>;
 
 #[derive(Clone, Copy, Default)]
 struct State {
@@ -41,13 +51,28 @@ impl Link {
             up: true,
             ..State::default()
         }));
-        let task = tokio::spawn(forward(listener, target, state.clone()));
-        Self { addr, state, task }
+        let counters = Counters::default();
+        let task = tokio::spawn(forward(listener, target, state.clone(), counters.clone()));
+        Self {
+            addr,
+            state,
+            counters,
+            task,
+        }
     }
 
     /// Where to connect instead of to the target.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// How many bytes each connection has carried, both ways together, in the order in which they were made.
+    pub fn carried(&self) -> Vec<u64> {
+        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        counters
+            .iter()
+            .map(|it| it.load(Ordering::Relaxed))
+            .collect()
     }
 
     /// From now on nothing gets through, neither on the connections there are nor on new ones.
@@ -75,11 +100,27 @@ impl Drop for Link {
     }
 }
 
-async fn forward(listener: TcpListener, target: SocketAddr, state: Arc<watch::Sender<State>>) {
+async fn forward(
+    listener: TcpListener,
+    target: SocketAddr,
+    state: Arc<watch::Sender<State>>,
+    counters: Counters,
+) {
     let mut connections = JoinSet::new();
     let mut is_first = true;
     while let Ok((near, _)) = listener.accept().await {
-        connections.spawn(connection(near, target, state.subscribe(), is_first));
+        let counter = Arc::<AtomicU64>::default();
+        counters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(counter.clone());
+        connections.spawn(connection(
+            near,
+            target,
+            state.subscribe(),
+            is_first,
+            counter,
+        ));
         is_first = false;
     }
 }
@@ -89,6 +130,7 @@ async fn connection(
     target: SocketAddr,
     mut state: watch::Receiver<State>,
     is_first: bool,
+    counter: Arc<AtomicU64>,
 ) {
     let born = *state.borrow();
     let alive = async {
@@ -105,7 +147,10 @@ async fn connection(
         }
         let (near_in, near_out) = near.into_split();
         let (far_in, far_out) = far.into_split();
-        tokio::join!(copy(near_in, far_out), copy(far_in, near_out));
+        tokio::join!(
+            copy(near_in, far_out, &counter),
+            copy(far_in, near_out, &counter)
+        );
     };
     let mut alive = std::pin::pin!(alive);
     let cut = |now: &State| now.breaks != born.breaks || (!is_first && now.resets != born.resets);
@@ -119,12 +164,17 @@ async fn connection(
     }
 }
 
-async fn copy(mut from: tokio::net::tcp::OwnedReadHalf, mut to: tokio::net::tcp::OwnedWriteHalf) {
+async fn copy(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    counter: &AtomicU64,
+) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match from.read(&mut buffer).await {
             Ok(0) | Err(_) => break,
             Ok(read) => {
+                counter.fetch_add(read as u64, Ordering::Relaxed);
                 if to.write_all(&buffer[..read]).await.is_err() {
                     break;
                 }

@@ -79,6 +79,17 @@ impl Streams {
             }
         }
     }
+
+    /// Opens one more stream on each connection of a session that has several.
+    pub(crate) async fn open_on_each(&self) -> Vec<Conn> {
+        match self {
+            Self::Muxed(links) => {
+                let opened = links.open_on_each().await;
+                opened.into_iter().map(Conn::from).collect()
+            }
+            Self::Connections(_) | Self::Quic(_) => Vec::new(),
+        }
+    }
 }
 
 /// What a session runs over. Dropping it ends every stream of the session that is not a connection of its own.

@@ -54,8 +54,10 @@ impl Io {
         cx: &mut Context<'_>,
         chunks: &mut VecDeque<Bytes>,
     ) -> Poll<io::Result<()>> {
-        if let Self::Mux(stream) = self {
-            return stream.poll_recv_many(cx, chunks);
+        match self {
+            Self::Layered(stream) => return stream.poll_recv_many(cx, chunks),
+            Self::Mux(stream) => return stream.poll_recv_many(cx, chunks),
+            Self::Kcp(_) | Self::Quic(_) | Self::Tcp(_) | Self::Tls(_) => {}
         }
         let chunk = ready!(self.poll_recv(cx))?;
         if !chunk.is_empty() {
@@ -69,8 +71,10 @@ impl Io {
         cx: &mut Context<'_>,
         chunks: &mut VecDeque<Bytes>,
     ) -> Poll<io::Result<()>> {
-        if let Self::Tcp(socket) = self {
-            return poll_write_chunks(socket, cx, chunks);
+        match self {
+            Self::Layered(stream) => return stream.poll_send_many(cx, chunks),
+            Self::Tcp(socket) => return poll_write_chunks(socket, cx, chunks),
+            Self::Kcp(_) | Self::Mux(_) | Self::Quic(_) | Self::Tls(_) => {}
         }
         while let Some(chunk) = chunks.front_mut() {
             ready!(self.poll_send(cx, chunk))?;

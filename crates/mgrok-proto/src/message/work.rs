@@ -11,6 +11,8 @@ object! {
         pub privilege_key: Secret,
         /// When this was signed, in Unix seconds.
         pub timestamp: i64,
+        /// mgrok's own: the work connection that this one joins, by what its `StartWorkConn` said; empty if it is one of its own.
+        pub mgrok_bond: String,
     }
 }
 
@@ -34,5 +36,7 @@ object! {
         pub dst_port: u16,
         /// Why the connection is refused instead; empty if it is put to use.
         pub error: String,
+        /// mgrok's own: what others have to say to join it; empty if none may.
+        pub mgrok_bond: String,
     }
 }

@@ -208,6 +208,8 @@ pub(crate) struct SessionRow {
     pub(crate) keys: Arc<Keys>,
     /// Of whom the token of the login is.
     pub(crate) subject: Subject,
+    /// The connections that it has.
+    pub(crate) links: Arc<SessionLinks>,
     first_connected_at: SystemTime,
     connected_at: SystemTime,
     life: Arc<Life>,
@@ -361,6 +363,7 @@ impl Sessions {
             client: entry.handle.client.clone(),
             keys: entry.handle.keys.clone(),
             subject: entry.handle.subject.clone(),
+            links: entry.handle.links.clone(),
             first_connected_at: entry.first_connected_at,
             connected_at: now,
             life: entry.life.clone(),

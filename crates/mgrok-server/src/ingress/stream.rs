@@ -1,11 +1,14 @@
 //! One stream of a client: its first message says what it is.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use mgrok_net::bond::{Join, JoinError};
 use mgrok_net::conn::Conn;
 use mgrok_net::message::MessageConn;
 use mgrok_net::sniff::{self, Opening};
 use mgrok_proto::hook::Op;
-use mgrok_proto::message::{Message, NewWorkConn};
+use mgrok_proto::message::{Message, NewWorkConn, StartWorkConn};
 use mgrok_proto::v2::Content;
 use mgrok_proto::{RunId, WireVersion};
 use tokio::sync::mpsc;
@@ -18,6 +21,7 @@ use crate::connection::Connection;
 use crate::excerpt::Excerpt;
 use crate::hooks::HookError;
 use crate::keys::ProofError;
+use crate::links::SessionLinks;
 use crate::per_source::OPENING_TIMEOUT;
 use crate::session::refuse_work_conn;
 use crate::{login, visitor};
@@ -33,6 +37,8 @@ enum WorkConnError {
     Elsewhere(String),
     #[error(transparent)]
     Proof(#[from] ProofError),
+    #[error(transparent)]
+    Join(#[from] JoinError),
 }
 
 /// A stream that has said what it is.
@@ -118,6 +124,14 @@ pub(super) async fn dispatch(
     }
 }
 
+/// Where a work connection goes.
+enum Destination {
+    /// To the session, for a user.
+    Session(mpsc::Sender<Conn>),
+    /// To the work connection of this id, which has its user.
+    Bond(Arc<SessionLinks>, String),
+}
+
 /// Takes a work connection to its session.
 async fn work_conn(
     conn: MessageConn,
@@ -127,29 +141,54 @@ async fn work_conn(
 ) {
     let from = connection.addrs.from;
     let (version, conn) = (conn.version(), conn.into_conn());
-    match admit_work_conn(new, connection, context).await {
-        Ok(work_conns) => {
+    let (conn, error) = match admit_work_conn(new, connection, context).await {
+        Ok(Destination::Session(work_conns)) => {
             connection.is_proved();
             if work_conns.send(conn).await.is_err() {
                 debug!(source = %from, "a work connection came when its session had just ended");
             }
+            return;
         }
-        Err(error) => {
-            warn!(source = %from, "work connection refused: {error}");
-            let text = error.to_string();
-            let policy = context.policy.now();
-            let text = policy.error_text(&text, "invalid NewWorkConn");
-            Box::pin(refuse_work_conn(conn, version, text)).await;
+        Ok(Destination::Bond(links, id)) => match join_work_conn(&links, &id, conn, version) {
+            Ok(()) => return,
+            // It may have ended meanwhile.
+            Err((error, conn)) => (conn, WorkConnError::from(error)),
+        },
+        Err(error) => (conn, error),
+    };
+    match &error {
+        WorkConnError::Join(JoinError::Unknown) => {
+            debug!(source = %from, "work connection refused: {error}");
         }
+        _ => warn!(source = %from, "work connection refused: {error}"),
     }
+    let text = error.to_string();
+    let policy = context.policy.now();
+    let text = policy.error_text(&text, "invalid NewWorkConn");
+    Box::pin(refuse_work_conn(conn, version, text)).await;
 }
 
-/// Where the session of a work connection takes it. In frp's order, which wants plugins asked before a token is looked at.
+/// Has a stream join the work connection of this `id`. The ends have agreed on how that is, or there is none of that id.
+fn join_work_conn(
+    links: &SessionLinks,
+    id: &str,
+    mut conn: Conn,
+    version: WireVersion,
+) -> Result<(), (JoinError, Conn)> {
+    conn.refuse_after_drop();
+    let mut answer = BytesMut::new();
+    let encoded = version.encode(&StartWorkConn::default().into(), &mut answer);
+    debug_assert!(encoded.is_ok(), "it is empty");
+    let answer = answer.freeze();
+    links.bonds().join(id, Join { conn, answer })
+}
+
+/// Where a work connection goes. In frp's order, which wants plugins asked before a token is looked at.
 async fn admit_work_conn(
     new: NewWorkConn,
     connection: &Connection,
     context: &ClientContext,
-) -> Result<mpsc::Sender<Conn>, WorkConnError> {
+) -> Result<Destination, WorkConnError> {
     let run_id = RunId::from(new.run_id.as_str());
     let head = || Excerpt(run_id.head()).to_string();
     let session = context.directory.session(&run_id);
@@ -159,10 +198,23 @@ async fn admit_work_conn(
     }
     let hooks = context.policy.now().hooks.clone();
     let new = match hooks.is_subscribed(Op::NewWorkConn) {
-        true => Box::pin(hooks.new_work_conn(&session.client, new)).await?,
+        true => {
+            Box::pin(async {
+                let mut new = new;
+                // No business of plugins.
+                let bond = std::mem::take(&mut new.mgrok_bond);
+                let mut new = hooks.new_work_conn(&session.client, new).await?;
+                new.mgrok_bond = bond;
+                Ok::<_, HookError>(new)
+            })
+            .await?
+        }
         false => new,
     };
     let (keys, subject) = (&session.keys, &session.subject);
     keys.verify_work_conn(subject, &new).await?;
-    Ok(session.work_conns)
+    Ok(match new.mgrok_bond.is_empty() {
+        true => Destination::Session(session.work_conns),
+        false => Destination::Bond(session.links, new.mgrok_bond),
+    })
 }

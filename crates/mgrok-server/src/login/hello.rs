@@ -70,7 +70,7 @@ fn extensions(transport: Transport, policy: &Policy) -> Vec<Extension> {
     if transport == Transport::Quic {
         extensions.push(Extension::QUIC_DATAGRAMS);
     } else if tcp_mux {
-        extensions.extend([Extension::LINKS, Extension::LINK]);
+        extensions.extend([Extension::BOND, Extension::LINKS, Extension::LINK]);
         // What we open shows no token.
         if !policy.keys.auth.new_work_conns {
             extensions.push(Extension::SERVER_STREAMS);

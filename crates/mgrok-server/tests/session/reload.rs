@@ -197,6 +197,7 @@ async fn a_new_token_is_asked_for_from_the_next_login_on() {
         run_id: client.run_id.clone(),
         timestamp: 7,
         privilege_key: Secret::new(&signed),
+        ..NewWorkConn::default()
     };
     let mut work = connect(&server).await;
     work.send(&new.into()).await.unwrap();
