@@ -37,8 +37,8 @@ impl Registered for tokio::net::UdpSocket {
 #[derive(Debug)]
 pub struct Reading {
     socket: AsyncFd<Plain>,
-    /// The same socket, registered for room once it has lacked some.
-    room: OnceLock<AsyncFd<OwnedFd>>,
+    /// The same socket, registered for room once it has lacked some. Boxed, since most never do.
+    room: OnceLock<Box<AsyncFd<OwnedFd>>>,
 }
 
 impl Reading {
@@ -59,7 +59,7 @@ impl Reading {
             None => {
                 let socket = self.socket.as_fd().try_clone_to_owned()?;
                 let room = register(socket, Interest::WRITABLE)?;
-                self.room.get_or_init(|| room)
+                self.room.get_or_init(|| Box::new(room))
             }
         };
         ready!(room.poll_write_ready(cx))?.clear_ready();

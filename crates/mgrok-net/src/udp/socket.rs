@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 
 use rustix::fd::AsFd;
@@ -105,7 +105,7 @@ pub struct UdpSocket<R = Reading> {
     /// Whether the system coalesces datagrams.
     coalesces: bool,
     /// The largest datagrams that may still be sent as segments of one message.
-    max_segment: AtomicUsize,
+    max_segment: AtomicU32,
 }
 
 /// A UDP socket for tasks that wait for it as tokio does.
@@ -221,14 +221,14 @@ impl<R: Registered> UdpSocket<R> {
         // With a single local address, answers can only leave from that one.
         let has_many = !connected && addr.ip().is_unspecified();
         let told_local = has_many && system::tell_local(socket.as_fd(), addr.is_ipv6());
-        let max_segment = if system::SEGMENTS { usize::MAX } else { 0 };
+        let max_segment = if system::SEGMENTS { u32::MAX } else { 0 };
         Ok(Self {
             io: R::register(socket.into())?,
             connected,
             v6: addr.is_ipv6(),
             told_local,
             coalesces: false,
-            max_segment: AtomicUsize::new(max_segment),
+            max_segment: AtomicU32::new(max_segment),
         })
     }
 
@@ -326,7 +326,7 @@ impl<R: Registered> UdpSocket<R> {
         let Entry {
             len, addr, local, ..
         } = entries[0];
-        if len == 0 || len > self.max_segment.load(Ordering::Relaxed) {
+        if len == 0 || len > self.max_segment.load(Ordering::Relaxed) as usize {
             return 1;
         }
         let most = MAX_SEGMENTS.min(MAX_SEGMENTED / len).max(1);
@@ -354,11 +354,11 @@ impl<R: Registered> UdpSocket<R> {
 
 /// The new limit for segments if `error` comes from sending datagrams of `size` bytes as segments, in which case they
 /// can be sent one by one.
-fn max_segment_after(size: u16, error: &io::Error) -> Option<usize> {
+fn max_segment_after(size: u16, error: &io::Error) -> Option<u32> {
     match Errno::from_io_error(error)? {
         // Segments too large for the path, or segmentation unknown to the kernel, which the next attempts show. Or the
         // source address no longer exists.
-        Errno::INVAL | Errno::MSGSIZE => Some(usize::from(size) - 1),
+        Errno::INVAL | Errno::MSGSIZE => Some(u32::from(size) - 1),
         // The network card cannot compute the checksums.
         Errno::IO => Some(0),
         _ => None,
