@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::conn::Conn;
 use crate::tcp;
-use crate::udp::UdpSocket;
+use crate::udp::SharedUdpSocket;
 
 pub use mgrok_kcp::{Driver, ListenerDriver, Stream};
 
@@ -77,7 +77,7 @@ fn connect_by(peer: SocketAddr, config: Config) -> io::Result<(Stream, Driver)> 
     };
     let socket = open(any)?;
     socket.connect(&peer.into())?;
-    let socket = UdpSocket::new(socket, peer, true)?.coalescing();
+    let socket = SharedUdpSocket::new(socket, peer, true)?.coalescing();
     mgrok_kcp::connect(socket, None, config)
 }
 
@@ -89,7 +89,7 @@ fn connect_by(peer: SocketAddr, config: Config) -> io::Result<(Stream, Driver)> 
 pub fn tunnel(socket: tokio::net::UdpSocket, peer: SocketAddr) -> io::Result<(Stream, Driver)> {
     let socket = Socket::from(socket.into_std()?);
     socket.connect(&peer.into())?;
-    let socket = UdpSocket::new(socket, peer, true)?.coalescing();
+    let socket = SharedUdpSocket::new(socket, peer, true)?.coalescing();
     mgrok_kcp::connect(socket, Some(TUNNEL_CONVERSATION), Config::frp_tunnel())
 }
 
@@ -105,7 +105,7 @@ impl Listener {
     /// ended.
     pub async fn bind(host: &str, port: u16) -> io::Result<(Self, ListenerDriver)> {
         tcp::bind_with(host, port, |addr| {
-            let socket = UdpSocket::new(open(addr)?, addr, false)?.coalescing();
+            let socket = SharedUdpSocket::new(open(addr)?, addr, false)?.coalescing();
             let (inner, driver) = mgrok_kcp::Listener::new(socket, Config::frp_server())?;
             Ok((Self { inner }, driver))
         })
@@ -119,7 +119,7 @@ impl Listener {
         enlarge_queues(&socket);
         let addr = socket.local_addr()?;
         let addr = addr.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let socket = UdpSocket::new(socket, addr, false)?.coalescing();
+        let socket = SharedUdpSocket::new(socket, addr, false)?.coalescing();
         let (inner, driver) = mgrok_kcp::Listener::new(socket, Config::frp_server())?;
         Ok((Self { inner }, driver))
     }
@@ -163,7 +163,7 @@ mod tests {
 
     /// Counts calls that moved something.
     #[derive(Debug)]
-    struct Counted(UdpSocket, Arc<AtomicUsize>);
+    struct Counted(SharedUdpSocket, Arc<AtomicUsize>);
 
     impl mgrok_kcp::Socket for Counted {
         fn io(&self) -> &tokio::net::UdpSocket {
@@ -195,16 +195,16 @@ mod tests {
 
         let calls = Arc::new(AtomicUsize::new(0));
         let at = "127.0.0.1:0".parse().unwrap();
-        let far = UdpSocket::new(open(at).unwrap(), at, false)
+        let far = SharedUdpSocket::new(open(at).unwrap(), at, false)
             .unwrap()
             .coalescing();
-        let to = far.local_addr().unwrap();
+        let to = far.io.local_addr().unwrap();
         let far = Counted(far, Arc::clone(&calls));
         let (mut listener, driver) = mgrok_kcp::Listener::new(far, Config::frp_server()).unwrap();
         tokio::spawn(driver);
         let near = open(at).unwrap();
         near.connect(&to.into()).unwrap();
-        let near = UdpSocket::new(near, to, true).unwrap().coalescing();
+        let near = SharedUdpSocket::new(near, to, true).unwrap().coalescing();
         let near = Counted(near, Arc::clone(&calls));
         let (mut near, driver) = mgrok_kcp::connect(near, None, Config::frp_client()).unwrap();
         tokio::spawn(driver);

@@ -9,6 +9,9 @@
 //! instead of 7.2 µs to send one. Receiving a single datagram costs one system call instead of two. Other systems make
 //! one call per datagram.
 //!
+//! A socket is registered for what arrives, and for room only once it has lacked some (`readiness`): otherwise each datagram that it sends
+//! wakes its task once more, when it is taken in.
+//!
 //! A socket of KCP gets bursts of datagrams of one size from one address. It has them coalesced into one message (GRO),
 //! which halves the time that the kernel spends on a bulk over loopback.
 //!
@@ -26,6 +29,7 @@ mod mmsg;
 mod one_by_one;
 mod outbox;
 mod quic_outbox;
+mod readiness;
 mod socket;
 mod user_meter;
 mod user_table;
@@ -40,6 +44,7 @@ pub use datagram_conn::{DatagramConn, Received, RecvError};
 pub use datagrams::Datagrams;
 pub use drops::{DropLabel, DropReason, Drops};
 pub use outbox::{Outbox, QueueError};
+pub(crate) use socket::SharedUdpSocket;
 pub use socket::{LocalAddr, Sent, UdpSocket};
 pub use user_meter::{Admission, Admitted, Metering, UserMeter};
 pub use user_table::UserTable;

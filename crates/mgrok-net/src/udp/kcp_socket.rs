@@ -6,12 +6,12 @@ use mgrok_kcp::{Batch, MAX_RECEIVED, Path, Socket};
 use tokio::io::Interest;
 
 use super::datagrams::Entry;
-use super::socket::{LocalAddr, UdpSocket};
+use super::socket::{LocalAddr, SharedUdpSocket};
 
 /// The most datagrams of one sending call.
 const MAX_SENT: usize = 64;
 
-impl Socket for UdpSocket {
+impl Socket for SharedUdpSocket {
     fn io(&self) -> &tokio::net::UdpSocket {
         &self.io
     }

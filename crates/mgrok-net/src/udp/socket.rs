@@ -3,15 +3,15 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use socket2::Socket;
-use tokio::io::Interest;
 
 use super::datagrams::{Datagrams, Entry};
+use super::readiness::{Reading, Registered};
 use super::{BATCH, system};
 use crate::tcp;
 
@@ -95,8 +95,8 @@ pub struct Sent {
 
 /// A UDP socket. One task uses it at a time.
 #[derive(Debug)]
-pub struct UdpSocket {
-    pub(super) io: tokio::net::UdpSocket,
+pub struct UdpSocket<R = Reading> {
+    pub(crate) io: R,
     connected: bool,
     /// Whether this is an IPv6 socket, for which IPv4 addresses must be mapped.
     v6: bool,
@@ -105,8 +105,11 @@ pub struct UdpSocket {
     /// Whether the system coalesces datagrams.
     coalesces: bool,
     /// The largest datagrams that may still be sent as segments of one message.
-    max_segment: AtomicUsize,
+    max_segment: AtomicU32,
 }
+
+/// A UDP socket for tasks that wait for it as tokio does.
+pub(crate) type SharedUdpSocket = UdpSocket<tokio::net::UdpSocket>;
 
 impl UdpSocket {
     /// Binds to `host` and `port`; port 0 lets the system choose. `host` is as in [`tcp::bind`].
@@ -123,29 +126,6 @@ impl UdpSocket {
         let socket = open((any, 0).into())?;
         socket.connect(&peer.into())?;
         Self::new(socket, peer, true)
-    }
-
-    /// `addr` is the address that `socket` is bound or connected to.
-    pub(crate) fn new(socket: Socket, addr: SocketAddr, connected: bool) -> io::Result<Self> {
-        // With a single local address, answers can only leave from that one.
-        let has_many = !connected && addr.ip().is_unspecified();
-        let told_local = has_many && system::tell_local(socket.as_fd(), addr.is_ipv6());
-        let max_segment = if system::SEGMENTS { usize::MAX } else { 0 };
-        Ok(Self {
-            io: tokio::net::UdpSocket::from_std(socket.into())?,
-            connected,
-            v6: addr.is_ipv6(),
-            told_local,
-            coalesces: false,
-            max_segment: AtomicUsize::new(max_segment),
-        })
-    }
-
-    /// Has the system hand over datagrams of one size from one address as one message, if it can (UDP GRO on Linux):
-    /// that costs a fraction of the time where datagrams come in bursts, and none where they come alone.
-    pub(crate) fn coalescing(mut self) -> Self {
-        self.coalesces = system::coalesce(self.io.as_fd());
-        self
     }
 
     /// The local address of the socket.
@@ -166,12 +146,97 @@ impl UdpSocket {
         mut each: impl FnMut(&[u8], SocketAddr, Option<LocalAddr>),
     ) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.io.poll_recv_ready(cx))?;
+            ready!(self.io.poll_readable(cx))?;
             match self.try_recv(max_len, &mut each) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 received => return Poll::Ready(received),
             }
         }
+    }
+
+    /// Sends all `datagrams`, and waits for room if there is none. A datagram that the system refuses is skipped, and
+    /// counted in `sent`.
+    pub fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        datagrams: &mut Datagrams,
+        sent: &mut Sent,
+    ) -> Poll<()> {
+        while !datagrams.is_empty() {
+            let error = match self.send_some(datagrams.all_bytes(), datagrams.left()) {
+                Ok((count, bytes)) => {
+                    sent.bytes += bytes;
+                    datagrams.skip(count);
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    match ready!(self.io.poll_room(cx)) {
+                        Ok(()) => continue,
+                        Err(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            sent.refused += 1;
+            sent.error = Some(error);
+            datagrams.skip(1);
+        }
+        Poll::Ready(())
+    }
+
+    /// Sends the first `count` of `datagrams` to the peer that the socket is connected to. Does not wait: a datagram
+    /// that finds no room is refused as well.
+    pub fn send_connected(&self, datagrams: &mut Datagrams, count: usize, sent: &mut Sent) {
+        let mut left = count.min(datagrams.len());
+        // The first call may return a pending error of an earlier datagram instead of sending.
+        let mut is_news = true;
+        while left > 0 {
+            match self.send_some(datagrams.all_bytes(), &datagrams.left()[..left]) {
+                Ok((done, bytes)) => {
+                    sent.bytes += bytes;
+                    datagrams.skip(done);
+                    left -= done;
+                    is_news = true;
+                }
+                Err(_) if is_news => is_news = false,
+                Err(error) => {
+                    let refused = match error.kind() {
+                        io::ErrorKind::WouldBlock => left,
+                        _ => 1,
+                    };
+                    sent.refused += refused as u64;
+                    sent.error = Some(error);
+                    datagrams.skip(refused);
+                    left -= refused;
+                    is_news = true;
+                }
+            }
+        }
+    }
+}
+
+impl<R: Registered> UdpSocket<R> {
+    /// `addr` is the address that `socket` is bound or connected to.
+    pub(crate) fn new(socket: Socket, addr: SocketAddr, connected: bool) -> io::Result<Self> {
+        // With a single local address, answers can only leave from that one.
+        let has_many = !connected && addr.ip().is_unspecified();
+        let told_local = has_many && system::tell_local(socket.as_fd(), addr.is_ipv6());
+        let max_segment = if system::SEGMENTS { u32::MAX } else { 0 };
+        Ok(Self {
+            io: R::register(socket.into())?,
+            connected,
+            v6: addr.is_ipv6(),
+            told_local,
+            coalesces: false,
+            max_segment: AtomicU32::new(max_segment),
+        })
+    }
+
+    /// Has the system hand over datagrams of one size from one address as one message, if it can (UDP GRO on Linux):
+    /// that costs a fraction of the time where datagrams come in bursts, and none where they come alone.
+    pub(crate) fn coalescing(mut self) -> Self {
+        self.coalesces = system::coalesce(self.io.as_fd());
+        self
     }
 
     /// As [`poll_recv`](Self::poll_recv), without waiting.
@@ -183,7 +248,7 @@ impl UdpSocket {
         let room = if self.coalesces { COALESCED } else { max_len };
         let told = self.told_local || self.coalesces;
         with_buffer(BATCH * room, |buffer, arrived| {
-            let result = self.io.try_io(Interest::READABLE, || {
+            let result = self.io.try_read(|| {
                 system::recv(self.io.as_fd(), buffer, room, told, arrived)?;
                 if arrived.len() < BATCH {
                     // No more has arrived. `WouldBlock` tells tokio so without another system call; the next arrival
@@ -211,69 +276,6 @@ impl UdpSocket {
                 Ok(()) | Err(_) => Ok(()),
             }
         })
-    }
-
-    /// Sends all `datagrams`, and waits for room if there is none. A datagram that the system refuses is skipped, and
-    /// counted in `sent`.
-    pub fn poll_send(
-        &self,
-        cx: &mut Context<'_>,
-        datagrams: &mut Datagrams,
-        sent: &mut Sent,
-    ) -> Poll<()> {
-        while !datagrams.is_empty() {
-            let result = match self.io.poll_send_ready(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) => self.io.try_io(Interest::WRITABLE, || {
-                    self.send_some(datagrams.all_bytes(), datagrams.left())
-                }),
-                Poll::Ready(Err(error)) => Err(error),
-            };
-            match result {
-                Ok((count, bytes)) => {
-                    sent.bytes += bytes;
-                    datagrams.skip(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    sent.refused += 1;
-                    sent.error = Some(error);
-                    datagrams.skip(1);
-                }
-            }
-        }
-        Poll::Ready(())
-    }
-
-    /// Sends the first `count` of `datagrams` to the peer that the socket is connected to. Does not wait: a datagram
-    /// that finds no room is refused as well.
-    pub fn send_connected(&self, datagrams: &mut Datagrams, count: usize, sent: &mut Sent) {
-        let mut left = count.min(datagrams.len());
-        // The first call may return a pending error of an earlier datagram instead of sending.
-        let mut is_news = true;
-        while left > 0 {
-            // Bypasses tokio, which learns only after a while that a new socket is writable.
-            match self.send_some(datagrams.all_bytes(), &datagrams.left()[..left]) {
-                Ok((done, bytes)) => {
-                    sent.bytes += bytes;
-                    datagrams.skip(done);
-                    left -= done;
-                    is_news = true;
-                }
-                Err(_) if is_news => is_news = false,
-                Err(error) => {
-                    let refused = match error.kind() {
-                        io::ErrorKind::WouldBlock => left,
-                        _ => 1,
-                    };
-                    sent.refused += refused as u64;
-                    sent.error = Some(error);
-                    datagrams.skip(refused);
-                    left -= refused;
-                    is_news = true;
-                }
-            }
-        }
     }
 
     /// Makes one system call for `entries`, whose payloads are in `bytes`. Returns how many datagrams and bytes were
@@ -324,7 +326,7 @@ impl UdpSocket {
         let Entry {
             len, addr, local, ..
         } = entries[0];
-        if len == 0 || len > self.max_segment.load(Ordering::Relaxed) {
+        if len == 0 || len > self.max_segment.load(Ordering::Relaxed) as usize {
             return 1;
         }
         let most = MAX_SEGMENTS.min(MAX_SEGMENTED / len).max(1);
@@ -352,11 +354,11 @@ impl UdpSocket {
 
 /// The new limit for segments if `error` comes from sending datagrams of `size` bytes as segments, in which case they
 /// can be sent one by one.
-fn max_segment_after(size: u16, error: &io::Error) -> Option<usize> {
+fn max_segment_after(size: u16, error: &io::Error) -> Option<u32> {
     match Errno::from_io_error(error)? {
         // Segments too large for the path, or segmentation unknown to the kernel, which the next attempts show. Or the
         // source address no longer exists.
-        Errno::INVAL | Errno::MSGSIZE => Some(usize::from(size) - 1),
+        Errno::INVAL | Errno::MSGSIZE => Some(u32::from(size) - 1),
         // The network card cannot compute the checksums.
         Errno::IO => Some(0),
         _ => None,
