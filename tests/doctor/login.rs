@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use mgrok_client::Client;
 use mgrok_config::{Strictness, load_client_from_str};
 use mgrok_issuer::{AUDIENCE, CLIENT, Issuer, Mood};
-use mgrok_lab::{eventually, service};
+use mgrok_lab::{eventually, service, traffic};
 use mgrok_net::message::MessageConn;
 use mgrok_proto::WireVersion;
 use mgrok_proto::message::{LoginResp, Message};
@@ -195,8 +195,10 @@ async fn a_client_id_that_the_client_of_this_file_has() {
         ),
     );
     let _this = run(&text);
+    // The port is there before the client knows it.
     eventually("it publishes", async || {
-        TcpStream::connect(("127.0.0.1", public)).await.ok()
+        let mut user = TcpStream::connect(("127.0.0.1", public)).await.ok()?;
+        traffic::echo(&mut user, 1).await.ok()
     })
     .await;
     let report = examine(&text).await;
