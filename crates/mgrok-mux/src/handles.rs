@@ -42,7 +42,9 @@ impl Opener {
         let now = tokio::time::Instant::now().into_std();
         let mut guard = self.shared.lock();
         let opened = guard.machine.open();
-        guard.machine.note_opened(now);
+        if opened.is_ok() {
+            guard.machine.note_opened(now);
+        }
         guard.finish();
         match opened {
             Ok(id) => Ok(Stream::new(Arc::clone(&self.shared), id)),

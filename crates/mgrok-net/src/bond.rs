@@ -10,7 +10,7 @@
 
 mod bonds;
 mod frame;
-mod leg;
+mod subflow;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 pub use self::bonds::{Bonds, Join, JoinError, Place};
 use self::frame::{Frame, MAX_DATA, wrong};
-use self::leg::Leg;
+use self::subflow::Subflow;
 use crate::conn::{ByteStream, Conn};
 
 /// A connection is bulk when so many bytes have gone one way...
@@ -60,7 +60,7 @@ fn bond(first: Conn, joining: Joining) -> Conn {
     Conn::layered(Box::new(Bond {
         first,
         joining,
-        legs: Vec::new(),
+        subflows: Vec::new(),
         sent: 0,
         spread_at: None,
         is_closed: false,
@@ -98,11 +98,11 @@ struct Bond {
     /// The stream that there was at the beginning.
     first: Conn,
     joining: Joining,
-    legs: Vec<Leg>,
+    subflows: Vec<Subflow>,
 
     /// Bytes of our direction so far.
     sent: u64,
-    /// From where on our direction goes over the legs.
+    /// From where on our direction goes over the subflows.
     spread_at: Option<u64>,
     /// Whether our direction is closed, or is to be.
     is_closed: bool,
@@ -117,7 +117,7 @@ struct Bond {
 
     /// Bytes of the other direction so far.
     received: u64,
-    /// From where on it goes over the legs.
+    /// From where on it goes over the subflows.
     begun_at: Option<u64>,
     has_first_ended: bool,
     /// What was received together, for who takes one chunk at a time.
@@ -168,19 +168,19 @@ impl Bond {
                 if let Poll::Ready(opened) = std::pin::pin!(opening).poll(cx) {
                     self.joining = Joining::Done;
                     for conn in opened.unwrap_or_default() {
-                        self.legs.push(Leg::new(conn, Bytes::new()));
-                        self.go_over(self.legs.len() - 1);
+                        self.subflows.push(Subflow::new(conn, Bytes::new()));
+                        self.go_over(self.subflows.len() - 1);
                     }
                 }
             }
             Joining::Accepts(place) => {
                 while let Poll::Ready(joins) = place.poll_joins(cx) {
-                    let legs = joins.into_iter().map(|it| Leg::new(it.conn, it.answer));
-                    self.legs.extend(legs);
+                    let subflows = joins.into_iter().map(|it| Subflow::new(it.conn, it.answer));
+                    self.subflows.extend(subflows);
                 }
             }
         }
-        if self.legs.is_empty() {
+        if self.subflows.is_empty() {
             return Ok(());
         }
         self.read_beginnings(cx)?;
@@ -196,14 +196,14 @@ impl Bond {
         if self.send_failure.is_some() {
             return Ok(());
         }
-        for leg in &mut self.legs {
-            let _ = match self.is_closed && leg.is_ours_begun {
-                true => leg.poll_close(cx)?,
-                false => leg.poll_out(cx)?,
+        for subflow in &mut self.subflows {
+            let _ = match self.is_closed && subflow.is_ours_begun {
+                true => subflow.poll_close(cx)?,
+                false => subflow.poll_out(cx)?,
             };
         }
         // Not before the other end is sure to learn that this is no end.
-        if !self.is_first_closed && self.legs.iter().any(|it| it.has_said_begin) {
+        if !self.is_first_closed && self.subflows.iter().any(|it| it.has_said_begin) {
             self.is_first_closed = self.first.poll_close(cx)?.is_ready();
         }
         Ok(())
@@ -218,23 +218,23 @@ impl Bond {
         }
     }
 
-    /// Looks at what comes first on each leg.
+    /// Looks at what comes first on each subflow.
     fn read_beginnings(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let mut at = 0;
-        while let Some(leg) = self.legs.get_mut(at) {
-            if leg.is_theirs_begun {
+        while let Some(subflow) = self.subflows.get_mut(at) {
+            if subflow.is_theirs_begun {
                 at += 1;
                 continue;
             }
-            match leg.poll_next(cx)? {
+            match subflow.poll_next(cx)? {
                 Poll::Pending => at += 1,
                 Poll::Ready(Some(Frame::Begin { offset })) => {
-                    leg.pass();
-                    leg.is_theirs_begun = true;
+                    subflow.pass();
+                    subflow.is_theirs_begun = true;
                     if *self.begun_at.get_or_insert(offset) != offset {
                         return Err(wrong("two offsets to begin at".to_owned()));
                     }
-                    if !leg.is_ours_begun {
+                    if !subflow.is_ours_begun {
                         self.go_over(at);
                     }
                     at += 1;
@@ -244,7 +244,7 @@ impl Bond {
                 }
                 // The other end has no use for it, and has brought nothing on it. If our direction has, nobody takes what comes there.
                 Poll::Ready(None) => {
-                    if self.legs.remove(at).is_ours_begun {
+                    if self.subflows.remove(at).is_ours_begun {
                         self.send_failure
                             .get_or_insert(io::ErrorKind::ConnectionReset);
                     }
@@ -254,18 +254,18 @@ impl Bond {
         Ok(())
     }
 
-    /// From now on our direction uses this leg.
+    /// From now on our direction uses this subflow.
     fn go_over(&mut self, at: usize) {
         let (sent, is_closed) = (self.sent, self.is_closed);
-        let Some(leg) = self.legs.get_mut(at) else {
+        let Some(subflow) = self.subflows.get_mut(at) else {
             return;
         };
         let offset = *self.spread_at.get_or_insert(sent);
-        leg.is_ours_begun = true;
-        leg.queue(Frame::Begin { offset }, Bytes::new());
+        subflow.is_ours_begun = true;
+        subflow.queue(Frame::Begin { offset }, Bytes::new());
         if is_closed && !self.is_end_queued {
             self.is_end_queued = true;
-            leg.queue(Frame::End { offset: sent }, Bytes::new());
+            subflow.queue(Frame::End { offset: sent }, Bytes::new());
         }
     }
 
@@ -277,13 +277,13 @@ impl Bond {
     ) -> Poll<io::Result<()>> {
         let mut busy = 0;
         while let Some(chunk) = chunks.front_mut() {
-            if busy == self.legs.len() {
+            if busy == self.subflows.len() {
                 // Each of them wakes the task.
                 return Poll::Pending;
             }
-            self.turn = (self.turn + 1) % self.legs.len();
-            let leg = &mut self.legs[self.turn];
-            if !leg.is_ours_begun || leg.poll_out(cx)?.is_pending() {
+            self.turn = (self.turn + 1) % self.subflows.len();
+            let subflow = &mut self.subflows[self.turn];
+            if !subflow.is_ours_begun || subflow.poll_out(cx)?.is_pending() {
                 busy += 1;
                 continue;
             }
@@ -295,8 +295,8 @@ impl Bond {
             let (offset, len) = (self.sent, data.len());
             if len > 0 {
                 self.sent += len as u64;
-                leg.queue(Frame::Data { offset, len }, data);
-                let _ = leg.poll_out(cx)?;
+                subflow.queue(Frame::Data { offset, len }, data);
+                let _ = subflow.poll_out(cx)?;
             }
         }
         Poll::Ready(Ok(()))
@@ -317,17 +317,17 @@ impl Bond {
             ))));
         }
         let mut taken = 0;
-        // Whether a leg may yet bring what comes next.
+        // Whether a subflow may yet bring what comes next.
         let mut may_come = false;
         let mut is_over = false;
         let mut at = 0;
-        while let Some(leg) = self.legs.get_mut(at) {
+        while let Some(subflow) = self.subflows.get_mut(at) {
             at += 1;
-            if !leg.is_theirs_begun {
+            if !subflow.is_theirs_begun {
                 may_come = true;
                 continue;
             }
-            let Poll::Ready(frame) = leg.poll_next(cx)? else {
+            let Poll::Ready(frame) = subflow.poll_next(cx)? else {
                 may_come = true;
                 continue;
             };
@@ -345,7 +345,7 @@ impl Bond {
                     ))));
                 }
                 Some(Frame::Data { offset, .. }) if offset == self.received => {
-                    let Poll::Ready(bytes) = leg.poll_data(cx, chunks)? else {
+                    let Poll::Ready(bytes) = subflow.poll_data(cx, chunks)? else {
                         may_come = true;
                         continue;
                     };
@@ -354,7 +354,7 @@ impl Bond {
                     if taken >= MAX_TAKEN {
                         break;
                     }
-                    // What follows may be on this leg, or on any that was passed over.
+                    // What follows may be on this subflow, or on any that was passed over.
                     at = 0;
                     may_come = false;
                 }
@@ -368,7 +368,7 @@ impl Bond {
         if is_over {
             // Whoever has both ends lets go of the connection, and the other end may still wait for ours.
             let sends = self.is_closed && self.send_failure.is_none();
-            return match sends && self.legs.iter().any(Leg::has_queued) {
+            return match sends && self.subflows.iter().any(Subflow::has_queued) {
                 true => Poll::Pending,
                 false => Poll::Ready(Ok(())),
             };
@@ -399,7 +399,7 @@ impl Bond {
             }
             self.has_first_ended = true;
         }
-        if self.legs.is_empty() {
+        if self.subflows.is_empty() {
             return Poll::Ready(Ok(()));
         }
         let merged = self.poll_merged(cx, chunks);
@@ -442,8 +442,8 @@ impl ByteStream for Bond {
             return self.first.poll_flush(cx);
         }
         let mut is_done = true;
-        for leg in &mut self.legs {
-            is_done &= leg.poll_flush(cx)?.is_ready();
+        for subflow in &mut self.subflows {
+            is_done &= subflow.poll_flush(cx)?.is_ready();
         }
         match is_done {
             true => Poll::Ready(Ok(())),
@@ -455,10 +455,10 @@ impl ByteStream for Bond {
         self.is_closed = true;
         if self.spread_at.is_some()
             && !self.is_end_queued
-            && let Some(leg) = self.legs.iter_mut().find(|it| it.is_ours_begun)
+            && let Some(subflow) = self.subflows.iter_mut().find(|it| it.is_ours_begun)
         {
             self.is_end_queued = true;
-            leg.queue(Frame::End { offset: self.sent }, Bytes::new());
+            subflow.queue(Frame::End { offset: self.sent }, Bytes::new());
         }
         self.progress_to_send(cx)?;
         if self.spread_at.is_none() {
@@ -467,8 +467,8 @@ impl ByteStream for Bond {
             return Poll::Ready(Ok(()));
         }
         let mut is_done = self.is_first_closed;
-        for leg in self.legs.iter_mut().filter(|it| it.is_ours_begun) {
-            is_done &= leg.poll_close(cx)?.is_ready();
+        for subflow in self.subflows.iter_mut().filter(|it| it.is_ours_begun) {
+            is_done &= subflow.poll_close(cx)?.is_ready();
         }
         match is_done {
             true => Poll::Ready(Ok(())),

@@ -1,4 +1,4 @@
-//! One of the streams that a bonded connection is spread over.
+//! One of the streams that a bonded connection is spread over; multipath TCP has the word.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,7 +12,7 @@ use crate::conn::{ByteStream, Conn};
 
 /// A stream that carries frames of some of the bytes of both directions, those of each direction in order.
 #[derive(Debug)]
-pub(super) struct Leg {
+pub(super) struct Subflow {
     conn: Conn,
     /// What is still to be sent: one frame of data at most, and what goes before it.
     out: VecDeque<Bytes>,
@@ -33,7 +33,7 @@ pub(super) struct Leg {
     has_ended: bool,
 }
 
-impl Leg {
+impl Subflow {
     /// One on `conn`, on which `answer` is sent first.
     pub(super) fn new(conn: Conn, answer: Bytes) -> Self {
         let mut out = VecDeque::new();
