@@ -259,11 +259,12 @@ impl Receiving {
         self.note_consumed();
     }
 
-    /// Asks for a window update if it is worth one: half of the initial window, a quarter of one that has grown, or an eighth of one
-    /// that a long path needs. Credit that leaves early keeps a sender far away from running out of it, and has it send evenly.
+    /// Asks for a window update if it is worth one: half of the initial window, a quarter of one that has grown, or a 32nd of one that a
+    /// long path needs. Credit that leaves early keeps a sender far away from running out of it, and has it send evenly; and a window is
+    /// taken for large enough when it lasts for a tenth more than a round trip, of which waiting for credit must be a small part.
     pub(super) fn note_consumed(&mut self) {
         let window = self.used_window();
-        let part = if window < GENEROUS { 4 } else { 8 };
+        let part = if window < GENEROUS { 4 } else { 32 };
         if !self.fin && self.grantable() >= (window / part).max(window.min(INITIAL_WINDOW) / 2) {
             self.update_due = true;
         }
