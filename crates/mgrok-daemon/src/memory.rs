@@ -38,10 +38,15 @@ const QUIET: u32 = 20;
 /// Gives free memory back from time to time, for ever.
 pub(crate) async fn give_back() {
     let (mut wait, mut pages) = (FIRST_LOOK, Pages::default());
+    // What the process had when it was looked last, in KiB.
+    let mut had = 0;
     loop {
         sleep(wait).await;
         pages.look(wait);
-        if kib_of("RssAnon:").is_none_or(|own| own <= SMALL) {
+        let own = kib_of("RssAnon:").unwrap_or_default();
+        let grown = own.saturating_sub(had);
+        had = own;
+        if own <= SMALL {
             wait = LOOK;
             continue;
         }
@@ -52,15 +57,26 @@ pub(crate) async fn give_back() {
             Some(before.saturating_sub(kib_of("RssAnon:")?))
         });
         wait = match freed.await {
-            Ok(Some(freed)) if freed >= WORTH_IT => {
-                debug!("gave {freed} KiB of free memory back to the system");
-                LOOK
+            Ok(Some(freed)) => {
+                if freed >= WORTH_IT {
+                    debug!("gave {freed} KiB of free memory back to the system");
+                }
+                had = own.saturating_sub(freed);
+                next_wait(wait, grown, freed)
             }
-            Ok(Some(_)) => LONGEST_LOOK.min(LOOK.max(wait * 2)),
             Ok(None) => LOOK,
             // The runtime stops.
             Err(_) => return,
         };
+    }
+}
+
+/// How long to wait after a look, `wait` after the one before, that found the process to have `grown` and `freed` so many KiB. Where it has grown, a
+/// burst may be under way, whose memory is free soon.
+fn next_wait(wait: Duration, grown: u64, freed: u64) -> Duration {
+    match grown.max(freed) >= WORTH_IT {
+        true => LOOK,
+        false => LONGEST_LOOK.min(LOOK.max(wait * 2)),
     }
 }
 
@@ -121,6 +137,20 @@ fn trim() {}
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_looked_soon_after_a_burst_began_and_seldom_when_nothing_happens() {
+        let looks = |grown| {
+            let mut wait = FIRST_LOOK;
+            [0, 0, grown, 0, 0, 0, 0].map(|grown| {
+                wait = next_wait(wait, grown, 0);
+                wait.as_secs()
+            })
+        };
+        assert_eq!(looks(0), [10, 20, 40, 80, 80, 80, 80]);
+        assert_eq!(looks(WORTH_IT), [10, 20, 10, 20, 40, 80, 80]);
+        assert_eq!(next_wait(LONGEST_LOOK, 0, WORTH_IT), LOOK);
+    }
 
     #[test]
     fn what_lies_free_below_a_value_in_use_is_given_back() {
