@@ -47,6 +47,12 @@ pub trait ByteStream: Send {
     /// Flushes, then closes the sending direction (FIN, `shutdown(SHUT_WR)` or close_notify). Receiving continues.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Whether the peer learns that nobody takes what it still sends when this is dropped, and still gets all that was
+    /// sent to it. So it is with the streams of a multiplexed connection; a TCP socket is reset instead.
+    fn can_refuse(&self) -> bool {
+        false
+    }
+
     /// As [`ByteStream::poll_recv`], but appends to `chunks` as many pieces as lie ready; nothing at the end of the stream.
     fn poll_recv_many(
         &mut self,
@@ -321,6 +327,14 @@ impl ByteStream for Conn {
 
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.io.poll_close(cx)
+    }
+
+    fn can_refuse(&self) -> bool {
+        match &self.io {
+            Io::Mux(_) | Io::Quic(_) => true,
+            Io::Layered(stream) => stream.can_refuse(),
+            Io::Kcp(_) | Io::Tcp(_) | Io::Tls(_) => false,
+        }
     }
 }
 

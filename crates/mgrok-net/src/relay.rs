@@ -22,7 +22,7 @@ use mgrok_proto::Negotiated;
 use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::conn::Conn;
+use crate::conn::{ByteStream, Conn};
 use copy::Direction;
 use failure::Failure;
 
@@ -295,10 +295,15 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Whether what still comes for a user who has left may be refused at once: on a multiplexed connection the refusal travels behind all
-    /// that the user has sent, and takes nothing away from it.
-    fn is_in_vain(&self) -> bool {
-        self.sending.is_draining() && self.work.is_multiplexed()
+    /// Whether the direction from `source` has ended, or what still comes from there is for nobody and may be refused at once. Left
+    /// unread, it would take up room that the other streams of the connection need.
+    fn is_done(&mut self, source: Leg) -> bool {
+        let can_refuse = match source {
+            Leg::Outside => self.user.can_refuse(),
+            Leg::Tunnel => self.work.can_refuse(),
+        };
+        let direction = self.direction(source);
+        direction.is_over() || (direction.is_draining() && can_refuse)
     }
 
     fn source_ended(&mut self, source: Leg) {
@@ -379,8 +384,7 @@ impl Future for Relay<'_> {
         }
         let was_lingering = relay.linger.is_some();
         relay.move_bytes(cx);
-        let is_over = relay.receiving.is_over() && (relay.sending.is_over() || relay.is_in_vain());
-        if is_over {
+        if relay.is_done(Leg::Outside) && relay.is_done(Leg::Tunnel) {
             return Poll::Ready(relay.end(EndReason::Closed));
         }
         if !was_lingering && relay.poll_linger(cx).is_ready() {

@@ -84,4 +84,8 @@ impl<C: Codec> ByteStream for Coded<C> {
         ready!(self.below.poll_send(cx, &mut self.outgoing))?;
         self.below.poll_close(cx)
     }
+
+    fn can_refuse(&self) -> bool {
+        self.below.can_refuse()
+    }
 }

@@ -201,6 +201,10 @@ impl ByteStream for Throttle {
         ready!(self.below.poll_send(cx, &mut self.outgoing))?;
         self.below.poll_close(cx)
     }
+
+    fn can_refuse(&self) -> bool {
+        self.below.can_refuse()
+    }
 }
 
 #[cfg(test)]

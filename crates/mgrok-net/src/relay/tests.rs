@@ -5,14 +5,17 @@ use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use mgrok_proto::auth::Secret;
+use mgrok_proto::cipher::CipherKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
-use crate::conn::ByteStream;
-use crate::testing::{opaque, pattern, tcp_pair};
+use crate::layers::Layers;
+use crate::quic::{self, QuicOptions};
+use crate::testing::{opaque, pattern, read_all, tcp_pair};
 
 /// How a relay moves bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -282,33 +285,37 @@ async fn bulk_for_a_user_who_has_left_is_held_back() {
 
 #[tokio::test]
 async fn bulk_for_a_user_who_has_left_is_refused_at_once_on_a_multiplexed_connection() {
-    let (here, there) = tokio::io::duplex(1 << 20);
-    let (opener, _acceptor, driver) = mgrok_mux::session(here, mgrok_mux::Config::server());
-    let (_opener, mut acceptor, other) = mgrok_mux::session(there, mgrok_mux::Config::client());
-    let mut drivers = tokio::task::JoinSet::new();
-    drivers.spawn(driver);
-    drivers.spawn(other);
+    let layers = Layers {
+        encryption: Some(CipherKey::derive(&Secret::new("secret"))),
+        compression: true,
+        ..Layers::default()
+    };
+    for layers in [Layers::default(), layers] {
+        let [mut work, service] = stream_pair().await.map(Conn::from);
+        work.refuse_after_drop();
+        is_refused_at_once(layers.wrap(work), layers.wrap(service)).await;
+
+        let (near, far) = quic::tests::pair(&QuicOptions::default()).await;
+        let (work, service) = quic::tests::stream(&near, &far).await;
+        is_refused_at_once(layers.wrap(work), layers.wrap(service)).await;
+    }
+}
+
+/// What `service` sends in bulk through a relay from `work` to a user who leaves.
+async fn is_refused_at_once(work: Conn, mut service: Conn) {
     let (mut user, user_conn) = tcp_pair().await;
-    let mut work = Conn::from(opener.open().await.unwrap());
-    work.refuse_after_drop();
-    let mut service = acceptor.accept().await.unwrap();
-    let flood = tokio::spawn(async move {
-        let chunk = pattern(65_536);
-        // Until it is refused.
-        loop {
-            let mut rest = chunk.clone();
-            if poll_fn(|cx| service.poll_send(cx, &mut rest))
-                .await
-                .is_err()
-            {
-                return;
-            }
-        }
-    });
     let relay = tokio::spawn(async move {
         let traffic = Traffic::default();
         let relay = relay(user_conn.into(), work, HalfClose::Carried, &traffic);
         (relay.with_linger(NEVER).await, traffic)
+    });
+    // Ahead of the reset, which would end both directions by itself.
+    user.shutdown().await.unwrap();
+    let heard = timeout(PATIENCE, read_all(&mut service)).await;
+    assert!(heard.unwrap().unwrap().is_empty());
+    let flood = tokio::spawn(async move {
+        // Until it is refused.
+        while service.send(pattern(65_536)).await.is_ok() {}
     });
     read_exactly(&mut user, 100_000).await;
     drop(user);
