@@ -88,6 +88,7 @@ async fn forward(
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sweep = pin!(sleep_until(Instant::now() + users.sweep_interval()));
     poll_fn(|cx| {
+        let mut can_be_written = true;
         for _ in 0..MAX_ROUNDS {
             let mut idle = true;
             if let Poll::Ready(received) = work.poll_recv(cx, &mut datagrams) {
@@ -103,9 +104,7 @@ async fn forward(
             if users.poll_service(cx).is_ready() {
                 idle = false;
             }
-            if users.poll_replies(cx, &mut outbox).is_ready() {
-                idle = false;
-            }
+            users.poll_replies(cx, &mut outbox, can_be_written);
             if ping.poll_tick(cx).is_ready() {
                 idle = false;
                 // It cannot be queued only if the server does not read, which it will notice itself.
@@ -119,10 +118,12 @@ async fn forward(
                     .as_mut()
                     .reset(Instant::now() + users.sweep_interval());
             }
-            if let Poll::Ready(Err(error)) = outbox.poll_write(cx, &mut work) {
-                return Poll::Ready(WorkEnd::Write(error));
+            match outbox.poll_write(cx, &mut work) {
+                Poll::Ready(Ok(())) => can_be_written = true,
+                Poll::Ready(Err(error)) => return Poll::Ready(WorkEnd::Write(error)),
+                Poll::Pending => can_be_written = false,
             }
-            if idle {
+            if idle && !users.has_replies() {
                 return Poll::Pending;
             }
         }

@@ -77,7 +77,7 @@ fn connect_by(peer: SocketAddr, config: Config) -> io::Result<(Stream, Driver)> 
     };
     let socket = open(any)?;
     socket.connect(&peer.into())?;
-    let socket = SharedUdpSocket::new(socket, peer, true)?.coalescing();
+    let socket = SharedUdpSocket::new(socket, peer, true)?;
     mgrok_kcp::connect(socket, None, config)
 }
 
@@ -89,7 +89,7 @@ fn connect_by(peer: SocketAddr, config: Config) -> io::Result<(Stream, Driver)> 
 pub fn tunnel(socket: tokio::net::UdpSocket, peer: SocketAddr) -> io::Result<(Stream, Driver)> {
     let socket = Socket::from(socket.into_std()?);
     socket.connect(&peer.into())?;
-    let socket = SharedUdpSocket::new(socket, peer, true)?.coalescing();
+    let socket = SharedUdpSocket::new(socket, peer, true)?;
     mgrok_kcp::connect(socket, Some(TUNNEL_CONVERSATION), Config::frp_tunnel())
 }
 
@@ -105,7 +105,7 @@ impl Listener {
     /// ended.
     pub async fn bind(host: &str, port: u16) -> io::Result<(Self, ListenerDriver)> {
         tcp::bind_with(host, port, |addr| {
-            let socket = SharedUdpSocket::new(open(addr)?, addr, false)?.coalescing();
+            let socket = SharedUdpSocket::new(open(addr)?, addr, false)?;
             let (inner, driver) = mgrok_kcp::Listener::new(socket, Config::frp_server())?;
             Ok((Self { inner }, driver))
         })
@@ -119,7 +119,7 @@ impl Listener {
         enlarge_queues(&socket);
         let addr = socket.local_addr()?;
         let addr = addr.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let socket = SharedUdpSocket::new(socket, addr, false)?.coalescing();
+        let socket = SharedUdpSocket::new(socket, addr, false)?;
         let (inner, driver) = mgrok_kcp::Listener::new(socket, Config::frp_server())?;
         Ok((Self { inner }, driver))
     }
@@ -195,16 +195,14 @@ mod tests {
 
         let calls = Arc::new(AtomicUsize::new(0));
         let at = "127.0.0.1:0".parse().unwrap();
-        let far = SharedUdpSocket::new(open(at).unwrap(), at, false)
-            .unwrap()
-            .coalescing();
+        let far = SharedUdpSocket::new(open(at).unwrap(), at, false).unwrap();
         let to = far.io.local_addr().unwrap();
         let far = Counted(far, Arc::clone(&calls));
         let (mut listener, driver) = mgrok_kcp::Listener::new(far, Config::frp_server()).unwrap();
         tokio::spawn(driver);
         let near = open(at).unwrap();
         near.connect(&to.into()).unwrap();
-        let near = SharedUdpSocket::new(near, to, true).unwrap().coalescing();
+        let near = SharedUdpSocket::new(near, to, true).unwrap();
         let near = Counted(near, Arc::clone(&calls));
         let (mut near, driver) = mgrok_kcp::connect(near, None, Config::frp_client()).unwrap();
         tokio::spawn(driver);

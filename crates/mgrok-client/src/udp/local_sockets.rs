@@ -64,7 +64,7 @@ pub(super) struct LocalSockets<'a> {
     idle: Duration,
     table: UserTable<User>,
     ready: Ready,
-    /// Slots to look at in the next turn.
+    /// Slots to look at in the next turn, in this order.
     turn: Vec<usize>,
     /// Whether a failure to make a socket has been logged.
     warned: bool,
@@ -133,20 +133,35 @@ impl<'a> LocalSockets<'a> {
         }
     }
 
-    /// Takes one batch of replies from each socket that has some into `outbox`. Ready if there were any: then it is to be
-    /// called again before the task waits.
-    pub(super) fn poll_replies(&mut self, cx: &mut Context<'_>, outbox: &mut Outbox) -> Poll<()> {
+    /// Takes one batch of replies from each socket that has some into `outbox`. If `outbox` can be written, it is not
+    /// filled beyond that: the others have their turn afterwards. Otherwise what it has no room for is dropped. To be
+    /// called again before the task waits, if there are [more](Self::has_replies).
+    pub(super) fn poll_replies(
+        &mut self,
+        cx: &mut Context<'_>,
+        outbox: &mut Outbox,
+        can_be_written: bool,
+    ) {
         let mut turn = std::mem::take(&mut self.turn);
         self.ready.take(cx, &mut turn);
+        let (mut asked, mut kept) = (0, 0);
+        while asked < turn.len() && (outbox.has_room() || !can_be_written) {
+            let slot = turn[asked];
+            asked += 1;
+            if self.poll_socket(slot, outbox).is_ready() {
+                turn[kept] = slot;
+                kept += 1;
+            }
+        }
         // Those that had some may have more. They are asked again when the others have had their turn.
-        turn.retain(|&slot| self.poll_socket(slot, outbox).is_ready());
-        let polled = if turn.is_empty() {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
-        };
+        turn.drain(kept..asked);
+        turn.rotate_left(kept);
         self.turn = turn;
-        polled
+    }
+
+    /// Whether a socket may have replies that were not taken yet.
+    pub(super) fn has_replies(&self) -> bool {
+        !self.turn.is_empty()
     }
 
     /// Goes on with looking up where the service is, if that is wanted. Ready if it became known: then what waited for it has been sent.

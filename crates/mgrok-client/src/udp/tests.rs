@@ -190,6 +190,35 @@ async fn many_users_are_served_at_once() {
     assert_eq!(server.end().await.2, 100);
 }
 
+/// More than the outbox takes, while the client has not looked at any of it.
+#[tokio::test]
+async fn replies_of_many_users_at_once_all_arrive() {
+    const USERS: u16 = 60;
+    const REPLIES: u16 = 30;
+
+    let (socket, addr) = service().await;
+    let mut server = Server::start(addr, options()).await;
+    let mut users = Vec::new();
+    for port in 1..=USERS {
+        server.send(b"x", user(port)).await;
+        users.push(hear(&socket).await.1);
+    }
+    let socket = socket.into_std().unwrap();
+    for user in users {
+        for number in 0..REPLIES {
+            socket.send_to(&number.to_be_bytes(), user).unwrap();
+        }
+    }
+    let mut next = [0; USERS as usize + 1];
+    for _ in 0..USERS * REPLIES {
+        let (payload, user) = server.recv().await;
+        let next = &mut next[usize::from(user.port())];
+        assert_eq!(payload, u16::to_be_bytes(*next), "in order");
+        *next += 1;
+    }
+    assert_eq!(server.end().await.1.total(), 0);
+}
+
 #[tokio::test]
 async fn long_replies_are_cut_and_too_long_ones_counted() {
     let (socket, addr) = service().await;
@@ -258,7 +287,6 @@ async fn idle_users_lose_their_socket() {
     let host = addr.ip().to_string();
     let service = Service::new(&host, addr.port(), Resolver::default());
     let mut sockets = LocalSockets::new(service, &users, &options);
-    let mut outbox = Outbox::new(Framing::V1);
     send_to(&mut sockets, b"idle", user(1));
     let (_, idle_from) = socket.recv_from(&mut buffer).await.unwrap();
     send_to(&mut sockets, b"busy", user(2));
@@ -271,7 +299,15 @@ async fn idle_users_lose_their_socket() {
             assert_eq!(socket.recv_from(&mut buffer).await.unwrap().1, busy_from);
         } else {
             socket.send_to(b"still", busy_from).await.unwrap();
-            poll_fn(|cx| sockets.poll_replies(cx, &mut outbox)).await;
+            let mut outbox = Outbox::new(Framing::V1);
+            poll_fn(|cx| {
+                sockets.poll_replies(cx, &mut outbox, true);
+                match outbox.is_empty() {
+                    true => Poll::Pending,
+                    false => Poll::Ready(()),
+                }
+            })
+            .await;
         }
         sockets.drop_idle();
     }

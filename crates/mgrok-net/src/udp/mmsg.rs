@@ -22,8 +22,8 @@ use std::ptr;
 
 use libc::{c_int, cmsghdr, iovec, mmsghdr, sockaddr_in, sockaddr_in6};
 
-use super::BATCH;
 use super::socket::{Arrived, LocalAddr, Outgoing};
+use super::{BATCH, FEW};
 
 /// Whether [`Outgoing::segment`] is supported.
 pub(super) const SEGMENTS: bool = true;
@@ -66,7 +66,7 @@ fn set(socket: BorrowedFd<'_>, level: c_int, option: c_int) -> bool {
 /// each. Longer datagrams are truncated. `told` says whether the system reports anything about them: their destination,
 /// or that several were coalesced.
 ///
-/// Receiving fewer datagrams than there are pieces means that no more had arrived.
+/// Receiving fewer messages than there are pieces means that no more had arrived.
 pub(super) fn recv(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
@@ -74,13 +74,29 @@ pub(super) fn recv(
     told: bool,
     arrived: &mut Vec<Arrived>,
 ) -> io::Result<()> {
-    let mut controls = [const { Control::new() }; BATCH];
+    // The structures for a whole batch are some 7 KiB to zero.
+    if buffer.len() / stride <= FEW {
+        recv_up_to::<FEW>(socket, buffer, stride, told, arrived)
+    } else {
+        recv_up_to::<BATCH>(socket, buffer, stride, told, arrived)
+    }
+}
+
+/// As [`recv`], for at most `N` messages.
+fn recv_up_to<const N: usize>(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    stride: usize,
+    told: bool,
+    arrived: &mut Vec<Arrived>,
+) -> io::Result<()> {
+    let mut controls = [const { Control::new() }; N];
     // SAFETY: zero is a valid value of these plain structures.
-    let mut names: [sockaddr_in6; BATCH] = unsafe { mem::zeroed() };
+    let mut names: [sockaddr_in6; N] = unsafe { mem::zeroed() };
     // SAFETY: as above; a null pointer with length 0 is unused.
-    let mut vectors: [iovec; BATCH] = unsafe { mem::zeroed() };
+    let mut vectors: [iovec; N] = unsafe { mem::zeroed() };
     // SAFETY: as above.
-    let mut headers: [mmsghdr; BATCH] = unsafe { mem::zeroed() };
+    let mut headers: [mmsghdr; N] = unsafe { mem::zeroed() };
     let mut count = 0;
     let pieces = buffer.chunks_exact_mut(stride);
     for ((((piece, name), vector), control), header) in pieces

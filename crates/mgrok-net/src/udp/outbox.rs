@@ -84,6 +84,11 @@ impl Outbox {
         self.count == 0
     }
 
+    /// Whether there is room for what one call brings from a socket.
+    pub fn has_room(&self) -> bool {
+        self.count <= MAX_DATAGRAMS / 2 && self.waiting.len() <= MAX_BYTES / 2
+    }
+
     /// Drops all queued datagrams, apart from the write in progress, and returns their number.
     pub(super) fn clear(&mut self) -> usize {
         self.encoder.end_frame();

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::task::{Context, Poll, ready};
 
 use rustix::fd::AsFd;
@@ -12,7 +12,7 @@ use socket2::Socket;
 
 use super::datagrams::{Datagrams, Entry};
 use super::readiness::{Reading, Registered};
-use super::{BATCH, system};
+use super::{BATCH, FEW, system};
 use crate::tcp;
 
 /// How many bytes the system may queue while this task is busy, as far as it allows (Linux: `net.core.rmem_max`).
@@ -26,6 +26,9 @@ const MAX_SEGMENTED: usize = 65_000;
 
 /// Room for a message of coalesced datagrams, which is an IP packet at most.
 const COALESCED: usize = 64 * 1024;
+/// How many datagrams one call is to bring at most, about: a quarter of what an [`Outbox`](super::Outbox) takes. [`FEW`]
+/// messages have as many, of 64 each (Linux: `UDP_GRO_CNT_MAX`).
+const MAX_DATAGRAMS: usize = 256;
 
 /// The metadata of a received datagram, or of several that were coalesced into one message.
 #[derive(Debug)]
@@ -102,10 +105,12 @@ pub struct UdpSocket<R = Reading> {
     v6: bool,
     /// Whether the system reports the destination address of datagrams.
     told_local: bool,
-    /// Whether the system coalesces datagrams.
+    /// Whether the system coalesces datagrams of one size from one address into one message.
     coalesces: bool,
+    /// Whether the next call asks for a batch of messages, and not just a few.
+    asks_for_many: AtomicBool,
     /// The largest datagrams that may still be sent as segments of one message.
-    max_segment: AtomicU32,
+    max_segment: AtomicU16,
 }
 
 /// A UDP socket for tasks that wait for it as tokio does.
@@ -221,22 +226,17 @@ impl<R: Registered> UdpSocket<R> {
         // With a single local address, answers can only leave from that one.
         let has_many = !connected && addr.ip().is_unspecified();
         let told_local = has_many && system::tell_local(socket.as_fd(), addr.is_ipv6());
-        let max_segment = if system::SEGMENTS { u32::MAX } else { 0 };
+        let coalesces = system::coalesce(socket.as_fd());
+        let max_segment = if system::SEGMENTS { u16::MAX } else { 0 };
         Ok(Self {
             io: R::register(socket.into())?,
             connected,
             v6: addr.is_ipv6(),
             told_local,
-            coalesces: false,
-            max_segment: AtomicU32::new(max_segment),
+            coalesces,
+            asks_for_many: AtomicBool::new(false),
+            max_segment: AtomicU16::new(max_segment),
         })
-    }
-
-    /// Has the system hand over datagrams of one size from one address as one message, if it can (UDP GRO on Linux):
-    /// that costs a fraction of the time where datagrams come in bursts, and none where they come alone.
-    pub(crate) fn coalescing(mut self) -> Self {
-        self.coalesces = system::coalesce(self.io.as_fd());
-        self
     }
 
     /// As [`poll_recv`](Self::poll_recv), without waiting.
@@ -247,16 +247,19 @@ impl<R: Registered> UdpSocket<R> {
     ) -> io::Result<()> {
         let room = if self.coalesces { COALESCED } else { max_len };
         let told = self.told_local || self.coalesces;
-        with_buffer(BATCH * room, |buffer, arrived| {
+        let asks_for_many = self.asks_for_many.load(Ordering::Relaxed);
+        let asked = if asks_for_many { BATCH } else { FEW };
+        with_buffer(asked * room, |buffer, arrived| {
             let result = self.io.try_read(|| {
                 system::recv(self.io.as_fd(), buffer, room, told, arrived)?;
-                if arrived.len() < BATCH {
+                if arrived.len() < asked {
                     // No more has arrived. `WouldBlock` tells tokio so without another system call; the next arrival
                     // makes the socket ready again.
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
                 Ok(())
             });
+            let mut datagrams = 0;
             for (message, piece) in arrived.iter().zip(buffer.chunks_exact(room)) {
                 let from = tcp::canonical(message.from);
                 let mut rest = &piece[..message.len];
@@ -264,12 +267,17 @@ impl<R: Registered> UdpSocket<R> {
                     let (payload, after) = rest.split_at(message.segment.min(rest.len()));
                     let payload = &payload[..payload.len().min(max_len)];
                     each(payload, from, message.local);
+                    datagrams += 1;
                     rest = after;
                     // An empty datagram is one, too.
                     if rest.is_empty() {
                         break;
                     }
                 }
+            }
+            let for_many = asks_for_many_after(arrived.len(), datagrams);
+            if for_many != asks_for_many {
+                self.asks_for_many.store(for_many, Ordering::Relaxed);
             }
             match result {
                 Err(error) if arrived.is_empty() => Err(error),
@@ -326,7 +334,7 @@ impl<R: Registered> UdpSocket<R> {
         let Entry {
             len, addr, local, ..
         } = entries[0];
-        if len == 0 || len > self.max_segment.load(Ordering::Relaxed) as usize {
+        if len == 0 || len > usize::from(self.max_segment.load(Ordering::Relaxed)) {
             return 1;
         }
         let most = MAX_SEGMENTS.min(MAX_SEGMENTED / len).max(1);
@@ -352,13 +360,21 @@ impl<R: Registered> UdpSocket<R> {
     }
 }
 
+/// Whether to ask for many messages after a call that has brought so many, with so many datagrams in all. If many came,
+/// since a call costs more than to ask for a message that is not there; but not if each was a burst of datagrams: what one
+/// call brings has to have room in an [`Outbox`](super::Outbox).
+fn asks_for_many_after(messages: usize, datagrams: usize) -> bool {
+    let are_bursts = datagrams > messages * (MAX_DATAGRAMS / BATCH);
+    messages >= FEW && !are_bursts
+}
+
 /// The new limit for segments if `error` comes from sending datagrams of `size` bytes as segments, in which case they
 /// can be sent one by one.
-fn max_segment_after(size: u16, error: &io::Error) -> Option<u32> {
+fn max_segment_after(size: u16, error: &io::Error) -> Option<u16> {
     match Errno::from_io_error(error)? {
         // Segments too large for the path, or segmentation unknown to the kernel, which the next attempts show. Or the
         // source address no longer exists.
-        Errno::INVAL | Errno::MSGSIZE => Some(u32::from(size) - 1),
+        Errno::INVAL | Errno::MSGSIZE => Some(size.saturating_sub(1)),
         // The network card cannot compute the checksums.
         Errno::IO => Some(0),
         _ => None,

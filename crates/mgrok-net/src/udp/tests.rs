@@ -77,7 +77,7 @@ async fn a_socket_that_coalesces_fetches_more_than_a_batch_in_one_call() {
 
     let (ours, from) = bound().await;
     for host in ["127.0.0.1", "0.0.0.0", "::"] {
-        let theirs = UdpSocket::bind(host, 0).await.unwrap().coalescing();
+        let theirs = UdpSocket::bind(host, 0).await.unwrap();
         let to = (Ipv4Addr::LOCALHOST, theirs.local_addr().unwrap().port()).into();
         let mut datagrams = Datagrams::default();
         for number in 1..=COUNT as u8 {
@@ -103,10 +103,49 @@ async fn a_socket_that_coalesces_fetches_more_than_a_batch_in_one_call() {
     }
 }
 
+/// How many datagrams each call brings, until `count` have come.
+#[cfg(target_os = "linux")]
+async fn calls(socket: &UdpSocket, count: usize) -> Vec<usize> {
+    let mut calls = Vec::new();
+    while calls.iter().sum::<usize>() < count {
+        let mut came = 0;
+        let call = poll_fn(|cx| socket.poll_recv(cx, 1500, |_, _, _| came += 1));
+        in_time(call).await.unwrap();
+        calls.push(came);
+    }
+    calls
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_call_brings_many_messages_or_a_few_bursts() {
+    const SEGMENTS: usize = 64;
+
+    let others = [bound().await.0, bound().await.0];
+    let (theirs, to) = bound().await;
+    // By turns, so that none joins another.
+    for number in 0..2 * BATCH {
+        let mut one = Datagrams::default();
+        one.push(b"alone", to);
+        send(&others[number % 2], &mut one).await;
+    }
+    let alone = calls(&theirs, 2 * BATCH).await;
+    assert_eq!(alone, [FEW, BATCH, BATCH - FEW]);
+
+    let (theirs, to) = bound().await;
+    let mut bursts = Datagrams::default();
+    for _ in 0..5 * FEW * SEGMENTS {
+        bursts.push(b"one of many", to);
+    }
+    send(&others[0], &mut bursts).await;
+    let bursts = calls(&theirs, 5 * FEW * SEGMENTS).await;
+    assert_eq!(bursts, [FEW * SEGMENTS; 5]);
+}
+
 #[tokio::test]
 async fn a_socket_that_coalesces_takes_single_and_empty_datagrams_too() {
     let (ours, _) = bound().await;
-    let theirs = UdpSocket::bind("127.0.0.1", 0).await.unwrap().coalescing();
+    let theirs = UdpSocket::bind("127.0.0.1", 0).await.unwrap();
     let to = theirs.local_addr().unwrap();
     let sizes = [40, 0, 65_507, 1, 1400, 1400, 3, 0];
     for max_len in [100, 65_507] {
