@@ -39,10 +39,10 @@ const PROTOCOL: &[u8] = b"frp";
 /// accumulates here for a stream that nobody reads. frp's limit for a stream is the same.
 const STREAM_WINDOW: u32 = 6 * 1024 * 1024;
 
-/// The most bytes that may accumulate here for all streams of a connection. A stream that nobody reads keeps its share,
-/// and when the whole window is used no stream moves: so up to seven such streams do no harm. No memory is reserved for
-/// it.
-const CONNECTION_WINDOW: u32 = 8 * STREAM_WINDOW;
+/// The most bytes that may accumulate here for all streams of a connection: as many as the windows of a multiplexed
+/// session have. A stream that nobody reads keeps its share, and when the whole window is used no stream moves: so up to 21
+/// such streams do no harm. No memory is reserved for it.
+const CONNECTION_WINDOW: u32 = 128 * 1024 * 1024;
 
 /// The most bytes of datagrams (RFC 9221) that wait to be sent, and that wait to be received. Outgoing ones wait only
 /// while the connection has too much in flight; when the buffer is full, new ones are dropped.

@@ -91,6 +91,40 @@ pub(crate) fn send_datagram(connection: &Connection, bytes: &[u8]) {
 }
 
 #[tokio::test]
+async fn streams_that_nobody_reads_leave_room_for_others() {
+    let (near, far) = pair(&QuicOptions::default()).await;
+    let block = Bytes::from(vec![7; 1024 * 1024]);
+    let mut stalled = Vec::new();
+    for _ in 0..CONNECTION_WINDOW / STREAM_WINDOW {
+        let (mut writer, reader) = stream(&near, &far).await;
+        let fill = tokio::spawn({
+            let block = block.clone();
+            async move { while writer.send(block.clone()).await.is_ok() {} }
+        });
+        stalled.push((reader, fill));
+    }
+    // Until none of them moves any more.
+    let received = || far.inner.stats().udp_rx.bytes;
+    let mut before = 0;
+    while received() > before {
+        before = received();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let (mut writer, mut reader) = stream(&near, &far).await;
+    let write = tokio::spawn(async move {
+        writer.send(block).await.unwrap();
+        writer.close().await.unwrap();
+        writer
+    });
+    let read = in_time(read_all(&mut reader)).await.unwrap();
+    assert_eq!(read.len(), 1024 * 1024);
+    drop(write.await.unwrap());
+    for (_, fill) in stalled {
+        fill.abort();
+    }
+}
+
+#[tokio::test]
 async fn megabytes_pass_both_ways_through_two_relays() {
     const LARGE: usize = 20 * 1024 * 1024;
     let (near, far) = pair(&QuicOptions::default()).await;
