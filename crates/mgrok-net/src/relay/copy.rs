@@ -155,6 +155,12 @@ impl Direction {
         self.pending()
     }
 
+    /// Whether the kernel moves the next bytes, if it can.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) fn splices(&self) -> bool {
+        self.bulk
+    }
+
     #[cfg(all(test, target_os = "linux"))]
     pub(super) fn splice_holds_pipe(&self) -> bool {
         self.splice.holds_pipe()

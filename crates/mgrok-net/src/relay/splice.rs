@@ -19,12 +19,16 @@ use pipe::Pipe;
 /// Fewer bytes than this at once are cheaper to copy.
 const MIN_SPLICED: usize = 4 * 1024;
 
+/// How many times in a row so few bytes come before they are copied. A sender whose window is full cuts a small piece now and then in the
+/// midst of bulk, and going back to splicing costs two reads and two writes.
+const SMALL_FILLS: u8 = 4;
+
 /// One direction's use of `splice(2)`.
 #[derive(Debug, Default)]
 pub(super) struct Splice {
     pipe: Option<Pipe>,
-    /// Bytes that the last fill brought.
-    filled: usize,
+    /// How many fills in a row have brought less than [`MIN_SPLICED`].
+    small_fills: u8,
     /// Whether the kernel has refused to splice these sockets.
     refused: bool,
 }
@@ -55,7 +59,7 @@ impl Splice {
         self.pipe.is_some()
     }
 
-    /// Moves bytes once from `source` to `target`. Keeps its pipe if that moved enough.
+    /// Moves bytes once from `source` to `target`. Keeps its pipe unless little has come several times.
     pub(super) fn poll_move(
         &mut self,
         source: &TcpStream,
@@ -95,7 +99,10 @@ impl Splice {
                     return Poll::Ready(Ok(Some(Moved::End)));
                 }
                 Ok(filled) => {
-                    self.filled = filled;
+                    self.small_fills = match filled < MIN_SPLICED {
+                        true => self.small_fills + 1,
+                        false => 0,
+                    };
                     return Poll::Ready(Ok(None));
                 }
                 Err(error) if is_transient(&error) => {}
@@ -116,7 +123,8 @@ impl Splice {
             // The pipe is not empty, so `WouldBlock` can only come from the socket.
             match target.try_io(Interest::WRITABLE, || pipe.drain_to(target)) {
                 Ok(moved) => {
-                    if pipe.held() == 0 && self.filled < MIN_SPLICED {
+                    if pipe.held() == 0 && self.small_fills >= SMALL_FILLS {
+                        self.small_fills = 0;
                         self.give_back();
                     }
                     return Poll::Ready(Ok(Moved::Bytes(moved)));

@@ -545,6 +545,41 @@ async fn a_pipe_is_held_only_while_bytes_flow() {
     }
 }
 
+/// A sender whose window is full cuts a small piece now and then. Messages that are all small are copied.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn one_small_piece_does_not_end_splicing_and_several_in_a_row_do() {
+    let (mut user, user_conn) = tcp_pair().await;
+    let (work_conn, mut work) = tcp_pair().await;
+    let traffic = Traffic::default();
+    let mut relay = relay(
+        user_conn.into(),
+        work_conn.into(),
+        HalfClose::Carried,
+        &traffic,
+    );
+    let block = pattern(64 * 1024);
+    for _ in 0..3 {
+        drive(&mut relay, async {
+            user.write_all(&block).await.unwrap();
+            read_exactly(&mut work, block.len()).await;
+            user.write_all(b"small").await.unwrap();
+            read_exactly(&mut work, 5).await;
+        })
+        .await;
+        assert!(relay.receiving.splices());
+    }
+    for _ in 0..10 {
+        drive(&mut relay, async {
+            user.write_all(b"small").await.unwrap();
+            read_exactly(&mut work, 5).await;
+        })
+        .await;
+    }
+    assert!(!relay.receiving.splices());
+    assert!(!relay.receiving.splice_holds_pipe());
+}
+
 /// Both ends of a multiplexed stream.
 async fn stream_pair() -> [mgrok_mux::Stream; 2] {
     let (near, far) = tokio::io::duplex(64 * 1024);
