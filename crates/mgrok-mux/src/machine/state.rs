@@ -25,11 +25,14 @@ const KEPT_SENT: usize = 2 * 1024;
 /// a little late (measured under TLS: a third less throughput at 10 Gbit/s).
 const FAST_ENOUGH: u128 = 5_000_000_000;
 
-/// Up to this size a window grows generously, in bytes: as long as it is read within four of the shortest round trips, because on
-/// many paths most take a multiple of the shortest. A larger one is kept to what the path carries in a round trip and little more:
-/// what it promises beyond that waits somewhere on the path, and small messages wait behind it.
+/// Up to this size a window grows generously, in bytes: as long as it is read within [`MOST_ROUND_TRIPS`]. A larger one is kept to what
+/// the path carries in a round trip and little more: what it promises beyond that waits somewhere on the path, and small messages wait
+/// behind it.
 // frp: the window of every stream from its start on (client/connector.go)
 const GENEROUS: u32 = 6 * 1024 * 1024;
+
+/// So many of the shortest round trips, because on many paths most take a multiple of the shortest.
+const MOST_ROUND_TRIPS: u32 = 4;
 
 /// A window that is read for the first time grows to this at once over a long path, in bytes, so that what is soon over need not
 /// wait for one round trip after the other.
@@ -37,6 +40,12 @@ const SECOND_WINDOW: u32 = 2 * 1024 * 1024;
 
 /// The least time of a long path there and back.
 const LONG_PATH: Duration = Duration::from_millis(5);
+
+/// Over a short path a window shrinks to the initial one when reading it takes longer than this, and longer than it may take to grow, so
+/// many times in a row. What is slow then are the processors, which other streams use as well, and a window that a stream got when it
+/// was alone would be its share beside theirs: three times theirs, with fifteen others. It grows again when they are gone.
+const CROWDED: Duration = Duration::from_micros(1_500);
+const CROWDED_TIMES: u8 = 4;
 
 /// What the other end is asked to leave of its credit when a stream is held back, in bytes. 32 KiB of the first window remain.
 const WITHHELD: u32 = INITIAL_WINDOW - 32 * 1024;
@@ -97,6 +106,8 @@ pub(super) struct Receiving {
     /// Bytes that were granted since `measured_from`.
     measured: u32,
     measured_from: Option<Instant>,
+    /// How many times in a row reading the window took as long as if others had the processors.
+    crowded: u8,
     pub(super) update_due: bool,
     hold_back: HoldBack,
     pub(super) fin: bool,
@@ -146,6 +157,7 @@ impl State {
                 window: INITIAL_WINDOW,
                 measured: 0,
                 measured_from: None,
+                crowded: 0,
                 update_due: false,
                 hold_back: HoldBack::No,
                 fin: false,
@@ -331,13 +343,20 @@ impl Receiving {
         // What was read in excess of the window was read in that time as well.
         let time = elapsed.mul_f64(f64::from(window) / f64::from(self.measured.max(1)));
         self.measure_from(now);
+        let is_crowded = time > CROWDED.max(round_trip * MOST_ROUND_TRIPS);
+        self.crowded = match is_crowded && round_trip < LONG_PATH {
+            true => self.crowded.saturating_add(1),
+            false => 0,
+        };
         let fast_path = FAST_ENOUGH.saturating_mul(round_trip.as_micros()) / 1_000_000;
         let fit = if !is_read {
             Fit::Large(KEPT_WINDOW)
+        } else if self.crowded >= CROWDED_TIMES && window > INITIAL_WINDOW {
+            Fit::Large(INITIAL_WINDOW.max(window - window / 4))
         } else if u128::from(window) >= fast_path {
             Fit::Right
         } else if window < GENEROUS {
-            match time <= round_trip * 4 {
+            match time <= round_trip * MOST_ROUND_TRIPS {
                 true => Fit::Short(window),
                 false => Fit::Right,
             }

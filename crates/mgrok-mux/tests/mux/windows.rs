@@ -17,6 +17,34 @@ struct Credit {
 }
 
 impl Credit {
+    /// That of a new stream.
+    fn initial() -> Self {
+        Self {
+            left: u64::from(INITIAL_WINDOW),
+        }
+    }
+
+    /// Sends `total` bytes as fast as the credit allows, read at once. Returns the largest credit that was seen.
+    fn use_up(&mut self, server: &mut Raw, id: u32, total: u64, round_trip: Duration) -> u64 {
+        let (mut sent, mut largest) = (0, self.left);
+        while sent < total {
+            let mut burst = self.left.min(total - sent);
+            assert!(burst > 0, "no credit although everything was read");
+            sent += burst;
+            self.left -= burst;
+            while burst > 0 {
+                let piece = burst.min(64 * 1024);
+                server.feed_data(id, &vec![0; piece as usize]);
+                let _all = server.recv_all(id);
+                burst -= piece;
+            }
+            server.assert_alive();
+            self.collect(server, id, round_trip);
+            largest = largest.max(self.left);
+        }
+        largest
+    }
+
     /// Answers pings after a round trip and collects grants.
     fn collect(&mut self, server: &mut Raw, id: u32, round_trip: Duration) {
         let sent = server.sent();
@@ -40,26 +68,7 @@ pub(crate) fn read_fast(server: &mut Raw, id: u32, total: u64) -> u64 {
 }
 
 fn read_over(server: &mut Raw, id: u32, total: u64, round_trip: Duration) -> u64 {
-    let mut credit = Credit {
-        left: u64::from(INITIAL_WINDOW),
-    };
-    let (mut sent, mut largest) = (0, credit.left);
-    while sent < total {
-        let mut burst = credit.left.min(total - sent);
-        assert!(burst > 0, "no credit although everything was read");
-        sent += burst;
-        credit.left -= burst;
-        while burst > 0 {
-            let piece = burst.min(64 * 1024);
-            server.feed_data(id, &vec![0; piece as usize]);
-            let _all = server.recv_all(id);
-            burst -= piece;
-        }
-        server.assert_alive();
-        credit.collect(server, id, round_trip);
-        largest = largest.max(credit.left);
-    }
-    largest
+    Credit::initial().use_up(server, id, total, round_trip)
 }
 
 #[test]
@@ -126,6 +135,32 @@ fn over_a_short_path_the_window_stays_small() {
     let mut server = Raw::with_stream(1);
     let largest = read_over(&mut server, 1, 64 << 20, Duration::from_micros(50));
     assert_eq!(largest, u64::from(INITIAL_WINDOW));
+}
+
+/// Beside one that has grown while it was alone, the others would have a small share.
+#[test]
+fn over_a_short_path_the_window_of_a_stream_that_is_no_longer_alone_shrinks() {
+    let round_trip = Duration::from_millis(1);
+    let mut server = Raw::with_stream(1);
+    let mut credit = Credit::initial();
+    let grown = credit.use_up(&mut server, 1, 64 << 20, round_trip);
+    assert!(grown >= 1 << 20, "{grown}");
+    // A pause now and then is none of the others' doing.
+    for _ in 0..20 {
+        server.pass(round_trip * 20);
+        let left = credit.use_up(&mut server, 1, 4 * grown, round_trip);
+        assert_eq!(left, grown);
+    }
+    // Beside others.
+    for _ in 0..4_000 {
+        credit.left -= 48 * 1024;
+        server.feed_data(1, &[0; 48 * 1024]);
+        let _all = server.recv_all(1);
+        credit.collect(&mut server, 1, round_trip);
+    }
+    assert!(credit.left <= u64::from(INITIAL_WINDOW), "{}", credit.left);
+    let regrown = credit.use_up(&mut server, 1, 64 << 20, round_trip);
+    assert_eq!(regrown, grown);
 }
 
 #[test]
@@ -235,9 +270,7 @@ fn credit_that_waits_when_a_stream_is_held_back_is_given() {
 #[test]
 fn a_slow_reader_keeps_the_initial_window() {
     let mut server = Raw::with_stream(1);
-    let mut credit = Credit {
-        left: u64::from(INITIAL_WINDOW),
-    };
+    let mut credit = Credit::initial();
     for _ in 0..100 {
         let burst = credit.left.min(64 * 1024);
         server.feed_data(1, &vec![0; burst as usize]);
