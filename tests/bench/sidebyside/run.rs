@@ -268,7 +268,7 @@ impl Run {
         }
     }
 
-    /// Says where the report is, and where mgrok is behind.
+    /// Says where the report is, where mgrok is behind, and who stood still.
     pub(crate) fn end(mut self) {
         self.report.tell_of_part(&format!(
             ", at the end {}, its own included; it took {} min",
@@ -280,6 +280,9 @@ impl Run {
         println!("Where a peer does better than mgrok: {}", behind.len());
         for line in behind {
             println!("- {line}");
+        }
+        for line in self.report.standstills() {
+            println!("Stood still: {line}");
         }
         println!(
             "The report: {}",

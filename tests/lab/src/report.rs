@@ -15,6 +15,9 @@ use target::Target;
 /// Nearer than this to the best of the others, somebody is as good as they are.
 const NOISE: f64 = 0.03;
 
+/// A round that brought less than this part of what another one brought was a standstill for the most of it, whatever the median is.
+const STANDSTILL: f64 = 0.1;
+
 /// The file in a report's directory that has all of it, for [`Report::read`].
 const FILE: &str = "results.json";
 
@@ -322,6 +325,11 @@ impl Report {
             .collect()
     }
 
+    /// Where somebody stood still in some of the rounds, which medians do not show; one line for each figure.
+    pub fn standstills(&self) -> Vec<String> {
+        self.rows().flat_map(Row::standstills).collect()
+    }
+
     /// Writes `report.md`, the plots that it shows, `rounds.csv` with the value of every round, and what [`Report::read`] reads. `title` is
     /// the first line, `about` what is said ahead of the figures, and `targets` what was to be reached.
     ///
@@ -368,6 +376,13 @@ impl Report {
             text += "Nowhere by more than 3 %.\n";
         }
         for line in behind {
+            let _ = writeln!(text, "- {line}");
+        }
+        let standstills = self.standstills();
+        if !standstills.is_empty() {
+            text += "\n## Rounds in which little or nothing moved\n\n";
+        }
+        for line in standstills {
             let _ = writeln!(text, "- {line}");
         }
         if !self.notes.is_empty() {
@@ -528,6 +543,29 @@ impl Row {
         })
     }
 
+    /// Says who had next to nothing in some rounds, where more is better.
+    fn standstills(&self) -> Vec<String> {
+        let of = |(name, values): (&String, &Vec<f64>)| {
+            let (_, most) = range(values)?;
+            let still = values.iter().filter(|value| **value < most * STANDSTILL);
+            let still: Vec<_> = still
+                .map(|value| format!("{value:.*}", self.digits))
+                .collect();
+            (self.better == Better::More && !still.is_empty()).then(|| {
+                format!(
+                    "{}, {}: {name} had {} in {} of {} rounds, and up to {most:.*}",
+                    self.load,
+                    self.what,
+                    still.join(" and "),
+                    still.len(),
+                    values.len(),
+                    self.digits,
+                )
+            })
+        };
+        self.values.iter().filter_map(of).collect()
+    }
+
     fn group(&self, names: &[&str]) -> plot::Group {
         let bar = |(peer, name): (usize, &&str)| {
             let values = self.values.get(*name)?;
@@ -604,6 +642,34 @@ mod tests {
             [
                 "slower, per second: 80, theirs 100 (0.80)",
                 "later, µs: 120, theirs 100 (1.20)"
+            ]
+        );
+    }
+
+    #[test]
+    fn rounds_in_which_nothing_moved_are_told_although_the_median_is_good() {
+        let mut report = report();
+        for (value, theirs) in [(0.0, 3.0), (5.5, 0.0), (0.04, 3.1), (5.0, 3.0), (5.4, 3.0)] {
+            for (name, value) in [("ours", value), ("theirs", theirs)] {
+                let figures = vec![
+                    Figure::more("Gbit/s", value, 2),
+                    Figure::less("µs", value, 2),
+                    Figure::neutral("lost", value, 2),
+                ];
+                report.add("Bulk", "up x1", name, figures);
+            }
+            report.add(
+                "Bulk",
+                "up x1",
+                "direct",
+                vec![Figure::more("Gbit/s", 9.0, 2)],
+            );
+        }
+        assert_eq!(
+            report.standstills(),
+            [
+                "up x1, Gbit/s: ours had 0.00 and 0.04 in 2 of 5 rounds, and up to 5.50",
+                "up x1, Gbit/s: theirs had 0.00 in 1 of 5 rounds, and up to 3.10"
             ]
         );
     }
