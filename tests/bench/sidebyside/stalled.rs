@@ -4,8 +4,8 @@
 //! together: a thousand such users would use that up, and the figure would be the kernel's. So this runs in a network namespace with
 //! small buffers, in a process of its own.
 //!
-//! Packets there are as large as on most networks. Those of loopback, 64 KiB, are as large as the windows that such buffers allow: a
-//! sender then waits for room that the receiver does not tell of until more is free, and anybody moves between 0.5 and 8 Gbit/s.
+//! Packets there are as large as on most networks. With those of loopback, 64 KiB, which is as much as the windows that such buffers
+//! allow, one reader alone had anything from 0.9 to 8.4 Gbit/s through mgrok, and with these 6.1 to 8.3. What waits for what was not traced.
 
 use std::{
     env,

@@ -545,13 +545,16 @@ impl Row {
 
     /// Says who had next to nothing in some rounds, where more is better.
     fn standstills(&self) -> Vec<String> {
+        if self.better != Better::More {
+            return Vec::new();
+        }
         let of = |(name, values): (&String, &Vec<f64>)| {
             let (_, most) = range(values)?;
             let still = values.iter().filter(|value| **value < most * STANDSTILL);
             let still: Vec<_> = still
                 .map(|value| format!("{value:.*}", self.digits))
                 .collect();
-            (self.better == Better::More && !still.is_empty()).then(|| {
+            (!still.is_empty()).then(|| {
                 format!(
                     "{}, {}: {name} had {} in {} of {} rounds, and up to {most:.*}",
                     self.load,

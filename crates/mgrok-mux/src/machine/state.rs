@@ -42,8 +42,8 @@ const SECOND_WINDOW: u32 = 2 * 1024 * 1024;
 const LONG_PATH: Duration = Duration::from_millis(5);
 
 /// Over a short path a window shrinks to the initial one when reading it takes longer than this, and longer than it may take to grow, so
-/// many times in a row. What is slow then are the processors, which other streams use as well, and a window that a stream got when it
-/// was alone would be its share beside theirs: three times theirs, with fifteen others. It grows again when they are gone.
+/// many times in a row. What is slow then is the reader, or the processors that other streams use as well, and a window that a stream got
+/// when it was alone would be its share beside theirs: three times theirs, with fifteen others. It grows again when they are gone.
 const CROWDED: Duration = Duration::from_micros(1_500);
 const CROWDED_TIMES: u8 = 4;
 
@@ -106,7 +106,7 @@ pub(super) struct Receiving {
     /// Bytes that were granted since `measured_from`.
     measured: u32,
     measured_from: Option<Instant>,
-    /// How many times in a row reading the window took as long as if others had the processors.
+    /// How many times in a row reading the window took longer than [`CROWDED`] allows.
     crowded: u8,
     pub(super) update_due: bool,
     hold_back: HoldBack,

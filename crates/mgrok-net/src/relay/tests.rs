@@ -480,6 +480,11 @@ async fn bytes_that_were_read_early_come_first() {
     }
 }
 
+/// A relay that the test drives itself.
+fn between(user: impl Into<Conn>, work: impl Into<Conn>, traffic: &Traffic) -> Relay<'_> {
+    relay(user.into(), work.into(), HalfClose::Carried, traffic)
+}
+
 /// Drives `relay` until `other` completes.
 async fn drive<T>(relay: &mut Relay<'_>, other: impl Future<Output = T>) -> T {
     tokio::select! {
@@ -494,12 +499,7 @@ async fn bytes_are_counted_as_they_move() {
         let (mut user, user_conn) = tcp_pair().await;
         let (work_conn, mut work) = tcp_pair().await;
         let traffic = Traffic::default();
-        let mut relay = relay(
-            conn(method, user_conn),
-            conn(method, work_conn),
-            HalfClose::Carried,
-            &traffic,
-        );
+        let mut relay = between(conn(method, user_conn), conn(method, work_conn), &traffic);
         drive(&mut relay, async {
             user.write_all(b"question").await.unwrap();
             read_exactly(&mut work, 8).await;
@@ -518,12 +518,7 @@ async fn a_pipe_is_held_only_while_bytes_flow() {
     let (user, user_conn) = tcp_pair().await;
     let (work_conn, mut work) = tcp_pair().await;
     let traffic = Traffic::default();
-    let mut relay = relay(
-        user_conn.into(),
-        work_conn.into(),
-        HalfClose::Carried,
-        &traffic,
-    );
+    let mut relay = between(user_conn, work_conn, &traffic);
     // The service does not read: finally nothing moves, and the pipe holds the rest.
     let block = pattern(1024 * 1024);
     let mut written = 0;
@@ -552,12 +547,7 @@ async fn one_small_piece_does_not_end_splicing_and_several_in_a_row_do() {
     let (mut user, user_conn) = tcp_pair().await;
     let (work_conn, mut work) = tcp_pair().await;
     let traffic = Traffic::default();
-    let mut relay = relay(
-        user_conn.into(),
-        work_conn.into(),
-        HalfClose::Carried,
-        &traffic,
-    );
+    let mut relay = between(user_conn, work_conn, &traffic);
     let block = pattern(64 * 1024);
     for _ in 0..3 {
         drive(&mut relay, async {
@@ -596,12 +586,7 @@ async fn what_a_stalled_target_does_not_take_stays_where_it_was() {
     let (mut user, user_conn) = tcp_pair().await;
     let [work_conn, mut work] = stream_pair().await;
     let traffic = Traffic::default();
-    let mut relay = relay(
-        user_conn.into(),
-        work_conn.into(),
-        HalfClose::Carried,
-        &traffic,
-    );
+    let mut relay = between(user_conn, work_conn, &traffic);
     let all = pattern(LARGE);
     let (mut to_work, mut to_user) = (0, all.clone());
     // Both send, and neither reads.
