@@ -25,6 +25,11 @@ const KEPT_SENT: usize = 2 * 1024;
 /// a little late (measured under TLS: a third less throughput at 10 Gbit/s).
 const FAST_ENOUGH: u128 = 5_000_000_000;
 
+/// A shorter round trip is taken for one of this length, over which a window of 2 MB is [`FAST_ENOUGH`]. What a ping takes over an idle
+/// loopback, 40 to 100 µs, is less than what credit takes when tasks wait for their turn (measured under TLS, one stream, medians of 16
+/// rounds: 11 % more upwards and 21 % downwards than without this, and no more with twice the time).
+const SHORTEST_ROUND_TRIP: Duration = Duration::from_micros(400);
+
 /// Up to this size a window grows generously, in bytes: as long as it is read within [`MOST_ROUND_TRIPS`]. A larger one is kept to what
 /// the path carries in a round trip and little more: what it promises beyond that waits somewhere on the path, and small messages wait
 /// behind it.
@@ -332,6 +337,7 @@ impl Receiving {
         if now < from {
             return Fit::Right;
         }
+        let round_trip = round_trip.max(SHORTEST_ROUND_TRIP);
         let window = self.used_window();
         self.measured = self.measured.saturating_add(self.grantable());
         let elapsed = now.saturating_duration_since(from);
@@ -348,20 +354,23 @@ impl Receiving {
             true => self.crowded.saturating_add(1),
             false => 0,
         };
-        let fast_path = FAST_ENOUGH.saturating_mul(round_trip.as_micros()) / 1_000_000;
+        let fast_enough = FAST_ENOUGH.saturating_mul(round_trip.as_micros()) / 1_000_000;
+        let room = u32::try_from(fast_enough)
+            .unwrap_or(u32::MAX)
+            .saturating_sub(window);
         let fit = if !is_read {
             Fit::Large(KEPT_WINDOW)
         } else if self.crowded >= CROWDED_TIMES && window > INITIAL_WINDOW {
             Fit::Large(INITIAL_WINDOW.max(window - window / 4))
-        } else if u128::from(window) >= fast_path {
+        } else if room == 0 {
             Fit::Right
         } else if window < GENEROUS {
             match time <= round_trip * MOST_ROUND_TRIPS {
-                true => Fit::Short(window),
+                true => Fit::Short(window.min(room)),
                 false => Fit::Right,
             }
         } else if time <= round_trip * 11 / 10 {
-            Fit::Short(window / 3)
+            Fit::Short((window / 3).min(room))
         } else if time >= round_trip * 6 / 5 {
             Fit::Large(GENEROUS.max(window - window / 8))
         } else {

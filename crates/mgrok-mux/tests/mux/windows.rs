@@ -131,10 +131,12 @@ fn a_fast_reader_far_away_gets_a_large_window_but_not_more_than_allowed() {
 }
 
 #[test]
-fn over_a_short_path_the_window_stays_small() {
-    let mut server = Raw::with_stream(1);
-    let largest = read_over(&mut server, 1, 64 << 20, Duration::from_micros(50));
-    assert_eq!(largest, u64::from(INITIAL_WINDOW));
+fn over_a_short_path_the_window_grows_to_two_megabytes() {
+    for round_trip in [0, 50, 400].map(Duration::from_micros) {
+        let mut server = Raw::with_stream(1);
+        let largest = read_over(&mut server, 1, 64 << 20, round_trip);
+        assert_eq!(largest, 2_000_000, "{round_trip:?}");
+    }
 }
 
 /// Beside one that has grown while it was alone, the others would have a small share.
