@@ -26,8 +26,8 @@ const KEPT_SENT: usize = 2 * 1024;
 const FAST_ENOUGH: u128 = 5_000_000_000;
 
 /// A shorter round trip is taken for one of this length, over which a window of 2 MB is [`FAST_ENOUGH`]. What a ping takes over an idle
-/// loopback, 40 to 100 µs, is less than what credit takes when tasks wait for their turn (measured under TLS, one stream, medians of 16
-/// rounds: 11 % more upwards and 21 % downwards than without this, and no more with twice the time).
+/// loopback is less than what credit takes when tasks wait for their turn (measured under TLS, one stream, medians of 16 rounds: 11 %
+/// more upwards and 21 % downwards than without this, and no more with twice the time).
 const SHORTEST_ROUND_TRIP: Duration = Duration::from_micros(400);
 
 /// Up to this size a window grows generously, in bytes: as long as it is read within [`MOST_ROUND_TRIPS`]. A larger one is kept to what
@@ -46,10 +46,9 @@ const SECOND_WINDOW: u32 = 2 * 1024 * 1024;
 /// The least time of a long path there and back.
 const LONG_PATH: Duration = Duration::from_millis(5);
 
-/// Over a short path a window shrinks to the initial one when reading it takes longer than this, and longer than it may take to grow, so
-/// many times in a row. What is slow then is the reader, or the processors that other streams use as well, and a window that a stream got
-/// when it was alone would be its share beside theirs: three times theirs, with fifteen others. It grows again when they are gone.
-const CROWDED: Duration = Duration::from_micros(1_500);
+/// Over a short path a window shrinks to the initial one when reading it takes longer than it may take to grow, so many times in a row.
+/// What is slow then is the reader, or the processors that other streams use as well, and a window that a stream got when it was alone
+/// would be its share beside theirs: three times theirs, with fifteen others. It grows again when they are gone.
 const CROWDED_TIMES: u8 = 4;
 
 /// What the other end is asked to leave of its credit when a stream is held back, in bytes. 32 KiB of the first window remain.
@@ -111,7 +110,7 @@ pub(super) struct Receiving {
     /// Bytes that were granted since `measured_from`.
     measured: u32,
     measured_from: Option<Instant>,
-    /// How many times in a row reading the window took longer than [`CROWDED`] allows.
+    /// How many times in a row reading the window over a short path took longer than [`MOST_ROUND_TRIPS`].
     crowded: u8,
     pub(super) update_due: bool,
     hold_back: HoldBack,
@@ -349,8 +348,8 @@ impl Receiving {
         // What was read in excess of the window was read in that time as well.
         let time = elapsed.mul_f64(f64::from(window) / f64::from(self.measured.max(1)));
         self.measure_from(now);
-        let is_crowded = time > CROWDED.max(round_trip * MOST_ROUND_TRIPS);
-        self.crowded = match is_crowded && round_trip < LONG_PATH {
+        let is_slow = time > round_trip * MOST_ROUND_TRIPS;
+        self.crowded = match is_slow && round_trip < LONG_PATH {
             true => self.crowded.saturating_add(1),
             false => 0,
         };
@@ -365,9 +364,9 @@ impl Receiving {
         } else if room == 0 {
             Fit::Right
         } else if window < GENEROUS {
-            match time <= round_trip * MOST_ROUND_TRIPS {
-                true => Fit::Short(window.min(room)),
-                false => Fit::Right,
+            match is_slow {
+                true => Fit::Right,
+                false => Fit::Short(window.min(room)),
             }
         } else if time <= round_trip * 11 / 10 {
             Fit::Short((window / 3).min(room))
